@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+# Everything a person does with libdpi; `make help` lists it. GNU make, a C compiler and pkg-config are all it needs.
+#
+# Settings, on the command line: CC=clang-14  CFLAGS='-O3 -g'  WERROR= (warnings stay warnings)  BUILD=dir
+# SAN=address|undefined|thread (into build-$(SAN))  V=1 (show commands)  PREFIX=/usr/local  DESTDIR=  JOBS=n (tests at once)
+ifeq ($(origin CC),default)
+CC = gcc
+endif
+SAN ?=
+BUILD ?= build$(if $(SAN),-$(SAN))
+CFLAGS ?= -O2 -g
+WERROR ?= -Werror
+PKG_CONFIG ?= pkg-config
+CLANG ?= $(firstword $(foreach c,clang clang-14,$(shell command -v $(c))))
+PREFIX ?= /usr/local
+BINDIR ?= $(PREFIX)/bin
+LIBDIR ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
+MANDIR ?= $(PREFIX)/share/man
+Q := $(if $(V),,@)
+say = $(if $(V),,@printf '  %-5s %s\n' $(1) $(2))
+MAKEFLAGS += --no-builtin-rules
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+.SUFFIXES:
+
+VERSION := $(shell awk '/define DPI_VERSION_(MAJOR|MINOR|PATCH)/ { v = v s $$3; s = "." } END { print v }' include/dpi.h)
+SONAME := libdpi.so.$(firstword $(subst ., ,$(VERSION)))
+LIB := $(BUILD)/libdpi.so
+STATIC := $(BUILD)/libdpi.a
+
+# --------------------------------------------------------------------------------------------------------- what there is
+
+# A file with sources of its own folder beside it (NAME.c and NAME/*.c) is one program.
+lib_dirs := src src/core src/memory src/offload flows transports/shm transports/tcp transports/hook
+lib_src := $(wildcard $(addsuffix /*.c,$(lib_dirs)))
+tool_src := $(wildcard src/tools/*.c)
+example_src := $(wildcard examples/*.c)
+unit_src := $(wildcard test/unit/*_test.c)
+system_src := $(wildcard test/system/*.c)
+fuzz_src := $(wildcard test/fuzz/*.c)
+conformance_src := $(wildcard test/conformance/*.c)
+harness_src := $(wildcard test/harness*.c)
+
+tools := $(foreach f,$(tool_src),$(BUILD)/bin/$(subst _,-,$(basename $(notdir $(f)))))
+examples := $(example_src:%.c=$(BUILD)/%)
+unit := $(unit_src:%.c=$(BUILD)/%)
+system := $(system_src:%.c=$(BUILD)/%)
+conformance := $(if $(conformance_src),$(BUILD)/test/conformance/conformance)
+fuzz := $(if $(SAN),,$(if $(CLANG),$(fuzz_src:test/fuzz/%.c=$(BUILD)/fuzz/%)))
+obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1) $(wildcard $(addsuffix /*.c,$(basename $(1)))))
+
+# ---------------------------------------------------------------------------------------------------------------- flags
+
+san_flags := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer)
+san_flags += $(if $(filter undefined,$(SAN)),-fno-sanitize-recover=all)
+warn := -Wall -Wextra -Wpedantic $(WERROR)
+base := -std=c11 -D_GNU_SOURCE $(warn) -fPIC -fvisibility=hidden -pthread -MMD -MP
+ALL_CFLAGS = $(base) $(includes) $(CFLAGS) $(san_flags)
+ALL_LDFLAGS = -pthread $(CFLAGS) $(san_flags) $(LDFLAGS)
+soflags := -shared -Wl,-soname,$(SONAME) -Wl,--version-script=src/libdpi.map $(if $(SAN),,-Wl,-z,defs)
+
+# A layer finds only the headers it may include; test/gates/layers.sh looks at the rest.
+$(BUILD)/obj/%: includes = -Iinclude
+$(BUILD)/obj/src/%: includes = -Iinclude -Isrc/core -Isrc/memory -Isrc -I$(BUILD)
+$(BUILD)/obj/src/core/%: includes = -Iinclude -Isrc/core -I$(BUILD)
+$(BUILD)/obj/src/memory/%: includes = -Iinclude -Isrc/core -Isrc/memory
+$(BUILD)/obj/flows/%: includes = -Iinclude -Isrc/core -Isrc/memory -Iflows
+$(BUILD)/obj/test/%: includes = -Iinclude -Itest -Isrc/core -Isrc/memory -Isrc -I. -I$(BUILD)
+
+# ---------------------------------------------------------------------------------------------------------------- goals
+
+.PHONY: all tests demo check conformance docs install uninstall deps clean help FORCE
+all: $(LIB) $(STATIC) $(tools) $(examples) $(BUILD)/dpi.pc ## the library, the programs and the examples, into build/
+
+demo: all ## four processes join two tables through remote buffers, over shared memory and then over TCP
+	@for t in shm tcp; do echo; echo "== memory_join, 4 processes, transport $$t"; \
+		$(BUILD)/bin/dpirun -n 4 -x DPI_TRANSPORT=$$t $(BUILD)/examples/memory_join $(DEMO) || exit; done
+
+tests: all $(unit) $(system) $(conformance) $(fuzz) ## build every test; check runs them
+
+check: tests ## run every test and gate; the last line says 'N passed, N failed, N skipped'
+	@BUILD='$(BUILD)' SAN='$(SAN)' CC='$(CC)' CLANG='$(CLANG)' MAKE='$(MAKE)' test/run $(JOBS:%=--jobs %) $(TESTS)
+
+-include bench/Makefile.inc
+bench: ## measure against raw rings and sockets, Open MPI and ZeroMQ: a table, JSON and plots
+$(if $(wildcard bench/Makefile.inc),bench bench-build: all)
+
+docs: ## the manual and the specification as HTML, into build/docs
+	$(Q)man/html.sh '$(BUILD)/docs'
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@sed -n '4,5s/^# //p' $(firstword $(MAKEFILE_LIST))
+
+clean: ## remove what was built (here: build and build-*)
+	rm -rf $(BUILD) build-address build-undefined build-thread build-clang
+
+# --------------------------------------------------------------------------------------------------------------- objects
+
+all_flags = $(CC) $(shell $(CC) -dumpfullversion -dumpversion 2>/dev/null) $(base) $(CFLAGS) $(san_flags) $(LDFLAGS)
+# Written anew only when it changes, so that other flags, another compiler or a new list of sources rebuild what they must.
+$(BUILD)/flags: FORCE | $(BUILD)/config.mk
+	@echo '$(all_flags)' | cmp -s - $@ || echo '$(all_flags)' >$@
+$(BUILD)/sources: FORCE | $(BUILD)/config.mk
+	@echo '$(sort $(lib_src))' | cmp -s - $@ || echo '$(sort $(lib_src))' >$@
+
+$(BUILD)/obj/%.o: %.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(call say,CC,$<)
+	$(Q)$(CC) $(ALL_CFLAGS) -c -o $@ $<
+
+$(BUILD)/libdpi.so.$(VERSION): $(call obj,$(lib_src)) src/libdpi.map $(BUILD)/sources
+	$(call say,LD,$@)
+	$(Q)$(CC) $(soflags) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) -ldl
+$(BUILD)/$(SONAME): $(BUILD)/libdpi.so.$(VERSION)
+	@ln -sf $(<F) $@
+$(LIB): $(BUILD)/$(SONAME)
+	@ln -sf $(<F) $@
+$(STATIC): $(call obj,$(lib_src)) $(BUILD)/sources
+	$(call say,AR,$@)
+	@rm -f $@
+	$(Q)$(AR) rcs $@ $(filter %.o,$^)
+
+# Tools and tests hold the static library, so that they can use what it hides; examples use the shared one, as anybody does.
+define static_program
+$(1): $(call obj,$(2)) $(3) $(STATIC)
+	@mkdir -p $$(@D)
+	$$(call say,LD,$$@)
+	$$(Q)$$(CC) $$(ALL_LDFLAGS) -o $$@ $$(filter %.o,$$^) $(STATIC) -ldl
+endef
+define shared_program
+$(1): $(call obj,$(2)) $(LIB)
+	@mkdir -p $$(@D)
+	$$(call say,LD,$$@)
+	$$(Q)$$(CC) $$(ALL_LDFLAGS) -o $$@ $$(filter %.o,$$^) -L$(BUILD) -ldpi -Wl,-rpath,'$$$$ORIGIN/..'
+endef
+harness := $(call obj,$(harness_src))
+$(foreach f,$(tool_src),$(eval $(call static_program,$(BUILD)/bin/$(subst _,-,$(basename $(notdir $(f)))),$(f),)))
+$(foreach f,$(unit_src) $(system_src),$(eval $(call static_program,$(f:%.c=$(BUILD)/%),$(f),$(harness))))
+$(if $(conformance_src),$(eval $(call static_program,$(conformance),$(conformance_src),$(harness))))
+$(foreach f,$(example_src),$(eval $(call shared_program,$(f:%.c=$(BUILD)/%),$(f))))
+
+# Fuzz targets: the library once more, instrumented, by clang.
+fuzz_flags := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+fuzz_lib := $(lib_src:%.c=$(BUILD)/fuzz/obj/%.o)
+$(BUILD)/fuzz/obj/%.o: includes = -Iinclude -Itest -Isrc/core -Isrc/memory -Isrc -I. -I$(BUILD)
+$(BUILD)/fuzz/obj/%.o: %.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(call say,FUZZ,$<)
+	$(Q)$(CLANG) $(base) $(includes) $(fuzz_flags) -fsanitize=fuzzer-no-link -c -o $@ $<
+$(fuzz): $(BUILD)/fuzz/%: $(BUILD)/fuzz/obj/test/fuzz/%.o $(fuzz_lib)
+	$(call say,LD,$@)
+	$(Q)$(CLANG) -pthread $(fuzz_flags) -fsanitize=fuzzer -o $@ $^ -ldl
+
+dep_dirs := $(lib_dirs) src/tools src/tools/* examples examples/* test test/conformance test/unit test/system
+-include $(wildcard $(foreach d,$(dep_dirs),$(BUILD)/obj/$(d)/*.d))
+-include $(wildcard $(addprefix $(BUILD)/fuzz/obj/,$(lib_src:.c=.d) $(fuzz_src:.c=.d)))
+
+# ------------------------------------------------------------------------------------------------- what the machine has
+
+# Looked for once; `make deps` and a change of this list make it look again.
+look := $(if $(MAKECMDGOALS),$(filter-out clean help deps uninstall,$(MAKECMDGOALS)),all)
+ifneq ($(look),)
+include $(BUILD)/config.mk
+endif
+$(BUILD)/config.mk: test/deps test/look
+	@mkdir -p $(@D)
+	@CC='$(CC)' CLANG='$(CLANG)' PKG_CONFIG='$(PKG_CONFIG)' test/look $@ $(BUILD)/dpi_build.h
+
+deps: ## install what is missing, from Debian (root or sudo)
+	@test/look --install
+	@rm -f $(BUILD)/config.mk
+
+# --------------------------------------------------------------------------------------------------------------- install
+
+$(BUILD)/dpi.pc: dpi.pc.in FORCE
+	@mkdir -p $(@D)
+	@sed -e 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|; s|@INCLUDEDIR@|$(INCLUDEDIR)|' \
+		-e 's|@VERSION@|$(VERSION)|' $< >$@
+
+headers := dpi.h dpi_transport.h
+programs := $(filter %/dpirun %/dpi-info,$(tools))
+pages := $(wildcard man/man1/*.1 man/man3/*.3 man/man7/*.7)
+libs := libdpi.so.$(VERSION) $(SONAME) libdpi.so libdpi.a
+installed := $(headers:%=$(INCLUDEDIR)/%) $(libs:%=$(LIBDIR)/%) $(LIBDIR)/pkgconfig/dpi.pc \
+	$(programs:$(BUILD)/bin/%=$(BINDIR)/%) $(pages:man/%=$(MANDIR)/%)
+
+install: all ## into PREFIX (/usr/local), below DESTDIR
+	$(Q)install -d $(addprefix '$(DESTDIR)',$(BINDIR) $(LIBDIR)/pkgconfig $(INCLUDEDIR) $(addprefix $(MANDIR)/man,1 3 7))
+	$(Q)install -m 644 $(headers:%=include/%) '$(DESTDIR)$(INCLUDEDIR)'
+	$(Q)install -m 755 $(BUILD)/libdpi.so.$(VERSION) '$(DESTDIR)$(LIBDIR)'
+	$(Q)ln -sf libdpi.so.$(VERSION) '$(DESTDIR)$(LIBDIR)/$(SONAME)'
+	$(Q)ln -sf $(SONAME) '$(DESTDIR)$(LIBDIR)/libdpi.so'
+	$(Q)install -m 644 $(STATIC) '$(DESTDIR)$(LIBDIR)'
+	$(Q)install -m 644 $(BUILD)/dpi.pc '$(DESTDIR)$(LIBDIR)/pkgconfig'
+	$(Q)$(if $(programs),install -m 755 $(programs) '$(DESTDIR)$(BINDIR)')
+	$(Q)for p in $(pages); do install -m 644 $$p '$(DESTDIR)$(MANDIR)'/man$${p##*.} || exit; done
+	$(Q)if [ -z '$(DESTDIR)' ] && [ "$$(id -u)" = 0 ]; then ldconfig; fi
+
+uninstall: ## remove what install put there
+	$(Q)rm -f $(addprefix '$(DESTDIR)',$(installed))
+	$(Q)if [ -z '$(DESTDIR)' ] && [ "$$(id -u)" = 0 ]; then ldconfig; fi

@@ -1,0 +1,470 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * dpi.h: the Data Processing Interface.
+ *
+ * Every call returns DPI_SUCCESS or an error class DPI_ERR_*; outputs come last. DPI_Get_Error_Detail gives the
+ * sentence that belongs to the thread's last error. Handles are opaque; a handle that was closed, or never was one,
+ * is DPI_ERR_HANDLE. Attribute structs start with their size; zero in any field is the default.
+ *
+ * Every call may also return, and the lists below leave out:
+ *   DPI_ERR_ARGUMENT  a null pointer or a value outside its range
+ *   DPI_ERR_HANDLE    a handle that is closed, or of the wrong kind
+ *   DPI_ERR_STATE     before DPI_Init, after DPI_Finalize
+ *   DPI_ERR_FORK      in a child of fork(); only DPI_Init after exec is allowed there
+ *
+ * Timeouts are microseconds: 0 is the default deadline (setting DPI_TIMEOUT), DPI_NO_WAIT does not wait.
+ * Thread rules: 'any' (any thread at any time), 'handle' (one thread at a time for each handle; a second thread that
+ * is caught inside gets DPI_ERR_THREAD).
+ */
+#ifndef DPI_H
+#define DPI_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define DPI_VERSION_MAJOR 0
+#define DPI_VERSION_MINOR 1
+#define DPI_VERSION_PATCH 0
+#define DPI_VERSION ((DPI_VERSION_MAJOR << 16) | (DPI_VERSION_MINOR << 8) | DPI_VERSION_PATCH)
+
+#if defined(__GNUC__)
+#define DPI_API __attribute__((visibility("default")))
+#else
+#define DPI_API
+#endif
+
+/* ------------------------------------------------------------------------------------------------------- errors */
+
+/* The one table of error classes: name, number, what died or is wrong. Numbers never change. */
+#define DPI_ERRORS(X)                                                                              \
+	X(SUCCESS, 0, "success")                                                                   \
+	X(ERR_ARGUMENT, 1, "an argument is null or outside its range")                             \
+	X(ERR_HANDLE, 2, "the handle is closed, or not a handle of this kind")                     \
+	X(ERR_STATE, 3, "the call is not allowed in this state")                                   \
+	X(ERR_THREAD, 4, "another thread is inside a call on this handle")                         \
+	X(ERR_FORK, 5, "the context belongs to the parent of this forked process")                 \
+	X(ERR_USE, 6, "the buffer's use does not have this call")                                  \
+	X(ERR_SIZE, 7, "the record is larger than the buffer's largest record")                    \
+	X(ERR_RANGE, 8, "the offset or position lies outside the buffer")                          \
+	X(ERR_NAME, 9, "no such name in the cluster")                                              \
+	X(ERR_EXISTS, 10, "the name is taken")                                                     \
+	X(ERR_NODE, 11, "no such node in the cluster")                                             \
+	X(ERR_TIMEOUT, 12, "the deadline passed; the operation did not happen")                    \
+	X(ERR_FULL, 13, "the buffer is full")                                                      \
+	X(ERR_MEMORY, 14, "memory could not be had")                                               \
+	X(ERR_LIMIT, 15, "a limit of the system or of the library is reached")                     \
+	X(ERR_PEER, 16, "the peer died or cannot be reached")                                      \
+	X(ERR_REGISTRY, 17, "the registry died or cannot be reached")                              \
+	X(ERR_RECLAIMED, 18, "the position was truncated")                                         \
+	X(ERR_UNKNOWN, 19, "whether the operation happened cannot be known")                       \
+	X(ERR_UNSUPPORTED, 20, "not supported by this library, transport or machine")              \
+	X(ERR_CONFIG, 21, "a setting or the cluster file is wrong")                                \
+	X(ERR_AUTH, 22, "the peer does not prove that it holds the cluster key")                   \
+	X(ERR_VERSION, 23, "header, library or peer have versions that do not fit")                \
+	X(ERR_TRANSPORT, 24, "the transport failed")                                               \
+	X(ERR_AGAIN, 25, "not now; try again after progress")                                      \
+	X(ERR_CANCELLED, 26, "the operation was cancelled")                                        \
+	X(ERR_DESTROYED, 27, "the buffer was destroyed")                                           \
+	X(ERR_CORRUPT, 28, "a peer wrote what no correct peer writes")                             \
+	X(ERR_INTERNAL, 29, "a defect of the library")
+
+enum {
+#define DPI_ERROR_ENUM(name, number, text) DPI_##name = number,
+	DPI_ERRORS(DPI_ERROR_ENUM)
+#undef DPI_ERROR_ENUM
+};
+
+/* The name of an error class, such as "DPI_ERR_SIZE". *name is static. Never blocks. Thread: any.
+ * Errors: none of its own; a number that is no class is DPI_ERR_ARGUMENT. */
+DPI_API int DPI_Get_Error_Name(int error, const char **name);
+
+/* What an error class means, a phrase. *text is static. Never blocks. Thread: any.
+ * Errors: none of its own; a number that is no class is DPI_ERR_ARGUMENT. */
+DPI_API int DPI_Get_Error_Text(int error, const char **text);
+
+/* The sentence of this thread's last failed call: what happened, the likely cause, what to do. *text belongs to the
+ * library and stands until the thread's next failed call; "" when none failed. Works before DPI_Init. Never blocks.
+ * Thread: any. Errors: none of its own. */
+DPI_API int DPI_Get_Error_Detail(const char **text);
+
+/* --------------------------------------------------------------------------------------------------- environment */
+
+typedef struct dpi_context_handle *DPI_Context;
+typedef struct dpi_buffer_handle *DPI_Buffer;
+typedef struct dpi_request_handle *DPI_Request;
+typedef struct dpi_memory_handle *DPI_Memory;
+
+#define DPI_NO_WAIT (-1)	/* as a timeout: do not wait */
+#define DPI_NAME_MAX 128	/* bytes of a name, the terminating zero counted */
+#define DPI_NODE_SELF (-1)	/* as a node: the calling process */
+
+/* How to start. settings: an array of count strings "name=value", the names of the settings table without the DPI_
+ * prefix, which go before the environment; owned by the caller, read during the call only. */
+typedef struct DPI_Init_Attr {
+	size_t size;			/* sizeof(DPI_Init_Attr) */
+	const char *const *settings;	/* may be NULL */
+	size_t settings_count;
+} DPI_Init_Attr;
+#define DPI_INIT_ATTR_INIT { sizeof(DPI_Init_Attr), 0, 0 }
+
+/* Make this process a node of its cluster: the one that dpirun, the cluster file or DPI_CLUSTER names, or, with none
+ * of these, a cluster of this process alone. One context a process at a time.
+ * ctx    out: the context; DPI_Finalize ends it.
+ * Blocks until the registry has admitted the node, at most DPI_TIMEOUT. Thread: any.
+ * Errors: STATE (a context is open) CONFIG REGISTRY AUTH VERSION MEMORY LIMIT TRANSPORT UNSUPPORTED. Source: DPI paper, Listing 1. */
+#define DPI_Init(ctx) DPI_Init_Abi(DPI_VERSION, (const DPI_Init_Attr *)0, (ctx))
+/* The same with attributes. attr: may be NULL; owned by the caller. */
+#define DPI_Init_With(attr, ctx) DPI_Init_Abi(DPI_VERSION, (attr), (ctx))
+/* What both stand for: version is the header's DPI_VERSION, compared with the library's. */
+DPI_API int DPI_Init_Abi(uint32_t version, const DPI_Init_Attr *attr, DPI_Context *ctx);
+
+/* Leave the cluster: publishes what was appended, closes every handle, tells the peers and frees everything. ctx is dead afterwards.
+ * Blocks for goodbyes, at most 1 s. Thread: any, with no other call under way (else DPI_ERR_THREAD). Errors: THREAD. */
+DPI_API int DPI_Finalize(DPI_Context ctx);
+
+/* The version of the loaded library and the file it was loaded from; both static. Either may be NULL. Works before
+ * DPI_Init. Never blocks. Thread: any. Errors: none of its own. */
+DPI_API int DPI_Get_Version(uint32_t *version, const char **path);
+
+/* This process's node number, from 0. Never blocks. Thread: any. Errors: none of its own. */
+DPI_API int DPI_Get_Node_Id(DPI_Context ctx, int *node);
+
+/* How many nodes the cluster has: the size the launcher or cluster file gave, or, where none was given, how many have
+ * joined by now. Never blocks. Thread: any. Errors: none of its own. */
+DPI_API int DPI_Get_Node_Count(DPI_Context ctx, int *count);
+
+/* One node as this process sees it. */
+typedef struct DPI_Node_Info {
+	size_t size;			/* set by the caller: sizeof(DPI_Node_Info) */
+	int node;
+	int alive;			/* 1 joined, 0 dead or gone */
+	int64_t pid;			/* on its own host */
+	char host[64];			/* as the node itself says; never used to decide anything */
+	char transport[32];		/* chosen towards it; "" before the first contact */
+	char reason[256];		/* each candidate: chosen, or rejected and why */
+} DPI_Node_Info;
+#define DPI_NODE_INFO_INIT { sizeof(DPI_Node_Info), 0, 0, 0, {0}, {0}, {0} }
+
+/* Describe a node. info: in: size; out: the rest; owned by the caller. Blocks for the registry's answer at most
+ * DPI_TIMEOUT. Thread: any. Errors: NODE REGISTRY TIMEOUT. */
+DPI_API int DPI_Get_Node_Info(int node, DPI_Context ctx, DPI_Node_Info *info);
+
+/* Wait until count callers of the cluster are in the barrier of this name; they then all leave, and the name starts
+ * anew. name: 1 … DPI_NAME_MAX-1 bytes. count: from 1, the same for all. Blocks, at most timeout_us.
+ * Thread: any. Errors: TIMEOUT (this caller left the barrier; the detail says how many came) PEER (a node that was in
+ * it died: all in it get this) EXISTS (others gave another count) REGISTRY. */
+DPI_API int DPI_Barrier(const char *name, uint32_t count, int64_t timeout_us, DPI_Context ctx);
+
+/* The value in force of a setting, as text, and where it came from ("default", "environment", "file", "call", "launcher").
+ * name: as in the settings table, "linger" or "DPI_LINGER". value: size bytes of the caller, always terminated.
+ * origin: static text; may be NULL. Never blocks. Thread: any. Errors: CONFIG (no such setting) SIZE (value too small). */
+DPI_API int DPI_Get_Setting(const char *name, DPI_Context ctx, char *value, size_t size, const char **origin);
+
+/* ---------------------------------------------------------------------------------------------------- statistics */
+
+/* The one table of counters of a buffer handle: name, unit, meaning. All count from the handle's opening. */
+#define DPI_BUFFER_STATS(X)                                                                        \
+	X(appends, "records", "records appended by this handle")                                   \
+	X(append_bytes, "bytes", "payload of these records")                                       \
+	X(publishes, "times", "groups of records published to the home")                           \
+	X(flushes, "times", "explicit flushes")                                                    \
+	X(full_waits, "times", "appends that found the buffer full and waited")                    \
+	X(full_wait_us, "us", "time in these waits")                                               \
+	X(grows, "times", "larger memory given to this appender")                                  \
+	X(records, "records", "records lent to this consumer, or read")                            \
+	X(record_bytes, "bytes", "payload of these records")                                       \
+	X(empty_waits, "times", "calls that found nothing and waited")                             \
+	X(empty_wait_us, "us", "time in these waits")                                              \
+	X(reads, "times", "region reads")                                                          \
+	X(read_bytes, "bytes", "payload of these reads")                                           \
+	X(writes, "times", "region writes")                                                        \
+	X(write_bytes, "bytes", "payload of these writes")                                         \
+	X(atomics, "times", "fetch-and-adds and compare-and-swaps")
+
+/* The one table of counters of a peer: name, unit, meaning. */
+#define DPI_PEER_STATS(X)                                                                          \
+	X(puts, "times", "puts posted to the peer; stores through shared memory are not counted")  \
+	X(put_bytes, "bytes", "payload of these puts")                                             \
+	X(gets, "times", "gets posted to the peer")                                                \
+	X(get_bytes, "bytes", "payload of these gets")                                             \
+	X(atomics, "times", "atomics posted to the peer")                                          \
+	X(agains, "times", "posts that the transport could not take at once")                      \
+	X(wakeups, "times", "times this process woke the peer")                                    \
+	X(calls, "times", "control requests to the peer")                                          \
+	X(served, "times", "control requests of the peer answered here")
+
+typedef struct DPI_Buffer_Stats {
+	size_t size;			/* set by the caller: sizeof(DPI_Buffer_Stats) */
+#define DPI_STAT_FIELD(name, unit, text) uint64_t name;
+	DPI_BUFFER_STATS(DPI_STAT_FIELD)
+} DPI_Buffer_Stats;
+
+typedef struct DPI_Peer_Stats {
+	size_t size;			/* set by the caller: sizeof(DPI_Peer_Stats) */
+	DPI_PEER_STATS(DPI_STAT_FIELD)
+#undef DPI_STAT_FIELD
+} DPI_Peer_Stats;
+
+/* The counters of this handle, or of all traffic with a node. stats: in: size; out: the rest. Never blocks.
+ * Thread: any; figures of a handle in use by another thread may lag. Errors: NODE (second call). */
+DPI_API int DPI_Get_Buffer_Stats(DPI_Buffer buf, DPI_Buffer_Stats *stats);
+DPI_API int DPI_Get_Peer_Stats(int node, DPI_Context ctx, DPI_Peer_Stats *stats);
+
+/* ------------------------------------------------------------------------------------------------ buffers by name */
+
+enum { DPI_USE_QUEUE = 1, DPI_USE_LOG = 2, DPI_USE_REGION = 3 };	/* what a buffer is for; fixed at creation */
+enum { DPI_CREATE_NEW = 0, DPI_CREATE_OR_OPEN = 1 };			/* a taken name: an error, or open it */
+enum { DPI_FULL_WAIT = 0, DPI_FULL_ERROR = 1 };				/* a full buffer: wait, or DPI_ERR_FULL at once */
+enum { DPI_GROWTH_DOUBLE = 0, DPI_GROWTH_NONE = 1 };
+enum { DPI_HUGE_NEVER = 0, DPI_HUGE_TRY = 1, DPI_HUGE_REQUIRE = 2 };
+#define DPI_NUMA_ANY 0
+#define DPI_NUMA_NODE(n) ((n) + 1)
+
+typedef struct DPI_Buffer_Attr {
+	size_t size;		/* sizeof(DPI_Buffer_Attr) */
+	int use;		/* DPI_USE_*; default queue */
+	int create;		/* DPI_CREATE_* */
+	uint64_t capacity;	/* bytes. queue, log: an appender's ring at first, default 256 KiB, rounded up to a power of
+				   two that holds two largest records. region: its size, no default */
+	uint64_t max_capacity;	/* bytes. queue: all rings together, default 256 MiB. log: all records kept, default 256 MiB */
+	uint64_t max_record;	/* bytes; default 64 KiB; a larger record is DPI_ERR_SIZE */
+	int growth;		/* DPI_GROWTH_*: may a ring that stays full be replaced by one of twice the size */
+	int full;		/* DPI_FULL_* */
+	int huge_pages;		/* DPI_HUGE_* for the buffer's memory at its home */
+	int numa;		/* DPI_NUMA_ANY or DPI_NUMA_NODE(n): where the memory lies at its home */
+	int64_t timeout_us;	/* deadline of calls on the handle this call returns */
+	int64_t linger_us;	/* unflushed appends are visible after this at the latest; default setting DPI_LINGER */
+	void *memory;		/* region on the calling node: the caller's own memory, capacity bytes, which must stay
+				   until the buffer is destroyed; NULL: the library allocates */
+} DPI_Buffer_Attr;
+#define DPI_BUFFER_ATTR_INIT { sizeof(DPI_Buffer_Attr), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+
+typedef struct DPI_Open_Attr {
+	size_t size;		/* sizeof(DPI_Open_Attr) */
+	int64_t wait_us;	/* how long to wait for the name to appear */
+	int64_t timeout_us;	/* deadline of calls on the handle */
+	int64_t linger_us;	/* as in DPI_Buffer_Attr, for this handle */
+} DPI_Open_Attr;
+#define DPI_OPEN_ATTR_INIT { sizeof(DPI_Open_Attr), 0, 0, 0 }
+
+typedef struct DPI_Buffer_Info {
+	size_t size;		/* set by the caller: sizeof(DPI_Buffer_Info) */
+	int use;
+	int home;		/* its home node */
+	uint64_t capacity;	/* bytes: of this appender's ring, or of the region */
+	uint64_t max_capacity;
+	uint64_t max_record;
+	uint64_t memory;	/* bytes now held for the buffer at its home */
+	uint64_t appenders;	/* now attached */
+	uint64_t first;		/* log: the oldest position kept */
+	uint64_t end;		/* log: the position the next record gets */
+	char transport[32];	/* this handle's way to the home: "local", "shm", "tcp", … */
+	char name[DPI_NAME_MAX];
+} DPI_Buffer_Info;
+#define DPI_BUFFER_INFO_INIT { sizeof(DPI_Buffer_Info), 0, 0, 0, 0, 0, 0, 0, 0, 0, {0}, {0} }
+
+/* Create a named buffer in the memory of a node and open a handle to it.
+ * name   1 … DPI_NAME_MAX-1 bytes, unique in the cluster; copied.   node   its home, or DPI_NODE_SELF.
+ * attr   may be NULL for a queue with the defaults; owned by the caller.   buf   out; close it with DPI_Close_Buffer.
+ * Blocks until the home node has joined and answered, at most DPI_TIMEOUT. Thread: any.
+ * Errors: EXISTS NODE TIMEOUT MEMORY LIMIT PEER REGISTRY UNSUPPORTED; USE, SIZE (an existing buffer of another use, or smaller, with DPI_CREATE_OR_OPEN).
+ * Source: DPI paper 5.1, Listing 1. */
+DPI_API int DPI_Create_Buffer(const char *name, int node, const DPI_Buffer_Attr *attr, DPI_Context ctx, DPI_Buffer *buf);
+
+/* Open a handle to a named buffer, waiting for the name to appear. attr: may be NULL. Each handle is one appender.
+ * Blocks at most attr->wait_us. Thread: any. Errors: NAME (did not appear in time) PEER REGISTRY MEMORY LIMIT TRANSPORT. */
+DPI_API int DPI_Open_Buffer(const char *name, const DPI_Open_Attr *attr, DPI_Context ctx, DPI_Buffer *buf);
+
+/* Close a handle: publishes what it appended, gives back what it was lent. The buffer lives on. Blocks for the
+ * publishing at most the handle's timeout. Thread: handle. Errors: PEER DESTROYED TIMEOUT (the handle is closed all the same). */
+DPI_API int DPI_Close_Buffer(DPI_Buffer buf);
+
+/* Remove the name and free the memory at the home. Calls on handles still open are DPI_ERR_DESTROYED.
+ * Blocks for the home's answer, at most DPI_TIMEOUT. Thread: any. Errors: NAME PEER REGISTRY TIMEOUT. */
+DPI_API int DPI_Destroy_Buffer(const char *name, DPI_Context ctx);
+
+/* Describe the buffer and this handle. info: in: size. Blocks for the home's answer at most the handle's timeout.
+ * Thread: any. Errors: PEER DESTROYED TIMEOUT. */
+DPI_API int DPI_Get_Buffer_Info(DPI_Buffer buf, DPI_Buffer_Info *info);
+
+/* Change the deadline of calls on this handle. Never blocks. Thread: handle. Errors: THREAD. */
+DPI_API int DPI_Set_Timeout(int64_t timeout_us, DPI_Buffer buf);
+
+/* --------------------------------------------------------------------------------- append: queues and logs, anywhere */
+
+/* A record: where it lies and how long it is. */
+typedef struct DPI_Record {
+	const void *data;
+	size_t size;		/* bytes, 0 … max_record */
+} DPI_Record;
+
+/* Append a record. data: size bytes, the caller's; may be reused on return. Records of one handle keep their order.
+ * The record is visible at the home after DPI_Flush_Buffer, or the linger time, at the latest.
+ * Blocks while the buffer is full, at most the handle's timeout. Thread: handle.
+ * Errors: USE THREAD SIZE TIMEOUT FULL PEER DESTROYED UNKNOWN (on every error but UNKNOWN nothing was appended).
+ * Source: DPI paper 5.1. */
+DPI_API int DPI_Append(const void *data, size_t size, DPI_Buffer buf);
+
+/* Append one record made of count pieces. iov: the caller's. Otherwise as DPI_Append. */
+DPI_API int DPI_Append_Vector(const struct iovec *iov, int count, DPI_Buffer buf);
+
+/* Append count records in order. appended: out, how many were, also on error; may be NULL. Otherwise as DPI_Append. */
+DPI_API int DPI_Append_Batch(const DPI_Record *records, size_t count, DPI_Buffer buf, size_t *appended);
+
+/* Append a record to a log and learn its position. Waits for the home to order it, at most the handle's timeout.
+ * position: out. Thread: handle. Errors: as DPI_Append; UNKNOWN when the deadline passes after the record was sent. */
+DPI_API int DPI_Append_Position(const void *data, size_t size, DPI_Buffer buf, uint64_t *position);
+
+/* Hand out room for a record of up to size bytes, to be built in place. room: out, 8-byte aligned, the library's;
+ * the caller writes it until DPI_Commit_Append or DPI_Discard_Append; no other append on the handle between.
+ * Blocks, errors and thread rule as DPI_Append; STATE when room is already handed out. */
+DPI_API int DPI_Reserve_Append(size_t size, DPI_Buffer buf, void **room);
+
+/* Append the record built in the room: its first size bytes, at most what was reserved. Never blocks for room.
+ * Thread: handle. Errors: USE THREAD SIZE STATE PEER DESTROYED. */
+DPI_API int DPI_Commit_Append(size_t size, DPI_Buffer buf);
+
+/* Give the room back unused. Never blocks. Thread: handle. Errors: USE THREAD STATE. */
+DPI_API int DPI_Discard_Append(DPI_Buffer buf);
+
+/* Make every earlier operation on this handle visible at the home: appends to its consumer or readers, writes to
+ * every reader. Blocks at most the handle's timeout. Thread: handle.
+ * Errors: THREAD TIMEOUT PEER DESTROYED. Source: DPI paper, Listing 1. */
+DPI_API int DPI_Flush_Buffer(DPI_Buffer buf);
+
+/* ------------------------------------------------------------------------------------ consume: queues, at their home */
+
+/* Take the next record of a queue. Gives back the records lent before on this handle. The first handle that calls this or
+ * DPI_Next_Records is the queue's consumer until it is closed. record: out; data stays in place until the next
+ * DPI_Next_Record, DPI_Release_Records or close on the handle.
+ * Blocks while the queue is empty, at most the handle's timeout. Thread: handle.
+ * Errors: USE (not a queue, not at home, or another handle is the consumer) THREAD TIMEOUT DESTROYED
+ * CORRUPT (an appender wrote garbage; it is cut off, call again for the others). */
+DPI_API int DPI_Next_Record(DPI_Buffer buf, DPI_Record *record);
+
+/* Lend up to max records where they lie, without giving any back. records: the caller's array. count: out, at least 1
+ * on success. Otherwise as DPI_Next_Record. */
+DPI_API int DPI_Next_Records(DPI_Buffer buf, size_t max, DPI_Record *records, size_t *count);
+
+/* Give back the count records lent longest; their space is reclaimed. Never blocks. Thread: handle.
+ * Errors: USE THREAD RANGE (more than are lent). */
+DPI_API int DPI_Release_Records(size_t count, DPI_Buffer buf);
+
+/* --------------------------------------------------------------------------------------------- logs, from anywhere */
+
+/* Copy the record at a position. data: size bytes of the caller. record_size: out, its length; next: out, the position
+ * after it; each may be NULL. At the log's end it waits for a record, at most the handle's timeout.
+ * Thread: handle. Errors: USE THREAD TIMEOUT (nothing there yet) SIZE (data too small: record_size says how much; nothing
+ * copied) RANGE (no record starts there) RECLAIMED PEER DESTROYED. */
+DPI_API int DPI_Read_Record(uint64_t position, void *data, size_t size, DPI_Buffer buf, size_t *record_size,
+			    uint64_t *next);
+
+/* Give up every record before a position; space is freed in whole segments. Positions are never reused.
+ * Blocks for the home's answer at most the handle's timeout. Thread: handle. Errors: USE THREAD RANGE PEER DESTROYED TIMEOUT. */
+DPI_API int DPI_Truncate_Log(uint64_t position, DPI_Buffer buf);
+
+/* ------------------------------------------------------------------------------------------- regions, from anywhere */
+
+/* Copy size bytes at offset into data, the caller's. Bytes being written meanwhile may be torn, except aligned 8-byte
+ * words. Blocks at most the handle's timeout. Thread: handle. Errors: USE THREAD RANGE TIMEOUT PEER DESTROYED. Source: DPI paper 5.1. */
+DPI_API int DPI_Read(void *data, size_t size, uint64_t offset, DPI_Buffer buf);
+
+/* Copy size bytes of data, the caller's and free for reuse on return, to offset. Visible to others after
+ * DPI_Flush_Buffer. Blocks, errors and thread rule as DPI_Read. Source: DPI paper 5.1. */
+DPI_API int DPI_Write(const void *data, size_t size, uint64_t offset, DPI_Buffer buf);
+
+/* Add operand to the 8-byte word at offset, a multiple of 8, as one atomic step among all atomics on the region.
+ * previous: out, the word before; may be NULL. Blocks at most the handle's timeout.
+ * Thread: handle. Errors: USE THREAD RANGE PEER DESTROYED UNKNOWN (the deadline passed after it was sent). */
+DPI_API int DPI_Fetch_Add(uint64_t offset, uint64_t operand, DPI_Buffer buf, uint64_t *previous);
+
+/* Set the word at offset to desired if it is expected, as one atomic step. previous: out, the word before: equal to
+ * expected if it was set; may be NULL. Otherwise as DPI_Fetch_Add. */
+DPI_API int DPI_Compare_Swap(uint64_t offset, uint64_t expected, uint64_t desired, DPI_Buffer buf, uint64_t *previous);
+
+/* The region's memory in this process: at its home, or mapped from the same host; DPI_ERR_UNSUPPORTED where it is not
+ * mapped. address: out, valid until the handle is closed. Never blocks. Thread: any. Errors: USE UNSUPPORTED. */
+DPI_API int DPI_Get_Address(DPI_Buffer buf, void **address);
+
+/* ------------------------------------------------------------------------------------------ several buffers at once */
+
+/* One part of a scatter or gather. */
+typedef struct DPI_Part {
+	DPI_Buffer buffer;
+	void *data;		/* read by scatter, filled by gather */
+	size_t size;		/* bytes at data; after a gather from a log, the record's length */
+	uint64_t offset;	/* of a region, or position in a log */
+	int error;		/* out: this part's own result */
+} DPI_Part;
+
+/* Append every part to its queue or log, or write it to its region; parts of one buffer in order. Every part is tried; the
+ * result is the first part's that failed, each part has its own. Blocks at most the longest timeout of the handles.
+ * Thread: handle, for each. Errors: those of DPI_Append and DPI_Write. Source: DPI paper 5.1, one-to-many operations. */
+DPI_API int DPI_Scatter(DPI_Part *parts, size_t count);
+
+/* Read every part from its region or log. Otherwise as DPI_Scatter. Errors: those of DPI_Read and DPI_Read_Record. */
+DPI_API int DPI_Gather(DPI_Part *parts, size_t count);
+
+/* ------------------------------------------------------------------------------------------------- without blocking */
+
+/* Each starts what the call without _Nb does and never blocks. The caller's memory is the library's until the request
+ * has completed, which DPI_Test, DPI_Wait or DPI_Wait_Any finds out; they return the operation's own result and set the
+ * request to DPI_REQUEST_NULL. Operations of one handle take effect in the order they were started. Errors of the
+ * arguments come at once, with no request. Thread: handle; a request belongs to its handle's thread. */
+#define DPI_REQUEST_NULL ((DPI_Request)0)
+DPI_API int DPI_Append_Nb(const void *data, size_t size, DPI_Buffer buf, DPI_Request *request);
+DPI_API int DPI_Append_Position_Nb(const void *data, size_t size, DPI_Buffer buf, uint64_t *position, DPI_Request *request);
+DPI_API int DPI_Flush_Buffer_Nb(DPI_Buffer buf, DPI_Request *request);
+DPI_API int DPI_Read_Nb(void *data, size_t size, uint64_t offset, DPI_Buffer buf, DPI_Request *request);
+DPI_API int DPI_Write_Nb(const void *data, size_t size, uint64_t offset, DPI_Buffer buf, DPI_Request *request);
+DPI_API int DPI_Read_Record_Nb(uint64_t position, void *data, size_t size, DPI_Buffer buf, size_t *record_size,
+			       uint64_t *next, DPI_Request *request);
+DPI_API int DPI_Fetch_Add_Nb(uint64_t offset, uint64_t operand, DPI_Buffer buf, uint64_t *previous, DPI_Request *request);
+DPI_API int DPI_Compare_Swap_Nb(uint64_t offset, uint64_t expected, uint64_t desired, DPI_Buffer buf, uint64_t *previous,
+				DPI_Request *request);
+DPI_API int DPI_Scatter_Nb(DPI_Part *parts, size_t count, DPI_Request *request);
+DPI_API int DPI_Gather_Nb(DPI_Part *parts, size_t count, DPI_Request *request);
+
+/* Make progress and say whether a request has completed. done: out, 1 or 0. A null request is done.
+ * Never blocks. Thread: handle. Errors: THREAD, and the operation's own. */
+DPI_API int DPI_Test(DPI_Request *request, int *done);
+
+/* Wait for a request at most timeout_us. On DPI_ERR_TIMEOUT the request stays under way: wait again, or cancel.
+ * Thread: handle. Errors: THREAD TIMEOUT, and the operation's own. */
+DPI_API int DPI_Wait(DPI_Request *request, int64_t timeout_us);
+
+/* Wait for one of count requests, which may be of several handles of one thread. index: out, which completed; null requests are passed over;
+ * with none left DPI_ERR_ARGUMENT. Otherwise as DPI_Wait. */
+DPI_API int DPI_Wait_Any(DPI_Request *requests, size_t count, int64_t timeout_us, size_t *index);
+
+/* Ask that a request not happen. It completes as DPI_ERR_CANCELLED if it had not begun, else with its own result;
+ * until DPI_Test or DPI_Wait has said so its memory stays the library's. Never blocks. Thread: handle. Errors: THREAD. */
+DPI_API int DPI_Cancel(DPI_Request request);
+
+/* ----------------------------------------------------------------------------------------------------- local memory */
+
+/* Register memory of the caller with every open transport, so that reads and writes from and to it need no copy or
+ * registration each time. addr, size: any; must stay until deregistered. memory: out. May block for the
+ * registration. Thread: any. Errors: MEMORY LIMIT (memlock too small: the detail has limit, need and remedy). */
+DPI_API int DPI_Register_Memory(void *addr, size_t size, DPI_Context ctx, DPI_Memory *memory);
+
+/* End a registration. Operations that use the memory must have completed. Thread: any. Errors: STATE (a region lies over it). */
+DPI_API int DPI_Deregister_Memory(DPI_Memory memory);
+
+/* Allocate zeroed, page-aligned, registered memory that can also be shared with other processes of the host: a region
+ * over it is reached by them directly. huge_pages, numa: as in DPI_Buffer_Attr. addr, memory: out. Thread: any. Errors: MEMORY LIMIT. */
+DPI_API int DPI_Allocate_Memory(size_t size, int huge_pages, int numa, DPI_Context ctx, void **addr, DPI_Memory *memory);
+
+/* Free what DPI_Allocate_Memory gave. Thread: any. Errors: STATE (a region lies over it). */
+DPI_API int DPI_Free_Memory(DPI_Memory memory);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

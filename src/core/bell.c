@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * bell.c: the page of bells and the sleeping half of waking. */
+#include "bell.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <linux/membarrier.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "error.h"
+
+#define BELL_VERSION 1u
+
+int dpi_bells_create(struct dpi_bells *b, uint64_t incarnation)
+{
+	memset(b, 0, sizeof *b);
+	b->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	b->page_fd = memfd_create("dpi-bells", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (b->event_fd < 0 || b->page_fd < 0) {
+		int error = dpi_fail_errno(errno == EMFILE || errno == ENFILE ? DPI_ERR_LIMIT : DPI_ERR_MEMORY,
+					   "no descriptor for wake-ups (raise the limit with ulimit -n)");
+		dpi_bells_close(b);
+		return error;
+	}
+	if (posix_fallocate(b->page_fd, 0, sizeof *b->page) ||
+	    fcntl(b->page_fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)) {
+		int error = dpi_fail_errno(DPI_ERR_MEMORY, "no shared memory for wake-ups");
+		dpi_bells_close(b);
+		return error;
+	}
+	b->page = mmap(NULL, sizeof *b->page, PROT_READ | PROT_WRITE, MAP_SHARED, b->page_fd, 0);
+	if (b->page == MAP_FAILED) {
+		b->page = NULL;
+		dpi_bells_close(b);
+		return dpi_fail_errno(DPI_ERR_MEMORY, "cannot map the page of wake-ups");
+	}
+	b->page->version = BELL_VERSION;
+	b->page->incarnation = incarnation;
+	/* A process that cannot register must fence as a ringer: it says so in the pages it rings, here and in dpi_bells_map. */
+	if (syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED, 0, 0)) b->page->fence = 1;
+	return DPI_SUCCESS;
+}
+
+int dpi_bells_map(struct dpi_bells *b, int page_fd, int event_fd)
+{
+	struct stat st;
+	memset(b, 0, sizeof *b);
+	b->page_fd = -1;
+	b->event_fd = event_fd;
+	int seals = fcntl(page_fd, F_GET_SEALS);
+	/* an unsealed file could be cut short under us: SIGBUS */
+	if (seals < 0 || !(seals & F_SEAL_SHRINK) || fstat(page_fd, &st) || st.st_size != sizeof *b->page) {
+		close(page_fd);
+		dpi_bells_close(b);
+		return dpi_fail(DPI_ERR_CORRUPT, "the peer's page of wake-ups is not a sealed file of %zu bytes", sizeof *b->page);
+	}
+	b->page = mmap(NULL, sizeof *b->page, PROT_READ | PROT_WRITE, MAP_SHARED, page_fd, 0);
+	close(page_fd);
+	if (b->page == MAP_FAILED) {
+		b->page = NULL;
+		int error = dpi_fail_errno(DPI_ERR_MEMORY, "cannot map the peer's page of wake-ups");
+		dpi_bells_close(b);
+		return error;
+	}
+	if (b->page->version != BELL_VERSION) {
+		int error = dpi_fail(DPI_ERR_VERSION, "the peer's page of wake-ups has version %u, this library's has %u",
+				     b->page->version, BELL_VERSION);
+		dpi_bells_close(b);
+		return error;
+	}
+	if (syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED, 0, 0)) b->page->fence = 1;
+	return DPI_SUCCESS;
+}
+
+void dpi_bells_close(struct dpi_bells *b)
+{
+	if (b->page) munmap(b->page, sizeof *b->page);
+	if (b->page_fd > 0) close(b->page_fd);
+	if (b->event_fd > 0) close(b->event_fd);
+	memset(b, 0, sizeof *b);
+}
+
+void dpi_bell_wake(const struct dpi_bells *b, uint32_t bell)
+{
+	struct dpi_bell *p = &b->page->bell[bell];
+	atomic_fetch_add_explicit(&p->sequence, 1, memory_order_release);
+	if (atomic_load_explicit(&p->sleepers, memory_order_relaxed))
+		syscall(SYS_futex, &p->sequence, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+	if (atomic_load_explicit(&p->pollers, memory_order_relaxed)) {
+		uint64_t one = 1;
+		ssize_t n = write(b->event_fd, &one, sizeof one);
+		(void)n; /* EAGAIN: the counter is at its end, so the descriptor is readable already */
+	}
+}
+
+void dpi_bell_fence(const struct dpi_bells *own)
+{
+	if (own->page->fence || syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL_EXPEDITED, 0, 0))
+		atomic_thread_fence(memory_order_seq_cst);
+}

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * bell.h: how a waiter is woken, from its own process or another of the host.
+ *
+ * Every node has a page of bells that its same-host peers map. A waiter counts itself in at a bell, looks once more at what
+ * it waits for, then sleeps; a ringer publishes its change, then looks whether anybody is counted in.
+ *
+ * Proof that no wake-up is lost: the waiter does  count in; F; check.  the ringer does  publish; G; look.  With full fences F
+ * and G one of the two sees the other (store buffering). G would cost every publisher, so G is only a compiler barrier,
+ * and F is membarrier(GLOBAL_EXPEDITED), which puts a full fence into every running thread of every registered process, that is into the
+ * ringer between its publish and its look if it is there. Where membarrier is missing, page->fence is 1 and G is a real fence. */
+#ifndef DPI_CORE_BELL_H
+#define DPI_CORE_BELL_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#define DPI_BELLS 63
+#define DPI_BELL_SERVICE 0u /* the progress thread's own */
+
+struct dpi_bell {
+	_Atomic uint32_t sequence; /* futex word; changed by every ring that found a waiter */
+	_Atomic uint32_t sleepers; /* threads that sleep on the futex */
+	_Atomic uint32_t pollers;  /* threads that sleep in poll on the node's event descriptor */
+	uint32_t pad[13];
+};
+
+struct dpi_bell_page {
+	uint32_t version, fence;
+	uint64_t incarnation;
+	uint32_t pad[12];
+	struct dpi_bell bell[DPI_BELLS];
+};
+_Static_assert(sizeof(struct dpi_bell_page) == 4096, "one page");
+
+/* A page as its ringers know it. */
+struct dpi_bells {
+	struct dpi_bell_page *page; /* NULL: not mapped here */
+	int event_fd;		    /* of the node that owns the page */
+	int page_fd;		    /* owner only */
+};
+
+int dpi_bells_create(struct dpi_bells *b, uint64_t incarnation); /* makes page, memfd and eventfd; registers membarrier */
+int dpi_bells_map(struct dpi_bells *b, int page_fd, int event_fd); /* a peer's; takes event_fd, closes page_fd */
+void dpi_bells_close(struct dpi_bells *b);
+
+void dpi_bell_wake(const struct dpi_bells *b, uint32_t bell); /* the slow half of dpi_bell_ring */
+
+/* To be called after the release store of what the waiter looks at. Returns whether somebody was woken. */
+static inline bool dpi_bell_ring(const struct dpi_bells *b, uint32_t bell)
+{
+	struct dpi_bell *p = &b->page->bell[bell];
+	if (__builtin_expect(b->page->fence, 0)) atomic_thread_fence(memory_order_seq_cst);
+	else atomic_signal_fence(memory_order_seq_cst);
+	if (__builtin_expect(!(atomic_load_explicit(&p->sleepers, memory_order_relaxed) |
+			       atomic_load_explicit(&p->pollers, memory_order_relaxed)), 1))
+		return false;
+	dpi_bell_wake(b, bell);
+	return true;
+}
+
+/* The waiter's fence F. */
+void dpi_bell_fence(const struct dpi_bells *own);
+
+#endif

@@ -1,0 +1,363 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * carrier.c: the transports of a context: which there are, which are open, which one carries to a peer. */
+#include <dlfcn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "context.h"
+#include "loop_state.h"
+#include "peer.h"
+
+/* The built-in transports, best first. */
+extern const DPI_Transport dpi_shm, dpi_tcp, dpi_hook;
+static const DPI_Transport *const builtin[] = { &dpi_shm, &dpi_tcp, &dpi_hook };
+#define DEFAULT_LIST "shm,tcp"
+
+const DPI_Transport *dpi_transport_at(int index)
+{
+	return index >= 0 && index < (int)(sizeof builtin / sizeof *builtin) ? builtin[index] : NULL;
+}
+
+const DPI_Transport *dpi_transport_builtin(const char *name)
+{
+	for (size_t i = 0; i < sizeof builtin / sizeof *builtin; i++)
+		if (!strcmp(builtin[i]->name, name)) return builtin[i];
+	return NULL;
+}
+
+/* -------------------------------------------------------------------------------------------------- empty slots */
+
+#define STUB(name, ...)                                                                               \
+	static int no_##name(__VA_ARGS__)                                                             \
+	{                                                                                             \
+		return dpi_fail(DPI_ERR_UNSUPPORTED, "the transport has no " #name);                  \
+	}
+#define U __attribute__((unused))
+STUB(probe, U const DPI_Tp_Core *a, U char *b, U size_t c)
+STUB(open, U const DPI_Tp_Core *a, U const struct DPI_Transport *b, U DPI_Tp **c)
+STUB(query, U DPI_Tp *a, U DPI_Tp_Attr *b)
+STUB(address, U DPI_Tp *a, U void *b, U uint32_t *c)
+STUB(connect, U DPI_Tp *a, U uint32_t b, U const DPI_Tp_Peer *c, U int64_t d, U DPI_Tp_Endpoint **e)
+STUB(expose, U DPI_Tp *a, U const DPI_Tp_Memory *b, U DPI_Tp_Window **c, U DPI_Tp_Key *d)
+STUB(withdraw, U DPI_Tp_Window *a)
+STUB(attach, U DPI_Tp_Endpoint *a, U const DPI_Tp_Key *b, U uint64_t c, U DPI_Tp_Remote **d, U void **e)
+STUB(detach, U DPI_Tp_Remote *a)
+STUB(put, U DPI_Tp_Remote *a, U const struct iovec *b, U int c, U uint64_t d, U const DPI_Tp_Notify *e, U uint32_t f, U void *g)
+STUB(get, U DPI_Tp_Remote *a, U const struct iovec *b, U int c, U uint64_t d, U void *e)
+STUB(fetch_add, U DPI_Tp_Remote *a, U uint64_t b, U uint64_t c, U uint64_t *d, U void *e)
+STUB(compare_swap, U DPI_Tp_Remote *a, U uint64_t b, U uint64_t c, U uint64_t d, U uint64_t *e, U void *f)
+STUB(send, U DPI_Tp_Endpoint *a, U const void *b, U size_t c, U uint32_t d)
+STUB(flush, U DPI_Tp_Endpoint *a, U void *b)
+STUB(cancel, U DPI_Tp_Endpoint *a, U void *b)
+STUB(get_fd, U DPI_Tp *a, U uint32_t b, U int *c)
+static void no_close(U DPI_Tp *a) {}
+static void no_disconnect(U DPI_Tp_Endpoint *a) {}
+/* a transport of loads and stores has nothing to progress and nothing to arm */
+static int no_progress(U DPI_Tp *a, U uint32_t b, int *events)
+{
+	if (events) *events = 0;
+	return DPI_SUCCESS;
+}
+static int no_arm(U DPI_Tp *a, U uint32_t b)
+{
+	return DPI_SUCCESS;
+}
+#undef U
+
+void dpi_transport_fill(DPI_Transport *f, const DPI_Transport *table)
+{
+	memset(f, 0, sizeof *f);
+	memcpy(f, table, table->size < sizeof *f ? table->size : sizeof *f);
+#define FILL(slot) \
+	if (!f->slot) f->slot = no_##slot
+	FILL(probe);
+	FILL(open);
+	FILL(close);
+	FILL(query);
+	FILL(address);
+	FILL(connect);
+	FILL(disconnect);
+	FILL(expose);
+	FILL(withdraw);
+	FILL(attach);
+	FILL(detach);
+	FILL(put);
+	FILL(get);
+	FILL(fetch_add);
+	FILL(compare_swap);
+	FILL(send);
+	FILL(flush);
+	FILL(cancel);
+	FILL(progress);
+	FILL(get_fd);
+	FILL(arm);
+#undef FILL
+}
+
+/* ------------------------------------------------------------------------------------- what transports call back */
+
+static void core_complete(void *self, void *cookie, int error, uint64_t result)
+{
+	(void)self;
+	struct dpi_operation *op = cookie;
+	op->done(op, error, result);
+}
+
+static void core_ring(void *self, int node, uint32_t bell)
+{
+	struct dpi_carrier *c = self;
+	if (bell >= DPI_BELLS || !c->ctx) return;
+	if (node < 0 || node == c->ctx->node) {
+		dpi_bell_ring(&c->ctx->bells, bell);
+		return;
+	}
+	struct dpi_peer *peer = dpi_peer_find(c->ctx, node);
+	if (peer) dpi_peer_ring(peer, bell);
+}
+
+static void core_deliver(void *self, int node, const void *bytes, size_t size)
+{
+	(void)self, (void)bytes;
+	dpi_log(DPI_LOG_DEBUG, "a message of %zu bytes from node %d: nobody asked for one", size, node);
+}
+
+static void core_lost(void *self, int node, const char *sentence)
+{
+	struct dpi_carrier *c = self;
+	struct dpi_peer *peer = c->ctx ? dpi_peer_find(c->ctx, node) : NULL;
+	if (!peer) return;
+	if (!atomic_load(&peer->endpoint_lost[c->index])) {
+		snprintf(peer->lost_sentence[c->index], sizeof peer->lost_sentence[0], "%s", sentence);
+		/* release: whoever sees the flag sees the sentence */
+		atomic_store_explicit(&peer->endpoint_lost[c->index], true, memory_order_release);
+	}
+	for (uint32_t i = 0; i < DPI_BELLS; i++) dpi_bell_ring(&c->ctx->bells, i);
+}
+
+static int core_fail(void *self, int error, const char *format, ...)
+{
+	(void)self;
+	va_list args;
+	va_start(args, format);
+	dpi_fail_v(error, format, args);
+	va_end(args);
+	return error;
+}
+
+static const char *core_setting(void *self, const char *name)
+{
+	struct dpi_carrier *c = self;
+	int i = dpi_setting_find(name);
+	return i < 0 || !c->ctx ? NULL : c->ctx->settings.value[i];
+}
+
+static void core_log(void *self, int level, const char *format, ...)
+{
+	struct dpi_carrier *c = self;
+	char text[1000];
+	va_list args;
+	va_start(args, format);
+	vsnprintf(text, sizeof text, format, args);
+	va_end(args);
+	dpi_log(level, "transport %s: %s", c->name, text);
+}
+
+void dpi_carrier_core(struct dpi_carrier *c, struct dpi_context *ctx)
+{
+	c->ctx = ctx;
+	c->core = (DPI_Tp_Core){ .abi = DPI_TP_ABI,
+				 .size = sizeof c->core,
+				 .self = c,
+				 .complete = core_complete,
+				 .ring = core_ring,
+				 .deliver = core_deliver,
+				 .lost = core_lost,
+				 .fail_text = core_fail,
+				 .setting = core_setting,
+				 .log = core_log,
+				 .node = ctx ? ctx->node : 0,
+				 .incarnation = ctx ? ctx->incarnation : 0,
+				 .secure = ctx && ctx->secure };
+}
+
+/* ------------------------------------------------------------------------------------------------------- opening */
+
+/* The table of a name: built in, or in the module libdpi-NAME.so. */
+static int find_table(struct dpi_carrier *c, const char *name, const DPI_Transport **table)
+{
+	char file[96];
+	*table = dpi_transport_builtin(name);
+	if (*table) return DPI_SUCCESS;
+	if (!*name || strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_") != strlen(name) || strlen(name) > 31)
+		return dpi_fail(DPI_ERR_CONFIG, "DPI_TRANSPORT: '%s' is not the name of a transport; dpi-info --transports lists them", name);
+	snprintf(file, sizeof file, "libdpi-%s.so", name);
+	void *module = dlopen(file, RTLD_NOW | RTLD_LOCAL);
+	if (!module)
+		return dpi_fail(DPI_ERR_CONFIG, "DPI_TRANSPORT: there is no transport '%s' built in, and no module: %s", name, dlerror());
+	DPI_Tp_Entry entry;
+	*(void **)&entry = dlsym(module, "dpi_transport_1");
+	*table = entry ? entry() : NULL;
+	if (!*table || (*table)->abi != DPI_TP_ABI) {
+		int abi = *table ? (int)(*table)->abi : -1;
+		dlclose(module);
+		return dpi_fail(DPI_ERR_VERSION, "%s is not a transport of ABI %d (it says %d): build it against this library's headers",
+				file, DPI_TP_ABI, abi);
+	}
+	if (c->module) dlclose(c->module);
+	c->module = module;
+	return DPI_SUCCESS;
+}
+
+static void carrier_free(struct dpi_carrier *c)
+{
+	if (c->tp) c->table->close(c->tp);
+	if (c->module) dlclose(c->module);
+	pthread_mutex_destroy(&c->lock);
+	free(c);
+}
+
+static int carrier_open(struct dpi_context *ctx, const char *name)
+{
+	struct dpi_carrier *c = calloc(1, sizeof *c);
+	const DPI_Transport *table, *lower = NULL;
+	int error;
+	if (!c) return dpi_fail(DPI_ERR_MEMORY, "no memory for transport %s", name);
+	pthread_mutex_init(&c->lock, NULL);
+	c->fd = -1;
+	c->index = ctx->carriers;
+	snprintf(c->name, sizeof c->name, "%s", name);
+	char *colon = strchr(c->name, ':');
+	if (colon) *colon = 0;
+	error = find_table(c, c->name, &table);
+	if (colon) *colon = ':';
+	if (!error && colon) error = find_table(c, colon + 1, &lower);
+	if (!error && !colon && table == &dpi_hook)
+		error = dpi_fail(DPI_ERR_CONFIG, "DPI_TRANSPORT: hook wraps another transport: write hook:shm or hook:tcp");
+	if (error) goto fail;
+	dpi_transport_fill(&c->filled, table);
+	c->table = &c->filled;
+	if (lower) dpi_transport_fill(&c->lower, lower);
+	dpi_carrier_core(c, ctx);
+	char reason[128] = "";
+	error = c->table->probe(&c->core, reason, sizeof reason);
+	if (error && error != DPI_ERR_UNSUPPORTED) {
+		dpi_fail(error, "transport %s cannot work here: %s", name, *reason ? reason : dpi_detail());
+		goto fail;
+	}
+	error = c->table->open(&c->core, lower ? &c->lower : NULL, &c->tp);
+	if (error) goto fail;
+	c->attr.size = sizeof c->attr;
+	error = c->table->query(c->tp, &c->attr);
+	if (error) goto fail;
+	if (!(c->attr.capabilities & DPI_TP_FD) || c->table->get_fd(c->tp, 0, &c->fd)) c->fd = -1;
+	c->needs_progress = c->fd >= 0;
+	c->watch.fd = c->fd;
+	c->watch.ready = dpi_loop_carrier_ready;
+	snprintf(c->reason, sizeof c->reason, "open");
+	ctx->carrier[ctx->carriers++] = c;
+	return DPI_SUCCESS;
+fail:
+	carrier_free(c);
+	return error;
+}
+
+int dpi_carriers_open(struct dpi_context *ctx)
+{
+	char list[256], *save = NULL;
+	const char *wanted = ctx->settings.value[DPI_SETTING_TRANSPORT];
+	bool given = *wanted;
+	if (strlen(wanted) >= sizeof list) return dpi_fail(DPI_ERR_CONFIG, "DPI_TRANSPORT is longer than %zu bytes", sizeof list - 1);
+	strcpy(list, given ? wanted : DEFAULT_LIST);
+	for (char *name = strtok_r(list, ", ", &save); name; name = strtok_r(NULL, ", ", &save)) {
+		if (dpi_carrier_find(ctx, name)) continue;
+		if (ctx->carriers == DPI_TRANSPORTS_MAX)
+			return dpi_fail(DPI_ERR_CONFIG, "DPI_TRANSPORT names more than %d transports", DPI_TRANSPORTS_MAX);
+		int error = carrier_open(ctx, name);
+		if (error && given) return error;
+		if (error) dpi_log(DPI_LOG_INFORMATION, "transport %s left out: %s", name, dpi_detail());
+	}
+	if (!ctx->carriers) return dpi_fail(DPI_ERR_TRANSPORT, "no transport can be used: DPI_TRANSPORT is '%s'; see dpi-info --transports", wanted);
+	return DPI_SUCCESS;
+}
+
+void dpi_carriers_close(struct dpi_context *ctx)
+{
+	while (ctx->carriers) carrier_free(ctx->carrier[--ctx->carriers]);
+}
+
+struct dpi_carrier *dpi_carrier_find(struct dpi_context *ctx, const char *name)
+{
+	for (int i = 0; i < ctx->carriers; i++)
+		if (!strcmp(ctx->carrier[i]->name, name)) return ctx->carrier[i];
+	return NULL;
+}
+
+/* --------------------------------------------------------------------------------------------------- towards a peer */
+
+static const struct dpi_peer_address *address_of(const struct dpi_peer *peer, const char *name)
+{
+	for (int i = 0; i < peer->addresses; i++)
+		if (!strcmp(peer->address[i].transport, name)) return &peer->address[i];
+	return NULL;
+}
+
+/* Why a carrier cannot reach a peer; NULL if it can. */
+static const char *cannot(const struct dpi_carrier *c, const struct dpi_peer *peer)
+{
+	if (!address_of(peer, c->name)) return "the peer does not have it open";
+	if ((c->attr.capabilities & DPI_TP_SAME_HOST) && !peer->same_host) return "the peer is not proven to be on this host";
+	if (atomic_load_explicit(&peer->endpoint_lost[c->index], memory_order_acquire)) return peer->lost_sentence[c->index];
+	return NULL;
+}
+
+void dpi_peer_choose(struct dpi_context *ctx, struct dpi_peer *peer)
+{
+	size_t at = 0;
+	peer->transport[0] = peer->reason[0] = 0;
+	for (int i = 0; i < ctx->carriers && at < sizeof peer->reason; i++) {
+		struct dpi_carrier *c = ctx->carrier[i];
+		const char *why = cannot(c, peer);
+		bool chosen = !why && !peer->transport[0];
+		if (chosen) snprintf(peer->transport, sizeof peer->transport, "%s", c->name);
+		int n = snprintf(peer->reason + at, sizeof peer->reason - at, "%s%s: %s", at ? "; " : "", c->name,
+				 why ? why : chosen ? "chosen" : "possible, less preferred");
+		at += n > 0 ? (size_t)n : 0;
+	}
+}
+
+int dpi_peer_endpoint(struct dpi_context *ctx, struct dpi_peer *peer, int carrier, int64_t deadline, DPI_Tp_Endpoint **endpoint)
+{
+	struct dpi_carrier *c = ctx->carrier[carrier];
+	const char *why = cannot(c, peer);
+	if (why)
+		return dpi_fail(DPI_ERR_PEER, "transport %s does not reach node %d: %s", c->name, peer->node, why);
+	const struct dpi_peer_address *a = address_of(peer, c->name);
+	DPI_Tp_Peer p = { .node = peer->node, .incarnation = peer->incarnation, .same_host = peer->same_host,
+			  .address = a->bytes, .address_size = a->size };
+	int64_t left = deadline == DPI_NEVER ? INT64_MAX / 1000 : (deadline - dpi_now()) / 1000;
+	int error = DPI_SUCCESS;
+	pthread_mutex_lock(&c->lock);
+	if (!peer->endpoint[carrier]) error = c->table->connect(c->tp, 0, &p, left > 0 ? left : 1, &peer->endpoint[carrier]);
+	*endpoint = peer->endpoint[carrier];
+	pthread_mutex_unlock(&c->lock);
+	return error;
+}
+
+void dpi_peer_disconnect(struct dpi_context *ctx, struct dpi_peer *peer)
+{
+	for (int i = 0; i < ctx->carriers; i++) {
+		struct dpi_carrier *c = ctx->carrier[i];
+		pthread_mutex_lock(&c->lock);
+		if (peer->endpoint[i]) c->table->disconnect(peer->endpoint[i]);
+		peer->endpoint[i] = NULL;
+		pthread_mutex_unlock(&c->lock);
+	}
+}
+
+bool dpi_peer_ring(struct dpi_peer *peer, uint32_t bell)
+{
+	if (!peer->bells.page || bell >= DPI_BELLS) return false;
+	if (dpi_bell_ring(&peer->bells, bell)) atomic_fetch_add_explicit(&peer->stats.wakeups, 1, memory_order_relaxed);
+	return true;
+}

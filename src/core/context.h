@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * context.h: a process's membership in a cluster, and what all layers share. */
+#ifndef DPI_CORE_CONTEXT_H
+#define DPI_CORE_CONTEXT_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "bell.h"
+#include "clock.h"
+#include "dpi.h"
+#include "dpi_transport.h"
+#include "error.h"
+#include "log.h"
+#include "loop.h"
+#include "settings.h"
+
+struct dpi_peer;
+struct dpi_control;  /* control.c */
+struct dpi_registry; /* registry.c; only on the node that holds it */
+struct dpi_cluster;  /* cluster.c: what this node knows of the others */
+struct dpi_loop;     /* loop.c */
+struct dpi_memory_layer;
+
+#define DPI_TRANSPORTS_MAX 8
+
+/* A transport this context has opened. All its lanes' slots are called with lock held: one lane now. */
+struct dpi_carrier {
+	const DPI_Transport *table; /* with every slot filled: &filled */
+	DPI_Transport filled, lower; /* lower: what a stacked one works over */
+	void *module;		    /* of dlopen */
+	struct dpi_context *ctx;
+	int index;		    /* in ctx->carrier */
+	char name[32];		    /* as users write it: "hook:shm" */
+	DPI_Tp *tp;
+	DPI_Tp_Attr attr;
+	DPI_Tp_Core core;
+	pthread_mutex_t lock;
+	int fd; /* to sleep on; -1 */
+	struct dpi_watch watch;
+	bool needs_progress; /* false: pure load and store, nothing to poll */
+	char reason[160];    /* why it is, or is not, open */
+};
+
+struct dpi_context {
+	DPI_Context handle;
+	struct dpi_settings settings;
+	int node;
+	int expected_nodes; /* 0: not said */
+	uint64_t incarnation;
+	bool secure;	    /* a cluster key is in use */
+	int64_t timeout_us; /* default deadline */
+	int64_t spin_ns;
+	struct dpi_bells bells; /* this node's own */
+	struct dpi_loop *loop;
+	struct dpi_control *control;
+	struct dpi_cluster *cluster;
+	struct dpi_registry *registry;
+	struct dpi_carrier *carrier[DPI_TRANSPORTS_MAX];
+	int carriers;
+	_Atomic uint32_t next_bell;
+	_Atomic int inside; /* calls that wait now */
+	struct dpi_memory_layer *memory;
+};
+
+/* The one open context; NULL without. */
+struct dpi_context *dpi_context(void);
+
+/* The context behind a handle, or NULL with the error in *error. */
+struct dpi_context *dpi_context_get(DPI_Context handle, int *error);
+
+bool dpi_context_set(struct dpi_context *ctx); /* false: another one is open */
+
+/* The file this library was loaded from. */
+const char *dpi_library_path(void);
+/* DPI_ERR_ARGUMENT unless name is 1 … DPI_NAME_MAX-1 bytes without control characters. */
+int dpi_check_name(const char *call, const char *name);
+
+/* carrier.c: open every transport that the settings allow; names and reasons stand in the carriers. */
+int dpi_carriers_open(struct dpi_context *ctx);
+void dpi_carriers_close(struct dpi_context *ctx);
+struct dpi_carrier *dpi_carrier_find(struct dpi_context *ctx, const char *name);
+/* The built-in transport of this name, NULL if none; by index, NULL past the end. */
+const DPI_Transport *dpi_transport_builtin(const char *name);
+const DPI_Transport *dpi_transport_at(int index);
+/* A copy with stubs in the empty slots. */
+void dpi_transport_fill(DPI_Transport *filled, const DPI_Transport *table);
+/* The callbacks, for a carrier that opens outside a context too (dpi-info). */
+void dpi_carrier_core(struct dpi_carrier *c, struct dpi_context *ctx);
+
+/* An operation posted to a transport: the cookie. done runs once, under the carrier's lock, when complete says so. */
+struct dpi_operation {
+	void (*done)(struct dpi_operation *op, int error, uint64_t result);
+};
+
+#endif

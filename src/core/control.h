@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * control.h: the authenticated control channel between two nodes, and calls over it. One a pair of nodes: a Unix socket on one host
+ * (which carries descriptors and proves that it is one host), TCP otherwise. */
+#ifndef DPI_CORE_CONTROL_H
+#define DPI_CORE_CONTROL_H
+
+#include "context.h"
+#include "message.h"
+
+/* Message types. The registry's and core's stand here; each layer above has a range. */
+enum {
+	DPI_MESSAGE_CORE = 0x0001,   /* control.c */
+	DPI_MESSAGE_REGISTRY = 0x0100, /* registry.c */
+	DPI_MESSAGE_MEMORY = 0x0200, /* src/memory */
+	DPI_MESSAGE_FLOW = 0x0300,
+	DPI_MESSAGE_TYPES = 0x0400
+};
+
+/* A request that arrived. Valid during the handler, unless kept. */
+struct dpi_request_in {
+	struct dpi_peer *from; /* this node itself too */
+	uint16_t type;
+	uint64_t id;
+	struct dpi_unpack body;
+};
+
+/* Runs on the loop thread; must not block. It answers with dpi_answer now, or keeps from and id and answers later (a dead
+ * peer's answers go nowhere, harmlessly). One-way messages (dpi_tell) have id 0 and no answer. */
+typedef void dpi_handler(struct dpi_context *ctx, struct dpi_request_in *in);
+int dpi_handle_messages(struct dpi_context *ctx, uint16_t type, dpi_handler *handler); /* before dpi_control_start */
+
+/* Answer a request: error class and, for success, the body (may be NULL). For an error the loop thread's sentence goes along.
+ * From the loop thread. */
+void dpi_answer(struct dpi_context *ctx, struct dpi_peer *to, uint64_t id, int error, struct dpi_pack *body);
+
+/* The reply to a call. */
+struct dpi_reply {
+	struct dpi_unpack body;
+	uint8_t *data; /* behind body */
+};
+void dpi_reply_free(struct dpi_reply *r); /* closes descriptors not taken */
+
+/* Ask a node (itself too) and wait for the answer: the answer's error class, with the sentence "node 3: …";
+ * DPI_ERR_TIMEOUT (the other side may still act), DPI_ERR_PEER, DPI_ERR_NODE. Connects if need be. reply may be NULL. Frees request. Any thread but the loop's. */
+int dpi_call(struct dpi_context *ctx, int node, uint16_t type, struct dpi_pack *request, int64_t deadline, struct dpi_reply *reply);
+/* The same without an answer; never blocks; from any thread; only to a peer already connected. Frees message. */
+int dpi_tell(struct dpi_context *ctx, struct dpi_peer *to, uint16_t type, struct dpi_pack *message);
+
+/* Called on the loop thread when a peer is dead or gone. */
+typedef void dpi_peer_down(struct dpi_context *ctx, struct dpi_peer *peer);
+int dpi_on_peer_down(struct dpi_context *ctx, dpi_peer_down *down); /* before dpi_control_start */
+
+int dpi_control_open(struct dpi_context *ctx);	/* listeners */
+int dpi_control_start(struct dpi_context *ctx); /* join the cluster (cluster.h); the loop runs already */
+void dpi_control_stop(struct dpi_context *ctx); /* goodbyes */
+void dpi_control_close(struct dpi_context *ctx);
+
+#endif

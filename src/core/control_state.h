@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * control_state.h: what the files of the control plane share: control.c (channels, calls, life and death), accept.c (those who connect),
+ * connect.c and peer.c (connecting), registry.c. */
+#ifndef DPI_CORE_CONTROL_STATE_H
+#define DPI_CORE_CONTROL_STATE_H
+
+#include "channel.h"
+#include "cluster.h"
+#include "control.h"
+#include "hello.h"
+#include "peer.h"
+
+/* Message types of the core. Those up to READY are of the greeting (hello.h). */
+enum {
+	DPI_MESSAGE_HELLO = DPI_MESSAGE_CORE,
+	DPI_MESSAGE_REFUSAL,
+	DPI_MESSAGE_PROOF,
+	DPI_MESSAGE_INTRODUCTION,
+	DPI_MESSAGE_READY,
+	DPI_MESSAGE_HEARTBEAT,
+	DPI_MESSAGE_GOODBYE
+};
+
+#define DPI_LISTENERS 3
+#define DPI_STRANGERS_MAX 256		/* greetings under way; one more drops the oldest */
+#define DPI_GREETING_NS 2000000000	/* a greeting takes no longer */
+
+struct dpi_listener {
+	struct dpi_watch watch; /* fd; -1: none */
+	int64_t paused;		/* dpi_now until when it rests, for want of descriptors; 0 */
+};
+
+/* A call that waits for its reply; on the caller's stack. */
+struct dpi_waiting_call {
+	struct dpi_waiting_call *next;
+	struct dpi_peer *peer;
+	uint64_t id;
+	uint32_t bell;
+	int error;
+	struct dpi_reply reply;
+	char *sentence;	   /* of an error; malloc'ed; may be NULL */
+	_Atomic bool done; /* release: all above is set */
+};
+
+/* A message of this node to itself. */
+struct dpi_local_message {
+	struct dpi_local_message *next;
+	uint16_t type;
+	uint64_t id;
+	struct dpi_unpack body;
+	uint8_t data[];
+};
+
+struct dpi_control {
+	/* lock: the set of peers, dpi_peer.channel, every channel's sending half, calls, local, adopted, connecting, greeted.
+	 * Held for moments only: nothing blocks under it, no handler and no hook runs under it. */
+	pthread_mutex_t lock;
+	struct dpi_peer **peers; /* all there ever were */
+	int peer_count, peer_room;
+	struct dpi_peer **by_node; /* the newest of each number */
+	int by_node_room;
+	struct dpi_waiting_call *calls;
+	uint64_t next_id;
+	struct dpi_local_message *local, **local_last;
+	struct dpi_channel *adopted; /* made by connect.c, not yet seen by the loop */
+	struct dpi_connecting *connecting;
+	struct dpi_greeted *greeted;
+	bool stopping;	 /* goodbyes are said */
+	int channel_count; /* established, not ended */
+	/* loop thread only, once the loop runs */
+	struct dpi_channel *channels;  /* established */
+	struct dpi_channel *strangers; /* greeting, newest first */
+	int stranger_count;
+	struct dpi_channel *ended;
+	int64_t next_beat;
+	/* constant once the loop runs */
+	dpi_handler *handler[DPI_MESSAGE_TYPES];
+	dpi_peer_down *down[8];
+	int downs;
+	struct dpi_listener listener[DPI_LISTENERS];
+	char local_address[DPI_ADDRESS_TEXT]; /* the Unix listener's */
+	int addresses;
+	char address[DPI_NODE_ADDRESSES][DPI_ADDRESS_TEXT]; /* announced */
+	int64_t peer_timeout; /* ns */
+	struct dpi_peer *self;
+};
+
+/* A node this process connects to now; on the connecting thread's stack. */
+struct dpi_connecting {
+	struct dpi_connecting *next;
+	int node;
+};
+
+/* A node whose greeting here is done but for its READY; in its struct dpi_accept. */
+struct dpi_greeted {
+	struct dpi_greeted *next;
+	int node;
+	uint64_t incarnation;
+};
+
+/* ------------------------------------------------------------------------------------------------ control.c */
+
+/* Ring every bell of this node: all who wait look again. Any thread. */
+void dpi_control_ring_all(struct dpi_context *ctx);
+/* Add a peer to the set. Under lock. */
+int dpi_control_add_peer(struct dpi_control *k, struct dpi_peer *peer);
+/* The live peer of this number, or NULL. Under lock. */
+struct dpi_peer *dpi_control_peer(struct dpi_control *k, int node);
+/* Send on a channel and see that what is queued will go. Under lock. */
+int dpi_control_send(struct dpi_context *ctx, struct dpi_channel *c, uint16_t type, uint16_t flags, uint64_t id, const struct dpi_pack *body);
+/* A channel has become this peer's: serve it. Loop thread. */
+void dpi_control_establish(struct dpi_context *ctx, struct dpi_channel *c);
+/* The peer is dead (or has left): mark, fail calls, run hooks, wake all. Loop thread. */
+void dpi_control_peer_down(struct dpi_context *ctx, struct dpi_peer *peer, bool left, const char *sentence);
+/* Forget a channel; its memory goes when nothing can look at it any more. Loop thread. */
+void dpi_control_end(struct dpi_context *ctx, struct dpi_channel *c);
+
+/* ------------------------------------------------------------------------------------------------- accept.c */
+
+int dpi_listeners_open(struct dpi_context *ctx);
+int dpi_listeners_start(struct dpi_context *ctx);
+void dpi_listeners_close(struct dpi_context *ctx); /* the loop has stopped; so too: */
+void dpi_strangers_free(struct dpi_context *ctx);
+/* Drop strangers whose time is over, wake listeners that rested. Loop thread. */
+int64_t dpi_accept_service(struct dpi_context *ctx, int64_t now);
+
+/* ------------------------------------------------------------------------------------------------ connect.c */
+
+/* One attempt at one address. node, incarnation: who must answer there (incarnation 0: whoever it is). On success the peer stands in the
+ * set; DPI_ERR_AGAIN: the other side connects to us at this moment, or is there already; DPI_ERR_TIMEOUT; DPI_ERR_PEER:
+ * nobody there, *refused set if it can come yet; else what the other side says. Not on the loop thread. */
+int dpi_connect(struct dpi_context *ctx, const char *address, int node, uint64_t incarnation, int64_t deadline, bool *may_come);
+/* Wait for a change, and no longer than *wait_ns, which doubles from 1 to 20 ms. */
+void dpi_backoff(struct dpi_context *ctx, uint32_t seen, int64_t *wait_ns, int64_t deadline);
+/* Join the cluster over node 0. */
+int dpi_join(struct dpi_context *ctx, int64_t deadline);
+
+/* ------------------------------------------------------------------------------------------------ registry.c */
+
+int dpi_registry_open(struct dpi_context *ctx); /* handlers on every node; the registry itself where it is held */
+int dpi_registry_watch(struct dpi_context *ctx); /* registry_client.c: handlers of the registry's news */
+void dpi_registry_close(struct dpi_context *ctx);
+int64_t dpi_registry_service(struct dpi_context *ctx, int64_t now);
+/* Loop thread of the registry's node. May the node that greets join? Gives it a number if it has none. */
+int dpi_registry_admit(struct dpi_context *ctx, uint32_t *node, uint32_t expected_nodes);
+void dpi_registry_withdraw(struct dpi_context *ctx, uint32_t node); /* it was admitted, but did not take the channel */
+void dpi_registry_joined(struct dpi_context *ctx, struct dpi_peer *peer, const struct dpi_node *node);
+void dpi_registry_peer_down(struct dpi_context *ctx, struct dpi_peer *peer, bool left);
+
+/* A request to the registry, unpacked. Pure; false: malformed. */
+struct dpi_registry_request {
+	char name[DPI_NAME_MAX];
+	uint32_t kind, count;
+	int node;
+	uint64_t incarnation, id;
+	int64_t timeout_us;
+};
+bool dpi_registry_unpack(uint16_t type, struct dpi_unpack *u, struct dpi_registry_request *r);
+/* News of a node, for NODE_UP and NODE_DOWN. Pure. */
+void dpi_node_pack(struct dpi_pack *p, const struct dpi_node *n);
+bool dpi_node_unpack(struct dpi_unpack *u, struct dpi_node *n);
+
+enum {
+	DPI_REGISTRY_PUBLISH = DPI_MESSAGE_REGISTRY,
+	DPI_REGISTRY_FIND,
+	DPI_REGISTRY_REMOVE,
+	DPI_REGISTRY_BARRIER,
+	DPI_REGISTRY_NODE_UP,	/* from the registry, one way */
+	DPI_REGISTRY_NODE_DOWN	/* the same */
+};
+
+#endif

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * error.h: error classes with a sentence, a thread's last one. */
+#ifndef DPI_CORE_ERROR_H
+#define DPI_CORE_ERROR_H
+
+#include <stdarg.h>
+
+#include "dpi.h"
+
+#define DPI_DETAIL_MAX 1024 /* bytes of a sentence */
+
+/* Set this thread's sentence and return error, so that a failure is one line: return dpi_fail(DPI_ERR_SIZE, "…"). */
+int dpi_fail(int error, const char *format, ...) __attribute__((format(printf, 2, 3)));
+int dpi_fail_v(int error, const char *format, va_list args);
+/* The same with errno's text appended. */
+int dpi_fail_errno(int error, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* This thread's sentence; "" when none. */
+const char *dpi_detail(void);
+/* Name of a class; "?" for an unknown number. */
+const char *dpi_error_name(int error);
+
+#endif

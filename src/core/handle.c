@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * handle.c: the table of open handles. */
+#include "handle.h"
+
+#include <pthread.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "context.h"
+
+struct dpi_handle_slot *dpi_handle_slots;
+
+/* Virtual memory: only pages in use become resident. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static uint32_t generations[DPI_HANDLE_MAX];
+static uint32_t next_free[DPI_HANDLE_MAX]; /* first in, first out: a closed handle's slot is reused as late as can be */
+static uint32_t free_head, free_tail, used = 1; /* index 0 is never given out */
+
+static pid_t owner; /* the process that made the table */
+
+int dpi_handles_open(void)
+{
+	int error = 0;
+	size_t size = sizeof(struct dpi_handle_slot) * DPI_HANDLE_MAX;
+	pthread_mutex_lock(&lock);
+	if (!dpi_handle_slots) {
+		void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		if (p == MAP_FAILED || madvise(p, size, MADV_WIPEONFORK))
+			error = dpi_fail_errno(DPI_ERR_MEMORY, "no address space for the table of handles (%zu bytes)", size);
+		else owner = getpid(), dpi_handle_slots = p;
+	}
+	pthread_mutex_unlock(&lock);
+	return error;
+}
+
+uint64_t dpi_handle_open(enum dpi_handle_kind kind, void *object)
+{
+	uint64_t handle = 0;
+	pthread_mutex_lock(&lock);
+	uint32_t at = 0;
+	if (free_head && free_head != free_tail) {
+		at = free_head;
+		free_head = next_free[at];
+		if (!free_head) free_tail = 0;
+	} else if (used < DPI_HANDLE_MAX) {
+		at = used++;
+	}
+	if (at) {
+		handle = (uint64_t)kind << 56 | (uint64_t)(++generations[at]) << DPI_HANDLE_INDEX_BITS | at;
+		dpi_handle_slots[at].object = object;
+		/* release pairs with the acquire in dpi_handle_get */
+		atomic_store_explicit(&dpi_handle_slots[at].handle, handle, memory_order_release);
+	}
+	pthread_mutex_unlock(&lock);
+	return handle;
+}
+
+void dpi_handle_close(uint64_t handle)
+{
+	uint32_t at = (uint32_t)(handle & (DPI_HANDLE_MAX - 1));
+	pthread_mutex_lock(&lock);
+	if (at && atomic_load_explicit(&dpi_handle_slots[at].handle, memory_order_relaxed) == handle) {
+		atomic_store_explicit(&dpi_handle_slots[at].handle, 0, memory_order_relaxed);
+		dpi_handle_slots[at].object = NULL;
+		next_free[at] = 0;
+		if (free_tail) next_free[free_tail] = at;
+		else free_head = at;
+		free_tail = at;
+	}
+	pthread_mutex_unlock(&lock);
+}
+
+int dpi_handle_error(enum dpi_handle_kind kind, uint64_t handle)
+{
+	static const char *const names[] = { "", "context", "buffer", "request", "memory" };
+	unsigned other = (unsigned)(handle >> 56);
+	if (dpi_handle_slots && owner != getpid())
+		return dpi_fail(DPI_ERR_FORK, "process %d is a forked child of %d, whose context it cannot use: call DPI_Init in a "
+			"program started by exec", (int)getpid(), (int)owner);
+	if (!handle) return dpi_fail(DPI_ERR_ARGUMENT, "the %s handle is NULL", names[kind]);
+	if (other >= DPI_HANDLE_CONTEXT && other <= DPI_HANDLE_MEMORY && other != kind)
+		return dpi_fail(DPI_ERR_HANDLE, "a %s handle was passed where a %s is needed", names[other], names[kind]);
+	if (!dpi_context())
+		return dpi_fail(DPI_ERR_STATE, "no context is open: DPI_Init comes first, and no call follows DPI_Finalize but DPI_Init");
+	return dpi_fail(DPI_ERR_HANDLE, "the %s handle is closed, or was never opened", names[kind]);
+}

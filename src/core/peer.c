@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * peer.c: the peer of a number, connected when it is first needed. */
+#include "peer.h"
+
+#include <string.h>
+
+#include "control_state.h"
+#include "registry.h"
+
+int dpi_peer_dead(const struct dpi_peer *peer)
+{
+	return dpi_fail(DPI_ERR_PEER, "%s", atomic_load_explicit(&peer->dead, memory_order_acquire) ? peer->sentence : "the peer is dead");
+}
+
+struct dpi_peer *dpi_peer_find(struct dpi_context *ctx, int node)
+{
+	struct dpi_control *k = ctx->control;
+	if (!k) return NULL;
+	pthread_mutex_lock(&k->lock);
+	struct dpi_peer *p = dpi_control_peer(k, node);
+	pthread_mutex_unlock(&k->lock);
+	return p;
+}
+
+enum { FOUND, DEAD, BUSY, MINE };
+
+/* What to do about the node whose record is n. MINE: entered in connecting, this thread connects. */
+static int look(struct dpi_control *k, const struct dpi_node *n, struct dpi_connecting *mine, struct dpi_peer **peer)
+{
+	int what = MINE;
+	pthread_mutex_lock(&k->lock);
+	*peer = dpi_control_peer(k, n->node);
+	if (*peer) what = FOUND;
+	for (int i = 0; i < k->peer_count && what == MINE; i++) {
+		if (k->peers[i]->node != n->node || k->peers[i]->incarnation != n->incarnation) continue;
+		*peer = k->peers[i];
+		what = DEAD;
+	}
+	for (struct dpi_connecting *c = k->connecting; c && what == MINE; c = c->next)
+		if (c->node == n->node) what = BUSY;
+	for (struct dpi_greeted *g = k->greeted; g && what == MINE; g = g->next)
+		if (g->node == n->node) what = BUSY;
+	if (what == MINE) {
+		*mine = (struct dpi_connecting){ k->connecting, n->node };
+		k->connecting = mine;
+	}
+	pthread_mutex_unlock(&k->lock);
+	return what;
+}
+
+/* Try each address once. */
+static int try_all(struct dpi_context *ctx, const struct dpi_node *n, int64_t deadline, bool *again)
+{
+	int error = dpi_fail(DPI_ERR_PEER, "node %d told no address of its own", n->node);
+	*again = false;
+	for (int i = 0; i < n->addresses; i++) {
+		bool may_come;
+		error = dpi_connect(ctx, n->address[i], n->node, n->incarnation, deadline, &may_come);
+		*again |= may_come || error == DPI_ERR_AGAIN;
+		if (error != DPI_ERR_PEER) break; /* another address would say the same */
+	}
+	return error;
+}
+
+int dpi_peer_get(struct dpi_context *ctx, int node, int64_t deadline, struct dpi_peer **peer)
+{
+	struct dpi_control *k = ctx->control;
+	struct dpi_node n;
+	struct dpi_connecting mine;
+	int64_t wait_ns = 0;
+	*peer = dpi_peer_find(ctx, node);
+	if (*peer) return DPI_SUCCESS;
+	if (dpi_loop_inside(ctx)) return dpi_fail(DPI_ERR_INTERNAL, "the progress thread cannot wait for a connection");
+	for (;;) {
+		uint32_t seen = atomic_load_explicit(&ctx->cluster->changes, memory_order_acquire);
+		bool again = true;
+		int error = dpi_node_await(ctx, node, deadline);
+		if (!dpi_cluster_find(ctx, node, &n)) return error ? error : dpi_fail(DPI_ERR_NODE, "there is no node %d", node);
+		if (error == DPI_ERR_NODE) return dpi_fail(DPI_ERR_PEER, "%s", n.why); /* it was there, and is dead */
+		if (error) return error;
+		int what = look(k, &n, &mine, peer);
+		if (what == FOUND) return DPI_SUCCESS;
+		if (what == DEAD) return dpi_peer_dead(*peer);
+		error = DPI_ERR_AGAIN;
+		if (what == MINE) {
+			error = try_all(ctx, &n, deadline, &again);
+			pthread_mutex_lock(&k->lock);
+			struct dpi_connecting **at = &k->connecting;
+			while (*at != &mine) at = &(*at)->next;
+			*at = mine.next;
+			pthread_mutex_unlock(&k->lock);
+			dpi_cluster_changed(ctx);
+		}
+		if (error && !again) return error;
+		if (dpi_now() >= deadline)
+			return error == DPI_ERR_PEER ? error : dpi_fail(DPI_ERR_TIMEOUT, "no channel to node %d came about in time: is it stopped, or too busy?", node);
+		if (error) dpi_backoff(ctx, seen, &wait_ns, deadline);
+	}
+}

@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * wait.c: spin, then sleep.
+ *
+ * Spinning pays only if what is waited for comes within a few microseconds and no other thread needs the core. Both are learnt: the
+ * budget doubles when spinning succeeded and halves when it did not, and a thread that finds itself preempted while it spins (two
+ * looks at the clock far apart) does not spin for its next waits. */
+#include "wait.h"
+
+#include <linux/futex.h>
+#include <pthread.h>
+#include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "context.h"
+#include "loop_state.h"
+
+#define PREEMPTED_NS 200000	/* two looks further apart than this: the core was taken away */
+#define PENALTY_WAITS 64	/* waits without spinning after that */
+#define SPIN_LEAST_NS 1000
+#define SPIN_ALWAYS_NS 1000000	/* a setting above this is meant: never give up */
+
+static inline void pause_cpu(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+	__builtin_ia32_pause();
+#elif defined(__aarch64__)
+	__asm__ volatile("yield");
+#endif
+}
+
+uint32_t dpi_bell_pick(struct dpi_context *ctx)
+{
+	return 1 + atomic_fetch_add_explicit(&ctx->next_bell, 1, memory_order_relaxed) % (DPI_BELLS - 1);
+}
+
+void dpi_progress(struct dpi_context *ctx)
+{
+	for (int i = 0; i < ctx->carriers; i++) {
+		struct dpi_carrier *c = ctx->carrier[i];
+		if (!c->needs_progress || pthread_mutex_trylock(&c->lock)) continue;
+		c->table->progress(c->tp, 0, NULL);
+		pthread_mutex_unlock(&c->lock);
+	}
+}
+
+static bool spin(struct dpi_context *ctx, const struct dpi_wait *w)
+{
+	static _Thread_local int64_t budget = -1;
+	static _Thread_local int penalty;
+	bool always = ctx->spin_ns >= SPIN_ALWAYS_NS;
+	if (!ctx->spin_ns) return false;
+	if (budget < 0 || always) budget = ctx->spin_ns;
+	if (penalty > 0 && !always) {
+		penalty--;
+		return false;
+	}
+	int64_t start = dpi_now(), seen = start;
+	for (unsigned i = 1;; i++) {
+		dpi_progress(ctx);
+		if (w->ready(w->arg)) {
+			if (budget < ctx->spin_ns) budget *= 2;
+			return true;
+		}
+		pause_cpu();
+		if (i % 16) continue;
+		int64_t now = dpi_now();
+		if (now - seen > PREEMPTED_NS) penalty = PENALTY_WAITS;
+		seen = now;
+		if (now - start > budget || now >= w->deadline || (penalty && !always)) break;
+	}
+	if (budget > SPIN_LEAST_NS && !always) budget /= 2;
+	return false;
+}
+
+/* Sleep on the bell's futex: nothing but bells can bring what is waited for, or another caller leads. */
+static int sleep_on_futex(struct dpi_context *ctx, const struct dpi_wait *w)
+{
+	struct dpi_bell *b = &ctx->bells.page->bell[w->bell];
+	int error = DPI_SUCCESS;
+	atomic_fetch_add_explicit(&b->sleepers, 1, memory_order_relaxed);
+	dpi_bell_fence(&ctx->bells);
+	for (;;) {
+		/* acquire: pairs with the release in dpi_bell_wake; taken before ready so that a later ring changes it */
+		uint32_t sequence = atomic_load_explicit(&b->sequence, memory_order_acquire);
+		if (w->ready(w->arg)) break;
+		int64_t left = w->deadline - dpi_now();
+		if (left <= 0) {
+			error = DPI_ERR_TIMEOUT;
+			break;
+		}
+		struct timespec t = { left / 1000000000, left % 1000000000 };
+		syscall(SYS_futex, &b->sequence, FUTEX_WAIT, sequence, &t, NULL, 0);
+	}
+	atomic_fetch_sub_explicit(&b->sleepers, 1, memory_order_relaxed);
+	return error;
+}
+
+/* Sleep on the event descriptor and the transports, serving them. */
+static int sleep_as_leader(struct dpi_context *ctx, const struct dpi_wait *w, struct dpi_standing *s)
+{
+	struct dpi_bell *b = &ctx->bells.page->bell[w->bell];
+	int error = DPI_SUCCESS;
+	atomic_fetch_add_explicit(&b->pollers, 1, memory_order_relaxed);
+	dpi_bell_fence(&ctx->bells);
+	while (!w->ready(w->arg)) {
+		bool again = false;
+		for (int i = 0; i < ctx->carriers; i++) {
+			struct dpi_carrier *c = ctx->carrier[i];
+			if (!c->needs_progress) continue;
+			if (pthread_mutex_trylock(&c->lock)) { /* a poster is inside */
+				again = true;
+				continue;
+			}
+			if (c->table->arm(c->tp, 0) == DPI_ERR_AGAIN) {
+				c->table->progress(c->tp, 0, NULL);
+				again = true;
+			}
+			pthread_mutex_unlock(&c->lock);
+		}
+		if (again) {
+			if (dpi_now() >= w->deadline && !w->ready(w->arg)) {
+				error = DPI_ERR_TIMEOUT;
+				break;
+			}
+			continue;
+		}
+		if (w->ready(w->arg)) break;
+		struct epoll_event events[8];
+		int n = dpi_epoll_sleep(s->epoll, events, 8, w->deadline);
+		if (n > 0) dpi_progress(ctx);
+		else if (dpi_now() >= w->deadline && !w->ready(w->arg)) {
+			error = DPI_ERR_TIMEOUT;
+			break;
+		}
+	}
+	atomic_fetch_sub_explicit(&b->pollers, 1, memory_order_relaxed);
+	return error;
+}
+
+static void enter(struct dpi_standing *s)
+{
+	atomic_fetch_add(&s->inside, 1);
+	atomic_fetch_add_explicit(&s->entries, 1, memory_order_relaxed);
+}
+
+static void leave(struct dpi_context *ctx, struct dpi_standing *s)
+{
+	atomic_fetch_sub(&s->inside, 1);
+	/* seq_cst: see loop.c */
+	if (atomic_load(&s->state) == DPI_STANDING_DEEP && !atomic_load(&s->inside)) dpi_loop_kick(ctx);
+}
+
+int dpi_wait(struct dpi_context *ctx, const struct dpi_wait *w)
+{
+	if (w->ready(w->arg)) return DPI_SUCCESS;
+	if (w->deadline <= 0) {
+		dpi_progress(ctx);
+		return w->ready(w->arg) ? DPI_SUCCESS : DPI_ERR_TIMEOUT;
+	}
+	struct dpi_standing *s = dpi_loop_standing(ctx);
+	int error = DPI_SUCCESS, none = 0;
+	bool serve = false;
+	atomic_fetch_add(&ctx->inside, 1);
+	for (int i = 0; i < ctx->carriers; i++) serve |= ctx->carrier[i]->needs_progress && ctx->carrier[i]->fd >= 0;
+	if (serve) enter(s);
+	if (spin(ctx, w)) {
+		if (serve) leave(ctx, s);
+	} else if (serve && atomic_compare_exchange_strong(&s->leader, &none, 1)) {
+		error = sleep_as_leader(ctx, w, s);
+		atomic_store(&s->leader, 0);
+		leave(ctx, s);
+	} else {
+		if (serve) leave(ctx, s); /* a sleeper on the futex serves nobody */
+		error = sleep_on_futex(ctx, w);
+	}
+	atomic_fetch_sub(&ctx->inside, 1);
+	return error;
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * wait.h: how every blocking call waits: spin a little, making progress; then sleep on a bell and the transports. */
+#ifndef DPI_CORE_WAIT_H
+#define DPI_CORE_WAIT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct dpi_context;
+
+struct dpi_wait {
+	bool (*ready)(void *arg); /* looked at often; cheap, no side effects that matter */
+	void *arg;
+	uint32_t bell;	  /* rung by whoever changes what ready looks at */
+	int64_t deadline; /* dpi_now */
+};
+
+/* DPI_SUCCESS when ready, DPI_ERR_TIMEOUT when the deadline passed (no sentence: the caller knows on whom it waited). Never on the loop thread. */
+int dpi_wait(struct dpi_context *ctx, const struct dpi_wait *w);
+
+/* One non-blocking round of progress on all transports, if no other thread is at it. */
+void dpi_progress(struct dpi_context *ctx);
+
+/* A bell for a new handle. */
+uint32_t dpi_bell_pick(struct dpi_context *ctx);
+
+#endif

@@ -1,0 +1,704 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * append.c: the appending side of a handle.
+ *
+ * A record is written into the handle's ring, or into a mirror of it, and becomes visible when the ring's tail is published: when
+ * DPI_GROUP_BYTES are there, at a flush, or by the linger service.
+ *
+ * Through shared memory the tail is one word with two writers, the handle's thread and the linger service:
+ *   thread: store tail = written  (release)        then, for later records, store written (release)
+ *   linger: p = tail; w = written (acquire);  compare-and-swap tail p -> w (release)
+ * tail never goes back: the service read w, so every store of tail that precedes that store of written has happened
+ * before its compare-and-swap, which fails if it read an older p; and later stores of the thread are at least w. */
+#include "buffer.h"
+#include "request.h"
+
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+void dpi_append_fast(struct dpi_buffer *b)
+{
+	struct dpi_appender *a = &b->appender;
+	b->fast = a->attached && !b->first && !a->open_room;
+	b->fast_size = a->tail || b->max_record < DPI_LARGE_BYTES ? b->max_record : DPI_LARGE_BYTES - 1;
+}
+
+/* ---------------------------------------------------------------------------------------------------- publishing */
+
+static int publish_direct(struct dpi_buffer *b)
+{
+	struct dpi_appender *a = &b->appender;
+	uint64_t written = atomic_load_explicit(&a->writer.written, memory_order_relaxed);
+	if (__builtin_expect(atomic_load_explicit(&b->destroyed, memory_order_relaxed) |
+			     atomic_load_explicit(&b->home_peer->dead, memory_order_relaxed), 0))
+		return dpi_buffer_check(b);
+	a->published = written;
+	atomic_store_explicit(a->tail, written, memory_order_release);
+	dpi_remote_ring(&a->remote, a->home_bell);
+	DPI_COUNT(b, publishes, 1);
+	return DPI_SUCCESS;
+}
+
+/* Put what the mirror holds from sent to written, then the tail. Caller holds a->lock. */
+static int put_mirror(struct dpi_buffer *b, uint64_t written, uint32_t flags)
+{
+	struct dpi_appender *a = &b->appender;
+	uint64_t sent = atomic_load_explicit(&a->sent, memory_order_relaxed);
+	while (sent != written) {
+		uint64_t at = sent & a->writer.mask, n = written - sent, end = a->writer.capacity - at;
+		bool last = n <= end;
+		if (!last) n = end;
+		struct iovec v = { a->writer.data + at, n };
+		/* a first part up to the ring's end is published on its own: records do not wrap */
+		DPI_Tp_Notify notify = { offsetof(struct dpi_ring, tail), sent + n, last && !flags ? a->home_bell : DPI_TP_NO_BELL };
+		/* the mirror stays untouched until the reader has given the space back, so completion need not be awaited */
+		static struct dpi_operation unawaited;
+		int error = dpi_remote_put(&a->remote, &v, 1, DPI_RING_HEADER + at, &notify, last ? flags : DPI_TP_MORE, &unawaited);
+		if (error && error != DPI_TP_PENDING) return error;
+		sent += n;
+		atomic_store_explicit(&a->sent, sent, memory_order_relaxed);
+	}
+	return DPI_SUCCESS;
+}
+
+int dpi_append_publish(struct dpi_buffer *b)
+{
+	struct dpi_appender *a = &b->appender;
+	int error = DPI_SUCCESS;
+	if (!a->attached) return DPI_SUCCESS;
+	uint64_t written = atomic_load_explicit(&a->writer.written, memory_order_relaxed);
+	if (a->tail) return a->published == written ? DPI_SUCCESS : publish_direct(b);
+	error = dpi_buffer_check(b);
+	if (error) return error;
+	pthread_mutex_lock(&a->lock);
+	if (atomic_load_explicit(&a->sent, memory_order_relaxed) != written) {
+		error = put_mirror(b, written, 0);
+		DPI_COUNT(b, publishes, 1);
+	}
+	a->published = atomic_load_explicit(&a->sent, memory_order_relaxed);
+	pthread_mutex_unlock(&a->lock);
+	return error;
+}
+
+bool dpi_append_linger(struct dpi_buffer *b)
+{
+	struct dpi_appender *a = &b->appender;
+	if (a->tail) {
+		uint64_t seen = atomic_load_explicit(a->tail, memory_order_relaxed);
+		uint64_t written = atomic_load_explicit(&a->writer.written, memory_order_acquire);
+		if ((int64_t)(written - seen) <= 0) return false;
+		if (atomic_compare_exchange_strong_explicit(a->tail, &seen, written, memory_order_release, memory_order_relaxed))
+			dpi_remote_ring(&a->remote, a->home_bell);
+		return true;
+	}
+	if (pthread_mutex_trylock(&a->lock)) return true; /* the owner is publishing */
+	uint64_t written = atomic_load_explicit(&a->writer.written, memory_order_acquire);
+	bool some = written != atomic_load_explicit(&a->sent, memory_order_relaxed);
+	if (some && put_mirror(b, written, 0) == DPI_ERR_PEER) some = false;
+	pthread_mutex_unlock(&a->lock);
+	return some;
+}
+
+static inline int appended(struct dpi_buffer *b, uint64_t size)
+{
+	struct dpi_appender *a = &b->appender;
+	a->appended++;
+	DPI_COUNT(b, appends, 1);
+	DPI_COUNT(b, append_bytes, size);
+	if (__builtin_expect(atomic_load_explicit(&a->writer.written, memory_order_relaxed) - a->published >= a->group, 0)) {
+		int error = dpi_append_publish(b);
+		if (error && error != DPI_ERR_AGAIN) return error;
+	}
+	/* the service counts itself out with a fence on its side (memory.c), so a plain look is enough here */
+	atomic_signal_fence(memory_order_seq_cst);
+	if (__builtin_expect(!atomic_load_explicit(&a->armed, memory_order_relaxed), 0)) dpi_linger_arm(b);
+	return DPI_SUCCESS;
+}
+
+/* ------------------------------------------------------------------------------------------------------ attaching */
+
+static void detach(struct dpi_buffer *b)
+{
+	struct dpi_appender *a = &b->appender;
+	a->attached = false;
+	dpi_remote_detach(&a->remote);
+	if (a->mirror) munmap(a->mirror, a->mirror_size);
+	a->mirror = NULL;
+	dpi_append_fast(b);
+}
+
+/* Point the writer at a ring of capacity bytes that starts at position base. */
+static int use_ring(struct dpi_buffer *b, struct dpi_remote *remote, uint64_t base)
+{
+	struct dpi_appender *a = &b->appender;
+	uint64_t capacity = remote->length - DPI_RING_HEADER;
+	uint8_t *mirror = NULL;
+	if (!remote->direct) {
+		mirror = mmap(NULL, capacity, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		if (mirror == MAP_FAILED) return dpi_fail_errno(DPI_ERR_MEMORY, "no memory to stage %llu bytes of appends", (unsigned long long)capacity);
+	}
+	pthread_mutex_lock(&a->lock); /* the linger service may be looking */
+	struct dpi_remote old = a->remote;
+	uint8_t *old_mirror = a->mirror;
+	uint64_t old_size = a->mirror_size;
+	struct dpi_ring *ring = (struct dpi_ring *)remote->direct;
+	a->remote = *remote;
+	a->mirror = mirror;
+	a->mirror_size = capacity;
+	a->tail = ring ? &ring->tail : NULL;
+	a->writer.data = ring ? ring->data : mirror;
+	a->writer.capacity = capacity;
+	a->writer.mask = capacity - 1;
+	a->writer.head = ring ? &ring->head : &((struct dpi_credit *)a->credit.address)->head;
+	a->writer.head_seen = base;
+	atomic_store_explicit(&a->writer.written, base, memory_order_relaxed);
+	atomic_store_explicit(&a->sent, base, memory_order_relaxed);
+	a->published = base;
+	a->group = capacity / 8 < DPI_GROUP_BYTES ? capacity / 8 : DPI_GROUP_BYTES;
+	a->attached = true;
+	pthread_mutex_unlock(&a->lock);
+	if (old.length) dpi_remote_detach(&old);
+	if (old_mirror) munmap(old_mirror, old_size);
+	dpi_append_fast(b);
+	return DPI_SUCCESS;
+}
+
+static int check_ring(struct dpi_buffer *b, const struct dpi_window_offer *o)
+{
+	uint64_t capacity = o->length - DPI_RING_HEADER;
+	if (o->length > DPI_RING_HEADER && !(capacity & (capacity - 1)) && capacity >= dpi_ring_least(b->max_record) &&
+	    capacity <= (uint64_t)1 << 40)
+		return DPI_SUCCESS;
+	return dpi_fail(DPI_ERR_CORRUPT, "node %d offered a ring of %llu bytes", b->shape.use ? b->home_peer->node : -1, (unsigned long long)o->length);
+}
+
+static int attach(struct dpi_buffer *b, bool by_credit, int64_t deadline)
+{
+	struct dpi_appender *a = &b->appender;
+	struct dpi_pack p = { 0 };
+	struct dpi_reply reply;
+	struct dpi_window_offer offer;
+	struct dpi_remote remote;
+	int error;
+	bool credit = by_credit || b->shape.use == DPI_USE_LOG;
+	if (credit && !a->credit.address) {
+		error = dpi_window_allocate(sizeof(struct dpi_credit), DPI_HUGE_NEVER, DPI_NUMA_ANY, &a->credit);
+		if (!error) error = dpi_window_expose(b->ctx, &a->credit, DPI_TP_WRITE);
+		if (error) return error;
+	}
+	dpi_pack_u64(&p, b->id);
+	dpi_pack_u64(&p, (uint64_t)(uintptr_t)b->handle);
+	dpi_pack_u32(&p, b->bell);
+	dpi_pack_u8(&p, by_credit);
+	dpi_pack_u8(&p, credit);
+	if (credit) dpi_window_pack(b->ctx, &a->credit, b->home_peer->same_host || b->home, &p);
+	error = dpi_buffer_call(b, DPI_MEMORY_APPEND, &p, deadline, &reply);
+	if (error) return error;
+	a->home_bell = dpi_unpack_u32(&reply.body);
+	dpi_window_unpack(&reply.body, &offer);
+	bool bad = reply.body.bad || a->home_bell >= DPI_BELLS;
+	dpi_reply_free(&reply);
+	if (bad) return dpi_fail(DPI_ERR_CORRUPT, "node %d answered with nonsense", b->home_peer->node);
+	error = check_ring(b, &offer);
+	if (error) {
+		dpi_window_offer_free(&offer);
+		return error;
+	}
+	error = dpi_remote_attach(b->ctx, b->home_peer, &offer, deadline, &remote);
+	if (error) return error;
+	if (!remote.direct && !by_credit) {
+		dpi_remote_detach(&remote);
+		return DPI_ERR_AGAIN; /* shared memory did not work out after all */
+	}
+	error = use_ring(b, &remote, 0);
+	if (error) dpi_remote_detach(&remote);
+	return error;
+}
+
+/* Is the home's memory likely to be seen directly? */
+static bool expect_direct(struct dpi_buffer *b)
+{
+	if (b->home) return true;
+	dpi_peer_choose(b->ctx, b->home_peer);
+	struct dpi_carrier *c = dpi_carrier_find(b->ctx, b->home_peer->transport);
+	return c && c->attr.capabilities & DPI_TP_DIRECT;
+}
+
+int dpi_append_attach(struct dpi_buffer *b, int64_t deadline)
+{
+	if (b->appender.attached) return DPI_SUCCESS;
+	int error = dpi_buffer_check(b);
+	if (error) return error;
+	/* a transport that puts must be connected before the home can send credits over the same connection */
+	bool direct = expect_direct(b);
+	if (!direct) {
+		struct dpi_carrier *c = dpi_carrier_find(b->ctx, b->home_peer->transport);
+		DPI_Tp_Endpoint *endpoint;
+		error = c ? dpi_peer_endpoint(b->ctx, b->home_peer, c->index, deadline, &endpoint)
+			  : dpi_fail(DPI_ERR_TRANSPORT, "no transport reaches node %d: %s", b->home_peer->node, b->home_peer->reason);
+		if (error) return error;
+	}
+	error = attach(b, !direct, deadline);
+	if (error == DPI_ERR_AGAIN) error = attach(b, true, deadline);
+	return error;
+}
+
+bool dpi_append_grow(struct dpi_buffer *b, int64_t deadline)
+{
+	struct dpi_appender *a = &b->appender;
+	if (a->no_growth || b->shape.growth == DPI_GROWTH_NONE) return false;
+	uint64_t base = atomic_load_explicit(&a->writer.written, memory_order_relaxed) + DPI_RING_WORD;
+	struct dpi_pack p = { 0 };
+	struct dpi_reply reply;
+	struct dpi_window_offer offer;
+	struct dpi_remote remote;
+	dpi_pack_u64(&p, b->id);
+	dpi_pack_u64(&p, (uint64_t)(uintptr_t)b->handle);
+	dpi_pack_u64(&p, base);
+	int error = dpi_buffer_call(b, DPI_MEMORY_GROW, &p, deadline, &reply);
+	if (error) {
+		if (error == DPI_ERR_FULL) a->no_growth = true;
+		return false;
+	}
+	dpi_window_unpack(&reply.body, &offer);
+	bool bad = reply.body.bad;
+	dpi_reply_free(&reply);
+	if (bad || check_ring(b, &offer)) {
+		if (!bad) dpi_window_offer_free(&offer);
+		return false;
+	}
+	if (dpi_remote_attach(b->ctx, b->home_peer, &offer, deadline, &remote)) return false;
+	if (!remote.direct && a->tail) { /* no credit window was given: stay with the ring there is */
+		dpi_remote_detach(&remote);
+		a->no_growth = true;
+		return false;
+	}
+	dpi_ring_link(&a->writer);
+	while ((error = dpi_append_publish(b)) == DPI_ERR_AGAIN && dpi_now() < deadline) dpi_progress(b->ctx);
+	if (error || use_ring(b, &remote, base)) {
+		/* the old ring has ended and there is no new one: this handle cannot go on */
+		dpi_remote_detach(&remote);
+		detach(b);
+		return false;
+	}
+	DPI_COUNT(b, grows, 1);
+	return true;
+}
+
+void dpi_append_close(struct dpi_buffer *b)
+{
+	struct dpi_appender *a = &b->appender;
+	dpi_linger_disarm(b);
+	detach(b);
+	if (a->credit.address) dpi_window_free(b->ctx, &a->credit);
+	pthread_mutex_destroy(&a->lock);
+}
+
+/* -------------------------------------------------------------------------------------------------------- records */
+
+static void copy_in(uint8_t *to, const struct iovec *iov, int count)
+{
+	for (int i = 0; i < count; i++) {
+		if (iov[i].iov_len) memcpy(to, iov[i].iov_base, iov[i].iov_len);
+		to += iov[i].iov_len;
+	}
+}
+
+/* A large record over a transport goes from the caller's memory: its header from the mirror, then its pieces. */
+static int put_large(struct dpi_buffer *b, const struct iovec *iov, int count, uint64_t size, struct dpi_request *r)
+{
+	struct dpi_appender *a = &b->appender;
+	static const uint8_t zeros[8];
+	struct iovec v[8];
+	int n = 0, error;
+	pthread_mutex_lock(&a->lock);
+	uint64_t end = a->writer.place + dpi_ring_need(size), at = a->writer.place & a->writer.mask;
+	dpi_ring_put_word(a->writer.data + at, size, DPI_RING_RECORD);
+	error = put_mirror(b, a->writer.place, DPI_TP_MORE); /* earlier records, and a PAD */
+	if (error) goto out;
+	v[n++] = (struct iovec){ a->writer.data + at, DPI_RING_WORD };
+	for (int i = 0; i < count; i++)
+		if (iov[i].iov_len) v[n++] = iov[i];
+	if (size % 8) v[n++] = (struct iovec){ (void *)(uintptr_t)zeros, 8 - size % 8 };
+	DPI_Tp_Notify notify = { offsetof(struct dpi_ring, tail), end, a->home_bell };
+	error = DPI_REQUEST_POST(r, &a->remote, dpi_remote_put(&a->remote, v, n, DPI_RING_HEADER + at, &notify, 0, &r->op));
+	if (error && error != DPI_ERR_AGAIN) goto out;
+	if (error == DPI_ERR_AGAIN && atomic_load(&r->op_state) == DPI_OP_NONE) goto out; /* not taken */
+	atomic_store_explicit(&a->writer.written, end, memory_order_release);
+	atomic_store_explicit(&a->sent, end, memory_order_relaxed);
+	a->published = end;
+	r->begun = r->unknown = true;
+out:
+	pthread_mutex_unlock(&a->lock);
+	return error;
+}
+
+int dpi_append_try(struct dpi_buffer *b, const struct iovec *iov, int count, uint64_t size, struct dpi_request *r)
+{
+	struct dpi_appender *a = &b->appender;
+	int error = dpi_buffer_check(b);
+	if (error) return error;
+	uint8_t *room = dpi_ring_room(&a->writer, size);
+	if (!room) {
+		/* what is written must be visible, or the reader could never make room */
+		error = dpi_append_publish(b);
+		return error ? error : DPI_ERR_AGAIN;
+	}
+	if (!a->tail && size >= DPI_LARGE_BYTES && count <= 4 && size + DPI_RING_WORD + 8 <= a->remote.carrier->attr.max_put - 1) {
+		error = put_large(b, iov, count, size, r);
+		if (error && !r->begun) return error;
+		int again = appended(b, size);
+		return error ? error : again;
+	}
+	copy_in(room, iov, count);
+	dpi_ring_commit(&a->writer, size);
+	return appended(b, size);
+}
+
+static int advance_append(struct dpi_request *r)
+{
+	if (r->begun) return dpi_request_posted(r);
+	return dpi_append_try(r->b, r->pieces, r->count, r->size, r);
+}
+
+static int check_size(struct dpi_buffer *b, uint64_t size)
+{
+	if (size <= b->max_record) return DPI_SUCCESS;
+	return dpi_fail(DPI_ERR_SIZE, "a record of %llu bytes is larger than the largest of buffer '%s', %llu: create it with a larger max_record",
+			(unsigned long long)size, b->name, (unsigned long long)b->max_record);
+}
+
+/* What every append checks, in the order of cheapness. Enters the handle. */
+static struct dpi_buffer *begin(DPI_Buffer handle, const char *call, int *error)
+{
+	struct dpi_buffer *b = dpi_buffer_begin(handle, call, DPI_RECORDS, error);
+	if (!b) return NULL;
+	if (b->appender.open_room) *error = dpi_fail(DPI_ERR_STATE, "%s: room is handed out: DPI_Commit_Append or DPI_Discard_Append comes first", call);
+	else *error = dpi_append_attach(b, dpi_buffer_deadline(b, 0));
+	if (!*error) return b;
+	dpi_buffer_leave(b);
+	return NULL;
+}
+
+static int append_slow(const struct iovec *iov, int count, uint64_t size, DPI_Buffer handle, const char *call)
+{
+	int error;
+	struct dpi_buffer *b = begin(handle, call, &error);
+	if (!b) return error;
+	error = check_size(b, size);
+	if (!error) {
+		struct dpi_request r = { .advance = advance_append, .append = true, .b = b, .pieces = iov, .count = count, .size = size };
+		error = dpi_request_run(&r, 0, call);
+	}
+	dpi_buffer_leave(b);
+	return error;
+}
+
+int DPI_Append(const void *data, size_t size, DPI_Buffer handle)
+{
+	struct dpi_buffer *b = dpi_buffer_get(handle);
+	if (__builtin_expect(b && b->fast && size <= b->fast_size && (data || !size), 1) && dpi_buffer_enter(b)) {
+		uint8_t *room = dpi_ring_room(&b->appender.writer, size);
+		if (__builtin_expect(room != NULL, 1)) {
+			if (size) memcpy(room, data, size);
+			dpi_ring_commit(&b->appender.writer, size);
+			int error = appended(b, size);
+			dpi_buffer_leave(b);
+			return error;
+		}
+		dpi_buffer_leave(b);
+	}
+	if (!data && size) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Append: data is NULL and size is %zu", size);
+	struct iovec v = { (void *)(uintptr_t)data, size };
+	return append_slow(&v, 1, size, handle, "DPI_Append");
+}
+
+static int sum_pieces(const struct iovec *iov, int count, const char *call, uint64_t *size)
+{
+	*size = 0;
+	if (count < 0 || (count && !iov)) return dpi_fail(DPI_ERR_ARGUMENT, "%s: iov is NULL, or count, %d, is negative", call, count);
+	for (int i = 0; i < count; i++) {
+		if (!iov[i].iov_base && iov[i].iov_len) return dpi_fail(DPI_ERR_ARGUMENT, "%s: piece %d is NULL with %zu bytes", call, i, iov[i].iov_len);
+		if (__builtin_add_overflow(*size, iov[i].iov_len, size)) return dpi_fail(DPI_ERR_SIZE, "%s: the pieces have more than 2^64 bytes", call);
+	}
+	return DPI_SUCCESS;
+}
+
+int DPI_Append_Vector(const struct iovec *iov, int count, DPI_Buffer handle)
+{
+	uint64_t size;
+	int error = sum_pieces(iov, count, "DPI_Append_Vector", &size);
+	return error ? error : append_slow(iov, count, size, handle, "DPI_Append_Vector");
+}
+
+int DPI_Append_Batch(const DPI_Record *records, size_t count, DPI_Buffer handle, size_t *done)
+{
+	size_t i;
+	int error = DPI_SUCCESS;
+	if (done) *done = 0;
+	if (count && !records) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Append_Batch: records is NULL");
+	struct dpi_buffer *b = begin(handle, "DPI_Append_Batch", &error);
+	if (!b) return error;
+	for (i = 0; i < count && !error; i++) {
+		const void *data = records[i].data;
+		size_t size = records[i].size;
+		if (!data && size) {
+			error = dpi_fail(DPI_ERR_ARGUMENT, "DPI_Append_Batch: record %zu is NULL with %zu bytes", i, size);
+			break;
+		}
+		uint8_t *room = b->fast && size <= b->fast_size ? dpi_ring_room(&b->appender.writer, size) : NULL;
+		if (room) {
+			if (size) memcpy(room, data, size);
+			dpi_ring_commit(&b->appender.writer, size);
+			error = appended(b, size);
+			continue;
+		}
+		struct iovec v = { (void *)(uintptr_t)data, size };
+		struct dpi_request r = { .advance = advance_append, .append = true, .b = b, .pieces = &v, .count = 1, .size = size };
+		error = check_size(b, size);
+		if (!error) error = dpi_request_run(&r, 0, "DPI_Append_Batch");
+		if (error) break;
+	}
+	if (done) *done = i;
+	dpi_buffer_leave(b);
+	return error;
+}
+
+/* --------------------------------------------------------------------------------------------------- room in place */
+
+static int advance_reserve(struct dpi_request *r)
+{
+	int error = dpi_buffer_check(r->b);
+	if (error) return error;
+	if (dpi_ring_room(&r->b->appender.writer, r->size)) return DPI_SUCCESS;
+	error = dpi_append_publish(r->b);
+	return error ? error : DPI_ERR_AGAIN;
+}
+
+int DPI_Reserve_Append(size_t size, DPI_Buffer handle, void **room)
+{
+	int error;
+	if (!room) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Reserve_Append: room is NULL");
+	struct dpi_buffer *b = begin(handle, "DPI_Reserve_Append", &error);
+	if (!b) return error;
+	error = check_size(b, size);
+	if (!error) {
+		struct dpi_request r = { .advance = advance_reserve, .append = true, .b = b, .size = size };
+		error = dpi_request_run(&r, 0, "DPI_Reserve_Append");
+	}
+	if (!error) {
+		struct dpi_ring_writer *w = &b->appender.writer;
+		*room = w->data + (w->place & w->mask) + DPI_RING_WORD;
+		b->appender.open_room = true;
+		dpi_append_fast(b);
+	}
+	dpi_buffer_leave(b);
+	return error;
+}
+
+static struct dpi_buffer *begin_room(DPI_Buffer handle, const char *call, int *error)
+{
+	struct dpi_buffer *b = dpi_buffer_begin(handle, call, DPI_RECORDS, error);
+	if (!b || b->appender.open_room) return b;
+	*error = dpi_fail(DPI_ERR_STATE, "%s: no room is handed out: DPI_Reserve_Append comes first", call);
+	dpi_buffer_leave(b);
+	return NULL;
+}
+
+int DPI_Commit_Append(size_t size, DPI_Buffer handle)
+{
+	int error;
+	struct dpi_buffer *b = begin_room(handle, "DPI_Commit_Append", &error);
+	if (!b) return error;
+	struct dpi_ring_writer *w = &b->appender.writer;
+	if (size > w->reserved) {
+		error = dpi_fail(DPI_ERR_SIZE, "DPI_Commit_Append: %zu bytes, but %llu were reserved", size, (unsigned long long)w->reserved);
+	} else {
+		b->appender.open_room = false;
+		dpi_append_fast(b);
+		error = dpi_buffer_check(b);
+		if (!error) {
+			dpi_ring_commit(w, size);
+			error = appended(b, size);
+		}
+	}
+	dpi_buffer_leave(b);
+	return error;
+}
+
+int DPI_Discard_Append(DPI_Buffer handle)
+{
+	int error;
+	struct dpi_buffer *b = begin_room(handle, "DPI_Discard_Append", &error);
+	if (!b) return error;
+	b->appender.open_room = false; /* nothing was written past written: the room is simply used again */
+	dpi_append_fast(b);
+	dpi_buffer_leave(b);
+	return DPI_SUCCESS;
+}
+
+/* ------------------------------------------------------------------------------------------------ flush, positions */
+
+/* stage 0: publish; 1: the transport's flush; 2: a log's order */
+static int advance_flush(struct dpi_request *r)
+{
+	struct dpi_buffer *b = r->b;
+	struct dpi_appender *a = &b->appender;
+	int error;
+	if (r->stage == 0) {
+		error = dpi_append_publish(b);
+		if (error) return error;
+		if (!error && b->shape.use != DPI_USE_REGION && !a->attached) return dpi_buffer_check(b);
+		r->sequence = a->appended;
+		r->remote = b->shape.use == DPI_USE_REGION ? &b->region : &a->remote;
+		r->stage = r->remote->carrier ? 1 : 2;
+		if (r->remote->carrier && r->remote->direct) { /* stores are visible when they are done */
+			r->stage = 2;
+			atomic_thread_fence(memory_order_seq_cst);
+		}
+	}
+	if (r->stage == 1) {
+		if (!r->begun) {
+			error = DPI_REQUEST_POST(r, r->remote, dpi_remote_flush(r->remote, &r->op));
+			if (error && atomic_load(&r->op_state) == DPI_OP_NONE) return error;
+			r->begun = true;
+		}
+		error = dpi_request_posted(r);
+		if (error) return error;
+		r->stage = 2;
+	}
+	error = dpi_buffer_check(b);
+	if (error || b->shape.use != DPI_USE_LOG) return error;
+	struct dpi_credit *credit = a->credit.address;
+	uint64_t ordered = atomic_load_explicit(&credit->ordered, memory_order_acquire);
+	return (int64_t)(ordered - r->sequence) >= 0 ? DPI_SUCCESS : DPI_ERR_AGAIN;
+}
+
+int DPI_Flush_Buffer(DPI_Buffer handle)
+{
+	int error;
+	struct dpi_buffer *b = dpi_buffer_get(handle);
+	/* shared memory: one store and a look at the bell */
+	if (__builtin_expect(b && b->fast && b->appender.tail && b->shape.use == DPI_USE_QUEUE, 1) && dpi_buffer_enter(b)) {
+		error = publish_direct(b);
+		DPI_COUNT(b, flushes, 1);
+		dpi_buffer_leave(b);
+		return error;
+	}
+	b = dpi_buffer_begin(handle, "DPI_Flush_Buffer", DPI_ANY_USE, &error);
+	if (!b) return error;
+	struct dpi_request r = { .advance = advance_flush, .b = b };
+	error = dpi_request_run(&r, 0, "DPI_Flush_Buffer");
+	DPI_COUNT(b, flushes, 1);
+	dpi_buffer_leave(b);
+	return error;
+}
+
+/* stage 0: append; 1: published; 2: ordered by the home */
+static int advance_position(struct dpi_request *r)
+{
+	struct dpi_buffer *b = r->b;
+	struct dpi_credit *credit = b->appender.credit.address;
+	int error;
+	if (r->stage == 0) {
+		/* a position's slot is used again after DPI_POSITIONS records */
+		uint64_t ordered = atomic_load_explicit(&credit->ordered, memory_order_acquire);
+		if (b->appender.appended - ordered >= DPI_POSITIONS - 1) {
+			error = dpi_append_publish(b);
+			return error ? error : DPI_ERR_AGAIN;
+		}
+		error = r->begun ? dpi_request_posted(r) : dpi_append_try(b, r->pieces, r->count, r->size, r);
+		if (error) return error;
+		r->sequence = b->appender.appended;
+		r->unknown = true;
+		r->stage = 1;
+	}
+	if (r->stage == 1) {
+		error = dpi_append_publish(b);
+		if (error) return error;
+		r->stage = 2;
+	}
+	uint64_t ordered = atomic_load_explicit(&credit->ordered, memory_order_acquire);
+	if ((int64_t)(ordered - r->sequence) < 0) {
+		error = dpi_buffer_check(b);
+		return error ? error : DPI_ERR_AGAIN;
+	}
+	*r->position = atomic_load_explicit(&credit->position[(r->sequence - 1) % DPI_POSITIONS], memory_order_relaxed);
+	return DPI_SUCCESS;
+}
+
+static int position_arguments(const void *data, size_t size, DPI_Buffer handle, uint64_t *position, const char *call, struct dpi_buffer **b)
+{
+	int error;
+	if ((!data && size) || !position) return dpi_fail(DPI_ERR_ARGUMENT, "%s: %s is NULL", call, position ? "data" : "position");
+	*b = dpi_buffer_begin(handle, call, 1u << DPI_USE_LOG, &error);
+	if (!*b) return error;
+	if ((*b)->appender.open_room) error = dpi_fail(DPI_ERR_STATE, "%s: room is handed out: DPI_Commit_Append or DPI_Discard_Append comes first", call);
+	else error = dpi_append_attach(*b, dpi_buffer_deadline(*b, 0));
+	if (!error) error = check_size(*b, size);
+	if (error) dpi_buffer_leave(*b);
+	return error;
+}
+
+int DPI_Append_Position(const void *data, size_t size, DPI_Buffer handle, uint64_t *position)
+{
+	struct dpi_buffer *b;
+	int error = position_arguments(data, size, handle, position, "DPI_Append_Position", &b);
+	if (error) return error;
+	struct iovec v = { (void *)(uintptr_t)data, size };
+	struct dpi_request r = { .advance = advance_position, .append = true, .b = b, .pieces = &v, .count = 1, .size = size, .position = position };
+	error = dpi_request_run(&r, 0, "DPI_Append_Position");
+	dpi_buffer_leave(b);
+	return error;
+}
+
+/* -------------------------------------------------------------------------------------------------- without blocking */
+
+int DPI_Append_Nb(const void *data, size_t size, DPI_Buffer handle, DPI_Request *request)
+{
+	int error;
+	if ((!data && size) || !request) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Append_Nb: %s is NULL", request ? "data" : "request");
+	struct dpi_buffer *b = begin(handle, "DPI_Append_Nb", &error);
+	if (!b) return error;
+	error = check_size(b, size);
+	if (!error) {
+		struct dpi_request r = { .advance = advance_append, .append = true, .b = b, .iov = { { (void *)(uintptr_t)data, size } }, .count = 1, .size = size };
+		error = dpi_request_start(&r, request);
+	}
+	dpi_buffer_leave(b);
+	return error;
+}
+
+int DPI_Append_Position_Nb(const void *data, size_t size, DPI_Buffer handle, uint64_t *position, DPI_Request *request)
+{
+	struct dpi_buffer *b;
+	if (!request) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Append_Position_Nb: request is NULL");
+	int error = position_arguments(data, size, handle, position, "DPI_Append_Position_Nb", &b);
+	if (error) return error;
+	struct dpi_request r = { .advance = advance_position, .append = true, .b = b, .iov = { { (void *)(uintptr_t)data, size } }, .count = 1, .size = size,
+				 .position = position };
+	error = dpi_request_start(&r, request);
+	dpi_buffer_leave(b);
+	return error;
+}
+
+int DPI_Flush_Buffer_Nb(DPI_Buffer handle, DPI_Request *request)
+{
+	int error;
+	if (!request) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Flush_Buffer_Nb: request is NULL");
+	struct dpi_buffer *b = dpi_buffer_begin(handle, "DPI_Flush_Buffer_Nb", DPI_ANY_USE, &error);
+	if (!b) return error;
+	struct dpi_request r = { .advance = advance_flush, .b = b };
+	error = dpi_request_start(&r, request);
+	DPI_COUNT(b, flushes, 1);
+	dpi_buffer_leave(b);
+	return error;
+}
+
+/* For scatter: one append as a part's request. */
+void dpi_append_request(struct dpi_request *r, struct dpi_buffer *b, void *data, uint64_t size)
+{
+	*r = (struct dpi_request){ .advance = advance_append, .append = true, .b = b, .iov = { { data, size } }, .count = 1, .size = size };
+	r->pieces = r->iov;
+}

@@ -1,0 +1,468 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * buffer.c: handles: create, open, close, destroy, describe. */
+#include "buffer.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../core/registry.h"
+#include "layer.h"
+#include "request.h"
+
+/* ------------------------------------------------------------------------------------------------ what calls share */
+
+static const char *const uses[] = { "?", "queue", "log", "region" };
+
+struct dpi_buffer *dpi_buffer_begin(DPI_Buffer handle, const char *call, unsigned allowed, int *error)
+{
+	struct dpi_buffer *b = dpi_buffer_get(handle);
+	if (!b) {
+		*error = dpi_handle_error(DPI_HANDLE_BUFFER, (uint64_t)(uintptr_t)handle);
+		return NULL;
+	}
+	if (!(allowed & 1u << b->shape.use)) {
+		*error = dpi_fail(DPI_ERR_USE, "%s: buffer '%s' is a %s, which does not have this call", call, b->name, uses[b->shape.use]);
+		return NULL;
+	}
+	if (!dpi_buffer_enter(b)) {
+		*error = dpi_fail(DPI_ERR_THREAD, "%s: another thread is inside a call on this handle of buffer '%s': each thread opens its own", call, b->name);
+		return NULL;
+	}
+	*error = DPI_SUCCESS;
+	return b;
+}
+
+int dpi_buffer_check(const struct dpi_buffer *b)
+{
+	if (__builtin_expect(atomic_load_explicit(&b->destroyed, memory_order_acquire), 0))
+		return dpi_fail(DPI_ERR_DESTROYED, "buffer '%s' was destroyed: close the handle", b->name);
+	if (__builtin_expect(atomic_load_explicit(&b->home_peer->dead, memory_order_acquire), 0)) return dpi_peer_dead(b->home_peer);
+	return DPI_SUCCESS;
+}
+
+int dpi_buffer_timed_out(const struct dpi_buffer *b, const char *what)
+{
+	int gone = dpi_buffer_check(b);
+	if (gone) return gone;
+	if (b->shape.use == DPI_USE_REGION || !b->appender.attached)
+		return dpi_fail(DPI_ERR_TIMEOUT, "%s: node %d, home of buffer '%s', did not answer within the deadline", what, b->home_peer->node, b->name);
+	return dpi_fail(DPI_ERR_TIMEOUT, "%s: buffer '%s' on node %d had no room, or did not answer, within the deadline: its consumer is behind, or stopped", what,
+			b->name, b->home_peer->node);
+}
+
+int64_t dpi_buffer_deadline(const struct dpi_buffer *b, int64_t timeout_us)
+{
+	return dpi_deadline(timeout_us, b->timeout_us);
+}
+
+int dpi_buffer_call(struct dpi_buffer *b, uint16_t type, struct dpi_pack *p, int64_t deadline, struct dpi_reply *reply)
+{
+	/* a deadline of none is for the operation; the home's answer itself is due at once */
+	int64_t least = dpi_now() + 1000000000;
+	int error = dpi_call(b->ctx, b->home_peer->node, type, p, deadline > least ? deadline : least, reply);
+	if (error == DPI_ERR_DESTROYED) atomic_store_explicit(&b->destroyed, true, memory_order_release);
+	return error;
+}
+
+/* ----------------------------------------------------------------------------------------------------------- opening */
+
+static void buffer_free(struct dpi_buffer *b)
+{
+	dpi_log_reader_close(b);
+	if (b->region.length) dpi_remote_detach(&b->region);
+	if (b->home) dpi_home_release(b->ctx, b->home);
+	free(b);
+}
+
+static void keep(struct dpi_buffer *b)
+{
+	struct dpi_memory_layer *m = b->ctx->memory;
+	pthread_mutex_lock(&m->lock);
+	b->next = m->buffer;
+	m->buffer = b;
+	pthread_mutex_unlock(&m->lock);
+}
+
+static void forget(struct dpi_buffer *b)
+{
+	struct dpi_memory_layer *m = b->ctx->memory;
+	pthread_mutex_lock(&m->lock);
+	struct dpi_buffer **p = &m->buffer;
+	while (*p && *p != b) p = &(*p)->next;
+	if (*p) *p = b->next;
+	pthread_mutex_unlock(&m->lock);
+}
+
+struct wanted {
+	const char *name;
+	int64_t timeout_us, linger_us;
+};
+
+/* Open a handle to a buffer whose home and id are known. */
+static int open_at(struct dpi_context *ctx, const struct wanted *wanted, int home, uint64_t id, int64_t deadline, DPI_Buffer *out)
+{
+	struct dpi_reply reply;
+	struct dpi_pack p = { 0 };
+	struct dpi_window_offer offer = { .fd = -1 };
+	struct dpi_buffer *b = aligned_alloc(64, (sizeof *b + 63) / 64 * 64);
+	if (!b) return dpi_fail(DPI_ERR_MEMORY, "no memory for a handle");
+	memset(b, 0, sizeof *b);
+	b->ctx = ctx;
+	b->id = id;
+	b->timeout_us = wanted->timeout_us ? wanted->timeout_us : ctx->timeout_us;
+	b->linger_us = wanted->linger_us ? wanted->linger_us : ctx->settings.number[DPI_SETTING_LINGER];
+	b->bell = dpi_bell_pick(ctx);
+	b->appender.credit.fd = -1;
+	snprintf(b->name, sizeof b->name, "%s", wanted->name);
+	pthread_mutex_init(&b->appender.lock, NULL);
+	int error = dpi_peer_get(ctx, home, deadline, &b->home_peer);
+	if (!error && home == ctx->node && !(b->home = dpi_home_find(ctx, id)))
+		error = dpi_fail(DPI_ERR_DESTROYED, "buffer '%s' was destroyed meanwhile", b->name);
+	if (!error) {
+		b->handle = (DPI_Buffer)(uintptr_t)dpi_handle_open(DPI_HANDLE_BUFFER, b);
+		if (!b->handle) error = dpi_fail(DPI_ERR_LIMIT, "%u handles are open: close some", DPI_HANDLE_MAX);
+	}
+	if (error) goto fail;
+	keep(b); /* from here on a GONE finds it */
+	dpi_pack_u64(&p, id);
+	dpi_pack_u64(&p, (uint64_t)(uintptr_t)b->handle);
+	error = dpi_call(ctx, home, DPI_MEMORY_OPEN, &p, deadline, &reply);
+	if (error) goto fail;
+	dpi_shape_unpack(&reply.body, &b->shape);
+	b->salt = dpi_unpack_u64(&reply.body);
+	b->log.segment_size = dpi_unpack_u64(&reply.body);
+	bool window = dpi_unpack_u8(&reply.body);
+	if (window) dpi_window_unpack(&reply.body, &offer);
+	bool bad = reply.body.bad || dpi_shape_check(&b->shape) || window != (b->shape.use != DPI_USE_QUEUE) ||
+		   (b->shape.use == DPI_USE_LOG && (b->log.segment_size < DPI_RING_LEAST || b->log.segment_size > (uint64_t)1 << 41 ||
+						     offer.length < sizeof(struct dpi_log_bounds)));
+	dpi_reply_free(&reply);
+	if (bad) {
+		if (window) dpi_window_offer_free(&offer);
+		error = dpi_fail(DPI_ERR_CORRUPT, "node %d described buffer '%s' with nonsense", home, b->name);
+		goto fail;
+	}
+	b->max_record = b->shape.max_record;
+	if (b->shape.use == DPI_USE_REGION && b->home) {
+		dpi_window_offer_free(&offer);
+		dpi_remote_self(ctx, b->home_peer, &b->home->region, &b->region);
+	} else if (window) {
+		error = dpi_remote_attach(ctx, b->home_peer, &offer, deadline, b->shape.use == DPI_USE_LOG ? &b->log.bounds : &b->region);
+		if (error) goto fail;
+	}
+	*out = b->handle;
+	return DPI_SUCCESS;
+fail:
+	if (b->handle) {
+		forget(b);
+		dpi_handle_close((uint64_t)(uintptr_t)b->handle);
+	}
+	pthread_mutex_destroy(&b->appender.lock);
+	buffer_free(b);
+	return error;
+}
+
+static int check_timeouts(const char *call, int64_t timeout_us, int64_t linger_us)
+{
+	if (timeout_us < DPI_NO_WAIT) return dpi_fail(DPI_ERR_ARGUMENT, "%s: timeout_us is %lld: it is DPI_NO_WAIT, 0 or microseconds", call, (long long)timeout_us);
+	if (linger_us < 0) return dpi_fail(DPI_ERR_ARGUMENT, "%s: linger_us is %lld: it is 0 or microseconds", call, (long long)linger_us);
+	return DPI_SUCCESS;
+}
+
+/* Copy an attribute struct of another size than ours: a shorter one is an older program's, in a longer one the rest must be zero. */
+static int copy_attr(const char *call, void *to, size_t size, const void *from)
+{
+	size_t given;
+	memcpy(&given, from, sizeof given);
+	if (given < sizeof(size_t)) return dpi_fail(DPI_ERR_ARGUMENT, "%s: attr->size is %zu: start from the attribute's _INIT macro", call, given);
+	for (size_t i = size; i < given; i++)
+		if (((const unsigned char *)from)[i])
+			return dpi_fail(DPI_ERR_UNSUPPORTED, "%s: attr has a field at byte %zu that this library (%s) does not know", call, i, dpi_library_path());
+	memcpy(to, from, given < size ? given : size);
+	return DPI_SUCCESS;
+}
+
+/* Tell the home, best effort, what became of a buffer it made. */
+static int settle(struct dpi_context *ctx, int node, uint16_t type, uint64_t id, int64_t deadline)
+{
+	struct dpi_pack p = { 0 };
+	dpi_pack_u64(&p, id);
+	return dpi_call(ctx, node, type, &p, deadline, NULL);
+}
+
+static int open_existing(struct dpi_context *ctx, const DPI_Buffer_Attr *a, const struct dpi_buffer_shape *shape, const struct wanted *wanted,
+			 const struct dpi_name *entry, int64_t deadline, DPI_Buffer *out)
+{
+	if (entry->kind != DPI_NAME_BUFFER) return dpi_fail(DPI_ERR_EXISTS, "the name '%s' is taken by something that is no buffer", wanted->name);
+	if (a->create != DPI_CREATE_OR_OPEN)
+		return dpi_fail(DPI_ERR_EXISTS, "the name '%s' is taken, by a buffer on node %d: choose another, open it, or create with DPI_CREATE_OR_OPEN", wanted->name,
+				entry->node);
+	int error = open_at(ctx, wanted, entry->node, entry->id, deadline, out);
+	if (error) return error;
+	const struct dpi_buffer *b = dpi_buffer_get(*out);
+	if (b->shape.use != shape->use)
+		error = dpi_fail(DPI_ERR_USE, "buffer '%s' exists and is a %s, not a %s", wanted->name, uses[b->shape.use], uses[shape->use]);
+	else if (shape->use == DPI_USE_REGION ? b->shape.capacity < shape->capacity : b->shape.max_record < shape->max_record)
+		error = dpi_fail(DPI_ERR_SIZE, "buffer '%s' exists and is smaller: its %s is %llu, %llu were asked for", wanted->name,
+				 shape->use == DPI_USE_REGION ? "size" : "largest record",
+				 (unsigned long long)(shape->use == DPI_USE_REGION ? b->shape.capacity : b->shape.max_record),
+				 (unsigned long long)(shape->use == DPI_USE_REGION ? shape->capacity : shape->max_record));
+	if (error) {
+		char sentence[DPI_DETAIL_MAX];
+		snprintf(sentence, sizeof sentence, "%s", dpi_detail());
+		DPI_Close_Buffer(*out);
+		*out = NULL;
+		dpi_fail(error, "%s", sentence);
+	}
+	return error;
+}
+
+int DPI_Create_Buffer(const char *name, int node, const DPI_Buffer_Attr *attr, DPI_Context handle, DPI_Buffer *out)
+{
+	int error;
+	DPI_Buffer_Attr a = DPI_BUFFER_ATTR_INIT;
+	struct dpi_buffer_shape shape;
+	struct dpi_context *ctx = dpi_context_get(handle, &error);
+	if (!ctx) return error;
+	if (!out) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Create_Buffer: buf is NULL: pass where the handle may go");
+	*out = NULL;
+	error = dpi_check_name("DPI_Create_Buffer", name);
+	if (!error && attr) error = copy_attr("DPI_Create_Buffer", &a, sizeof a, attr);
+	if (!error) error = dpi_shape_from(&a, &shape);
+	if (!error) error = check_timeouts("DPI_Create_Buffer", a.timeout_us, a.linger_us);
+	if (error) return error;
+	if (node == DPI_NODE_SELF) node = ctx->node;
+	if (a.memory && node != ctx->node)
+		return dpi_fail(DPI_ERR_ARGUMENT, "attr->memory is memory of this process, node %d: the region's home cannot be node %d", ctx->node, node);
+	struct wanted wanted = { name, a.timeout_us, a.linger_us };
+	struct dpi_name entry;
+	int64_t deadline = dpi_deadline(0, ctx->timeout_us);
+	if (a.create == DPI_CREATE_OR_OPEN && !dpi_name_find(ctx, name, DPI_NAME_BUFFER, dpi_now(), &entry))
+		return open_existing(ctx, &a, &shape, &wanted, &entry, deadline, out);
+	error = dpi_node_await(ctx, node, deadline);
+	if (error) return error;
+	uint64_t id;
+	if (a.memory) {
+		error = dpi_home_over(ctx, &shape, a.memory, &id);
+	} else {
+		struct dpi_pack p = { 0 };
+		struct dpi_reply reply;
+		dpi_shape_pack(&p, &shape);
+		error = dpi_call(ctx, node, DPI_MEMORY_CREATE, &p, deadline, &reply);
+		if (!error) {
+			id = dpi_unpack_u64(&reply.body);
+			if (reply.body.bad) error = dpi_fail(DPI_ERR_CORRUPT, "node %d answered with nonsense", node);
+			dpi_reply_free(&reply);
+		}
+	}
+	if (error) return error;
+	struct dpi_peer *home;
+	error = dpi_peer_get(ctx, node, deadline, &home);
+	if (error) return error;
+	entry = (struct dpi_name){ DPI_NAME_BUFFER, node, home->incarnation, id };
+	error = dpi_name_publish(ctx, name, &entry, deadline);
+	if (error) {
+		char sentence[DPI_DETAIL_MAX];
+		snprintf(sentence, sizeof sentence, "%s", dpi_detail());
+		settle(ctx, node, DPI_MEMORY_DROP, id, dpi_deadline(0, 1000000));
+		if (error == DPI_ERR_EXISTS) return open_existing(ctx, &a, &shape, &wanted, &entry, deadline, out);
+		return dpi_fail(error, "%s", sentence);
+	}
+	error = settle(ctx, node, DPI_MEMORY_NAMED, id, deadline);
+	return error ? error : open_at(ctx, &wanted, node, id, deadline, out);
+}
+
+int DPI_Open_Buffer(const char *name, const DPI_Open_Attr *attr, DPI_Context handle, DPI_Buffer *out)
+{
+	int error;
+	DPI_Open_Attr a = DPI_OPEN_ATTR_INIT;
+	struct dpi_context *ctx = dpi_context_get(handle, &error);
+	if (!ctx) return error;
+	if (!out) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Open_Buffer: buf is NULL: pass where the handle may go");
+	*out = NULL;
+	error = dpi_check_name("DPI_Open_Buffer", name);
+	if (!error && attr) error = copy_attr("DPI_Open_Buffer", &a, sizeof a, attr);
+	if (!error) error = check_timeouts("DPI_Open_Buffer", a.timeout_us, a.linger_us);
+	if (error) return error;
+	struct dpi_name entry;
+	struct wanted wanted = { name, a.timeout_us, a.linger_us };
+	int64_t appear = a.wait_us < 0 ? dpi_now() : dpi_deadline(a.wait_us, ctx->timeout_us);
+	error = dpi_name_find(ctx, name, DPI_NAME_BUFFER, appear, &entry);
+	if (error) return error;
+	return open_at(ctx, &wanted, entry.node, entry.id, dpi_deadline(0, ctx->timeout_us), out);
+}
+
+/* ----------------------------------------------------------------------------------------------------------- closing */
+
+static int close_buffer(struct dpi_buffer *b)
+{
+	int error = DPI_SUCCESS;
+	b->closing = true;
+	b->fast = false;
+	b->appender.open_room = false;
+	/* what is under way gets the deadline to finish; then what was appended must be visible before the home is told */
+	if (b->appender.attached || b->first) {
+		int64_t timeout = b->timeout_us > 0 ? b->timeout_us : 1;
+		b->timeout_us = timeout;
+		int again = atomic_exchange(&b->busy, 0) != 0;
+		error = DPI_Flush_Buffer(b->handle);
+		if (again) atomic_store(&b->busy, 1);
+	}
+	char sentence[DPI_DETAIL_MAX];
+	snprintf(sentence, sizeof sentence, "%s", error ? dpi_detail() : "");
+	dpi_request_close(b);
+	if (b->consumer.active) dpi_consumer_close(b);
+	dpi_append_close(b);
+	if (!dpi_buffer_check(b)) {
+		struct dpi_pack p = { 0 };
+		dpi_pack_u64(&p, b->id);
+		dpi_pack_u64(&p, (uint64_t)(uintptr_t)b->handle);
+		int told = dpi_call(b->ctx, b->home_peer->node, DPI_MEMORY_CLOSE, &p, dpi_now() + 1000000000, NULL);
+		if (told && !error && told != DPI_ERR_DESTROYED) error = told, snprintf(sentence, sizeof sentence, "%s", dpi_detail());
+	} else if (!error && b->appender.appended) {
+		error = dpi_buffer_check(b);
+		snprintf(sentence, sizeof sentence, "%s", dpi_detail());
+	}
+	forget(b);
+	dpi_handle_close((uint64_t)(uintptr_t)b->handle);
+	buffer_free(b);
+	return error ? dpi_fail(error, "%s", sentence) : DPI_SUCCESS;
+}
+
+int DPI_Close_Buffer(DPI_Buffer handle)
+{
+	int error;
+	struct dpi_buffer *b = dpi_buffer_begin(handle, "DPI_Close_Buffer", DPI_ANY_USE, &error);
+	return b ? close_buffer(b) : error;
+}
+
+int DPI_Destroy_Buffer(const char *name, DPI_Context handle)
+{
+	int error;
+	struct dpi_name entry;
+	struct dpi_context *ctx = dpi_context_get(handle, &error);
+	if (!ctx) return error;
+	error = dpi_check_name("DPI_Destroy_Buffer", name);
+	if (error) return error;
+	int64_t deadline = dpi_deadline(0, ctx->timeout_us);
+	error = dpi_name_find(ctx, name, DPI_NAME_BUFFER, dpi_now(), &entry);
+	if (error) return error;
+	error = settle(ctx, entry.node, DPI_MEMORY_DESTROY, entry.id, deadline);
+	int removed = dpi_name_remove(ctx, name, entry.id, deadline);
+	if (error == DPI_ERR_DESTROYED) return dpi_fail(DPI_ERR_NAME, "buffer '%s' is being destroyed by another caller", name);
+	return error ? error : removed;
+}
+
+void dpi_memory_gone(struct dpi_context *ctx, int home, uint64_t id)
+{
+	struct dpi_memory_layer *m = ctx->memory;
+	pthread_mutex_lock(&m->lock);
+	for (struct dpi_buffer *b = m->buffer; b; b = b->next) {
+		if (b->id != id || b->home_peer->node != home) continue;
+		atomic_store_explicit(&b->destroyed, true, memory_order_release);
+		dpi_bell_ring(&ctx->bells, b->bell);
+		if (b->home) dpi_bell_ring(&ctx->bells, b->home->bell);
+	}
+	pthread_mutex_unlock(&m->lock);
+}
+
+/* ------------------------------------------------------------------------------------------------------- describing */
+
+int DPI_Get_Buffer_Info(DPI_Buffer handle, DPI_Buffer_Info *info)
+{
+	struct dpi_buffer *b = dpi_buffer_get(handle);
+	struct dpi_pack p = { 0 };
+	struct dpi_reply reply;
+	if (!b) return dpi_handle_error(DPI_HANDLE_BUFFER, (uint64_t)(uintptr_t)handle);
+	if (!info) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Get_Buffer_Info: info is NULL");
+	if (info->size < sizeof *info)
+		return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Get_Buffer_Info: info->size is %zu: set it to sizeof(DPI_Buffer_Info), %zu", info->size, sizeof *info);
+	int error = dpi_buffer_check(b);
+	if (error) return error;
+	dpi_pack_u64(&p, b->id);
+	error = dpi_buffer_call(b, DPI_MEMORY_INFO, &p, dpi_buffer_deadline(b, 0), &reply);
+	if (error) return error;
+	size_t size = info->size;
+	memset(info, 0, size);
+	info->size = size;
+	info->use = (int)b->shape.use;
+	info->home = b->home_peer->node;
+	info->capacity = b->appender.attached ? b->appender.writer.capacity : b->shape.capacity;
+	info->max_capacity = b->shape.max_capacity;
+	info->max_record = b->shape.max_record;
+	info->memory = dpi_unpack_u64(&reply.body);
+	info->appenders = dpi_unpack_u64(&reply.body);
+	info->first = dpi_unpack_u64(&reply.body);
+	info->end = dpi_unpack_u64(&reply.body);
+	bool bad = reply.body.bad;
+	dpi_reply_free(&reply);
+	if (bad) return dpi_fail(DPI_ERR_CORRUPT, "node %d answered with nonsense", b->home_peer->node);
+	const struct dpi_remote *way = b->shape.use == DPI_USE_REGION ? &b->region : b->appender.attached ? &b->appender.remote : &b->log.bounds;
+	if (b->home) snprintf(info->transport, sizeof info->transport, "local");
+	else if (way->carrier) snprintf(info->transport, sizeof info->transport, "%s", way->carrier->name);
+	else dpi_peer_choose(b->ctx, b->home_peer), snprintf(info->transport, sizeof info->transport, "%s", b->home_peer->transport);
+	memcpy(info->name, b->name, sizeof info->name);
+	return DPI_SUCCESS;
+}
+
+int DPI_Get_Buffer_Stats(DPI_Buffer handle, DPI_Buffer_Stats *stats)
+{
+	struct dpi_buffer *b = dpi_buffer_get(handle);
+	if (!b) return dpi_handle_error(DPI_HANDLE_BUFFER, (uint64_t)(uintptr_t)handle);
+	if (!stats) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Get_Buffer_Stats: stats is NULL");
+	if (stats->size < sizeof stats->size)
+		return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Get_Buffer_Stats: stats->size is %zu: set it to sizeof(DPI_Buffer_Stats), %zu", stats->size, sizeof *stats);
+	DPI_Buffer_Stats all = { .size = stats->size };
+#define COPY(name, unit, text) all.name = __atomic_load_n(&b->stats.name, __ATOMIC_RELAXED);
+	DPI_BUFFER_STATS(COPY)
+#undef COPY
+	/* an older program knows fewer counters, a newer one sees zeros */
+	if (stats->size > sizeof all) memset((char *)stats + sizeof all, 0, stats->size - sizeof all);
+	memcpy(stats, &all, stats->size < sizeof all ? stats->size : sizeof all);
+	return DPI_SUCCESS;
+}
+
+int DPI_Set_Timeout(int64_t timeout_us, DPI_Buffer handle)
+{
+	int error = check_timeouts("DPI_Set_Timeout", timeout_us, 0);
+	if (error) return error;
+	struct dpi_buffer *b = dpi_buffer_begin(handle, "DPI_Set_Timeout", DPI_ANY_USE, &error);
+	if (!b) return error;
+	b->timeout_us = timeout_us ? timeout_us : b->ctx->timeout_us;
+	dpi_buffer_leave(b);
+	return DPI_SUCCESS;
+}
+
+/* ------------------------------------------------------------------------------------------------------- the layer */
+
+int dpi_memory_open(struct dpi_context *ctx)
+{
+	ctx->memory = calloc(1, sizeof *ctx->memory);
+	if (!ctx->memory) return dpi_fail(DPI_ERR_MEMORY, "no memory for the memory layer");
+	pthread_mutex_init(&ctx->memory->lock, NULL);
+	pthread_mutex_init(&ctx->memory->linger_lock, NULL);
+	int error = dpi_home_open(ctx);
+	return error ? error : dpi_linger_open(ctx);
+}
+
+void dpi_memory_finish(struct dpi_context *ctx)
+{
+	while (ctx->memory->buffer) {
+		struct dpi_buffer *b = ctx->memory->buffer;
+		if (b->timeout_us <= 0 || b->timeout_us > 1000000) b->timeout_us = 1000000;
+		close_buffer(b);
+	}
+}
+
+void dpi_memory_close(struct dpi_context *ctx)
+{
+	struct dpi_memory_layer *m = ctx->memory;
+	dpi_home_close(ctx);
+	dpi_local_memory_close(ctx);
+	free(m->armed);
+	pthread_mutex_destroy(&m->linger_lock);
+	pthread_mutex_destroy(&m->lock);
+	free(m);
+	ctx->memory = NULL;
+}

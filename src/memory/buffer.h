@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * buffer.h: an open handle to a buffer. */
+#ifndef DPI_MEMORY_BUFFER_H
+#define DPI_MEMORY_BUFFER_H
+
+#include "../core/handle.h"
+#include "../core/wait.h"
+#include "home.h"
+#include "memory.h"
+#include "ring.h"
+#include "window.h"
+
+#define DPI_GROUP_BYTES 8192u	/* unflushed appends are published when they are this many bytes */
+#define DPI_LARGE_BYTES 8192u	/* a record from here on goes from the caller's memory to a transport without a copy */
+#define DPI_GROW_AFTER_NS 2000000 /* a ring that stays full for this long is replaced by a larger one */
+
+struct dpi_request;
+
+/* The appending side of a handle. */
+struct dpi_appender {
+	struct dpi_ring_writer writer;
+	uint64_t published;	 /* what this thread has published; the linger service may have more */
+	uint64_t group;		 /* publish at this many bytes */
+	_Atomic uint64_t *tail;	 /* the ring's own, through shared memory; NULL: by puts */
+	_Atomic bool armed;	 /* on the linger list */
+	bool attached;
+	bool open_room;		 /* handed out by DPI_Reserve_Append */
+	uint32_t home_bell;
+	uint64_t appended;	 /* records; log */
+	struct dpi_remote remote; /* the ring's window */
+	struct dpi_window credit; /* of this process; address NULL: none needed */
+	/* not direct: */
+	uint8_t *mirror;
+	uint64_t mirror_size;
+	pthread_mutex_t lock; /* guards sent and the order of puts between the owner and the linger service */
+	_Atomic uint64_t sent; /* published by puts */
+	bool no_growth;
+};
+
+/* The consuming side of a handle at a queue's home. */
+struct dpi_lent {
+	struct dpi_ring_in *ring;
+	uint64_t end;
+};
+struct dpi_consumer {
+	bool active;
+	bool corrupt; /* found behind a run that was lent: told by the next call */
+	struct dpi_ring_in **ring;
+	size_t rings, room, at;
+	struct dpi_lent *lent; /* circular, oldest at lent_first */
+	size_t lent_count, lent_room, lent_first;
+};
+
+/* Segments of a log that this handle has attached. */
+#define DPI_SEGMENTS_CACHED 16
+struct dpi_log_reader {
+	struct dpi_remote bounds;
+	uint64_t segment_size;
+	struct {
+		uint64_t number; /* +1; 0: none */
+		struct dpi_remote remote;
+	} segment[DPI_SEGMENTS_CACHED];
+};
+
+struct dpi_buffer {
+	/* first the fields that every append touches */
+	_Atomic uint32_t busy; /* a thread is inside */
+	bool fast;	       /* appends may take the short way: attached, nothing under way, no room handed out */
+	uint64_t fast_size;    /* largest record that may */
+	_Atomic bool destroyed;
+	bool closing;
+	uint64_t max_record;
+	struct dpi_appender appender;
+	DPI_Buffer_Stats stats; /* written by the handle's thread alone */
+	struct dpi_context *ctx;
+	DPI_Buffer handle;
+	struct dpi_peer *home_peer;
+	struct dpi_home *home; /* this node is the home */
+	uint64_t id;	       /* at the home */
+	struct dpi_buffer_shape shape;
+	uint64_t salt; /* of the log's words */
+	int64_t timeout_us, linger_us, linger_due;
+	int clean; /* rounds of the linger service that found nothing to publish */
+	uint32_t bell;
+	struct dpi_consumer consumer;
+	struct dpi_log_reader log;
+	struct dpi_remote region;
+	struct dpi_request *first, *last; /* requests under way, oldest first */
+	struct dpi_buffer *next;	  /* all handles of the context */
+	char name[DPI_NAME_MAX];
+};
+
+/* Relaxed stores suffice: one thread writes a counter, others may read it late. */
+#define DPI_COUNT(b, counter, n) __atomic_store_n(&(b)->stats.counter, (b)->stats.counter + (uint64_t)(n), __ATOMIC_RELAXED)
+
+static inline struct dpi_buffer *dpi_buffer_get(DPI_Buffer handle)
+{
+	return dpi_handle_get(DPI_HANDLE_BUFFER, (uint64_t)(uintptr_t)handle);
+}
+
+/* Enter a call with the thread rule 'handle'. Not a lock: it catches misuse, it does not order it. */
+static inline bool dpi_buffer_enter(struct dpi_buffer *b)
+{
+	if (__builtin_expect(atomic_load_explicit(&b->busy, memory_order_relaxed) != 0, 0)) return false;
+	atomic_store_explicit(&b->busy, 1, memory_order_relaxed);
+	return true;
+}
+static inline void dpi_buffer_leave(struct dpi_buffer *b)
+{
+	atomic_store_explicit(&b->busy, 0, memory_order_relaxed);
+}
+
+/* buffer.c: get, check the use (a bit 1 << DPI_USE_*, or'ed) and enter; NULL with *error. */
+#define DPI_ANY_USE (1u << DPI_USE_QUEUE | 1u << DPI_USE_LOG | 1u << DPI_USE_REGION)
+#define DPI_RECORDS (1u << DPI_USE_QUEUE | 1u << DPI_USE_LOG)
+struct dpi_buffer *dpi_buffer_begin(DPI_Buffer handle, const char *call, unsigned uses, int *error);
+/* DPI_SUCCESS, or why operations on it are over: DESTROYED, PEER. */
+int dpi_buffer_check(const struct dpi_buffer *b);
+int dpi_buffer_timed_out(const struct dpi_buffer *b, const char *what);
+int64_t dpi_buffer_deadline(const struct dpi_buffer *b, int64_t timeout_us);
+/* A call to the home; frees p. */
+int dpi_buffer_call(struct dpi_buffer *b, uint16_t type, struct dpi_pack *p, int64_t deadline, struct dpi_reply *reply);
+
+/* append.c */
+int dpi_append_attach(struct dpi_buffer *b, int64_t deadline);
+/* One try at one record from iov; DPI_ERR_AGAIN: no room now. posted: see request.h. */
+int dpi_append_try(struct dpi_buffer *b, const struct iovec *iov, int count, uint64_t size, struct dpi_request *r);
+void dpi_append_fast(struct dpi_buffer *b); /* decide b->fast anew */
+int dpi_append_publish(struct dpi_buffer *b); /* all that is written; DPI_ERR_AGAIN: the transport is busy */
+bool dpi_append_linger(struct dpi_buffer *b); /* by the service; whether something was left or done */
+void dpi_append_close(struct dpi_buffer *b);
+/* Get a larger ring if the buffer may grow. Blocks for the home's answer; false: it may not. */
+bool dpi_append_grow(struct dpi_buffer *b, int64_t deadline);
+
+/* queue.c */
+void dpi_consumer_close(struct dpi_buffer *b);
+/* log.c */
+void dpi_log_reader_close(struct dpi_buffer *b);
+/* memory.c */
+void dpi_linger_arm(struct dpi_buffer *b);
+void dpi_linger_disarm(struct dpi_buffer *b); /* on return the service does not touch it */
+
+#endif

@@ -1,0 +1,512 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * home.c: the buffers whose home is this node, and the requests about them. All of it runs on the loop thread, but what home.h says. */
+#include "home.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "../core/wait.h"
+#include "buffer.h"
+#include "layer.h"
+
+/* -------------------------------------------------------------------------------------------------------- the list */
+
+/* The list's head; other threads may put a new one before it (dpi_home_over), only the loop thread takes any out. */
+static struct dpi_home *first(struct dpi_context *ctx)
+{
+	pthread_mutex_lock(&ctx->memory->lock);
+	struct dpi_home *h = ctx->memory->home;
+	pthread_mutex_unlock(&ctx->memory->lock);
+	return h;
+}
+
+static struct dpi_home *find(struct dpi_home *h, uint64_t id)
+{
+	while (h && h->id != id) h = h->next;
+	return h;
+}
+
+struct dpi_home *dpi_home_find(struct dpi_context *ctx, uint64_t id)
+{
+	pthread_mutex_lock(&ctx->memory->lock);
+	struct dpi_home *h = find(ctx->memory->home, id);
+	if (h) h->references++;
+	pthread_mutex_unlock(&ctx->memory->lock);
+	return h;
+}
+
+static void home_free(struct dpi_context *ctx, struct dpi_home *h)
+{
+	while (h->incoming) {
+		struct dpi_ring_in *r = h->incoming, *larger = atomic_load(&r->larger);
+		h->incoming = r->next;
+		/* a ring and the one it would have been replaced by */
+		while (r) {
+			dpi_ring_in_free(ctx, h, r);
+			r = larger;
+			larger = r ? atomic_load(&r->larger) : NULL;
+		}
+	}
+	if (h->shape.use == DPI_USE_LOG) dpi_log_free(ctx, h);
+	if (h->region.address) dpi_window_free(ctx, &h->region);
+	free(h->handle);
+	free(h->ring);
+	pthread_mutex_destroy(&h->lock);
+	free(h);
+}
+
+void dpi_home_release(struct dpi_context *ctx, struct dpi_home *h)
+{
+	pthread_mutex_lock(&ctx->memory->lock);
+	bool last = !--h->references;
+	pthread_mutex_unlock(&ctx->memory->lock);
+	if (last) home_free(ctx, h);
+}
+
+static struct dpi_home *make(struct dpi_context *ctx, const struct dpi_buffer_shape *shape)
+{
+	struct dpi_memory_layer *m = ctx->memory;
+	struct dpi_home *h = calloc(1, sizeof *h);
+	if (!h) {
+		dpi_fail(DPI_ERR_MEMORY, "no memory for a buffer");
+		return NULL;
+	}
+	pthread_mutex_init(&h->lock, NULL);
+	h->shape = *shape;
+	h->references = 1; /* the list's */
+	h->bell = shape->use == DPI_USE_LOG ? DPI_BELL_SERVICE : dpi_bell_pick(ctx);
+	h->region.fd = -1;
+	pthread_mutex_lock(&m->lock);
+	h->id = ++m->next_home;
+	pthread_mutex_unlock(&m->lock);
+	return h;
+}
+
+static void list(struct dpi_context *ctx, struct dpi_home *h)
+{
+	pthread_mutex_lock(&ctx->memory->lock);
+	h->next = ctx->memory->home;
+	ctx->memory->home = h;
+	pthread_mutex_unlock(&ctx->memory->lock);
+}
+
+static void unlist(struct dpi_context *ctx, struct dpi_home *h)
+{
+	pthread_mutex_lock(&ctx->memory->lock);
+	struct dpi_home **p = &ctx->memory->home;
+	while (*p && *p != h) p = &(*p)->next;
+	if (*p) *p = h->next;
+	pthread_mutex_unlock(&ctx->memory->lock);
+}
+
+#define REGION_ACCESS (DPI_TP_READ | DPI_TP_WRITE | DPI_TP_ATOMIC)
+
+int dpi_home_over(struct dpi_context *ctx, const struct dpi_buffer_shape *shape, void *memory, uint64_t *id)
+{
+	struct dpi_home *h = make(ctx, shape);
+	if (!h) return DPI_ERR_MEMORY;
+	int fd = -1;
+	uint64_t offset = 0;
+	dpi_local_memory_find(ctx, memory, shape->capacity, &fd, &offset); /* shareable if the library allocated it */
+	dpi_window_wrap(memory, shape->capacity, fd, offset, &h->region);
+	int error = dpi_window_expose(ctx, &h->region, REGION_ACCESS);
+	if (error) {
+		home_free(ctx, h);
+		return error;
+	}
+	h->memory = shape->capacity;
+	*id = h->id;
+	list(ctx, h);
+	return DPI_SUCCESS;
+}
+
+/* ------------------------------------------------------------------------------------------------------- requests */
+
+static void answer_error(struct dpi_context *ctx, struct dpi_request_in *in, int error)
+{
+	if (in->id) dpi_answer(ctx, in->from, in->id, error, NULL);
+}
+
+static bool same_host(struct dpi_context *ctx, const struct dpi_peer *peer)
+{
+	return peer->same_host || peer->node == ctx->node;
+}
+
+/* The buffer a request is about; answers DESTROYED if there is none. */
+static struct dpi_home *target(struct dpi_context *ctx, struct dpi_request_in *in, uint64_t id)
+{
+	struct dpi_home *h = in->body.bad ? NULL : find(first(ctx), id);
+	if (h) return h;
+	answer_error(ctx, in, in->body.bad ? dpi_fail(DPI_ERR_CORRUPT, "a malformed request about a buffer")
+					    : dpi_fail(DPI_ERR_DESTROYED, "the buffer was destroyed, or never was on node %d", ctx->node));
+	return NULL;
+}
+
+static void on_create(struct dpi_context *ctx, struct dpi_request_in *in)
+{
+	struct dpi_buffer_shape shape;
+	dpi_shape_unpack(&in->body, &shape);
+	int error = in->body.bad ? dpi_fail(DPI_ERR_CORRUPT, "a malformed request to create a buffer") : dpi_shape_check(&shape);
+	struct dpi_home *h = error ? NULL : make(ctx, &shape);
+	if (!h) {
+		answer_error(ctx, in, error ? error : DPI_ERR_MEMORY);
+		return;
+	}
+	if (shape.use == DPI_USE_REGION) {
+		error = dpi_window_allocate(shape.capacity, (int)shape.huge_pages, (int)shape.numa, &h->region);
+		if (!error) error = dpi_window_expose(ctx, &h->region, REGION_ACCESS);
+		if (!error) h->memory = shape.capacity;
+	} else if (shape.use == DPI_USE_LOG) {
+		error = dpi_log_create(ctx, h);
+	}
+	if (error) {
+		home_free(ctx, h);
+		answer_error(ctx, in, error);
+		return;
+	}
+	h->creator = in->from;
+	list(ctx, h);
+	struct dpi_pack p = { 0 };
+	dpi_pack_u64(&p, h->id);
+	dpi_answer(ctx, in->from, in->id, DPI_SUCCESS, &p);
+	dpi_pack_free(&p);
+}
+
+static struct dpi_handle_in *handle_find(struct dpi_home *h, const struct dpi_peer *peer, uint64_t handle)
+{
+	for (size_t i = 0; i < h->handles; i++)
+		if (h->handle[i].peer == peer && h->handle[i].handle == handle) return &h->handle[i];
+	return NULL;
+}
+
+static void on_open(struct dpi_context *ctx, struct dpi_request_in *in)
+{
+	uint64_t id = dpi_unpack_u64(&in->body), handle = dpi_unpack_u64(&in->body);
+	struct dpi_home *h = target(ctx, in, id);
+	if (!h) return;
+	if (!handle_find(h, in->from, handle)) {
+		if (h->handles == h->handles_room) {
+			size_t room = h->handles_room ? 2 * h->handles_room : 8;
+			void *p = realloc(h->handle, room * sizeof *h->handle);
+			if (!p) {
+				answer_error(ctx, in, dpi_fail(DPI_ERR_MEMORY, "no memory for another handle"));
+				return;
+			}
+			h->handle = p;
+			h->handles_room = room;
+		}
+		h->handle[h->handles++] = (struct dpi_handle_in){ in->from, handle, NULL };
+	}
+	struct dpi_pack p = { 0 };
+	dpi_shape_pack(&p, &h->shape);
+	dpi_pack_u64(&p, h->log.salt);
+	dpi_pack_u64(&p, h->log.segment_size);
+	const struct dpi_window *w = h->shape.use == DPI_USE_LOG ? &h->log.bounds : h->shape.use == DPI_USE_REGION ? &h->region : NULL;
+	dpi_pack_u8(&p, w != NULL);
+	if (w) dpi_window_pack(ctx, w, same_host(ctx, in->from), &p);
+	dpi_answer(ctx, in->from, in->id, DPI_SUCCESS, &p);
+	dpi_pack_free(&p);
+}
+
+/* The handle is gone: its ring ends where it is. */
+static void handle_end(struct dpi_context *ctx, struct dpi_home *h, struct dpi_handle_in *handle, int state)
+{
+	pthread_mutex_lock(&h->lock); /* the ring's freeing takes it too, so the ring stays until the lock is given back */
+	if (handle->ring) {
+		h->appenders--;
+		/* release: what the appender published before it closed, or died, is visible to who sees this */
+		atomic_store_explicit(&handle->ring->state, state, memory_order_release);
+	}
+	*handle = h->handle[--h->handles];
+	pthread_mutex_unlock(&h->lock);
+	dpi_bell_ring(&ctx->bells, h->bell);
+	if (h->bell == DPI_BELL_SERVICE) dpi_loop_kick(ctx);
+}
+
+static void on_close(struct dpi_context *ctx, struct dpi_request_in *in)
+{
+	uint64_t id = dpi_unpack_u64(&in->body), handle = dpi_unpack_u64(&in->body);
+	struct dpi_home *h = target(ctx, in, id);
+	if (!h) return;
+	struct dpi_handle_in *found = handle_find(h, in->from, handle);
+	if (found) handle_end(ctx, h, found, DPI_RING_CLOSED);
+	answer_error(ctx, in, DPI_SUCCESS);
+}
+
+static void answer_ring(struct dpi_context *ctx, struct dpi_request_in *in, const struct dpi_home *h, struct dpi_ring_in *r)
+{
+	struct dpi_pack p = { 0 };
+	if (in->type == DPI_MEMORY_APPEND) dpi_pack_u32(&p, h->bell);
+	dpi_window_pack(ctx, &r->window, same_host(ctx, in->from), &p);
+	dpi_answer(ctx, in->from, in->id, DPI_SUCCESS, &p);
+	dpi_pack_free(&p);
+}
+
+/* Would another ring of this size go beyond what the buffer may hold? Counts it if not. */
+static bool account(struct dpi_home *h, uint64_t capacity)
+{
+	pthread_mutex_lock(&h->lock);
+	bool fits = h->memory + capacity <= h->shape.max_capacity;
+	if (fits) h->memory += capacity;
+	pthread_mutex_unlock(&h->lock);
+	return fits;
+}
+
+static void on_append(struct dpi_context *ctx, struct dpi_request_in *in)
+{
+	uint64_t id = dpi_unpack_u64(&in->body), handle = dpi_unpack_u64(&in->body);
+	uint32_t bell = dpi_unpack_u32(&in->body);
+	bool by_credit = dpi_unpack_u8(&in->body), credit = dpi_unpack_u8(&in->body);
+	struct dpi_window_offer offer = { .fd = -1 };
+	if (credit) dpi_window_unpack(&in->body, &offer);
+	struct dpi_home *h = target(ctx, in, id);
+	struct dpi_handle_in *found = h ? handle_find(h, in->from, handle) : NULL;
+	struct dpi_ring_in *r = NULL;
+	int error = DPI_SUCCESS;
+	if (!h) {
+		dpi_window_offer_free(&offer);
+		return;
+	}
+	if (!found || found->ring || h->shape.use == DPI_USE_REGION || bell >= DPI_BELLS || (by_credit && !credit) ||
+	    (credit && offer.length < sizeof(struct dpi_credit)) || (h->shape.use == DPI_USE_LOG && !credit)) {
+		dpi_window_offer_free(&offer);
+		answer_error(ctx, in, dpi_fail(DPI_ERR_CORRUPT, "a request to append that no correct library sends"));
+		return;
+	}
+	uint64_t capacity = h->shape.capacity;
+	if (!account(h, capacity)) {
+		dpi_window_offer_free(&offer);
+		answer_error(ctx, in, dpi_fail(DPI_ERR_LIMIT, "the buffer has %llu appenders and no memory for another: each takes %llu bytes of max_capacity, %llu",
+					       (unsigned long long)h->appenders, (unsigned long long)capacity, (unsigned long long)h->shape.max_capacity));
+		return;
+	}
+	error = dpi_ring_in_make(ctx, h, capacity, 0, &r);
+	if (error) {
+		pthread_mutex_lock(&h->lock);
+		h->memory -= capacity;
+		pthread_mutex_unlock(&h->lock);
+		dpi_window_offer_free(&offer);
+		answer_error(ctx, in, error);
+		return;
+	}
+	r->from = in->from;
+	r->handle = handle;
+	r->bell = bell;
+	r->direct = !by_credit;
+	if (credit) error = dpi_remote_attach(ctx, in->from, &offer, dpi_now() + 500000000, &r->credit);
+	if (error) {
+		dpi_ring_in_free(ctx, h, r);
+		answer_error(ctx, in, error);
+		return;
+	}
+	found->ring = r;
+	pthread_mutex_lock(&h->lock);
+	h->appenders++;
+	r->next = h->incoming;
+	h->incoming = r;
+	atomic_store_explicit(&h->changed, true, memory_order_release);
+	pthread_mutex_unlock(&h->lock);
+	answer_ring(ctx, in, h, r);
+}
+
+static void on_grow(struct dpi_context *ctx, struct dpi_request_in *in)
+{
+	uint64_t id = dpi_unpack_u64(&in->body), handle = dpi_unpack_u64(&in->body), base = dpi_unpack_u64(&in->body);
+	struct dpi_home *h = target(ctx, in, id);
+	if (!h) return;
+	struct dpi_handle_in *found = handle_find(h, in->from, handle);
+	struct dpi_ring_in *old = found ? found->ring : NULL, *r;
+	if (!old || base % 8 || h->shape.growth == DPI_GROWTH_NONE) {
+		answer_error(ctx, in, dpi_fail(DPI_ERR_CORRUPT, "a request to grow that no correct library sends"));
+		return;
+	}
+	uint64_t capacity = 2 * old->reader.capacity;
+	if (!account(h, capacity)) {
+		answer_error(ctx, in, dpi_fail(DPI_ERR_FULL, "the buffer holds %llu bytes of at most %llu", (unsigned long long)h->memory,
+					       (unsigned long long)h->shape.max_capacity));
+		return;
+	}
+	int error = dpi_ring_in_make(ctx, h, capacity, base, &r);
+	if (error) {
+		pthread_mutex_lock(&h->lock);
+		h->memory -= capacity;
+		pthread_mutex_unlock(&h->lock);
+		answer_error(ctx, in, error);
+		return;
+	}
+	r->from = old->from;
+	r->handle = old->handle;
+	r->bell = old->bell;
+	r->direct = old->direct;
+	r->credit = old->credit;
+	old->credit_shared = true;
+	found->ring = r;
+	/* release: whoever finds the LINK finds the ring */
+	atomic_store_explicit(&old->larger, r, memory_order_release);
+	answer_ring(ctx, in, h, r);
+}
+
+static void destroy(struct dpi_context *ctx, struct dpi_home *h)
+{
+	atomic_store_explicit(&h->destroyed, true, memory_order_release);
+	unlist(ctx, h);
+	for (size_t i = 0; i < h->handles; i++) {
+		struct dpi_pack p = { 0 };
+		dpi_pack_u64(&p, h->id);
+		dpi_pack_u64(&p, h->handle[i].handle);
+		if (h->handle[i].peer->node == ctx->node) dpi_memory_gone(ctx, ctx->node, h->id), dpi_pack_free(&p);
+		else dpi_tell(ctx, h->handle[i].peer, DPI_MEMORY_GONE, &p);
+	}
+	for (size_t i = 0; i < h->log.waits; i++)
+		dpi_answer(ctx, h->log.wait[i].peer, h->log.wait[i].call, dpi_fail(DPI_ERR_DESTROYED, "the log was destroyed"), NULL);
+	h->log.waits = 0;
+	dpi_home_release(ctx, h);
+}
+
+static void on_named(struct dpi_context *ctx, struct dpi_request_in *in)
+{
+	struct dpi_home *h = target(ctx, in, dpi_unpack_u64(&in->body));
+	if (!h) return;
+	h->creator = NULL;
+	answer_error(ctx, in, DPI_SUCCESS);
+}
+
+static void on_destroy(struct dpi_context *ctx, struct dpi_request_in *in)
+{
+	struct dpi_home *h = target(ctx, in, dpi_unpack_u64(&in->body));
+	if (!h) return;
+	destroy(ctx, h);
+	answer_error(ctx, in, DPI_SUCCESS);
+}
+
+static void on_gone(struct dpi_context *ctx, struct dpi_request_in *in)
+{
+	uint64_t id = dpi_unpack_u64(&in->body);
+	if (!in->body.bad) dpi_memory_gone(ctx, in->from->node, id);
+}
+
+static void on_info(struct dpi_context *ctx, struct dpi_request_in *in)
+{
+	struct dpi_home *h = target(ctx, in, dpi_unpack_u64(&in->body));
+	struct dpi_pack p = { 0 };
+	if (!h) return;
+	pthread_mutex_lock(&h->lock);
+	dpi_pack_u64(&p, h->memory);
+	dpi_pack_u64(&p, h->appenders);
+	pthread_mutex_unlock(&h->lock);
+	struct dpi_log_bounds *bounds = h->log.bounds.address;
+	dpi_pack_u64(&p, bounds ? atomic_load(&bounds->first) : 0);
+	dpi_pack_u64(&p, bounds ? atomic_load(&bounds->end) : 0);
+	dpi_answer(ctx, in->from, in->id, DPI_SUCCESS, &p);
+	dpi_pack_free(&p);
+}
+
+static bool wrong_use(struct dpi_context *ctx, struct dpi_request_in *in, const struct dpi_home *h)
+{
+	if (h->shape.use == DPI_USE_LOG) return false;
+	answer_error(ctx, in, dpi_fail(DPI_ERR_USE, "the buffer is not a log"));
+	return true;
+}
+
+static void on_truncate(struct dpi_context *ctx, struct dpi_request_in *in)
+{
+	uint64_t id = dpi_unpack_u64(&in->body), position = dpi_unpack_u64(&in->body);
+	struct dpi_home *h = target(ctx, in, id);
+	if (h && !wrong_use(ctx, in, h)) answer_error(ctx, in, dpi_log_truncate(ctx, h, position));
+}
+
+static void on_segment(struct dpi_context *ctx, struct dpi_request_in *in)
+{
+	uint64_t id = dpi_unpack_u64(&in->body), number = dpi_unpack_u64(&in->body);
+	struct dpi_home *h = target(ctx, in, id);
+	if (!h || wrong_use(ctx, in, h)) return;
+	if (number < h->log.first_segment || number >= h->log.last_segment) {
+		answer_error(ctx, in, dpi_fail(number < h->log.first_segment ? DPI_ERR_RECLAIMED : DPI_ERR_RANGE,
+					       "the log has segments %llu to %llu", (unsigned long long)h->log.first_segment,
+					       (unsigned long long)h->log.last_segment));
+		return;
+	}
+	struct dpi_pack p = { 0 };
+	dpi_window_pack(ctx, &h->log.segment[number % h->log.segments_max], same_host(ctx, in->from), &p);
+	dpi_answer(ctx, in->from, in->id, DPI_SUCCESS, &p);
+	dpi_pack_free(&p);
+}
+
+static void on_await(struct dpi_context *ctx, struct dpi_request_in *in)
+{
+	uint64_t id = dpi_unpack_u64(&in->body), position = dpi_unpack_u64(&in->body);
+	struct dpi_home *h = target(ctx, in, id);
+	if (!h || wrong_use(ctx, in, h)) return;
+	struct dpi_log_bounds *bounds = h->log.bounds.address;
+	if (atomic_load(&bounds->end) > position) {
+		answer_error(ctx, in, DPI_SUCCESS);
+		return;
+	}
+	if (h->log.waits == h->log.waits_room) {
+		size_t room = h->log.waits_room ? 2 * h->log.waits_room : 8;
+		void *p = room > 65536 ? NULL : realloc(h->log.wait, room * sizeof *h->log.wait);
+		if (!p) {
+			answer_error(ctx, in, dpi_fail(DPI_ERR_LIMIT, "%zu readers wait at the log's end", h->log.waits));
+			return;
+		}
+		h->log.wait = p;
+		h->log.waits_room = room;
+	}
+	h->log.wait[h->log.waits++] = (struct dpi_log_wait){ in->from, in->id, position };
+}
+
+/* ------------------------------------------------------------------------------------------------- death and service */
+
+void dpi_home_peer_down(struct dpi_context *ctx, struct dpi_peer *peer)
+{
+	for (struct dpi_home *h = first(ctx), *next; h; h = next) {
+		next = h->next;
+		for (size_t i = 0; i < h->handles;) {
+			if (h->handle[i].peer == peer) handle_end(ctx, h, &h->handle[i], DPI_RING_DEAD);
+			else i++;
+		}
+		size_t kept = 0;
+		for (size_t i = 0; i < h->log.waits; i++)
+			if (h->log.wait[i].peer != peer) h->log.wait[kept++] = h->log.wait[i];
+		h->log.waits = kept;
+		if (h->creator == peer) destroy(ctx, h); /* it died before the name stood: nobody can ever find it */
+	}
+}
+
+/* Order what the logs' rings hold. */
+static int64_t drain_logs(struct dpi_context *ctx, int64_t now)
+{
+	int64_t again = DPI_NEVER;
+	for (struct dpi_home *h = first(ctx); h; h = h->next)
+		if (h->shape.use == DPI_USE_LOG && dpi_log_drain(ctx, h)) again = now;
+	return again;
+}
+
+int dpi_home_open(struct dpi_context *ctx)
+{
+	static const struct {
+		uint16_t type;
+		dpi_handler *handler;
+	} handlers[] = {
+		{ DPI_MEMORY_CREATE, on_create }, { DPI_MEMORY_NAMED, on_named },	{ DPI_MEMORY_DROP, on_destroy },
+		{ DPI_MEMORY_OPEN, on_open },	  { DPI_MEMORY_CLOSE, on_close },	{ DPI_MEMORY_APPEND, on_append },
+		{ DPI_MEMORY_GROW, on_grow },	  { DPI_MEMORY_DESTROY, on_destroy },	{ DPI_MEMORY_GONE, on_gone },
+		{ DPI_MEMORY_INFO, on_info },	  { DPI_MEMORY_TRUNCATE, on_truncate }, { DPI_MEMORY_SEGMENT, on_segment },
+		{ DPI_MEMORY_AWAIT, on_await },
+	};
+	int error = DPI_SUCCESS;
+	for (size_t i = 0; i < sizeof handlers / sizeof *handlers && !error; i++)
+		error = dpi_handle_messages(ctx, handlers[i].type, handlers[i].handler);
+	if (!error) error = dpi_on_peer_down(ctx, dpi_home_peer_down);
+	if (!error) error = dpi_loop_service(ctx, drain_logs);
+	return error;
+}
+
+void dpi_home_close(struct dpi_context *ctx)
+{
+	while (ctx->memory->home) {
+		struct dpi_home *h = ctx->memory->home;
+		ctx->memory->home = h->next;
+		home_free(ctx, h);
+	}
+}

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * home.h: a buffer as its home node holds it. */
+#ifndef DPI_MEMORY_HOME_H
+#define DPI_MEMORY_HOME_H
+
+#include "protocol.h"
+#include "ring.h"
+#include "window.h"
+
+/* What a buffer is, as its attributes say once defaults are filled in. Travels in CREATE and OPEN. */
+struct dpi_buffer_shape {
+	uint32_t use, growth, full, huge_pages;
+	uint32_t numa;
+	uint64_t capacity, max_capacity, max_record;
+};
+int dpi_shape_from(const DPI_Buffer_Attr *attr, struct dpi_buffer_shape *shape); /* ARGUMENT with a sentence */
+int dpi_shape_check(const struct dpi_buffer_shape *shape);			  /* one that a peer sent */
+void dpi_shape_pack(struct dpi_pack *p, const struct dpi_buffer_shape *s);
+void dpi_shape_unpack(struct dpi_unpack *u, struct dpi_buffer_shape *s);
+
+enum { DPI_RING_OPEN, DPI_RING_CLOSED, DPI_RING_DEAD };
+
+/* One appender's ring, at the home. Made by the loop thread; read by the consumer (queue) or the loop thread (log). */
+struct dpi_ring_in {
+	struct dpi_ring_reader reader;
+	struct dpi_window window;
+	struct dpi_peer *from;
+	uint64_t handle; /* the appender's handle, at its node */
+	uint32_t bell;	 /* of the appender, at its node */
+	bool direct;	 /* the appender sees reader.ring->head itself */
+	struct dpi_remote credit; /* length 0: none */
+	bool credit_shared;	  /* it belongs to the ring this one replaces or was replaced by */
+	uint64_t tell_at;	  /* bytes given back before the appender is told */
+	uint64_t ordered;	  /* log: records ordered */
+	_Atomic int state;	  /* OPEN; CLOSED or DEAD with release after the appender's last publish is visible */
+	uint32_t lent;		  /* consumer: records lent */
+	bool ended;		  /* consumer: LINK or CORRUPT seen */
+	bool credit_due;	  /* a credit could not be posted */
+	struct dpi_ring_in *_Atomic larger; /* the ring that replaces it; set with release before LINK can be seen */
+	struct dpi_ring_in *next; /* home->incoming */
+};
+
+struct dpi_handle_in { /* an open handle, as the home knows it */
+	struct dpi_peer *peer;
+	uint64_t handle;
+	struct dpi_ring_in *ring; /* the latest */
+};
+
+struct dpi_log_wait {
+	struct dpi_peer *peer;
+	uint64_t call, position;
+};
+
+struct dpi_log {
+	struct dpi_window bounds;
+	struct dpi_window *segment; /* circular by number % segments_max */
+	uint64_t segment_size, segments_max, first_segment, last_segment; /* [first, last) exist */
+	uint64_t salt;
+	struct dpi_log_wait *wait;
+	size_t waits, waits_room;
+	bool full;
+};
+
+struct dpi_home {
+	uint64_t id;
+	struct dpi_buffer_shape shape;
+	uint32_t bell;
+	pthread_mutex_t lock;	/* what follows, but the rings' reading side */
+	struct dpi_ring_in *incoming; /* made, not yet seen by the reader */
+	_Atomic bool changed;	      /* incoming is not empty */
+	struct dpi_handle_in *handle;
+	size_t handles, handles_room;
+	uint64_t appenders, memory;
+	struct dpi_peer *creator; /* until NAMED */
+	struct dpi_buffer *consumer;
+	_Atomic bool destroyed;
+	int references; /* local handles and the list */
+	struct dpi_window region;
+	struct dpi_log log;
+	struct dpi_ring_in **ring; /* log: its rings */
+	size_t rings, rings_room;
+	struct dpi_home *next;
+};
+
+/* home.c. All on the loop thread unless said otherwise. */
+int dpi_home_open(struct dpi_context *ctx); /* message handlers */
+void dpi_home_close(struct dpi_context *ctx);
+struct dpi_home *dpi_home_find(struct dpi_context *ctx, uint64_t id); /* any thread; takes a reference */
+void dpi_home_release(struct dpi_context *ctx, struct dpi_home *h);   /* any thread */
+/* A region over memory of the caller; any thread. id out. */
+int dpi_home_over(struct dpi_context *ctx, const struct dpi_buffer_shape *shape, void *memory, uint64_t *id);
+void dpi_home_peer_down(struct dpi_context *ctx, struct dpi_peer *peer);
+
+/* ring_in.c: the reader's side; by the reader's thread. */
+int dpi_ring_in_make(struct dpi_context *ctx, struct dpi_home *h, uint64_t capacity, uint64_t base, struct dpi_ring_in **out);
+void dpi_ring_in_give_back(struct dpi_ring_in *r, uint64_t end); /* release and, when due, tell the appender */
+void dpi_ring_in_free(struct dpi_context *ctx, struct dpi_home *h, struct dpi_ring_in *r);
+/* The next record of one ring; on LINK *r becomes the larger ring (the old one is freed once nothing of it is lent). */
+enum dpi_ring_found dpi_ring_in_next(struct dpi_context *ctx, struct dpi_home *h, struct dpi_ring_in **r, const void **data, size_t *size);
+/* Nothing will come any more: closed or dead, and all was read. */
+bool dpi_ring_in_over(struct dpi_ring_in *r);
+
+/* log.c */
+int dpi_log_create(struct dpi_context *ctx, struct dpi_home *h);
+void dpi_log_free(struct dpi_context *ctx, struct dpi_home *h);
+bool dpi_log_drain(struct dpi_context *ctx, struct dpi_home *h); /* order what the rings hold; whether anything moved */
+int dpi_log_truncate(struct dpi_context *ctx, struct dpi_home *h, uint64_t position);
+
+#endif

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * layer.h: the state of the memory layer of a context. */
+#ifndef DPI_MEMORY_LAYER_H
+#define DPI_MEMORY_LAYER_H
+
+#include "../core/context.h"
+
+struct dpi_home;
+struct dpi_buffer;
+struct dpi_local_memory;
+
+/* Locks are taken in this order: memory layer, home, appender, carrier. */
+struct dpi_memory_layer {
+	pthread_mutex_t lock; /* all that follows; homes are listed and unlisted on the loop thread */
+	struct dpi_home *home;
+	uint64_t next_home;
+	struct dpi_buffer *buffer; /* open handles */
+	struct dpi_local_memory *local;
+	/* linger.c */
+	pthread_mutex_t linger_lock; /* held while the service publishes: a handle disarmed under it is not touched any more */
+	struct dpi_buffer **armed;
+	size_t armed_count, armed_room;
+	_Atomic int64_t linger_at; /* when the service looks next */
+};
+
+/* buffer.c: a home says that a buffer is gone: its handles here end. */
+void dpi_memory_gone(struct dpi_context *ctx, int home, uint64_t id);
+/* linger.c */
+int dpi_linger_open(struct dpi_context *ctx);
+/* local.c: is a range inside memory that the library allocated? Then its descriptor and offset. */
+bool dpi_local_memory_find(struct dpi_context *ctx, const void *address, uint64_t size, int *fd, uint64_t *offset);
+void dpi_local_memory_close(struct dpi_context *ctx);
+
+#endif

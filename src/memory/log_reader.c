@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * log_reader.c: reading a log by position, from any node. */
+#include <stddef.h>
+#include <string.h>
+
+#include "buffer.h"
+#include "request.h"
+
+#define AHEAD 512u /* bytes got together with a record's word from a home that is only reached by gets */
+
+void dpi_log_reader_close(struct dpi_buffer *b)
+{
+	for (int i = 0; i < DPI_SEGMENTS_CACHED; i++)
+		if (b->log.segment[i].number) dpi_remote_detach(&b->log.segment[i].remote);
+	if (b->log.bounds.length) dpi_remote_detach(&b->log.bounds);
+}
+
+/* ------------------------------------------------------------------------- bytes of a window, by load or by get */
+
+static int fetch(struct dpi_request *r, struct dpi_remote *from, void *to, uint64_t size, uint64_t offset)
+{
+	if (from->direct) {
+		memcpy(to, from->direct + offset, size);
+		return DPI_SUCCESS;
+	}
+	struct iovec v = { to, size };
+	if (!r->begun) {
+		int error = DPI_REQUEST_POST(r, from, dpi_remote_get(from, &v, 1, offset, &r->op));
+		r->begun = atomic_load(&r->op_state) != DPI_OP_NONE;
+		if (error) return error;
+	}
+	int error = dpi_request_posted(r);
+	if (!error) r->begun = false;
+	return error;
+}
+
+static int bounds(struct dpi_request *r, uint64_t out[2])
+{
+	struct dpi_log_bounds *d = (struct dpi_log_bounds *)r->b->log.bounds.direct;
+	if (!d) return fetch(r, &r->b->log.bounds, out, 16, 0);
+	/* acquire pairs with the home's release: what lies before end is there */
+	out[1] = atomic_load_explicit(&d->end, memory_order_acquire);
+	out[0] = atomic_load_explicit(&d->first, memory_order_acquire);
+	return DPI_SUCCESS;
+}
+
+/* The segment of a position; asks the home for it the first time. Blocks. */
+static int segment(struct dpi_buffer *b, uint64_t number, int64_t deadline, struct dpi_remote **out)
+{
+	struct dpi_log_reader *l = &b->log;
+	int at = (int)(number % DPI_SEGMENTS_CACHED);
+	*out = &l->segment[at].remote;
+	if (l->segment[at].number == number + 1) return DPI_SUCCESS;
+	struct dpi_pack p = { 0 };
+	struct dpi_reply reply;
+	struct dpi_window_offer offer;
+	dpi_pack_u64(&p, b->id);
+	dpi_pack_u64(&p, number);
+	int error = dpi_buffer_call(b, DPI_MEMORY_SEGMENT, &p, deadline, &reply);
+	if (error) return error;
+	dpi_window_unpack(&reply.body, &offer);
+	bool bad = reply.body.bad;
+	dpi_reply_free(&reply);
+	if (bad || offer.length != l->segment_size) {
+		if (!bad) dpi_window_offer_free(&offer);
+		return dpi_fail(DPI_ERR_CORRUPT, "node %d offered a segment that is none", b->home_peer->node);
+	}
+	if (l->segment[at].number) dpi_remote_detach(*out);
+	l->segment[at].number = 0;
+	error = dpi_remote_attach(b->ctx, b->home_peer, &offer, deadline, *out);
+	if (!error) l->segment[at].number = number + 1;
+	return error;
+}
+
+static int reclaimed(const struct dpi_buffer *b, uint64_t position, uint64_t first)
+{
+	return dpi_fail(DPI_ERR_RECLAIMED, "position %llu of log '%s' was truncated; the oldest kept is %llu", (unsigned long long)position, b->name,
+			(unsigned long long)first);
+}
+
+static int no_record(const struct dpi_buffer *b, uint64_t position)
+{
+	return dpi_fail(DPI_ERR_RANGE, "no record of log '%s' starts at position %llu: use positions that appends, reads or DPI_Get_Buffer_Info gave",
+			b->name, (unsigned long long)position);
+}
+
+/* One step of a read. stage 0: bounds; 1: segment, word and first bytes; 2: the rest; 3: bounds again */
+enum { LOG_BOUNDS, LOG_WORD, LOG_REST, LOG_AGAIN };
+
+static int advance_read(struct dpi_request *r)
+{
+	struct dpi_buffer *b = r->b;
+	struct dpi_log_reader *l = &b->log;
+	int error = dpi_buffer_check(b);
+	if (error) return error;
+	for (;;) {
+		uint64_t offset = r->offset % (l->segment_size ? l->segment_size : 1);
+		struct dpi_remote *s;
+		switch (r->stage) {
+		case LOG_BOUNDS:
+			error = bounds(r, r->log_bounds);
+			if (error) return error;
+			if (r->offset < r->log_bounds[0]) return reclaimed(b, r->offset, r->log_bounds[0]);
+			if (r->offset == r->log_bounds[1]) {
+				r->at_end = true;
+				return DPI_ERR_AGAIN;
+			}
+			if (r->offset > r->log_bounds[1] || r->offset % 8) return no_record(b, r->offset);
+			r->stage = LOG_WORD;
+			break;
+		case LOG_WORD:
+			error = segment(b, r->offset / l->segment_size, dpi_buffer_deadline(b, 0), &s);
+			if (error) return error;
+			r->expected = l->segment_size - offset < AHEAD + 8 ? l->segment_size - offset : AHEAD + 8;
+			if (s->direct) r->expected = 8;
+			error = fetch(r, s, r->ahead, r->expected, offset);
+			if (error) return error;
+			uint64_t word;
+			memcpy(&word, r->ahead, sizeof word);
+			r->sequence = word & UINT32_MAX; /* size */
+			if (word != dpi_log_word(r->offset, (uint32_t)word, b->salt)) {
+				/* truncated meanwhile, or never a record */
+				r->stage = LOG_AGAIN;
+				r->operand = 1;
+				break;
+			}
+			if ((uint32_t)word == DPI_LOG_PAD) {
+				r->offset = (r->offset / l->segment_size + 1) * l->segment_size;
+				r->stage = LOG_BOUNDS;
+				break;
+			}
+			if (r->sequence > l->segment_size - offset - 8) return dpi_fail(DPI_ERR_CORRUPT, "log '%s' is damaged at %llu", b->name, (unsigned long long)r->offset);
+			r->operand = 0;
+			if (r->sequence > r->size) {
+				r->stage = LOG_AGAIN;
+				break;
+			}
+			r->stage = LOG_REST;
+			if (!s->direct && r->sequence + 8 <= r->expected) {
+				memcpy(r->data, r->ahead + 8, r->sequence);
+				r->stage = LOG_AGAIN;
+			}
+			break;
+		case LOG_REST:
+			error = segment(b, r->offset / l->segment_size, dpi_buffer_deadline(b, 0), &s);
+			if (!error && r->sequence) error = fetch(r, s, r->data, r->sequence, offset + 8);
+			if (error) return error;
+			/* acquire fence: the copy comes before the look at first */
+			atomic_thread_fence(memory_order_acquire);
+			r->stage = LOG_AGAIN;
+			break;
+		default:
+			error = bounds(r, r->log_bounds);
+			if (error) return error;
+			if (r->offset < r->log_bounds[0]) return reclaimed(b, r->offset, r->log_bounds[0]);
+			if (r->operand) return no_record(b, r->offset);
+			if (r->size_out) *r->size_out = r->sequence;
+			if (r->next_out) *r->next_out = r->offset + dpi_ring_need(r->sequence);
+			if (r->sequence > r->size)
+				return dpi_fail(DPI_ERR_SIZE, "the record at %llu has %llu bytes, there is room for %llu", (unsigned long long)r->offset,
+						(unsigned long long)r->sequence, (unsigned long long)r->size);
+			DPI_COUNT(b, records, 1);
+			DPI_COUNT(b, record_bytes, r->sequence);
+			return DPI_SUCCESS;
+		}
+	}
+}
+
+void dpi_log_request(struct dpi_request *r, struct dpi_buffer *b, uint64_t position, void *data, uint64_t size, size_t *size_out, uint64_t *next)
+{
+	*r = (struct dpi_request){ .advance = advance_read, .b = b, .data = data, .size = size, .offset = position, .size_out = size_out, .next_out = next };
+}
+
+/* Wait, by a request to the home, until something lies at the position. */
+static int await(struct dpi_buffer *b, uint64_t position, int64_t deadline)
+{
+	struct dpi_pack p = { 0 };
+	dpi_pack_u64(&p, b->id);
+	dpi_pack_u64(&p, position);
+	return dpi_buffer_call(b, DPI_MEMORY_AWAIT, &p, deadline, NULL);
+}
+
+int DPI_Read_Record(uint64_t position, void *data, size_t size, DPI_Buffer handle, size_t *record_size, uint64_t *next)
+{
+	int error;
+	struct dpi_request r;
+	if (!data && size) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Read_Record: data is NULL and size is %zu", size);
+	struct dpi_buffer *b = dpi_buffer_begin(handle, "DPI_Read_Record", 1u << DPI_USE_LOG, &error);
+	if (!b) return error;
+	int64_t deadline = dpi_buffer_deadline(b, 0), start = 0;
+	for (;;) {
+		dpi_log_request(&r, b, position, data, size, record_size, next);
+		bool idle = dpi_request_list(b);
+		error = idle ? advance_read(&r) : DPI_ERR_AGAIN;
+		if (error != DPI_ERR_AGAIN) break;
+		if (!r.at_end) {
+			error = dpi_request_run(&r, 0, "DPI_Read_Record");
+			break;
+		}
+		if (dpi_now() >= deadline) {
+			error = dpi_fail(DPI_ERR_TIMEOUT, "DPI_Read_Record: log '%s' has no record at %llu yet", b->name, (unsigned long long)position);
+			break;
+		}
+		if (!start) start = dpi_now();
+		error = await(b, r.offset, deadline);
+		if (error == DPI_ERR_TIMEOUT) dpi_fail(error, "DPI_Read_Record: no record came to position %llu of log '%s' within the deadline",
+						       (unsigned long long)position, b->name);
+		if (error) break;
+	}
+	if (start) {
+		DPI_COUNT(b, empty_waits, 1);
+		DPI_COUNT(b, empty_wait_us, (dpi_now() - start) / 1000);
+	}
+	dpi_buffer_leave(b);
+	return error;
+}
+
+int DPI_Read_Record_Nb(uint64_t position, void *data, size_t size, DPI_Buffer handle, size_t *record_size, uint64_t *next, DPI_Request *request)
+{
+	int error;
+	struct dpi_request r;
+	if ((!data && size) || !request) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Read_Record_Nb: %s is NULL", request ? "data" : "request");
+	struct dpi_buffer *b = dpi_buffer_begin(handle, "DPI_Read_Record_Nb", 1u << DPI_USE_LOG, &error);
+	if (!b) return error;
+	dpi_log_request(&r, b, position, data, size, record_size, next);
+	error = dpi_request_start(&r, request);
+	dpi_buffer_leave(b);
+	return error;
+}
+
+int DPI_Truncate_Log(uint64_t position, DPI_Buffer handle)
+{
+	int error;
+	struct dpi_pack p = { 0 };
+	struct dpi_buffer *b = dpi_buffer_begin(handle, "DPI_Truncate_Log", 1u << DPI_USE_LOG, &error);
+	if (!b) return error;
+	dpi_pack_u64(&p, b->id);
+	dpi_pack_u64(&p, position);
+	error = dpi_buffer_call(b, DPI_MEMORY_TRUNCATE, &p, dpi_buffer_deadline(b, 0), NULL);
+	dpi_buffer_leave(b);
+	return error;
+}

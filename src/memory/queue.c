@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * queue.c: the consuming side of a queue, at its home. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "buffer.h"
+
+/* Take over the rings that appeared since. */
+static int import(struct dpi_buffer *b)
+{
+	struct dpi_consumer *c = &b->consumer;
+	struct dpi_home *h = b->home;
+	int error = DPI_SUCCESS;
+	pthread_mutex_lock(&h->lock);
+	while (h->incoming) {
+		if (c->rings == c->room) {
+			size_t room = c->room ? 2 * c->room : 16;
+			void *p = realloc(c->ring, room * sizeof *c->ring);
+			if (!p) {
+				error = dpi_fail(DPI_ERR_MEMORY, "no memory for %zu appenders", room);
+				break;
+			}
+			c->ring = p;
+			c->room = room;
+		}
+		c->ring[c->rings++] = h->incoming;
+		h->incoming = h->incoming->next;
+	}
+	if (!h->incoming) atomic_store(&h->changed, false);
+	pthread_mutex_unlock(&h->lock);
+	return error;
+}
+
+static void drop(struct dpi_buffer *b, size_t at)
+{
+	struct dpi_consumer *c = &b->consumer;
+	struct dpi_ring_in *r = c->ring[at], *larger = atomic_load(&r->larger);
+	c->ring[at] = c->ring[--c->rings];
+	if (larger && !r->ended) dpi_ring_in_free(b->ctx, b->home, larger); /* its appender died before it linked */
+	r->ended = true;
+	if (!r->lent) dpi_ring_in_free(b->ctx, b->home, r);
+}
+
+/* Become the consumer. */
+static int activate(struct dpi_buffer *b, const char *call)
+{
+	struct dpi_home *h = b->home;
+	int error = DPI_SUCCESS;
+	if (!h)
+		return dpi_fail(DPI_ERR_USE, "%s: records of queue '%s' are consumed on its home, node %d, not on node %d", call, b->name,
+				b->home_peer->node, b->ctx->node);
+	pthread_mutex_lock(&h->lock);
+	if (!h->consumer) h->consumer = b;
+	else if (h->consumer != b)
+		error = dpi_fail(DPI_ERR_USE, "%s: another handle is the consumer of queue '%s': a queue has one, until it is closed", call, b->name);
+	pthread_mutex_unlock(&h->lock);
+	if (!error) b->consumer.active = true;
+	return error;
+}
+
+static bool over(const struct dpi_buffer *b)
+{
+	return atomic_load_explicit(&b->destroyed, memory_order_acquire);
+}
+
+/* Look at every ring once, from the present one on. */
+static enum dpi_ring_found look(struct dpi_buffer *b, DPI_Record *record, struct dpi_ring_in **from)
+{
+	struct dpi_consumer *c = &b->consumer;
+	for (size_t n = 0; n <= c->rings && c->rings;) {
+		if (c->at >= c->rings) c->at = 0;
+		struct dpi_ring_in **r = &c->ring[c->at];
+		enum dpi_ring_found found = dpi_ring_in_next(b->ctx, b->home, r, &record->data, &record->size);
+		*from = *r;
+		if (found == DPI_RING_FOUND || found == DPI_RING_CORRUPT) return found;
+		if (dpi_ring_in_over(*r)) {
+			/* looked at again: it may have published between the two looks */
+			found = dpi_ring_in_next(b->ctx, b->home, r, &record->data, &record->size);
+			*from = *r;
+			if (found == DPI_RING_FOUND || found == DPI_RING_CORRUPT) return found;
+			drop(b, c->at);
+			continue;
+		}
+		c->at++;
+		n++;
+	}
+	return DPI_RING_EMPTY;
+}
+
+static bool something(void *arg)
+{
+	struct dpi_buffer *b = arg;
+	struct dpi_consumer *c = &b->consumer;
+	if (over(b) || atomic_load_explicit(&b->home->changed, memory_order_acquire)) return true;
+	for (size_t i = 0; i < c->rings; i++) {
+		struct dpi_ring_in *r = c->ring[i];
+		if (__builtin_expect(r->credit_due, 0)) dpi_ring_in_give_back(r, r->reader.head);
+		if (!r->ended && dpi_ring_ready(&r->reader)) return true;
+		if (dpi_ring_in_over(r)) return true;
+	}
+	return false;
+}
+
+static int wait_for_records(struct dpi_buffer *b, const char *call)
+{
+	struct dpi_wait w = { .ready = something, .arg = b, .bell = b->home->bell, .deadline = dpi_buffer_deadline(b, 0) };
+	int64_t start = dpi_now();
+	int error = dpi_wait(b->ctx, &w);
+	DPI_COUNT(b, empty_waits, 1);
+	DPI_COUNT(b, empty_wait_us, (dpi_now() - start) / 1000);
+	if (!error) return DPI_SUCCESS;
+	return dpi_fail(DPI_ERR_TIMEOUT, "%s: no record came to queue '%s' within the deadline; %zu appenders are attached", call, b->name, b->consumer.rings);
+}
+
+/* The next record, waiting for one. */
+static int next(struct dpi_buffer *b, DPI_Record *record, struct dpi_ring_in **from, bool wait, const char *call)
+{
+	struct dpi_consumer *c = &b->consumer;
+	if (!c->active) {
+		int error = activate(b, call);
+		if (error) return error;
+	}
+	if (__builtin_expect(c->corrupt, 0)) {
+		c->corrupt = false;
+		return dpi_fail(DPI_ERR_CORRUPT, "%s: an appender to queue '%s' wrote what is no record; it is cut off, call again for the others",
+				call, b->name);
+	}
+	for (;;) {
+		if (c->rings) {
+			/* the short way: more in the run that is being read */
+			struct dpi_ring_in **r = &c->ring[c->at < c->rings ? c->at : 0];
+			if ((*r)->reader.read != (*r)->reader.tail && c->at < c->rings) {
+				enum dpi_ring_found f = dpi_ring_in_next(b->ctx, b->home, r, &record->data, &record->size);
+				*from = *r;
+				if (f == DPI_RING_FOUND) return DPI_SUCCESS;
+				if (f == DPI_RING_CORRUPT) goto corrupt;
+			} else {
+				c->at++; /* fairness: another ring's turn */
+			}
+		}
+		if (over(b)) return dpi_buffer_check(b);
+		if (atomic_load_explicit(&b->home->changed, memory_order_acquire)) {
+			int error = import(b);
+			if (error) return error;
+		}
+		enum dpi_ring_found found = look(b, record, from);
+		if (found == DPI_RING_FOUND) return DPI_SUCCESS;
+		if (found == DPI_RING_CORRUPT) goto corrupt;
+		if (!wait) return DPI_ERR_AGAIN;
+		int error = wait_for_records(b, call);
+		if (error) return error;
+	}
+corrupt:
+	return dpi_fail(DPI_ERR_CORRUPT, "%s: an appender to queue '%s' on node %d wrote what is no record; it is cut off, call again for the others", call,
+			b->name, (*from)->from->node);
+}
+
+static int lend(struct dpi_consumer *c, struct dpi_ring_in *from)
+{
+	if (c->lent_count == c->lent_room) {
+		size_t room = c->lent_room ? 2 * c->lent_room : 64;
+		struct dpi_lent *p = malloc(room * sizeof *p);
+		if (!p) return dpi_fail(DPI_ERR_MEMORY, "no memory to note %zu lent records: release some", room);
+		for (size_t i = 0; i < c->lent_count; i++) p[i] = c->lent[(c->lent_first + i) % c->lent_room];
+		free(c->lent);
+		c->lent = p;
+		c->lent_room = room;
+		c->lent_first = 0;
+	}
+	size_t at = c->lent_first + c->lent_count++;
+	if (at >= c->lent_room) at -= c->lent_room;
+	c->lent[at] = (struct dpi_lent){ from, from->reader.read };
+	from->lent++;
+	return DPI_SUCCESS;
+}
+
+static void release(struct dpi_buffer *b, size_t count)
+{
+	struct dpi_consumer *c = &b->consumer;
+	while (count) {
+		/* records of one ring in a row are given back together */
+		struct dpi_ring_in *r = c->lent[c->lent_first].ring;
+		uint64_t end = 0;
+		uint32_t run = 0;
+		while (count && c->lent[c->lent_first].ring == r) {
+			end = c->lent[c->lent_first].end;
+			if (++c->lent_first == c->lent_room) c->lent_first = 0;
+			run++;
+			count--;
+			if (!--c->lent_count) break;
+		}
+		r->lent -= run;
+		dpi_ring_in_give_back(r, end);
+		if (r->ended && !r->lent) {
+			/* a ring that was replaced goes; one that is corrupt stays on the list until its appender has gone */
+			bool listed = false;
+			for (size_t i = 0; i < c->rings && !listed; i++) listed = c->ring[i] == r;
+			if (!listed) dpi_ring_in_free(b->ctx, b->home, r);
+		}
+	}
+}
+
+static struct dpi_buffer *begin(DPI_Buffer handle, const char *call, int *error)
+{
+	return dpi_buffer_begin(handle, call, 1u << DPI_USE_QUEUE, error);
+}
+
+int DPI_Next_Record(DPI_Buffer handle, DPI_Record *record)
+{
+	int error;
+	struct dpi_ring_in *from;
+	if (!record) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Next_Record: record is NULL");
+	struct dpi_buffer *b = begin(handle, "DPI_Next_Record", &error);
+	if (!b) return error;
+	if (b->consumer.lent_count) release(b, b->consumer.lent_count);
+	error = next(b, record, &from, true, "DPI_Next_Record");
+	if (!error) error = lend(&b->consumer, from);
+	if (!error) {
+		DPI_COUNT(b, records, 1);
+		DPI_COUNT(b, record_bytes, record->size);
+	}
+	dpi_buffer_leave(b);
+	return error;
+}
+
+int DPI_Next_Records(DPI_Buffer handle, size_t max, DPI_Record *records, size_t *count)
+{
+	int error;
+	struct dpi_ring_in *from;
+	if (!records || !count || !max)
+		return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Next_Records: %s", !records ? "records is NULL" : !count ? "count is NULL" : "max is 0");
+	*count = 0;
+	struct dpi_buffer *b = begin(handle, "DPI_Next_Records", &error);
+	if (!b) return error;
+	uint64_t bytes = 0;
+	error = next(b, &records[0], &from, true, "DPI_Next_Records");
+	while (!error) {
+		error = lend(&b->consumer, from);
+		if (error) break;
+		bytes += records[*count].size;
+		if (++*count == max) break;
+		error = next(b, &records[*count], &from, false, "DPI_Next_Records");
+	}
+	if (*count) { /* a full run; what ended it is told, or found again, by the next call */
+		b->consumer.corrupt = error == DPI_ERR_CORRUPT;
+		error = DPI_SUCCESS;
+	}
+	DPI_COUNT(b, records, *count);
+	DPI_COUNT(b, record_bytes, bytes);
+	dpi_buffer_leave(b);
+	return error;
+}
+
+int DPI_Release_Records(size_t count, DPI_Buffer handle)
+{
+	int error;
+	struct dpi_buffer *b = begin(handle, "DPI_Release_Records", &error);
+	if (!b) return error;
+	if (count > b->consumer.lent_count)
+		error = dpi_fail(DPI_ERR_RANGE, "DPI_Release_Records: %zu records, but %zu are lent", count, b->consumer.lent_count);
+	else if (count) release(b, count);
+	dpi_buffer_leave(b);
+	return error;
+}
+
+void dpi_consumer_close(struct dpi_buffer *b)
+{
+	struct dpi_consumer *c = &b->consumer;
+	struct dpi_home *h = b->home;
+	if (!c->active) return;
+	if (c->lent_count) release(b, c->lent_count);
+	pthread_mutex_lock(&h->lock);
+	h->consumer = NULL;
+	for (size_t i = 0; i < c->rings; i++) { /* for the next consumer; what was read but not lent is not there */
+		c->ring[i]->next = h->incoming;
+		h->incoming = c->ring[i];
+		atomic_store(&h->changed, true);
+	}
+	pthread_mutex_unlock(&h->lock);
+	free(c->ring);
+	free(c->lent);
+	memset(c, 0, sizeof *c);
+}

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * request.h: one operation on a handle, from its start to its result. The blocking calls put one on the stack, the _Nb calls on
+ * the heap. Those of one handle are carried out in order. */
+#ifndef DPI_MEMORY_REQUEST_H
+#define DPI_MEMORY_REQUEST_H
+
+#include "buffer.h"
+
+enum { DPI_OP_NONE, DPI_OP_POSTED, DPI_OP_DONE };
+
+struct dpi_request {
+	struct dpi_operation op; /* first: the cookie of what is posted to a transport */
+	_Atomic int op_state;	 /* DPI_OP_*; DONE with release after op_error and op_result */
+	int op_error;
+	uint64_t op_result;
+	/* One step; DPI_ERR_AGAIN: not finished. Called by the handle's thread only. */
+	int (*advance)(struct dpi_request *r);
+	struct dpi_buffer *b;
+	struct dpi_remote *remote; /* what op was posted to */
+	struct dpi_request *next;
+	DPI_Request handle;
+	bool append;		/* it may wait for room in the ring */
+	bool begun;		/* posted once */
+	bool unknown;		/* if given up now, nobody knows whether it happened */
+	bool finished;
+	int error;
+	int stage;
+	struct iovec iov[1];
+	const struct iovec *pieces;
+	int count;
+	void *data;
+	uint64_t size, offset, operand, expected, previous, sequence;
+	uint64_t *position, *previous_out, *next_out;
+	size_t *size_out;
+	DPI_Part *parts;
+	size_t parts_count;
+	struct dpi_request *part; /* one each */
+	/* log_reader.c */
+	uint64_t log_bounds[2];
+	bool at_end; /* nothing lies at the position yet */
+	uint8_t ahead[520];
+};
+
+/* One part of a scatter or gather as a request: append.c, log_reader.c, region.c. */
+void dpi_append_request(struct dpi_request *r, struct dpi_buffer *b, void *data, uint64_t size);
+void dpi_log_request(struct dpi_request *r, struct dpi_buffer *b, uint64_t position, void *data, uint64_t size, size_t *size_out, uint64_t *next);
+int dpi_region_range(const struct dpi_buffer *b, uint64_t offset, uint64_t size, const char *call);
+void dpi_region_request(struct dpi_request *r, struct dpi_buffer *b, bool write, void *data, uint64_t size, uint64_t offset);
+
+/* The state of what was posted: DPI_ERR_AGAIN while under way. Gives it up if the peer is dead. */
+int dpi_request_posted(struct dpi_request *r);
+/* After a post that returned result: SUCCESS, PENDING, AGAIN or an error. SUCCESS or AGAIN (under way or not taken) or the error. */
+int dpi_request_post(struct dpi_request *r, struct dpi_remote *remote, int result);
+#define DPI_REQUEST_POST(r, on, call) \
+	(dpi_request_prepare(r), dpi_request_post(r, on, call))
+void dpi_request_prepare(struct dpi_request *r);
+
+/* Carry out to the end, or to the deadline of the handle. */
+int dpi_request_run(struct dpi_request *r, int64_t timeout_us, const char *what);
+/* Put a copy on the heap, on the handle's list; try it once. */
+int dpi_request_start(const struct dpi_request *r, DPI_Request *out);
+/* Carry on with the handle's list; true when it is empty. */
+bool dpi_request_list(struct dpi_buffer *b);
+/* Finish or give up all of a handle that is being closed. */
+void dpi_request_close(struct dpi_buffer *b);
+/* Let go of the caller's memory, whatever the state. */
+void dpi_request_give_up(struct dpi_request *r);
+
+#endif

@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * ring.h: the ring of records between one appender and the home: the layout, and the two ends. Nothing here knows of networks.
+ *
+ * A window holds the header and then a power of two of bytes. Positions are cumulative byte counts; position & mask is the place. A record is an
+ * 8-byte word (size, kind) and its bytes, padded to 8, and never wraps: a PAD fills the end. LINK, always with room, is the last in a
+ * ring that was replaced by a larger one.
+ *
+ * Writer and reader meet in two words only, on lines of their own:
+ *   tail: stored with release by the writer after the records; loaded with acquire by the reader before it looks at them.
+ *   head: stored with release by the reader after its last look at the records; loaded with acquire by the writer before it overwrites them.
+ * Neither waits for the other inside a record: a writer that stops or dies leaves tail before its half-written record.
+ * The reader does not trust the ring: tail and each header are loaded once, bounded, then used. */
+#ifndef DPI_MEMORY_RING_H
+#define DPI_MEMORY_RING_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/uio.h>
+
+struct dpi_ring {
+	_Atomic uint64_t tail;
+	uint8_t pad0[120]; /* two lines: the neighbour is prefetched with it */
+	_Atomic uint64_t head;
+	uint8_t pad1[120];
+	uint8_t data[];
+};
+
+enum { DPI_RING_RECORD = 1, DPI_RING_PAD = 2, DPI_RING_LINK = 3 };
+
+#define DPI_RING_HEADER sizeof(struct dpi_ring)
+#define DPI_RING_WORD 8u
+#define DPI_RING_LEAST 4096u
+
+static inline uint64_t dpi_ring_need(uint64_t size)
+{
+	return DPI_RING_WORD + ((size + 7) & ~(uint64_t)7);
+}
+
+/* The least capacity for records of up to max_record: two of them, as a PAD may be as large as the record after it, and a LINK. */
+static inline uint64_t dpi_ring_least(uint64_t max_record)
+{
+	uint64_t need = 2 * dpi_ring_need(max_record) + 2 * DPI_RING_WORD, capacity = DPI_RING_LEAST;
+	while (capacity < need) capacity *= 2;
+	return capacity;
+}
+
+/* ------------------------------------------------------------------------------------------------------- writer */
+
+struct dpi_ring_writer {
+	uint8_t *data; /* the window's own bytes, or a mirror of them of the same size */
+	uint64_t capacity, mask;
+	const _Atomic uint64_t *head; /* where the reader's progress appears */
+	uint64_t head_seen;
+	_Atomic uint64_t written; /* end of the last whole record; stored with release: the linger service publishes up to it */
+	uint64_t place;		  /* position of the record being written; after dpi_ring_room */
+	uint64_t reserved;	  /* its largest size */
+};
+
+static inline void dpi_ring_put_word(uint8_t *at, uint64_t size, uint64_t kind)
+{
+	uint64_t word = size | kind << 32;
+	memcpy(at, &word, sizeof word);
+}
+
+/* Make room for a record of size bytes: where its bytes go, or NULL when the ring is full now. */
+static inline uint8_t *dpi_ring_room(struct dpi_ring_writer *w, uint64_t size)
+{
+	uint64_t written = atomic_load_explicit(&w->written, memory_order_relaxed);
+	uint64_t need = dpi_ring_need(size), at = written & w->mask, end = w->capacity - at;
+	uint64_t pad = __builtin_expect(need > end, 0) ? end : 0;
+	uint64_t limit = w->capacity - DPI_RING_WORD; /* room for a LINK stays */
+	if (__builtin_expect(written + pad + need - w->head_seen > limit, 0)) {
+		/* acquire: the reader is done with what it gave back */
+		w->head_seen = atomic_load_explicit(w->head, memory_order_acquire);
+		if (written + pad + need - w->head_seen > limit) return NULL;
+	}
+	if (__builtin_expect(pad != 0, 0)) dpi_ring_put_word(w->data + at, pad - DPI_RING_WORD, DPI_RING_PAD);
+	w->place = written + pad;
+	w->reserved = size;
+	return w->data + (w->place & w->mask) + DPI_RING_WORD;
+}
+
+/* The record in the room is whole: size bytes of it. */
+static inline void dpi_ring_commit(struct dpi_ring_writer *w, uint64_t size)
+{
+	dpi_ring_put_word(w->data + (w->place & w->mask), size, DPI_RING_RECORD);
+	atomic_store_explicit(&w->written, w->place + dpi_ring_need(size), memory_order_release);
+}
+
+/* The last word of a ring that is replaced. */
+static inline void dpi_ring_link(struct dpi_ring_writer *w)
+{
+	uint64_t written = atomic_load_explicit(&w->written, memory_order_relaxed);
+	dpi_ring_put_word(w->data + (written & w->mask), 0, DPI_RING_LINK);
+	atomic_store_explicit(&w->written, written + DPI_RING_WORD, memory_order_release);
+}
+
+/* ------------------------------------------------------------------------------------------------------- reader */
+
+struct dpi_ring_reader {
+	struct dpi_ring *ring;
+	uint64_t capacity, mask, max_record;
+	uint64_t tail; /* as last loaded, bounded */
+	uint64_t read; /* next to look at */
+	uint64_t head; /* given back up to here */
+	uint64_t head_told; /* and the writer knows up to here */
+};
+
+enum dpi_ring_found { DPI_RING_EMPTY, DPI_RING_FOUND, DPI_RING_ENDED, DPI_RING_CORRUPT };
+
+/* Is there anything new? Cheap, for waiting. */
+static inline bool dpi_ring_ready(const struct dpi_ring_reader *r)
+{
+	return r->read != r->tail || atomic_load_explicit(&r->ring->tail, memory_order_relaxed) != r->tail;
+}
+
+/* The next record, where it lies. It stays there until dpi_ring_release passes it. */
+static inline enum dpi_ring_found dpi_ring_next(struct dpi_ring_reader *r, const void **data, size_t *size)
+{
+	for (;;) {
+		if (r->read == r->tail) {
+			uint64_t tail = atomic_load_explicit(&r->ring->tail, memory_order_acquire);
+			if ((int64_t)(tail - r->tail) <= 0) return DPI_RING_EMPTY; /* below: a notification overtaken by a later one */
+			if (tail - r->head > r->capacity || tail - r->read > r->capacity || tail % 8) return DPI_RING_CORRUPT;
+			r->tail = tail;
+		}
+		uint64_t at = r->read & r->mask, word;
+		memcpy(&word, r->ring->data + at, sizeof word);
+		uint64_t length = word & UINT32_MAX, need = dpi_ring_need(length);
+		if (__builtin_expect(word >> 32 == DPI_RING_RECORD, 1)) {
+			if (length > r->max_record || need > r->tail - r->read || need > r->capacity - at) return DPI_RING_CORRUPT;
+			*data = r->ring->data + at + DPI_RING_WORD;
+			*size = (size_t)length;
+			r->read += need;
+			return DPI_RING_FOUND;
+		}
+		if (word >> 32 == DPI_RING_PAD) {
+			need = r->capacity - at;
+			if (need > r->tail - r->read) return DPI_RING_CORRUPT;
+			r->read += need;
+			continue;
+		}
+		if (word >> 32 == DPI_RING_LINK) {
+			if (r->read + DPI_RING_WORD != r->tail) return DPI_RING_CORRUPT;
+			return DPI_RING_ENDED;
+		}
+		return DPI_RING_CORRUPT;
+	}
+}
+
+/* Everything before position is not looked at again. The caller decides when the writer is told: dpi_ring_tell. */
+static inline void dpi_ring_release(struct dpi_ring_reader *r, uint64_t position)
+{
+	r->head = position;
+}
+
+/* Tell a writer that shares the memory. */
+static inline void dpi_ring_tell(struct dpi_ring_reader *r)
+{
+	r->head_told = r->head;
+	atomic_store_explicit(&r->ring->head, r->head, memory_order_release);
+}
+
+#endif

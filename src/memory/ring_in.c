@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * ring_in.c: the home's side of one appender's ring. */
+#include <stddef.h>
+#include <stdlib.h>
+
+#include "../core/wait.h"
+#include "home.h"
+
+int dpi_ring_in_make(struct dpi_context *ctx, struct dpi_home *h, uint64_t capacity, uint64_t base, struct dpi_ring_in **out)
+{
+	struct dpi_ring_in *r = calloc(1, sizeof *r);
+	if (!r) return dpi_fail(DPI_ERR_MEMORY, "no memory for an appender");
+	int error = dpi_window_allocate(DPI_RING_HEADER + capacity, (int)h->shape.huge_pages, (int)h->shape.numa, &r->window);
+	if (!error) error = dpi_window_expose(ctx, &r->window, DPI_TP_READ | DPI_TP_WRITE);
+	if (error) {
+		if (r->window.mapping) dpi_window_free(ctx, &r->window);
+		free(r);
+		return error;
+	}
+	struct dpi_ring *ring = r->window.address;
+	atomic_init(&ring->tail, base);
+	atomic_init(&ring->head, base);
+	r->reader = (struct dpi_ring_reader){ .ring = ring, .capacity = capacity, .mask = capacity - 1, .max_record = h->shape.max_record,
+					      .tail = base, .read = base, .head = base, .head_told = base };
+	/* An appender that does not see the head must never wait for space that was given back untold: untold space is less than what
+	 * the largest record and its PAD leave of the ring. */
+	uint64_t spare = capacity - 2 * DPI_RING_WORD - 2 * dpi_ring_need(h->shape.max_record);
+	r->tell_at = spare < capacity / 4 ? spare : capacity / 4;
+	*out = r;
+	return DPI_SUCCESS;
+}
+
+/* Tell an appender by a put how much was given back. False: the transport is busy. */
+static bool tell_by_credit(struct dpi_ring_in *r)
+{
+	struct dpi_ring_reader *d = &r->reader;
+	uint64_t head = d->head;
+	if (r->credit.direct) {
+		struct dpi_credit *credit = (struct dpi_credit *)r->credit.direct;
+		atomic_store_explicit(&credit->head, head, memory_order_release);
+		dpi_remote_ring(&r->credit, r->bell);
+	} else {
+		static struct dpi_operation unawaited;
+		DPI_Tp_Notify n = { offsetof(struct dpi_credit, head), head, r->bell };
+		if (dpi_remote_put(&r->credit, NULL, 0, 0, &n, 0, &unawaited) == DPI_ERR_AGAIN) return false;
+	}
+	d->head_told = head;
+	return true;
+}
+
+void dpi_ring_in_give_back(struct dpi_ring_in *r, uint64_t end)
+{
+	struct dpi_ring_reader *d = &r->reader;
+	dpi_ring_release(d, end);
+	if (r->ended) return; /* the appender has left this ring */
+	if (r->direct) {
+		/* a store and a look; but not for every record: the appender reads the word only when it believes the ring full */
+		if (d->head - d->head_told >= d->capacity / 8 || d->head == d->tail) {
+			dpi_ring_tell(d);
+			dpi_peer_ring(r->from, r->bell);
+		}
+		return;
+	}
+	if (d->head - d->head_told > r->tell_at || r->credit_due) r->credit_due = !tell_by_credit(r);
+}
+
+void dpi_ring_in_free(struct dpi_context *ctx, struct dpi_home *h, struct dpi_ring_in *r)
+{
+	pthread_mutex_lock(&h->lock);
+	h->memory -= r->reader.capacity;
+	pthread_mutex_unlock(&h->lock);
+	if (r->credit.length && !r->credit_shared) dpi_remote_detach(&r->credit);
+	dpi_window_free(ctx, &r->window);
+	free(r);
+}
+
+enum dpi_ring_found dpi_ring_in_next(struct dpi_context *ctx, struct dpi_home *h, struct dpi_ring_in **at, const void **data, size_t *size)
+{
+	struct dpi_ring_in *r = *at;
+	if (r->ended) return DPI_RING_EMPTY;
+	enum dpi_ring_found found = dpi_ring_next(&r->reader, data, size);
+	if (__builtin_expect(found == DPI_RING_FOUND || found == DPI_RING_EMPTY, 1)) return found;
+	/* acquire: the ring was made by the loop thread before the appender could have linked to it */
+	struct dpi_ring_in *larger = found == DPI_RING_ENDED ? atomic_load_explicit(&r->larger, memory_order_acquire) : NULL;
+	r->ended = true;
+	if (!larger) {
+		dpi_log(DPI_LOG_WARNING, "an appender on node %d wrote nonsense into its ring and is cut off", r->from->node);
+		return DPI_RING_CORRUPT;
+	}
+	larger->ordered = r->ordered;
+	*at = larger;
+	if (!r->lent) dpi_ring_in_free(ctx, h, r);
+	return dpi_ring_in_next(ctx, h, at, data, size);
+}
+
+bool dpi_ring_in_over(struct dpi_ring_in *r)
+{
+	/* acquire: then everything the appender published before it closed or died is visible */
+	if (atomic_load_explicit(&r->state, memory_order_acquire) == DPI_RING_OPEN) {
+		struct dpi_ring_in *larger = atomic_load_explicit(&r->larger, memory_order_acquire);
+		if (!larger || atomic_load_explicit(&larger->state, memory_order_acquire) == DPI_RING_OPEN) return false;
+		/* it closed or died before it linked to its larger ring, or after: then the link is there to be read */
+	}
+	return r->ended || !dpi_ring_ready(&r->reader);
+}

@@ -1,0 +1,16 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# The small examples lose no memory and touch none that is not theirs, as valgrind sees it, over each transport.
+. "$(dirname "$0")/common"
+
+if [ "$SAN" ]; then skip "valgrind" "a sanitizer looks after memory already"; exit 0; fi
+command -v valgrind >/dev/null || { skip "valgrind" "no valgrind (package valgrind)"; exit 0; }
+for example in hello listing1 work_queue; do
+	[ -f "examples/$example.c" ] || continue
+	for transport in shm tcp; do
+		try "$example over $transport" timeout 120 \
+			"$BUILD/bin/dpirun" -n 2 -x DPI_TRANSPORT=$transport -x DPI_TIMEOUT=60s \
+			valgrind -q --error-exitcode=9 --leak-check=full --show-leak-kinds=definite,indirect,possible \
+			--errors-for-leak-kinds=definite,indirect,possible "$BUILD/examples/$example"
+	done
+done

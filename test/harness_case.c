@@ -1,0 +1,507 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * harness_case.c: one case: starts its ranks, watches them, judges what they leave, cleans up. */
+#include "harness_case.h"
+
+#include <arpa/inet.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define PROCESSES_MAX 1024 /* started in one case, later ones counted */
+
+/* Shared by the supervisor and all ranks. */
+struct page {
+	_Atomic int64_t pid[HARNESS_RANKS]; /* 0: never started; negative: ended */
+	_Atomic int spawns[HARNESS_RANKS];
+	_Atomic bool may_die[HARNESS_RANKS];
+	_Atomic uint32_t arrived, round; /* barrier */
+	uint64_t seed;
+	char reason[256];
+	_Alignas(4096) char user[HARNESS_SHARED];
+};
+
+struct process {
+	pid_t pid;
+	int rank, out, err, status;
+	bool ended;
+};
+
+static const struct harness_case *the_case;
+static const struct harness_transport *the_transport;
+static struct page *page;
+static int my_rank, spawn_pipe[2] = {-1, -1}, listener = -1, report;
+static char cluster[128], temp_dir[64], job_name[64];
+static struct process processes[PROCESSES_MAX];
+static int process_count;
+static bool killing; /* deaths are the supervisor's own doing */
+
+static int64_t now_ms(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+int harness_slow(void)
+{
+	const char *s = getenv("TEST_SLOW");
+	return s && atoi(s) > 1 ? atoi(s) : 1;
+}
+
+/* ------------------------------------------------------------------------------------------------- inside a rank */
+
+void harness_fail(const char *file, int line, const char *format, ...)
+{
+	char text[2048];
+	va_list args;
+	va_start(args, format);
+	vsnprintf(text, sizeof text, format, args);
+	va_end(args);
+	dprintf(2, "%s:%d: %s\n", file, line, text);
+	_exit(HARNESS_NOT_OK);
+}
+
+void harness_skip(const char *format, ...)
+{
+	va_list args;
+	va_start(args, format);
+	vsnprintf(page->reason, sizeof page->reason, format, args);
+	va_end(args);
+	_exit(HARNESS_SKIPPED);
+}
+
+void *harness_shared(void) { return page->user; }
+int64_t harness_pid(int rank)
+{
+	int64_t pid = page->pid[rank];
+	return pid < 0 ? -pid : pid;
+}
+
+bool harness_alive(int rank) { return page->pid[rank] > 0; }
+int harness_spawns(int rank) { return page->spawns[rank]; }
+void harness_expect_death(int rank) { page->may_die[rank] = true; }
+const char *harness_transport(void) { return the_transport ? the_transport->name : ""; }
+uint64_t harness_seed(void) { return page->seed; }
+
+void harness_pause(void)
+{
+	nanosleep(&(struct timespec){0, 100000}, NULL);
+}
+
+void harness_barrier(void)
+{
+	uint32_t round = page->round;
+	if (++page->arrived == (uint32_t)(the_case->processes ? the_case->processes : 1)) {
+		page->arrived = 0;
+		page->round++;
+	}
+	AWAIT(page->round != round);
+}
+
+void harness_kill(int rank, int signal)
+{
+	if (signal == SIGKILL || signal == SIGTERM) harness_expect_death(rank);
+	if (rank == my_rank || page->pid[rank] > 0) kill((pid_t)harness_pid(rank), signal);
+}
+
+void harness_spawn_rank(int rank)
+{
+	int before = page->spawns[rank];
+	if (write(spawn_pipe[1], &rank, sizeof rank) != sizeof rank) FAIL("cannot ask for rank %d", rank);
+	AWAIT(page->spawns[rank] != before);
+}
+
+size_t harness_stderr(char *text, size_t room)
+{
+	ssize_t n = pread(2, text, room - 1, 0);
+	text[n > 0 ? n : 0] = 0;
+	return n > 0 ? (size_t)n : 0;
+}
+
+const char *harness_build(void)
+{
+	static char path[4096];
+	ssize_t n = readlink("/proc/self/exe", path, sizeof path - 1);
+	path[n > 0 ? n : 0] = 0;
+	char *test = strstr(path, "/test/");
+	for (char *next; test && (next = strstr(test + 1, "/test/"));) test = next;
+	if (test) *test = 0;
+	return path;
+}
+
+/* "A=1 B=2" into the environment. */
+static void set_all(const char *text)
+{
+	char copy[1024], *save = NULL;
+	snprintf(copy, sizeof copy, "%s", text ? text : "");
+	for (char *s = strtok_r(copy, " ", &save); s; s = strtok_r(NULL, " ", &save)) {
+		char *equal = strchr(s, '=');
+		if (!equal) continue;
+		*equal = 0;
+		setenv(s, equal + 1, 1);
+	}
+}
+
+static void set_number(const char *name, int64_t number)
+{
+	char text[32];
+	snprintf(text, sizeof text, "%" PRId64, number);
+	setenv(name, text, 1);
+}
+
+static void set_environment(int rank, int ranks)
+{
+	extern char **environ;
+	for (char **e = environ; *e;) {
+		char name[128];
+		snprintf(name, sizeof name, "%.*s", (int)strcspn(*e, "="), *e);
+		if (!strncmp(name, "DPI_", 4)) unsetenv(name);
+		else e++;
+	}
+	setenv("TMPDIR", temp_dir, 1);
+	if (the_case->processes) {
+		char text[32];
+		snprintf(text, sizeof text, "%ds", 10 * harness_slow());
+		setenv("DPI_TIMEOUT", text, 1);
+		setenv("DPI_CLUSTER", cluster, 1);
+		setenv("DPI_JOB", job_name, 1);
+		set_number("DPI_NODE", rank);
+		if (the_case->nodes >= 0) set_number("DPI_NODES", the_case->nodes ? the_case->nodes : ranks);
+		if (listener >= 0) set_number("DPI_LISTEN_FD", listener);
+	}
+	if (the_transport) set_all(the_transport->env);
+	set_all(the_case->env);
+}
+
+/* Does not return. */
+static void run_rank(const struct process *self, int gate)
+{
+	int rank = self->rank, ranks = the_case->processes ? the_case->processes : 1, null = open("/dev/null", O_RDONLY);
+	char c;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	prctl(PR_SET_CHILD_SUBREAPER, 0);
+	signal(SIGCHLD, SIG_DFL);
+	sigset_t none;
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	dup2(null, 0), dup2(self->out, 1), dup2(self->err, 2);
+	close(null), close(spawn_pipe[0]), close(report);
+	for (int i = 0; i < process_count; i++) close(processes[i].out), close(processes[i].err);
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	if (gate >= 0) (void)!read(gate, &c, 1), close(gate);
+	my_rank = rank;
+	set_environment(rank, ranks);
+	if (the_transport && the_transport->prepare) the_transport->prepare(rank, ranks);
+	the_case->run(rank, ranks);
+	exit(0);
+}
+
+/* ----------------------------------------------------------------------------------------------- the supervisor */
+
+/* The registry's listening socket, which rank 0 inherits as dpirun would have it. */
+static bool listen_for_rank_0(void)
+{
+	struct sockaddr_un u = {.sun_family = AF_UNIX};
+	struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	static in_port_t port; /* the same again for a restarted rank 0 */
+	socklen_t size = sizeof in;
+	int one = 1;
+	in.sin_port = port;
+	listener = socket(the_case->inet ? AF_INET : AF_UNIX, SOCK_STREAM, 0);
+	if (the_case->inet) {
+		setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+		if (bind(listener, (struct sockaddr *)&in, sizeof in)) return false;
+		getsockname(listener, (struct sockaddr *)&in, &size);
+		port = in.sin_port;
+		snprintf(cluster, sizeof cluster, "127.0.0.1:%d", ntohs(port));
+	} else {
+		int n = snprintf(u.sun_path + 1, sizeof u.sun_path - 1, "%s", job_name);
+		size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)n);
+		if (bind(listener, (struct sockaddr *)&u, size)) return false;
+		snprintf(cluster, sizeof cluster, "unix:%s", job_name);
+	}
+	return !listen(listener, 128);
+}
+
+static bool start_rank(int rank, int gate)
+{
+	if (process_count == PROCESSES_MAX || rank < 0 || rank >= HARNESS_RANKS) return false;
+	if (the_case->processes && rank == 0 && !listen_for_rank_0()) return false;
+	struct process *p = &processes[process_count++];
+	*p = (struct process){.rank = rank};
+	p->out = memfd_create("out", MFD_CLOEXEC);
+	p->err = memfd_create("err", MFD_CLOEXEC);
+	p->pid = fork();
+	if (p->pid == 0) run_rank(p, gate);
+	if (listener >= 0) close(listener);
+	listener = -1;
+	if (p->pid < 0) return false;
+	setpgid(p->pid, rank && processes[0].pid ? processes[0].pid : p->pid);
+	page->pid[rank] = p->pid;
+	page->spawns[rank]++;
+	return true;
+}
+
+int harness_descendants(int pid, int *pids, int max)
+{
+	static int all[32768][2];
+	int n = 0, found = 0;
+	DIR *d = opendir("/proc");
+	for (struct dirent *e; d && (e = readdir(d)) && n < 32768;) {
+		char path[300], text[512] = "", *end;
+		snprintf(path, sizeof path, "/proc/%s/stat", e->d_name);
+		int fd = e->d_name[0] >= '1' && e->d_name[0] <= '9' ? open(path, O_RDONLY) : -1;
+		if (fd < 0) continue;
+		if (read(fd, text, sizeof text - 1) > 0 && (end = strrchr(text, ')')) && end[1] && end[2] != 'Z') {
+			all[n][0] = atoi(e->d_name);
+			if (sscanf(end + 2, "%*c %d", &all[n][1]) == 1) n++;
+		}
+		close(fd);
+	}
+	if (d) closedir(d);
+	for (int before = -1; before != found;) {
+		before = found;
+		for (int i = 0; i < n && found < max; i++) {
+			bool below = all[i][1] == pid;
+			for (int k = 0; k < found && !below; k++) below = all[i][1] == pids[k];
+			if (!below) continue;
+			pids[found++] = all[i][0];
+			all[i][1] = -1;
+		}
+	}
+	return found;
+}
+
+void harness_stacks(int to, int pid)
+{
+	static const char script[] =
+		"command -v gdb >/dev/null && exec timeout 60 gdb -nx -batch -p $1 -ex 'thread apply all bt';"
+		"cd /proc/$1/task && for t in *; do echo \"$t $(cat $t/comm) waits in $(cat $t/wchan)\"; cat $t/stack; done";
+	char number[16];
+	snprintf(number, sizeof number, "%d", pid);
+	dprintf(to, "stacks of process %d:\n", pid);
+	pid_t child = fork();
+	if (!child) {
+		int null = open("/dev/null", O_RDWR);
+		dup2(null, 0), dup2(to, 1), dup2(null, 2);
+		setenv("DEBUGINFOD_URLS", "", 1);
+		execlp("sh", "sh", "-c", script, "-", number, (char *)NULL);
+		_exit(127);
+	}
+	waitpid(child, NULL, 0);
+}
+
+/* What lies in a directory and did not before, one name a line; "dpi…" only where others use it too. */
+static bool files_left(const char *dir, const char *before, bool mine, char *list, size_t room)
+{
+	DIR *d = opendir(dir);
+	size_t used = 0;
+	list[0] = 0;
+	for (struct dirent *e; d && (e = readdir(d)) && used < room;) {
+		char line[300];
+		snprintf(line, sizeof line, "%s\n", e->d_name);
+		if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..") || strstr(before, line)) continue;
+		if (mine || !strncmp(e->d_name, "dpi", 3)) used += (size_t)snprintf(list + used, room - used, "%s", line);
+	}
+	if (d) closedir(d);
+	return used > 0;
+}
+
+/* Where it can be had the case gets a /dev/shm of its own. */
+static bool private_shm(void)
+{
+	return !geteuid() && !unshare(CLONE_NEWNS) && !mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) &&
+	       !mount("tmpfs", "/dev/shm", "tmpfs", 0, "mode=1777");
+}
+
+static int remove_one(const char *path, const struct stat *s, int type, struct FTW *w)
+{
+	(void)s, (void)type, (void)w;
+	return remove(path);
+}
+
+static void copy_output(int fd, const char *label, int rank)
+{
+	char line[4096];
+	FILE *f = fdopen(dup(fd), "r");
+	rewind(f);
+	while (fgets(line, sizeof line, f))
+		dprintf(report, "%s %d: %s%s", label, rank, line, strchr(line, '\n') ? "" : "\n");
+	fclose(f);
+}
+
+static off_t file_size(int fd)
+{
+	struct stat s;
+	return fstat(fd, &s) ? 0 : s.st_size;
+}
+
+/* Note ended processes; says whether one failed or skipped. */
+static enum harness_outcome reap(void)
+{
+	enum harness_outcome outcome = HARNESS_OK;
+	int status;
+	for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;)
+		for (struct process *p = processes; p < processes + process_count; p++) {
+			if (p->pid != pid || p->ended) continue;
+			p->ended = true;
+			p->status = status;
+			if (page->pid[p->rank] == pid) page->pid[p->rank] = -pid;
+			if (!status || killing || page->may_die[p->rank]) continue;
+			bool skip = WIFEXITED(status) && WEXITSTATUS(status) == HARNESS_SKIPPED;
+			if (outcome != HARNESS_NOT_OK) outcome = skip ? HARNESS_SKIP : HARNESS_NOT_OK;
+			if (skip) continue;
+			int number = WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status);
+			if (WIFEXITED(status)) dprintf(report, "rank %d ended with status %d\n", p->rank, number);
+			else dprintf(report, "rank %d died by signal %d (%s)\n", p->rank, number, strsignal(number));
+		}
+	return outcome;
+}
+
+static int running(void)
+{
+	int n = 0;
+	for (int i = 0; i < process_count; i++) n += !processes[i].ended;
+	return n;
+}
+
+static void time_out(int seconds)
+{
+	int pids[256], n = harness_descendants(getpid(), pids, 256);
+	dprintf(report, "the deadline of %d s passed; still running:", seconds);
+	for (int i = 0; i < process_count; i++)
+		if (!processes[i].ended) dprintf(report, " rank %d (process %d)", processes[i].rank, processes[i].pid);
+	dprintf(report, "\n");
+	for (int i = 0; i < n; i++) harness_stacks(report, pids[i]);
+}
+
+static void no_action(int signal) { (void)signal; }
+
+/* Until every rank has ended, one has failed, or the deadline. */
+static enum harness_outcome watch(void)
+{
+	int seconds = (the_case->deadline_s ? the_case->deadline_s : 20) * harness_slow(), rank;
+	int64_t deadline = now_ms() + (int64_t)seconds * 1000, stop = INT64_MAX;
+	enum harness_outcome outcome = HARNESS_OK;
+	sigset_t none;
+	sigemptyset(&none);
+	for (;;) {
+		enum harness_outcome o = reap();
+		if (o != HARNESS_OK && outcome != HARNESS_NOT_OK) outcome = o;
+		/* the others of a failed case get a moment to say what they saw */
+		if (outcome == HARNESS_NOT_OK && stop == INT64_MAX) stop = now_ms() + 300 * harness_slow();
+		if (outcome == HARNESS_SKIP) stop = 0;
+		if (!running() || now_ms() >= stop) return outcome;
+		if (now_ms() >= deadline) break;
+		int64_t left = (stop < deadline ? stop : deadline) - now_ms() + 1;
+		struct pollfd p = {.fd = spawn_pipe[0], .events = POLLIN};
+		if (ppoll(&p, 1, &(struct timespec){left / 1000, left % 1000 * 1000000}, &none) == 1 &&
+		    read(spawn_pipe[0], &rank, sizeof rank) == sizeof rank && !start_rank(rank, -1)) {
+			dprintf(report, "rank %d could not be started: %s\n", rank, strerror(errno));
+			return HARNESS_NOT_OK;
+		}
+	}
+	time_out(seconds);
+	return HARNESS_NOT_OK;
+}
+
+/* Kill what is left. true: there was something after a moment's grace. */
+static bool kill_rest(bool judge)
+{
+	int pids[256], n = harness_descendants(getpid(), pids, 256);
+	bool left = false;
+	for (int64_t end = now_ms() + 200 * harness_slow(); judge && n && now_ms() < end;) {
+		harness_pause();
+		n = harness_descendants(getpid(), pids, 256);
+	}
+	killing = true;
+	for (; n; n = harness_descendants(getpid(), pids, 256))
+		for (int i = 0; i < n; i++) {
+			char path[64], command[200] = "";
+			snprintf(path, sizeof path, "/proc/%d/cmdline", pids[i]);
+			int fd = open(path, O_RDONLY);
+			if (judge && fd >= 0 && read(fd, command, sizeof command - 1) > 0)
+				dprintf(report, "process %d was left running: %s\n", pids[i], command);
+			left = true;
+			close(fd);
+			kill(pids[i], SIGKILL);
+			reap();
+		}
+	while (waitpid(-1, NULL, 0) > 0) {}
+	return left;
+}
+
+enum harness_outcome harness_supervise(const struct harness_case *c, const struct harness_transport *t, int to, bool verbose)
+{
+	static char before[65536], left[65536];
+	int ranks = c->processes ? c->processes : 1, gate[2] = {-1, -1};
+	the_case = c, the_transport = t, report = to;
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
+	page = mmap(NULL, sizeof *page, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	snprintf(temp_dir, sizeof temp_dir, "/tmp/dpi-test-XXXXXX");
+	if (page == MAP_FAILED || pipe2(gate, 0) || pipe2(spawn_pipe, O_CLOEXEC) || !mkdtemp(temp_dir)) {
+		dprintf(report, "cannot set the case up: %s\n", strerror(errno));
+		return HARNESS_NOT_OK;
+	}
+	snprintf(job_name, sizeof job_name, "dpi-test-%d-%s", getpid(), temp_dir + strlen(temp_dir) - 6);
+	const char *seed = getenv("TEST_SEED");
+	page->seed = seed ? strtoull(seed, NULL, 0) : (uint64_t)now_ms() ^ (uint64_t)getpid() << 32;
+	bool mine = private_shm();
+	files_left("/dev/shm", "", mine, before, sizeof before);
+
+	sigset_t child;
+	sigemptyset(&child);
+	sigaddset(&child, SIGCHLD);
+	sigprocmask(SIG_BLOCK, &child, NULL);
+	sigaction(SIGCHLD, &(struct sigaction){.sa_handler = no_action}, NULL);
+
+	enum harness_outcome outcome = HARNESS_OK;
+	for (int i = 0; i < ranks && outcome == HARNESS_OK; i++)
+		if (!start_rank(i, gate[0])) {
+			dprintf(report, "rank %d could not be started: %s\n", i, strerror(errno));
+			outcome = HARNESS_NOT_OK;
+		}
+	for (int i = 0; i < ranks; i++) (void)!write(gate[1], "", 1);
+	if (outcome == HARNESS_OK) outcome = watch();
+	if (kill_rest(outcome == HARNESS_OK) && outcome == HARNESS_OK) outcome = HARNESS_NOT_OK;
+
+	bool stray = false;
+	for (int i = 0; i < process_count; i++) stray |= file_size(processes[i].err) > 0;
+	if (stray && !c->expect_stderr && outcome == HARNESS_OK) {
+		dprintf(report, "something was written to standard error\n");
+		outcome = HARNESS_NOT_OK;
+	}
+	bool files = outcome == HARNESS_OK && !c->leaves_files;
+	for (int64_t end = now_ms() + (mine ? 0 : 1000); files && files_left("/dev/shm", before, mine, left, sizeof left);) {
+		if (now_ms() < end) continue;
+		dprintf(report, "left in /dev/shm:\n%s", left);
+		outcome = HARNESS_NOT_OK;
+		break;
+	}
+	if (files && files_left(temp_dir, "", true, left, sizeof left)) {
+		dprintf(report, "left in $TMPDIR:\n%s", left);
+		outcome = HARNESS_NOT_OK;
+	}
+	nftw(temp_dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	if (outcome == HARNESS_SKIP) dprintf(report, "%s\n", page->reason);
+	if (outcome == HARNESS_NOT_OK) dprintf(report, "seed: TEST_SEED=%" PRIu64 "\n", page->seed);
+	for (int i = 0; i < process_count && (outcome == HARNESS_NOT_OK || (verbose && outcome == HARNESS_OK)); i++) {
+		copy_output(processes[i].out, "out", processes[i].rank);
+		copy_output(processes[i].err, "err", processes[i].rank);
+	}
+	return outcome;
+}

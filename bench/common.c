@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "common.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <time.h>
+
+enum kind { BYTES, COUNT, SECONDS, WORD };
+
+static const struct option {
+	const char *name;
+	enum kind kind;
+	size_t offset;
+	const char *fallback;
+	const char *choices; /* of a WORD; else the least and largest value */
+	double least, most;
+	const char *help;
+} table[] = {
+#define FIELD(f) offsetof(struct options, f)
+	{ "size", BYTES, FIELD(size), "64", NULL, 1, 1 << 26, "bytes of a record" },
+	{ "ring", BYTES, FIELD(ring), "256k", NULL, 64, 1 << 30, "bytes of room between an appender and the consumer" },
+	{ "publish", BYTES, FIELD(publish), "8k", NULL, 0, 1 << 28, "bytes between publications, 0: every record" },
+	{ "batch", BYTES, FIELD(batch), "0", NULL, 0, 1 << 26, "bytes packed into a message, 0: a message a record" },
+	{ "eager", BYTES, FIELD(eager), "0", NULL, 0, 1 << 20, "largest message sent without asking first, 0: MPI's choice" },
+	{ "footprint", BYTES, FIELD(footprint), "64m", NULL, 64, 1ull << 34, "bytes of memory walked over" },
+	{ "window", COUNT, FIELD(window), "8", NULL, 1, 1024, "messages in flight" },
+	{ "appenders", COUNT, FIELD(appenders), "1", NULL, 1, 64, "processes that append" },
+	{ "processes", COUNT, FIELD(processes), "4", NULL, 1, 64, "processes of the job" },
+	{ "flush", COUNT, FIELD(flush), "0", NULL, 0, 1, "1: flush after every record" },
+	{ "touch", COUNT, FIELD(touch), "1", NULL, 0, 1, "1: the receiver reads every cache line" },
+	{ "seconds", SECONDS, FIELD(seconds), "0.5", NULL, 0.01, 600, "how long to measure" },
+	{ "mode", WORD, FIELD(mode), "spin", "spin|block|stream", 0, 0, "how a side waits" },
+	{ "direction", WORD, FIELD(direction), "write", "read|write", 0, 0, "which way the bytes go" },
+	{ "transport", WORD, FIELD(transport), "shm", "shm|tcp|sysv", 0, 0, "what carries the bytes" },
+	{ "memory", WORD, FIELD(memory), "shared", "shared|private", 0, 0, "what is walked over" },
+#undef FIELD
+};
+#define NOPTIONS (sizeof table / sizeof table[0])
+
+static const char *accepted_names = "";
+
+_Noreturn void die(int status, const char *format, ...)
+{
+	va_list ap;
+
+	fprintf(stderr, "%s: ", program_invocation_short_name);
+	va_start(ap, format);
+	vfprintf(stderr, format, ap);
+	va_end(ap);
+	fputc('\n', stderr);
+	exit(status);
+}
+
+uint64_t now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* Is word among list, separated by sep? */
+static bool listed(const char *list, char sep, const char *word)
+{
+	size_t length = strlen(word);
+
+	for (const char *at = list; length && (at = strstr(at, word)); at++)
+		if ((at == list || at[-1] == sep) && (at[length] == sep || !at[length]))
+			return true;
+	return false;
+}
+
+/* Binary suffixes, as everywhere in the project: 64k is 65536. */
+static bool parse_number(const struct option *opt, const char *text, double *value)
+{
+	char *end;
+
+	errno = 0;
+	*value = strtod(text, &end);
+	if (end == text || errno)
+		return false;
+	if (opt->kind == BYTES && *end) {
+		const char *suffix = strchr("kmg", tolower((unsigned char)*end));
+		if (!suffix)
+			return false;
+		*value *= *suffix == 'k' ? 1 << 10 : *suffix == 'm' ? 1 << 20 : 1 << 30;
+		end++;
+	}
+	if (*end || !(*value >= opt->least && *value <= opt->most))
+		return false;
+	return opt->kind == SECONDS || *value == (double)(uint64_t)*value;
+}
+
+static void set(struct options *o, const struct option *opt, const char *text)
+{
+	void *field = (char *)o + opt->offset;
+	double value;
+
+	if (opt->kind == WORD) {
+		if (!listed(opt->choices, '|', text))
+			die(2, "--%s takes %s, not '%s'", opt->name, opt->choices, text);
+		*(const char **)field = text;
+		return;
+	}
+	if (!parse_number(opt, text, &value))
+		die(2, "--%s takes a number from %g to %g%s, not '%s'", opt->name, opt->least, opt->most,
+		    opt->kind == BYTES ? " (k, m, g: binary)" : "", text);
+	if (opt->kind == SECONDS)
+		*(double *)field = value;
+	else
+		*(uint64_t *)field = (uint64_t)value;
+}
+
+static void help(void)
+{
+	for (size_t i = 0; i < NOPTIONS; i++)
+		if (listed(accepted_names, ' ', table[i].name))
+			printf("  --%-10s %s%s%s (%s)\n", table[i].name, table[i].help, table[i].choices ? ": " : "",
+			       table[i].choices ? table[i].choices : "", table[i].fallback);
+	exit(0);
+}
+
+void options_parse(struct options *o, const char *accepted, int argc, char **argv)
+{
+	accepted_names = accepted;
+	for (size_t i = 0; i < NOPTIONS; i++)
+		set(o, &table[i], table[i].fallback);
+	for (int a = 1; a < argc; a += 2) {
+		const struct option *opt = NULL;
+
+		if (!strcmp(argv[a], "--help"))
+			help();
+		for (size_t i = 0; i < NOPTIONS; i++)
+			if (!strncmp(argv[a], "--", 2) && !strcmp(argv[a] + 2, table[i].name) && listed(accepted, ' ', table[i].name))
+				opt = &table[i];
+		if (!opt)
+			die(2, "'%s' is no option of this program; --help lists them", argv[a]);
+		if (!argv[a + 1])
+			die(2, "%s needs a value", argv[a]);
+		set(o, opt, argv[a + 1]);
+	}
+}
+
+void result_print(const char *bench, const char *peer, const struct options *o, const struct metric *metrics)
+{
+	printf("{\"bench\":\"%s\",\"peer\":\"%s\"", bench, peer);
+	for (size_t i = 0; i < NOPTIONS; i++) {
+		const void *field = (const char *)o + table[i].offset;
+
+		if (!listed(accepted_names, ' ', table[i].name))
+			continue;
+		if (table[i].kind == WORD)
+			printf(",\"%s\":\"%s\"", table[i].name, *(const char *const *)field);
+		else if (table[i].kind == SECONDS)
+			printf(",\"%s\":%g", table[i].name, *(const double *)field);
+		else
+			printf(",\"%s\":%llu", table[i].name, (unsigned long long)*(const uint64_t *)field);
+	}
+	for (; metrics->key; metrics++)
+		printf(",\"%s\":%.6g", metrics->key, metrics->value);
+	puts("}");
+	fflush(stdout);
+}
+
+void result_stream(const char *peer, const struct options *o, uint64_t records, uint64_t nanoseconds)
+{
+	if (!records || !nanoseconds)
+		die(1, "nothing arrived");
+	double rate = (double)records / ((double)nanoseconds * 1e-9);
+
+	result_print("stream", peer, o,
+		     (struct metric[]){ { "records_per_s", rate }, { "bytes_per_s", rate * (double)o->size }, { NULL, 0 } });
+}
+
+unsigned char *record_new(size_t size)
+{
+	unsigned char *record = aligned_alloc(CACHE_LINE, (size + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE);
+
+	if (!record)
+		die(1, "no memory for a record of %zu bytes", size);
+	for (size_t i = 0; i < size; i++)
+		record[i] = (unsigned char)(i * 7 + 1);
+	return record;
+}

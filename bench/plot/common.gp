@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: Apache-2.0
+# Colours told apart by the colour-blind too; ours is drawn first and thickest.
+set linetype 1 lc rgb "#d62728" lw 4 pt 7
+set linetype 2 lc rgb "#333333" lw 2 pt 5
+set linetype 3 lc rgb "#1f77b4" lw 2 pt 9
+set linetype 4 lc rgb "#ff9f1c" lw 4 pt 13
+set linetype 5 lc rgb "#7f7f7f" lw 2 pt 4
+set linetype 6 lc rgb "#2ca02c" lw 2 pt 11
+# A series keeps its colour when another was skipped.
+colour(label) = label eq "DPI, shm" ? 1 : label eq "DPI, tcp" ? 4 : label[1:8] eq "raw ring" ? 2 : \
+	label[1:8] eq "raw sock" ? 5 : label[1:6] eq "ZeroMQ" ? 6 : strstrt(label, "put") ? 6 : 3
+label(i) = system(sprintf("awk '/^\"/ { if (n++ == %d) { gsub(/\"/, \"\"); print } }' '%s'", i, data))
+set title heading font ",18" offset 0,0.5
+set border 3 lc rgb "#555555"
+set tics nomirror
+set grid ytics lt -1 lw 0.5 lc rgb "#cccccc"
+set key at screen 0.5, screen 0.02 center bottom horizontal Left reverse spacing 1.3 samplen 2 maxcols 3
+set bmargin 8

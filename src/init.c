@@ -63,7 +63,7 @@ int DPI_Init_Abi(uint32_t version, const DPI_Init_Attr *attr, DPI_Context *out)
 				DPI_VERSION_PATCH);
 	int error = check_attr(attr);
 	if (error) return error;
-	error = dpi_handles_open();
+	error = dpi_handles_open(); /* FORK in a forked child of a process that had a context */
 	if (error) return error;
 	struct dpi_context *ctx = calloc(1, sizeof *ctx);
 	if (!ctx) return dpi_fail(DPI_ERR_MEMORY, "no memory for a context");

@@ -55,6 +55,12 @@ int dpi_check_name(const char *call, const char *name)
 	return DPI_SUCCESS;
 }
 
+int dpi_timeout_check(const char *call, int64_t timeout_us)
+{
+	if (timeout_us >= DPI_NO_WAIT) return DPI_SUCCESS;
+	return dpi_fail(DPI_ERR_ARGUMENT, "%s: the timeout is %lld: it is DPI_NO_WAIT, 0 for the default, or microseconds", call, (long long)timeout_us);
+}
+
 int DPI_Get_Version(uint32_t *version, const char **path)
 {
 	if (version) *version = DPI_VERSION;
@@ -116,6 +122,7 @@ int DPI_Barrier(const char *name, uint32_t count, int64_t timeout_us, DPI_Contex
 	if (!ctx) return error;
 	error = dpi_check_name("DPI_Barrier", name);
 	if (error) return error;
+	if (dpi_timeout_check("DPI_Barrier", timeout_us)) return DPI_ERR_ARGUMENT;
 	if (!count) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Barrier: count is 0: a barrier has at least one caller");
 	return dpi_barrier(ctx, name, count, dpi_deadline(timeout_us, ctx->timeout_us));
 }

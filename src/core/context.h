@@ -77,6 +77,9 @@ const char *dpi_library_path(void);
 /* DPI_ERR_ARGUMENT unless name is 1 … DPI_NAME_MAX-1 bytes without control characters. */
 int dpi_check_name(const char *call, const char *name);
 
+/* DPI_ERR_ARGUMENT unless timeout_us is DPI_NO_WAIT, 0 or microseconds. */
+int dpi_timeout_check(const char *call, int64_t timeout_us);
+
 /* carrier.c: open every transport that the settings allow; names and reasons stand in the carriers. */
 int dpi_carriers_open(struct dpi_context *ctx);
 void dpi_carriers_close(struct dpi_context *ctx);

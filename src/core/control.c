@@ -257,6 +257,16 @@ static bool call_done(void *arg)
 	return atomic_load_explicit(&((struct dpi_waiting_call *)arg)->done, memory_order_acquire);
 }
 
+/* A message could not be sent: the loop is about to find out why the channel has ended. */
+static int await_death(struct dpi_context *ctx, struct dpi_peer *peer, int64_t deadline)
+{
+	for (;;) {
+		uint32_t seen = atomic_load_explicit(&ctx->cluster->changes, memory_order_acquire);
+		if (atomic_load_explicit(&peer->dead, memory_order_acquire)) return dpi_peer_dead(peer);
+		if (dpi_cluster_wait(ctx, seen, deadline)) return dpi_fail(DPI_ERR_PEER, "the control connection to node %d is broken", peer->node);
+	}
+}
+
 static int call(struct dpi_context *ctx, int node, uint16_t type, struct dpi_pack *request, int64_t deadline, struct dpi_reply *reply)
 {
 	struct dpi_control *k = ctx->control;
@@ -274,7 +284,7 @@ static int call(struct dpi_context *ctx, int node, uint16_t type, struct dpi_pac
 		k->calls = &call;
 	}
 	pthread_mutex_unlock(&k->lock);
-	if (error == DPI_ERR_PEER) return dpi_fail(error, "node %d: %s", node, dpi_detail());
+	if (error == DPI_ERR_PEER) return await_death(ctx, call.peer, deadline);
 	if (error) return error;
 	atomic_fetch_add_explicit(&call.peer->stats.calls, 1, memory_order_relaxed);
 	if (call.peer == k->self) dpi_loop_kick(ctx);
@@ -436,6 +446,19 @@ static int64_t beat(struct dpi_context *ctx, int64_t now)
 	return any ? k->next_beat : DPI_NEVER;
 }
 
+/* On the loop, so that it comes after every answer that a handler has given. */
+static void say_goodbye(struct dpi_context *ctx)
+{
+	struct dpi_control *k = ctx->control;
+	pthread_mutex_lock(&k->lock);
+	bool now = k->stopping && !k->said_goodbye;
+	for (int i = 0; i < k->peer_count && now; i++)
+		if (k->peers[i]->channel) dpi_control_send(ctx, k->peers[i]->channel, DPI_MESSAGE_GOODBYE, 0, 0, NULL);
+	if (now) k->said_goodbye = true;
+	pthread_mutex_unlock(&k->lock);
+	if (now) dpi_cluster_changed(ctx);
+}
+
 static int64_t control_service(struct dpi_context *ctx, int64_t now)
 {
 	struct dpi_control *k = ctx->control;
@@ -458,6 +481,7 @@ static int64_t control_service(struct dpi_context *ctx, int64_t now)
 		handle(ctx, &in);
 		free(m);
 	}
+	say_goodbye(ctx);
 	int64_t next = beat(ctx, now), at = dpi_accept_service(ctx, now);
 	if (at < next) next = at;
 	at = dpi_registry_service(ctx, now);
@@ -553,8 +577,8 @@ int dpi_control_start(struct dpi_context *ctx)
 static bool all_said(void *arg)
 {
 	struct dpi_control *k = arg;
-	bool said = true;
 	pthread_mutex_lock(&k->lock);
+	bool said = k->said_goodbye;
 	for (int i = 0; i < k->peer_count && k->channel_count; i++) {
 		struct dpi_channel *c = k->peers[i]->channel;
 		if (c && !c->broken && (!c->local || c->first)) said = false;
@@ -569,9 +593,8 @@ void dpi_control_stop(struct dpi_context *ctx)
 	int64_t deadline = dpi_now() + GOODBYE_NS;
 	pthread_mutex_lock(&k->lock);
 	k->stopping = true;
-	for (int i = 0; i < k->peer_count; i++)
-		if (k->peers[i]->channel) dpi_control_send(ctx, k->peers[i]->channel, DPI_MESSAGE_GOODBYE, 0, 0, NULL);
 	pthread_mutex_unlock(&k->lock);
+	dpi_loop_kick(ctx);
 	for (;;) {
 		uint32_t seen = atomic_load_explicit(&ctx->cluster->changes, memory_order_acquire);
 		if (all_said(k) || dpi_cluster_wait(ctx, seen, deadline)) return;

@@ -65,7 +65,7 @@ struct dpi_control {
 	struct dpi_channel *adopted; /* made by connect.c, not yet seen by the loop */
 	struct dpi_connecting *connecting;
 	struct dpi_greeted *greeted;
-	bool stopping;	 /* goodbyes are said */
+	bool stopping, said_goodbye;
 	int channel_count; /* established, not ended */
 	/* loop thread only, once the loop runs */
 	struct dpi_channel *channels;  /* established */

@@ -18,12 +18,20 @@ static uint32_t free_head, free_tail, used = 1; /* index 0 is never given out */
 
 static pid_t owner; /* the process that made the table */
 
+static int forked(void)
+{
+	return dpi_fail(DPI_ERR_FORK, "process %d is a forked child of %d, whose context it cannot use: call DPI_Init in a program started by exec",
+			(int)getpid(), (int)owner);
+}
+
 int dpi_handles_open(void)
 {
 	int error = 0;
 	size_t size = sizeof(struct dpi_handle_slot) * DPI_HANDLE_MAX;
 	pthread_mutex_lock(&lock);
-	if (!dpi_handle_slots) {
+	if (dpi_handle_slots && owner != getpid()) {
+		error = forked();
+	} else if (!dpi_handle_slots) {
 		void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 		if (p == MAP_FAILED || madvise(p, size, MADV_WIPEONFORK))
 			error = dpi_fail_errno(DPI_ERR_MEMORY, "no address space for the table of handles (%zu bytes)", size);
@@ -74,9 +82,7 @@ int dpi_handle_error(enum dpi_handle_kind kind, uint64_t handle)
 {
 	static const char *const names[] = { "", "context", "buffer", "request", "memory" };
 	unsigned other = (unsigned)(handle >> 56);
-	if (dpi_handle_slots && owner != getpid())
-		return dpi_fail(DPI_ERR_FORK, "process %d is a forked child of %d, whose context it cannot use: call DPI_Init in a "
-			"program started by exec", (int)getpid(), (int)owner);
+	if (dpi_handle_slots && owner != getpid()) return forked();
 	if (!handle) return dpi_fail(DPI_ERR_ARGUMENT, "the %s handle is NULL", names[kind]);
 	if (other >= DPI_HANDLE_CONTEXT && other <= DPI_HANDLE_MEMORY && other != kind)
 		return dpi_fail(DPI_ERR_HANDLE, "a %s handle was passed where a %s is needed", names[other], names[kind]);

@@ -15,9 +15,8 @@ static int ask(struct dpi_context *ctx, uint16_t type, struct dpi_pack *request,
 	if (deadline < now) deadline = now;
 	if (deadline < DPI_NEVER - GRACE_NS) deadline += GRACE_NS;
 	int error = dpi_call(ctx, DPI_REGISTRY_NODE, type, request, deadline, reply);
-	struct dpi_node registry;
-	if (error == DPI_ERR_PEER && dpi_cluster_find(ctx, DPI_REGISTRY_NODE, &registry) && !registry.alive)
-		return dpi_fail(DPI_ERR_REGISTRY, "the registry cannot be asked any more: %s", registry.why);
+	if (error == DPI_ERR_PEER && !dpi_peer_find(ctx, DPI_REGISTRY_NODE))
+		return dpi_fail(DPI_ERR_REGISTRY, "the registry cannot be asked any more: %s", dpi_detail());
 	return error;
 }
 

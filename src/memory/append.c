@@ -20,8 +20,9 @@
 void dpi_append_fast(struct dpi_buffer *b)
 {
 	struct dpi_appender *a = &b->appender;
-	b->fast = a->attached && !b->first && !a->open_room;
-	b->fast_size = a->tail || b->max_record < DPI_LARGE_BYTES ? b->max_record : DPI_LARGE_BYTES - 1;
+	b->fast = a->attached && !b->first && !a->open_room && !b->closing;
+	b->fast_size = !b->fast ? 0 : a->tail || b->max_record < DPI_LARGE_BYTES ? b->max_record + 1 : DPI_LARGE_BYTES;
+	if (a->attached) dpi_ring_until(&a->writer, a->published, a->group);
 }
 
 /* ---------------------------------------------------------------------------------------------------- publishing */
@@ -53,8 +54,7 @@ static int put_mirror(struct dpi_buffer *b, uint64_t written, uint32_t flags)
 		/* a first part up to the ring's end is published on its own: records do not wrap */
 		DPI_Tp_Notify notify = { offsetof(struct dpi_ring, tail), sent + n, last && !flags ? a->home_bell : DPI_TP_NO_BELL };
 		/* the mirror stays untouched until the reader has given the space back, so completion need not be awaited */
-		static struct dpi_operation unawaited;
-		int error = dpi_remote_put(&a->remote, &v, 1, DPI_RING_HEADER + at, &notify, last ? flags : DPI_TP_MORE, &unawaited);
+		int error = dpi_remote_put(&a->remote, &v, 1, DPI_RING_HEADER + at, &notify, last ? flags : DPI_TP_MORE, &dpi_unawaited);
 		if (error && error != DPI_TP_PENDING) return error;
 		sent += n;
 		atomic_store_explicit(&a->sent, sent, memory_order_relaxed);
@@ -100,19 +100,29 @@ bool dpi_append_linger(struct dpi_buffer *b)
 	return some;
 }
 
-static inline int appended(struct dpi_buffer *b, uint64_t size)
+static inline void account(struct dpi_buffer *b, uint64_t size)
 {
-	struct dpi_appender *a = &b->appender;
-	a->appended++;
 	DPI_COUNT(b, appends, 1);
 	DPI_COUNT(b, append_bytes, size);
+}
+
+static inline void arm(struct dpi_buffer *b)
+{
+	/* the service counts itself out with a fence on its side (linger.c), so a plain look is enough here */
+	atomic_signal_fence(memory_order_seq_cst);
+	if (__builtin_expect(!atomic_load_explicit(&b->appender.armed, memory_order_relaxed), 0)) dpi_linger_arm(b);
+}
+
+static int appended(struct dpi_buffer *b, uint64_t size)
+{
+	struct dpi_appender *a = &b->appender;
+	account(b, size);
 	if (__builtin_expect(atomic_load_explicit(&a->writer.written, memory_order_relaxed) - a->published >= a->group, 0)) {
 		int error = dpi_append_publish(b);
 		if (error && error != DPI_ERR_AGAIN) return error;
 	}
-	/* the service counts itself out with a fence on its side (memory.c), so a plain look is enough here */
-	atomic_signal_fence(memory_order_seq_cst);
-	if (__builtin_expect(!atomic_load_explicit(&a->armed, memory_order_relaxed), 0)) dpi_linger_arm(b);
+	dpi_ring_until(&a->writer, a->published, a->group);
+	arm(b);
 	return DPI_SUCCESS;
 }
 
@@ -155,7 +165,9 @@ static int use_ring(struct dpi_buffer *b, struct dpi_remote *remote, uint64_t ba
 	atomic_store_explicit(&a->writer.written, base, memory_order_relaxed);
 	atomic_store_explicit(&a->sent, base, memory_order_relaxed);
 	a->published = base;
-	a->group = capacity / 8 < DPI_GROUP_BYTES ? capacity / 8 : DPI_GROUP_BYTES;
+	/* through shared memory a group is a cache's affair; a put costs a system call, so it takes more at once */
+	uint64_t group = ring ? DPI_GROUP_BYTES : DPI_PUT_GROUP_BYTES, most = ring ? capacity / 8 : capacity / 4;
+	a->group = most < group ? most : group;
 	a->attached = true;
 	pthread_mutex_unlock(&a->lock);
 	if (old.length) dpi_remote_detach(&old);
@@ -398,16 +410,15 @@ static int append_slow(const struct iovec *iov, int count, uint64_t size, DPI_Bu
 int DPI_Append(const void *data, size_t size, DPI_Buffer handle)
 {
 	struct dpi_buffer *b = dpi_buffer_get(handle);
-	if (__builtin_expect(b && b->fast && size <= b->fast_size && (data || !size), 1) && dpi_buffer_enter(b)) {
-		uint8_t *room = dpi_ring_room(&b->appender.writer, size);
-		if (__builtin_expect(room != NULL, 1)) {
-			if (size) memcpy(room, data, size);
-			dpi_ring_commit(&b->appender.writer, size);
-			int error = appended(b, size);
-			dpi_buffer_leave(b);
-			return error;
+	/* the short way is a copy, two stores and a few comparisons */
+	if (__builtin_expect(b && size < b->fast_size && (data || !size), 1) && dpi_buffer_enter(b)) {
+		bool written = dpi_ring_write(&b->appender.writer, data, size);
+		if (__builtin_expect(written, 1)) {
+			account(b, size);
+			arm(b);
 		}
 		dpi_buffer_leave(b);
+		if (__builtin_expect(written, 1)) return DPI_SUCCESS;
 	}
 	if (!data && size) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Append: data is NULL and size is %zu", size);
 	struct iovec v = { (void *)(uintptr_t)data, size };
@@ -447,11 +458,8 @@ int DPI_Append_Batch(const DPI_Record *records, size_t count, DPI_Buffer handle,
 			error = dpi_fail(DPI_ERR_ARGUMENT, "DPI_Append_Batch: record %zu is NULL with %zu bytes", i, size);
 			break;
 		}
-		uint8_t *room = b->fast && size <= b->fast_size ? dpi_ring_room(&b->appender.writer, size) : NULL;
-		if (room) {
-			if (size) memcpy(room, data, size);
-			dpi_ring_commit(&b->appender.writer, size);
-			error = appended(b, size);
+		if (size < b->fast_size && dpi_ring_write(&b->appender.writer, data, size)) {
+			account(b, size);
 			continue;
 		}
 		struct iovec v = { (void *)(uintptr_t)data, size };
@@ -461,6 +469,7 @@ int DPI_Append_Batch(const DPI_Record *records, size_t count, DPI_Buffer handle,
 		if (error) break;
 	}
 	if (done) *done = i;
+	if (i) arm(b);
 	dpi_buffer_leave(b);
 	return error;
 }
@@ -550,7 +559,7 @@ static int advance_flush(struct dpi_request *r)
 		error = dpi_append_publish(b);
 		if (error) return error;
 		if (!error && b->shape.use != DPI_USE_REGION && !a->attached) return dpi_buffer_check(b);
-		r->sequence = a->appended;
+		r->sequence = b->stats.appends;
 		r->remote = b->shape.use == DPI_USE_REGION ? &b->region : &a->remote;
 		r->stage = r->remote->carrier ? 1 : 2;
 		if (r->remote->carrier && r->remote->direct) { /* stores are visible when they are done */
@@ -582,6 +591,7 @@ int DPI_Flush_Buffer(DPI_Buffer handle)
 	/* shared memory: one store and a look at the bell */
 	if (__builtin_expect(b && b->fast && b->appender.tail && b->shape.use == DPI_USE_QUEUE, 1) && dpi_buffer_enter(b)) {
 		error = publish_direct(b);
+		dpi_ring_until(&b->appender.writer, b->appender.published, b->appender.group);
 		DPI_COUNT(b, flushes, 1);
 		dpi_buffer_leave(b);
 		return error;
@@ -604,13 +614,13 @@ static int advance_position(struct dpi_request *r)
 	if (r->stage == 0) {
 		/* a position's slot is used again after DPI_POSITIONS records */
 		uint64_t ordered = atomic_load_explicit(&credit->ordered, memory_order_acquire);
-		if (b->appender.appended - ordered >= DPI_POSITIONS - 1) {
+		if (b->stats.appends - ordered >= DPI_POSITIONS - 1) {
 			error = dpi_append_publish(b);
 			return error ? error : DPI_ERR_AGAIN;
 		}
 		error = r->begun ? dpi_request_posted(r) : dpi_append_try(b, r->pieces, r->count, r->size, r);
 		if (error) return error;
-		r->sequence = b->appender.appended;
+		r->sequence = b->stats.appends;
 		r->unknown = true;
 		r->stage = 1;
 	}
@@ -658,7 +668,8 @@ int DPI_Append_Position(const void *data, size_t size, DPI_Buffer handle, uint64
 int DPI_Append_Nb(const void *data, size_t size, DPI_Buffer handle, DPI_Request *request)
 {
 	int error;
-	if ((!data && size) || !request) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Append_Nb: %s is NULL", request ? "data" : "request");
+	if (!dpi_request_none(request, "DPI_Append_Nb")) return DPI_ERR_ARGUMENT;
+	if (!data && size) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Append_Nb: data is NULL and size is %zu", size);
 	struct dpi_buffer *b = begin(handle, "DPI_Append_Nb", &error);
 	if (!b) return error;
 	error = check_size(b, size);
@@ -673,7 +684,7 @@ int DPI_Append_Nb(const void *data, size_t size, DPI_Buffer handle, DPI_Request 
 int DPI_Append_Position_Nb(const void *data, size_t size, DPI_Buffer handle, uint64_t *position, DPI_Request *request)
 {
 	struct dpi_buffer *b;
-	if (!request) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Append_Position_Nb: request is NULL");
+	if (!dpi_request_none(request, "DPI_Append_Position_Nb")) return DPI_ERR_ARGUMENT;
 	int error = position_arguments(data, size, handle, position, "DPI_Append_Position_Nb", &b);
 	if (error) return error;
 	struct dpi_request r = { .advance = advance_position, .append = true, .b = b, .iov = { { (void *)(uintptr_t)data, size } }, .count = 1, .size = size,
@@ -686,7 +697,7 @@ int DPI_Append_Position_Nb(const void *data, size_t size, DPI_Buffer handle, uin
 int DPI_Flush_Buffer_Nb(DPI_Buffer handle, DPI_Request *request)
 {
 	int error;
-	if (!request) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Flush_Buffer_Nb: request is NULL");
+	if (!dpi_request_none(request, "DPI_Flush_Buffer_Nb")) return DPI_ERR_ARGUMENT;
 	struct dpi_buffer *b = dpi_buffer_begin(handle, "DPI_Flush_Buffer_Nb", DPI_ANY_USE, &error);
 	if (!b) return error;
 	struct dpi_request r = { .advance = advance_flush, .b = b };

@@ -94,6 +94,14 @@ static void forget(struct dpi_buffer *b)
 	pthread_mutex_unlock(&m->lock);
 }
 
+static int tell_closed(struct dpi_buffer *b)
+{
+	struct dpi_pack p = { 0 };
+	dpi_pack_u64(&p, b->id);
+	dpi_pack_u64(&p, (uint64_t)(uintptr_t)b->handle);
+	return dpi_call(b->ctx, b->home_peer->node, DPI_MEMORY_CLOSE, &p, dpi_now() + 1000000000, NULL);
+}
+
 struct wanted {
 	const char *name;
 	int64_t timeout_us, linger_us;
@@ -155,6 +163,10 @@ static int open_at(struct dpi_context *ctx, const struct wanted *wanted, int hom
 	return DPI_SUCCESS;
 fail:
 	if (b->handle) {
+		char sentence[DPI_DETAIL_MAX];
+		snprintf(sentence, sizeof sentence, "%s", dpi_detail());
+		if (b->shape.use && !dpi_buffer_check(b)) tell_closed(b); /* the home knows the handle already */
+		dpi_fail(error, "%s", sentence);
 		forget(b);
 		dpi_handle_close((uint64_t)(uintptr_t)b->handle);
 	}
@@ -165,7 +177,7 @@ fail:
 
 static int check_timeouts(const char *call, int64_t timeout_us, int64_t linger_us)
 {
-	if (timeout_us < DPI_NO_WAIT) return dpi_fail(DPI_ERR_ARGUMENT, "%s: timeout_us is %lld: it is DPI_NO_WAIT, 0 or microseconds", call, (long long)timeout_us);
+	if (dpi_timeout_check(call, timeout_us)) return DPI_ERR_ARGUMENT;
 	if (linger_us < 0) return dpi_fail(DPI_ERR_ARGUMENT, "%s: linger_us is %lld: it is 0 or microseconds", call, (long long)linger_us);
 	return DPI_SUCCESS;
 }
@@ -284,6 +296,7 @@ int DPI_Open_Buffer(const char *name, const DPI_Open_Attr *attr, DPI_Context han
 	error = dpi_check_name("DPI_Open_Buffer", name);
 	if (!error && attr) error = copy_attr("DPI_Open_Buffer", &a, sizeof a, attr);
 	if (!error) error = check_timeouts("DPI_Open_Buffer", a.timeout_us, a.linger_us);
+	if (!error) error = dpi_timeout_check("DPI_Open_Buffer", a.wait_us);
 	if (error) return error;
 	struct dpi_name entry;
 	struct wanted wanted = { name, a.timeout_us, a.linger_us };
@@ -299,10 +312,10 @@ static int close_buffer(struct dpi_buffer *b)
 {
 	int error = DPI_SUCCESS;
 	b->closing = true;
-	b->fast = false;
 	b->appender.open_room = false;
+	dpi_append_fast(b);
 	/* what is under way gets the deadline to finish; then what was appended must be visible before the home is told */
-	if (b->appender.attached || b->first) {
+	if (b->appender.attached || b->first || b->region.carrier) {
 		int64_t timeout = b->timeout_us > 0 ? b->timeout_us : 1;
 		b->timeout_us = timeout;
 		int again = atomic_exchange(&b->busy, 0) != 0;
@@ -315,12 +328,9 @@ static int close_buffer(struct dpi_buffer *b)
 	if (b->consumer.active) dpi_consumer_close(b);
 	dpi_append_close(b);
 	if (!dpi_buffer_check(b)) {
-		struct dpi_pack p = { 0 };
-		dpi_pack_u64(&p, b->id);
-		dpi_pack_u64(&p, (uint64_t)(uintptr_t)b->handle);
-		int told = dpi_call(b->ctx, b->home_peer->node, DPI_MEMORY_CLOSE, &p, dpi_now() + 1000000000, NULL);
+		int told = tell_closed(b);
 		if (told && !error && told != DPI_ERR_DESTROYED) error = told, snprintf(sentence, sizeof sentence, "%s", dpi_detail());
-	} else if (!error && b->appender.appended) {
+	} else if (!error && b->stats.appends) {
 		error = dpi_buffer_check(b);
 		snprintf(sentence, sizeof sentence, "%s", dpi_detail());
 	}

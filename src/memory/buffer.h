@@ -11,6 +11,7 @@
 #include "window.h"
 
 #define DPI_GROUP_BYTES 8192u	/* unflushed appends are published when they are this many bytes */
+#define DPI_PUT_GROUP_BYTES 65536u /* the same where publishing is a put */
 #define DPI_LARGE_BYTES 8192u	/* a record from here on goes from the caller's memory to a transport without a copy */
 #define DPI_GROW_AFTER_NS 2000000 /* a ring that stays full for this long is replaced by a larger one */
 
@@ -26,7 +27,6 @@ struct dpi_appender {
 	bool attached;
 	bool open_room;		 /* handed out by DPI_Reserve_Append */
 	uint32_t home_bell;
-	uint64_t appended;	 /* records; log */
 	struct dpi_remote remote; /* the ring's window */
 	struct dpi_window credit; /* of this process; address NULL: none needed */
 	/* not direct: */
@@ -45,6 +45,8 @@ struct dpi_lent {
 struct dpi_consumer {
 	bool active;
 	bool corrupt; /* found behind a run that was lent: told by the next call */
+	/* The ring of the record that DPI_Next_Record lent, the last that was read from it; then nothing else is lent. NULL: none. */
+	struct dpi_ring_in *single;
 	struct dpi_ring_in **ring;
 	size_t rings, room, at;
 	struct dpi_lent *lent; /* circular, oldest at lent_first */
@@ -66,7 +68,7 @@ struct dpi_buffer {
 	/* first the fields that every append touches */
 	_Atomic uint32_t busy; /* a thread is inside */
 	bool fast;	       /* appends may take the short way: attached, nothing under way, no room handed out */
-	uint64_t fast_size;    /* largest record that may */
+	uint64_t fast_size;    /* records below this size may; 0: none */
 	_Atomic bool destroyed;
 	bool closing;
 	uint64_t max_record;

@@ -58,7 +58,6 @@ struct dpi_log {
 	uint64_t salt;
 	struct dpi_log_wait *wait;
 	size_t waits, waits_room;
-	bool full;
 };
 
 struct dpi_home {

@@ -104,7 +104,6 @@ static void tell_ordered(struct dpi_ring_in *r, uint64_t told, const uint64_t *p
 		dpi_remote_ring(&r->credit, r->bell);
 		return;
 	}
-	static struct dpi_operation unawaited;
 	for (uint64_t i = n > DPI_POSITIONS ? n - DPI_POSITIONS : 0; i < n;) {
 		uint64_t at = (told + i) % DPI_POSITIONS, run = n - i < DPI_POSITIONS - at ? n - i : DPI_POSITIONS - at;
 		struct iovec v = { (void *)(uintptr_t)&position[at], run * 8 };
@@ -113,7 +112,7 @@ static void tell_ordered(struct dpi_ring_in *r, uint64_t told, const uint64_t *p
 		int64_t deadline = dpi_now() + 1000000000;
 		int error;
 		while ((error = dpi_remote_put(&r->credit, &v, 1, offsetof(struct dpi_credit, position) + at * 8, last ? &notify : NULL,
-					       last ? 0 : DPI_TP_MORE, &unawaited)) == DPI_ERR_AGAIN && dpi_now() < deadline) {
+					       last ? 0 : DPI_TP_MORE, &dpi_unawaited)) == DPI_ERR_AGAIN && dpi_now() < deadline) {
 			pthread_mutex_lock(&r->credit.carrier->lock);
 			r->credit.carrier->table->progress(r->credit.carrier->tp, 0, NULL);
 			pthread_mutex_unlock(&r->credit.carrier->lock);
@@ -205,6 +204,13 @@ int dpi_log_truncate(struct dpi_context *ctx, struct dpi_home *h, uint64_t posit
 	if (position > end)
 		return dpi_fail(DPI_ERR_RANGE, "position %llu is beyond the log's end, %llu", (unsigned long long)position, (unsigned long long)end);
 	if (position <= first) return DPI_SUCCESS;
+	if (position < end) {
+		uint64_t word, offset = position % l->segment_size;
+		if (position % 8) return dpi_fail(DPI_ERR_RANGE, "no record starts at position %llu", (unsigned long long)position);
+		memcpy(&word, (uint8_t *)l->segment[position / l->segment_size % l->segments_max].address + offset, sizeof word);
+		if (word != dpi_log_word(position, (uint32_t)word, l->salt))
+			return dpi_fail(DPI_ERR_RANGE, "no record starts at position %llu", (unsigned long long)position);
+	}
 	/* seq_cst: readers look at first again after they have copied a record */
 	atomic_store(&bounds->first, position);
 	uint64_t keep = position / l->segment_size;

@@ -219,7 +219,8 @@ int DPI_Read_Record_Nb(uint64_t position, void *data, size_t size, DPI_Buffer ha
 {
 	int error;
 	struct dpi_request r;
-	if ((!data && size) || !request) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Read_Record_Nb: %s is NULL", request ? "data" : "request");
+	if (!dpi_request_none(request, "DPI_Read_Record_Nb")) return DPI_ERR_ARGUMENT;
+	if (!data && size) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Read_Record_Nb: data is NULL and size is %zu", size);
 	struct dpi_buffer *b = dpi_buffer_begin(handle, "DPI_Read_Record_Nb", 1u << DPI_USE_LOG, &error);
 	if (!b) return error;
 	dpi_log_request(&r, b, position, data, size, record_size, next);

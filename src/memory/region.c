@@ -106,13 +106,13 @@ int DPI_Write(const void *data, size_t size, uint64_t offset, DPI_Buffer handle)
 
 int DPI_Read_Nb(void *data, size_t size, uint64_t offset, DPI_Buffer handle, DPI_Request *request)
 {
-	if (!request) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Read_Nb: request is NULL");
+	if (!dpi_request_none(request, "DPI_Read_Nb")) return DPI_ERR_ARGUMENT;
 	return copy(false, data, size, offset, handle, request, "DPI_Read_Nb");
 }
 
 int DPI_Write_Nb(const void *data, size_t size, uint64_t offset, DPI_Buffer handle, DPI_Request *request)
 {
-	if (!request) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Write_Nb: request is NULL");
+	if (!dpi_request_none(request, "DPI_Write_Nb")) return DPI_ERR_ARGUMENT;
 	return copy(true, (void *)(uintptr_t)data, size, offset, handle, request, "DPI_Write_Nb");
 }
 
@@ -180,13 +180,13 @@ int DPI_Compare_Swap(uint64_t offset, uint64_t expected, uint64_t desired, DPI_B
 
 int DPI_Fetch_Add_Nb(uint64_t offset, uint64_t operand, DPI_Buffer handle, uint64_t *previous, DPI_Request *request)
 {
-	if (!request) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Fetch_Add_Nb: request is NULL");
+	if (!dpi_request_none(request, "DPI_Fetch_Add_Nb")) return DPI_ERR_ARGUMENT;
 	return atomic(false, offset, 0, operand, handle, previous, request, "DPI_Fetch_Add_Nb");
 }
 
 int DPI_Compare_Swap_Nb(uint64_t offset, uint64_t expected, uint64_t desired, DPI_Buffer handle, uint64_t *previous, DPI_Request *request)
 {
-	if (!request) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Compare_Swap_Nb: request is NULL");
+	if (!dpi_request_none(request, "DPI_Compare_Swap_Nb")) return DPI_ERR_ARGUMENT;
 	return atomic(true, offset, expected, desired, handle, previous, request, "DPI_Compare_Swap_Nb");
 }
 

@@ -162,6 +162,13 @@ int dpi_request_run(struct dpi_request *r, int64_t timeout_us, const char *what)
 
 /* ------------------------------------------------------------------------------------------------------ on the heap */
 
+bool dpi_request_none(DPI_Request *request, const char *call)
+{
+	if (request) *request = DPI_REQUEST_NULL;
+	else dpi_fail(DPI_ERR_ARGUMENT, "%s: request is NULL: pass where the request may go", call);
+	return request != NULL;
+}
+
 int dpi_request_start(const struct dpi_request *from, DPI_Request *out)
 {
 	struct dpi_buffer *b = from->b;
@@ -264,6 +271,7 @@ int DPI_Wait_Any(DPI_Request *requests, size_t count, int64_t timeout_us, size_t
 	struct dpi_buffer *b = NULL;
 	size_t entered = 0, i;
 	struct any any = { requests, count, 0 };
+	if (dpi_timeout_check("DPI_Wait", timeout_us)) return DPI_ERR_ARGUMENT;
 	if (!requests || !index) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Wait_Any: %s is NULL", requests ? "index" : "requests");
 	for (i = 0; i < count; i++) {
 		if (requests[i] == DPI_REQUEST_NULL) continue;

@@ -59,6 +59,8 @@ void dpi_request_prepare(struct dpi_request *r);
 int dpi_request_run(struct dpi_request *r, int64_t timeout_us, const char *what);
 /* Put a copy on the heap, on the handle's list; try it once. */
 int dpi_request_start(const struct dpi_request *r, DPI_Request *out);
+/* Where a request goes: set to none, so that an error leaves none; false, with the sentence, if it is NULL. */
+bool dpi_request_none(DPI_Request *request, const char *call);
 /* Carry on with the handle's list; true when it is empty. */
 bool dpi_request_list(struct dpi_buffer *b);
 /* Finish or give up all of a handle that is being closed. */

@@ -54,6 +54,7 @@ struct dpi_ring_writer {
 	const _Atomic uint64_t *head; /* where the reader's progress appears */
 	uint64_t head_seen;
 	_Atomic uint64_t written; /* end of the last whole record; stored with release: the linger service publishes up to it */
+	uint64_t until;		  /* records that end here or before take the short way: see dpi_ring_until */
 	uint64_t place;		  /* position of the record being written; after dpi_ring_room */
 	uint64_t reserved;	  /* its largest size */
 };
@@ -87,6 +88,51 @@ static inline void dpi_ring_commit(struct dpi_ring_writer *w, uint64_t size)
 {
 	dpi_ring_put_word(w->data + (w->place & w->mask), size, DPI_RING_RECORD);
 	atomic_store_explicit(&w->written, w->place + dpi_ring_need(size), memory_order_release);
+}
+
+/* Set how far records can be written with nothing else to do: no wrap, no look at the head, and less than group bytes
+ * since published. One comparison a record then stands for the three. */
+static inline void dpi_ring_until(struct dpi_ring_writer *w, uint64_t published, uint64_t group)
+{
+	uint64_t written = atomic_load_explicit(&w->written, memory_order_relaxed);
+	uint64_t until = (written | w->mask) + 1, limit = w->head_seen + w->capacity - DPI_RING_WORD;
+	if (limit < until) until = limit;
+	if (published + group - 1 < until) until = published + group - 1;
+	w->until = until;
+}
+
+/* Copies of up to 128 bytes without a call: two, overlapping, of the next smaller power of two. */
+static inline void dpi_ring_copy(uint8_t *to, const uint8_t *from, size_t size)
+{
+	if (__builtin_expect(size > 128, 0)) {
+		memcpy(to, from, size);
+	} else if (size >= 64) {
+		memcpy(to, from, 64);
+		memcpy(to + size - 64, from + size - 64, 64);
+	} else if (size >= 32) {
+		memcpy(to, from, 32);
+		memcpy(to + size - 32, from + size - 32, 32);
+	} else if (size >= 16) {
+		memcpy(to, from, 16);
+		memcpy(to + size - 16, from + size - 16, 16);
+	} else if (size >= 8) {
+		memcpy(to, from, 8);
+		memcpy(to + size - 8, from + size - 8, 8);
+	} else {
+		for (size_t i = 0; i < size; i++) to[i] = from[i];
+	}
+}
+
+/* The short way: write a whole record if it ends before until. */
+static inline bool dpi_ring_write(struct dpi_ring_writer *w, const void *data, uint64_t size)
+{
+	uint64_t written = atomic_load_explicit(&w->written, memory_order_relaxed), end = written + dpi_ring_need(size);
+	if (__builtin_expect(end > w->until, 0)) return false;
+	uint8_t *at = w->data + (written & w->mask);
+	dpi_ring_put_word(at, size, DPI_RING_RECORD);
+	dpi_ring_copy(at + DPI_RING_WORD, data, size);
+	atomic_store_explicit(&w->written, end, memory_order_release);
+	return true;
 }
 
 /* The last word of a ring that is replaced. */
@@ -148,6 +194,21 @@ static inline enum dpi_ring_found dpi_ring_next(struct dpi_ring_reader *r, const
 		}
 		return DPI_RING_CORRUPT;
 	}
+}
+
+/* The short way: the next record if it lies in what was last loaded, and is one. Otherwise false, and dpi_ring_next has the rest. */
+static inline bool dpi_ring_read(struct dpi_ring_reader *r, const void **data, size_t *size)
+{
+	uint64_t at = r->read & r->mask, left = r->tail - r->read, word;
+	if (__builtin_expect(!left, 0)) return false;
+	memcpy(&word, r->ring->data + at, sizeof word);
+	/* with another kind the length is huge, and fails the bounds */
+	uint64_t length = word - ((uint64_t)DPI_RING_RECORD << 32), need = dpi_ring_need(length);
+	if (__builtin_expect(length > r->max_record || need > left || need > r->capacity - at, 0)) return false;
+	*data = r->ring->data + at + DPI_RING_WORD;
+	*size = (size_t)length;
+	r->read += need;
+	return true;
 }
 
 /* Everything before position is not looked at again. The caller decides when the writer is told: dpi_ring_tell. */

@@ -25,7 +25,8 @@ int dpi_ring_in_make(struct dpi_context *ctx, struct dpi_home *h, uint64_t capac
 	/* An appender that does not see the head must never wait for space that was given back untold: untold space is less than what
 	 * the largest record and its PAD leave of the ring. */
 	uint64_t spare = capacity - 2 * DPI_RING_WORD - 2 * dpi_ring_need(h->shape.max_record);
-	r->tell_at = spare < capacity / 4 ? spare : capacity / 4;
+	r->tell_at = spare < capacity / 8 ? spare : capacity / 8;
+	if (!r->tell_at) r->tell_at = 1;
 	*out = r;
 	return DPI_SUCCESS;
 }
@@ -40,9 +41,8 @@ static bool tell_by_credit(struct dpi_ring_in *r)
 		atomic_store_explicit(&credit->head, head, memory_order_release);
 		dpi_remote_ring(&r->credit, r->bell);
 	} else {
-		static struct dpi_operation unawaited;
 		DPI_Tp_Notify n = { offsetof(struct dpi_credit, head), head, r->bell };
-		if (dpi_remote_put(&r->credit, NULL, 0, 0, &n, 0, &unawaited) == DPI_ERR_AGAIN) return false;
+		if (dpi_remote_put(&r->credit, NULL, 0, 0, &n, 0, &dpi_unawaited) == DPI_ERR_AGAIN) return false;
 	}
 	d->head_told = head;
 	return true;
@@ -55,13 +55,13 @@ void dpi_ring_in_give_back(struct dpi_ring_in *r, uint64_t end)
 	if (r->ended) return; /* the appender has left this ring */
 	if (r->direct) {
 		/* a store and a look; but not for every record: the appender reads the word only when it believes the ring full */
-		if (d->head - d->head_told >= d->capacity / 8 || d->head == d->tail) {
+		if (d->head - d->head_told >= r->tell_at || d->head == d->tail) {
 			dpi_ring_tell(d);
 			dpi_peer_ring(r->from, r->bell);
 		}
 		return;
 	}
-	if (d->head - d->head_told > r->tell_at || r->credit_due) r->credit_due = !tell_by_credit(r);
+	if (d->head - d->head_told >= r->tell_at || r->credit_due) r->credit_due = !tell_by_credit(r);
 }
 
 void dpi_ring_in_free(struct dpi_context *ctx, struct dpi_home *h, struct dpi_ring_in *r)

@@ -64,7 +64,6 @@ static int run(DPI_Part *parts, size_t count, bool scatter, DPI_Request *request
 	struct dpi_buffer *lead = NULL;
 	int64_t longest = 0;
 	if (!parts && count) return dpi_fail(DPI_ERR_ARGUMENT, "%s: parts is NULL", call);
-	if (request) *request = DPI_REQUEST_NULL;
 	struct dpi_request *each = calloc(count ? count : 1, sizeof *each);
 	if (!each) return dpi_fail(DPI_ERR_MEMORY, "%s: no memory for %zu parts", call, count);
 	/* enter each handle once */
@@ -129,12 +128,12 @@ int DPI_Gather(DPI_Part *parts, size_t count)
 
 int DPI_Scatter_Nb(DPI_Part *parts, size_t count, DPI_Request *request)
 {
-	if (!request) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Scatter_Nb: request is NULL");
+	if (!dpi_request_none(request, "DPI_Scatter_Nb")) return DPI_ERR_ARGUMENT;
 	return run(parts, count, true, request, "DPI_Scatter_Nb");
 }
 
 int DPI_Gather_Nb(DPI_Part *parts, size_t count, DPI_Request *request)
 {
-	if (!request) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Gather_Nb: request is NULL");
+	if (!dpi_request_none(request, "DPI_Gather_Nb")) return DPI_ERR_ARGUMENT;
 	return run(parts, count, false, request, "DPI_Gather_Nb");
 }

@@ -215,6 +215,13 @@ void dpi_remote_self(struct dpi_context *ctx, struct dpi_peer *self, const struc
 	*r = (struct dpi_remote){ .ctx = ctx, .peer = self, .direct = w->address, .length = w->length };
 }
 
+static void nothing(struct dpi_operation *op, int error, uint64_t result)
+{
+	(void)op, (void)error, (void)result;
+}
+
+struct dpi_operation dpi_unawaited = { nothing };
+
 static bool closed(const struct dpi_remote *r)
 {
 	return atomic_load_explicit(&r->peer->endpoint_lost[r->carrier->index], memory_order_acquire);

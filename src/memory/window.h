@@ -63,6 +63,9 @@ int dpi_remote_attach(struct dpi_context *ctx, struct dpi_peer *peer, struct dpi
 void dpi_remote_self(struct dpi_context *ctx, struct dpi_peer *self, const struct dpi_window *w, struct dpi_remote *r);
 void dpi_remote_detach(struct dpi_remote *r);
 
+/* For operations that nobody waits for: what they guard is known otherwise. */
+extern struct dpi_operation dpi_unawaited;
+
 /* Posts, as in dpi_transport.h; bounds are checked here too. DPI_ERR_PEER for a dead peer. They count in peer->stats. */
 int dpi_remote_put(struct dpi_remote *r, const struct iovec *iov, int count, uint64_t offset, const DPI_Tp_Notify *notify, uint32_t flags,
 		   struct dpi_operation *op);

@@ -35,6 +35,7 @@ static int publish_direct(struct dpi_buffer *b)
 			     atomic_load_explicit(&b->home_peer->dead, memory_order_relaxed), 0))
 		return dpi_buffer_check(b);
 	a->published = written;
+	DPI_DELAY(append_publishes);
 	atomic_store_explicit(a->tail, written, memory_order_release);
 	dpi_remote_ring(&a->remote, a->home_bell);
 	DPI_COUNT(b, publishes, 1);
@@ -85,9 +86,12 @@ bool dpi_append_linger(struct dpi_buffer *b)
 {
 	struct dpi_appender *a = &b->appender;
 	if (a->tail) {
+		DPI_DELAY(append_linger_comes);
 		uint64_t seen = atomic_load_explicit(a->tail, memory_order_relaxed);
+		DPI_DELAY(append_linger_saw_tail);
 		uint64_t written = atomic_load_explicit(&a->writer.written, memory_order_acquire);
 		if ((int64_t)(written - seen) <= 0) return false;
+		DPI_DELAY(append_linger_swaps);
 		if (atomic_compare_exchange_strong_explicit(a->tail, &seen, written, memory_order_release, memory_order_relaxed))
 			dpi_remote_ring(&a->remote, a->home_bell);
 		return true;
@@ -110,6 +114,7 @@ static inline void arm(struct dpi_buffer *b)
 {
 	/* the service counts itself out with a fence on its side (linger.c), so a plain look is enough here */
 	atomic_signal_fence(memory_order_seq_cst);
+	DPI_DELAY(append_looks_at_armed);
 	if (__builtin_expect(!atomic_load_explicit(&b->appender.armed, memory_order_relaxed), 0)) dpi_linger_arm(b);
 }
 
@@ -557,8 +562,9 @@ static int advance_flush(struct dpi_request *r)
 	int error;
 	if (r->stage == 0) {
 		error = dpi_append_publish(b);
+		r->refused = error == DPI_ERR_AGAIN;
 		if (error) return error;
-		if (!error && b->shape.use != DPI_USE_REGION && !a->attached) return dpi_buffer_check(b);
+		if (b->shape.use != DPI_USE_REGION && !a->attached) return dpi_buffer_check(b);
 		r->sequence = b->stats.appends;
 		r->remote = b->shape.use == DPI_USE_REGION ? &b->region : &a->remote;
 		r->stage = r->remote->carrier ? 1 : 2;
@@ -626,6 +632,7 @@ static int advance_position(struct dpi_request *r)
 	}
 	if (r->stage == 1) {
 		error = dpi_append_publish(b);
+		r->refused = error == DPI_ERR_AGAIN;
 		if (error) return error;
 		r->stage = 2;
 	}

@@ -41,13 +41,13 @@ int dpi_buffer_check(const struct dpi_buffer *b)
 	return DPI_SUCCESS;
 }
 
-int dpi_buffer_timed_out(const struct dpi_buffer *b, const char *what)
+int dpi_buffer_timed_out(const struct dpi_buffer *b, const char *what, bool append)
 {
 	int gone = dpi_buffer_check(b);
 	if (gone) return gone;
-	if (b->shape.use == DPI_USE_REGION || !b->appender.attached)
+	if (!append)
 		return dpi_fail(DPI_ERR_TIMEOUT, "%s: node %d, home of buffer '%s', did not answer within the deadline", what, b->home_peer->node, b->name);
-	return dpi_fail(DPI_ERR_TIMEOUT, "%s: buffer '%s' on node %d had no room, or did not answer, within the deadline: its consumer is behind, or stopped", what,
+	return dpi_fail(DPI_ERR_TIMEOUT, "%s: buffer '%s' on node %d had no room within the deadline: its consumer is behind, or stopped", what,
 			b->name, b->home_peer->node);
 }
 

@@ -118,7 +118,7 @@ static inline void dpi_buffer_leave(struct dpi_buffer *b)
 struct dpi_buffer *dpi_buffer_begin(DPI_Buffer handle, const char *call, unsigned uses, int *error);
 /* DPI_SUCCESS, or why operations on it are over: DESTROYED, PEER. */
 int dpi_buffer_check(const struct dpi_buffer *b);
-int dpi_buffer_timed_out(const struct dpi_buffer *b, const char *what);
+int dpi_buffer_timed_out(const struct dpi_buffer *b, const char *what, bool append);
 int64_t dpi_buffer_deadline(const struct dpi_buffer *b, int64_t timeout_us);
 /* A call to the home; frees p. */
 int dpi_buffer_call(struct dpi_buffer *b, uint16_t type, struct dpi_pack *p, int64_t deadline, struct dpi_reply *reply);

@@ -293,7 +293,10 @@ static void on_append(struct dpi_context *ctx, struct dpi_request_in *in)
 	r->handle = handle;
 	r->bell = bell;
 	r->direct = !by_credit;
-	if (credit) error = dpi_remote_attach(ctx, in->from, &offer, dpi_now() + 500000000, &r->credit);
+	if (h->shape.use == DPI_USE_LOG && !(r->position = calloc(DPI_POSITIONS, sizeof *r->position)))
+		error = dpi_fail(DPI_ERR_MEMORY, "no memory for an appender");
+	if (credit && !error) error = dpi_remote_attach(ctx, in->from, &offer, dpi_now() + 500000000, &r->credit);
+	else dpi_window_offer_free(&offer);
 	if (error) {
 		dpi_ring_in_free(ctx, h, r);
 		answer_error(ctx, in, error);

@@ -32,6 +32,7 @@ struct dpi_ring_in {
 	bool credit_shared;	  /* it belongs to the ring this one replaces or was replaced by */
 	uint64_t tell_at;	  /* bytes given back before the appender is told */
 	uint64_t ordered;	  /* log: records ordered */
+	uint64_t *position;	  /* log: their positions, by number % DPI_POSITIONS; puts read it until the appender has them */
 	_Atomic int state;	  /* OPEN; CLOSED or DEAD with release after the appender's last publish is visible */
 	uint32_t lent;		  /* consumer: records lent */
 	bool ended;		  /* consumer: LINK or CORRUPT seen */

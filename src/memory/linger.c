@@ -15,6 +15,7 @@ void dpi_linger_arm(struct dpi_buffer *b)
 {
 	struct dpi_memory_layer *m = b->ctx->memory;
 	bool kick = false;
+	DPI_DELAY(linger_arms);
 	pthread_mutex_lock(&m->linger_lock);
 	if (!atomic_load(&b->appender.armed)) {
 		if (m->armed_count == m->armed_room) {
@@ -67,8 +68,11 @@ static int64_t service(struct dpi_context *ctx, int64_t now)
 			b->clean = dpi_append_linger(b) ? 0 : b->clean + 1;
 			b->linger_due = now + b->linger_us * 1000;
 			if (b->clean >= CLEAN_ROUNDS) {
+				DPI_DELAY(linger_disarms);
 				atomic_store(&b->appender.armed, false);
+				DPI_DELAY(linger_disarmed);
 				dpi_bell_fence(&ctx->bells);
+				DPI_DELAY(linger_fenced);
 				if (!dpi_append_linger(b)) { /* nothing slipped in between */
 					m->armed[i] = m->armed[--m->armed_count];
 					continue;
@@ -80,6 +84,7 @@ static int64_t service(struct dpi_context *ctx, int64_t now)
 		if (b->linger_due < next) next = b->linger_due;
 		i++;
 	}
+	DPI_DELAY(linger_next);
 	atomic_store(&m->linger_at, next);
 	pthread_mutex_unlock(&m->linger_lock);
 	return next;

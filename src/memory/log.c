@@ -91,9 +91,10 @@ static bool place(struct dpi_context *ctx, struct dpi_home *h, uint64_t size, ui
 }
 
 /* Tell an appender how many of its records have positions. */
-static void tell_ordered(struct dpi_ring_in *r, uint64_t told, const uint64_t *position)
+static void tell_ordered(struct dpi_ring_in *r, uint64_t told)
 {
 	uint64_t n = r->ordered - told;
+	const uint64_t *position = r->position;
 	if (!n) return;
 	if (r->credit.direct) {
 		struct dpi_credit *c = (struct dpi_credit *)r->credit.direct;
@@ -137,7 +138,7 @@ static void answer_waits(struct dpi_context *ctx, struct dpi_home *h, uint64_t e
 static bool drain_ring(struct dpi_context *ctx, struct dpi_home *h, struct dpi_ring_in **at, uint64_t *end, uint64_t *bytes)
 {
 	struct dpi_log *l = &h->log;
-	uint64_t position[DPI_POSITIONS], told = (*at)->ordered;
+	uint64_t told = (*at)->ordered;
 	const void *data;
 	size_t size;
 	bool room = true;
@@ -156,7 +157,7 @@ static bool drain_ring(struct dpi_context *ctx, struct dpi_home *h, struct dpi_r
 		uint64_t word = dpi_log_word(*end, (uint32_t)size_now, l->salt);
 		memcpy(to, &word, sizeof word);
 		if (size_now) memcpy(to + sizeof word, data, size_now);
-		position[r->ordered % DPI_POSITIONS] = *end;
+		r->position[r->ordered % DPI_POSITIONS] = *end;
 		r->ordered++;
 		*end += dpi_ring_need(size_now);
 		*bytes += dpi_ring_need(size_now);
@@ -164,13 +165,13 @@ static bool drain_ring(struct dpi_context *ctx, struct dpi_home *h, struct dpi_r
 		if (r->ordered - told == DPI_POSITIONS / 2 || *bytes >= DRAIN_BYTES) {
 			/* positions are told in the order of visibility: the end first */
 			atomic_store_explicit(&((struct dpi_log_bounds *)l->bounds.address)->end, *end, memory_order_release);
-			tell_ordered(r, told, position);
+			tell_ordered(r, told);
 			told = r->ordered;
 			if (*bytes >= DRAIN_BYTES) break;
 		}
 	}
 	atomic_store_explicit(&((struct dpi_log_bounds *)l->bounds.address)->end, *end, memory_order_release);
-	tell_ordered(*at, told, position);
+	tell_ordered(*at, told);
 	return room;
 }
 

@@ -104,8 +104,14 @@ static bool something(void *arg)
 static int wait_for_records(struct dpi_buffer *b, const char *call)
 {
 	struct dpi_wait w = { .ready = something, .arg = b, .bell = b->home->bell, .deadline = dpi_buffer_deadline(b, 0) };
-	int64_t start = dpi_now();
-	int error = dpi_wait(b->ctx, &w);
+	int64_t start = dpi_now(), deadline = w.deadline;
+	int error;
+	do { /* a credit that the transport could not take is tried again every millisecond */
+		bool due = false;
+		for (size_t i = 0; i < b->consumer.rings; i++) due |= b->consumer.ring[i]->credit_due;
+		w.deadline = due && dpi_now() + 1000000 < deadline ? dpi_now() + 1000000 : deadline;
+		error = dpi_wait(b->ctx, &w);
+	} while (error && w.deadline < deadline && dpi_now() < deadline);
 	DPI_COUNT(b, empty_waits, 1);
 	DPI_COUNT(b, empty_wait_us, (dpi_now() - start) / 1000);
 	if (!error) return DPI_SUCCESS;

@@ -3,6 +3,7 @@
 #include "request.h"
 
 #include <stdlib.h>
+#include <unistd.h>
 
 static void op_done(struct dpi_operation *op, int error, uint64_t result)
 {
@@ -26,6 +27,7 @@ void dpi_request_prepare(struct dpi_request *r)
 int dpi_request_post(struct dpi_request *r, struct dpi_remote *remote, int result)
 {
 	r->remote = remote;
+	r->refused = result == DPI_ERR_AGAIN;
 	if (result == DPI_TP_PENDING) return DPI_ERR_AGAIN;
 	if (result == DPI_SUCCESS) {
 		r->op_error = DPI_SUCCESS;
@@ -97,20 +99,34 @@ bool dpi_request_list(struct dpi_buffer *b)
 	return !b->first;
 }
 
+/* A transport that was full has mostly room again after this; nothing tells when. */
+#define REFUSED_US 50
+static bool refused(const struct dpi_request *r)
+{
+	return r->refused || (r->b->first && r->b->first->refused);
+}
+
+static void after_refusal(struct dpi_context *ctx)
+{
+	dpi_progress(ctx);
+	usleep(REFUSED_US);
+	dpi_progress(ctx);
+}
+
 static bool ready(void *arg)
 {
 	struct dpi_request *r = arg;
-	return dpi_request_list(r->b) && step(r);
+	return (dpi_request_list(r->b) && step(r)) || refused(r);
 }
 
-/* Requests that several bells, or none, may move on: a wait takes one bell, so these look again every millisecond. */
+/* Requests that several bells, or none, move on: a wait takes one bell, so these look again every millisecond. */
 #define LOOK_AGAIN_NS 1000000
 static bool looks_again(const struct dpi_request *r)
 {
-	return r->parts_count > 1 || r->at_end;
+	return r->parts_count > 1 || r->at_end || (r->append && !r->b->appender.tail);
 }
 
-/* Wait for ready, getting a larger ring for an append that finds its ring full for long. */
+/* Wait until r is finished, getting a larger ring for an append that finds its ring full for long. */
 static int wait_growing(struct dpi_request *r, const struct dpi_wait *w, bool may_grow)
 {
 	struct dpi_buffer *b = r->b;
@@ -120,8 +136,11 @@ static int wait_growing(struct dpi_request *r, const struct dpi_wait *w, bool ma
 		int64_t soon = dpi_now() + (grow ? DPI_GROW_AFTER_NS : LOOK_AGAIN_NS);
 		if ((grow || looks_again(r)) && soon < w->deadline) slice.deadline = soon;
 		int error = dpi_wait(b->ctx, &slice);
-		if (!error || slice.deadline == w->deadline) return error;
-		if (grow) dpi_append_grow(b, w->deadline);
+		if (r->finished) return DPI_SUCCESS;
+		if (error && slice.deadline == w->deadline) return error;
+		if (!error && dpi_now() >= w->deadline) return DPI_ERR_TIMEOUT;
+		if (!error) after_refusal(b->ctx);
+		else if (grow) dpi_append_grow(b, w->deadline);
 	}
 }
 
@@ -157,7 +176,7 @@ int dpi_request_run(struct dpi_request *r, int64_t timeout_us, const char *what)
 	if (unknown)
 		return dpi_fail(DPI_ERR_UNKNOWN, "%s: node %d, home of buffer '%s', did not answer within the deadline; the operation may or may not have happened",
 				what, b->home_peer->node, b->name);
-	return dpi_buffer_timed_out(b, what);
+	return dpi_buffer_timed_out(b, what, append);
 }
 
 /* ------------------------------------------------------------------------------------------------------ on the heap */
@@ -262,6 +281,12 @@ static bool any_ready(void *arg)
 		a->index = i;
 		return true;
 	}
+	/* found refused: let the caller wait a moment for the transport */
+	a->index = a->count;
+	for (size_t i = 0; i < a->count; i++) {
+		struct dpi_request *r = a->request[i] == DPI_REQUEST_NULL ? NULL : dpi_handle_get(DPI_HANDLE_REQUEST, (uint64_t)(uintptr_t)a->request[i]);
+		if (r && refused(r)) return true;
+	}
 	return false;
 }
 
@@ -303,7 +328,14 @@ int DPI_Wait_Any(DPI_Request *requests, size_t count, int64_t timeout_us, size_t
 			bool slice = (mixed || (b->first && is_append(b->first))) && soon < deadline;
 			if (slice) w.deadline = soon;
 			error = dpi_wait(b->ctx, &w);
-			if (!error || !slice) break;
+			if (!error && any.index == count) {
+				if (dpi_now() < deadline) {
+					after_refusal(b->ctx);
+					continue;
+				}
+				error = DPI_ERR_TIMEOUT;
+			}
+			if (!error || !slice || dpi_now() >= deadline) break;
 			for (i = 0; i < count; i++) {
 				struct dpi_request *r = requests[i] == DPI_REQUEST_NULL ? NULL : get(requests[i], &error);
 				if (r && r->b->first == r && is_append(r) && !mixed) dpi_append_grow(r->b, deadline);

@@ -20,6 +20,7 @@ struct dpi_request {
 	struct dpi_request *next;
 	DPI_Request handle;
 	bool append;		/* it may wait for room in the ring */
+	bool refused;		/* the transport had no room for the post; nothing tells when it has */
 	bool begun;		/* posted once */
 	bool unknown;		/* if given up now, nobody knows whether it happened */
 	bool finished;

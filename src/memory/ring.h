@@ -19,6 +19,8 @@
 #include <string.h>
 #include <sys/uio.h>
 
+#include "../core/delay.h"
+
 struct dpi_ring {
 	_Atomic uint64_t tail;
 	uint8_t pad0[120]; /* two lines: the neighbour is prefetched with it */
@@ -73,6 +75,7 @@ static inline uint8_t *dpi_ring_room(struct dpi_ring_writer *w, uint64_t size)
 	uint64_t pad = __builtin_expect(need > end, 0) ? end : 0;
 	uint64_t limit = w->capacity - DPI_RING_WORD; /* room for a LINK stays */
 	if (__builtin_expect(written + pad + need - w->head_seen > limit, 0)) {
+		DPI_DELAY(ring_full);
 		/* acquire: the reader is done with what it gave back */
 		w->head_seen = atomic_load_explicit(w->head, memory_order_acquire);
 		if (written + pad + need - w->head_seen > limit) return NULL;
@@ -87,6 +90,7 @@ static inline uint8_t *dpi_ring_room(struct dpi_ring_writer *w, uint64_t size)
 static inline void dpi_ring_commit(struct dpi_ring_writer *w, uint64_t size)
 {
 	dpi_ring_put_word(w->data + (w->place & w->mask), size, DPI_RING_RECORD);
+	DPI_DELAY(ring_commits);
 	atomic_store_explicit(&w->written, w->place + dpi_ring_need(size), memory_order_release);
 }
 
@@ -131,6 +135,7 @@ static inline bool dpi_ring_write(struct dpi_ring_writer *w, const void *data, u
 	uint8_t *at = w->data + (written & w->mask);
 	dpi_ring_put_word(at, size, DPI_RING_RECORD);
 	dpi_ring_copy(at + DPI_RING_WORD, data, size);
+	DPI_DELAY(ring_writes);
 	atomic_store_explicit(&w->written, end, memory_order_release);
 	return true;
 }
@@ -168,6 +173,7 @@ static inline enum dpi_ring_found dpi_ring_next(struct dpi_ring_reader *r, const
 	for (;;) {
 		if (r->read == r->tail) {
 			uint64_t tail = atomic_load_explicit(&r->ring->tail, memory_order_acquire);
+			DPI_DELAY(ring_saw_tail);
 			if ((int64_t)(tail - r->tail) <= 0) return DPI_RING_EMPTY; /* below: a notification overtaken by a later one */
 			if (tail - r->head > r->capacity || tail - r->read > r->capacity || tail % 8) return DPI_RING_CORRUPT;
 			r->tail = tail;
@@ -220,6 +226,7 @@ static inline void dpi_ring_release(struct dpi_ring_reader *r, uint64_t position
 /* Tell a writer that shares the memory. */
 static inline void dpi_ring_tell(struct dpi_ring_reader *r)
 {
+	DPI_DELAY(ring_tells);
 	r->head_told = r->head;
 	atomic_store_explicit(&r->ring->head, r->head, memory_order_release);
 }

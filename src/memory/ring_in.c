@@ -71,6 +71,7 @@ void dpi_ring_in_free(struct dpi_context *ctx, struct dpi_home *h, struct dpi_ri
 	pthread_mutex_unlock(&h->lock);
 	if (r->credit.length && !r->credit_shared) dpi_remote_detach(&r->credit);
 	dpi_window_free(ctx, &r->window);
+	free(r->position);
 	free(r);
 }
 
@@ -88,6 +89,8 @@ enum dpi_ring_found dpi_ring_in_next(struct dpi_context *ctx, struct dpi_home *h
 		return DPI_RING_CORRUPT;
 	}
 	larger->ordered = r->ordered;
+	larger->position = r->position;
+	r->position = NULL;
 	*at = larger;
 	if (!r->lent) dpi_ring_in_free(ctx, h, r);
 	return dpi_ring_in_next(ctx, h, at, data, size);

@@ -11,6 +11,7 @@ static int advance_parts(struct dpi_request *r)
 {
 	bool again = false;
 	int error = DPI_SUCCESS;
+	r->refused = false;
 	for (size_t i = 0; i < r->parts_count; i++) {
 		struct dpi_request *p = &r->part[i];
 		bool behind = false;
@@ -18,6 +19,7 @@ static int advance_parts(struct dpi_request *r)
 			for (size_t j = 0; j < i && !behind; j++) behind = !r->part[j].finished && r->part[j].b == p->b;
 		if (!p->finished && !behind) {
 			int e = p->advance(p);
+			r->refused |= e == DPI_ERR_AGAIN && p->refused;
 			if (e == DPI_ERR_AGAIN && p->at_end) e = dpi_fail(DPI_ERR_TIMEOUT, "log '%s' has no record at %llu yet", p->b->name, (unsigned long long)p->offset);
 			if (e != DPI_ERR_AGAIN) {
 				p->finished = true;

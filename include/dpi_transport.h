@@ -62,8 +62,8 @@ typedef struct DPI_Tp_Core {
 	void (*ring)(void *self, int node, uint32_t bell);
 	/* A message of send arrived. bytes are the transport's, valid during the call. */
 	void (*deliver)(void *self, int node, const void *bytes, size_t size);
-	/* A peer cannot be reached any more. Said once for each endpoint, from progress; posts to it then fail with DPI_ERR_PEER. */
-	void (*lost)(void *self, int node, const char *sentence);
+	/* A process, a node's incarnation, cannot be reached any more. Said once for each endpoint, from progress; posts to it then fail with DPI_ERR_PEER. */
+	void (*lost)(void *self, int node, uint64_t incarnation, const char *sentence);
 	/* Record the sentence of the error about to be returned: what happened, likely cause, remedy. Returns error. */
 	int (*fail_text)(void *self, int error, const char *format, ...) __attribute__((format(printf, 3, 4)));
 	/* The value of a setting of the table, NULL if there is none. */
@@ -93,7 +93,7 @@ typedef struct DPI_Tp_Attr {
 /* Memory to register. */
 #define DPI_TP_READ 1u	 /* peers may get */
 #define DPI_TP_WRITE 2u	 /* peers may put */
-#define DPI_TP_ATOMIC 4u /* peers may use atomics */
+#define DPI_TP_ATOMIC 4u /* peers may use atomics, and no aligned 8-byte word is ever seen half changed by a put or get */
 typedef struct DPI_Tp_Memory {
 	void *address;
 	uint64_t length;

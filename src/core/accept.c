@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * accept.c: listeners, and the acceptor's half of the greeting (hello.h). All on the loop thread. A stranger can hold one descriptor
- * and a few KiB for two seconds, and no more than DPI_STRANGERS_MAX of them at once. */
+ * accept.c: listeners, and the acceptor's half of the greeting (hello.h). All on the loop thread. A stranger can hold one
+ * descriptor and a few KiB for two seconds, and no more than DPI_STRANGERS_MAX of them at once. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -105,7 +105,10 @@ static void hear_proof(struct dpi_context *ctx, struct dpi_channel *c, struct dp
 	struct dpi_pack p = { 0 };
 	int error = dpi_hello_user(ctx, c->watch.fd);
 	if (!error && !dpi_hello_proven(ctx, &a->theirs, &a->mine, false, u))
-		error = dpi_fail(DPI_ERR_AUTH, "the process that connects does not hold the cluster key of node %d: its DPI_KEY_FILE has another content", ctx->node);
+		error = dpi_fail(DPI_ERR_AUTH,
+				 "the process that connects does not hold the cluster key of node %d: its DPI_KEY_FILE has "
+				 "another content",
+				 ctx->node);
 	if (!error) error = dpi_hello_prove(ctx, &a->theirs, &a->mine, true, &p);
 	if (error) {
 		dpi_pack_free(&p);
@@ -116,9 +119,9 @@ static void hear_proof(struct dpi_context *ctx, struct dpi_channel *c, struct dp
 	say(ctx, c, DPI_MESSAGE_PROOF, &p);
 }
 
-/* Is the one who connects here already, or does its other channel go before this one? Of two that connect to each other at once the
- * channel that the smaller incarnation began wins; 'connecting' stands from before the first byte until the peer is in the
- * set, and nobody starts to connect to one who is greeted here, so at most one of the two gets to its end. */
+/* Is the one who connects here already, or does its other channel go before this one? Of two that connect to each other at
+ * once the channel that the smaller incarnation began wins; 'connecting' stands from before the first byte until the peer is
+ * in the set, and nobody starts to connect to one who is greeted here, so at most one of the two gets to its end. */
 static bool goes_before(struct dpi_context *ctx, uint32_t node, uint64_t incarnation)
 {
 	struct dpi_control *k = ctx->control;
@@ -146,12 +149,14 @@ static int admit(struct dpi_context *ctx, struct dpi_accept *a, const struct dpi
 {
 	struct dpi_node known;
 	*node = a->theirs.node;
-	if (i->node != a->theirs.node) return dpi_fail(DPI_ERR_CORRUPT, "the introduction names another node than the hello");
+	if (i->node != a->theirs.node)
+		return dpi_fail(DPI_ERR_CORRUPT, "the introduction names another node than the hello");
 	if (a->theirs.incarnation == ctx->incarnation) return dpi_fail(DPI_ERR_PEER, "a node does not connect to itself");
 	if (leaving(ctx)) return dpi_fail(DPI_ERR_PEER, "node %d is leaving the cluster", ctx->node);
 	if (*node != DPI_NO_NODE && goes_before(ctx, *node, a->theirs.incarnation))
 		return dpi_fail(DPI_ERR_AGAIN, "there is another channel between the two nodes");
-	if (*node != DPI_NO_NODE && dpi_cluster_find(ctx, (int)*node, &known) && known.incarnation == a->theirs.incarnation && !known.alive)
+	if (*node != DPI_NO_NODE && dpi_cluster_find(ctx, (int)*node, &known) &&
+	    known.incarnation == a->theirs.incarnation && !known.alive)
 		return dpi_fail(DPI_ERR_PEER, "node %u was given up: %s", *node, known.why);
 	if (ctx->registry) {
 		int error = dpi_registry_admit(ctx, node, i->expected_nodes);
@@ -159,7 +164,10 @@ static int admit(struct dpi_context *ctx, struct dpi_accept *a, const struct dpi
 		return error;
 	}
 	if (*node == DPI_NO_NODE || *node == (uint32_t)ctx->node)
-		return dpi_fail(DPI_ERR_CONFIG, "this is node %d, which gives no numbers: set DPI_CLUSTER to the address of node 0, or DPI_NODE", ctx->node);
+		return dpi_fail(DPI_ERR_CONFIG,
+				"this is node %d, which gives no numbers: set DPI_CLUSTER to the address of node 0, or "
+				"DPI_NODE",
+				ctx->node);
 	return DPI_SUCCESS;
 }
 
@@ -185,7 +193,11 @@ static void hear_introduction(struct dpi_context *ctx, struct dpi_channel *c, st
 		refuse(ctx, c, error);
 		return;
 	}
-	a->node = (struct dpi_node){ .node = (int)node, .incarnation = a->theirs.incarnation, .pid = i.pid, .alive = true, .addresses = i.addresses };
+	a->node = (struct dpi_node){ .node = (int)node,
+				     .incarnation = a->theirs.incarnation,
+				     .pid = i.pid,
+				     .alive = true,
+				     .addresses = i.addresses };
 	memcpy(a->node.host, i.host, sizeof i.host);
 	memcpy(a->node.address, i.address, sizeof i.address);
 	pthread_mutex_lock(&k->lock);
@@ -229,7 +241,8 @@ static void hear_ready(struct dpi_context *ctx, struct dpi_channel *c)
 
 static void hear(struct dpi_context *ctx, struct dpi_channel *c, const struct dpi_frame *f, struct dpi_unpack *u)
 {
-	static const uint16_t awaited[] = { DPI_MESSAGE_HELLO, DPI_MESSAGE_PROOF, DPI_MESSAGE_INTRODUCTION, DPI_MESSAGE_READY };
+	static const uint16_t awaited[] = { DPI_MESSAGE_HELLO, DPI_MESSAGE_PROOF, DPI_MESSAGE_INTRODUCTION,
+					    DPI_MESSAGE_READY };
 	int state = c->accept->state;
 	if (f->type != awaited[state] || f->flags & DPI_FRAME_REPLY || (u->fd_count && state != AWAIT_INTRODUCTION)) {
 		dpi_log(DPI_LOG_INFORMATION, "a process that connected does not speak this protocol: closed");
@@ -255,7 +268,8 @@ static void stranger_ready(struct dpi_context *ctx, struct dpi_watch *w, uint32_
 		dpi_unpack_close(&u);
 	}
 	if (!c->accept || (r == DPI_RECEIVED && n >= 0)) return;
-	if (r != DPI_RECEIVED_END) dpi_log(DPI_LOG_INFORMATION, "a process that connected does not speak this protocol: closed");
+	if (r != DPI_RECEIVED_END)
+		dpi_log(DPI_LOG_INFORMATION, "a process that connected does not speak this protocol: closed");
 	drop(ctx, c);
 }
 
@@ -279,7 +293,8 @@ static void take_in(struct dpi_context *ctx, int fd)
 	k->strangers = c;
 	if (++k->stranger_count <= DPI_STRANGERS_MAX) return;
 	while (c->next) c = c->next;
-	dpi_log(DPI_LOG_INFORMATION, "more than %d processes connect at once: the one that has taken longest is dropped", DPI_STRANGERS_MAX);
+	dpi_log(DPI_LOG_INFORMATION, "more than %d processes connect at once: the one that has taken longest is dropped",
+		DPI_STRANGERS_MAX);
 	drop(ctx, c);
 }
 
@@ -289,10 +304,15 @@ static void listener_ready(struct dpi_context *ctx, struct dpi_watch *w, uint32_
 	(void)events;
 	for (int i = 0; i < ACCEPTS; i++) {
 		int fd = accept4(w->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-		if (fd >= 0) take_in(ctx, fd);
-		else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+		if (fd >= 0) {
+			l->short_of_fds = false;
+			take_in(ctx, fd);
+		} else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
 			/* the listener stays readable: look away for a while */
-			dpi_log(DPI_LOG_WARNING, "no descriptor for a process that connects: it waits (raise the limit with ulimit -n)");
+			if (!l->short_of_fds)
+				dpi_log(DPI_LOG_WARNING, "no descriptor for a process that connects: it waits (raise the "
+							 "limit with ulimit -n)");
+			l->short_of_fds = true;
 			if (!dpi_loop_change(ctx, w, 0)) l->paused = dpi_now() + REST_NS;
 			return;
 		} else if (errno == EAGAIN) return;
@@ -319,7 +339,8 @@ int64_t dpi_accept_service(struct dpi_context *ctx, int64_t now)
 
 static void announce(struct dpi_control *k, const struct dpi_address *a)
 {
-	if (a->storage.ss_family == AF_UNIX && k->addresses < DPI_NODE_ADDRESSES) dpi_address_text(a, k->address[k->addresses++]);
+	if (a->storage.ss_family == AF_UNIX && k->addresses < DPI_NODE_ADDRESSES)
+		dpi_address_text(a, k->address[k->addresses++]);
 	else if (k->addresses < DPI_NODE_ADDRESSES)
 		k->addresses += dpi_address_announce(a, &k->address[k->addresses], DPI_NODE_ADDRESSES - k->addresses);
 }
@@ -332,11 +353,15 @@ static int listen_at(struct dpi_context *ctx, int i, const struct dpi_address *a
 	char text[DPI_ADDRESS_TEXT];
 	dpi_address_text(a, text);
 	if (!ctx->secure && !dpi_address_local(a))
-		return dpi_fail(DPI_ERR_CONFIG, "%s: listening at %s lets other hosts in, which needs a cluster key: set DPI_KEY_FILE, or take a loopback address",
+		return dpi_fail(DPI_ERR_CONFIG,
+				"%s: listening at %s lets other hosts in, which needs a cluster key: set DPI_KEY_FILE, or "
+				"take a loopback address",
 				setting, text);
 	int error = dpi_address_listen(a, &k->listener[i].watch.fd);
 	if (error == DPI_ERR_EXISTS)
-		return dpi_fail(DPI_ERR_CONFIG, "%s: something listens at %s already: is another node %d of this cluster, or another cluster, running?",
+		return dpi_fail(DPI_ERR_CONFIG,
+				"%s: something listens at %s already: is another node %d of this cluster, or another "
+				"cluster, running?",
 				setting, text, ctx->node);
 	if (!error) error = dpi_address_of(k->listener[i].watch.fd, &bound);
 	if (!error) announce(k, &bound);
@@ -351,9 +376,13 @@ static int listen_inherited(struct dpi_context *ctx, int i, int fd)
 	int listening = 0;
 	socklen_t size = sizeof listening;
 	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size) || !listening || dpi_address_of(fd, &a))
-		return dpi_fail(DPI_ERR_CONFIG, "DPI_LISTEN_FD is %d, which is not a listening socket: dpirun sets it; leave it away otherwise", fd);
+		return dpi_fail(DPI_ERR_CONFIG,
+				"DPI_LISTEN_FD is %d, which is not a listening socket: dpirun sets it; leave it away "
+				"otherwise",
+				fd);
 	if (!ctx->secure && !dpi_address_local(&a))
-		return dpi_fail(DPI_ERR_CONFIG, "DPI_LISTEN_FD listens for other hosts, which needs a cluster key: set DPI_KEY_FILE");
+		return dpi_fail(DPI_ERR_CONFIG, "DPI_LISTEN_FD listens for other hosts, which needs a cluster key: set "
+						"DPI_KEY_FILE");
 	if (fcntl(fd, F_SETFD, FD_CLOEXEC) || fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK))
 		return dpi_fail_errno(DPI_ERR_CONFIG, "DPI_LISTEN_FD (%d) cannot be used", fd);
 	k->listener[i].watch.fd = fd;
@@ -367,13 +396,16 @@ static int wanted_address(struct dpi_context *ctx, struct dpi_address *a)
 	const char *listen = ctx->settings.value[DPI_SETTING_LISTEN];
 	char text[DPI_ADDRESS_TEXT + 8];
 	if (!*listen) return dpi_address_find(ctx->secure ? "0.0.0.0:0" : "127.0.0.1:0", a);
-	if (strlen(listen) >= DPI_ADDRESS_TEXT) return dpi_fail(DPI_ERR_CONFIG, "DPI_LISTEN is longer than %d characters", DPI_ADDRESS_TEXT - 1);
-	if (!strncmp(listen, "unix:", 5)) return dpi_fail(DPI_ERR_CONFIG, "DPI_LISTEN is '%s': it takes an IP address or an interface", listen);
+	if (strlen(listen) >= DPI_ADDRESS_TEXT)
+		return dpi_fail(DPI_ERR_CONFIG, "DPI_LISTEN is longer than %d characters", DPI_ADDRESS_TEXT - 1);
+	if (!strncmp(listen, "unix:", 5))
+		return dpi_fail(DPI_ERR_CONFIG, "DPI_LISTEN is '%s': it takes an IP address or an interface", listen);
 	if (!dpi_address_interface(listen, a)) return DPI_SUCCESS;
 	if (dpi_address_likely(listen)) snprintf(text, sizeof text, "%s", listen);
 	else snprintf(text, sizeof text, strchr(listen, ':') && *listen != '[' ? "[%s]:0" : "%s:0", listen);
 	if (!dpi_address_find(text, a)) return DPI_SUCCESS;
-	return dpi_fail(DPI_ERR_CONFIG, "DPI_LISTEN is '%s', which is neither an address nor a network interface of this machine", listen);
+	return dpi_fail(DPI_ERR_CONFIG,
+			"DPI_LISTEN is '%s', which is neither an address nor a network interface of this machine", listen);
 }
 
 int dpi_listeners_open(struct dpi_context *ctx)
@@ -393,7 +425,8 @@ int dpi_listeners_open(struct dpi_context *ctx)
 	/* where all look for the registry, or where the cluster file puts this node */
 	const char *known = *c->own ? c->own : c->holds_registry ? c->registry : "";
 	if (c->holds_registry && fd >= 0) {
-		error = fd > INT32_MAX ? dpi_fail(DPI_ERR_CONFIG, "DPI_LISTEN_FD is no descriptor") : listen_inherited(ctx, 1, (int)fd);
+		error = fd > INT32_MAX ? dpi_fail(DPI_ERR_CONFIG, "DPI_LISTEN_FD is no descriptor")
+				       : listen_inherited(ctx, 1, (int)fd);
 		inet = strncmp(c->registry, "unix:", 5);
 	} else if (*known) {
 		error = dpi_address_find(known, &a);

@@ -9,7 +9,6 @@
 #include <net/if.h>
 #include <netdb.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -51,9 +50,11 @@ bool dpi_address_likely(const char *text)
 int dpi_address_check(const char *text)
 {
 	char host[DPI_ADDRESS_TEXT], port[8];
-	size_t n = strlen(text);
-	if (n >= DPI_ADDRESS_TEXT || strspn(text, "!\"#$%&'()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\\]^_`abcdefghijklmnopqrstuvwxyz{|}~") != n)
-		return dpi_fail(DPI_ERR_CONFIG, "an address has at most %d printable characters and no blanks", DPI_ADDRESS_TEXT - 1);
+	size_t n = strlen(text), good = 0;
+	while (text[good] > ' ' && text[good] < 0x7f) good++;
+	if (n >= DPI_ADDRESS_TEXT || good != n)
+		return dpi_fail(DPI_ERR_CONFIG, "an address has at most %d printable characters and no blanks",
+				DPI_ADDRESS_TEXT - 1);
 	if (!strncmp(text, "unix:", 5)) {
 		if (n == 5 || n - 5 > sizeof((struct sockaddr_un *)0)->sun_path - 1)
 			return dpi_fail(DPI_ERR_CONFIG, "'%s': the name after unix: has 1 to %zu characters", text,
@@ -80,7 +81,8 @@ int dpi_address_find(const char *text, struct dpi_address *a)
 		return DPI_SUCCESS;
 	}
 	split(text, host, sizeof host, port);
-	struct addrinfo hint = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV }, *found = NULL, *best;
+	struct addrinfo hint = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV };
+	struct addrinfo *found = NULL, *best;
 	int e = getaddrinfo(host, port, &hint, &found);
 	if (e == EAI_NONAME) { /* not a number; the resolver is heavy, so only now */
 		hint.ai_flags = AI_NUMERICSERV;
@@ -133,7 +135,8 @@ int dpi_address_listen(const struct dpi_address *a, int *fd)
 	int one = 1;
 	dpi_address_text(a, text);
 	*fd = socket(a->storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (*fd < 0) return dpi_fail_errno(DPI_ERR_LIMIT, "no socket to listen at %s (raise the limit with ulimit -n)", text);
+	if (*fd < 0)
+		return dpi_fail_errno(DPI_ERR_LIMIT, "no socket to listen at %s (raise the limit with ulimit -n)", text);
 	/* a port in TIME_WAIT from the last run is no obstacle */
 	if (a->storage.ss_family != AF_UNIX) setsockopt(*fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
 	if (!bind(*fd, (const struct sockaddr *)&a->storage, a->size) && !listen(*fd, BACKLOG)) return DPI_SUCCESS;
@@ -145,10 +148,9 @@ int dpi_address_listen(const struct dpi_address *a, int *fd)
 
 int dpi_address_connect(const struct dpi_address *a, int64_t deadline, int *fd)
 {
-	int one = 1, error;
+	int error;
 	*fd = socket(a->storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (*fd < 0) return errno;
-	if (a->storage.ss_family != AF_UNIX) setsockopt(*fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
 	error = connect(*fd, (const struct sockaddr *)&a->storage, a->size) ? errno : 0;
 	if (error == EINPROGRESS) {
 		struct pollfd p = { .fd = *fd, .events = POLLOUT };
@@ -168,7 +170,8 @@ int dpi_address_of(int fd, struct dpi_address *a)
 {
 	memset(a, 0, sizeof *a);
 	a->size = sizeof a->storage;
-	if (getsockname(fd, (struct sockaddr *)&a->storage, &a->size)) return dpi_fail_errno(DPI_ERR_CONFIG, "descriptor %d is not a socket", fd);
+	if (getsockname(fd, (struct sockaddr *)&a->storage, &a->size))
+		return dpi_fail_errno(DPI_ERR_CONFIG, "descriptor %d is not a socket", fd);
 	return DPI_SUCCESS;
 }
 
@@ -218,7 +221,8 @@ int dpi_address_interface(const char *name, struct dpi_address *a)
 		memcpy(&a->storage, best->ifa_addr, a->size);
 	}
 	freeifaddrs(all);
-	if (!best) return dpi_fail(DPI_ERR_CONFIG, "'%s' is neither an address nor a network interface of this machine", name);
+	if (!best)
+		return dpi_fail(DPI_ERR_CONFIG, "'%s' is neither an address nor a network interface of this machine", name);
 	return DPI_SUCCESS;
 }
 
@@ -245,7 +249,8 @@ int64_t dpi_socket_user(int fd)
 	int64_t user = -1;
 	unsigned uid;
 	if (dpi_address_of(fd, &own)) return -1;
-	if (own.storage.ss_family == AF_UNIX) return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &size) ? -1 : (int64_t)who.uid;
+	if (own.storage.ss_family == AF_UNIX)
+		return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &size) ? -1 : (int64_t)who.uid;
 	memset(&other, 0, sizeof other);
 	other.size = sizeof other.storage;
 	if (getpeername(fd, (struct sockaddr *)&other.storage, &other.size)) return -1;
@@ -254,8 +259,8 @@ int64_t dpi_socket_user(int fd)
 	FILE *f = fopen(own.storage.ss_family == AF_INET ? "/proc/self/net/tcp" : "/proc/self/net/tcp6", "re");
 	if (!f) return -1;
 	while (user < 0 && fgets(line, sizeof line, f))
-		if (sscanf(line, "%*s %47s %47s %*s %*s %*s %*s %u", local, remote, &uid) == 3 && !strcmp(local, want_local) &&
-		    !strcmp(remote, want_remote))
+		if (sscanf(line, "%*s %47s %47s %*s %*s %*s %*s %u", local, remote, &uid) == 3 &&
+		    !strcmp(local, want_local) && !strcmp(remote, want_remote))
 			user = (int64_t)uid;
 	fclose(f);
 	return user;

@@ -37,7 +37,8 @@ int dpi_address_announce(const struct dpi_address *bound, char text[][DPI_ADDRES
 /* An address of the interface of this name; DPI_ERR_CONFIG. */
 int dpi_address_interface(const char *name, struct dpi_address *a);
 
-/* The user at the other end. Unix: by the kernel's word. TCP over loopback: by the kernel's table of sockets. -1: cannot be known. */
+/* The user at the other end. Unix: by the kernel's word. TCP over loopback: by the kernel's table of sockets. -1: cannot be
+ * known. */
 int64_t dpi_socket_user(int fd);
 
 #endif

@@ -35,10 +35,12 @@ static int read_key(const char *path, struct dpi_auth *a)
 	if (fstat(fd, &st)) error = dpi_fail_errno(DPI_ERR_CONFIG, "the key file %s cannot be read", path);
 	else if (!S_ISREG(st.st_mode)) error = dpi_fail(DPI_ERR_CONFIG, "the key file %s is not a regular file", path);
 	else if (st.st_uid != geteuid())
-		error = dpi_fail(DPI_ERR_CONFIG, "the key file %s belongs to user %u, not to %u who runs this: copy it, or chown it", path,
+		error = dpi_fail(DPI_ERR_CONFIG,
+				 "the key file %s belongs to user %u, not to %u who runs this: copy it, or chown it", path,
 				 (unsigned)st.st_uid, (unsigned)geteuid());
 	else if (st.st_mode & 077)
-		error = dpi_fail(DPI_ERR_CONFIG, "others may use the key file %s (mode %04o): chmod 600 %s", path, (unsigned)st.st_mode & 07777, path);
+		error = dpi_fail(DPI_ERR_CONFIG, "others may use the key file %s (mode %04o): chmod 600 %s", path,
+				 (unsigned)st.st_mode & 07777, path);
 	while (!error && a->size <= KEY_MOST) {
 		ssize_t n = read(fd, a->key + a->size, sizeof a->key - a->size);
 		if (n < 0 && errno == EINTR) continue;
@@ -47,8 +49,11 @@ static int read_key(const char *path, struct dpi_auth *a)
 		a->size += (size_t)n;
 	}
 	if (!error && (a->size < KEY_LEAST || a->size > KEY_MOST))
-		error = dpi_fail(DPI_ERR_CONFIG, "the key file %s has %s%zu bytes: a key has %d to %d (make one: head -c 32 /dev/urandom > FILE)", path,
-				 a->size > KEY_MOST ? "more than " : "", a->size > KEY_MOST ? (size_t)KEY_MOST : a->size, KEY_LEAST, KEY_MOST);
+		error = dpi_fail(DPI_ERR_CONFIG,
+				 "the key file %s has %s%zu bytes: a key has %d to %d (make one: head -c 32 /dev/urandom > "
+				 "FILE)",
+				 path, a->size > KEY_MOST ? "more than " : "",
+				 a->size > KEY_MOST ? (size_t)KEY_MOST : a->size, KEY_LEAST, KEY_MOST);
 	close(fd);
 	return error;
 }
@@ -66,7 +71,8 @@ int dpi_auth_open(const char *path, struct dpi_auth **auth)
 			*(void **)&a->hmac = dlsym(a->module, "HMAC");
 		}
 		if (!sha256 || !a->hmac)
-			error = dpi_fail(DPI_ERR_UNSUPPORTED, "a cluster key needs libcrypto.so.3, which cannot be loaded: install the package libssl3");
+			error = dpi_fail(DPI_ERR_UNSUPPORTED, "a cluster key needs libcrypto.so.3, which cannot be loaded: "
+							      "install the package libssl3");
 		else a->sha256 = sha256();
 	}
 	if (error) {
@@ -102,6 +108,7 @@ bool dpi_auth_equal(const uint8_t a[DPI_PROOF_SIZE], const uint8_t b[DPI_PROOF_S
 
 int dpi_auth_random(void *bytes, size_t size)
 {
-	if (getrandom(bytes, size, 0) != (ssize_t)size) return dpi_fail_errno(DPI_ERR_INTERNAL, "the kernel gives no random bytes");
+	if (getrandom(bytes, size, 0) != (ssize_t)size)
+		return dpi_fail_errno(DPI_ERR_INTERNAL, "the kernel gives no random bytes");
 	return DPI_SUCCESS;
 }

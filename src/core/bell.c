@@ -90,9 +90,12 @@ void dpi_bells_close(struct dpi_bells *b)
 void dpi_bell_wake(const struct dpi_bells *b, uint32_t bell)
 {
 	struct dpi_bell *p = &b->page->bell[bell];
+	DPI_DELAY(bell_found_waiter);
 	atomic_fetch_add_explicit(&p->sequence, 1, memory_order_release);
+	DPI_DELAY(bell_counted);
 	if (atomic_load_explicit(&p->sleepers, memory_order_relaxed))
 		syscall(SYS_futex, &p->sequence, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+	DPI_DELAY(bell_woke_sleepers);
 	if (atomic_load_explicit(&p->pollers, memory_order_relaxed)) {
 		uint64_t one = 1;
 		ssize_t n = write(b->event_fd, &one, sizeof one);

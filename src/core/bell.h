@@ -15,6 +15,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "delay.h"
+
 #define DPI_BELLS 63
 #define DPI_BELL_SERVICE 0u /* the progress thread's own */
 
@@ -50,6 +52,7 @@ void dpi_bell_wake(const struct dpi_bells *b, uint32_t bell); /* the slow half o
 static inline bool dpi_bell_ring(const struct dpi_bells *b, uint32_t bell)
 {
 	struct dpi_bell *p = &b->page->bell[bell];
+	DPI_DELAY(bell_published);
 	if (__builtin_expect(b->page->fence, 0)) atomic_thread_fence(memory_order_seq_cst);
 	else atomic_signal_fence(memory_order_seq_cst);
 	if (__builtin_expect(!(atomic_load_explicit(&p->sleepers, memory_order_relaxed) |

@@ -122,11 +122,11 @@ static void core_deliver(void *self, int node, const void *bytes, size_t size)
 	dpi_log(DPI_LOG_DEBUG, "a message of %zu bytes from node %d: nobody asked for one", size, node);
 }
 
-static void core_lost(void *self, int node, const char *sentence)
+static void core_lost(void *self, int node, uint64_t incarnation, const char *sentence)
 {
 	struct dpi_carrier *c = self;
 	struct dpi_peer *peer = c->ctx ? dpi_peer_find(c->ctx, node) : NULL;
-	if (!peer) return;
+	if (!peer || peer->incarnation != incarnation) return; /* an earlier process of that number, dead already */
 	if (!atomic_load(&peer->endpoint_lost[c->index])) {
 		snprintf(peer->lost_sentence[c->index], sizeof peer->lost_sentence[0], "%s", sentence);
 		/* release: whoever sees the flag sees the sentence */

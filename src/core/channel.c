@@ -4,6 +4,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -37,7 +39,8 @@ long dpi_frame_parse(const uint8_t *data, size_t size, uint32_t limit, struct dp
 	frame->flags = (uint16_t)number(data + 6, 2);
 	frame->id = number(data + 8, 8);
 	frame->payload = data + DPI_FRAME_HEADER;
-	if (frame->size > limit || frame->flags & ~DPI_FRAME_FLAGS || frame->flags >> DPI_FRAME_FDS_SHIFT > DPI_MESSAGE_FDS) return -1;
+	if (frame->size > limit || frame->flags & ~DPI_FRAME_FLAGS || frame->flags >> DPI_FRAME_FDS_SHIFT > DPI_MESSAGE_FDS)
+		return -1;
 	if (frame->flags & DPI_FRAME_REPLY && !frame->id) return -1;
 	return size - DPI_FRAME_HEADER < frame->size ? 0 : (long)(DPI_FRAME_HEADER + frame->size);
 }
@@ -65,6 +68,7 @@ struct dpi_channel *dpi_channel_new(int fd)
 {
 	struct dpi_channel *c = calloc(1, sizeof *c);
 	struct dpi_address a;
+	int one = 1;
 	if (!c || dpi_address_of(fd, &a)) {
 		dpi_fail(DPI_ERR_MEMORY, "no memory for a control channel");
 		free(c);
@@ -73,6 +77,7 @@ struct dpi_channel *dpi_channel_new(int fd)
 	}
 	c->watch.fd = fd;
 	c->local = a.storage.ss_family == AF_UNIX;
+	if (!c->local) setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
 	c->last = &c->first;
 	return c;
 }
@@ -156,7 +161,8 @@ static int enqueue(struct dpi_channel *c, const struct iovec iov[2], size_t sent
 		if (fd < 0) {
 			close_fds(o->fds, o->fd_count);
 			free(o);
-			return dpi_fail_errno(DPI_ERR_LIMIT, "no descriptors for a message (raise the limit with ulimit -n)");
+			return dpi_fail_errno(DPI_ERR_LIMIT, "no descriptors for a message (raise the limit with ulimit "
+							     "-n)");
 		}
 		o->fds[o->fd_count] = fd;
 	}
@@ -219,7 +225,8 @@ static bool make_room(struct dpi_channel *c, uint32_t limit)
 	if (c->in_at) memmove(c->in, c->in + c->in_at, have);
 	c->in_at = 0;
 	c->in_size = have;
-	if (!dpi_frame_parse(c->in, have, limit, &f) && have >= DPI_FRAME_HEADER && DPI_FRAME_HEADER + f.size > want) want = DPI_FRAME_HEADER + f.size;
+	if (!dpi_frame_parse(c->in, have, limit, &f) && have >= DPI_FRAME_HEADER && DPI_FRAME_HEADER + f.size > want)
+		want = DPI_FRAME_HEADER + f.size;
 	if (c->in_room >= want) return true;
 	uint8_t *in = realloc(c->in, want);
 	if (!in) return false;

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  * channel.h: frames over a non-blocking stream socket.
  *
- * A frame is a header of 16 bytes, little endian: u32 size of the payload, u16 type, u16 flags, u64 id; then the payload. Descriptors travel with
- * the first byte of their frame. Of a reply the type is the error class, and the payload the answer or the sentence.
+ * A frame is a header of 16 bytes, little endian: u32 size of the payload, u16 type, u16 flags, u64 id; then the payload.
+ * Descriptors travel with the first byte of their frame. Of a reply the type is the error class, and the payload the answer
+ * or the sentence.
  *
- * Threads: receiving belongs to one thread (the loop's, or the one that makes the connection). Sending is serialised by the caller
- * (control.c: by its lock). */
+ * Threads: receiving belongs to one thread (the loop's, or the one that makes the connection). Sending is serialised by the
+ * caller (control.c: by its lock). */
 #ifndef DPI_CORE_CHANNEL_H
 #define DPI_CORE_CHANNEL_H
 
@@ -64,8 +65,8 @@ struct dpi_channel {
 struct dpi_channel *dpi_channel_new(int fd);
 void dpi_channel_free(struct dpi_channel *c);
 
-/* Send, or queue, a frame. body may be NULL; it is not freed. DPI_ERR_PEER when the channel is broken, DPI_ERR_LIMIT without an
- * effect when descriptors run out. The caller then looks at dpi_channel_waits. */
+/* Send, or queue, a frame. body may be NULL; it is not freed. DPI_ERR_PEER when the channel is broken, DPI_ERR_LIMIT without
+ * an effect when descriptors run out. The caller then looks at dpi_channel_waits. */
 int dpi_channel_send(struct dpi_channel *c, uint16_t type, uint16_t flags, uint64_t id, const struct dpi_pack *body);
 /* Send what is queued, as far as the socket takes it. */
 void dpi_channel_flush(struct dpi_channel *c);
@@ -77,7 +78,8 @@ static inline bool dpi_channel_waits(const struct dpi_channel *c)
 enum { DPI_RECEIVED, DPI_RECEIVED_NOTHING, DPI_RECEIVED_END, DPI_RECEIVED_BAD };
 /* Read once from the socket. limit: of a payload. */
 int dpi_channel_receive(struct dpi_channel *c, uint32_t limit);
-/* The next whole frame: 1, 0 none, -1 malformed. Frame and message stay good until the next receive; the message owns its descriptors. */
+/* The next whole frame: 1, 0 none, -1 malformed. Frame and message stay good until the next receive; the message owns its
+ * descriptors. */
 int dpi_channel_next(struct dpi_channel *c, uint32_t limit, struct dpi_frame *frame, struct dpi_unpack *message);
 /* Close the descriptors nobody took. */
 void dpi_unpack_close(struct dpi_unpack *u);

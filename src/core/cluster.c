@@ -41,15 +41,23 @@ static int read_file(struct dpi_context *ctx, const char *path)
 		if (!f.node[i].node) memcpy(c->registry, f.node[i].address, sizeof c->registry);
 		if (f.node[i].node == ctx->node) at = i;
 	}
-	if (ctx->node < 0) error = dpi_fail(DPI_ERR_CONFIG, "%s says where the nodes are, but not which one this process is: set DPI_NODE to 0 … %d", path, f.nodes - 1);
-	else if (at < 0) error = dpi_fail(DPI_ERR_CONFIG, "%s has no line for node %d, which DPI_NODE says this process is", path, ctx->node);
+	if (ctx->node < 0)
+		error = dpi_fail(DPI_ERR_CONFIG,
+				 "%s says where the nodes are, but not which one this process is: set DPI_NODE to 0 … %d",
+				 path, f.nodes - 1);
+	else if (at < 0)
+		error = dpi_fail(DPI_ERR_CONFIG, "%s has no line for node %d, which DPI_NODE says this process is", path,
+				 ctx->node);
 	else memcpy(c->own, f.node[at].address, sizeof c->own);
 	if (!error && ctx->expected_nodes && ctx->expected_nodes != f.nodes)
-		error = dpi_fail(DPI_ERR_CONFIG, "DPI_NODES is %d, %s says %d nodes: leave DPI_NODES away", ctx->expected_nodes, path, f.nodes);
+		error = dpi_fail(DPI_ERR_CONFIG, "DPI_NODES is %d, %s says %d nodes: leave DPI_NODES away",
+				 ctx->expected_nodes, path, f.nodes);
 	ctx->expected_nodes = f.nodes;
 	/* what the environment or the call says goes before the file */
-	if (!error && *f.job && !*setting(ctx, DPI_SETTING_JOB)) error = dpi_settings_set(&ctx->settings, DPI_SETTING_JOB, f.job, "file");
-	if (!error && *f.key && !*setting(ctx, DPI_SETTING_KEY_FILE)) error = dpi_settings_set(&ctx->settings, DPI_SETTING_KEY_FILE, f.key, "file");
+	if (!error && *f.job && !*setting(ctx, DPI_SETTING_JOB))
+		error = dpi_settings_set(&ctx->settings, DPI_SETTING_JOB, f.job, "file");
+	if (!error && *f.key && !*setting(ctx, DPI_SETTING_KEY_FILE))
+		error = dpi_settings_set(&ctx->settings, DPI_SETTING_KEY_FILE, f.key, "file");
 	dpi_cluster_file_free(&f);
 	return error;
 }
@@ -58,10 +66,15 @@ static int check_job(struct dpi_context *ctx)
 {
 	const char *job = setting(ctx, DPI_SETTING_JOB);
 	size_t n = strlen(job);
-	if (n >= DPI_JOB_MAX) return dpi_fail(DPI_ERR_CONFIG, "DPI_JOB has %zu characters: a job's name has at most %d", n, DPI_JOB_MAX - 1);
+	if (n >= DPI_JOB_MAX)
+		return dpi_fail(DPI_ERR_CONFIG, "DPI_JOB has %zu characters: a job's name has at most %d", n,
+				DPI_JOB_MAX - 1);
 	for (size_t i = 0; i < n; i++)
 		if ((unsigned char)job[i] <= ' ' || job[i] == 0x7f)
-			return dpi_fail(DPI_ERR_CONFIG, "DPI_JOB has a blank or a control character at byte %zu: take letters, digits and signs", i);
+			return dpi_fail(DPI_ERR_CONFIG,
+					"DPI_JOB has a blank or a control character at byte %zu: take letters, digits and "
+					"signs",
+					i);
 	memcpy(ctx->cluster->job, job, n + 1);
 	return DPI_SUCCESS;
 }
@@ -73,12 +86,16 @@ static int configure(struct dpi_context *ctx)
 	int64_t nodes = ctx->settings.number[DPI_SETTING_NODES];
 	int error = read_node(ctx, &ctx->node);
 	if (error) return error;
-	if (nodes < 0 || nodes > DPI_NODES_MAX) return dpi_fail(DPI_ERR_CONFIG, "DPI_NODES is %lld: a cluster has 1 to %d nodes", (long long)nodes, DPI_NODES_MAX);
+	if (nodes < 0 || nodes > DPI_NODES_MAX)
+		return dpi_fail(DPI_ERR_CONFIG, "DPI_NODES is %lld: a cluster has 1 to %d nodes", (long long)nodes,
+				DPI_NODES_MAX);
 	ctx->expected_nodes = (int)nodes;
 	c->single = !*where;
 	if (c->single) {
 		if (ctx->node > 0 || nodes > 1)
-			return dpi_fail(DPI_ERR_CONFIG, "DPI_%s is set but DPI_CLUSTER is not: start the program with dpirun, or say in DPI_CLUSTER where the cluster is",
+			return dpi_fail(DPI_ERR_CONFIG,
+					"DPI_%s is set but DPI_CLUSTER is not: start the program with dpirun, or say in "
+					"DPI_CLUSTER where the cluster is",
 					ctx->node > 0 ? "NODE" : "NODES");
 		ctx->node = 0;
 		ctx->expected_nodes = 1;
@@ -90,7 +107,8 @@ static int configure(struct dpi_context *ctx)
 		if (error) return error;
 	}
 	if (ctx->expected_nodes && ctx->node >= ctx->expected_nodes)
-		return dpi_fail(DPI_ERR_CONFIG, "DPI_NODE is %d, but the cluster has %d nodes: numbers go from 0 to %d", ctx->node, ctx->expected_nodes, ctx->expected_nodes - 1);
+		return dpi_fail(DPI_ERR_CONFIG, "DPI_NODE is %d, but the cluster has %d nodes: numbers go from 0 to %d",
+				ctx->node, ctx->expected_nodes, ctx->expected_nodes - 1);
 	c->holds_registry = ctx->node == DPI_REGISTRY_NODE;
 	error = check_job(ctx);
 	if (error || c->single || !*setting(ctx, DPI_SETTING_KEY_FILE)) return error;
@@ -200,11 +218,14 @@ int dpi_cluster_count(struct dpi_context *ctx)
 
 int dpi_cluster_node(struct dpi_context *ctx, int node, int64_t deadline, struct dpi_node *out)
 {
-	(void)deadline; /* the copy of the table is here */
-	if (node >= 0 && node < DPI_NODES_MAX && dpi_cluster_find(ctx, node, out)) return DPI_SUCCESS;
-	if (node < 0 || (ctx->expected_nodes && node >= ctx->expected_nodes))
-		return dpi_fail(DPI_ERR_NODE, "there is no node %d: the cluster has %d nodes, 0 to %d", node, dpi_cluster_count(ctx), dpi_cluster_count(ctx) - 1);
-	return dpi_fail(DPI_ERR_NODE, "node %d has not joined the cluster yet", node);
+	bool possible = node >= 0 && node < DPI_NODES_MAX;
+	if (possible && dpi_cluster_find(ctx, node, out)) return DPI_SUCCESS;
+	/* a node that has joined may know it before the news are here */
+	int error = possible && !ctx->cluster->holds_registry ? dpi_registry_sync(ctx, deadline) : DPI_SUCCESS;
+	if (error) return error;
+	if (possible && dpi_cluster_find(ctx, node, out)) return DPI_SUCCESS;
+	if (possible && node < ctx->expected_nodes) return dpi_fail(DPI_ERR_NODE, "node %d has not joined the cluster yet", node);
+	return dpi_fail(DPI_ERR_NODE, "there is no node %d: the cluster has %d nodes", node, dpi_cluster_count(ctx));
 }
 
 /* ------------------------------------------------------------------------------------------------------- waiting */
@@ -238,7 +259,9 @@ int dpi_node_await(struct dpi_context *ctx, int node, int64_t deadline)
 {
 	struct dpi_node n;
 	if (node == ctx->node) return DPI_SUCCESS;
-	if (node < 0 || node >= DPI_NODES_MAX) return dpi_fail(DPI_ERR_NODE, "%d is not a node number: they go from 0 to %d", node, dpi_cluster_count(ctx) - 1);
+	if (node < 0 || node >= DPI_NODES_MAX)
+		return dpi_fail(DPI_ERR_NODE, "%d is not a node number: they go from 0 to %d", node,
+				dpi_cluster_count(ctx) - 1);
 	for (;;) {
 		uint32_t seen = atomic_load_explicit(&ctx->cluster->changes, memory_order_acquire);
 		if (dpi_cluster_find(ctx, node, &n)) {
@@ -246,10 +269,14 @@ int dpi_node_await(struct dpi_context *ctx, int node, int64_t deadline)
 			return dpi_fail(DPI_ERR_NODE, "%s", n.why);
 		}
 		if (ctx->cluster->single || (ctx->expected_nodes && node >= ctx->expected_nodes))
-			return dpi_fail(DPI_ERR_NODE, "there is no node %d: the cluster has %d nodes, 0 to %d", node, ctx->expected_nodes, ctx->expected_nodes - 1);
+			return dpi_fail(DPI_ERR_NODE, "there is no node %d: the cluster has %d nodes, 0 to %d", node,
+					ctx->expected_nodes, ctx->expected_nodes - 1);
 		if (dpi_cluster_find(ctx, DPI_REGISTRY_NODE, &n) && !n.alive)
 			return dpi_fail(DPI_ERR_REGISTRY, "node %d has not joined and cannot any more: %s", node, n.why);
 		if (dpi_cluster_wait(ctx, seen, deadline))
-			return dpi_fail(DPI_ERR_TIMEOUT, "node %d has not joined the cluster: was it started, with DPI_NODE=%d and the same DPI_CLUSTER?", node, node);
+			return dpi_fail(DPI_ERR_TIMEOUT,
+					"node %d has not joined the cluster: was it started, with DPI_NODE=%d and the same "
+					"DPI_CLUSTER?",
+					node, node);
 	}
 }

@@ -66,7 +66,7 @@ void dpi_cluster_close(struct dpi_context *ctx);
 
 /* How many nodes the cluster has: as was said at its start, else as many as have joined. */
 int dpi_cluster_count(struct dpi_context *ctx);
-/* What is known of a node; dead ones too. DPI_ERR_NODE if it has not joined. */
+/* What is known of a node; dead ones too. DPI_ERR_NODE if it has not joined by now. Not on the loop thread. */
 int dpi_cluster_node(struct dpi_context *ctx, int node, int64_t deadline, struct dpi_node *out);
 
 /* The rest is for the control plane. Loop thread only: */

@@ -46,12 +46,15 @@ static int node_line(struct parser *p, const char *word, const char *address)
 	struct dpi_cluster_file *f = p->file;
 	int node = number(word, DPI_NODES_MAX - 1);
 	if (node < 0)
-		return wrong(p, "'%s' is neither a node number (0 to %d) nor one of the words nodes, key, job", word, DPI_NODES_MAX - 1);
+		return wrong(p, "'%s' is neither a node number (0 to %d) nor one of the words nodes, key, job", word,
+			     DPI_NODES_MAX - 1);
 	for (int i = 0; i < f->count; i++)
 		if (f->node[i].node == node) return wrong(p, "node %d has a line already, line %d", node, f->node[i].line);
 	if (dpi_address_check(address)) return wrong(p, "%s", dpi_detail());
 	for (int i = 0; i < f->count; i++)
-		if (!strcmp(f->node[i].address, address)) return wrong(p, "%s is the address of node %d already, line %d", address, f->node[i].node, f->node[i].line);
+		if (!strcmp(f->node[i].address, address))
+			return wrong(p, "%s is the address of node %d already, line %d", address, f->node[i].node,
+				     f->node[i].line);
 	if (f->count == p->room) {
 		int room = p->room ? 2 * p->room : 16;
 		void *grown = realloc(f->node, (size_t)room * sizeof *f->node);
@@ -80,7 +83,9 @@ static int parse_line(struct parser *p, char *line)
 	int words = 0;
 	if (comment) *comment = 0;
 	for (char *w = strtok_r(line, " \t\r", &save); w; w = strtok_r(NULL, " \t\r", &save)) {
-		if (words == WORDS - 1) return wrong(p, "'%s' is one word too many: a line is NODE ADDRESS, nodes N, key FILE or job NAME", w);
+		if (words == WORDS - 1)
+			return wrong(p, "'%s' is one word too many: a line is NODE ADDRESS, nodes N, key FILE or job NAME",
+				     w);
 		word[words++] = w;
 	}
 	if (!words) return DPI_SUCCESS;
@@ -145,10 +150,14 @@ int dpi_cluster_file_read(const char *path, struct dpi_cluster_file *file)
 	size_t size = 0;
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 	if (fd < 0)
-		return dpi_fail_errno(DPI_ERR_CONFIG, "DPI_CLUSTER is '%s', which is no address (unix:NAME, HOST:PORT), and cannot be read as a cluster file", path);
+		return dpi_fail_errno(DPI_ERR_CONFIG,
+				      "DPI_CLUSTER is '%s', which is no address (unix:NAME, HOST:PORT), and cannot be read "
+				      "as a cluster file",
+				      path);
 	if (fstat(fd, &st) || !S_ISREG(st.st_mode) || st.st_size > FILE_MAX) {
 		close(fd);
-		return dpi_fail(DPI_ERR_CONFIG, "the cluster file %s is not a regular file of at most %d bytes", path, FILE_MAX);
+		return dpi_fail(DPI_ERR_CONFIG, "the cluster file %s is not a regular file of at most %d bytes", path,
+				FILE_MAX);
 	}
 	char *text = malloc((size_t)st.st_size + 1);
 	while (text && size < (size_t)st.st_size) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * connect.c: the connector's half of the greeting (hello.h), on the thread that needs the channel. It waits on the socket alone; the loop
- * takes the channel over when it is established. */
+ * connect.c: the connector's half of the greeting (hello.h), on the thread that needs the channel. It waits on the socket
+ * alone; the loop takes the channel over when it is established. */
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
@@ -30,7 +30,9 @@ struct attempt {
 
 static int timed_out(const struct attempt *a)
 {
-	return dpi_fail(DPI_ERR_TIMEOUT, "something listens at %s but did not greet in time: is node %d stopped, or is it another program?", a->address, a->node);
+	return dpi_fail(DPI_ERR_TIMEOUT,
+			"something listens at %s but did not greet in time: is node %d stopped, or is it another program?",
+			a->address, a->node);
 }
 
 /* Wait for a message of the greeting; a refusal becomes the error it says. */
@@ -52,7 +54,8 @@ static int hear(struct attempt *a, uint16_t type, struct dpi_unpack *u)
 			dpi_unpack_close(u);
 			if (error == DPI_ERR_AGAIN) return dpi_fail(error, "%s", sentence);
 			if (error == DPI_ERR_VERSION)
-				return dpi_fail(error, "node %d at %s refuses: %s; this process has loaded %s", a->node, a->address, sentence, dpi_library_path());
+				return dpi_fail(error, "node %d at %s refuses: %s; this process has loaded %s", a->node,
+						a->address, sentence, dpi_library_path());
 			return dpi_fail(error, "node %d at %s refuses: %s", a->node, a->address, sentence);
 		}
 		int64_t left = a->deadline - dpi_now();
@@ -62,7 +65,8 @@ static int hear(struct attempt *a, uint16_t type, struct dpi_unpack *u)
 		int r = dpi_channel_receive(c, DPI_GREETING_MAX);
 		if (r == DPI_RECEIVED_END) {
 			a->may_come = true;
-			return dpi_fail(DPI_ERR_PEER, "the process at %s closed the connection before node %d was greeted", a->address, a->node);
+			return dpi_fail(DPI_ERR_PEER, "the process at %s closed the connection before node %d was greeted",
+					a->address, a->node);
 		}
 		if (r == DPI_RECEIVED_BAD) break;
 	}
@@ -72,11 +76,13 @@ static int hear(struct attempt *a, uint16_t type, struct dpi_unpack *u)
 /* Send a message of the greeting; frees it. A fresh socket takes a greeting whole. */
 static int say(struct attempt *a, uint16_t type, struct dpi_pack *p)
 {
-	int error = p->failed ? dpi_fail(DPI_ERR_MEMORY, "no memory for a greeting") : dpi_channel_send(a->channel, type, 0, 0, p);
+	int error = p->failed ? dpi_fail(DPI_ERR_MEMORY, "no memory for a greeting")
+			      : dpi_channel_send(a->channel, type, 0, 0, p);
 	dpi_pack_free(p);
 	if (error == DPI_ERR_PEER) {
 		a->may_come = true;
-		return dpi_fail(error, "the process at %s closed the connection before node %d was greeted", a->address, a->node);
+		return dpi_fail(error, "the process at %s closed the connection before node %d was greeted", a->address,
+				a->node);
 	}
 	return error;
 }
@@ -87,16 +93,20 @@ static int open_channel(struct attempt *a, const char *address)
 	int fd, error = dpi_address_find(address, &where);
 	if (error) return error;
 	if (!a->ctx->secure && !dpi_address_local(&where))
-		return dpi_fail(DPI_ERR_CONFIG, "%s is on another host: a cluster of several hosts needs a cluster key, DPI_KEY_FILE", address);
+		return dpi_fail(DPI_ERR_CONFIG,
+				"%s is on another host: a cluster of several hosts needs a cluster key, DPI_KEY_FILE",
+				address);
 	int64_t until = dpi_now() + CONNECT_NS;
 	int number = dpi_address_connect(&where, until < a->deadline ? until : a->deadline, &fd);
 	if (number == EMFILE || number == ENFILE) {
 		errno = number;
-		return dpi_fail_errno(DPI_ERR_LIMIT, "no descriptor for a connection to %s (raise the limit with ulimit -n)", address);
+		return dpi_fail_errno(DPI_ERR_LIMIT, "no descriptor for a connection to %s (raise the limit with ulimit -n)",
+				      address);
 	}
 	if (number) {
 		/* EAGAIN: the backlog of a Unix listener is full */
-		a->may_come = number == ECONNREFUSED || number == ENOENT || number == EAGAIN || number == ECONNRESET || number == ETIMEDOUT;
+		a->may_come = number == ECONNREFUSED || number == ENOENT || number == EAGAIN || number == ECONNRESET ||
+			      number == ETIMEDOUT;
 		errno = number;
 		return dpi_fail_errno(DPI_ERR_PEER, "nobody answers for node %d at %s", a->node, address);
 	}
@@ -116,12 +126,16 @@ static int exchange_hellos(struct attempt *a)
 	if (error) return error;
 	int what = dpi_hello_unpack(&u, &a->theirs);
 	dpi_unpack_close(&u);
-	if (what != DPI_GREETING_OK) return dpi_fail(DPI_ERR_PEER, "what listens at %s is not a libdpi process: is the address right?", a->address);
+	if (what != DPI_GREETING_OK)
+		return dpi_fail(DPI_ERR_PEER, "what listens at %s is not a libdpi process: is the address right?",
+				a->address);
 	error = dpi_hello_check(a->ctx, &a->mine, &a->theirs, false);
 	if (error) return error;
-	if (a->theirs.node != (uint32_t)a->node) return dpi_fail(DPI_ERR_PEER, "node %u is at %s, not node %d", a->theirs.node, a->address, a->node);
+	if (a->theirs.node != (uint32_t)a->node)
+		return dpi_fail(DPI_ERR_PEER, "node %u is at %s, not node %d", a->theirs.node, a->address, a->node);
 	if (a->incarnation && a->theirs.incarnation != a->incarnation)
-		return dpi_fail(DPI_ERR_PEER, "node %d at %s is another process than the one that joined the cluster", a->node, a->address);
+		return dpi_fail(DPI_ERR_PEER, "node %d at %s is another process than the one that joined the cluster",
+				a->node, a->address);
 	return DPI_SUCCESS;
 }
 
@@ -179,7 +193,7 @@ static int take_number(struct attempt *a, const struct dpi_introduction *i)
 		ctx->carrier[c]->core.node = ctx->node;
 		pthread_mutex_unlock(&ctx->carrier[c]->lock);
 	}
-	return DPI_SUCCESS;
+	return dpi_control_make_self(ctx);
 }
 
 static int greet(struct attempt *a)
@@ -200,7 +214,10 @@ static int greet(struct attempt *a)
 	bool proven = dpi_hello_proven(ctx, &a->mine, &a->theirs, true, &u);
 	dpi_unpack_close(&u);
 	if (!proven)
-		return dpi_fail(DPI_ERR_AUTH, "the process at %s does not hold this process's cluster key: its DPI_KEY_FILE has another content", a->address);
+		return dpi_fail(DPI_ERR_AUTH,
+				"the process at %s does not hold this process's cluster key: its DPI_KEY_FILE has another "
+				"content",
+				a->address);
 	p = (struct dpi_pack){ 0 };
 	dpi_introduction_pack(ctx, &p, a->mine.node);
 	error = say(a, DPI_MESSAGE_INTRODUCTION, &p);
@@ -208,7 +225,8 @@ static int greet(struct attempt *a)
 	if (error) return error;
 	int what = dpi_introduction_unpack(&u, &i);
 	dpi_unpack_close(&u);
-	if (what != DPI_GREETING_OK) return dpi_fail(DPI_ERR_CORRUPT, "the introduction of node %d at %s is malformed", a->node, a->address);
+	if (what != DPI_GREETING_OK)
+		return dpi_fail(DPI_ERR_CORRUPT, "the introduction of node %d at %s is malformed", a->node, a->address);
 	error = take_number(a, &i);
 	i.node = (uint32_t)a->node;
 	if (!error) error = dpi_hello_peer(&a->theirs, &i, a->channel->local, &peer);
@@ -229,9 +247,12 @@ static int attempt(struct attempt *a)
 	return error;
 }
 
-int dpi_connect(struct dpi_context *ctx, const char *address, int node, uint64_t incarnation, int64_t deadline, bool *may_come)
+int dpi_connect(struct dpi_context *ctx, const char *address, int node, uint64_t incarnation, int64_t deadline,
+		bool *may_come)
 {
-	struct attempt a = { .ctx = ctx, .address = address, .node = node, .incarnation = incarnation, .deadline = deadline };
+	struct attempt a = {
+		.ctx = ctx, .address = address, .node = node, .incarnation = incarnation, .deadline = deadline
+	};
 	int error = attempt(&a);
 	*may_come = a.may_come;
 	return error;
@@ -252,14 +273,20 @@ int dpi_join(struct dpi_context *ctx, int64_t deadline)
 	struct dpi_node self;
 	for (;;) {
 		uint32_t seen = atomic_load_explicit(&c->changes, memory_order_acquire);
-		struct attempt a = { .ctx = ctx, .address = c->registry, .node = DPI_REGISTRY_NODE, .deadline = deadline, .join = true };
+		struct attempt a = {
+			.ctx = ctx, .address = c->registry, .node = DPI_REGISTRY_NODE, .deadline = deadline, .join = true
+		};
 		int error = attempt(&a);
 		if (!error) break;
 		if (error == DPI_ERR_TIMEOUT || error == DPI_ERR_PEER || error == DPI_ERR_AGAIN) {
 			if (!a.may_come || dpi_now() >= deadline)
-				return dpi_fail(DPI_ERR_REGISTRY, "no registry was found within %lld ms: %s; check that node 0 runs, that DPI_CLUSTER (%s) is the same there%s",
+				return dpi_fail(DPI_ERR_REGISTRY,
+						"no registry was found within %lld ms: %s; check that node 0 runs, that "
+						"DPI_CLUSTER (%s) is the same there%s",
 						(long long)((dpi_now() - start) / 1000000), dpi_detail(), c->registry,
-						strncmp(c->registry, "unix:", 5) ? "" : ", and that both are on one host and in one network namespace");
+						strncmp(c->registry, "unix:", 5) ? ""
+										 : ", and that both are on one host and in "
+										   "one network namespace");
 			dpi_backoff(ctx, seen, &wait_ns, deadline);
 			continue;
 		}
@@ -270,8 +297,12 @@ int dpi_join(struct dpi_context *ctx, int64_t deadline)
 		uint32_t seen = atomic_load_explicit(&c->changes, memory_order_acquire);
 		struct dpi_peer *registry = dpi_peer_find(ctx, DPI_REGISTRY_NODE);
 		if (dpi_cluster_find(ctx, ctx->node, &self) && self.incarnation == ctx->incarnation) return DPI_SUCCESS;
-		if (!registry) return dpi_fail(DPI_ERR_REGISTRY, "node 0, which holds the registry, died while this process joined");
+		if (!registry)
+			return dpi_fail(DPI_ERR_REGISTRY, "node 0, which holds the registry, died while this process "
+							  "joined");
 		if (dpi_cluster_wait(ctx, seen, deadline))
-			return dpi_fail(DPI_ERR_REGISTRY, "the registry at %s let this process in but does not go on: is node 0 stopped?", c->registry);
+			return dpi_fail(DPI_ERR_REGISTRY,
+					"the registry at %s let this process in but does not go on: is node 0 stopped?",
+					c->registry);
 	}
 }

@@ -73,6 +73,7 @@ void dpi_control_end(struct dpi_context *ctx, struct dpi_channel *c)
 	unlink_channel(&k->channels, c);
 	unlink_channel(&k->strangers, c);
 	pthread_mutex_lock(&k->lock);
+	unlink_channel(&k->adopted, c);
 	c->ended = true;
 	if (c->watched) dpi_loop_remove(ctx, &c->watch);
 	c->watched = false;
@@ -114,7 +115,8 @@ void dpi_control_peer_down(struct dpi_context *ctx, struct dpi_peer *peer, bool 
 	dpi_log(DPI_LOG_INFORMATION, "%s", sentence);
 	if (!stopping) {
 		if (ctx->registry) dpi_registry_peer_down(ctx, peer, left);
-		else if (peer->node == DPI_REGISTRY_NODE) dpi_cluster_down(ctx, peer->node, peer->incarnation, left, sentence);
+		else if (peer->node == DPI_REGISTRY_NODE)
+			dpi_cluster_down(ctx, peer->node, peer->incarnation, left, sentence);
 		for (int i = 0; i < k->downs; i++) k->down[i](ctx, peer);
 	}
 	dpi_cluster_changed(ctx);
@@ -140,7 +142,7 @@ static void complete(struct dpi_context *ctx, struct dpi_peer *from, uint64_t id
 			if (size) memcpy(copy, body->at, size);
 			copy[size] = 0;
 		} else call->error = DPI_ERR_MEMORY;
-		if (error) call->sentence = (char *)copy;
+		if (error && copy) dpi_clean(call->sentence = (char *)copy);
 		else if (copy) {
 			call->reply.data = copy;
 			call->reply.body = *body;
@@ -160,7 +162,8 @@ static int duplicate_fds(struct dpi_unpack *to, const struct dpi_pack *from)
 		to->fds[i] = fcntl(from->fds[i], F_DUPFD_CLOEXEC, 0);
 		if (to->fds[i] < 0) {
 			dpi_unpack_close(to);
-			return dpi_fail_errno(DPI_ERR_LIMIT, "no descriptors for a message (raise the limit with ulimit -n)");
+			return dpi_fail_errno(DPI_ERR_LIMIT, "no descriptors for a message (raise the limit with ulimit "
+							     "-n)");
 		}
 		to->fd_count = i + 1;
 	}
@@ -193,7 +196,8 @@ void dpi_answer(struct dpi_context *ctx, struct dpi_peer *to, uint64_t id, int e
 		dpi_unpack_close(&u);
 	} else {
 		pthread_mutex_lock(&k->lock);
-		if (to->channel && dpi_control_send(ctx, to->channel, (uint16_t)error, DPI_FRAME_REPLY, id, said) == DPI_ERR_LIMIT) {
+		if (to->channel &&
+		    dpi_control_send(ctx, to->channel, (uint16_t)error, DPI_FRAME_REPLY, id, said) == DPI_ERR_LIMIT) {
 			text.data = (uint8_t *)(uintptr_t)dpi_detail();
 			text.size = strlen(dpi_detail());
 			dpi_control_send(ctx, to->channel, DPI_ERR_LIMIT, DPI_FRAME_REPLY, id, &text);
@@ -203,10 +207,12 @@ void dpi_answer(struct dpi_context *ctx, struct dpi_peer *to, uint64_t id, int e
 	dpi_pack_free(body);
 }
 
-int dpi_control_send(struct dpi_context *ctx, struct dpi_channel *c, uint16_t type, uint16_t flags, uint64_t id, const struct dpi_pack *body)
+int dpi_control_send(struct dpi_context *ctx, struct dpi_channel *c, uint16_t type, uint16_t flags, uint64_t id,
+		     const struct dpi_pack *body)
 {
 	int error = dpi_channel_send(c, type, flags, id, body);
-	if (dpi_channel_waits(c) && c->watched && !c->want_send && !dpi_loop_change(ctx, &c->watch, EPOLLIN | EPOLLOUT)) c->want_send = true;
+	if (dpi_channel_waits(c) && c->watched && !c->want_send && !dpi_loop_change(ctx, &c->watch, EPOLLIN | EPOLLOUT))
+		c->want_send = true;
 	return error;
 }
 
@@ -234,14 +240,17 @@ static int send_to(struct dpi_context *ctx, struct dpi_peer *to, uint16_t type, 
 	struct dpi_control *k = ctx->control;
 	if (to == k->self) return send_local(k, type, id, body);
 	if (to->channel) return dpi_control_send(ctx, to->channel, type, 0, id, body);
-	return atomic_load_explicit(&to->dead, memory_order_acquire) ? dpi_peer_dead(to)
-								      : dpi_fail(DPI_ERR_PEER, "there is no channel to node %d", to->node);
+	return atomic_load_explicit(&to->dead, memory_order_acquire)
+		       ? dpi_peer_dead(to)
+		       : dpi_fail(DPI_ERR_PEER, "there is no channel to node %d", to->node);
 }
 
 int dpi_tell(struct dpi_context *ctx, struct dpi_peer *to, uint16_t type, struct dpi_pack *message)
 {
 	struct dpi_control *k = ctx->control;
-	int error = message && message->failed ? dpi_fail(DPI_ERR_MEMORY, "the message is too large, or there is no memory for it") : DPI_SUCCESS;
+	int error = message && message->failed ? dpi_fail(DPI_ERR_MEMORY, "the message is too large, or there is no memory "
+									  "for it")
+					       : DPI_SUCCESS;
 	if (!error) {
 		pthread_mutex_lock(&k->lock);
 		error = send_to(ctx, to, type, 0, message);
@@ -263,17 +272,20 @@ static int await_death(struct dpi_context *ctx, struct dpi_peer *peer, int64_t d
 	for (;;) {
 		uint32_t seen = atomic_load_explicit(&ctx->cluster->changes, memory_order_acquire);
 		if (atomic_load_explicit(&peer->dead, memory_order_acquire)) return dpi_peer_dead(peer);
-		if (dpi_cluster_wait(ctx, seen, deadline)) return dpi_fail(DPI_ERR_PEER, "the control connection to node %d is broken", peer->node);
+		if (dpi_cluster_wait(ctx, seen, deadline))
+			return dpi_fail(DPI_ERR_PEER, "the control connection to node %d is broken", peer->node);
 	}
 }
 
-static int call(struct dpi_context *ctx, int node, uint16_t type, struct dpi_pack *request, int64_t deadline, struct dpi_reply *reply)
+static int call(struct dpi_context *ctx, int node, uint16_t type, struct dpi_pack *request, int64_t deadline,
+		struct dpi_reply *reply)
 {
 	struct dpi_control *k = ctx->control;
 	struct dpi_waiting_call call = { .bell = dpi_bell_pick(ctx) };
 	int64_t start = dpi_now();
 	if (dpi_loop_inside(ctx)) return dpi_fail(DPI_ERR_INTERNAL, "a call from the progress thread would wait for itself");
-	if (request && request->failed) return dpi_fail(DPI_ERR_MEMORY, "the request is too large, or there is no memory for it");
+	if (request && request->failed)
+		return dpi_fail(DPI_ERR_MEMORY, "the request is too large, or there is no memory for it");
 	int error = dpi_peer_get(ctx, node, deadline, &call.peer);
 	if (error) return error;
 	pthread_mutex_lock(&k->lock);
@@ -297,12 +309,14 @@ static int call(struct dpi_context *ctx, int node, uint16_t type, struct dpi_pac
 		if (waiting) *at = call.next;
 		pthread_mutex_unlock(&k->lock);
 		if (waiting)
-			return dpi_fail(DPI_ERR_TIMEOUT, "node %d has not answered within %lld ms: is it stopped, or too busy?", node,
+			return dpi_fail(DPI_ERR_TIMEOUT,
+					"node %d has not answered within %lld ms: is it stopped, or too busy?", node,
 					(long long)((dpi_now() - start) / 1000000));
 	}
 	error = call.error;
 	if (error == DPI_ERR_PEER && !call.sentence) error = dpi_peer_dead(call.peer);
-	else if (error && call.peer == k->self) dpi_fail(error, "%s", call.sentence ? call.sentence : "no memory for the answer");
+	else if (error && call.peer == k->self)
+		dpi_fail(error, "%s", call.sentence ? call.sentence : "no memory for the answer");
 	else if (error) dpi_fail(error, "node %d: %s", node, call.sentence ? call.sentence : "no memory for the answer");
 	free(call.sentence);
 	if (reply && !error) *reply = call.reply;
@@ -310,7 +324,8 @@ static int call(struct dpi_context *ctx, int node, uint16_t type, struct dpi_pac
 	return error;
 }
 
-int dpi_call(struct dpi_context *ctx, int node, uint16_t type, struct dpi_pack *request, int64_t deadline, struct dpi_reply *reply)
+int dpi_call(struct dpi_context *ctx, int node, uint16_t type, struct dpi_pack *request, int64_t deadline,
+	     struct dpi_reply *reply)
 {
 	if (reply) memset(reply, 0, sizeof *reply);
 	int error = call(ctx, node, type, request, deadline, reply);
@@ -333,7 +348,9 @@ static void handle(struct dpi_context *ctx, struct dpi_request_in *in)
 	if (in->id) atomic_fetch_add_explicit(&in->from->stats.served, 1, memory_order_relaxed);
 	if (handler) handler(ctx, in);
 	else if (in->id)
-		dpi_answer(ctx, in->from, in->id, dpi_fail(DPI_ERR_UNSUPPORTED, "this library does not know requests of type 0x%04x", in->type), NULL);
+		dpi_answer(ctx, in->from, in->id,
+			   dpi_fail(DPI_ERR_UNSUPPORTED, "this library does not know requests of type 0x%04x", in->type),
+			   NULL);
 	dpi_unpack_close(&in->body);
 }
 
@@ -374,7 +391,8 @@ static void serve(struct dpi_context *ctx, struct dpi_channel *c)
 	int n = 0;
 	while (!c->ended && (n = dpi_channel_next(c, DPI_MESSAGE_MAX, &f, &u)) > 0) dispatch(ctx, c, &f, &u);
 	if (!c->ended && n < 0) {
-		dpi_log(DPI_LOG_WARNING, "node %d sent a control frame that no correct peer sends: its channel is closed", c->peer->node);
+		dpi_log(DPI_LOG_WARNING, "node %d sent a control frame that no correct peer sends: its channel is closed",
+			c->peer->node);
 		lost(ctx, c, "it sent a control frame that no correct peer sends");
 	}
 }
@@ -396,7 +414,10 @@ static void channel_ready(struct dpi_context *ctx, struct dpi_watch *w, uint32_t
 		if (r == DPI_RECEIVED_NOTHING) return;
 		c->heard = dpi_now();
 		if (r == DPI_RECEIVED) serve(ctx, c);
-		else lost(ctx, c, r == DPI_RECEIVED_END ? "its control connection ended without a goodbye" : "it sent more descriptors than fit");
+		else
+			lost(ctx, c,
+			     r == DPI_RECEIVED_END ? "its control connection ended without a goodbye"
+						   : "it sent more descriptors than fit");
 	}
 }
 
@@ -424,7 +445,8 @@ void dpi_control_establish(struct dpi_context *ctx, struct dpi_channel *c)
 static int64_t beat(struct dpi_context *ctx, int64_t now)
 {
 	struct dpi_control *k = ctx->control;
-	bool any = false, late = now - k->next_beat > k->peer_timeout / 2; /* this process was held up itself: judge nobody */
+	bool any = false,
+	     late = now - k->next_beat > k->peer_timeout / 2; /* this process was held up itself: judge nobody */
 	if (!k->next_beat) return DPI_NEVER;
 	if (now < k->next_beat) return k->next_beat;
 	for (struct dpi_channel *c = k->channels, *next; c; c = next) {
@@ -434,7 +456,8 @@ static int64_t beat(struct dpi_context *ctx, int64_t now)
 		if (late) c->heard = now;
 		if (now - c->heard > k->peer_timeout) {
 			char why[96];
-			snprintf(why, sizeof why, "nothing was heard of it for %lld ms (DPI_PEER_TIMEOUT)", (long long)((now - c->heard) / 1000000));
+			snprintf(why, sizeof why, "nothing was heard of it for %lld ms (DPI_PEER_TIMEOUT)",
+				 (long long)((now - c->heard) / 1000000));
 			lost(ctx, c, why);
 			continue;
 		}
@@ -459,21 +482,26 @@ static void say_goodbye(struct dpi_context *ctx)
 	if (now) dpi_cluster_changed(ctx);
 }
 
+static struct dpi_channel *take_adopted(struct dpi_control *k)
+{
+	pthread_mutex_lock(&k->lock);
+	struct dpi_channel *c = k->adopted;
+	if (c) k->adopted = c->next;
+	pthread_mutex_unlock(&k->lock);
+	return c;
+}
+
 static int64_t control_service(struct dpi_context *ctx, int64_t now)
 {
 	struct dpi_control *k = ctx->control;
+	struct dpi_channel *c;
+	/* one by one: what is heard on one may end another */
+	while ((c = take_adopted(k))) dpi_control_establish(ctx, c);
 	pthread_mutex_lock(&k->lock);
-	struct dpi_channel *adopted = k->adopted;
 	struct dpi_local_message *local = k->local;
-	k->adopted = NULL;
 	k->local = NULL;
 	k->local_last = &k->local;
 	pthread_mutex_unlock(&k->lock);
-	while (adopted) {
-		struct dpi_channel *c = adopted;
-		adopted = c->next;
-		dpi_control_establish(ctx, c);
-	}
 	while (local) {
 		struct dpi_local_message *m = local;
 		local = m->next;
@@ -486,8 +514,7 @@ static int64_t control_service(struct dpi_context *ctx, int64_t now)
 	if (at < next) next = at;
 	at = dpi_registry_service(ctx, now);
 	if (at < next) next = at;
-	while (k->ended) {
-		struct dpi_channel *c = k->ended;
+	while ((c = k->ended)) {
 		k->ended = c->next;
 		dpi_channel_free(c);
 	}
@@ -507,7 +534,8 @@ int dpi_handle_messages(struct dpi_context *ctx, uint16_t type, dpi_handler *han
 int dpi_on_peer_down(struct dpi_context *ctx, dpi_peer_down *down)
 {
 	struct dpi_control *k = ctx->control;
-	if (k->downs == sizeof k->down / sizeof *k->down) return dpi_fail(DPI_ERR_INTERNAL, "too many hooks on the death of peers");
+	if (k->downs == sizeof k->down / sizeof *k->down)
+		return dpi_fail(DPI_ERR_INTERNAL, "too many hooks on the death of peers");
 	k->down[k->downs++] = down;
 	return DPI_SUCCESS;
 }
@@ -522,7 +550,8 @@ int dpi_control_open(struct dpi_context *ctx)
 	for (int i = 0; i < DPI_LISTENERS; i++) k->listener[i].watch.fd = -1;
 	int64_t timeout = ctx->settings.number[DPI_SETTING_PEER_TIMEOUT];
 	if (timeout < PEER_TIMEOUT_LEAST_US || timeout > INT64_MAX / 1000)
-		return dpi_fail(DPI_ERR_CONFIG, "DPI_PEER_TIMEOUT is %lld us: it is at least %d ms", (long long)timeout, PEER_TIMEOUT_LEAST_US / 1000);
+		return dpi_fail(DPI_ERR_CONFIG, "DPI_PEER_TIMEOUT is %lld us: it is at least %d ms", (long long)timeout,
+				PEER_TIMEOUT_LEAST_US / 1000);
 	k->peer_timeout = timeout * 1000;
 	int error = dpi_cluster_open(ctx);
 	if (!error) error = dpi_registry_open(ctx);
@@ -531,11 +560,11 @@ int dpi_control_open(struct dpi_context *ctx)
 	return error;
 }
 
-/* This node as its own peer. */
-static int make_self(struct dpi_context *ctx)
+int dpi_control_make_self(struct dpi_context *ctx)
 {
 	struct dpi_control *k = ctx->control;
-	struct dpi_peer *p = calloc(1, sizeof *p);
+	struct dpi_peer *p = k->self ? NULL : calloc(1, sizeof *p);
+	if (k->self) return DPI_SUCCESS;
 	if (!p) return dpi_fail(DPI_ERR_MEMORY, "no memory for a peer");
 	p->node = ctx->node;
 	p->incarnation = ctx->incarnation;
@@ -544,7 +573,8 @@ static int make_self(struct dpi_context *ctx)
 	for (int i = 0; i < ctx->carriers; i++) {
 		struct dpi_peer_address *a = &p->address[p->addresses];
 		a->size = sizeof a->bytes;
-		if (ctx->carrier[i]->table->address(ctx->carrier[i]->tp, a->bytes, &a->size) || a->size > sizeof a->bytes) continue;
+		if (ctx->carrier[i]->table->address(ctx->carrier[i]->tp, a->bytes, &a->size) || a->size > sizeof a->bytes)
+			continue;
 		memcpy(a->transport, ctx->carrier[i]->name, sizeof a->transport);
 		p->addresses++;
 	}
@@ -562,12 +592,16 @@ int dpi_control_start(struct dpi_context *ctx)
 	struct dpi_cluster *c = ctx->cluster;
 	int error = DPI_SUCCESS;
 	if (c->holds_registry) {
-		struct dpi_node n = { .node = ctx->node, .incarnation = ctx->incarnation, .pid = getpid(), .alive = true, .addresses = k->addresses };
+		struct dpi_node n = { .node = ctx->node,
+				      .incarnation = ctx->incarnation,
+				      .pid = getpid(),
+				      .alive = true,
+				      .addresses = k->addresses };
 		memcpy(n.host, c->host, sizeof n.host);
 		memcpy(n.address, k->address, sizeof n.address);
 		error = dpi_cluster_set(ctx, &n);
+		if (!error) error = dpi_control_make_self(ctx);
 	} else error = dpi_join(ctx, dpi_deadline(0, ctx->timeout_us));
-	if (!error) error = make_self(ctx);
 	/* only now, with a number: who knows of this node already waits in the listeners' backlog */
 	if (!error && !c->single) error = dpi_listeners_start(ctx);
 	return error;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * control_state.h: what the files of the control plane share: control.c (channels, calls, life and death), accept.c (those who connect),
- * connect.c and peer.c (connecting), registry.c. */
+ * control_state.h: what the files of the control plane share: control.c (channels, calls, life and death), accept.c (those
+ * who connect), connect.c and peer.c (connecting), registry.c. */
 #ifndef DPI_CORE_CONTROL_STATE_H
 #define DPI_CORE_CONTROL_STATE_H
 
@@ -28,6 +28,7 @@ enum {
 struct dpi_listener {
 	struct dpi_watch watch; /* fd; -1: none */
 	int64_t paused;		/* dpi_now until when it rests, for want of descriptors; 0 */
+	bool short_of_fds;	/* that was said */
 };
 
 /* A call that waits for its reply; on the caller's stack. */
@@ -52,8 +53,8 @@ struct dpi_local_message {
 };
 
 struct dpi_control {
-	/* lock: the set of peers, dpi_peer.channel, every channel's sending half, calls, local, adopted, connecting, greeted.
-	 * Held for moments only: nothing blocks under it, no handler and no hook runs under it. */
+	/* lock: the set of peers, dpi_peer.channel, every channel's sending half, calls, local, adopted, connecting,
+	 * greeted. Held for moments only: nothing blocks under it, no handler and no hook runs under it. */
 	pthread_mutex_t lock;
 	struct dpi_peer **peers; /* all there ever were */
 	int peer_count, peer_room;
@@ -102,12 +103,15 @@ struct dpi_greeted {
 
 /* Ring every bell of this node: all who wait look again. Any thread. */
 void dpi_control_ring_all(struct dpi_context *ctx);
+/* This node as its own peer, once it has its number and before it has others. */
+int dpi_control_make_self(struct dpi_context *ctx);
 /* Add a peer to the set. Under lock. */
 int dpi_control_add_peer(struct dpi_control *k, struct dpi_peer *peer);
 /* The live peer of this number, or NULL. Under lock. */
 struct dpi_peer *dpi_control_peer(struct dpi_control *k, int node);
 /* Send on a channel and see that what is queued will go. Under lock. */
-int dpi_control_send(struct dpi_context *ctx, struct dpi_channel *c, uint16_t type, uint16_t flags, uint64_t id, const struct dpi_pack *body);
+int dpi_control_send(struct dpi_context *ctx, struct dpi_channel *c, uint16_t type, uint16_t flags, uint64_t id,
+		     const struct dpi_pack *body);
 /* A channel has become this peer's: serve it. Loop thread. */
 void dpi_control_establish(struct dpi_context *ctx, struct dpi_channel *c);
 /* The peer is dead (or has left): mark, fail calls, run hooks, wake all. Loop thread. */
@@ -126,10 +130,11 @@ int64_t dpi_accept_service(struct dpi_context *ctx, int64_t now);
 
 /* ------------------------------------------------------------------------------------------------ connect.c */
 
-/* One attempt at one address. node, incarnation: who must answer there (incarnation 0: whoever it is). On success the peer stands in the
- * set; DPI_ERR_AGAIN: the other side connects to us at this moment, or is there already; DPI_ERR_TIMEOUT; DPI_ERR_PEER:
- * nobody there, *refused set if it can come yet; else what the other side says. Not on the loop thread. */
-int dpi_connect(struct dpi_context *ctx, const char *address, int node, uint64_t incarnation, int64_t deadline, bool *may_come);
+/* One attempt at one address. node, incarnation: who must answer there (incarnation 0: whoever it is). On success the peer
+ * stands in the set; DPI_ERR_AGAIN: the other side connects to us at this moment, or is there already; DPI_ERR_TIMEOUT;
+ * DPI_ERR_PEER: nobody there, *refused set if it can come yet; else what the other side says. Not on the loop thread. */
+int dpi_connect(struct dpi_context *ctx, const char *address, int node, uint64_t incarnation, int64_t deadline,
+		bool *may_come);
 /* Wait for a change, and no longer than *wait_ns, which doubles from 1 to 20 ms. */
 void dpi_backoff(struct dpi_context *ctx, uint32_t seen, int64_t *wait_ns, int64_t deadline);
 /* Join the cluster over node 0. */
@@ -139,6 +144,8 @@ int dpi_join(struct dpi_context *ctx, int64_t deadline);
 
 int dpi_registry_open(struct dpi_context *ctx); /* handlers on every node; the registry itself where it is held */
 int dpi_registry_watch(struct dpi_context *ctx); /* registry_client.c: handlers of the registry's news */
+/* Wait until this node knows all that the registry knew when it was asked. Not on the loop thread. */
+int dpi_registry_sync(struct dpi_context *ctx, int64_t deadline);
 void dpi_registry_close(struct dpi_context *ctx);
 int64_t dpi_registry_service(struct dpi_context *ctx, int64_t now);
 /* Loop thread of the registry's node. May the node that greets join? Gives it a number if it has none. */
@@ -166,7 +173,8 @@ enum {
 	DPI_REGISTRY_REMOVE,
 	DPI_REGISTRY_BARRIER,
 	DPI_REGISTRY_NODE_UP,	/* from the registry, one way */
-	DPI_REGISTRY_NODE_DOWN	/* the same */
+	DPI_REGISTRY_NODE_DOWN, /* the same */
+	DPI_REGISTRY_SYNC	/* answered when all news before it are sent */
 };
 
 #endif

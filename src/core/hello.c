@@ -43,8 +43,11 @@ int dpi_hello_unpack(struct dpi_unpack *u, struct dpi_hello *h)
 	if (size == sizeof h->challenge) memcpy(h->challenge, challenge, size);
 	dpi_unpack_text(u, h->job, sizeof h->job);
 	dpi_unpack_text(u, h->local, sizeof h->local);
-	bool node_fits = h->node < DPI_NODES_MAX || h->node == DPI_NO_NODE, wanted_fits = h->wanted < DPI_NODES_MAX || h->wanted == DPI_NO_NODE;
-	return u->bad || u->at != u->end || secure > 1 || size != sizeof h->challenge || !node_fits || !wanted_fits ? DPI_GREETING_BAD : DPI_GREETING_OK;
+	bool node_fits = h->node < DPI_NODES_MAX || h->node == DPI_NO_NODE,
+	     wanted_fits = h->wanted < DPI_NODES_MAX || h->wanted == DPI_NO_NODE;
+	return u->bad || u->at != u->end || secure > 1 || size != sizeof h->challenge || !node_fits || !wanted_fits
+		       ? DPI_GREETING_BAD
+		       : DPI_GREETING_OK;
 }
 
 void dpi_introduction_pack(struct dpi_context *ctx, struct dpi_pack *p, uint32_t node)
@@ -72,8 +75,7 @@ void dpi_introduction_pack(struct dpi_context *ctx, struct dpi_pack *p, uint32_t
 	dpi_pack_fd(p, ctx->bells.event_fd);
 }
 
-/* Text of a peer goes into sentences: no control characters. */
-static void clean(char *text)
+void dpi_clean(char *text)
 {
 	for (; *text; text++)
 		if ((unsigned char)*text < ' ' || *text == 0x7f) *text = '?';
@@ -86,7 +88,7 @@ int dpi_introduction_unpack(struct dpi_unpack *u, struct dpi_introduction *i)
 	i->expected_nodes = dpi_unpack_u32(u);
 	i->pid = (int64_t)dpi_unpack_u64(u);
 	dpi_unpack_text(u, i->host, sizeof i->host);
-	clean(i->host);
+	dpi_clean(i->host);
 	i->addresses = dpi_unpack_u8(u);
 	if (i->addresses > DPI_NODE_ADDRESSES) u->bad = true;
 	for (int a = 0; a < i->addresses && !u->bad; a++) {
@@ -98,7 +100,7 @@ int dpi_introduction_unpack(struct dpi_unpack *u, struct dpi_introduction *i)
 	for (int a = 0; a < i->carriers && !u->bad; a++) {
 		struct dpi_peer_address *c = &i->carrier[a];
 		dpi_unpack_text(u, c->transport, sizeof c->transport);
-		clean(c->transport);
+		dpi_clean(c->transport);
 		const void *bytes = dpi_unpack_bytes(u, &c->size);
 		if (c->size <= sizeof c->bytes) memcpy(c->bytes, bytes, c->size);
 		else u->bad = true;
@@ -122,7 +124,7 @@ int dpi_refusal_unpack(struct dpi_unpack *u, char sentence[DPI_DETAIL_MAX])
 {
 	uint32_t error = dpi_unpack_u32(u);
 	dpi_unpack_text(u, sentence, DPI_DETAIL_MAX);
-	clean(sentence);
+	dpi_clean(sentence);
 	if (u->bad) return DPI_ERR_CORRUPT;
 	return error && error <= DPI_ERR_INTERNAL ? (int)error : DPI_ERR_PEER;
 }
@@ -156,17 +158,22 @@ int dpi_hello_check(struct dpi_context *ctx, const struct dpi_hello *mine, const
 	name_of(mine->node, me);
 	if (theirs->wire != mine->wire)
 		return dpi_fail(DPI_ERR_VERSION,
-				"%s speaks wire version %u (libdpi %u.%u.%u, %s), the process that %s speaks %u (libdpi %u.%u.%u): use one version everywhere", me,
-				mine->wire, mine->library >> 16, mine->library >> 8 & 255, mine->library & 255, dpi_library_path(),
-				accepting ? "connects" : "listens", theirs->wire, theirs->library >> 16, theirs->library >> 8 & 255, theirs->library & 255);
+				"%s speaks wire version %u (libdpi %u.%u.%u, %s), the process that %s speaks %u (libdpi "
+				"%u.%u.%u): use one version everywhere",
+				me, mine->wire, mine->library >> 16, mine->library >> 8 & 255, mine->library & 255,
+				dpi_library_path(), accepting ? "connects" : "listens", theirs->wire, theirs->library >> 16,
+				theirs->library >> 8 & 255, theirs->library & 255);
 	name_of(theirs->node, them);
 	if (mine->secure != theirs->secure)
-		return dpi_fail(DPI_ERR_AUTH, "%s has a cluster key, %s has none: give all processes of the cluster the same DPI_KEY_FILE",
+		return dpi_fail(DPI_ERR_AUTH,
+				"%s has a cluster key, %s has none: give all processes of the cluster the same DPI_KEY_FILE",
 				mine->secure ? me : them, mine->secure ? them : me);
 	/* a process without a job joins that of whom it connects to */
 	if (*connector->job && strcmp(connector->job, acceptor->job))
-		return dpi_fail(DPI_ERR_CONFIG, "%s belongs to job '%s', %s to job '%s': DPI_CLUSTER leads to another cluster, or DPI_JOB is wrong", me, mine->job,
-				them, theirs->job);
+		return dpi_fail(DPI_ERR_CONFIG,
+				"%s belongs to job '%s', %s to job '%s': DPI_CLUSTER leads to another cluster, or DPI_JOB "
+				"is wrong",
+				me, mine->job, them, theirs->job);
 	if (!accepting || theirs->wanted == DPI_NO_NODE || (int)theirs->wanted == ctx->node) return DPI_SUCCESS;
 	return dpi_fail(DPI_ERR_PEER, "this is %s, not node %u", me, theirs->wanted);
 }
@@ -176,8 +183,12 @@ int dpi_hello_user(struct dpi_context *ctx, int fd)
 	if (ctx->secure) return DPI_SUCCESS;
 	int64_t user = dpi_socket_user(fd);
 	if (user == (int64_t)geteuid()) return DPI_SUCCESS;
-	if (user < 0) return dpi_fail(DPI_ERR_AUTH, "which user is at the other end cannot be found out (is /proc mounted?): use a cluster key, DPI_KEY_FILE");
-	return dpi_fail(DPI_ERR_AUTH, "one end belongs to user %lld, the other to user %u: a cluster of several users needs a cluster key, DPI_KEY_FILE",
+	if (user < 0)
+		return dpi_fail(DPI_ERR_AUTH, "which user is at the other end cannot be found out (is /proc mounted?): use "
+					      "a cluster key, DPI_KEY_FILE");
+	return dpi_fail(DPI_ERR_AUTH,
+			"one end belongs to user %lld, the other to user %u: a cluster of several users needs a cluster "
+			"key, DPI_KEY_FILE",
 			(long long)user, (unsigned)geteuid());
 }
 
@@ -190,8 +201,8 @@ static int said(const struct dpi_hello *connector, const struct dpi_hello *accep
 	return p->failed ? dpi_fail(DPI_ERR_MEMORY, "no memory for a proof") : DPI_SUCCESS;
 }
 
-static int compute(struct dpi_context *ctx, const struct dpi_hello *connector, const struct dpi_hello *acceptor, bool of_acceptor,
-		   uint8_t proof[DPI_PROOF_SIZE])
+static int compute(struct dpi_context *ctx, const struct dpi_hello *connector, const struct dpi_hello *acceptor,
+		   bool of_acceptor, uint8_t proof[DPI_PROOF_SIZE])
 {
 	struct dpi_pack p = { 0 };
 	int error = said(connector, acceptor, of_acceptor, &p);
@@ -200,7 +211,8 @@ static int compute(struct dpi_context *ctx, const struct dpi_hello *connector, c
 	return error;
 }
 
-int dpi_hello_prove(struct dpi_context *ctx, const struct dpi_hello *connector, const struct dpi_hello *acceptor, bool of_acceptor, struct dpi_pack *p)
+int dpi_hello_prove(struct dpi_context *ctx, const struct dpi_hello *connector, const struct dpi_hello *acceptor,
+		    bool of_acceptor, struct dpi_pack *p)
 {
 	uint8_t proof[DPI_PROOF_SIZE];
 	int error = ctx->secure ? compute(ctx, connector, acceptor, of_acceptor, proof) : DPI_SUCCESS;
@@ -208,14 +220,15 @@ int dpi_hello_prove(struct dpi_context *ctx, const struct dpi_hello *connector, 
 	return error;
 }
 
-bool dpi_hello_proven(struct dpi_context *ctx, const struct dpi_hello *connector, const struct dpi_hello *acceptor, bool of_acceptor,
-		      struct dpi_unpack *u)
+bool dpi_hello_proven(struct dpi_context *ctx, const struct dpi_hello *connector, const struct dpi_hello *acceptor,
+		      bool of_acceptor, struct dpi_unpack *u)
 {
 	uint8_t proof[DPI_PROOF_SIZE];
 	uint32_t size;
 	const void *theirs = dpi_unpack_bytes(u, &size);
 	if (!ctx->secure) return true;
-	return !u->bad && size == sizeof proof && !compute(ctx, connector, acceptor, of_acceptor, proof) && dpi_auth_equal(proof, theirs);
+	return !u->bad && size == sizeof proof && !compute(ctx, connector, acceptor, of_acceptor, proof) &&
+	       dpi_auth_equal(proof, theirs);
 }
 
 int dpi_hello_peer(const struct dpi_hello *h, struct dpi_introduction *i, bool local, struct dpi_peer **peer)
@@ -234,7 +247,9 @@ int dpi_hello_peer(const struct dpi_hello *h, struct dpi_introduction *i, bool l
 		p->same_host = true;
 	} else if (local) {
 		free(p);
-		return dpi_fail(DPI_ERR_LIMIT, "no descriptors for the wake-ups of node %u came through (raise the limit with ulimit -n)", i->node);
+		return dpi_fail(DPI_ERR_LIMIT,
+				"no descriptors for the wake-ups of node %u came through (raise the limit with ulimit -n)",
+				i->node);
 	}
 	p->addresses = i->carriers;
 	memcpy(p->address, i->carrier, sizeof p->address);

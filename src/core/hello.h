@@ -47,6 +47,8 @@ struct dpi_introduction {
 
 enum { DPI_GREETING_OK, DPI_GREETING_STRANGE, DPI_GREETING_BAD };
 
+/* Text of a peer goes into sentences: take out control characters. */
+void dpi_clean(char *text);
 /* Pure. STRANGE: not this protocol. With another wire version only wire and library are filled, which is OK. */
 int dpi_hello_unpack(struct dpi_unpack *u, struct dpi_hello *h);
 void dpi_hello_pack(struct dpi_pack *p, const struct dpi_hello *h);
@@ -59,15 +61,16 @@ int dpi_refusal_unpack(struct dpi_unpack *u, char sentence[DPI_DETAIL_MAX]);
 
 /* This node's hello, with a fresh challenge. */
 int dpi_hello_fill(struct dpi_context *ctx, struct dpi_hello *h, uint32_t wanted);
-/* Do the two fit: version, key, job? Else an error whose sentence the acceptor sends (accepting) or the connector reports. */
+/* Do the two fit: version, key, job? Else an error whose sentence the acceptor sends (accepting) or the connector reports.
+ */
 int dpi_hello_check(struct dpi_context *ctx, const struct dpi_hello *mine, const struct dpi_hello *theirs, bool accepting);
 /* Is the process at the other end of the same user? Asked when no key is in use. */
 int dpi_hello_user(struct dpi_context *ctx, int fd);
 /* The proof that C (of_acceptor false) or A gives; size 0 without a key. */
-int dpi_hello_prove(struct dpi_context *ctx, const struct dpi_hello *connector, const struct dpi_hello *acceptor, bool of_acceptor,
-		    struct dpi_pack *p);
-bool dpi_hello_proven(struct dpi_context *ctx, const struct dpi_hello *connector, const struct dpi_hello *acceptor, bool of_acceptor,
-		      struct dpi_unpack *u);
+int dpi_hello_prove(struct dpi_context *ctx, const struct dpi_hello *connector, const struct dpi_hello *acceptor,
+		    bool of_acceptor, struct dpi_pack *p);
+bool dpi_hello_proven(struct dpi_context *ctx, const struct dpi_hello *connector, const struct dpi_hello *acceptor,
+		      bool of_acceptor, struct dpi_unpack *u);
 
 /* A peer from what it said; takes the descriptors. same_host where they came, over a Unix socket. */
 int dpi_hello_peer(const struct dpi_hello *h, struct dpi_introduction *i, bool local, struct dpi_peer **peer);

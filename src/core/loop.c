@@ -18,6 +18,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "affinity.h"
 #include "context.h"
 #include "loop_state.h"
 #include "wait.h"
@@ -126,6 +127,7 @@ void dpi_loop_remove(struct dpi_context *ctx, struct dpi_watch *w)
 {
 	struct dpi_loop *l = ctx->loop;
 	epoll_ctl(l->epoll, EPOLL_CTL_DEL, w->fd, NULL);
+	DPI_DELAY(loop_removed);
 	pthread_mutex_lock(&l->lock);
 	for (int i = 0; i < l->batch_size; i++)
 		if (l->batch[i].data.ptr == w) l->batch[i].data.ptr = NULL;
@@ -149,6 +151,7 @@ void dpi_loop_kick(struct dpi_context *ctx)
 {
 	struct dpi_loop *l = ctx->loop;
 	if (atomic_exchange(&l->kicked, true)) return;
+	DPI_DELAY(loop_kicked);
 	uint64_t one = 1;
 	ssize_t n = write(l->kick_fd, &one, sizeof one);
 	(void)n;
@@ -193,7 +196,9 @@ static void look_again(struct dpi_context *ctx)
 		return;
 	}
 	if (!same) return;
+	DPI_DELAY(loop_goes_deep);
 	atomic_store(&l->standing.state, DPI_STANDING_DEEP);
+	DPI_DELAY(loop_is_deep);
 	if (atomic_load(&l->standing.inside)) l->look_again = DPI_NEVER;
 	else watch_carriers(ctx, true);
 }
@@ -203,6 +208,7 @@ void dpi_loop_carrier_ready(struct dpi_context *ctx, struct dpi_watch *w, uint32
 {
 	(void)events;
 	struct dpi_carrier *c = (struct dpi_carrier *)((char *)w - offsetof(struct dpi_carrier, watch));
+	DPI_DELAY(loop_carrier_ready);
 	if (atomic_load(&ctx->loop->standing.inside)) {
 		stand_down(ctx);
 		return;
@@ -249,23 +255,29 @@ static void *loop_main(void *arg)
 	watch_carriers(ctx, true);
 	while (!atomic_load(&l->stop)) {
 		int64_t next = run_services(ctx);
+		DPI_DELAY(loop_served);
 		/* count in at the service bell, then look once more (bell.h) */
 		atomic_store_explicit(&bell->pollers, 1, memory_order_relaxed);
+		DPI_DELAY(loop_counted_in);
 		dpi_bell_fence(&ctx->bells);
 		int64_t again = run_services(ctx);
 		if (again < next) next = again;
 		if (!l->watching && l->look_again < next) next = l->look_again;
 		if (!carriers_armed(ctx)) next = 0;
+		DPI_DELAY(loop_sleeps);
 		int n = dpi_epoll_sleep(l->epoll, l->batch, BATCH, next);
+		DPI_DELAY(loop_wakes);
 		atomic_store_explicit(&bell->pollers, 0, memory_order_relaxed);
 		/* cleared before the services run, so that a kick from now on is seen by the next round */
 		bool kicked = atomic_exchange(&l->kicked, false);
+		DPI_DELAY(loop_took_kick);
 		pthread_mutex_lock(&l->lock);
 		l->batch_size = n;
 		for (int i = 0; i < l->batch_size; i++) {
 			struct dpi_watch *w = l->batch[i].data.ptr;
 			if (!w) continue;
 			pthread_mutex_unlock(&l->lock);
+			DPI_DELAY(loop_ready);
 			w->ready(ctx, w, l->batch[i].events);
 			pthread_mutex_lock(&l->lock);
 		}
@@ -291,18 +303,22 @@ int dpi_loop_start(struct dpi_context *ctx)
 		if (c->fd >= 0 && epoll_ctl(l->standing.epoll, EPOLL_CTL_ADD, c->fd, &e))
 			return dpi_fail_errno(DPI_ERR_LIMIT, "cannot watch transport %s", c->name);
 	}
+	cpu_set_t set;
+	const char *list = ctx->settings.value[DPI_SETTING_BIND];
+	int error = dpi_affinity_parse(list, &set);
+	if (error) return error;
 	l->running = true;
 	pthread_attr_t attr;
 	pthread_attr_init(&attr);
 	pthread_attr_setstacksize(&attr, 256 * 1024);
-	int error = pthread_create(&l->thread, &attr, loop_main, ctx);
+	error = pthread_create(&l->thread, &attr, loop_main, ctx);
 	pthread_attr_destroy(&attr);
 	if (error) {
 		l->running = false;
 		errno = error;
 		return dpi_fail_errno(DPI_ERR_LIMIT, "cannot start the progress thread (ulimit -u?)");
 	}
-	return DPI_SUCCESS;
+	return dpi_affinity_set(l->thread, &set, list);
 }
 
 void dpi_loop_stop(struct dpi_context *ctx)

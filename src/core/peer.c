@@ -9,7 +9,8 @@
 
 int dpi_peer_dead(const struct dpi_peer *peer)
 {
-	return dpi_fail(DPI_ERR_PEER, "%s", atomic_load_explicit(&peer->dead, memory_order_acquire) ? peer->sentence : "the peer is dead");
+	return dpi_fail(DPI_ERR_PEER, "%s",
+			atomic_load_explicit(&peer->dead, memory_order_acquire) ? peer->sentence : "the peer is dead");
 }
 
 struct dpi_peer *dpi_peer_find(struct dpi_context *ctx, int node)
@@ -75,7 +76,8 @@ int dpi_peer_get(struct dpi_context *ctx, int node, int64_t deadline, struct dpi
 		uint32_t seen = atomic_load_explicit(&ctx->cluster->changes, memory_order_acquire);
 		bool again = true;
 		int error = dpi_node_await(ctx, node, deadline);
-		if (!dpi_cluster_find(ctx, node, &n)) return error ? error : dpi_fail(DPI_ERR_NODE, "there is no node %d", node);
+		if (!dpi_cluster_find(ctx, node, &n))
+			return error ? error : dpi_fail(DPI_ERR_NODE, "there is no node %d", node);
 		if (error == DPI_ERR_NODE) return dpi_fail(DPI_ERR_PEER, "%s", n.why); /* it was there, and is dead */
 		if (error) return error;
 		int what = look(k, &n, &mine, peer);
@@ -93,7 +95,11 @@ int dpi_peer_get(struct dpi_context *ctx, int node, int64_t deadline, struct dpi
 		}
 		if (error && !again) return error;
 		if (dpi_now() >= deadline)
-			return error == DPI_ERR_PEER ? error : dpi_fail(DPI_ERR_TIMEOUT, "no channel to node %d came about in time: is it stopped, or too busy?", node);
+			return error == DPI_ERR_PEER ? error
+						     : dpi_fail(DPI_ERR_TIMEOUT,
+								"no channel to node %d came about in time: is it stopped, "
+								"or too busy?",
+								node);
 		if (error) dpi_backoff(ctx, seen, &wait_ns, deadline);
 	}
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * registry.c: the registry, held by node 0: names, barriers, who is in the cluster. All on its loop thread. A node's entry is its lease:
- * its channel renews it, and with the channel everything goes that the node holds. */
+ * registry.c: the registry, held by node 0: names, barriers, who is in the cluster. All on its loop thread. A node's entry
+ * is its lease: its channel renews it, and with the channel everything goes that the node holds. */
 #include "registry.h"
 
 #include <stdio.h>
@@ -103,10 +103,12 @@ static void answer_name(struct dpi_context *ctx, struct dpi_peer *to, uint64_t i
 static int wrong_kind(const char *name, uint32_t has, uint32_t wants)
 {
 	static const char *const kinds[] = { "?", "buffer", "flow" };
-	return dpi_fail(DPI_ERR_NAME, "'%s' is a %s, not a %s", name, kinds[has <= DPI_NAME_FLOW ? has : 0], kinds[wants <= DPI_NAME_FLOW ? wants : 0]);
+	return dpi_fail(DPI_ERR_NAME, "'%s' is a %s, not a %s", name, kinds[has <= DPI_NAME_FLOW ? has : 0],
+			kinds[wants <= DPI_NAME_FLOW ? wants : 0]);
 }
 
-static void answer_find(struct dpi_context *ctx, struct dpi_peer *to, uint64_t id, const char *name, uint32_t kind, const struct dpi_name *entry)
+static void answer_find(struct dpi_context *ctx, struct dpi_peer *to, uint64_t id, const char *name, uint32_t kind,
+			const struct dpi_name *entry)
 {
 	if (kind != entry->kind) dpi_answer(ctx, to, id, wrong_kind(name, entry->kind, kind), NULL);
 	else answer_name(ctx, to, id, true, entry);
@@ -116,9 +118,11 @@ static int publish(struct dpi_context *ctx, const struct dpi_registry_request *q
 {
 	struct dpi_registry *r = ctx->registry;
 	struct dpi_node holder;
-	if (!dpi_cluster_find(ctx, q->node, &holder)) return dpi_fail(DPI_ERR_NODE, "node %d, which is to hold '%s', has not joined", q->node, q->name);
+	if (!dpi_cluster_find(ctx, q->node, &holder))
+		return dpi_fail(DPI_ERR_NODE, "node %d, which is to hold '%s', has not joined", q->node, q->name);
 	if (holder.incarnation != q->incarnation || !holder.alive)
-		return dpi_fail(DPI_ERR_PEER, "%s", holder.alive ? "the node that is to hold the name is another process now" : holder.why);
+		return dpi_fail(DPI_ERR_PEER, "%s",
+				holder.alive ? "the node that is to hold the name is another process now" : holder.why);
 	if (r->names >= NAMES_MAX) return dpi_fail(DPI_ERR_LIMIT, "the cluster has %u names: destroy some", NAMES_MAX);
 	if (r->names >= r->buckets) grow_names(r); /* without memory for it chains grow longer */
 	size_t size = strlen(q->name) + 1;
@@ -153,7 +157,9 @@ static struct waiting *wait_for(struct dpi_registry *r, struct dpi_request_in *i
 		dpi_fail(DPI_ERR_LIMIT, "the registry has no memory for one more call that waits");
 		return NULL;
 	}
-	*w = (struct waiting){ .peer = in->from, .id = in->id, .deadline = dpi_deadline(q->timeout_us, -1), .kind = q->kind };
+	*w = (struct waiting){
+		.peer = in->from, .id = in->id, .deadline = dpi_deadline(q->timeout_us, -1), .kind = q->kind
+	};
 	memcpy(w->name, q->name, sizeof w->name);
 	if (w->deadline < r->next_deadline) r->next_deadline = w->deadline;
 	r->waiting++;
@@ -162,7 +168,8 @@ static struct waiting *wait_for(struct dpi_registry *r, struct dpi_request_in *i
 
 static int no_such_name(const char *name, uint32_t kind)
 {
-	return dpi_fail(DPI_ERR_NAME, "there is no %s '%s' in the cluster: is its name spelt so, and was it created, and not destroyed?",
+	return dpi_fail(DPI_ERR_NAME,
+			"there is no %s '%s' in the cluster: is its name spelt so, and was it created, and not destroyed?",
 			kind == DPI_NAME_FLOW ? "flow" : "buffer", name);
 }
 
@@ -189,8 +196,10 @@ static int enter_barrier(struct dpi_context *ctx, struct dpi_request_in *in, con
 	struct barrier **at = &r->barriers;
 	while (*at && strcmp((*at)->name, q->name)) at = &(*at)->next;
 	if (*at && (*at)->count != q->count)
-		return dpi_fail(DPI_ERR_EXISTS, "others wait in barrier '%s' with count %u, this call says %u: give the same count everywhere", q->name,
-				(*at)->count, q->count);
+		return dpi_fail(DPI_ERR_EXISTS,
+				"others wait in barrier '%s' with count %u, this call says %u: give the same count "
+				"everywhere",
+				q->name, (*at)->count, q->count);
 	struct waiting *w = wait_for(r, in, q);
 	if (!w) return DPI_ERR_LIMIT;
 	if (!*at) {
@@ -225,7 +234,9 @@ static void barrier_deadlines(struct dpi_context *ctx, int64_t now)
 			r->waiting--;
 			b->came--;
 			dpi_answer(ctx, w->peer, w->id,
-				   dpi_fail(DPI_ERR_TIMEOUT, "only %u of %u came to barrier '%s' in time", came, b->count, b->name), NULL);
+				   dpi_fail(DPI_ERR_TIMEOUT, "only %u of %u came to barrier '%s' in time", came, b->count,
+					    b->name),
+				   NULL);
 			free(w);
 		}
 		if (b->in) {
@@ -287,8 +298,11 @@ static void handle_request(struct dpi_context *ctx, struct dpi_request_in *in)
 	struct dpi_registry_request q;
 	struct name **at = NULL;
 	int error = DPI_SUCCESS;
-	if (!r) error = dpi_fail(DPI_ERR_REGISTRY, "node %d does not hold the registry, node %d does", ctx->node, DPI_REGISTRY_NODE);
-	else if (!dpi_registry_unpack(in->type, &in->body, &q)) error = dpi_fail(DPI_ERR_CORRUPT, "the request to the registry is malformed");
+	if (!r)
+		error = dpi_fail(DPI_ERR_REGISTRY, "node %d does not hold the registry, node %d does", ctx->node,
+				 DPI_REGISTRY_NODE);
+	else if (!dpi_registry_unpack(in->type, &in->body, &q))
+		error = dpi_fail(DPI_ERR_CORRUPT, "the request to the registry is malformed");
 	else at = find_name(r, q.name);
 	if (error) {
 		dpi_answer(ctx, in->from, in->id, error, NULL);
@@ -332,6 +346,12 @@ static void handle_request(struct dpi_context *ctx, struct dpi_request_in *in)
 	} else dpi_answer(ctx, in->from, in->id, error, NULL);
 }
 
+static void handle_sync(struct dpi_context *ctx, struct dpi_request_in *in)
+{
+	int error = ctx->registry ? DPI_SUCCESS : dpi_fail(DPI_ERR_REGISTRY, "node %d does not hold the registry", ctx->node);
+	dpi_answer(ctx, in->from, in->id, error, NULL);
+}
+
 /* --------------------------------------------------------------------------------------------------------- nodes */
 
 int dpi_registry_admit(struct dpi_context *ctx, uint32_t *node, uint32_t expected_nodes)
@@ -339,17 +359,25 @@ int dpi_registry_admit(struct dpi_context *ctx, uint32_t *node, uint32_t expecte
 	struct dpi_registry *r = ctx->registry;
 	struct dpi_node known;
 	if (*node == DPI_NO_NODE) {
-		uint32_t number = r->next_number > (uint32_t)ctx->expected_nodes ? r->next_number : (uint32_t)ctx->expected_nodes;
+		uint32_t number =
+			r->next_number > (uint32_t)ctx->expected_nodes ? r->next_number : (uint32_t)ctx->expected_nodes;
 		if (!number) number = 1;
-		if (number >= DPI_NODES_MAX) return dpi_fail(DPI_ERR_LIMIT, "the cluster has had %d nodes, more cannot join", DPI_NODES_MAX);
+		if (number >= DPI_NODES_MAX)
+			return dpi_fail(DPI_ERR_LIMIT, "the cluster has had %d nodes, more cannot join", DPI_NODES_MAX);
 		*node = number;
 	} else if (expected_nodes && ctx->expected_nodes && expected_nodes != (uint32_t)ctx->expected_nodes)
-		return dpi_fail(DPI_ERR_CONFIG, "node %u was told that the cluster has %u nodes, node 0 that it has %d: start all with the same DPI_NODES", *node,
-				expected_nodes, ctx->expected_nodes);
+		return dpi_fail(DPI_ERR_CONFIG,
+				"node %u was told that the cluster has %u nodes, node 0 that it has %d: start all with the "
+				"same DPI_NODES",
+				*node, expected_nodes, ctx->expected_nodes);
 	for (int i = 0; i < r->reserved_count; i++)
-		if (r->reserved[i] == *node) return dpi_fail(DPI_ERR_CONFIG, "another process joins as node %u at this moment: give each its own DPI_NODE", *node);
+		if (r->reserved[i] == *node)
+			return dpi_fail(DPI_ERR_CONFIG,
+					"another process joins as node %u at this moment: give each its own DPI_NODE",
+					*node);
 	if (dpi_cluster_find(ctx, (int)*node, &known) && known.alive)
-		return dpi_fail(DPI_ERR_CONFIG, "node %u has joined already (process %lld on %s): give each process its own DPI_NODE", *node,
+		return dpi_fail(DPI_ERR_CONFIG,
+				"node %u has joined already (process %lld on %s): give each process its own DPI_NODE", *node,
 				(long long)known.pid, known.host);
 	uint32_t *reserved = realloc(r->reserved, (size_t)(r->reserved_count + 1) * sizeof *reserved);
 	if (!reserved) return dpi_fail(DPI_ERR_MEMORY, "the registry has no memory for a node");
@@ -377,7 +405,9 @@ static void tell_all(struct dpi_context *ctx, uint16_t type, const struct dpi_no
 {
 	struct dpi_node other;
 	for (int i = 0; dpi_cluster_at(ctx, i, &other); i++) {
-		struct dpi_peer *to = other.alive && other.node != ctx->node && other.node != node->node ? dpi_peer_find(ctx, other.node) : NULL;
+		struct dpi_peer *to = other.alive && other.node != ctx->node && other.node != node->node
+					      ? dpi_peer_find(ctx, other.node)
+					      : NULL;
 		if (to) tell_of(ctx, to, type, node);
 	}
 }
@@ -391,7 +421,8 @@ void dpi_registry_joined(struct dpi_context *ctx, struct dpi_peer *peer, const s
 		return;
 	}
 	for (int i = 0; dpi_cluster_at(ctx, i, &other); i++)
-		if (other.node != node->node) tell_of(ctx, peer, other.alive ? DPI_REGISTRY_NODE_UP : DPI_REGISTRY_NODE_DOWN, &other);
+		if (other.node != node->node)
+			tell_of(ctx, peer, other.alive ? DPI_REGISTRY_NODE_UP : DPI_REGISTRY_NODE_DOWN, &other);
 	tell_all(ctx, DPI_REGISTRY_NODE_UP, node);
 	dpi_cluster_find(ctx, node->node, &other);
 	tell_of(ctx, peer, DPI_REGISTRY_NODE_UP, &other); /* last: it now knows of all */
@@ -418,7 +449,9 @@ void dpi_registry_peer_down(struct dpi_context *ctx, struct dpi_peer *peer, bool
 	for (struct barrier **at = &r->barriers, *b; (b = *at);) {
 		struct waiting *w = b->in;
 		while (w && w->peer != peer) w = w->next;
-		if (w) end_barrier(ctx, at, dpi_fail(DPI_ERR_PEER, "barrier '%s' cannot be completed: %s", b->name, peer->sentence));
+		if (w)
+			end_barrier(ctx, at,
+				    dpi_fail(DPI_ERR_PEER, "barrier '%s' cannot be completed: %s", b->name, peer->sentence));
 		else at = &b->next;
 	}
 	if (dpi_cluster_find(ctx, peer->node, &node)) tell_all(ctx, DPI_REGISTRY_NODE_DOWN, &node);
@@ -427,7 +460,9 @@ void dpi_registry_peer_down(struct dpi_context *ctx, struct dpi_peer *peer, bool
 int dpi_registry_open(struct dpi_context *ctx)
 {
 	int error = dpi_registry_watch(ctx);
-	for (uint16_t type = DPI_REGISTRY_PUBLISH; type <= DPI_REGISTRY_BARRIER && !error; type++) error = dpi_handle_messages(ctx, type, handle_request);
+	if (!error) error = dpi_handle_messages(ctx, DPI_REGISTRY_SYNC, handle_sync);
+	for (uint16_t type = DPI_REGISTRY_PUBLISH; type <= DPI_REGISTRY_BARRIER && !error; type++)
+		error = dpi_handle_messages(ctx, type, handle_request);
 	if (error || !ctx->cluster->holds_registry) return error;
 	struct dpi_registry *r = calloc(1, sizeof *r);
 	if (r) r->bucket = calloc(64, sizeof(struct name *));

@@ -59,7 +59,8 @@ int dpi_name_publish(struct dpi_context *ctx, const char *name, struct dpi_name 
 	int error = ask(ctx, DPI_REGISTRY_PUBLISH, &p, deadline, &reply);
 	if (!error) error = take_entry(&reply, entry, &exists);
 	if (error || !exists) return error;
-	return dpi_fail(DPI_ERR_EXISTS, "the name '%s' is taken: node %d holds it; take another, or open what is there", name, entry->node);
+	return dpi_fail(DPI_ERR_EXISTS, "the name '%s' is taken: node %d holds it; take another, or open what is there",
+			name, entry->node);
 }
 
 int dpi_name_find(struct dpi_context *ctx, const char *name, uint32_t kind, int64_t deadline, struct dpi_name *entry)
@@ -89,6 +90,11 @@ int dpi_barrier(struct dpi_context *ctx, const char *name, uint32_t count, int64
 	dpi_pack_u32(&p, count);
 	dpi_pack_u64(&p, (uint64_t)left_us(deadline));
 	return ask(ctx, DPI_REGISTRY_BARRIER, &p, deadline, NULL);
+}
+
+int dpi_registry_sync(struct dpi_context *ctx, int64_t deadline)
+{
+	return ask(ctx, DPI_REGISTRY_SYNC, NULL, deadline, NULL);
 }
 
 /* ----------------------------------------------------------------------------------------------- news of the nodes */
@@ -121,6 +127,8 @@ bool dpi_node_unpack(struct dpi_unpack *u, struct dpi_node *n)
 		u->bad = true;
 	}
 	for (int i = 0; i < n->addresses; i++) dpi_unpack_text(u, n->address[i], sizeof n->address[i]);
+	dpi_clean(n->host);
+	dpi_clean(n->why);
 	return !u->bad && u->at == u->end && n->node >= 0;
 }
 
@@ -129,7 +137,8 @@ static void handle_news(struct dpi_context *ctx, struct dpi_request_in *in)
 	struct dpi_control *k = ctx->control;
 	struct dpi_node n, known;
 	if (in->from->node != DPI_REGISTRY_NODE || ctx->registry || !dpi_node_unpack(&in->body, &n)) {
-		dpi_log(DPI_LOG_WARNING, "node %d sent news of nodes that it has no right to, or that are malformed", in->from->node);
+		dpi_log(DPI_LOG_WARNING, "node %d sent news of nodes that it has no right to, or that are malformed",
+			in->from->node);
 		return;
 	}
 	n.alive = in->type == DPI_REGISTRY_NODE_UP;

@@ -78,11 +78,14 @@ static int sleep_on_futex(struct dpi_context *ctx, const struct dpi_wait *w)
 {
 	struct dpi_bell *b = &ctx->bells.page->bell[w->bell];
 	int error = DPI_SUCCESS;
+	DPI_DELAY(sleeper_comes);
 	atomic_fetch_add_explicit(&b->sleepers, 1, memory_order_relaxed);
+	DPI_DELAY(sleeper_counted_in);
 	dpi_bell_fence(&ctx->bells);
 	for (;;) {
 		/* acquire: pairs with the release in dpi_bell_wake; taken before ready so that a later ring changes it */
 		uint32_t sequence = atomic_load_explicit(&b->sequence, memory_order_acquire);
+		DPI_DELAY(sleeper_looks);
 		if (w->ready(w->arg)) break;
 		int64_t left = w->deadline - dpi_now();
 		if (left <= 0) {
@@ -90,7 +93,9 @@ static int sleep_on_futex(struct dpi_context *ctx, const struct dpi_wait *w)
 			break;
 		}
 		struct timespec t = { left / 1000000000, left % 1000000000 };
+		DPI_DELAY(sleeper_sleeps);
 		syscall(SYS_futex, &b->sequence, FUTEX_WAIT, sequence, &t, NULL, 0);
+		DPI_DELAY(sleeper_wakes);
 	}
 	atomic_fetch_sub_explicit(&b->sleepers, 1, memory_order_relaxed);
 	return error;
@@ -101,7 +106,9 @@ static int sleep_as_leader(struct dpi_context *ctx, const struct dpi_wait *w, st
 {
 	struct dpi_bell *b = &ctx->bells.page->bell[w->bell];
 	int error = DPI_SUCCESS;
+	DPI_DELAY(leader_comes);
 	atomic_fetch_add_explicit(&b->pollers, 1, memory_order_relaxed);
+	DPI_DELAY(leader_counted_in);
 	dpi_bell_fence(&ctx->bells);
 	while (!w->ready(w->arg)) {
 		bool again = false;
@@ -125,9 +132,12 @@ static int sleep_as_leader(struct dpi_context *ctx, const struct dpi_wait *w, st
 			}
 			continue;
 		}
+		DPI_DELAY(leader_looks);
 		if (w->ready(w->arg)) break;
+		DPI_DELAY(leader_sleeps);
 		struct epoll_event events[8];
 		int n = dpi_epoll_sleep(s->epoll, events, 8, w->deadline);
+		DPI_DELAY(leader_wakes);
 		if (n > 0) dpi_progress(ctx);
 		else if (dpi_now() >= w->deadline && !w->ready(w->arg)) {
 			error = DPI_ERR_TIMEOUT;
@@ -141,12 +151,15 @@ static int sleep_as_leader(struct dpi_context *ctx, const struct dpi_wait *w, st
 static void enter(struct dpi_standing *s)
 {
 	atomic_fetch_add(&s->inside, 1);
+	DPI_DELAY(wait_inside);
 	atomic_fetch_add_explicit(&s->entries, 1, memory_order_relaxed);
 }
 
 static void leave(struct dpi_context *ctx, struct dpi_standing *s)
 {
+	DPI_DELAY(wait_leaves);
 	atomic_fetch_sub(&s->inside, 1);
+	DPI_DELAY(wait_left);
 	/* seq_cst: see loop.c */
 	if (atomic_load(&s->state) == DPI_STANDING_DEEP && !atomic_load(&s->inside)) dpi_loop_kick(ctx);
 }
@@ -168,6 +181,7 @@ int dpi_wait(struct dpi_context *ctx, const struct dpi_wait *w)
 		if (serve) leave(ctx, s);
 	} else if (serve && atomic_compare_exchange_strong(&s->leader, &none, 1)) {
 		error = sleep_as_leader(ctx, w, s);
+		DPI_DELAY(leader_leaves);
 		atomic_store(&s->leader, 0);
 		leave(ctx, s);
 	} else {

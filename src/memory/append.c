@@ -566,6 +566,7 @@ static int advance_flush(struct dpi_request *r)
 		if (error) return error;
 		if (b->shape.use != DPI_USE_REGION && !a->attached) return dpi_buffer_check(b);
 		r->sequence = b->stats.appends;
+		r->offset = b->stats.writes;
 		r->remote = b->shape.use == DPI_USE_REGION ? &b->region : &a->remote;
 		r->stage = r->remote->carrier ? 1 : 2;
 		if (r->remote->carrier && r->remote->direct) { /* stores are visible when they are done */
@@ -584,10 +585,17 @@ static int advance_flush(struct dpi_request *r)
 		r->stage = 2;
 	}
 	error = dpi_buffer_check(b);
-	if (error || b->shape.use != DPI_USE_LOG) return error;
+	if (error) return error;
+	if (b->shape.use != DPI_USE_LOG) {
+		b->flushed_appends = r->sequence;
+		b->flushed_writes = r->offset;
+		return DPI_SUCCESS;
+	}
 	struct dpi_credit *credit = a->credit.address;
 	uint64_t ordered = atomic_load_explicit(&credit->ordered, memory_order_acquire);
-	return (int64_t)(ordered - r->sequence) >= 0 ? DPI_SUCCESS : DPI_ERR_AGAIN;
+	if ((int64_t)(ordered - r->sequence) < 0) return DPI_ERR_AGAIN;
+	b->flushed_appends = r->sequence;
+	return DPI_SUCCESS;
 }
 
 int DPI_Flush_Buffer(DPI_Buffer handle)
@@ -597,6 +605,7 @@ int DPI_Flush_Buffer(DPI_Buffer handle)
 	/* shared memory: one store and a look at the bell */
 	if (__builtin_expect(b && b->fast && b->appender.tail && b->shape.use == DPI_USE_QUEUE, 1) && dpi_buffer_enter(b)) {
 		error = publish_direct(b);
+		if (!error) b->flushed_appends = b->stats.appends;
 		dpi_ring_until(&b->appender.writer, b->appender.published, b->appender.group);
 		DPI_COUNT(b, flushes, 1);
 		dpi_buffer_leave(b);

@@ -314,8 +314,10 @@ static int close_buffer(struct dpi_buffer *b)
 	b->closing = true;
 	b->appender.open_room = false;
 	dpi_append_fast(b);
-	/* what is under way gets the deadline to finish; then what was appended must be visible before the home is told */
-	if (b->appender.attached || b->first || b->region.carrier) {
+	/* what is under way gets the deadline to finish; then what was appended must be visible before the home is told. With nothing that
+	 * could be lost, a home that is gone is no error. */
+	bool risk = b->first || b->stats.appends != b->flushed_appends || (b->stats.writes != b->flushed_writes && b->region.carrier);
+	if (risk || (b->appender.attached && !dpi_buffer_check(b))) {
 		int64_t timeout = b->timeout_us > 0 ? b->timeout_us : 1;
 		b->timeout_us = timeout;
 		int again = atomic_exchange(&b->busy, 0) != 0;
@@ -327,13 +329,8 @@ static int close_buffer(struct dpi_buffer *b)
 	dpi_request_close(b);
 	if (b->consumer.active) dpi_consumer_close(b);
 	dpi_append_close(b);
-	if (!dpi_buffer_check(b)) {
-		int told = tell_closed(b);
-		if (told && !error && told != DPI_ERR_DESTROYED) error = told, snprintf(sentence, sizeof sentence, "%s", dpi_detail());
-	} else if (!error && b->stats.appends) {
-		error = dpi_buffer_check(b);
-		snprintf(sentence, sizeof sentence, "%s", dpi_detail());
-	}
+	if (!risk) error = DPI_SUCCESS;
+	if (!dpi_buffer_check(b)) tell_closed(b);
 	forget(b);
 	dpi_handle_close((uint64_t)(uintptr_t)b->handle);
 	buffer_free(b);

@@ -80,6 +80,7 @@ struct dpi_buffer {
 	struct dpi_home *home; /* this node is the home */
 	uint64_t id;	       /* at the home */
 	struct dpi_buffer_shape shape;
+	uint64_t flushed_appends, flushed_writes; /* counts at the last flush that succeeded */
 	uint64_t salt; /* of the log's words */
 	int64_t timeout_us, linger_us, linger_due;
 	int clean; /* rounds of the linger service that found nothing to publish */

@@ -67,6 +67,13 @@ static inline void dpi_ring_put_word(uint8_t *at, uint64_t size, uint64_t kind)
 	memcpy(at, &word, sizeof word);
 }
 
+/* One load, whatever the compiler does with the value: what is checked is what is used. */
+static inline uint64_t dpi_ring_get_word(const uint8_t *at)
+{
+	typedef uint64_t __attribute__((may_alias)) word;
+	return __atomic_load_n((const word *)(const void *)at, __ATOMIC_RELAXED);
+}
+
 /* Make room for a record of size bytes: where its bytes go, or NULL when the ring is full now. */
 static inline uint8_t *dpi_ring_room(struct dpi_ring_writer *w, uint64_t size)
 {
@@ -178,8 +185,7 @@ static inline enum dpi_ring_found dpi_ring_next(struct dpi_ring_reader *r, const
 			if (tail - r->head > r->capacity || tail - r->read > r->capacity || tail % 8) return DPI_RING_CORRUPT;
 			r->tail = tail;
 		}
-		uint64_t at = r->read & r->mask, word;
-		memcpy(&word, r->ring->data + at, sizeof word);
+		uint64_t at = r->read & r->mask, word = dpi_ring_get_word(r->ring->data + at);
 		uint64_t length = word & UINT32_MAX, need = dpi_ring_need(length);
 		if (__builtin_expect(word >> 32 == DPI_RING_RECORD, 1)) {
 			if (length > r->max_record || need > r->tail - r->read || need > r->capacity - at) return DPI_RING_CORRUPT;
@@ -205,9 +211,9 @@ static inline enum dpi_ring_found dpi_ring_next(struct dpi_ring_reader *r, const
 /* The short way: the next record if it lies in what was last loaded, and is one. Otherwise false, and dpi_ring_next has the rest. */
 static inline bool dpi_ring_read(struct dpi_ring_reader *r, const void **data, size_t *size)
 {
-	uint64_t at = r->read & r->mask, left = r->tail - r->read, word;
+	uint64_t at = r->read & r->mask, left = r->tail - r->read;
 	if (__builtin_expect(!left, 0)) return false;
-	memcpy(&word, r->ring->data + at, sizeof word);
+	uint64_t word = dpi_ring_get_word(r->ring->data + at);
 	/* with another kind the length is huge, and fails the bounds */
 	uint64_t length = word - ((uint64_t)DPI_RING_RECORD << 32), need = dpi_ring_need(length);
 	if (__builtin_expect(length > r->max_record || need > left || need > r->capacity - at, 0)) return false;

@@ -171,6 +171,7 @@ void dpi_window_offer_free(struct dpi_window_offer *o)
 int dpi_remote_attach(struct dpi_context *ctx, struct dpi_peer *peer, struct dpi_window_offer *o, int64_t deadline, struct dpi_remote *r)
 {
 	char tried[400] = "";
+	int class = DPI_ERR_TRANSPORT;
 	memset(r, 0, sizeof *r);
 	if (peer->node == ctx->node) { /* a mapping of its own, so that the window may go while this is in use */
 		void *p = o->fd < 0 ? MAP_FAILED : mmap(NULL, o->length, PROT_READ | PROT_WRITE, MAP_SHARED, o->fd, 0);
@@ -202,12 +203,13 @@ int dpi_remote_attach(struct dpi_context *ctx, struct dpi_peer *peer, struct dpi
 			dpi_window_offer_free(o);
 			return DPI_SUCCESS;
 		}
+		if (error == DPI_ERR_PEER) class = error; /* its connection broke: most likely it is dying */
 		size_t n = strlen(tried);
 		snprintf(tried + n, sizeof tried - n, "%s%s: %s", n ? "; " : "", c->name, dpi_detail());
 	}
 	dpi_window_offer_free(o);
 	if (atomic_load_explicit(&peer->dead, memory_order_acquire)) return dpi_peer_dead(peer);
-	return dpi_fail(DPI_ERR_TRANSPORT, "no transport reaches memory of node %d: %s", peer->node, tried);
+	return dpi_fail(class, "no transport reaches memory of node %d: %s", peer->node, tried);
 }
 
 void dpi_remote_self(struct dpi_context *ctx, struct dpi_peer *self, const struct dpi_window *w, struct dpi_remote *r)

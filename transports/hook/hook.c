@@ -219,7 +219,7 @@ static int hook_connect(DPI_Tp *tp, uint32_t lane, const DPI_Tp_Peer *peer, int6
 			tp->table->disconnect(lower);
 			return hook_fail(tp, DPI_ERR_MEMORY, "no memory for a connection to node %d", peer->node);
 		}
-		*e = (DPI_Tp_Endpoint){ .tp = tp, .lower = lower, .node = peer->node };
+		*e = (DPI_Tp_Endpoint){ .tp = tp, .lower = lower, .node = peer->node, .incarnation = peer->incarnation };
 		TAILQ_INIT(&e->held);
 		TAILQ_INIT(&e->flying);
 		LIST_INSERT_HEAD(&tp->endpoints, e, link);

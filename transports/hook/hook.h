@@ -95,6 +95,7 @@ struct DPI_Tp_Endpoint {
 	LIST_ENTRY(DPI_Tp_Endpoint) link;
 	LIST_HEAD(, DPI_Tp_Remote) remotes;
 	int node;
+	uint64_t incarnation;
 	bool dead, lost; /* killed; the core was told */
 	uint64_t operations;
 	struct hook_ops held, flying;
@@ -138,7 +139,7 @@ int hook_step(struct hook_op *op, uint32_t flags); /* post the next step below *
 void hook_enter(struct hook_op *op, enum hook_state state); /* leave one list for another */
 void hook_done(struct hook_op *op);
 void hook_complete(void *self, void *cookie, int error, uint64_t result); /* the lower transport's */
-void hook_lost(void *self, int node, const char *sentence);
+void hook_lost(void *self, int node, uint64_t incarnation, const char *sentence);
 void hook_abandon(DPI_Tp_Endpoint *endpoint); /* it is dead */
 int hook_deliver(DPI_Tp *tp, int64_t now);    /* completions that are due; returns how many */
 

@@ -239,16 +239,16 @@ int hook_deliver(DPI_Tp *tp, int64_t now)
 	return n;
 }
 
-void hook_lost(void *self, int node, const char *sentence)
+void hook_lost(void *self, int node, uint64_t incarnation, const char *sentence)
 {
 	DPI_Tp *tp = self;
 	DPI_Tp_Endpoint *e;
 	LIST_FOREACH(e, &tp->endpoints, link) {
-		if (e->node != node) continue;
+		if (e->node != node || e->incarnation != incarnation) continue;
 		if (e->lost) return; /* killed here before: said already */
 		e->lost = true;
 	}
-	tp->upper->lost(tp->upper->self, node, sentence);
+	tp->upper->lost(tp->upper->self, node, incarnation, sentence);
 }
 
 static int say_lost(DPI_Tp *tp)
@@ -260,7 +260,8 @@ static int say_lost(DPI_Tp *tp)
 		e->lost = true;
 		hook_abandon(e);
 		n += hook_deliver(tp, hook_now()) + 1;
-		tp->upper->lost(tp->upper->self, e->node, "hook has killed the connection, as DPI_HOOK says");
+		tp->upper->lost(tp->upper->self, e->node, e->incarnation,
+				"hook has killed the connection, as DPI_HOOK says");
 	}
 	return n;
 }

@@ -9,26 +9,56 @@
 #error "notification words are little endian"
 #endif
 
-/* Copies go by whole words of the window, so that an aligned 8-byte word is never torn, whoever looks at it meanwhile. */
-static void store_words(uint8_t *to, const uint8_t *from, size_t size)
+/* Copies go by whole words of the window, so that an aligned 8-byte word is never torn, whoever looks at it meanwhile; nor
+ * where the caller's pieces meet inside a word. */
+static void store_word(uint8_t *to, const uint8_t *from)
 {
-	for (; size && (uintptr_t)to % 8; size--) *to++ = *from++;
-	for (; size >= 8; size -= 8, to += 8, from += 8) {
-		uint64_t word;
-		memcpy(&word, from, 8);
-		atomic_store_explicit((_Atomic uint64_t *)(void *)to, word, memory_order_relaxed);
-	}
-	while (size--) *to++ = *from++;
+	uint64_t word;
+	memcpy(&word, from, 8);
+	atomic_store_explicit((_Atomic uint64_t *)(void *)to, word, memory_order_relaxed);
 }
 
-static void load_words(uint8_t *to, uint8_t *from, size_t size)
+static void store_words(uint8_t *to, const struct iovec *iov, int count)
 {
-	for (; size && (uintptr_t)from % 8; size--) *to++ = *from++;
-	for (; size >= 8; size -= 8, to += 8, from += 8) {
-		uint64_t word = atomic_load_explicit((_Atomic uint64_t *)(void *)from, memory_order_relaxed);
-		memcpy(to, &word, 8);
+	uint8_t part[8]; /* of the word at to */
+	size_t have = 0;
+	for (int i = 0; i < count; i++) {
+		const uint8_t *from = iov[i].iov_base;
+		size_t size = iov[i].iov_len;
+		for (; size && !have && (uintptr_t)to % 8; size--) *to++ = *from++;
+		for (; size && have; size--) {
+			part[have++] = *from++;
+			if (have < 8) continue;
+			store_word(to, part);
+			to += 8;
+			have = 0;
+		}
+		for (; size >= 8; size -= 8, to += 8, from += 8) store_word(to, from);
+		while (size--) part[have++] = *from++;
 	}
-	while (size--) *to++ = *from++;
+	for (size_t i = 0; i < have; i++) to[i] = part[i];
+}
+
+static uint64_t load_word(uint8_t *from)
+{
+	return atomic_load_explicit((_Atomic uint64_t *)(void *)from, memory_order_relaxed);
+}
+
+static void load_words(uint8_t *from, const struct iovec *iov, int count)
+{
+	uint8_t part[8]; /* of the word before from: the last left bytes are still to be given out */
+	size_t left = 0;
+	for (int i = 0; i < count; i++) {
+		uint8_t *to = iov[i].iov_base;
+		size_t size = iov[i].iov_len;
+		for (; size && !left && (uintptr_t)from % 8; size--) *to++ = *from++;
+		for (; size && left; size--) *to++ = part[8 - left--];
+		for (; size >= 8; size -= 8, to += 8, from += 8) memcpy(to, &(uint64_t){ load_word(from) }, 8);
+		if (!size) continue;
+		memcpy(part, &(uint64_t){ load_word(from) }, 8);
+		from += 8;
+		for (left = 8; size; size--) *to++ = part[8 - left--];
+	}
 }
 
 /* Are the pieces, together, inside the window? */
@@ -72,11 +102,7 @@ int shm_put(DPI_Tp_Remote *remote, const struct iovec *iov, int count, uint64_t 
 	if (notify && notify->offset != DPI_TP_NO_OFFSET && !(word = word_at(remote, notify->offset))) return DPI_ERR_RANGE;
 	/* puts in the order posted: pairs with the acquire of whoever has seen this one */
 	atomic_thread_fence(memory_order_release);
-	uint8_t *to = remote->base + offset;
-	for (int i = 0; i < count; i++) {
-		store_words(to, iov[i].iov_base, iov[i].iov_len);
-		to += iov[i].iov_len;
-	}
+	store_words(remote->base + offset, iov, count);
 	if (!notify) return DPI_SUCCESS;
 	if (word) atomic_store_explicit(word, notify->value, memory_order_release);
 	if (notify->bell != DPI_TP_NO_BELL) {
@@ -91,11 +117,7 @@ int shm_get(DPI_Tp_Remote *remote, const struct iovec *iov, int count, uint64_t 
 	(void)cookie;
 	int error = check(remote, iov, count, offset, DPI_TP_READ);
 	if (error) return error;
-	uint8_t *from = remote->base + offset;
-	for (int i = 0; i < count; i++) {
-		load_words(iov[i].iov_base, from, iov[i].iov_len);
-		from += iov[i].iov_len;
-	}
+	load_words(remote->base + offset, iov, count);
 	atomic_thread_fence(memory_order_acquire);
 	return DPI_SUCCESS;
 }

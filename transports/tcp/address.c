@@ -113,12 +113,16 @@ static int place_find(DPI_Tp *tp, struct place *p)
 		p->host.family = 6;
 		p->every = !memcmp(p->host.bytes, (uint8_t[16]){ 0 }, 16);
 	} else if (!interface_find(text, &p->host)) {
-		return core->fail_text(core->self, DPI_ERR_CONFIG, "DPI_LISTEN is '%s', which is neither a numeric address nor an "
-				       "interface of this host that has one; 'ip address' lists them", text);
+		return tcp_fail(tp, DPI_ERR_CONFIG,
+				"DPI_LISTEN is '%s', which is neither a numeric address nor an "
+				"interface of this host that has one; 'ip address' lists them",
+				text);
 	}
 	if (!core->secure && !dpi_tcp_host_is_loopback(&p->host))
-		return core->fail_text(core->self, DPI_ERR_CONFIG, "DPI_LISTEN is '%s', but without a cluster key only loopback "
-				       "may be listened on; set DPI_KEY_FILE, or leave DPI_LISTEN out", text);
+		return tcp_fail(tp, DPI_ERR_CONFIG,
+				"DPI_LISTEN is '%s', but without a cluster key only loopback may be "
+				"listened on; set DPI_KEY_FILE, or leave DPI_LISTEN out",
+				text);
 	return DPI_SUCCESS;
 }
 
@@ -152,11 +156,12 @@ static void hosts_find(struct tcp_address *a, bool with6)
 	if (!getifaddrs(&list)) {
 		for (i = list; i; i = i->ifa_next)
 			if (i->ifa_flags & IFF_UP && host_of(i->ifa_addr, &h) && (with6 || h.family == 4) &&
-			    !dpi_tcp_host_is_loopback(&h) && a->hosts < HOSTS - 1)
+			    !dpi_tcp_host_is_loopback(&h) && a->hosts < HOSTS - 2)
 				host_add(a, &h);
 		freeifaddrs(list);
 	}
 	host_add(a, &loopback4);
+	if (with6) host_add(a, &loopback6);
 }
 
 int dpi_tcp_listen(DPI_Tp *tp)
@@ -179,14 +184,19 @@ int dpi_tcp_listen(DPI_Tp *tp)
 		tp->listen_fd = listen_at(&p.host, false);
 	}
 	if (tp->listen_fd < 0 || getsockname(tp->listen_fd, (struct sockaddr *)&at, &length))
-		return core->fail_text(core->self, errno == EMFILE || errno == ENFILE ? DPI_ERR_LIMIT : DPI_ERR_TRANSPORT,
-				       "tcp cannot listen on %s: %s; check DPI_LISTEN and the limit of open files ('ulimit -n')",
-				       chosen ? setting : p.every ? "any address" : "loopback", strerror(errno));
+		return tcp_fail(tp, errno == EMFILE || errno == ENFILE ? DPI_ERR_LIMIT : DPI_ERR_TRANSPORT,
+				"tcp cannot listen on %s: %s; check DPI_LISTEN and the limit of open files ('ulimit -n')",
+				chosen	  ? setting
+				: p.every ? "any address"
+					  : "loopback",
+				strerror(errno));
 	struct sockaddr_in in;
 	memcpy(&in, &at, sizeof in); /* the port is at the same place in both families */
 	tp->self.port = ntohs(in.sin_port);
-	if (p.every) hosts_find(&tp->self, six);
-	else host_add(&tp->self, &p.host);
+	if (p.every)
+		hosts_find(&tp->self, six);
+	else
+		host_add(&tp->self, &p.host);
 	return DPI_SUCCESS;
 }
 
@@ -204,8 +214,8 @@ int dpi_tcp_address(DPI_Tp *tp, void *bytes, uint32_t *size)
 		at += n;
 	}
 	if (*size < (size_t)(at - blob))
-		return tp->core->fail_text(tp->core->self, DPI_ERR_SIZE, "tcp's address takes %zu bytes, there is room for %u",
-					   (size_t)(at - blob), *size);
+		return tcp_fail(tp, DPI_ERR_SIZE, "tcp's address takes %zu bytes, there is room for %u", (size_t)(at - blob),
+				*size);
 	*size = (uint32_t)(at - blob);
 	memcpy(bytes, blob, *size);
 	return DPI_SUCCESS;

@@ -26,8 +26,10 @@ static void log_refusal(DPI_Tp *tp, const char *format, ...)
 	va_start(args, format);
 	vsnprintf(text, sizeof text, format, args);
 	va_end(args);
-	if (tp->unlogged) core->log(core->self, 1, "tcp: %s (and %u like it before)", text, tp->unlogged);
-	else core->log(core->self, 1, "tcp: %s", text);
+	if (tp->unlogged)
+		core->log(core->self, 1, "tcp: %s (and %u like it before)", text, tp->unlogged);
+	else
+		core->log(core->self, 1, "tcp: %s", text);
 	tp->log_at = now + 1000000;
 	tp->unlogged = 0;
 }
@@ -61,12 +63,15 @@ DPI_Tp_Endpoint *dpi_tcp_adopt(DPI_Tp *tp, int fd, const char *name)
 		for (DPI_Tp_Endpoint *i = c->next; i; i = i->next)
 			if (i->state == STATE_HELLO) oldest = i;
 		if (oldest) {
-			log_refusal(tp, "%d connections have not said hello; closing the oldest, of %s", STRANGERS, oldest->name);
+			log_refusal(tp, "%d connections have not said hello; closing the oldest, of %s", STRANGERS,
+				    oldest->name);
 			dismiss(oldest);
 		}
 	}
-	if (!watch(c)) dismiss(c);
-	else dpi_tcp_hello(c); /* it is often here already */
+	if (!watch(c))
+		dismiss(c);
+	else
+		dpi_tcp_hello(c); /* it is often here already */
 	return c->state == STATE_GONE ? NULL : c;
 }
 
@@ -100,7 +105,8 @@ void dpi_tcp_hello(DPI_Tp_Endpoint *c)
 	dpi_tcp_wire_ack(bytes, &a);
 	n = send(c->fd, bytes, WIRE_ACK, MSG_DONTWAIT | MSG_NOSIGNAL);
 	if (a.status != WIRE_WELCOME || n != WIRE_ACK) {
-		static const char *const why[] = { "went away", "speaks another version of the protocol", "does not know this node's token",
+		static const char *const why[] = { "went away", "speaks another version of the protocol",
+						   "does not know this node's token",
 						   "looks for an earlier process at this address", "found no memory here" };
 		log_refusal(tp, "refused %s (it says it is node %u): it %s", c->name, h.node, why[a.status]);
 		dismiss(c);
@@ -158,8 +164,8 @@ struct attempt {
 	const DPI_Tp_Peer *peer;
 	const struct tcp_address *address;
 	int64_t deadline;
-	int error;	 /* class of a failure */
-	bool over;	 /* it holds for every address */
+	int error; /* class of a failure */
+	bool over; /* it holds for every address */
 	char why[160];
 };
 
@@ -180,6 +186,7 @@ static bool wait_for(struct attempt *a, int fd, short events)
 {
 	for (;;) {
 		struct pollfd p[2] = { { .fd = fd, .events = events }, { .fd = a->tp->epoll_fd, .events = POLLIN } };
+		a->tp->ticks = POLL_EVERY; /* look at the listening socket too */
 		dpi_tcp_progress(a->tp, 0, NULL);
 		int64_t left = a->deadline - dpi_tcp_now();
 		if (left < 0) left = 0;
@@ -195,12 +202,10 @@ static int refused(struct attempt *a, int fd, const struct wire_ack *ack)
 	switch (ack->status) {
 	case WIRE_WELCOME: break;
 	case WIRE_OTHER_VERSION:
-		return failed(a, fd, DPI_ERR_VERSION, "it speaks version %u of the tcp protocol, this library version %d", ack->version,
-			      WIRE_VERSION);
+		return failed(a, fd, DPI_ERR_VERSION, "it speaks version %u of the tcp protocol, this library version %d",
+			      ack->version, WIRE_VERSION);
 	case WIRE_NO_MEMORY: return failed(a, fd, DPI_ERR_PEER, "it has no memory for another connection");
-	default:
-		a->over = false;
-		return failed(a, fd, DPI_ERR_PEER, "another process is there");
+	default: a->over = false; return failed(a, fd, DPI_ERR_PEER, "another process is there");
 	}
 	a->over = false;
 	if (ack->version != WIRE_VERSION || ack->node != (uint32_t)a->peer->node || ack->incarnation != a->peer->incarnation)
@@ -227,17 +232,23 @@ static int attempt(struct attempt *a, const struct tcp_host *host, struct sockad
 		return failed(a, fd, DPI_ERR_PEER, "%s", strerror(errno));
 	if (!wait_for(a, fd, POLLOUT)) return failed(a, fd, DPI_ERR_TIMEOUT, "no answer in time");
 	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) || error)
-		return failed(a, fd, error == ETIMEDOUT ? DPI_ERR_TIMEOUT : DPI_ERR_PEER, "%s", strerror(error ? error : errno));
+		return failed(a, fd, error == ETIMEDOUT ? DPI_ERR_TIMEOUT : DPI_ERR_PEER, "%s",
+			      strerror(error ? error : errno));
 	memcpy(hello.token, a->address->token, WIRE_TOKEN);
 	dpi_tcp_wire_hello(bytes, &hello);
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int));
-	if (send(fd, bytes, WIRE_HELLO, MSG_NOSIGNAL) != WIRE_HELLO) return failed(a, fd, DPI_ERR_PEER, "%s", strerror(errno));
+	if (send(fd, bytes, WIRE_HELLO, MSG_NOSIGNAL) != WIRE_HELLO)
+		return failed(a, fd, DPI_ERR_PEER, "%s", strerror(errno));
 	for (size_t got = 0; got < WIRE_ACK;) {
-		if (!wait_for(a, fd, POLLIN)) return failed(a, fd, DPI_ERR_TIMEOUT, "connected, but it did not answer in time");
+		if (!wait_for(a, fd, POLLIN))
+			return failed(a, fd, DPI_ERR_TIMEOUT, "connected, but it did not answer in time");
 		ssize_t n = recv(fd, bytes + got, WIRE_ACK - got, MSG_DONTWAIT);
-		if (n > 0) got += (size_t)n;
-		else if (n == 0) return failed(a, fd, DPI_ERR_PEER, "it closed the connection");
-		else if (errno != EAGAIN && errno != EINTR) return failed(a, fd, DPI_ERR_PEER, "%s", strerror(errno));
+		if (n > 0)
+			got += (size_t)n;
+		else if (n == 0)
+			return failed(a, fd, DPI_ERR_PEER, "it closed the connection");
+		else if (errno != EAGAIN && errno != EINTR)
+			return failed(a, fd, DPI_ERR_PEER, "%s", strerror(errno));
 	}
 	if (dpi_tcp_wire_parse_ack(bytes, &ack)) return failed(a, fd, DPI_ERR_PEER, "something that is not a node answered");
 	return refused(a, fd, &ack);
@@ -258,25 +269,28 @@ static unsigned order(const struct tcp_address *a, bool same_host, const struct 
 static DPI_Tp_Endpoint *existing(DPI_Tp *tp, const DPI_Tp_Peer *peer)
 {
 	for (DPI_Tp_Endpoint *c = tp->connections; c; c = c->next)
-		if (c->state == STATE_OPEN && !c->claimed && !c->broken && c->node == peer->node && c->incarnation == peer->incarnation)
+		if (c->state == STATE_OPEN && !c->claimed && !c->broken && c->node == peer->node &&
+		    c->incarnation == peer->incarnation)
 			return c;
 	return NULL;
 }
 
 int dpi_tcp_connect(DPI_Tp *tp, uint32_t lane, const DPI_Tp_Peer *peer, int64_t timeout_us, DPI_Tp_Endpoint **endpoint)
 {
-	const DPI_Tp_Core *core = tp->core;
 	const struct tcp_host *host[HOSTS];
 	struct tcp_address address;
 	struct sockaddr_storage to;
 	char tried[HOSTS * 96] = "", name[64];
 	size_t used = 0;
 	int64_t start = dpi_tcp_now(), end;
-	if (lane) return core->fail_text(core->self, DPI_ERR_ARGUMENT, "tcp has one lane, there is no lane %u", lane);
+	if (lane) return tcp_fail(tp, DPI_ERR_ARGUMENT, "tcp has one lane, there is no lane %u", lane);
 	if (dpi_tcp_address_parse(peer->address, peer->address_size, &address) || address.incarnation != peer->incarnation)
-		return core->fail_text(core->self, DPI_ERR_PEER, "the tcp address of node %d is %s; use the same library on every node "
-				       "and start a dead node anew", peer->node,
-				       address.hosts ? "that of an earlier or later process" : "not one this library understands");
+		return tcp_fail(tp, DPI_ERR_PEER,
+				"the tcp address of node %d is %s; use the same library "
+				"on every node and start a dead node anew",
+				peer->node,
+				address.hosts ? "that of an earlier or later process" : "not one this library understands");
+	tp->ticks = POLL_EVERY;
 	dpi_tcp_progress(tp, 0, NULL);
 	DPI_Tp_Endpoint *c = existing(tp, peer);
 	if (c) {
@@ -299,9 +313,10 @@ int dpi_tcp_connect(DPI_Tp *tp, uint32_t lane, const DPI_Tp_Peer *peer, int64_t 
 			used += (size_t)snprintf(tried + used, sizeof tried - used, "%s%s (%s)", i ? ", " : "", name, a.why);
 	}
 	if (fd < 0)
-		return core->fail_text(core->self, a.error, "node %d cannot be reached over tcp within %lld ms: tried %s; check that its "
-				       "process runs, that no firewall stands between, and DPI_LISTEN", peer->node,
-				       (long long)(timeout_us / 1000), tried);
+		return tcp_fail(tp, a.error,
+				"node %d cannot be reached over tcp within %lld ms: tried %s; check that its "
+				"process runs, that no firewall stands between, and DPI_LISTEN",
+				peer->node, (long long)(timeout_us / 1000), tried);
 	c = dpi_tcp_connection(tp, fd, name);
 	if (c) {
 		c->node = peer->node;
@@ -316,5 +331,5 @@ int dpi_tcp_connect(DPI_Tp *tp, uint32_t lane, const DPI_Tp_Peer *peer, int64_t 
 	} else {
 		close(fd);
 	}
-	return core->fail_text(core->self, DPI_ERR_MEMORY, "no memory for a tcp connection to node %d", peer->node);
+	return tcp_fail(tp, DPI_ERR_MEMORY, "no memory for a tcp connection to node %d", peer->node);
 }

@@ -29,9 +29,10 @@ int dpi_tcp_connection_open(DPI_Tp_Endpoint *c)
 {
 	c->rx = malloc(RECEIVE_BUFFER);
 	c->tx = malloc(SEND_BUFFER);
+	c->stage = malloc(STAGE);
 	c->piece = malloc(PIECES * sizeof *c->piece);
 	c->request = malloc(OUTSTANDING * sizeof *c->request);
-	if (!c->rx || !c->tx || !c->piece || !c->request) return -1;
+	if (!c->rx || !c->tx || !c->stage || !c->piece || !c->request) return -1;
 	c->ahead = AHEAD_FIRST;
 	c->head = c->tail = 0;
 	c->state = STATE_OPEN;
@@ -102,6 +103,11 @@ static void farewell(DPI_Tp_Endpoint *c, enum wire_op op, const char *text, size
 	dpi_tcp_transmit(c);
 }
 
+void dpi_tcp_goodbye(DPI_Tp_Endpoint *c)
+{
+	farewell(c, WIRE_BYE, NULL, 0);
+}
+
 void dpi_tcp_lose(DPI_Tp_Endpoint *c, const char *format, ...)
 {
 	const DPI_Tp_Core *core = c->tp->core;
@@ -116,7 +122,7 @@ void dpi_tcp_lose(DPI_Tp_Endpoint *c, const char *format, ...)
 	drop(c);
 	if (c->state != STATE_LOST) return; /* disconnected by a callback */
 	if (c->claimed) {
-		core->lost(core->self, c->node, c->why);
+		core->lost(core->self, c->node, c->incarnation, c->why);
 		return;
 	}
 	core->log(core->self, 3, "tcp: %s", c->why);
@@ -132,20 +138,22 @@ void dpi_tcp_refuse(DPI_Tp_Endpoint *c, const char *format, ...)
 	va_start(args, format);
 	vsnprintf(text, sizeof text, format, args);
 	va_end(args);
-	core->log(core->self, 1, "tcp: ending the connection of node %d (%s), which sent what no correct peer sends: %s", c->node,
-		  c->name, text);
+	core->log(core->self, 1, "tcp: ending the connection of node %d (%s), which sent what no correct peer sends: %s",
+		  c->node, c->name, text);
 	farewell(c, WIRE_ERROR, text, strlen(text));
-	dpi_tcp_lose(c, "node %d (%s) sent what no correct peer sends: %s; this is a defect, or the nodes run different libraries",
+	dpi_tcp_lose(c,
+		     "node %d (%s) sent what no correct peer sends: %s; this is a "
+		     "defect, or the nodes run different libraries",
 		     c->node, c->name, text);
 }
 
 int dpi_tcp_dead(const DPI_Tp_Endpoint *c)
 {
-	const DPI_Tp_Core *core = c->tp->core;
 	if (c->state == STATE_OPEN)
-		return core->fail_text(core->self, DPI_ERR_PEER, "the tcp connection to node %d (%s) broke: %s; its process has probably "
-				       "died", c->node, c->name, strerror(c->broken));
-	return core->fail_text(core->self, DPI_ERR_PEER, "%s", c->why);
+		return tcp_fail(c->tp, DPI_ERR_PEER,
+				"the tcp connection to node %d (%s) broke: %s; its process has probably died",
+				c->node, c->name, strerror(c->broken));
+	return tcp_fail(c->tp, DPI_ERR_PEER, "%s", c->why);
 }
 
 void dpi_tcp_forget(DPI_Tp_Endpoint *c)
@@ -164,6 +172,7 @@ void dpi_tcp_forget(DPI_Tp_Endpoint *c)
 		if (c->piece[i % PIECES].kind == PIECE_KEPT) free(c->piece[i % PIECES].kept);
 	free(c->rx);
 	free(c->tx);
+	free(c->stage);
 	free(c->piece);
 	free(c->request);
 	free(c);
@@ -184,7 +193,7 @@ void dpi_tcp_disconnect(DPI_Tp_Endpoint *c)
 	DPI_Tp *tp = c->tp;
 	bool inside = tp->inside;
 	tp->inside = true; /* nothing is freed while callbacks run */
-	if (c->state == STATE_OPEN) farewell(c, WIRE_BYE, NULL, 0);
+	if (c->state == STATE_OPEN) dpi_tcp_goodbye(c);
 	snprintf(c->why, sizeof c->why, "node %d has been disconnected", c->node);
 	c->state = STATE_GONE;
 	stop(c);

@@ -24,8 +24,10 @@ static inline int need(DPI_Tp_Endpoint *c, size_t bytes, uint32_t pieces)
 static inline void send_or_hold(DPI_Tp_Endpoint *c, uint32_t flags)
 {
 	if (c->blocked) return;
-	if (flags & DPI_TP_MORE && tcp_queued(c) < SEND_AT) dpi_tcp_mark(c);
-	else dpi_tcp_transmit(c);
+	if (flags & DPI_TP_MORE && tcp_queued(c) < SEND_AT)
+		dpi_tcp_mark(c);
+	else
+		dpi_tcp_transmit(c);
 }
 
 /* Why an operation cannot be posted. */
@@ -33,32 +35,29 @@ static inline void send_or_hold(DPI_Tp_Endpoint *c, uint32_t flags)
 
 static COLD int outside(const DPI_Tp_Remote *r, uint64_t offset, uint64_t size, const char *what)
 {
-	const DPI_Tp_Core *core = r->tp->core;
-	return core->fail_text(core->self, DPI_ERR_RANGE, "%s of %llu bytes at offset %llu lies outside the window of %llu bytes", what,
-			       (unsigned long long)size, (unsigned long long)offset, (unsigned long long)r->length);
+	return tcp_fail(r->tp, DPI_ERR_RANGE, "%s of %llu bytes at offset %llu lies outside the window of %llu bytes", what,
+			(unsigned long long)size, (unsigned long long)offset, (unsigned long long)r->length);
 }
 
 static COLD int forbidden(const DPI_Tp_Remote *r, uint32_t access, const char *what)
 {
-	const DPI_Tp_Core *core = r->tp->core;
-	return core->fail_text(core->self, DPI_ERR_USE, "the peer's window was not registered for %s (access 0x%x, needs 0x%x)", what,
-			       r->access & ~KEY_WORDS, access);
+	return tcp_fail(r->tp, DPI_ERR_USE, "the peer's window was not registered for %s (access 0x%x, needs 0x%x)", what,
+			r->access & ~KEY_WORDS, access);
 }
 
 static COLD int misaligned(const DPI_Tp_Remote *r, uint64_t offset, const char *what)
 {
-	const DPI_Tp_Core *core = r->tp->core;
-	return core->fail_text(core->self, DPI_ERR_RANGE, "%s at offset %llu is not at a multiple of 8", what, (unsigned long long)offset);
+	return tcp_fail(r->tp, DPI_ERR_RANGE, "%s at offset %llu is not at a multiple of 8", what,
+			(unsigned long long)offset);
 }
 
 static COLD int too_large(const DPI_Tp_Remote *r, int count, const char *what)
 {
-	const DPI_Tp_Core *core = r->tp->core;
 	if (count < 0 || count > MAX_IOV)
-		return core->fail_text(core->self, DPI_ERR_LIMIT, "%s in %d pieces: tcp takes %d at most; join some or post in parts",
-				       what, count, MAX_IOV);
-	return core->fail_text(core->self, DPI_ERR_LIMIT, "%s is larger than tcp's limit of %d bytes; post it in parts", what,
-			       WIRE_MAX_PUT);
+		return tcp_fail(r->tp, DPI_ERR_LIMIT, "%s in %d pieces: tcp takes %d at most; join some or post in parts",
+				what, count, MAX_IOV);
+	return tcp_fail(r->tp, DPI_ERR_LIMIT, "%s is larger than tcp's limit of %d bytes; post it in parts", what,
+			WIRE_MAX_PUT);
 }
 
 static inline bool inside(const DPI_Tp_Remote *r, uint64_t offset, uint64_t size)
@@ -67,15 +66,16 @@ static inline bool inside(const DPI_Tp_Remote *r, uint64_t offset, uint64_t size
 }
 
 /* May it be posted? total: the sum of the pieces. */
-static inline int check(const DPI_Tp_Remote *r, const struct iovec *iov, int count, uint64_t offset, uint32_t access, const char *what,
-			uint64_t *total)
+static inline int check(const DPI_Tp_Remote *r, const struct iovec *iov, int count, uint64_t offset, uint32_t access,
+			const char *what, uint64_t *total)
 {
 	const DPI_Tp_Endpoint *c = r->endpoint;
 	*total = 0;
 	if (c->state != STATE_OPEN || c->broken) return dpi_tcp_dead(c);
 	if (count < 0 || count > MAX_IOV) return too_large(r, count, what);
 	for (int i = 0; i < count; i++) {
-		if (iov[i].iov_len > WIRE_MAX_PUT || *total + iov[i].iov_len > WIRE_MAX_PUT) return too_large(r, count, what);
+		if (iov[i].iov_len > WIRE_MAX_PUT || *total + iov[i].iov_len > WIRE_MAX_PUT)
+			return too_large(r, count, what);
 		*total += iov[i].iov_len;
 	}
 	if (!inside(r, offset, *total)) return outside(r, offset, *total, what);
@@ -125,8 +125,8 @@ static int put_pieces(DPI_Tp_Remote *r, const struct iovec *iov, int count, void
 	return c->broken ? dpi_tcp_dead(c) : DPI_SUCCESS;
 }
 
-int dpi_tcp_put(DPI_Tp_Remote *r, const struct iovec *iov, int count, uint64_t offset, const DPI_Tp_Notify *notify, uint32_t flags,
-		void *cookie)
+int dpi_tcp_put(DPI_Tp_Remote *r, const struct iovec *iov, int count, uint64_t offset, const DPI_Tp_Notify *notify,
+		uint32_t flags, void *cookie)
 {
 	DPI_Tp_Endpoint *c = r->endpoint;
 	struct wire_frame f;
@@ -155,7 +155,7 @@ int dpi_tcp_put(DPI_Tp_Remote *r, const struct iovec *iov, int count, uint64_t o
 	return c->broken ? dpi_tcp_dead(c) : DPI_SUCCESS;
 }
 
-/* Append a request, which word of f numbers (0: none but flush's), and note what its answer does. */
+/* Append a request, with its number in that word of the header, and note what its answer does. */
 static int ask(DPI_Tp_Endpoint *c, struct wire_frame *f, int word, const struct tcp_request *request)
 {
 	if (c->asked - c->answered == OUTSTANDING) return DPI_ERR_AGAIN;
@@ -192,8 +192,8 @@ static int atomic(DPI_Tp_Remote *r, struct wire_frame *f, enum wire_op op, uint6
 	static const struct iovec word = { NULL, 8 };
 	struct tcp_request q = { .answer = WIRE_WORD, .remote = r, .cookie = cookie };
 	uint64_t total;
-	int error = offset & 7 ? misaligned(r, offset, "an atomic operation") :
-				 check(r, &word, 1, offset, DPI_TP_ATOMIC, "an atomic operation", &total);
+	int error = offset & 7 ? misaligned(r, offset, "an atomic operation")
+			       : check(r, &word, 1, offset, DPI_TP_ATOMIC, "an atomic operation", &total);
 	if (error) return error;
 	frame(f, op, r, offset, 0);
 	return ask(r->endpoint, f, 3, &q);
@@ -208,7 +208,8 @@ int dpi_tcp_fetch_add(DPI_Tp_Remote *r, uint64_t offset, uint64_t operand, uint6
 	return atomic(r, &f, WIRE_ADD, offset, cookie);
 }
 
-int dpi_tcp_compare_swap(DPI_Tp_Remote *r, uint64_t offset, uint64_t expected, uint64_t desired, uint64_t *result, void *cookie)
+int dpi_tcp_compare_swap(DPI_Tp_Remote *r, uint64_t offset, uint64_t expected, uint64_t desired, uint64_t *result,
+			 void *cookie)
 {
 	struct wire_frame f;
 	(void)result;
@@ -228,11 +229,11 @@ int dpi_tcp_flush(DPI_Tp_Endpoint *c, void *cookie)
 
 int dpi_tcp_send(DPI_Tp_Endpoint *c, const void *bytes, size_t size, uint32_t flags)
 {
-	const DPI_Tp_Core *core = c->tp->core;
 	if (c->state != STATE_OPEN || c->broken) return dpi_tcp_dead(c);
 	if (size > WIRE_MAX_SEND)
-		return core->fail_text(core->self, DPI_ERR_LIMIT, "a message of %zu bytes is larger than tcp's limit of %d; put it into a "
-				       "window instead", size, WIRE_MAX_SEND);
+		return tcp_fail(c->tp, DPI_ERR_SIZE,
+				"a message of %zu bytes is larger than tcp's limit of %d; put it into a window instead", size,
+				WIRE_MAX_SEND);
 	int error = need(c, 8 + size, 0);
 	if (error) return error;
 	struct wire_frame f = { .op = WIRE_SEND, .length = (uint32_t)size };
@@ -245,19 +246,21 @@ int dpi_tcp_send(DPI_Tp_Endpoint *c, const void *bytes, size_t size, uint32_t fl
 /* What remains of a put is copied, so that the stream stays whole; an answer still to come is dropped. */
 int dpi_tcp_cancel(DPI_Tp_Endpoint *c, void *cookie)
 {
-	const DPI_Tp_Core *core = c->tp->core;
 	for (uint32_t i = c->reported; i != c->end; i++) {
 		struct tcp_piece *last = &c->piece[i % PIECES];
 		if (last->kind != PIECE_LAST || last->cookie != cookie) continue;
-		uint32_t first = i;
-		while (first != c->sent && c->piece[(first - 1) % PIECES].kind == PIECE_PART) first--;
 		DPI_Tp_Remote *remote = last->remote;
-		bool sent = (int32_t)(i - c->sent) < 0;
-		for (uint32_t k = first; !sent && k != i + 1; k++)
-			if (!dpi_tcp_keep(c, &c->piece[k % PIECES]))
-				return core->fail_text(core->self, DPI_ERR_UNSUPPORTED, "a put that is being sent is too large to be "
-						       "copied; only a disconnect sets its memory free");
-		if (sent) last->kind = PIECE_PART;
+		if ((int32_t)(i - c->sent) < 0) {
+			last->kind = PIECE_PART; /* it only waits to be reported */
+		} else {
+			uint32_t k = i;
+			while (k != c->sent && c->piece[(k - 1) % PIECES].kind == PIECE_PART) k--;
+			for (; k != i + 1; k++)
+				if (!dpi_tcp_keep(c, &c->piece[k % PIECES]))
+					return tcp_fail(c->tp, DPI_ERR_UNSUPPORTED,
+							"a put that is being sent is too large to be copied; "
+							"only a disconnect sets its memory free");
+		}
 		remote->pending--;
 		return DPI_SUCCESS;
 	}
@@ -267,7 +270,8 @@ int dpi_tcp_cancel(DPI_Tp_Endpoint *c, void *cookie)
 		q->cancelled = true;
 		if (q->remote) q->remote->pending--;
 		q->remote = NULL;
-		if (i == c->answered && c->body.left && c->body.kind == BODY_ANSWER) c->body.dropped = true;
+		if (i == c->answered && c->body.left && c->body.kind == BODY_ANSWER)
+			c->body.dropped = c->body.buffered = true;
 		return DPI_SUCCESS;
 	}
 	return DPI_SUCCESS; /* it has completed */

@@ -27,7 +27,10 @@ static void put_done(DPI_Tp_Endpoint *c, DPI_Tp_Window *w, bool notify, uint64_t
 	if (w && bell != DPI_TP_NO_BELL) core->ring(core->self, -1, bell);
 }
 
-static struct tcp_request *request_now(DPI_Tp_Endpoint *c) { return &c->request[c->answered % OUTSTANDING]; }
+static struct tcp_request *request_now(DPI_Tp_Endpoint *c)
+{
+	return &c->request[c->answered % OUTSTANDING];
+}
 
 static void request_done(DPI_Tp_Endpoint *c, int error, uint64_t result)
 {
@@ -51,11 +54,11 @@ static void body_done(DPI_Tp_Endpoint *c)
 	if (b->kind == BODY_ANSWER) request_done(c, DPI_SUCCESS, 0);
 }
 
-/* n bytes of the body have been received into its pieces. */
+/* n bytes of the body are in its pieces. */
 static void body_advance(struct tcp_body *b, size_t n)
 {
 	b->left -= n;
-	while (n && !b->dropped) {
+	while (n) {
 		struct iovec *v = &b->iov[b->at];
 		size_t here = v->iov_len < n ? v->iov_len : n;
 		v->iov_base = (uint8_t *)v->iov_base + here;
@@ -65,32 +68,50 @@ static void body_advance(struct tcp_body *b, size_t n)
 	}
 }
 
+/* Take what there is of the body out of the buffer; false: not even a word. */
+static bool body_take(DPI_Tp_Endpoint *c)
+{
+	struct tcp_body *b = &c->body;
+	size_t here = c->tail - c->head < b->left ? c->tail - c->head : b->left;
+	if (b->dropped) {
+		b->left -= here;
+	} else if (b->buffered) {
+		uint8_t *to = b->iov[0].iov_base;
+		if (here < b->left) { /* up to a word's end */
+			size_t over = (uintptr_t)(to + here) & 7;
+			here = here > over ? here - over : 0;
+		}
+		dpi_tcp_copy_in(b->window, to, c->rx + c->head, here);
+		body_advance(b, here);
+	} else {
+		for (size_t from = c->head, left = here; left;) {
+			size_t n = b->iov[b->at].iov_len < left ? b->iov[b->at].iov_len : left;
+			memcpy(b->iov[b->at].iov_base, c->rx + from, n);
+			from += n;
+			left -= n;
+			body_advance(b, n);
+		}
+	}
+	c->head += (uint32_t)here;
+	if (!b->left) body_done(c);
+	return here != 0;
+}
+
 /* c->body says where a payload goes: what of it is in the buffer goes there now. */
 static void body_begin(DPI_Tp_Endpoint *c, size_t length)
 {
-	struct tcp_body *b = &c->body;
-	size_t here = c->tail - c->head < length ? c->tail - c->head : length;
-	const uint8_t *from = c->rx + c->head;
-	b->left = length;
-	b->at = 0;
-	c->head += (uint32_t)here;
-	if (b->dropped) b->left -= here;
-	else
-		while (here) {
-			size_t n = b->iov[b->at].iov_len < here ? b->iov[b->at].iov_len : here;
-			memcpy(b->iov[b->at].iov_base, from, n);
-			from += n;
-			here -= n;
-			body_advance(b, n);
-		}
-	if (b->left) c->ahead = AHEAD_MIN;
-	else body_done(c);
+	c->body.left = length;
+	if (!length)
+		body_done(c);
+	else if (c->head < c->tail)
+		body_take(c);
+	if (c->body.left && !c->body.buffered) c->ahead = AHEAD_MIN;
 }
 
 /* Drop a payload. */
 static void body_drop(DPI_Tp_Endpoint *c, size_t length)
 {
-	c->body = (struct tcp_body){ .dropped = true };
+	c->body = (struct tcp_body){ .dropped = true, .buffered = true };
 	body_begin(c, length);
 }
 
@@ -115,18 +136,13 @@ static bool take_put(DPI_Tp_Endpoint *c, const struct wire_frame *f, size_t head
 	}
 	uint8_t *to = w->address + wire_offset(f);
 	if (have >= f->length) {
-		if (f->length == 8 && !((uintptr_t)to & 7)) {
-			uint64_t v;
-			memcpy(&v, c->rx + c->head, 8);
-			atomic_store_explicit((_Atomic uint64_t *)(void *)to, v, memory_order_relaxed);
-		} else if (f->length) {
-			memcpy(to, c->rx + c->head, f->length);
-		}
+		dpi_tcp_copy_in(w, to, c->rx + c->head, f->length);
 		c->head += f->length;
 		put_done(c, w, notify, f->word[3], f->word[4], (uint32_t)f->word[5]);
 		return true;
 	}
 	c->body = (struct tcp_body){ .kind = BODY_PUT, .window = w, .count = 1, .iov = { { to, f->length } } };
+	c->body.buffered = w->access & DPI_TP_ATOMIC;
 	if (notify) {
 		c->body.notify = true;
 		c->body.notify_offset = f->word[3];
@@ -144,7 +160,8 @@ static bool may_ask(DPI_Tp_Endpoint *c, uint64_t sequence)
 	if (c->end - c->reported == PIECES) dpi_tcp_report(c);
 	if (c->state != STATE_OPEN) return false;
 	if (sequence != c->serving) {
-		dpi_tcp_refuse(c, "request %llu came where %llu was due", (unsigned long long)sequence, (unsigned long long)c->serving);
+		dpi_tcp_refuse(c, "request %llu came where %llu was due", (unsigned long long)sequence,
+			       (unsigned long long)c->serving);
 		return false;
 	}
 	if (c->end - c->reported == PIECES || tcp_queued(c) + 24 > SEND_BUFFER - WIRE_MAX_ERROR - 16) {
@@ -169,7 +186,9 @@ static void take_get(DPI_Tp_Endpoint *c, const struct wire_frame *f)
 	if (!w || !f->length) return;
 	const uint8_t *from = w->address + wire_offset(f);
 	if (copy) {
-		tcp_append(c, from, f->length);
+		uint8_t bytes[COPY_MAX];
+		dpi_tcp_copy_out(bytes, from, f->length);
+		tcp_append(c, bytes, f->length);
 		return;
 	}
 	struct tcp_piece p = { .memory = from, .left = f->length, .kind = PIECE_ANSWER, .window = w };
@@ -184,7 +203,8 @@ static void take_atomic(DPI_Tp_Endpoint *c, const struct wire_frame *f)
 	DPI_Tp_Window *w = tcp_window(c, f, 8, DPI_TP_ATOMIC);
 	if (!w && !dpi_tcp_window_stale(c, f, 8, DPI_TP_ATOMIC)) return;
 	if (w && wire_offset(f) & 7) {
-		dpi_tcp_refuse(c, "an atomic operation at offset %llu is not at a multiple of 8", (unsigned long long)wire_offset(f));
+		dpi_tcp_refuse(c, "an atomic operation at offset %llu is not at a multiple of 8",
+			       (unsigned long long)wire_offset(f));
 		return;
 	}
 	a.word[1] = f->word[3];
@@ -213,8 +233,8 @@ static bool take_answer(DPI_Tp_Endpoint *c, const struct wire_frame *f, size_t h
 {
 	struct tcp_request *q = request_now(c);
 	bool failed = f->slot != DPI_SUCCESS;
-	if (c->answered == c->asked || f->word[1] != c->answered || q->answer != f->op || f->length != (failed ? 0 : q->length) ||
-	    (failed && f->slot != DPI_ERR_DESTROYED)) {
+	if (c->answered == c->asked || f->word[1] != c->answered || q->answer != f->op ||
+	    f->length != (failed ? 0 : q->length) || (failed && f->slot != DPI_ERR_DESTROYED)) {
 		dpi_tcp_refuse(c, "an answer (kind %u, number %llu, %u bytes, status %u) fits no request", f->op,
 			       (unsigned long long)f->word[1], f->length, f->slot);
 		return true;
@@ -223,7 +243,8 @@ static bool take_answer(DPI_Tp_Endpoint *c, const struct wire_frame *f, size_t h
 		size_t have = c->tail - c->head - header;
 		if (f->length < DIRECT_MIN && have < f->length) return false;
 		c->head += (uint32_t)header;
-		c->body = (struct tcp_body){ .kind = BODY_ANSWER, .dropped = q->cancelled, .count = q->count };
+		c->body = (struct tcp_body){ .kind = BODY_ANSWER, .count = q->count };
+		c->body.dropped = c->body.buffered = q->cancelled;
 		memcpy(c->body.iov, q->iov, (size_t)q->count * sizeof *q->iov);
 		body_begin(c, f->length);
 		return true;
@@ -238,8 +259,10 @@ static void take_error(DPI_Tp_Endpoint *c, const uint8_t *text, size_t size)
 	char clean[WIRE_MAX_ERROR + 1];
 	for (size_t i = 0; i < size; i++) clean[i] = text[i] >= ' ' && text[i] < 127 ? (char)text[i] : '?';
 	clean[size] = 0;
-	dpi_tcp_lose(c, "node %d (%s) ended the connection because of what it got from here: %s; this is a defect, or the nodes "
-		     "run different libraries", c->node, c->name, clean);
+	dpi_tcp_lose(c,
+		     "node %d (%s) ended the connection because of what it got from here: "
+		     "%s; this is a defect, or the nodes run different libraries",
+		     c->node, c->name, clean);
 }
 
 /* Take one frame. false: it is not whole yet. */
@@ -250,8 +273,8 @@ static bool take(DPI_Tp_Endpoint *c)
 	int header = wire_parse(c->rx + c->head, c->tail - c->head, &f);
 	if (!header) return false;
 	if (header < 0) {
-		dpi_tcp_refuse(c, "a frame of kind %u, %u bytes and slot %u is not one of version %d of the protocol", f.op, f.length,
-			       f.slot, WIRE_VERSION);
+		dpi_tcp_refuse(c, "a frame of kind %u, %u bytes and slot %u is not one of version %d of the protocol", f.op,
+			       f.length, f.slot, WIRE_VERSION);
 		return true;
 	}
 	switch (f.op) {
@@ -287,7 +310,7 @@ static int room(DPI_Tp_Endpoint *c, struct iovec *iov, size_t *total)
 {
 	struct tcp_body *b = &c->body;
 	int count = 0;
-	if (!b->left || b->dropped) {
+	if (!b->left || b->buffered) {
 		if (c->head) memmove(c->rx, c->rx + c->head, c->tail - c->head);
 		c->tail -= c->head;
 		c->head = 0;
@@ -307,11 +330,11 @@ static void ended(DPI_Tp_Endpoint *c, ssize_t n)
 {
 	int error = n == 0 ? 0 : c->broken ? c->broken : errno;
 	if (error)
-		dpi_tcp_lose(c, "the tcp connection to node %d (%s) broke: %s; its process has probably died", c->node, c->name,
-			     strerror(error));
+		dpi_tcp_lose(c, "the tcp connection to node %d (%s) broke: %s; its process has probably died", c->node,
+			     c->name, strerror(error));
 	else
-		dpi_tcp_lose(c, "node %d (%s) closed the tcp connection without a goodbye; its process has probably died", c->node,
-			     c->name);
+		dpi_tcp_lose(c, "node %d (%s) closed the tcp connection without a goodbye; its process has probably died",
+			     c->node, c->name);
 }
 
 void dpi_tcp_receive(DPI_Tp_Endpoint *c)
@@ -322,7 +345,8 @@ void dpi_tcp_receive(DPI_Tp_Endpoint *c)
 		size_t total;
 		int count = room(c, iov, &total);
 		struct msghdr m = { .msg_iov = iov, .msg_iovlen = (size_t)count };
-		ssize_t n = count == 1 ? recv(c->fd, iov->iov_base, iov->iov_len, MSG_DONTWAIT) : recvmsg(c->fd, &m, MSG_DONTWAIT);
+		ssize_t n = count == 1 ? recv(c->fd, iov->iov_base, iov->iov_len, MSG_DONTWAIT)
+				       : recvmsg(c->fd, &m, MSG_DONTWAIT);
 		if (n < 0 && errno == EINTR) continue;
 		if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK) && !c->broken) return;
 		if (n <= 0) {
@@ -332,22 +356,16 @@ void dpi_tcp_receive(DPI_Tp_Endpoint *c)
 		dpi_tcp_heat(c);
 		c->tp->events++;
 		size_t got = (size_t)n, here = 0;
-		if (b->left && !b->dropped) {
+		if (b->left && !b->buffered) {
 			here = b->left < got ? b->left : got;
 			body_advance(b, here);
-			if (!b->left) body_done(c);
 			c->tail = (uint32_t)(got - here);
-		} else if (b->left) {
-			here = b->left < got ? b->left : got;
-			b->left -= here;
-			c->head = (uint32_t)here; /* the buffer was empty */
-			c->tail = (uint32_t)got;
 			if (!b->left) body_done(c);
 		} else {
 			c->tail += (uint32_t)got;
-			if (got == total && c->ahead < RECEIVE_BUFFER) c->ahead *= 2;
+			if (got == total && !b->left && c->ahead < RECEIVE_BUFFER) c->ahead *= 2;
 		}
-		while (c->state == STATE_OPEN && !b->left && c->head < c->tail && take(c)) continue;
+		while (c->state == STATE_OPEN && c->head < c->tail && (b->left ? body_take(c) : take(c))) continue;
 		if (got < total && !c->broken) return; /* the socket is empty */
 	}
 }

@@ -31,7 +31,7 @@ bool dpi_tcp_keep(DPI_Tp_Endpoint *c, struct tcp_piece *p)
 {
 	DPI_Tp *tp = c->tp;
 	if (p->kind == PIECE_KEPT) return true;
-	void *copy = p->left <= KEPT_MAX - tp->kept ? malloc(p->left) : NULL;
+	void *copy = p->left <= KEPT_MAX - tp->kept ? malloc(p->left ? p->left : 1) : NULL;
 	if (!copy) return false;
 	memcpy(copy, p->memory, p->left);
 	if (p->kind == PIECE_ANSWER) p->window->answers--;
@@ -59,17 +59,38 @@ static int add_bytes(const DPI_Tp_Endpoint *c, uint64_t from, uint64_t to, struc
 	return 2;
 }
 
+/* Copy the next words of an answer out of its window: the kernel may read a word in two halves. */
+static void stage(DPI_Tp_Endpoint *c, struct tcp_piece *p)
+{
+	size_t n = p->left < STAGE ? p->left : STAGE;
+	if (n < p->left) n -= (uintptr_t)(p->memory + n) & 7;
+	dpi_tcp_copy_out(c->stage, p->memory, n);
+	p->memory += n;
+	p->left -= n;
+	c->staged_at = 0;
+	c->staged = n;
+}
+
 /* What is to be sent next, at most BATCH + 2 pieces. */
-static int gather(const DPI_Tp_Endpoint *c, struct iovec *iov, size_t *total)
+static int gather(DPI_Tp_Endpoint *c, struct iovec *iov, size_t *total)
 {
 	uint64_t at = c->tx_head;
 	uint32_t p = c->sent;
 	int count = 0;
 	for (; p != c->end && count < BATCH - 2; p++) {
 		struct tcp_piece *piece = &c->piece[p % PIECES];
+		bool first = p == c->sent, staged = first && c->staged_at < c->staged;
+		bool whole = piece->kind == PIECE_ANSWER && piece->window->access & DPI_TP_ATOMIC;
+		if (whole && !first) break; /* there is one stage */
 		count += add_bytes(c, at, piece->at, iov + count);
 		at = piece->at;
-		iov[count++] = (struct iovec){ (void *)(uintptr_t)piece->memory, piece->left };
+		if (whole && !staged) stage(c, piece);
+		if (whole || staged) {
+			iov[count++] = (struct iovec){ c->stage + c->staged_at, c->staged - c->staged_at };
+			if (piece->left) break;
+		} else {
+			iov[count++] = (struct iovec){ (void *)(uintptr_t)piece->memory, piece->left };
+		}
 	}
 	if (p == c->end) count += add_bytes(c, at, c->tx_tail, iov + count);
 	*total = 0;
@@ -82,18 +103,24 @@ static void advance(DPI_Tp_Endpoint *c, size_t n)
 {
 	while (n) {
 		struct tcp_piece *p = c->sent != c->end ? &c->piece[c->sent % PIECES] : NULL;
+		size_t here;
 		if (!p || p->at > c->tx_head) {
-			size_t here = (size_t)((p ? p->at : c->tx_tail) - c->tx_head);
+			here = (size_t)((p ? p->at : c->tx_tail) - c->tx_head);
 			if (here > n) here = n;
 			c->tx_head += here;
 			n -= here;
 			continue;
 		}
-		size_t here = p->left < n ? p->left : n;
-		p->memory += here;
-		p->left -= here;
+		if (c->staged_at < c->staged) {
+			here = c->staged - c->staged_at < n ? c->staged - c->staged_at : n;
+			c->staged_at += here;
+		} else {
+			here = p->left < n ? p->left : n;
+			p->memory += here;
+			p->left -= here;
+		}
 		n -= here;
-		if (p->left) continue;
+		if (p->left || c->staged_at < c->staged) continue;
 		if (p->kind == PIECE_ANSWER) p->window->answers--;
 		if (p->kind == PIECE_KEPT) dpi_tcp_unkeep(c, p);
 		c->sent++;
@@ -109,8 +136,10 @@ static void watch_writes(DPI_Tp_Endpoint *c, bool on)
 	struct epoll_event e = { .events = EPOLLIN | (on ? (uint32_t)EPOLLOUT : 0), .data.ptr = c };
 	if (c->blocked == on) return;
 	c->blocked = on;
-	if (on) c->tp->blocked++;
-	else c->tp->blocked--;
+	if (on)
+		c->tp->blocked++;
+	else
+		c->tp->blocked--;
 	epoll_ctl(c->tp->epoll_fd, EPOLL_CTL_MOD, c->fd, &e);
 }
 
@@ -122,8 +151,8 @@ void dpi_tcp_transmit(DPI_Tp_Endpoint *c)
 		int count = gather(c, iov, &total);
 		if (!count) return;
 		struct msghdr m = { .msg_iov = iov, .msg_iovlen = (size_t)count };
-		ssize_t n = count == 1 ? send(c->fd, iov->iov_base, iov->iov_len, MSG_DONTWAIT | MSG_NOSIGNAL) :
-					 sendmsg(c->fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
+		ssize_t n = count == 1 ? send(c->fd, iov->iov_base, iov->iov_len, MSG_DONTWAIT | MSG_NOSIGNAL)
+				       : sendmsg(c->fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
 		if (n < 0 && errno == EINTR) continue;
 		if (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != ENOBUFS && errno != ENOMEM) {
 			c->broken = errno;

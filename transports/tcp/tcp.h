@@ -16,25 +16,26 @@
 #include "wire.h"
 
 enum {
-	MAX_IOV = 8,		    /* pieces of a put or get */
-	OUTSTANDING = 128,	    /* unanswered requests of one side of a connection; a power of two */
-	PIECES = 2048,		    /* memory waiting to be sent; a power of two ≥ OUTSTANDING × (MAX_IOV + 1) */
-	SEND_BUFFER = 128 << 10,    /* bytes; a power of two */
-	SEND_RESERVE = 8 << 10,	    /* of these, for answers: OUTSTANDING of them and a last word fit */
-	SEND_AT = 32 << 10,	    /* bytes held back by DPI_TP_MORE go out from here on */
-	COPY_MAX = 4096,	    /* puts and answers up to this many bytes are copied, and so are done on return */
-	RECEIVE_BUFFER = 64 << 10,  /* bytes */
-	DIRECT_MIN = 16 << 10,	    /* payloads from here on are received where they belong */
-	AHEAD_FIRST = 4096,	    /* bytes of a connection's first receive */
-	AHEAD_MIN = 1024,	    /* bytes read beyond such a payload */
-	RECEIVE_ROUNDS = 8,	    /* receives from one connection before others have their turn */
-	HOT = 2,		    /* connections looked at without asking epoll */
-	HOT_LOOKS = 256,	    /* in vain, until one is no longer hot */
-	POLL_EVERY = 16,	    /* progress asks epoll at least every so often */
-	KEPT_MAX = 64 << 20,	    /* bytes copied to set free memory that is being sent */
-	STRANGERS = 256,	    /* accepted connections that have not said hello */
-	HELLO_US = 5000000,	    /* and how long they may take */
-	HOSTS = 16,		    /* addresses of a node */
+	MAX_IOV = 8,		   /* pieces of a put or get */
+	OUTSTANDING = 128,	   /* unanswered requests of one side of a connection; a power of two */
+	PIECES = 2048,		   /* memory waiting to be sent; a power of two ≥ OUTSTANDING × (MAX_IOV + 1) */
+	SEND_BUFFER = 128 << 10,   /* bytes; a power of two */
+	SEND_RESERVE = 8 << 10,	   /* of these, for answers: OUTSTANDING of them and a last word fit */
+	SEND_AT = 64 << 10,	   /* bytes held back by DPI_TP_MORE go out from here on */
+	COPY_MAX = 4096,	   /* puts and answers up to this many bytes are copied, and so are done on return */
+	RECEIVE_BUFFER = 64 << 10, /* bytes */
+	STAGE = 64 << 10,	   /* bytes */
+	DIRECT_MIN = 16 << 10,	   /* payloads from here on are received where they belong */
+	AHEAD_FIRST = 4096,	   /* bytes of a connection's first receive */
+	AHEAD_MIN = 1024,	   /* bytes read beyond such a payload */
+	RECEIVE_ROUNDS = 8,	   /* receives from one connection before others have their turn */
+	HOT = 2,		   /* connections looked at without asking epoll */
+	HOT_LOOKS = 256,	   /* in vain, until one is no longer hot */
+	POLL_EVERY = 16,	   /* progress asks epoll at least every so often */
+	KEPT_MAX = 64 << 20,	   /* bytes copied to set free memory that is being sent */
+	STRANGERS = 256,	   /* accepted connections that have not said hello */
+	HELLO_US = 5000000,	   /* and how long they may take */
+	HOSTS = 16,		   /* addresses of a node */
 	WHY_MAX = 400
 };
 _Static_assert(SEND_RESERVE >= (OUTSTANDING + 1) * 24 + WIRE_MAX_ERROR + 16, "answers fit");
@@ -103,7 +104,7 @@ struct tcp_request {
 	struct iovec iov[MAX_IOV];
 	DPI_Tp_Remote *remote; /* NULL: flush */
 	void *cookie;
-	uint64_t puts; /* flush: posted before it */
+	uint64_t puts;	/* flush: posted before it */
 	bool cancelled; /* the answer goes nowhere */
 };
 
@@ -112,7 +113,8 @@ enum tcp_body_kind { BODY_NONE, BODY_PUT, BODY_ANSWER };
 struct tcp_body {
 	size_t left;
 	enum tcp_body_kind kind; /* what happens at its end */
-	bool dropped;		 /* the bytes go nowhere */
+	bool buffered;		 /* the bytes pass through the receive buffer */
+	bool dropped;		 /* and go nowhere */
 	int count, at;
 	struct iovec iov[MAX_IOV];
 	DPI_Tp_Window *window; /* BODY_PUT */
@@ -136,14 +138,14 @@ struct DPI_Tp_Endpoint {
 	int fd;
 	int node;
 	uint64_t incarnation;
-	bool claimed; /* the core holds it */
-	bool dirty;   /* in the list of connections that progress has to look at */
-	bool blocked; /* the socket is full; EPOLLOUT is asked for */
-	int broken;   /* errno of a send; progress finds out more and says it */
+	bool claimed;	  /* the core holds it */
+	bool dirty;	  /* in the list of connections that progress has to look at */
+	bool blocked;	  /* the socket is full; EPOLLOUT is asked for */
+	int broken;	  /* errno of a send; progress finds out more and says it */
 	unsigned looks;	  /* in vain */
 	int64_t deadline; /* µs, of the hello */
 	uint8_t hello[WIRE_HELLO];
-	char name[64]; /* the peer's address */
+	char name[64];	   /* the peer's address */
 	char why[WHY_MAX]; /* it is lost */
 
 	uint8_t *rx; /* received, not yet understood: head … tail */
@@ -152,6 +154,8 @@ struct DPI_Tp_Endpoint {
 
 	uint8_t *tx; /* positions count up; the index is position % SEND_BUFFER */
 	uint64_t tx_head, tx_tail;
+	uint8_t *stage; /* bytes of the answer at sent whose words must be whole: staged_at … staged */
+	size_t staged_at, staged;
 	struct tcp_piece *piece; /* reported ≤ sent ≤ end, likewise */
 	uint32_t reported, sent, end;
 
@@ -173,12 +177,18 @@ struct DPI_Tp {
 	unsigned strangers, blocked, ticks;
 	bool inside, armed, graves; /* in progress; about to sleep; something is STATE_GONE */
 	int events;
-	size_t kept; /* bytes in pieces of this kind */
+	size_t kept;	/* bytes in pieces of this kind */
 	int64_t log_at; /* the next refusal is logged from then on */
 	unsigned unlogged;
 };
 
-static inline size_t tcp_queued(const DPI_Tp_Endpoint *c) { return (size_t)(c->tx_tail - c->tx_head); }
+static inline size_t tcp_queued(const DPI_Tp_Endpoint *c)
+{
+	return (size_t)(c->tx_tail - c->tx_head);
+}
+
+/* Record the sentence of an error, and be the error. */
+#define tcp_fail(tp, ...) ((tp)->core->fail_text((tp)->core->self, __VA_ARGS__))
 
 /* tcp.c */
 int dpi_tcp_progress(DPI_Tp *tp, uint32_t lane, int *events);
@@ -195,22 +205,23 @@ void dpi_tcp_name(const struct sockaddr_storage *from, char *name, size_t size);
 /* connect.c */
 int dpi_tcp_connect(DPI_Tp *tp, uint32_t lane, const DPI_Tp_Peer *peer, int64_t timeout_us, DPI_Tp_Endpoint **endpoint);
 void dpi_tcp_accept(DPI_Tp *tp);
-void dpi_tcp_expire(DPI_Tp *tp); /* who has not said hello in time */
+void dpi_tcp_expire(DPI_Tp *tp);				      /* who has not said hello in time */
 DPI_Tp_Endpoint *dpi_tcp_adopt(DPI_Tp *tp, int fd, const char *name); /* take an accepted socket; NULL: closed */
-void dpi_tcp_hello(DPI_Tp_Endpoint *c); /* receive it and answer */
+void dpi_tcp_hello(DPI_Tp_Endpoint *c);				      /* receive it and answer */
 
 /* connection.c */
 DPI_Tp_Endpoint *dpi_tcp_connection(DPI_Tp *tp, int fd, const char *name);
 int dpi_tcp_connection_open(DPI_Tp_Endpoint *c); /* its buffers and its place in epoll; 0, or -1 */
 void dpi_tcp_disconnect(DPI_Tp_Endpoint *c);
-void dpi_tcp_forget(DPI_Tp_Endpoint *c); /* close and free, without a word to anybody */
-void dpi_tcp_bury(DPI_Tp *tp);		 /* free what is STATE_GONE */
+void dpi_tcp_goodbye(DPI_Tp_Endpoint *c); /* BYE, if it can be sent now */
+void dpi_tcp_forget(DPI_Tp_Endpoint *c);  /* close and free, without a word to anybody */
+void dpi_tcp_bury(DPI_Tp *tp);		  /* free what is STATE_GONE */
 /* From progress only: the connection has ended; every pending operation completes, the core is told. */
 void dpi_tcp_lose(DPI_Tp_Endpoint *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* The same, after telling the peer what it did wrong. */
 void dpi_tcp_refuse(DPI_Tp_Endpoint *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void dpi_tcp_heat(DPI_Tp_Endpoint *c);
-void dpi_tcp_mark(DPI_Tp_Endpoint *c); /* dirty */
+void dpi_tcp_mark(DPI_Tp_Endpoint *c);	    /* dirty */
 int dpi_tcp_dead(const DPI_Tp_Endpoint *c); /* DPI_ERR_PEER with the sentence */
 
 /* receive.c: take what has arrived; counts events. The connection may be LOST or GONE afterwards. */
@@ -270,17 +281,23 @@ int dpi_tcp_withdraw(DPI_Tp_Window *window);
 int dpi_tcp_attach(DPI_Tp_Endpoint *c, const DPI_Tp_Key *key, uint64_t length, DPI_Tp_Remote **remote, void **direct);
 int dpi_tcp_detach(DPI_Tp_Remote *remote);
 void dpi_tcp_windows_close(DPI_Tp *tp);
+/* Into and out of a window. Words are copied whole: always up to COPY_MAX bytes, and in windows exposed for atomics. */
+void dpi_tcp_copy_in(const DPI_Tp_Window *w, uint8_t *to, const uint8_t *from, size_t size);
+void dpi_tcp_copy_out(uint8_t *to, const uint8_t *from, size_t size);
 /* Why tcp_window found nothing: true: the window has been withdrawn; false: the peer is wrong and has been refused. */
 bool dpi_tcp_window_stale(DPI_Tp_Endpoint *c, const struct wire_frame *f, uint64_t length, uint32_t access);
 
 /* The window a peer's frame means, its key, range and access checked. */
-static inline DPI_Tp_Window *tcp_window(const DPI_Tp_Endpoint *c, const struct wire_frame *f, uint64_t length, uint32_t access)
+static inline DPI_Tp_Window *tcp_window(const DPI_Tp_Endpoint *c, const struct wire_frame *f, uint64_t length,
+					uint32_t access)
 {
 	const DPI_Tp *tp = c->tp;
 	uint64_t offset = wire_offset(f);
 	DPI_Tp_Window *w = f->slot < tp->slots ? tp->slot[f->slot].window : NULL;
 	return w && w->secret == f->word[2] && w->generation == wire_generation(f) && !w->closing && w->access & access &&
-	       offset <= w->length && length <= w->length - offset ? w : NULL;
+			       offset <= w->length && length <= w->length - offset
+		       ? w
+		       : NULL;
 }
 
 #endif

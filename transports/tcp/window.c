@@ -4,13 +4,17 @@
  * A key is a slot, a generation and a secret. The secret is a keyed hash (SipHash-2-4) of the other two, so that a key
  * of a window withdrawn long ago can still be told from a forged one: its puts are dropped and its requests answered
  * with DPI_ERR_DESTROYED, while a forged key ends the connection. */
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "tcp.h"
 
 enum { KEY_SIZE = 40, KEY_VERSION = 1, NO_SLOT = WIRE_SLOTS, LAST_GENERATION = 0xffff };
 
-static inline uint64_t rotate(uint64_t v, int bits) { return v << bits | v >> (64 - bits); }
+static inline uint64_t rotate(uint64_t v, int bits)
+{
+	return v << bits | v >> (64 - bits);
+}
 
 static void sip_rounds(uint64_t v[4], int rounds)
 {
@@ -63,20 +67,26 @@ int dpi_tcp_expose(DPI_Tp *tp, const DPI_Tp_Memory *m, DPI_Tp_Window **window, D
 {
 	const DPI_Tp_Core *core = tp->core;
 	bool words = !((uintptr_t)m->address & 7);
-	if ((!m->address && m->length) || !m->access || m->access & ~(DPI_TP_READ | DPI_TP_WRITE | DPI_TP_ATOMIC))
-		return core->fail_text(core->self, DPI_ERR_ARGUMENT, "memory to register needs an address and DPI_TP_READ, "
-				       "WRITE or ATOMIC as access, not %p and 0x%x", m->address, m->access);
+	if ((!m->address && m->length) || m->access & ~(DPI_TP_READ | DPI_TP_WRITE | DPI_TP_ATOMIC))
+		return tcp_fail(tp, DPI_ERR_ARGUMENT,
+				"memory to register needs an address, and of access no more "
+				"than DPI_TP_READ, WRITE and ATOMIC, not %p and 0x%x",
+				m->address, m->access);
 	if (m->access & DPI_TP_ATOMIC && !words)
-		return core->fail_text(core->self, DPI_ERR_ARGUMENT, "memory at %p cannot be used for atomics: its address is not "
-				       "a multiple of 8; align it", m->address);
+		return tcp_fail(tp, DPI_ERR_ARGUMENT,
+				"memory at %p cannot be used for atomics: its address is not a multiple of 8; align it",
+				m->address);
 	if (m->length > WIRE_MAX_OFFSET)
-		return core->fail_text(core->self, DPI_ERR_LIMIT, "a window of %llu bytes is larger than tcp's limit of 2^48; "
-				       "register it in parts", (unsigned long long)m->length);
+		return tcp_fail(tp, DPI_ERR_LIMIT,
+				"a window of %llu bytes is larger than tcp's limit of 2^48; register it in parts",
+				(unsigned long long)m->length);
 	DPI_Tp_Window *w = calloc(1, sizeof *w);
 	if (!w || !slot_take(tp, &w->slot)) {
 		free(w);
-		return core->fail_text(core->self, DPI_ERR_MEMORY, "no memory for the tcp window table (%u windows are open); "
-				       "close buffers or give the process more memory", tp->slots);
+		return tcp_fail(tp, DPI_ERR_MEMORY,
+				"no memory for the tcp window table (%u windows are open); "
+				"close buffers or give the process more memory",
+				tp->slots);
 	}
 	struct tcp_slot *s = &tp->slot[w->slot];
 	w->tp = tp;
@@ -90,7 +100,7 @@ int dpi_tcp_expose(DPI_Tp *tp, const DPI_Tp_Memory *m, DPI_Tp_Window **window, D
 	key->fd = -1;
 	key->size = KEY_SIZE;
 	wire_store(key->bytes, (uint64_t)KEY_VERSION | (uint64_t)(w->access | (words ? KEY_WORDS : 0)) << 8 |
-		   (uint64_t)w->generation << 16 | (uint64_t)w->slot << 32);
+				       (uint64_t)w->generation << 16 | (uint64_t)w->slot << 32);
 	wire_store(key->bytes + 8, w->secret);
 	wire_store(key->bytes + 16, w->length);
 	wire_store(key->bytes + 24, core->incarnation);
@@ -107,7 +117,7 @@ int dpi_tcp_withdraw(DPI_Tp_Window *w)
 	w->closing = true;
 	for (DPI_Tp_Endpoint *c = tp->connections; c; c = c->next)
 		if (c->body.left && c->body.window == w) {
-			c->body.dropped = true;
+			c->body.dropped = c->body.buffered = true;
 			c->body.kind = BODY_NONE;
 			c->body.window = NULL;
 		}
@@ -117,8 +127,9 @@ int dpi_tcp_withdraw(DPI_Tp_Window *w)
 			if (p->kind == PIECE_ANSWER && p->window == w) dpi_tcp_keep(c, p);
 		}
 	if (w->answers)
-		return tp->core->fail_text(tp->core->self, DPI_ERR_AGAIN, "%u answers to peers are still being sent from the window; "
-					   "make progress and try again", w->answers);
+		return tcp_fail(tp, DPI_ERR_AGAIN,
+				"%u answers to peers are still being sent from the window; make progress and try again",
+				w->answers);
 	struct tcp_slot *s = &tp->slot[w->slot];
 	s->window = NULL;
 	if (s->generation < LAST_GENERATION) { /* else the slot stays unused for ever */
@@ -135,6 +146,32 @@ void dpi_tcp_windows_close(DPI_Tp *tp)
 	free(tp->slot);
 }
 
+void dpi_tcp_copy_in(const DPI_Tp_Window *w, uint8_t *to, const uint8_t *from, size_t size)
+{
+	uint64_t v;
+	if (size > COPY_MAX && !(w->access & DPI_TP_ATOMIC)) {
+		memcpy(to, from, size);
+		return;
+	}
+	for (; size && (uintptr_t)to & 7; size--) *to++ = *from++;
+	for (; size >= 8; size -= 8, to += 8, from += 8) {
+		memcpy(&v, from, 8);
+		atomic_store_explicit((_Atomic uint64_t *)(void *)to, v, memory_order_relaxed);
+	}
+	while (size--) *to++ = *from++;
+}
+
+void dpi_tcp_copy_out(uint8_t *to, const uint8_t *from, size_t size)
+{
+	uint64_t v;
+	for (; size && (uintptr_t)from & 7; size--) *to++ = *from++;
+	for (; size >= 8; size -= 8, to += 8, from += 8) {
+		v = atomic_load_explicit((const _Atomic uint64_t *)(const void *)from, memory_order_relaxed);
+		memcpy(to, &v, 8);
+	}
+	while (size--) *to++ = *from++;
+}
+
 bool dpi_tcp_window_stale(DPI_Tp_Endpoint *c, const struct wire_frame *f, uint64_t length, uint32_t access)
 {
 	const DPI_Tp *tp = c->tp;
@@ -146,10 +183,12 @@ bool dpi_tcp_window_stale(DPI_Tp_Endpoint *c, const struct wire_frame *f, uint64
 			return true;
 		dpi_tcp_refuse(c, "key of window %u is not one this node has given out", f->slot);
 	} else if (!(w->access & access)) {
-		dpi_tcp_refuse(c, "window %u was registered with access 0x%x, this operation needs 0x%x", f->slot, w->access, access);
+		dpi_tcp_refuse(c, "window %u was registered with access 0x%x, this operation needs 0x%x", f->slot, w->access,
+			       access);
 	} else {
-		dpi_tcp_refuse(c, "%llu bytes at offset %llu lie outside window %u of %llu bytes", (unsigned long long)length,
-			       (unsigned long long)wire_offset(f), f->slot, (unsigned long long)w->length);
+		dpi_tcp_refuse(c, "%llu bytes at offset %llu lie outside window %u of %llu bytes",
+			       (unsigned long long)length, (unsigned long long)wire_offset(f), f->slot,
+			       (unsigned long long)w->length);
 	}
 	return false;
 }
@@ -157,22 +196,24 @@ bool dpi_tcp_window_stale(DPI_Tp_Endpoint *c, const struct wire_frame *f, uint64
 int dpi_tcp_attach(DPI_Tp_Endpoint *c, const DPI_Tp_Key *key, uint64_t length, DPI_Tp_Remote **remote, void **direct)
 {
 	DPI_Tp *tp = c->tp;
-	const DPI_Tp_Core *core = tp->core;
 	if (c->state != STATE_OPEN) return dpi_tcp_dead(c);
 	uint64_t first = wire_load(key->bytes);
 	if (key->size != KEY_SIZE || (uint8_t)first != KEY_VERSION)
-		return core->fail_text(core->self, DPI_ERR_CORRUPT, "%u bytes of version %u are not a key of this tcp transport (%d "
-				       "bytes, version %d); use the same library on every node", key->size,
-				       (unsigned)(uint8_t)first, KEY_SIZE, KEY_VERSION);
+		return tcp_fail(tp, DPI_ERR_CORRUPT,
+				"%u bytes of version %u are not a key of this tcp transport (%d "
+				"bytes, version %d); use the same library on every node",
+				key->size, (unsigned)(uint8_t)first, KEY_SIZE, KEY_VERSION);
 	uint64_t incarnation = wire_load(key->bytes + 24), has = wire_load(key->bytes + 16);
 	if (incarnation != c->incarnation || wire_load(key->bytes + 32) != (uint32_t)c->node)
-		return core->fail_text(core->self, DPI_ERR_PEER, "the key is not of node %d as it runs now: its process has been "
-				       "replaced, or the key is another node's; open the buffer again", c->node);
+		return tcp_fail(tp, DPI_ERR_PEER,
+				"the key is not of node %d as it runs now: its process has been "
+				"replaced, or the key is another node's; open the buffer again",
+				c->node);
 	if (length > has)
-		return core->fail_text(core->self, DPI_ERR_RANGE, "the window of node %d has %llu bytes, not %llu", c->node,
-				       (unsigned long long)has, (unsigned long long)length);
+		return tcp_fail(tp, DPI_ERR_RANGE, "the window of node %d has %llu bytes, not %llu", c->node,
+				(unsigned long long)has, (unsigned long long)length);
 	DPI_Tp_Remote *r = calloc(1, sizeof *r);
-	if (!r) return core->fail_text(core->self, DPI_ERR_MEMORY, "no memory to attach a window of node %d", c->node);
+	if (!r) return tcp_fail(tp, DPI_ERR_MEMORY, "no memory to attach a window of node %d", c->node);
 	r->endpoint = c;
 	r->tp = tp;
 	r->length = length;
@@ -182,7 +223,7 @@ int dpi_tcp_attach(DPI_Tp_Endpoint *c, const DPI_Tp_Key *key, uint64_t length, D
 	r->secret = wire_load(key->bytes + 8);
 	if (r->slot >= WIRE_SLOTS || length > WIRE_MAX_OFFSET) {
 		free(r);
-		return core->fail_text(core->self, DPI_ERR_CORRUPT, "the key of node %d names a window that cannot exist", c->node);
+		return tcp_fail(tp, DPI_ERR_CORRUPT, "the key of node %d names a window that cannot exist", c->node);
 	}
 	r->next = tp->remotes;
 	r->link = &tp->remotes;
@@ -195,10 +236,10 @@ int dpi_tcp_attach(DPI_Tp_Endpoint *c, const DPI_Tp_Key *key, uint64_t length, D
 
 int dpi_tcp_detach(DPI_Tp_Remote *r)
 {
-	const DPI_Tp_Core *core = r->tp->core;
 	if (r->pending)
-		return core->fail_text(core->self, DPI_ERR_AGAIN, "%u operations on the window are under way; make progress and try "
-				       "again", r->pending);
+		return tcp_fail(r->tp, DPI_ERR_AGAIN,
+				"%u operations on the window are under way; make progress and try again",
+				r->pending);
 	*r->link = r->next;
 	if (r->next) r->next->link = r->link;
 	free(r);

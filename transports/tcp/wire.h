@@ -56,12 +56,18 @@ enum wire_op {
 
 struct wire_frame {
 	uint32_t op, length;
-	uint32_t slot; /* or status */
+	uint32_t slot;		   /* or status */
 	uint64_t word[WIRE_WORDS]; /* host order; 0 is not filled */
 };
 
-static inline uint64_t wire_offset(const struct wire_frame *f) { return f->word[1] & WIRE_MAX_OFFSET; }
-static inline uint32_t wire_generation(const struct wire_frame *f) { return (uint32_t)(f->word[1] >> 48); }
+static inline uint64_t wire_offset(const struct wire_frame *f)
+{
+	return f->word[1] & WIRE_MAX_OFFSET;
+}
+static inline uint32_t wire_generation(const struct wire_frame *f)
+{
+	return (uint32_t)(f->word[1] >> 48);
+}
 
 static inline uint64_t wire_load(const uint8_t *from)
 {
@@ -76,7 +82,7 @@ static inline void wire_store(uint8_t *to, uint64_t v)
 	memcpy(to, &v, sizeof v);
 }
 
-/* Of each op: words of its header, 0: there is no such op; the most that length may say; whether slot may be other than 0. */
+/* Of each op: words of its header, 0: there is no such op; whether slot may be other than 0; the most that length says. */
 struct wire_shape {
 	uint8_t words, slot;
 	uint32_t max;

@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * kill.c: kill -9 of appenders and homes at random moments, hundreds of times. What was flushed arrives, nothing arrives torn, twice or
+ * out of order, nobody else is delayed, and a home's death is an error in time at whoever appends. */
+#include <signal.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "dpi.h"
+#include "harness.h"
+
+ENROL(shm, "DPI_TRANSPORT=shm", NULL);
+ENROL(tcp, "DPI_TRANSPORT=tcp", NULL);
+
+static uint64_t mix(uint64_t x)
+{
+	x ^= x >> 33;
+	x *= 0xff51afd7ed558ccdu;
+	x ^= x >> 33;
+	x *= 0xc4ceb9fe1a85ec53u;
+	return x ^ x >> 33;
+}
+
+static uint64_t draw(uint64_t *state)
+{
+	return mix(*state += 0x9e3779b97f4a7c15u);
+}
+
+static double now(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+/* ------------------------------------------------------------------------------------------- appenders are killed */
+
+#define LIVES 400 /* of appenders, together */
+#define KILLS 200
+
+struct header {
+	uint32_t life, size;
+	uint64_t sequence;
+};
+
+struct killing {
+	_Atomic int ready, stop, lives;
+	_Atomic uint64_t flushed[LIVES]; /* records of a life that a flush has returned for */
+	_Atomic uint64_t ended[LIVES];	 /* 1: the life closed its handle in peace */
+};
+
+/* Every byte of a record follows from its life, its number and its size. */
+static void fill(uint8_t *record, uint32_t life, uint64_t sequence, uint32_t size)
+{
+	struct header h = { life, size, sequence };
+	memcpy(record, &h, sizeof h);
+	for (uint32_t i = sizeof h; i < size; i++) record[i] = (uint8_t)(life * 31 + sequence * 7 + i);
+}
+
+static void appender(struct killing *k)
+{
+	DPI_Context ctx;
+	DPI_Buffer q;
+	uint32_t life = (uint32_t)k->lives++;
+	uint64_t state = harness_seed() + life, sequence = 0;
+	static uint8_t record[20000];
+	CHECK_INT(life, <, LIVES);
+	CHECK_DPI(DPI_Init(&ctx));
+	CHECK_DPI(DPI_Open_Buffer("victims", NULL, ctx, &q));
+	while (!k->stop) {
+		uint32_t size = (uint32_t)sizeof(struct header) + (uint32_t)(draw(&state) % (draw(&state) % 16 ? 100 : 16000));
+		fill(record, life, sequence, size);
+		CHECK_DPI(DPI_Append(record, size, q));
+		sequence++;
+		if (draw(&state) % 8) continue;
+		CHECK_DPI(DPI_Flush_Buffer(q));
+		k->flushed[life] = sequence;
+	}
+	CHECK_DPI(DPI_Close_Buffer(q));
+	k->flushed[life] = sequence;
+	k->ended[life] = 1;
+	CHECK_DPI(DPI_Finalize(ctx));
+}
+
+static void killer(struct killing *k)
+{
+	uint64_t state = harness_seed();
+	AWAIT(k->ready);
+	for (int i = 0; i < KILLS; i++) {
+		int victim = 1 + (int)(draw(&state) % 3);
+		struct timespec t = { 0, (long)(draw(&state) % 6000000) };
+		nanosleep(&t, NULL);
+		harness_kill(victim, SIGKILL);
+		AWAIT(!harness_alive(victim));
+		harness_spawn_rank(victim);
+	}
+	k->stop = 1;
+}
+
+static void consumer(struct killing *k)
+{
+	DPI_Context ctx;
+	DPI_Buffer q;
+	DPI_Record r;
+	DPI_Buffer_Attr attr = DPI_BUFFER_ATTR_INIT;
+	static uint64_t next[LIVES];
+	static uint8_t expected[20000];
+	CHECK_DPI(DPI_Init(&ctx));
+	CHECK_DPI(DPI_Create_Buffer("victims", DPI_NODE_SELF, &attr, ctx, &q));
+	CHECK_DPI(DPI_Set_Timeout(300000, q));
+	k->ready = 1;
+	for (bool last = false;;) {
+		int error = DPI_Next_Record(q, &r);
+		if (error == DPI_ERR_TIMEOUT) { /* one more silence after everybody has gone */
+			bool gone = k->stop && !harness_alive(1) && !harness_alive(2) && !harness_alive(3);
+			if (last) break;
+			last = gone;
+			continue;
+		}
+		CHECK_DPI(error);
+		struct header h;
+		CHECK_INT(r.size, >=, sizeof h);
+		memcpy(&h, r.data, sizeof h);
+		CHECK_INT(h.life, <, LIVES);
+		CHECK_INT(h.size, ==, r.size);
+		CHECK_INT(h.sequence, ==, next[h.life]);
+		next[h.life]++;
+		fill(expected, h.life, h.sequence, h.size);
+		CHECK(!memcmp(expected, r.data, r.size));
+	}
+	uint64_t records = 0;
+	for (int i = 0; i < k->lives; i++) {
+		CHECK_INT(next[i], >=, k->flushed[i]);
+		if (k->ended[i]) CHECK_INT(next[i], ==, k->flushed[i]);
+		records += next[i];
+	}
+	CHECK_INT(records, >, 0);
+	DPI_Buffer_Info info = DPI_BUFFER_INFO_INIT;
+	info.size = sizeof info;
+	CHECK_DPI(DPI_Get_Buffer_Info(q, &info));
+	CHECK_INT(info.appenders, ==, 0); /* nobody's ring, lock or memory is left */
+	CHECK_INT(info.memory, ==, 0);
+	CHECK_DPI(DPI_Finalize(ctx));
+}
+
+TEST(appenders_are_killed, "", 5, .deadline_s = 60)
+{
+	struct killing *k = harness_shared();
+	if (rank == 0) consumer(k);
+	else if (rank == 4) killer(k);
+	else appender(k);
+}
+
+/* ------------------------------------------------------------------------------------------------ homes are killed */
+
+#define ROUNDS 60
+
+struct homes {
+	_Atomic int round, opened, failed;
+};
+
+static void home(struct homes *s)
+{
+	DPI_Context ctx;
+	DPI_Buffer q;
+	DPI_Record r;
+	char name[32];
+	int round = s->round;
+	CHECK_DPI(DPI_Init(&ctx));
+	snprintf(name, sizeof name, "mortal%d", round);
+	CHECK_DPI(DPI_Create_Buffer(name, DPI_NODE_SELF, NULL, ctx, &q));
+	for (;;) DPI_Next_Record(q, &r); /* until it is killed */
+}
+
+static void mourner(struct homes *s)
+{
+	DPI_Context ctx;
+	CHECK_DPI(DPI_Init(&ctx));
+	for (int round = 0; round < ROUNDS; round++) {
+		DPI_Buffer q;
+		DPI_Open_Attr attr = DPI_OPEN_ATTR_INIT;
+		char name[32], record[500] = "";
+		int error;
+		AWAIT(s->round >= round);
+		attr.timeout_us = 5000000;
+		snprintf(name, sizeof name, "mortal%d", round);
+		CHECK_DPI(DPI_Open_Buffer(name, &attr, ctx, &q));
+		s->opened++;
+		double begin;
+		for (uint64_t i = 0;; i++) {
+			begin = now();
+			error = DPI_Append(record, (size_t)(i % sizeof record), q);
+			if (!error && i % 10 == 0) error = DPI_Flush_Buffer(q);
+			if (error) break;
+		}
+		const char *why;
+		DPI_Get_Error_Detail(&why);
+		if (error != DPI_ERR_PEER) FAIL("error %d: %s", error, why);
+		CHECK_HAS(why, "node 1");
+		CHECK(now() - begin < 5.0 * harness_slow());
+		DPI_Close_Buffer(q);
+		s->failed++;
+	}
+	CHECK_DPI(DPI_Finalize(ctx));
+}
+
+TEST(homes_are_killed, "", 5, .deadline_s = 60)
+{
+	struct homes *s = harness_shared();
+	if (rank == 1) {
+		home(s);
+	} else if (rank != 4) {
+		mourner(s); /* node 0 holds the registry, and appends too */
+	} else {
+		uint64_t state = harness_seed();
+		for (int round = 0; round < ROUNDS; round++) {
+			AWAIT(s->opened == 3 * (round + 1));
+			struct timespec t = { 0, (long)(draw(&state) % 4000000) };
+			nanosleep(&t, NULL);
+			harness_kill(1, SIGKILL);
+			AWAIT(s->failed == 3 * (round + 1) && !harness_alive(1));
+			s->round = round + 1;
+			if (round + 1 < ROUNDS) harness_spawn_rank(1);
+		}
+	}
+}

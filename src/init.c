@@ -10,6 +10,14 @@
 
 static const char *const levels[] = { "error", "warning", "information", "debug" };
 
+/* 4: no level. */
+static int level_of(const struct dpi_context *ctx)
+{
+	int level = 0;
+	while (level < 4 && strcmp(levels[level], ctx->settings.value[DPI_SETTING_LOG])) level++;
+	return level;
+}
+
 static int check_attr(const DPI_Init_Attr *attr)
 {
 	if (!attr) return DPI_SUCCESS;
@@ -29,8 +37,7 @@ static int read_settings(struct dpi_context *ctx, const DPI_Init_Attr *attr)
 	if (a.settings_count && !a.settings) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Init_With: settings is NULL and settings_count is %zu", a.settings_count);
 	int error = dpi_settings_read(&ctx->settings, a.settings, a.settings_count);
 	if (error) return error;
-	int level = 0;
-	while (level < 4 && strcmp(levels[level], ctx->settings.value[DPI_SETTING_LOG])) level++;
+	int level = level_of(ctx);
 	if (level == 4)
 		return dpi_fail(DPI_ERR_CONFIG, "DPI_LOG is '%s': it is one of error, warning, information, debug", ctx->settings.value[DPI_SETTING_LOG]);
 	dpi_log_set(level, -1);
@@ -82,7 +89,7 @@ int DPI_Init_Abi(uint32_t version, const DPI_Init_Attr *attr, DPI_Context *out)
 	if (!error) error = dpi_loop_start(ctx);
 	if (!error) error = dpi_control_start(ctx);
 	if (!error) {
-		for (int i = 0; i < ctx->carriers; i++) ctx->carrier[i]->core.node = ctx->node;
+		dpi_log_set(level_of(ctx), ctx->node);
 		ctx->handle = (DPI_Context)(uintptr_t)dpi_handle_open(DPI_HANDLE_CONTEXT, ctx);
 		if (!ctx->handle) error = dpi_fail(DPI_ERR_LIMIT, "%u handles are open", DPI_HANDLE_MAX);
 	}

@@ -224,7 +224,8 @@ int dpi_cluster_node(struct dpi_context *ctx, int node, int64_t deadline, struct
 	int error = possible && !ctx->cluster->holds_registry ? dpi_registry_sync(ctx, deadline) : DPI_SUCCESS;
 	if (error) return error;
 	if (possible && dpi_cluster_find(ctx, node, out)) return DPI_SUCCESS;
-	if (possible && node < ctx->expected_nodes) return dpi_fail(DPI_ERR_NODE, "node %d has not joined the cluster yet", node);
+	if (possible && node < ctx->expected_nodes)
+		return dpi_fail(DPI_ERR_NODE, "node %d has not joined the cluster yet", node);
 	return dpi_fail(DPI_ERR_NODE, "there is no node %d: the cluster has %d nodes", node, dpi_cluster_count(ctx));
 }
 

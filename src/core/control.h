@@ -30,7 +30,7 @@ typedef void dpi_handler(struct dpi_context *ctx, struct dpi_request_in *in);
 int dpi_handle_messages(struct dpi_context *ctx, uint16_t type, dpi_handler *handler); /* before dpi_control_start */
 
 /* Answer a request: error class and, for success, the body (may be NULL). For an error the loop thread's sentence goes along.
- * From the loop thread. */
+ * From the loop thread. Frees body. */
 void dpi_answer(struct dpi_context *ctx, struct dpi_peer *to, uint64_t id, int error, struct dpi_pack *body);
 
 /* The reply to a call. */

@@ -6,7 +6,7 @@
  *	C → A  PROOF         that I hold the cluster key, over both hellos (empty without a key)
  *	A → C  PROOF
  *	C → A  INTRODUCTION  how to reach me: control listeners, transports' addresses, page of bells
- *	A → C  INTRODUCTION  the same; node 0 tells C its number and the cluster's size: C has joined
+ *	A → C  INTRODUCTION  the same, but with C's number in it (node 0 gives one) and the cluster's size
  *	C → A  READY         C has taken the channel; before it the channel's end is no death
  *
  * or, from A at any point, REFUSAL: error class and sentence. HELLO up to the wire version, REFUSAL and the frame header

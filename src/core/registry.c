@@ -348,7 +348,8 @@ static void handle_request(struct dpi_context *ctx, struct dpi_request_in *in)
 
 static void handle_sync(struct dpi_context *ctx, struct dpi_request_in *in)
 {
-	int error = ctx->registry ? DPI_SUCCESS : dpi_fail(DPI_ERR_REGISTRY, "node %d does not hold the registry", ctx->node);
+	int error =
+		ctx->registry ? DPI_SUCCESS : dpi_fail(DPI_ERR_REGISTRY, "node %d does not hold the registry", ctx->node);
 	dpi_answer(ctx, in->from, in->id, error, NULL);
 }
 

@@ -31,7 +31,7 @@ static int publish_direct(struct dpi_buffer *b)
 {
 	struct dpi_appender *a = &b->appender;
 	uint64_t written = atomic_load_explicit(&a->writer.written, memory_order_relaxed);
-	if (__builtin_expect(atomic_load_explicit(&b->destroyed, memory_order_relaxed) |
+	if (__builtin_expect(atomic_load_explicit(&b->destroyed, memory_order_relaxed) ||
 			     atomic_load_explicit(&b->home_peer->dead, memory_order_relaxed), 0))
 		return dpi_buffer_check(b);
 	a->published = written;

@@ -94,12 +94,13 @@ static void forget(struct dpi_buffer *b)
 	pthread_mutex_unlock(&m->lock);
 }
 
-static int tell_closed(struct dpi_buffer *b)
+static int tell_closed(struct dpi_buffer *b, int64_t deadline)
 {
+	int64_t soon = dpi_now() + 1000000000;
 	struct dpi_pack p = { 0 };
 	dpi_pack_u64(&p, b->id);
 	dpi_pack_u64(&p, (uint64_t)(uintptr_t)b->handle);
-	return dpi_call(b->ctx, b->home_peer->node, DPI_MEMORY_CLOSE, &p, dpi_now() + 1000000000, NULL);
+	return dpi_call(b->ctx, b->home_peer->node, DPI_MEMORY_CLOSE, &p, deadline < soon ? deadline : soon, NULL);
 }
 
 struct wanted {
@@ -165,7 +166,7 @@ fail:
 	if (b->handle) {
 		char sentence[DPI_DETAIL_MAX];
 		snprintf(sentence, sizeof sentence, "%s", dpi_detail());
-		if (b->shape.use && !dpi_buffer_check(b)) tell_closed(b); /* the home knows the handle already */
+		if (b->shape.use && !dpi_buffer_check(b)) tell_closed(b, DPI_NEVER); /* the home knows the handle already */
 		dpi_fail(error, "%s", sentence);
 		forget(b);
 		dpi_handle_close((uint64_t)(uintptr_t)b->handle);
@@ -308,7 +309,7 @@ int DPI_Open_Buffer(const char *name, const DPI_Open_Attr *attr, DPI_Context han
 
 /* ----------------------------------------------------------------------------------------------------------- closing */
 
-static int close_buffer(struct dpi_buffer *b)
+static int close_buffer(struct dpi_buffer *b, int64_t deadline)
 {
 	int error = DPI_SUCCESS;
 	b->closing = true;
@@ -330,7 +331,7 @@ static int close_buffer(struct dpi_buffer *b)
 	if (b->consumer.active) dpi_consumer_close(b);
 	dpi_append_close(b);
 	if (!risk) error = DPI_SUCCESS;
-	if (!dpi_buffer_check(b)) tell_closed(b);
+	if (!dpi_buffer_check(b)) tell_closed(b, deadline);
 	forget(b);
 	dpi_handle_close((uint64_t)(uintptr_t)b->handle);
 	buffer_free(b);
@@ -341,7 +342,7 @@ int DPI_Close_Buffer(DPI_Buffer handle)
 {
 	int error;
 	struct dpi_buffer *b = dpi_buffer_begin(handle, "DPI_Close_Buffer", DPI_ANY_USE, &error);
-	return b ? close_buffer(b) : error;
+	return b ? close_buffer(b, DPI_NEVER) : error;
 }
 
 int DPI_Destroy_Buffer(const char *name, DPI_Context handle)
@@ -455,10 +456,13 @@ int dpi_memory_open(struct dpi_context *ctx)
 
 void dpi_memory_finish(struct dpi_context *ctx)
 {
+	int64_t deadline = dpi_now() + 1000000000; /* for all together */
 	while (ctx->memory->buffer) {
 		struct dpi_buffer *b = ctx->memory->buffer;
-		if (b->timeout_us <= 0 || b->timeout_us > 1000000) b->timeout_us = 1000000;
-		close_buffer(b);
+		int64_t left = (deadline - dpi_now()) / 1000;
+		if (left < 1) left = 1;
+		if (b->timeout_us <= 0 || b->timeout_us > left) b->timeout_us = left;
+		close_buffer(b, deadline);
 	}
 }
 

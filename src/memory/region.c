@@ -12,6 +12,17 @@ static int range(const struct dpi_buffer *b, uint64_t offset, uint64_t size, con
 			(unsigned long long)offset, b->name, (unsigned long long)b->region.length);
 }
 
+static void account(struct dpi_buffer *b, bool write, uint64_t size)
+{
+	if (write) {
+		DPI_COUNT(b, writes, 1);
+		DPI_COUNT(b, write_bytes, size);
+	} else {
+		DPI_COUNT(b, reads, 1);
+		DPI_COUNT(b, read_bytes, size);
+	}
+}
+
 /* Post in pieces of at most what the transport takes; one piece is under way at a time. stage counts bytes through sequence. */
 static int advance_copy(struct dpi_request *r)
 {
@@ -25,7 +36,10 @@ static int advance_copy(struct dpi_request *r)
 			r->begun = false;
 			r->sequence += r->expected;
 		}
-		if (r->sequence == r->size) return DPI_SUCCESS;
+		if (r->sequence == r->size) {
+			account(b, r->stage, r->size);
+			return DPI_SUCCESS;
+		}
 		uint64_t most = b->region.carrier->attr.max_put;
 		r->expected = r->size - r->sequence < most || !most ? r->size - r->sequence : most;
 		struct iovec v = { (uint8_t *)r->data + r->sequence, r->expected };
@@ -42,28 +56,16 @@ static int advance_direct(struct dpi_request *r)
 	int error = dpi_buffer_check(r->b);
 	if (error) return error;
 	uint8_t *at = r->b->region.direct + r->offset;
-	if (!r->size) return DPI_SUCCESS;
-	if (r->stage) memcpy(at, r->data, r->size);
-	else memcpy(r->data, at, r->size);
+	if (r->size && r->stage) memcpy(at, r->data, r->size);
+	else if (r->size) memcpy(r->data, at, r->size);
+	account(r->b, r->stage, r->size);
 	return DPI_SUCCESS;
-}
-
-static void account(struct dpi_buffer *b, bool write, uint64_t size)
-{
-	if (write) {
-		DPI_COUNT(b, writes, 1);
-		DPI_COUNT(b, write_bytes, size);
-	} else {
-		DPI_COUNT(b, reads, 1);
-		DPI_COUNT(b, read_bytes, size);
-	}
 }
 
 void dpi_region_request(struct dpi_request *r, struct dpi_buffer *b, bool write, void *data, uint64_t size, uint64_t offset)
 {
 	*r = (struct dpi_request){ .advance = b->region.direct ? advance_direct : advance_copy, .b = b, .stage = write, .data = data, .size = size,
 				   .offset = offset };
-	account(b, write, size);
 }
 
 int dpi_region_range(const struct dpi_buffer *b, uint64_t offset, uint64_t size, const char *call)
@@ -84,7 +86,7 @@ static int copy(bool write, void *data, size_t size, uint64_t offset, DPI_Buffer
 			if (write) memcpy(b->region.direct + offset, data, size);
 			else memcpy(data, b->region.direct + offset, size);
 		}
-		account(b, write, size);
+		if (!error) account(b, write, size);
 	} else if (!error) {
 		struct dpi_request r;
 		dpi_region_request(&r, b, write, data, size, offset);
@@ -118,6 +120,13 @@ int DPI_Write_Nb(const void *data, size_t size, uint64_t offset, DPI_Buffer hand
 
 /* ------------------------------------------------------------------------------------------------------- atomics */
 
+static int gives(struct dpi_request *r, uint64_t previous)
+{
+	if (r->previous_out) *r->previous_out = previous;
+	DPI_COUNT(r->b, atomics, 1);
+	return DPI_SUCCESS;
+}
+
 static int advance_atomic(struct dpi_request *r)
 {
 	struct dpi_buffer *b = r->b;
@@ -134,21 +143,16 @@ static int advance_atomic(struct dpi_request *r)
 			} else {
 				previous = atomic_fetch_add(word, r->operand);
 			}
-			if (r->previous_out) *r->previous_out = previous;
-			return DPI_SUCCESS;
+			return gives(r, previous);
 		}
 		error = r->stage ? DPI_REQUEST_POST(r, &b->region, dpi_remote_compare_swap(&b->region, r->offset, r->expected, r->operand, &r->previous, &r->op))
 				 : DPI_REQUEST_POST(r, &b->region, dpi_remote_fetch_add(&b->region, r->offset, r->operand, &r->previous, &r->op));
-		if (!error) {
-			if (r->previous_out) *r->previous_out = r->previous;
-			return DPI_SUCCESS;
-		}
+		if (!error) return gives(r, r->previous);
 		if (error == DPI_ERR_AGAIN && atomic_load(&r->op_state) != DPI_OP_NONE) r->begun = r->unknown = true;
 		if (error) return error;
 	}
 	error = dpi_request_posted(r);
-	if (!error && r->previous_out) *r->previous_out = r->op_result;
-	return error;
+	return error ? error : gives(r, r->op_result);
 }
 
 static int atomic(bool swap, uint64_t offset, uint64_t expected, uint64_t operand, DPI_Buffer handle, uint64_t *previous, DPI_Request *request,
@@ -157,12 +161,11 @@ static int atomic(bool swap, uint64_t offset, uint64_t expected, uint64_t operan
 	int error;
 	struct dpi_buffer *b = dpi_buffer_begin(handle, call, 1u << DPI_USE_REGION, &error);
 	if (!b) return error;
-	error = offset % 8 ? dpi_fail(DPI_ERR_RANGE, "%s: offset %llu is not a multiple of 8", call, (unsigned long long)offset) : range(b, offset, 8, call);
+	error = offset % 8 ? dpi_fail(DPI_ERR_ARGUMENT, "%s: offset %llu is not a multiple of 8", call, (unsigned long long)offset) : range(b, offset, 8, call);
 	if (!error) {
 		struct dpi_request r = { .advance = advance_atomic, .b = b, .stage = swap, .offset = offset, .operand = operand, .expected = expected,
 					 .previous_out = previous };
 		error = request ? dpi_request_start(&r, request) : dpi_request_run(&r, 0, call);
-		DPI_COUNT(b, atomics, 1);
 	}
 	dpi_buffer_leave(b);
 	return error;

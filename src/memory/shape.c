@@ -34,6 +34,7 @@ int dpi_shape_from(const DPI_Buffer_Attr *a, struct dpi_buffer_shape *s)
 	if (s->use == DPI_USE_REGION) {
 		if (a->max_record || a->max_capacity) return dpi_fail(DPI_ERR_ARGUMENT, "a region has neither max_record nor max_capacity: set capacity only");
 		if (!s->capacity) return dpi_fail(DPI_ERR_ARGUMENT, "attr->capacity is 0: a region needs its size in bytes");
+		if ((uintptr_t)a->memory % 8) return dpi_fail(DPI_ERR_ARGUMENT, "attr->memory is not at a multiple of 8: its words could be torn");
 		s->max_capacity = s->capacity;
 		return dpi_shape_check(s);
 	}

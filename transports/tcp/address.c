@@ -186,9 +186,7 @@ int dpi_tcp_listen(DPI_Tp *tp)
 	if (tp->listen_fd < 0 || getsockname(tp->listen_fd, (struct sockaddr *)&at, &length))
 		return tcp_fail(tp, errno == EMFILE || errno == ENFILE ? DPI_ERR_LIMIT : DPI_ERR_TRANSPORT,
 				"tcp cannot listen on %s: %s; check DPI_LISTEN and the limit of open files ('ulimit -n')",
-				chosen	  ? setting
-				: p.every ? "any address"
-					  : "loopback",
+				chosen ? setting : p.every ? "any address" : "loopback",
 				strerror(errno));
 	struct sockaddr_in in;
 	memcpy(&in, &at, sizeof in); /* the port is at the same place in both families */

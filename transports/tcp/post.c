@@ -232,8 +232,8 @@ int dpi_tcp_send(DPI_Tp_Endpoint *c, const void *bytes, size_t size, uint32_t fl
 	if (c->state != STATE_OPEN || c->broken) return dpi_tcp_dead(c);
 	if (size > WIRE_MAX_SEND)
 		return tcp_fail(c->tp, DPI_ERR_SIZE,
-				"a message of %zu bytes is larger than tcp's limit of %d; put it into a window instead", size,
-				WIRE_MAX_SEND);
+				"a message of %zu bytes is larger than tcp's limit of %d; put it into a window instead",
+				size, WIRE_MAX_SEND);
 	int error = need(c, 8 + size, 0);
 	if (error) return error;
 	struct wire_frame f = { .op = WIRE_SEND, .length = (uint32_t)size };

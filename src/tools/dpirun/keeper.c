@@ -30,7 +30,7 @@ static struct node **nodes; /* started here */
 static int count, room, running;
 static struct keeper_other *others;
 static struct watch signals;
-static bool paused[2], killing;
+static bool paused[2], killing, gave_up;
 static int64_t linger_until = NEVER, give_up = NEVER;
 
 /* ------------------------------------------------------------------------------------------------------- output */
@@ -122,15 +122,8 @@ static void finish(void)
 {
 	bool left = each_child(exists);
 	if (left && !killing && linger_until == NEVER) linger_until = now_ms() + LINGER_MS;
-	if (left && (killing || now_ms() >= linger_until)) {
-		killing = true;
-		linger_until = NEVER;
-		if (give_up == NEVER) give_up = now_ms() + GIVE_UP_MS;
-		each_child(kill_one);
-	}
-	if (left && now_ms() < give_up) return;
-	if (left) say("processes that it started cannot be killed (are they stuck in the kernel?) and are left behind");
-	linger_until = give_up = NEVER;
+	if (left && !killing && now_ms() >= linger_until) keeper_kill();
+	if (left) return;
 	/* nobody holds the other ends, unless they were given away: so all that comes is there */
 	for (int i = 0; i < count; i++)
 		for (int which = 0; which < 2; which++) {
@@ -228,6 +221,8 @@ void keeper_signal(int signal)
 void keeper_kill(void)
 {
 	killing = true;
+	linger_until = NEVER;
+	if (give_up == NEVER) give_up = now_ms() + GIVE_UP_MS;
 	for (int i = 0; i < count; i++)
 		if (!nodes[i]->ended) kill(-nodes[i]->pid, SIGKILL);
 	each_child(kill_one);
@@ -291,6 +286,7 @@ int keeper_start(struct node *n, struct launch *l, const char **wrong)
 
 bool keeper_done(void)
 {
+	if (gave_up) return true;
 	if (running) return false;
 	for (int i = 0; i < count; i++)
 		if (nodes[i]->out[0].watch.fd >= 0 || nodes[i]->out[1].watch.fd >= 0) return false;
@@ -299,13 +295,15 @@ bool keeper_done(void)
 
 int64_t keeper_deadline(void)
 {
-	if (running) return NEVER;
 	return linger_until < give_up ? linger_until : give_up;
 }
 
 void keeper_tick(void)
 {
 	if (!running) finish();
+	if (gave_up || now_ms() < give_up || keeper_done()) return;
+	gave_up = true;
+	say("some processes cannot be killed (are they stuck in the kernel?) and are left behind");
 }
 
 void keeper_close(void)

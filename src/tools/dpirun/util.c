@@ -133,13 +133,23 @@ void strings_set(struct strings *s, const char *text)
 	s->list[i] = copy_text(text);
 }
 
-void strings_unset(struct strings *s, const char *name)
+void strings_set_pair(struct strings *s, const char *name, const char *value)
 {
-	int i = find(s, name, strlen(name));
-	if (i < 0) return;
-	free(s->list[i]);
-	memmove(s->list + i, s->list + i + 1, (size_t)(s->count - i) * sizeof *s->list);
-	s->count--;
+	char *text = print_text("%s=%s", name, value);
+	strings_set(s, text);
+	free(text);
+}
+
+void strings_set_all(struct strings *s, const struct strings *from)
+{
+	for (int i = 0; i < from->count; i++) strings_set(s, from->list[i]);
+}
+
+void strings_free(struct strings *s)
+{
+	while (s->count) free(s->list[--s->count]);
+	free(s->list);
+	*s = (struct strings){ 0 };
 }
 
 bool fill_random(void *p, size_t size)

@@ -44,7 +44,9 @@ struct strings {
 void strings_add(struct strings *s, const char *text);
 /* text is NAME=value: replaces the entry of that name, or adds one. */
 void strings_set(struct strings *s, const char *text);
-void strings_unset(struct strings *s, const char *name);
+void strings_set_pair(struct strings *s, const char *name, const char *value);
+void strings_set_all(struct strings *s, const struct strings *from);
+void strings_free(struct strings *s);
 
 bool fill_random(void *p, size_t size);
 /* A whole number from least to most and nothing else; -1. */

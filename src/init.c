@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "cluster.h"
 #include "control.h"
 #include "handle.h"
 #include "memory/memory.h"
@@ -101,6 +102,19 @@ int DPI_Init_Abi(uint32_t version, const DPI_Init_Attr *attr, DPI_Context *out)
 	return DPI_SUCCESS;
 }
 
+/* The registry's node does not leave before the others have come, or a short program would end before its last process finds the
+ * cluster. At most 1 s: a process that never starts is the launcher's affair. */
+static void await_all(struct dpi_context *ctx)
+{
+	int64_t deadline = dpi_now() + 1000000000;
+	struct dpi_node node;
+	for (int i = 0; ctx->registry && i < ctx->expected_nodes;) {
+		uint32_t seen = atomic_load_explicit(&ctx->cluster->changes, memory_order_acquire);
+		if (dpi_cluster_find(ctx, i, &node)) i++;
+		else if (dpi_cluster_wait(ctx, seen, deadline)) return;
+	}
+}
+
 int DPI_Finalize(DPI_Context handle)
 {
 	int error;
@@ -108,6 +122,7 @@ int DPI_Finalize(DPI_Context handle)
 	if (!ctx) return error;
 	if (atomic_load(&ctx->inside))
 		return dpi_fail(DPI_ERR_THREAD, "DPI_Finalize: %d calls of other threads are waiting in the library: end them first", atomic_load(&ctx->inside));
+	await_all(ctx);
 	dpi_memory_finish(ctx); /* publish, close handles: peers are still there */
 	dpi_handle_close((uint64_t)(uintptr_t)handle);
 	dpi_control_stop(ctx);

@@ -7,7 +7,8 @@
  * Proof that no wake-up is lost: the waiter does  count in; F; check.  the ringer does  publish; G; look.  With full fences F
  * and G one of the two sees the other (store buffering). G would cost every publisher, so G is only a compiler barrier,
  * and F is membarrier(GLOBAL_EXPEDITED), which puts a full fence into every running thread of every registered process, that is into the
- * ringer between its publish and its look if it is there. Where membarrier is missing, page->fence is 1 and G is a real fence. */
+ * ringer between its publish and its look if it is there. Where membarrier is missing, page->fence is 1 and G is a real fence; F is
+ * always both, as the ringers of one page may differ. */
 #ifndef DPI_CORE_BELL_H
 #define DPI_CORE_BELL_H
 
@@ -28,7 +29,8 @@ struct dpi_bell {
 };
 
 struct dpi_bell_page {
-	uint32_t version, fence;
+	uint32_t version;
+	_Atomic uint32_t fence; /* 1: ringers fence; set by whoever rings here and cannot do without */
 	uint64_t incarnation;
 	uint32_t pad[12];
 	struct dpi_bell bell[DPI_BELLS];
@@ -53,7 +55,7 @@ static inline bool dpi_bell_ring(const struct dpi_bells *b, uint32_t bell)
 {
 	struct dpi_bell *p = &b->page->bell[bell];
 	DPI_DELAY(bell_published);
-	if (__builtin_expect(b->page->fence, 0)) atomic_thread_fence(memory_order_seq_cst);
+	if (__builtin_expect(atomic_load_explicit(&b->page->fence, memory_order_relaxed), 0)) atomic_thread_fence(memory_order_seq_cst);
 	else atomic_signal_fence(memory_order_seq_cst);
 	if (__builtin_expect(!(atomic_load_explicit(&p->sleepers, memory_order_relaxed) |
 			       atomic_load_explicit(&p->pollers, memory_order_relaxed)), 1))

@@ -55,10 +55,24 @@ int dpi_check_name(const char *call, const char *name)
 	return DPI_SUCCESS;
 }
 
-int dpi_timeout_check(const char *call, int64_t timeout_us)
+int dpi_give(const char *call, void *to, const void *from, size_t known)
+{
+	size_t size;
+	if (!to) return dpi_fail(DPI_ERR_ARGUMENT, "%s: the struct to fill is NULL", call);
+	memcpy(&size, to, sizeof size);
+	if (size < sizeof size)
+		return dpi_fail(DPI_ERR_ARGUMENT, "%s: size is %zu: set it to the struct's sizeof, %zu here, before the call", call, size, known);
+	if (!from) return DPI_SUCCESS; /* a look before the work */
+	if (size > known) memset((char *)to + known, 0, size - known);
+	size_t n = size < known ? size : known;
+	memcpy((char *)to + sizeof size, (const char *)from + sizeof size, n - sizeof size);
+	return DPI_SUCCESS;
+}
+
+int dpi_timeout_check(const char *call, const char *field, int64_t timeout_us)
 {
 	if (timeout_us >= DPI_NO_WAIT) return DPI_SUCCESS;
-	return dpi_fail(DPI_ERR_ARGUMENT, "%s: the timeout is %lld: it is DPI_NO_WAIT, 0 for the default, or microseconds", call, (long long)timeout_us);
+	return dpi_fail(DPI_ERR_ARGUMENT, "%s: %s is %lld: it is DPI_NO_WAIT, 0 for the default, or microseconds", call, field, (long long)timeout_us);
 }
 
 int DPI_Get_Version(uint32_t *version, const char **path)
@@ -94,25 +108,23 @@ int DPI_Get_Node_Info(int node, DPI_Context handle, DPI_Node_Info *info)
 	struct dpi_node found;
 	struct dpi_context *ctx = dpi_context_get(handle, &error);
 	if (!ctx) return error;
-	if (!info) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Get_Node_Info: info is NULL");
-	if (info->size < sizeof *info)
-		return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Get_Node_Info: info->size is %zu: set it to sizeof(DPI_Node_Info), %zu", info->size, sizeof *info);
+	error = dpi_give("DPI_Get_Node_Info", info, NULL, sizeof *info);
+	if (error) return error;
 	if (node == DPI_NODE_SELF) node = ctx->node;
 	error = dpi_cluster_node(ctx, node, dpi_deadline(0, ctx->timeout_us), &found);
 	if (error) return error;
-	*info = (DPI_Node_Info){ .size = info->size, .node = node, .alive = found.alive, .pid = found.pid };
-	memcpy(info->host, found.host, sizeof info->host);
-	info->host[sizeof info->host - 1] = 0;
+	DPI_Node_Info all = { .node = node, .alive = found.alive, .pid = found.pid };
+	snprintf(all.host, sizeof all.host, "%s", found.host);
 	struct dpi_peer *peer = dpi_peer_find(ctx, node);
 	if (node == ctx->node) {
-		snprintf(info->transport, sizeof info->transport, "local");
-		snprintf(info->reason, sizeof info->reason, "local: this process");
+		snprintf(all.transport, sizeof all.transport, "local");
+		snprintf(all.reason, sizeof all.reason, "local: this process");
 	} else if (peer) {
 		dpi_peer_choose(ctx, peer);
-		snprintf(info->transport, sizeof info->transport, "%s", peer->transport);
-		snprintf(info->reason, sizeof info->reason, "%s", peer->reason);
+		snprintf(all.transport, sizeof all.transport, "%s", peer->transport);
+		snprintf(all.reason, sizeof all.reason, "%s", peer->reason);
 	}
-	return DPI_SUCCESS;
+	return dpi_give("DPI_Get_Node_Info", info, &all, sizeof all);
 }
 
 int DPI_Barrier(const char *name, uint32_t count, int64_t timeout_us, DPI_Context handle)
@@ -122,7 +134,7 @@ int DPI_Barrier(const char *name, uint32_t count, int64_t timeout_us, DPI_Contex
 	if (!ctx) return error;
 	error = dpi_check_name("DPI_Barrier", name);
 	if (error) return error;
-	if (dpi_timeout_check("DPI_Barrier", timeout_us)) return DPI_ERR_ARGUMENT;
+	if (dpi_timeout_check("DPI_Barrier", "timeout_us", timeout_us)) return DPI_ERR_ARGUMENT;
 	if (!count) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Barrier: count is 0: a barrier has at least one caller");
 	return dpi_barrier(ctx, name, count, dpi_deadline(timeout_us, ctx->timeout_us));
 }
@@ -150,10 +162,9 @@ int DPI_Get_Peer_Stats(int node, DPI_Context handle, DPI_Peer_Stats *stats)
 	int error;
 	struct dpi_context *ctx = dpi_context_get(handle, &error);
 	if (!ctx) return error;
-	if (!stats) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Get_Peer_Stats: stats is NULL");
-	if (stats->size < sizeof stats->size)
-		return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Get_Peer_Stats: stats->size is %zu: set it to sizeof(DPI_Peer_Stats), %zu", stats->size, sizeof *stats);
-	DPI_Peer_Stats all = { .size = stats->size };
+	error = dpi_give("DPI_Get_Peer_Stats", stats, NULL, sizeof *stats);
+	if (error) return error;
+	DPI_Peer_Stats all = { 0 };
 	struct dpi_peer *peer = dpi_peer_find(ctx, node == DPI_NODE_SELF ? ctx->node : node);
 	if (!peer && (node < DPI_NODE_SELF || node >= (ctx->expected_nodes ? ctx->expected_nodes : dpi_cluster_count(ctx))))
 		return dpi_fail(DPI_ERR_NODE, "there is no node %d in the cluster", node);
@@ -162,9 +173,5 @@ int DPI_Get_Peer_Stats(int node, DPI_Context handle, DPI_Peer_Stats *stats)
 		DPI_PEER_STATS(COPY)
 #undef COPY
 	}
-	/* an older program knows fewer counters, a newer one sees zeros */
-	size_t n = stats->size < sizeof all ? stats->size : sizeof all;
-	if (stats->size > sizeof all) memset((char *)stats + sizeof all, 0, stats->size - sizeof all);
-	memcpy(stats, &all, n);
-	return DPI_SUCCESS;
+	return dpi_give("DPI_Get_Peer_Stats", stats, &all, sizeof all);
 }

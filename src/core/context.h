@@ -77,8 +77,11 @@ const char *dpi_library_path(void);
 /* DPI_ERR_ARGUMENT unless name is 1 … DPI_NAME_MAX-1 bytes without control characters. */
 int dpi_check_name(const char *call, const char *name);
 
+/* Give a struct that begins with its size to a caller that may know fewer fields, or more, which become zero. ARGUMENT if to
+ * is NULL or its size too small to be one. */
+int dpi_give(const char *call, void *to, const void *from, size_t known);
 /* DPI_ERR_ARGUMENT unless timeout_us is DPI_NO_WAIT, 0 or microseconds. */
-int dpi_timeout_check(const char *call, int64_t timeout_us);
+int dpi_timeout_check(const char *call, const char *field, int64_t timeout_us);
 
 /* carrier.c: open every transport that the settings allow; names and reasons stand in the carriers. */
 int dpi_carriers_open(struct dpi_context *ctx);

@@ -16,7 +16,7 @@ static uint32_t generations[DPI_HANDLE_MAX];
 static uint32_t next_free[DPI_HANDLE_MAX]; /* first in, first out: a closed handle's slot is reused as late as can be */
 static uint32_t free_head, free_tail, used = 1; /* index 0 is never given out */
 
-static pid_t owner; /* the process that made the table */
+static _Atomic pid_t owner; /* the process that made the table */
 
 static int forked(void)
 {
@@ -28,14 +28,13 @@ int dpi_handles_open(void)
 {
 	int error = 0;
 	size_t size = sizeof(struct dpi_handle_slot) * DPI_HANDLE_MAX;
+	if (owner && owner != getpid()) return forked(); /* before the lock, which a thread of the parent may have held at the fork */
 	pthread_mutex_lock(&lock);
-	if (dpi_handle_slots && owner != getpid()) {
-		error = forked();
-	} else if (!dpi_handle_slots) {
+	if (!dpi_handle_slots) {
 		void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 		if (p == MAP_FAILED || madvise(p, size, MADV_WIPEONFORK))
 			error = dpi_fail_errno(DPI_ERR_MEMORY, "no address space for the table of handles (%zu bytes)", size);
-		else owner = getpid(), dpi_handle_slots = p;
+		else dpi_handle_slots = p, owner = getpid();
 	}
 	pthread_mutex_unlock(&lock);
 	return error;
@@ -46,7 +45,7 @@ uint64_t dpi_handle_open(enum dpi_handle_kind kind, void *object)
 	uint64_t handle = 0;
 	pthread_mutex_lock(&lock);
 	uint32_t at = 0;
-	if (free_head && free_head != free_tail) {
+	if (free_head && (free_head != free_tail || used == DPI_HANDLE_MAX)) {
 		at = free_head;
 		free_head = next_free[at];
 		if (!free_head) free_tail = 0;
@@ -78,11 +77,19 @@ void dpi_handle_close(uint64_t handle)
 	pthread_mutex_unlock(&lock);
 }
 
+void dpi_handle_each(enum dpi_handle_kind kind, void (*each)(uint64_t handle, void *object))
+{
+	for (uint32_t i = 1; i < used; i++) {
+		uint64_t handle = atomic_load_explicit(&dpi_handle_slots[i].handle, memory_order_acquire);
+		if (handle >> 56 == (uint64_t)kind) each(handle, dpi_handle_slots[i].object);
+	}
+}
+
 int dpi_handle_error(enum dpi_handle_kind kind, uint64_t handle)
 {
 	static const char *const names[] = { "", "context", "buffer", "request", "memory" };
 	unsigned other = (unsigned)(handle >> 56);
-	if (dpi_handle_slots && owner != getpid()) return forked();
+	if (owner && owner != getpid()) return forked();
 	if (!handle) return dpi_fail(DPI_ERR_ARGUMENT, "the %s handle is NULL", names[kind]);
 	if (other >= DPI_HANDLE_CONTEXT && other <= DPI_HANDLE_MEMORY && other != kind)
 		return dpi_fail(DPI_ERR_HANDLE, "a %s handle was passed where a %s is needed", names[other], names[kind]);

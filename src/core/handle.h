@@ -26,11 +26,14 @@ int dpi_handles_open(void); /* make the table; again is harmless */
 uint64_t dpi_handle_open(enum dpi_handle_kind kind, void *object);
 void dpi_handle_close(uint64_t handle);
 
+/* Call on each open handle of a kind, which it may close; while no other thread opens any. */
+void dpi_handle_each(enum dpi_handle_kind kind, void (*each)(uint64_t handle, void *object));
+
 /* The object, or NULL if the handle is not a live one of this kind. */
 static inline void *dpi_handle_get(enum dpi_handle_kind kind, uint64_t handle)
 {
-	struct dpi_handle_slot *s = dpi_handle_slots + (handle & (DPI_HANDLE_MAX - 1));
 	if (__builtin_expect(handle >> 56 != (uint64_t)kind || !dpi_handle_slots, 0)) return 0;
+	struct dpi_handle_slot *s = dpi_handle_slots + (handle & (DPI_HANDLE_MAX - 1));
 	/* acquire pairs with the release in dpi_handle_open: object is set before the handle */
 	if (__builtin_expect(atomic_load_explicit(&s->handle, memory_order_acquire) != handle, 0)) return 0;
 	return s->object;

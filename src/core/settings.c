@@ -100,7 +100,7 @@ static void warn_unknown(const char *name)
 	int best = 4, at = -1;
 	for (int i = 0; i < DPI_SETTING_COUNT; i++) {
 		int d = distance(name + 4, dpi_setting_defs[i].name);
-		if (d < best) best = d, at = i;
+		if (d < best && 2 * d <= (int)strlen(name + 4)) best = d, at = i; /* half of it at least is right */
 	}
 	if (at >= 0)
 		dpi_log(DPI_LOG_WARNING, "environment variable %s is not a setting and has no effect; did you mean DPI_%s?",

@@ -10,6 +10,7 @@
  * tail never goes back: the service read w, so every store of tail that precedes that store of written has happened
  * before its compare-and-swap, which fails if it read an older p; and later stores of the thread are at least w. */
 #include "buffer.h"
+#include "layer.h"
 #include "request.h"
 
 #include <stddef.h>
@@ -20,7 +21,9 @@
 void dpi_append_fast(struct dpi_buffer *b)
 {
 	struct dpi_appender *a = &b->appender;
-	b->fast = a->attached && !b->first && !a->open_room && !b->closing;
+	/* without membarrier a record needs a fence of its own: see appended */
+	b->fast = a->attached && !b->first && !a->open_room && !b->closing &&
+		  !atomic_load_explicit(&b->ctx->bells.page->fence, memory_order_relaxed);
 	b->fast_size = !b->fast ? 0 : a->tail || b->max_record < DPI_LARGE_BYTES ? b->max_record + 1 : DPI_LARGE_BYTES;
 	if (a->attached) dpi_ring_until(&a->writer, a->published, a->group);
 }
@@ -85,6 +88,7 @@ int dpi_append_publish(struct dpi_buffer *b)
 bool dpi_append_linger(struct dpi_buffer *b)
 {
 	struct dpi_appender *a = &b->appender;
+	if (!a->attached) return false;
 	if (a->tail) {
 		DPI_DELAY(append_linger_comes);
 		uint64_t seen = atomic_load_explicit(a->tail, memory_order_relaxed);
@@ -127,6 +131,8 @@ static int appended(struct dpi_buffer *b, uint64_t size)
 		if (error && error != DPI_ERR_AGAIN) return error;
 	}
 	dpi_ring_until(&a->writer, a->published, a->group);
+	if (__builtin_expect(atomic_load_explicit(&b->ctx->bells.page->fence, memory_order_relaxed), 0))
+		atomic_thread_fence(memory_order_seq_cst);
 	arm(b);
 	return DPI_SUCCESS;
 }
@@ -136,9 +142,11 @@ static int appended(struct dpi_buffer *b, uint64_t size)
 static void detach(struct dpi_buffer *b)
 {
 	struct dpi_appender *a = &b->appender;
+	pthread_mutex_lock(&b->ctx->memory->linger_lock); /* the linger service looks at the ring under it */
 	a->attached = false;
+	pthread_mutex_unlock(&b->ctx->memory->linger_lock);
 	dpi_remote_detach(&a->remote);
-	if (a->mirror) munmap(a->mirror, a->mirror_size);
+	if (a->mirror && !a->keep_mirror) munmap(a->mirror, a->mirror_size);
 	a->mirror = NULL;
 	dpi_append_fast(b);
 }
@@ -153,7 +161,7 @@ static int use_ring(struct dpi_buffer *b, struct dpi_remote *remote, uint64_t ba
 		mirror = mmap(NULL, capacity, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 		if (mirror == MAP_FAILED) return dpi_fail_errno(DPI_ERR_MEMORY, "no memory to stage %llu bytes of appends", (unsigned long long)capacity);
 	}
-	pthread_mutex_lock(&a->lock); /* the linger service may be looking */
+	pthread_mutex_lock(&b->ctx->memory->linger_lock); /* the linger service looks at the ring under it */
 	struct dpi_remote old = a->remote;
 	uint8_t *old_mirror = a->mirror;
 	uint64_t old_size = a->mirror_size;
@@ -174,7 +182,7 @@ static int use_ring(struct dpi_buffer *b, struct dpi_remote *remote, uint64_t ba
 	uint64_t group = ring ? DPI_GROUP_BYTES : DPI_PUT_GROUP_BYTES, most = ring ? capacity / 8 : capacity / 4;
 	a->group = most < group ? most : group;
 	a->attached = true;
-	pthread_mutex_unlock(&a->lock);
+	pthread_mutex_unlock(&b->ctx->memory->linger_lock);
 	if (old.length) dpi_remote_detach(&old);
 	if (old_mirror) munmap(old_mirror, old_size);
 	dpi_append_fast(b);
@@ -274,10 +282,9 @@ bool dpi_append_grow(struct dpi_buffer *b, int64_t deadline)
 	dpi_pack_u64(&p, (uint64_t)(uintptr_t)b->handle);
 	dpi_pack_u64(&p, base);
 	int error = dpi_buffer_call(b, DPI_MEMORY_GROW, &p, deadline, &reply);
-	if (error) {
-		if (error == DPI_ERR_FULL) a->no_growth = true;
-		return false;
-	}
+	/* Whatever goes wrong now, the ring there is must do: the home has, or may have, a larger one that this one's LINK leads to. */
+	a->no_growth = error != DPI_ERR_MEMORY;
+	if (error) return false;
 	dpi_window_unpack(&reply.body, &offer);
 	bool bad = reply.body.bad;
 	dpi_reply_free(&reply);
@@ -286,9 +293,8 @@ bool dpi_append_grow(struct dpi_buffer *b, int64_t deadline)
 		return false;
 	}
 	if (dpi_remote_attach(b->ctx, b->home_peer, &offer, deadline, &remote)) return false;
-	if (!remote.direct && a->tail) { /* no credit window was given: stay with the ring there is */
+	if (!remote.direct && a->tail) { /* no credit window was given */
 		dpi_remote_detach(&remote);
-		a->no_growth = true;
 		return false;
 	}
 	dpi_ring_link(&a->writer);
@@ -299,6 +305,7 @@ bool dpi_append_grow(struct dpi_buffer *b, int64_t deadline)
 		detach(b);
 		return false;
 	}
+	a->no_growth = false;
 	DPI_COUNT(b, grows, 1);
 	return true;
 }
@@ -334,6 +341,8 @@ static int put_large(struct dpi_buffer *b, const struct iovec *iov, int count, u
 	dpi_ring_put_word(a->writer.data + at, size, DPI_RING_RECORD);
 	error = put_mirror(b, a->writer.place, DPI_TP_MORE); /* earlier records, and a PAD */
 	if (error) goto out;
+	/* a PAD has been sent: it is written, whatever becomes of the record */
+	atomic_store_explicit(&a->writer.written, a->writer.place, memory_order_release);
 	v[n++] = (struct iovec){ a->writer.data + at, DPI_RING_WORD };
 	for (int i = 0; i < count; i++)
 		if (iov[i].iov_len) v[n++] = iov[i];
@@ -351,6 +360,27 @@ out:
 	return error;
 }
 
+int dpi_append_is_full(const struct dpi_buffer *b)
+{
+	return dpi_fail(DPI_ERR_FULL, "%s '%s' on node %d is full: %s, raise max_capacity, or wait (DPI_FULL_WAIT)",
+			b->shape.use == DPI_USE_LOG ? "log" : "queue", b->name, b->home_peer->node,
+			b->shape.use == DPI_USE_LOG ? "truncate it" : "its consumer is behind; release records");
+}
+
+/* The ring is full. What is written must be visible, or the reader could never make room. */
+static int no_room(struct dpi_buffer *b)
+{
+	struct dpi_appender *a = &b->appender;
+	int error = dpi_append_publish(b);
+	if (error || b->shape.full != DPI_FULL_ERROR) return error ? error : DPI_ERR_AGAIN;
+	/* A log's ring is mostly full only until the home has emptied it; the home says when it cannot. A queue's may be replaced. */
+	if (b->shape.use == DPI_USE_LOG) {
+		struct dpi_credit *credit = a->credit.address;
+		return atomic_load_explicit(&credit->full, memory_order_acquire) ? dpi_append_is_full(b) : DPI_ERR_AGAIN;
+	}
+	return a->no_growth || b->shape.growth == DPI_GROWTH_NONE ? dpi_append_is_full(b) : DPI_ERR_AGAIN;
+}
+
 int dpi_append_try(struct dpi_buffer *b, const struct iovec *iov, int count, uint64_t size, struct dpi_request *r)
 {
 	struct dpi_appender *a = &b->appender;
@@ -358,9 +388,7 @@ int dpi_append_try(struct dpi_buffer *b, const struct iovec *iov, int count, uin
 	if (error) return error;
 	uint8_t *room = dpi_ring_room(&a->writer, size);
 	if (!room) {
-		/* what is written must be visible, or the reader could never make room */
-		error = dpi_append_publish(b);
-		return error ? error : DPI_ERR_AGAIN;
+		return no_room(b);
 	}
 	if (!a->tail && size >= DPI_LARGE_BYTES && count <= 4 && size + DPI_RING_WORD + 8 <= a->remote.carrier->attr.max_put - 1) {
 		error = put_large(b, iov, count, size, r);
@@ -485,9 +513,7 @@ static int advance_reserve(struct dpi_request *r)
 {
 	int error = dpi_buffer_check(r->b);
 	if (error) return error;
-	if (dpi_ring_room(&r->b->appender.writer, r->size)) return DPI_SUCCESS;
-	error = dpi_append_publish(r->b);
-	return error ? error : DPI_ERR_AGAIN;
+	return dpi_ring_room(&r->b->appender.writer, r->size) ? DPI_SUCCESS : no_room(r->b);
 }
 
 int DPI_Reserve_Append(size_t size, DPI_Buffer handle, void **room)

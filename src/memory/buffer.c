@@ -21,12 +21,13 @@ struct dpi_buffer *dpi_buffer_begin(DPI_Buffer handle, const char *call, unsigne
 		*error = dpi_handle_error(DPI_HANDLE_BUFFER, (uint64_t)(uintptr_t)handle);
 		return NULL;
 	}
-	if (!(allowed & 1u << b->shape.use)) {
-		*error = dpi_fail(DPI_ERR_USE, "%s: buffer '%s' is a %s, which does not have this call", call, b->name, uses[b->shape.use]);
-		return NULL;
-	}
 	if (!dpi_buffer_enter(b)) {
 		*error = dpi_fail(DPI_ERR_THREAD, "%s: another thread is inside a call on this handle of buffer '%s': each thread opens its own", call, b->name);
+		return NULL;
+	}
+	if (!(allowed & 1u << b->shape.use)) {
+		*error = dpi_fail(DPI_ERR_USE, "%s: buffer '%s' is a %s, which does not have this call", call, b->name, uses[b->shape.use]);
+		dpi_buffer_leave(b);
 		return NULL;
 	}
 	*error = DPI_SUCCESS;
@@ -178,7 +179,7 @@ fail:
 
 static int check_timeouts(const char *call, int64_t timeout_us, int64_t linger_us)
 {
-	if (dpi_timeout_check(call, timeout_us)) return DPI_ERR_ARGUMENT;
+	if (dpi_timeout_check(call, "timeout_us", timeout_us)) return DPI_ERR_ARGUMENT;
 	if (linger_us < 0) return dpi_fail(DPI_ERR_ARGUMENT, "%s: linger_us is %lld: it is 0 or microseconds", call, (long long)linger_us);
 	return DPI_SUCCESS;
 }
@@ -297,7 +298,7 @@ int DPI_Open_Buffer(const char *name, const DPI_Open_Attr *attr, DPI_Context han
 	error = dpi_check_name("DPI_Open_Buffer", name);
 	if (!error && attr) error = copy_attr("DPI_Open_Buffer", &a, sizeof a, attr);
 	if (!error) error = check_timeouts("DPI_Open_Buffer", a.timeout_us, a.linger_us);
-	if (!error) error = dpi_timeout_check("DPI_Open_Buffer", a.wait_us);
+	if (!error) error = dpi_timeout_check("DPI_Open_Buffer", "wait_us", a.wait_us);
 	if (error) return error;
 	struct dpi_name entry;
 	struct wanted wanted = { name, a.timeout_us, a.linger_us };
@@ -323,6 +324,7 @@ static int close_buffer(struct dpi_buffer *b, int64_t deadline)
 		b->timeout_us = timeout;
 		int again = atomic_exchange(&b->busy, 0) != 0;
 		error = DPI_Flush_Buffer(b->handle);
+		b->appender.keep_mirror = error != DPI_SUCCESS;
 		if (again) atomic_store(&b->busy, 1);
 	}
 	char sentence[DPI_DETAIL_MAX];
@@ -383,52 +385,42 @@ int DPI_Get_Buffer_Info(DPI_Buffer handle, DPI_Buffer_Info *info)
 	struct dpi_pack p = { 0 };
 	struct dpi_reply reply;
 	if (!b) return dpi_handle_error(DPI_HANDLE_BUFFER, (uint64_t)(uintptr_t)handle);
-	if (!info) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Get_Buffer_Info: info is NULL");
-	if (info->size < sizeof *info)
-		return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Get_Buffer_Info: info->size is %zu: set it to sizeof(DPI_Buffer_Info), %zu", info->size, sizeof *info);
-	int error = dpi_buffer_check(b);
+	int error = dpi_give("DPI_Get_Buffer_Info", info, NULL, sizeof *info);
+	if (!error) error = dpi_buffer_check(b);
 	if (error) return error;
 	dpi_pack_u64(&p, b->id);
 	error = dpi_buffer_call(b, DPI_MEMORY_INFO, &p, dpi_buffer_deadline(b, 0), &reply);
 	if (error) return error;
-	size_t size = info->size;
-	memset(info, 0, size);
-	info->size = size;
-	info->use = (int)b->shape.use;
-	info->home = b->home_peer->node;
-	info->capacity = b->appender.attached ? b->appender.writer.capacity : b->shape.capacity;
-	info->max_capacity = b->shape.max_capacity;
-	info->max_record = b->shape.max_record;
-	info->memory = dpi_unpack_u64(&reply.body);
-	info->appenders = dpi_unpack_u64(&reply.body);
-	info->first = dpi_unpack_u64(&reply.body);
-	info->end = dpi_unpack_u64(&reply.body);
+	DPI_Buffer_Info all = { 0 };
+	all.use = (int)b->shape.use;
+	all.home = b->home_peer->node;
+	all.capacity = b->appender.attached ? b->appender.writer.capacity : b->shape.capacity;
+	all.max_capacity = b->shape.max_capacity;
+	all.max_record = b->shape.max_record;
+	all.memory = dpi_unpack_u64(&reply.body);
+	all.appenders = dpi_unpack_u64(&reply.body);
+	all.first = dpi_unpack_u64(&reply.body);
+	all.end = dpi_unpack_u64(&reply.body);
 	bool bad = reply.body.bad;
 	dpi_reply_free(&reply);
 	if (bad) return dpi_fail(DPI_ERR_CORRUPT, "node %d answered with nonsense", b->home_peer->node);
 	const struct dpi_remote *way = b->shape.use == DPI_USE_REGION ? &b->region : b->appender.attached ? &b->appender.remote : &b->log.bounds;
-	if (b->home) snprintf(info->transport, sizeof info->transport, "local");
-	else if (way->carrier) snprintf(info->transport, sizeof info->transport, "%s", way->carrier->name);
-	else dpi_peer_choose(b->ctx, b->home_peer), snprintf(info->transport, sizeof info->transport, "%s", b->home_peer->transport);
-	memcpy(info->name, b->name, sizeof info->name);
-	return DPI_SUCCESS;
+	if (b->home) snprintf(all.transport, sizeof all.transport, "local");
+	else if (way->carrier) snprintf(all.transport, sizeof all.transport, "%s", way->carrier->name);
+	else dpi_peer_choose(b->ctx, b->home_peer), snprintf(all.transport, sizeof all.transport, "%s", b->home_peer->transport);
+	memcpy(all.name, b->name, sizeof all.name);
+	return dpi_give("DPI_Get_Buffer_Info", info, &all, sizeof all);
 }
 
 int DPI_Get_Buffer_Stats(DPI_Buffer handle, DPI_Buffer_Stats *stats)
 {
 	struct dpi_buffer *b = dpi_buffer_get(handle);
 	if (!b) return dpi_handle_error(DPI_HANDLE_BUFFER, (uint64_t)(uintptr_t)handle);
-	if (!stats) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Get_Buffer_Stats: stats is NULL");
-	if (stats->size < sizeof stats->size)
-		return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Get_Buffer_Stats: stats->size is %zu: set it to sizeof(DPI_Buffer_Stats), %zu", stats->size, sizeof *stats);
-	DPI_Buffer_Stats all = { .size = stats->size };
+	DPI_Buffer_Stats all = { 0 };
 #define COPY(name, unit, text) all.name = __atomic_load_n(&b->stats.name, __ATOMIC_RELAXED);
 	DPI_BUFFER_STATS(COPY)
 #undef COPY
-	/* an older program knows fewer counters, a newer one sees zeros */
-	if (stats->size > sizeof all) memset((char *)stats + sizeof all, 0, stats->size - sizeof all);
-	memcpy(stats, &all, stats->size < sizeof all ? stats->size : sizeof all);
-	return DPI_SUCCESS;
+	return dpi_give("DPI_Get_Buffer_Stats", stats, &all, sizeof all);
 }
 
 int DPI_Set_Timeout(int64_t timeout_us, DPI_Buffer handle)
@@ -469,6 +461,7 @@ void dpi_memory_finish(struct dpi_context *ctx)
 void dpi_memory_close(struct dpi_context *ctx)
 {
 	struct dpi_memory_layer *m = ctx->memory;
+	dpi_requests_free();
 	dpi_home_close(ctx);
 	dpi_local_memory_close(ctx);
 	free(m->armed);

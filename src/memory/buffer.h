@@ -31,6 +31,7 @@ struct dpi_appender {
 	struct dpi_window credit; /* of this process; address NULL: none needed */
 	/* not direct: */
 	uint8_t *mirror;
+	bool keep_mirror; /* puts from it may be under way still: it is left mapped */
 	uint64_t mirror_size;
 	pthread_mutex_t lock; /* guards sent and the order of puts between the owner and the linger service */
 	_Atomic uint64_t sent; /* published by puts */
@@ -59,7 +60,8 @@ struct dpi_log_reader {
 	struct dpi_remote bounds;
 	uint64_t segment_size;
 	struct {
-		uint64_t number; /* +1; 0: none */
+		bool attached;
+		uint64_t base, limit; /* positions it holds, as far as known: limit is lowered where a PAD is found */
 		struct dpi_remote remote;
 	} segment[DPI_SEGMENTS_CACHED];
 };
@@ -132,6 +134,7 @@ void dpi_append_fast(struct dpi_buffer *b); /* decide b->fast anew */
 int dpi_append_publish(struct dpi_buffer *b); /* all that is written; DPI_ERR_AGAIN: the transport is busy */
 bool dpi_append_linger(struct dpi_buffer *b); /* by the service; whether something was left or done */
 void dpi_append_close(struct dpi_buffer *b);
+int dpi_append_is_full(const struct dpi_buffer *b); /* DPI_ERR_FULL with its sentence */
 /* Get a larger ring if the buffer may grow. Blocks for the home's answer; false: it may not. */
 bool dpi_append_grow(struct dpi_buffer *b, int64_t deadline);
 

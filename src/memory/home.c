@@ -420,17 +420,23 @@ static void on_truncate(struct dpi_context *ctx, struct dpi_request_in *in)
 
 static void on_segment(struct dpi_context *ctx, struct dpi_request_in *in)
 {
-	uint64_t id = dpi_unpack_u64(&in->body), number = dpi_unpack_u64(&in->body);
+	uint64_t id = dpi_unpack_u64(&in->body), position = dpi_unpack_u64(&in->body);
 	struct dpi_home *h = target(ctx, in, id);
 	if (!h || wrong_use(ctx, in, h)) return;
-	if (number < h->log.first_segment || number >= h->log.last_segment) {
-		answer_error(ctx, in, dpi_fail(number < h->log.first_segment ? DPI_ERR_RECLAIMED : DPI_ERR_RANGE,
-					       "the log has segments %llu to %llu", (unsigned long long)h->log.first_segment,
-					       (unsigned long long)h->log.last_segment));
+	struct dpi_log *l = &h->log;
+	struct dpi_log_bounds *bounds = l->bounds.address;
+	uint64_t first = atomic_load(&bounds->first), end = atomic_load(&bounds->end);
+	if (position < first || position >= end) {
+		answer_error(ctx, in, dpi_fail(position < first ? DPI_ERR_RECLAIMED : DPI_ERR_RANGE, "the log holds positions %llu to %llu",
+					       (unsigned long long)first, (unsigned long long)end));
 		return;
 	}
+	uint64_t number = dpi_log_segment_of(l, position);
+	const struct dpi_segment *s = &l->segment[number % l->segments_max];
 	struct dpi_pack p = { 0 };
-	dpi_window_pack(ctx, &h->log.segment[number % h->log.segments_max], same_host(ctx, in->from), &p);
+	dpi_pack_u64(&p, number);
+	dpi_pack_u64(&p, s->base);
+	dpi_window_pack(ctx, &s->window, same_host(ctx, in->from), &p);
 	dpi_answer(ctx, in->from, in->id, DPI_SUCCESS, &p);
 	dpi_pack_free(&p);
 }

@@ -32,6 +32,7 @@ struct dpi_ring_in {
 	bool credit_shared;	  /* it belongs to the ring this one replaces or was replaced by */
 	uint64_t tell_at;	  /* bytes given back before the appender is told */
 	uint64_t ordered;	  /* log: records ordered */
+	bool told_full;
 	uint64_t *position;	  /* log: their positions, by number % DPI_POSITIONS; puts read it until the appender has them */
 	_Atomic int state;	  /* OPEN; CLOSED or DEAD with release after the appender's last publish is visible */
 	uint32_t lent;		  /* consumer: records lent */
@@ -54,7 +55,10 @@ struct dpi_log_wait {
 
 struct dpi_log {
 	struct dpi_window bounds;
-	struct dpi_window *segment; /* circular by number % segments_max */
+	struct dpi_segment {
+		struct dpi_window window;
+		uint64_t base; /* position of its first record */
+	} *segment; /* circular by number % segments_max */
 	uint64_t segment_size, segments_max, first_segment, last_segment; /* [first, last) exist */
 	uint64_t salt;
 	struct dpi_log_wait *wait;
@@ -104,6 +108,8 @@ bool dpi_ring_in_over(struct dpi_ring_in *r);
 int dpi_log_create(struct dpi_context *ctx, struct dpi_home *h);
 void dpi_log_free(struct dpi_context *ctx, struct dpi_home *h);
 bool dpi_log_drain(struct dpi_context *ctx, struct dpi_home *h); /* order what the rings hold; whether anything moved */
+/* The number of the segment in which a position lies; it is at least first and at most end. */
+uint64_t dpi_log_segment_of(const struct dpi_log *l, uint64_t position);
 int dpi_log_truncate(struct dpi_context *ctx, struct dpi_home *h, uint64_t position);
 
 #endif

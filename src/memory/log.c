@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * log.c: a log at its home: the loop thread, the only writer, orders the appenders' records into segments.
- * A position is segment number × segment size + offset: it grows for ever and is never used again. */
+ *
+ * Positions count the bytes of the records alone, so the next record's position is known before it comes. A segment knows the position of
+ * its first record; a record that does not fit the rest of a segment begins the next, and a PAD tells a reader so. */
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +11,11 @@
 #include "home.h"
 
 #define DRAIN_BYTES (1u << 20) /* of one log, before other work of the loop has its turn */
+
+static struct dpi_segment *segment(const struct dpi_log *l, uint64_t number)
+{
+	return &l->segment[number % l->segments_max];
+}
 
 int dpi_log_create(struct dpi_context *ctx, struct dpi_home *h)
 {
@@ -35,7 +42,7 @@ void dpi_log_free(struct dpi_context *ctx, struct dpi_home *h)
 		dpi_ring_in_free(ctx, h, h->ring[i]);
 	}
 	h->rings = 0;
-	for (uint64_t n = l->first_segment; n < l->last_segment; n++) dpi_window_free(ctx, &l->segment[n % l->segments_max]);
+	for (uint64_t n = l->first_segment; n < l->last_segment; n++) dpi_window_free(ctx, &segment(l, n)->window);
 	if (l->bounds.address) dpi_window_free(ctx, &l->bounds);
 	free(l->segment);
 	free(l->wait);
@@ -61,33 +68,41 @@ static int import(struct dpi_home *h)
 	return error;
 }
 
-/* Where the next record of size bytes goes; false: no memory for it now. */
-static bool place(struct dpi_context *ctx, struct dpi_home *h, uint64_t size, uint64_t *end)
+uint64_t dpi_log_segment_of(const struct dpi_log *l, uint64_t position)
+{
+	uint64_t low = l->first_segment, high = l->last_segment;
+	while (high - low > 1) { /* bases grow with numbers */
+		uint64_t middle = low + (high - low) / 2;
+		if (segment(l, middle)->base <= position) low = middle;
+		else high = middle;
+	}
+	return low;
+}
+
+/* Where the next record, of size bytes and at position end, goes; NULL: no memory for it now. */
+static uint8_t *place(struct dpi_context *ctx, struct dpi_home *h, uint64_t size, uint64_t end)
 {
 	struct dpi_log *l = &h->log;
-	uint64_t need = dpi_ring_need(size), offset = *end % l->segment_size;
-	uint64_t start = offset + need <= l->segment_size ? *end : *end - offset + l->segment_size;
-	uint64_t number = start / l->segment_size;
-	if (number == l->last_segment) {
-		struct dpi_window *w = &l->segment[number % l->segments_max];
-		if (number - l->first_segment >= l->segments_max) return false;
-		if (dpi_window_allocate(l->segment_size, (int)h->shape.huge_pages, (int)h->shape.numa, w)) return false;
-		if (dpi_window_expose(ctx, w, DPI_TP_READ)) {
-			dpi_window_free(ctx, w);
-			return false;
-		}
-		l->last_segment++;
-		pthread_mutex_lock(&h->lock);
-		h->memory += l->segment_size;
-		pthread_mutex_unlock(&h->lock);
+	struct dpi_segment *last = l->last_segment == l->first_segment ? NULL : segment(l, l->last_segment - 1);
+	uint64_t need = dpi_ring_need(size), offset = last ? end - last->base : l->segment_size;
+	if (offset + need <= l->segment_size) return (uint8_t *)last->window.address + offset;
+	if (l->last_segment - l->first_segment >= l->segments_max) return NULL;
+	struct dpi_segment *s = segment(l, l->last_segment);
+	if (dpi_window_allocate(l->segment_size, (int)h->shape.huge_pages, (int)h->shape.numa, &s->window)) return NULL;
+	if (dpi_window_expose(ctx, &s->window, DPI_TP_READ)) {
+		dpi_window_free(ctx, &s->window);
+		return NULL;
 	}
-	if (start != *end) { /* tell iterating readers to go on in the next segment */
-		uint8_t *at = (uint8_t *)l->segment[*end / l->segment_size % l->segments_max].address + offset;
-		uint64_t word = dpi_log_word(*end, DPI_LOG_PAD, l->salt);
-		memcpy(at, &word, sizeof word);
+	s->base = end;
+	l->last_segment++;
+	pthread_mutex_lock(&h->lock);
+	h->memory += l->segment_size;
+	pthread_mutex_unlock(&h->lock);
+	if (offset < l->segment_size) { /* readers who come here go on in the next segment */
+		uint64_t word = dpi_log_word(end, DPI_LOG_PAD, l->salt);
+		memcpy((uint8_t *)last->window.address + offset, &word, sizeof word);
 	}
-	*end = start;
-	return true;
+	return s->window.address;
 }
 
 /* Tell an appender how many of its records have positions. */
@@ -123,6 +138,20 @@ static void tell_ordered(struct dpi_ring_in *r, uint64_t told)
 	}
 }
 
+/* Tell an appender whether its next record finds room. */
+static void tell_full(struct dpi_ring_in *r, bool full)
+{
+	if (r->told_full == full) return;
+	if (r->credit.direct) {
+		atomic_store_explicit(&((struct dpi_credit *)r->credit.direct)->full, full, memory_order_release);
+		dpi_remote_ring(&r->credit, r->bell);
+	} else {
+		DPI_Tp_Notify n = { offsetof(struct dpi_credit, full), full, r->bell };
+		if (dpi_remote_put(&r->credit, NULL, 0, 0, &n, 0, &dpi_unawaited) == DPI_ERR_AGAIN) return; /* the next drain says it */
+	}
+	r->told_full = full;
+}
+
 static void answer_waits(struct dpi_context *ctx, struct dpi_home *h, uint64_t end)
 {
 	struct dpi_log *l = &h->log;
@@ -148,12 +177,12 @@ static bool drain_ring(struct dpi_context *ctx, struct dpi_home *h, struct dpi_r
 		if (dpi_ring_in_next(ctx, h, at, &data, &size) != DPI_RING_FOUND) break;
 		struct dpi_ring_in *r = *at;
 		uint64_t size_now = size; /* from the ring's word, loaded once */
-		if (!place(ctx, h, size_now, end)) {
+		uint8_t *to = place(ctx, h, size_now, *end);
+		if (!to) {
 			r->reader.read = r == before ? read : r->reader.head; /* it stays in the ring, and holds its appender back */
 			room = false;
 			break;
 		}
-		uint8_t *to = (uint8_t *)l->segment[*end / l->segment_size % l->segments_max].address + *end % l->segment_size;
 		uint64_t word = dpi_log_word(*end, (uint32_t)size_now, l->salt);
 		memcpy(to, &word, sizeof word);
 		if (size_now) memcpy(to + sizeof word, data, size_now);
@@ -183,7 +212,12 @@ bool dpi_log_drain(struct dpi_context *ctx, struct dpi_home *h)
 	for (size_t i = 0; i < h->rings;) {
 		struct dpi_ring_in **r = &h->ring[i];
 		bool over = dpi_ring_in_over(*r); /* before the last look: what was published before it closed is there */
-		if (!drain_ring(ctx, h, r, &end, &bytes)) break;
+		bool room = drain_ring(ctx, h, r, &end, &bytes);
+		tell_full(*r, !room);
+		if (!room) { /* other appenders' records may be smaller */
+			i++;
+			continue;
+		}
 		if (over && dpi_ring_in_over(*r)) {
 			struct dpi_ring_in *old = *r, *larger = atomic_load(&old->larger);
 			h->ring[i] = h->ring[--h->rings];
@@ -205,18 +239,21 @@ int dpi_log_truncate(struct dpi_context *ctx, struct dpi_home *h, uint64_t posit
 	if (position > end)
 		return dpi_fail(DPI_ERR_RANGE, "position %llu is beyond the log's end, %llu", (unsigned long long)position, (unsigned long long)end);
 	if (position <= first) return DPI_SUCCESS;
+	uint64_t keep = l->last_segment; /* the end may begin a segment that is not there yet */
 	if (position < end) {
-		uint64_t word, offset = position % l->segment_size;
-		if (position % 8) return dpi_fail(DPI_ERR_RANGE, "no record starts at position %llu", (unsigned long long)position);
-		memcpy(&word, (uint8_t *)l->segment[position / l->segment_size % l->segments_max].address + offset, sizeof word);
+		uint64_t word;
+		keep = dpi_log_segment_of(l, position);
+		const struct dpi_segment *in = segment(l, keep);
+		memcpy(&word, (uint8_t *)in->window.address + (position - in->base) / 8 * 8, sizeof word);
 		if (word != dpi_log_word(position, (uint32_t)word, l->salt))
 			return dpi_fail(DPI_ERR_RANGE, "no record starts at position %llu", (unsigned long long)position);
+	} else {
+		keep--; /* the last segment goes on taking records */
 	}
 	/* seq_cst: readers look at first again after they have copied a record */
 	atomic_store(&bounds->first, position);
-	uint64_t keep = position / l->segment_size;
 	for (; l->first_segment < keep && l->first_segment < l->last_segment; l->first_segment++) {
-		dpi_window_free(ctx, &l->segment[l->first_segment % l->segments_max]);
+		dpi_window_free(ctx, &segment(l, l->first_segment)->window);
 		pthread_mutex_lock(&h->lock);
 		h->memory -= l->segment_size;
 		pthread_mutex_unlock(&h->lock);

@@ -11,7 +11,7 @@
 void dpi_log_reader_close(struct dpi_buffer *b)
 {
 	for (int i = 0; i < DPI_SEGMENTS_CACHED; i++)
-		if (b->log.segment[i].number) dpi_remote_detach(&b->log.segment[i].remote);
+		if (b->log.segment[i].attached) dpi_remote_detach(&b->log.segment[i].remote);
 	if (b->log.bounds.length) dpi_remote_detach(&b->log.bounds);
 }
 
@@ -44,32 +44,64 @@ static int bounds(struct dpi_request *r, uint64_t out[2])
 	return DPI_SUCCESS;
 }
 
-/* The segment of a position; asks the home for it the first time. Blocks. */
-static int segment(struct dpi_buffer *b, uint64_t number, int64_t deadline, struct dpi_remote **out)
+/* The segment of a position, and the offset in it; asks the home for it the first time. Blocks. */
+static int segment(struct dpi_buffer *b, uint64_t position, int64_t deadline, struct dpi_remote **out, uint64_t *offset)
 {
 	struct dpi_log_reader *l = &b->log;
-	int at = (int)(number % DPI_SEGMENTS_CACHED);
-	*out = &l->segment[at].remote;
-	if (l->segment[at].number == number + 1) return DPI_SUCCESS;
+	for (int i = 0; i < DPI_SEGMENTS_CACHED; i++) {
+		if (!l->segment[i].attached || position < l->segment[i].base || position >= l->segment[i].limit) continue;
+		*out = &l->segment[i].remote;
+		*offset = position - l->segment[i].base;
+		return DPI_SUCCESS;
+	}
 	struct dpi_pack p = { 0 };
 	struct dpi_reply reply;
 	struct dpi_window_offer offer;
 	dpi_pack_u64(&p, b->id);
-	dpi_pack_u64(&p, number);
-	int error = dpi_buffer_call(b, DPI_MEMORY_SEGMENT, &p, deadline, &reply);
+	dpi_pack_u64(&p, position);
+	int64_t least = dpi_now() + 1000000000;
+	int error = dpi_call(b->ctx, b->home_peer->node, DPI_MEMORY_SEGMENT, &p, deadline > least ? deadline : least, &reply);
 	if (error) return error;
+	uint64_t number = dpi_unpack_u64(&reply.body), base = dpi_unpack_u64(&reply.body);
 	dpi_window_unpack(&reply.body, &offer);
 	bool bad = reply.body.bad;
 	dpi_reply_free(&reply);
-	if (bad || offer.length != l->segment_size) {
+	if (bad || offer.length != l->segment_size || base > position || position - base > l->segment_size - 8 || base % 8) {
 		if (!bad) dpi_window_offer_free(&offer);
 		return dpi_fail(DPI_ERR_CORRUPT, "node %d offered a segment that is none", b->home_peer->node);
 	}
-	if (l->segment[at].number) dpi_remote_detach(*out);
-	l->segment[at].number = 0;
-	error = dpi_remote_attach(b->ctx, b->home_peer, &offer, deadline, *out);
-	if (!error) l->segment[at].number = number + 1;
-	return error;
+	int at = (int)(number % DPI_SEGMENTS_CACHED);
+	if (l->segment[at].attached) dpi_remote_detach(&l->segment[at].remote);
+	l->segment[at].attached = false;
+	error = dpi_remote_attach(b->ctx, b->home_peer, &offer, deadline > least ? deadline : least, &l->segment[at].remote);
+	if (error) return error;
+	l->segment[at].attached = true;
+	l->segment[at].base = base;
+	l->segment[at].limit = base + l->segment_size;
+	*out = &l->segment[at].remote;
+	*offset = position - base;
+	return DPI_SUCCESS;
+}
+
+/* A PAD stands at position: the segment ends there. False: it did so before, and the home offered it all the same. */
+static bool segment_ends(struct dpi_buffer *b, uint64_t position)
+{
+	for (int i = 0; i < DPI_SEGMENTS_CACHED; i++) {
+		if (!b->log.segment[i].attached || position <= b->log.segment[i].base || position >= b->log.segment[i].limit) continue;
+		b->log.segment[i].limit = position;
+		return true;
+	}
+	return false;
+}
+
+/* The home has taken back the segment in which position was thought to lie. */
+static void segment_forget(struct dpi_buffer *b, uint64_t position)
+{
+	for (int i = 0; i < DPI_SEGMENTS_CACHED; i++) {
+		if (!b->log.segment[i].attached || position < b->log.segment[i].base || position >= b->log.segment[i].limit) continue;
+		dpi_remote_detach(&b->log.segment[i].remote);
+		b->log.segment[i].attached = false;
+	}
 }
 
 static int reclaimed(const struct dpi_buffer *b, uint64_t position, uint64_t first)
@@ -94,7 +126,7 @@ static int advance_read(struct dpi_request *r)
 	int error = dpi_buffer_check(b);
 	if (error) return error;
 	for (;;) {
-		uint64_t offset = r->offset % (l->segment_size ? l->segment_size : 1);
+		uint64_t offset;
 		struct dpi_remote *s;
 		switch (r->stage) {
 		case LOG_BOUNDS:
@@ -103,17 +135,19 @@ static int advance_read(struct dpi_request *r)
 			if (r->offset < r->log_bounds[0]) return reclaimed(b, r->offset, r->log_bounds[0]);
 			if (r->offset == r->log_bounds[1]) {
 				r->at_end = true;
-				return DPI_ERR_AGAIN;
+				return r->stop_at_end ? DPI_ERR_TIMEOUT : DPI_ERR_AGAIN;
 			}
 			if (r->offset > r->log_bounds[1] || r->offset % 8) return no_record(b, r->offset);
 			r->stage = LOG_WORD;
 			break;
 		case LOG_WORD:
-			error = segment(b, r->offset / l->segment_size, dpi_buffer_deadline(b, 0), &s);
+			error = segment(b, r->offset, dpi_buffer_deadline(b, 0), &s, &offset);
+			if (error == DPI_ERR_RECLAIMED) goto truncated;
 			if (error) return error;
 			r->expected = l->segment_size - offset < AHEAD + 8 ? l->segment_size - offset : AHEAD + 8;
 			if (s->direct) r->expected = 8;
 			error = fetch(r, s, r->ahead, r->expected, offset);
+			if (error == DPI_ERR_DESTROYED) goto truncated;
 			if (error) return error;
 			uint64_t word;
 			memcpy(&word, r->ahead, sizeof word);
@@ -125,9 +159,8 @@ static int advance_read(struct dpi_request *r)
 				break;
 			}
 			if ((uint32_t)word == DPI_LOG_PAD) {
-				r->offset = (r->offset / l->segment_size + 1) * l->segment_size;
-				r->stage = LOG_BOUNDS;
-				break;
+				if (segment_ends(b, r->offset)) break; /* once more, in the next one */
+				return dpi_fail(DPI_ERR_CORRUPT, "log '%s' is damaged at %llu", b->name, (unsigned long long)r->offset);
 			}
 			if (r->sequence > l->segment_size - offset - 8) return dpi_fail(DPI_ERR_CORRUPT, "log '%s' is damaged at %llu", b->name, (unsigned long long)r->offset);
 			r->operand = 0;
@@ -142,18 +175,32 @@ static int advance_read(struct dpi_request *r)
 			}
 			break;
 		case LOG_REST:
-			error = segment(b, r->offset / l->segment_size, dpi_buffer_deadline(b, 0), &s);
+			error = segment(b, r->offset, dpi_buffer_deadline(b, 0), &s, &offset);
 			if (!error && r->sequence) error = fetch(r, s, r->data, r->sequence, offset + 8);
+			if (error == DPI_ERR_DESTROYED) goto truncated;
 			if (error) return error;
 			/* acquire fence: the copy comes before the look at first */
 			atomic_thread_fence(memory_order_acquire);
+			r->stage = LOG_AGAIN;
+			break;
+		truncated: /* the segment is gone: the bounds, looked at anew, say it */
+			error = dpi_buffer_check(b);
+			if (error) return error;
+			segment_forget(b, r->offset);
+			r->begun = false;
+			r->operand = 2;
 			r->stage = LOG_AGAIN;
 			break;
 		default:
 			error = bounds(r, r->log_bounds);
 			if (error) return error;
 			if (r->offset < r->log_bounds[0]) return reclaimed(b, r->offset, r->log_bounds[0]);
-			if (r->operand) return no_record(b, r->offset);
+			if (r->operand == 1) return no_record(b, r->offset);
+			if (r->operand == 2) { /* the position is good: it begins the next segment */
+				r->operand = 0;
+				r->stage = LOG_BOUNDS;
+				break;
+			}
 			if (r->size_out) *r->size_out = r->sequence;
 			if (r->next_out) *r->next_out = r->offset + dpi_ring_need(r->sequence);
 			if (r->sequence > r->size)
@@ -177,7 +224,7 @@ static int await(struct dpi_buffer *b, uint64_t position, int64_t deadline)
 	struct dpi_pack p = { 0 };
 	dpi_pack_u64(&p, b->id);
 	dpi_pack_u64(&p, position);
-	return dpi_buffer_call(b, DPI_MEMORY_AWAIT, &p, deadline, NULL);
+	return dpi_call(b->ctx, b->home_peer->node, DPI_MEMORY_AWAIT, &p, deadline, NULL);
 }
 
 int DPI_Read_Record(uint64_t position, void *data, size_t size, DPI_Buffer handle, size_t *record_size, uint64_t *next)
@@ -190,13 +237,9 @@ int DPI_Read_Record(uint64_t position, void *data, size_t size, DPI_Buffer handl
 	int64_t deadline = dpi_buffer_deadline(b, 0), start = 0;
 	for (;;) {
 		dpi_log_request(&r, b, position, data, size, record_size, next);
-		bool idle = dpi_request_list(b);
-		error = idle ? advance_read(&r) : DPI_ERR_AGAIN;
-		if (error != DPI_ERR_AGAIN) break;
-		if (!r.at_end) {
-			error = dpi_request_run(&r, 0, "DPI_Read_Record");
-			break;
-		}
+		r.stop_at_end = true; /* the home tells when there is more */
+		error = dpi_request_run(&r, 0, "DPI_Read_Record");
+		if (!r.at_end || error != DPI_ERR_TIMEOUT) break;
 		if (dpi_now() >= deadline) {
 			error = dpi_fail(DPI_ERR_TIMEOUT, "DPI_Read_Record: log '%s' has no record at %llu yet", b->name, (unsigned long long)position);
 			break;

@@ -17,7 +17,7 @@ enum {
 	DPI_MEMORY_GONE,    /* to every handle: id was destroyed */
 	DPI_MEMORY_INFO,    /* id -> memory, appenders, first, end */
 	DPI_MEMORY_TRUNCATE, /* id, position */
-	DPI_MEMORY_SEGMENT,  /* id, number -> window of a log's segment */
+	DPI_MEMORY_SEGMENT,  /* id, position -> number, base and window of the log's segment in which it lies */
 	DPI_MEMORY_AWAIT     /* id, position: answered when the log goes beyond it */
 };
 
@@ -26,7 +26,8 @@ enum {
 struct dpi_credit {
 	_Atomic uint64_t head;	  /* as the ring's, for appenders that do not share memory with the home */
 	_Atomic uint64_t ordered; /* log: how many of the appender's records have positions */
-	uint64_t pad[6];
+	_Atomic uint64_t full;	  /* log: 1 while the home finds no room for the appender's next record */
+	uint64_t pad[5];
 	_Atomic uint64_t position[DPI_POSITIONS]; /* of record number n, at n % DPI_POSITIONS */
 };
 

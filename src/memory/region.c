@@ -4,6 +4,7 @@
 
 #include "buffer.h"
 #include "request.h"
+#include "words.h"
 
 static int range(const struct dpi_buffer *b, uint64_t offset, uint64_t size, const char *call)
 {
@@ -56,8 +57,7 @@ static int advance_direct(struct dpi_request *r)
 	int error = dpi_buffer_check(r->b);
 	if (error) return error;
 	uint8_t *at = r->b->region.direct + r->offset;
-	if (r->size && r->stage) memcpy(at, r->data, r->size);
-	else if (r->size) memcpy(r->data, at, r->size);
+	dpi_words_copy(at, r->data, r->size, r->stage);
 	account(r->b, r->stage, r->size);
 	return DPI_SUCCESS;
 }
@@ -82,10 +82,7 @@ static int copy(bool write, void *data, size_t size, uint64_t offset, DPI_Buffer
 	error = range(b, offset, size, call);
 	if (!error && b->region.direct && !b->first && !request) { /* no request is needed for a copy in memory */
 		error = dpi_buffer_check(b);
-		if (!error && size) {
-			if (write) memcpy(b->region.direct + offset, data, size);
-			else memcpy(data, b->region.direct + offset, size);
-		}
+		if (!error) dpi_words_copy(b->region.direct + offset, data, size, write);
 		if (!error) account(b, write, size);
 	} else if (!error) {
 		struct dpi_request r;

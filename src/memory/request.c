@@ -83,6 +83,7 @@ static bool step(struct dpi_request *r)
 	if (r->finished) return true;
 	int error = r->advance(r);
 	if (error == DPI_ERR_AGAIN) return false;
+	dpi_request_give_up(r); /* an error found while something is under way: the buffer was destroyed */
 	finish(r, error);
 	return true;
 }
@@ -144,6 +145,8 @@ static int wait_growing(struct dpi_request *r, const struct dpi_wait *w, bool ma
 	}
 }
 
+#define ANSWER_NS 1000000000
+
 static bool is_append(const struct dpi_request *r)
 {
 	return r->append && !r->begun && !r->unknown;
@@ -155,12 +158,13 @@ int dpi_request_run(struct dpi_request *r, int64_t timeout_us, const char *what)
 	if (!b->first && step(r)) return r->error;
 	int64_t deadline = dpi_buffer_deadline(b, timeout_us), start = dpi_now();
 	bool append = is_append(r);
+	/* not waiting means for room or records; the answer of a home that is only reached by messages is on its way */
+	if (!deadline && !append) deadline = start + ANSWER_NS;
 	struct dpi_wait w = { .ready = ready, .arg = r, .bell = b->bell, .deadline = deadline };
-	if (append && b->shape.full == DPI_FULL_ERROR && !b->first) {
+	if (append && b->shape.full == DPI_FULL_ERROR && b->shape.use == DPI_USE_QUEUE && !b->first) {
 		if (dpi_append_grow(b, dpi_buffer_deadline(b, 0)) && step(r)) return r->error;
 		finish(r, 0);
-		return dpi_fail(DPI_ERR_FULL, "%s: buffer '%s' on node %d is full: its consumer is behind; raise max_capacity or wait (DPI_FULL_WAIT)",
-				what, b->name, b->home_peer->node);
+		return dpi_append_is_full(b);
 	}
 	int error = wait_growing(r, &w, append);
 	if (append) {
@@ -168,9 +172,11 @@ int dpi_request_run(struct dpi_request *r, int64_t timeout_us, const char *what)
 		DPI_COUNT(b, full_wait_us, (dpi_now() - start) / 1000);
 	}
 	if (!error) return r->error;
-	/* the deadline passed: take everything back */
-	dpi_request_give_up(r);
-	if (atomic_load_explicit(&r->op_state, memory_order_acquire) == DPI_OP_DONE && step(r)) return r->error;
+	/* the deadline passed: take everything back. What completed meanwhile may be the end, or lead to another post. */
+	do {
+		dpi_request_give_up(r);
+		if (atomic_load_explicit(&r->op_state, memory_order_acquire) == DPI_OP_DONE && step(r)) return r->error;
+	} while (atomic_load_explicit(&r->op_state, memory_order_acquire) == DPI_OP_POSTED);
 	bool unknown = r->unknown;
 	finish(r, 0);
 	if (unknown)
@@ -220,6 +226,17 @@ void dpi_request_close(struct dpi_buffer *b)
 		finish(r, DPI_ERR_CANCELLED);
 	}
 	b->last = NULL;
+}
+
+static void free_uncollected(uint64_t handle, void *object)
+{
+	dpi_handle_close(handle);
+	free(object);
+}
+
+void dpi_requests_free(void)
+{
+	dpi_handle_each(DPI_HANDLE_REQUEST, free_uncollected);
 }
 
 static struct dpi_request *get(DPI_Request handle, int *error)
@@ -296,7 +313,7 @@ int DPI_Wait_Any(DPI_Request *requests, size_t count, int64_t timeout_us, size_t
 	struct dpi_buffer *b = NULL;
 	size_t entered = 0, i;
 	struct any any = { requests, count, 0 };
-	if (dpi_timeout_check("DPI_Wait", timeout_us)) return DPI_ERR_ARGUMENT;
+	if (dpi_timeout_check("DPI_Wait", "timeout_us", timeout_us)) return DPI_ERR_ARGUMENT;
 	if (!requests || !index) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Wait_Any: %s is NULL", requests ? "index" : "requests");
 	for (i = 0; i < count; i++) {
 		if (requests[i] == DPI_REQUEST_NULL) continue;

@@ -38,7 +38,8 @@ struct dpi_request {
 	struct dpi_request *part; /* one each */
 	/* log_reader.c */
 	uint64_t log_bounds[2];
-	bool at_end; /* nothing lies at the position yet */
+	bool at_end;	  /* nothing lies at the position yet */
+	bool stop_at_end; /* then end with DPI_ERR_TIMEOUT, instead of looking again */
 	uint8_t ahead[520];
 };
 
@@ -64,6 +65,8 @@ int dpi_request_start(const struct dpi_request *r, DPI_Request *out);
 bool dpi_request_none(DPI_Request *request, const char *call);
 /* Carry on with the handle's list; true when it is empty. */
 bool dpi_request_list(struct dpi_buffer *b);
+/* Free the requests that nobody has collected; all buffers are closed. */
+void dpi_requests_free(void);
 /* Finish or give up all of a handle that is being closed. */
 void dpi_request_close(struct dpi_buffer *b);
 /* Let go of the caller's memory, whatever the state. */

@@ -90,6 +90,7 @@ enum dpi_ring_found dpi_ring_in_next(struct dpi_context *ctx, struct dpi_home *h
 	}
 	larger->ordered = r->ordered;
 	larger->position = r->position;
+	larger->told_full = r->told_full;
 	r->position = NULL;
 	*at = larger;
 	if (!r->lent) dpi_ring_in_free(ctx, h, r);

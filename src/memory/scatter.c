@@ -62,6 +62,7 @@ static int prepare(DPI_Part *part, struct dpi_request *r, bool scatter, const ch
 static int run(DPI_Part *parts, size_t count, bool scatter, DPI_Request *request, const char *call)
 {
 	int error = DPI_SUCCESS, first = DPI_SUCCESS;
+	size_t first_at = 0;
 	char sentence[DPI_DETAIL_MAX] = "";
 	struct dpi_buffer *lead = NULL;
 	int64_t longest = 0;
@@ -86,6 +87,7 @@ static int run(DPI_Part *parts, size_t count, bool scatter, DPI_Request *request
 		each[i].finished = e != 0;
 		if (e && !first) {
 			first = e;
+			first_at = i;
 			snprintf(sentence, sizeof sentence, "part %zu: %s", i, dpi_detail());
 		}
 		if (e) continue;
@@ -106,7 +108,10 @@ static int run(DPI_Part *parts, size_t count, bool scatter, DPI_Request *request
 		if (error == DPI_ERR_TIMEOUT)
 			for (size_t i = 0; i < count; i++)
 				if (!parts[i].error && !r.finished) parts[i].error = error;
-		if (first) error = dpi_fail(first, "%s", sentence);
+		/* the first part in array order that failed says what the call returns */
+		bool earlier = false;
+		for (size_t i = 0; i < first_at && !earlier; i++) earlier = parts[i].error;
+		if (first && !earlier) error = dpi_fail(first, "%s", sentence);
 	}
 leave:
 	for (size_t i = 0; i < entered; i++) {

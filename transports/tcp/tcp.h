@@ -31,7 +31,7 @@ enum {
 	RECEIVE_ROUNDS = 8,	   /* receives from one connection before others have their turn */
 	HOT = 2,		   /* connections looked at without asking epoll */
 	HOT_LOOKS = 256,	   /* in vain, until one is no longer hot */
-	POLL_EVERY = 16,	   /* progress asks epoll at least every so often */
+	POLL_EVERY = 32,	   /* progress asks epoll at least every so often */
 	KEPT_MAX = 64 << 20,	   /* bytes copied to set free memory that is being sent */
 	STRANGERS = 256,	   /* accepted connections that have not said hello */
 	HELLO_US = 5000000,	   /* and how long they may take */

@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Print dpi_environment(7): a header, the table of settings as dpi-info knows it, a footer. Run it after a change of the table:
+# Print dpi_environment(7): a header, the table of settings, a footer. The table is what 'dpi-info --man-settings' prints: an mdoc list from
+# .Bl to .El with an item '.It Ev DPI_NAME' a setting. To be run after a change of the table:
 #	man/generate-environment.sh >man/man7/dpi_environment.7
 cd "$(dirname "$0")/.." || exit 2
 info=${BUILD:-build}/bin/dpi-info

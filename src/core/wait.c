@@ -139,7 +139,7 @@ static int sleep_as_leader(struct dpi_context *ctx, const struct dpi_wait *w, st
 		int n = dpi_epoll_sleep(s->epoll, events, 8, w->deadline);
 		DPI_DELAY(leader_wakes);
 		if (n > 0) dpi_progress(ctx);
-		else if (dpi_now() >= w->deadline && !w->ready(w->arg)) {
+		if (dpi_now() >= w->deadline && !w->ready(w->arg)) { /* busy transports are no reason to stay */
 			error = DPI_ERR_TIMEOUT;
 			break;
 		}

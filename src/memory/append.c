@@ -24,7 +24,10 @@ void dpi_append_fast(struct dpi_buffer *b)
 	/* without membarrier a record needs a fence of its own: see appended */
 	b->fast = a->attached && !b->first && !a->open_room && !b->closing &&
 		  !atomic_load_explicit(&b->ctx->bells.page->fence, memory_order_relaxed);
-	b->fast_size = !b->fast ? 0 : a->tail || b->max_record < DPI_LARGE_BYTES ? b->max_record + 1 : DPI_LARGE_BYTES;
+	uint64_t size = !b->fast ? 0 : a->tail || b->max_record < DPI_LARGE_BYTES ? b->max_record + 1 : DPI_LARGE_BYTES;
+	/* seq_cst, as the loop thread's stores: either it overwrites this with 0, or its flag is seen here */
+	atomic_store(&b->fast_size, size);
+	if (atomic_load(&b->destroyed) || atomic_load(&b->home_peer->dead)) atomic_store(&b->fast_size, 0);
 	if (a->attached) dpi_ring_until(&a->writer, a->published, a->group);
 }
 
@@ -368,10 +371,11 @@ int dpi_append_is_full(const struct dpi_buffer *b)
 }
 
 /* The ring is full. What is written must be visible, or the reader could never make room. */
-static int no_room(struct dpi_buffer *b)
+static int no_room(struct dpi_buffer *b, struct dpi_request *r)
 {
 	struct dpi_appender *a = &b->appender;
 	int error = dpi_append_publish(b);
+	r->refused = error == DPI_ERR_AGAIN;
 	if (error || b->shape.full != DPI_FULL_ERROR) return error ? error : DPI_ERR_AGAIN;
 	/* A log's ring is mostly full only until the home has emptied it; the home says when it cannot. A queue's may be replaced. */
 	if (b->shape.use == DPI_USE_LOG) {
@@ -385,13 +389,15 @@ int dpi_append_try(struct dpi_buffer *b, const struct iovec *iov, int count, uin
 {
 	struct dpi_appender *a = &b->appender;
 	int error = dpi_buffer_check(b);
+	r->refused = false;
 	if (error) return error;
 	uint8_t *room = dpi_ring_room(&a->writer, size);
 	if (!room) {
-		return no_room(b);
+		return no_room(b, r);
 	}
 	if (!a->tail && size >= DPI_LARGE_BYTES && count <= 4 && size + DPI_RING_WORD + 8 <= a->remote.carrier->attr.max_put - 1) {
 		error = put_large(b, iov, count, size, r);
+		r->refused = error == DPI_ERR_AGAIN && !r->begun;
 		if (error && !r->begun) return error;
 		int again = appended(b, size);
 		return error ? error : again;
@@ -444,7 +450,7 @@ int DPI_Append(const void *data, size_t size, DPI_Buffer handle)
 {
 	struct dpi_buffer *b = dpi_buffer_get(handle);
 	/* the short way is a copy, two stores and a few comparisons */
-	if (__builtin_expect(b && size < b->fast_size && (data || !size), 1) && dpi_buffer_enter(b)) {
+	if (__builtin_expect(b && size < atomic_load_explicit(&b->fast_size, memory_order_relaxed) && (data || !size), 1) && dpi_buffer_enter(b)) {
 		bool written = dpi_ring_write(&b->appender.writer, data, size);
 		if (__builtin_expect(written, 1)) {
 			account(b, size);
@@ -491,7 +497,7 @@ int DPI_Append_Batch(const DPI_Record *records, size_t count, DPI_Buffer handle,
 			error = dpi_fail(DPI_ERR_ARGUMENT, "DPI_Append_Batch: record %zu is NULL with %zu bytes", i, size);
 			break;
 		}
-		if (size < b->fast_size && dpi_ring_write(&b->appender.writer, data, size)) {
+		if (size < atomic_load_explicit(&b->fast_size, memory_order_relaxed) && dpi_ring_write(&b->appender.writer, data, size)) {
 			account(b, size);
 			continue;
 		}
@@ -513,7 +519,7 @@ static int advance_reserve(struct dpi_request *r)
 {
 	int error = dpi_buffer_check(r->b);
 	if (error) return error;
-	return dpi_ring_room(&r->b->appender.writer, r->size) ? DPI_SUCCESS : no_room(r->b);
+	return dpi_ring_room(&r->b->appender.writer, r->size) ? DPI_SUCCESS : no_room(r->b, r);
 }
 
 int DPI_Reserve_Append(size_t size, DPI_Buffer handle, void **room)

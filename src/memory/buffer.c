@@ -370,10 +370,20 @@ void dpi_memory_gone(struct dpi_context *ctx, int home, uint64_t id)
 	pthread_mutex_lock(&m->lock);
 	for (struct dpi_buffer *b = m->buffer; b; b = b->next) {
 		if (b->id != id || b->home_peer->node != home) continue;
-		atomic_store_explicit(&b->destroyed, true, memory_order_release);
+		atomic_store(&b->destroyed, true);
+		atomic_store(&b->fast_size, 0); /* append.c: dpi_append_fast */
 		dpi_bell_ring(&ctx->bells, b->bell);
 		if (b->home) dpi_bell_ring(&ctx->bells, b->home->bell);
 	}
+	pthread_mutex_unlock(&m->lock);
+}
+
+void dpi_memory_home_down(struct dpi_context *ctx, struct dpi_peer *peer)
+{
+	struct dpi_memory_layer *m = ctx->memory;
+	pthread_mutex_lock(&m->lock);
+	for (struct dpi_buffer *b = m->buffer; b; b = b->next)
+		if (b->home_peer == peer) atomic_store(&b->fast_size, 0);
 	pthread_mutex_unlock(&m->lock);
 }
 

@@ -70,7 +70,7 @@ struct dpi_buffer {
 	/* first the fields that every append touches */
 	_Atomic uint32_t busy; /* a thread is inside */
 	bool fast;	       /* appends may take the short way: attached, nothing under way, no room handed out */
-	uint64_t fast_size;    /* records below this size may; 0: none */
+	_Atomic uint64_t fast_size; /* records below this size may; 0: none. The loop thread sets 0 when the buffer or its home is gone */
 	_Atomic bool destroyed;
 	bool closing;
 	uint64_t max_record;

@@ -246,7 +246,8 @@ static void answer_ring(struct dpi_context *ctx, struct dpi_request_in *in, cons
 static bool account(struct dpi_home *h, uint64_t capacity)
 {
 	pthread_mutex_lock(&h->lock);
-	bool fits = h->memory + capacity <= h->shape.max_capacity;
+	/* a log's max_capacity is for the records kept: its rings are emptied by the home at once */
+	bool fits = h->shape.use == DPI_USE_LOG || h->memory + capacity <= h->shape.max_capacity;
 	if (fits) h->memory += capacity;
 	pthread_mutex_unlock(&h->lock);
 	return fits;
@@ -324,7 +325,7 @@ static void on_grow(struct dpi_context *ctx, struct dpi_request_in *in)
 		return;
 	}
 	uint64_t capacity = 2 * old->reader.capacity;
-	if (!account(h, capacity)) {
+	if (h->shape.use == DPI_USE_LOG || !account(h, capacity)) {
 		answer_error(ctx, in, dpi_fail(DPI_ERR_FULL, "the buffer holds %llu bytes of at most %llu", (unsigned long long)h->memory,
 					       (unsigned long long)h->shape.max_capacity));
 		return;
@@ -468,6 +469,7 @@ static void on_await(struct dpi_context *ctx, struct dpi_request_in *in)
 
 void dpi_home_peer_down(struct dpi_context *ctx, struct dpi_peer *peer)
 {
+	dpi_memory_home_down(ctx, peer);
 	for (struct dpi_home *h = first(ctx), *next; h; h = next) {
 		next = h->next;
 		for (size_t i = 0; i < h->handles;) {

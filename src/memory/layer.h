@@ -8,6 +8,7 @@
 struct dpi_home;
 struct dpi_buffer;
 struct dpi_local_memory;
+struct dpi_peer;
 
 /* Locks are taken in this order: memory layer, home, appender, carrier. */
 struct dpi_memory_layer {
@@ -25,6 +26,8 @@ struct dpi_memory_layer {
 
 /* buffer.c: a home says that a buffer is gone: its handles here end. */
 void dpi_memory_gone(struct dpi_context *ctx, int home, uint64_t id);
+/* buffer.c: the node is dead: appends to its buffers look before they write. */
+void dpi_memory_home_down(struct dpi_context *ctx, struct dpi_peer *peer);
 /* linger.c */
 int dpi_linger_open(struct dpi_context *ctx);
 /* local.c: is a range inside memory that the library allocated? Then its descriptor and offset. */

@@ -161,7 +161,7 @@ int dpi_request_run(struct dpi_request *r, int64_t timeout_us, const char *what)
 	/* not waiting means for room or records; the answer of a home that is only reached by messages is on its way */
 	if (!deadline && !append) deadline = start + ANSWER_NS;
 	struct dpi_wait w = { .ready = ready, .arg = r, .bell = b->bell, .deadline = deadline };
-	if (append && b->shape.full == DPI_FULL_ERROR && b->shape.use == DPI_USE_QUEUE && !b->first) {
+	if (append && b->shape.full == DPI_FULL_ERROR && b->shape.use == DPI_USE_QUEUE && !b->first && !r->refused) {
 		if (dpi_append_grow(b, dpi_buffer_deadline(b, 0)) && step(r)) return r->error;
 		finish(r, 0);
 		return dpi_append_is_full(b);

@@ -83,7 +83,8 @@ static int run(DPI_Part *parts, size_t count, bool scatter, DPI_Request *request
 	}
 	for (size_t i = 0; i < count && !error; i++) {
 		int e = prepare(&parts[i], &each[i], scatter, call);
-		parts[i].error = each[i].error = e;
+		parts[i].error = e || request ? e : DPI_ERR_TIMEOUT; /* unless it completes */
+		each[i].error = e;
 		each[i].finished = e != 0;
 		if (e && !first) {
 			first = e;
@@ -105,13 +106,11 @@ static int run(DPI_Part *parts, size_t count, bool scatter, DPI_Request *request
 		if (error) free(each);
 	} else {
 		error = dpi_request_run(&r, longest, call);
-		if (error == DPI_ERR_TIMEOUT)
-			for (size_t i = 0; i < count; i++)
-				if (!parts[i].error && !r.finished) parts[i].error = error;
 		/* the first part in array order that failed says what the call returns */
-		bool earlier = false;
-		for (size_t i = 0; i < first_at && !earlier; i++) earlier = parts[i].error;
-		if (first && !earlier) error = dpi_fail(first, "%s", sentence);
+		size_t i = 0;
+		while (i < count && !parts[i].error) i++;
+		if (first && i == first_at) error = dpi_fail(first, "%s", sentence);
+		else if (i < count) error = parts[i].error;
 	}
 leave:
 	for (size_t i = 0; i < entered; i++) {

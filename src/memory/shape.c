@@ -57,9 +57,9 @@ int dpi_shape_from(const DPI_Buffer_Attr *a, struct dpi_buffer_shape *s)
 int dpi_shape_check(const struct dpi_buffer_shape *s)
 {
 	bool ok = s->use >= DPI_USE_QUEUE && s->use <= DPI_USE_REGION && s->growth <= DPI_GROWTH_NONE && s->full <= DPI_FULL_ERROR &&
-		  s->huge_pages <= DPI_HUGE_REQUIRE && s->numa <= 1024 && s->capacity && s->capacity <= LARGEST && s->max_capacity <= 32 * LARGEST;
+		  s->huge_pages <= DPI_HUGE_REQUIRE && s->numa <= 1024 && s->capacity;
 	if (ok && s->use != DPI_USE_REGION)
-		ok = s->max_record <= LARGEST_RECORD && !(s->capacity & (s->capacity - 1)) && s->capacity >= dpi_ring_least(s->max_record) &&
+		ok = s->max_record <= LARGEST_RECORD && s->capacity <= LARGEST && s->max_capacity <= 32 * LARGEST && !(s->capacity & (s->capacity - 1)) && s->capacity >= dpi_ring_least(s->max_record) &&
 		     s->max_capacity >= s->capacity;
 	return ok ? DPI_SUCCESS : dpi_fail(DPI_ERR_ARGUMENT, "the buffer's attributes are outside their ranges (capacity %llu, max_record %llu)",
 					   (unsigned long long)s->capacity, (unsigned long long)s->max_record);

@@ -60,8 +60,9 @@ static int allocate(uint64_t length, bool huge, int numa, struct dpi_window *w)
 
 int dpi_window_allocate(uint64_t length, int huge_pages, int numa, struct dpi_window *w)
 {
-	if (!length || length > (uint64_t)1 << 46)
-		return dpi_fail(DPI_ERR_ARGUMENT, "%llu bytes cannot be allocated", (unsigned long long)length);
+	if (!length) return dpi_fail(DPI_ERR_ARGUMENT, "0 bytes cannot be allocated");
+	if (length > (uint64_t)1 << 46)
+		return dpi_fail(DPI_ERR_MEMORY, "%llu bytes of shared memory cannot be had: they are more than an address space has", (unsigned long long)length);
 	if (huge_pages != DPI_HUGE_NEVER) {
 		int error = allocate(length, true, numa, w);
 		if (!error) return DPI_SUCCESS;

@@ -81,8 +81,30 @@ static void finish_one(void)
 	}
 }
 
+/* Is the case, or the case on this transport, named by a line 'NAME[@TRANSPORT] REASON' of the file TEST_EXCLUDE? Cases that the command
+ * line names run all the same. */
+static bool excluded(const struct harness_case *c, const char *name)
+{
+	char line[512];
+	bool found = false;
+	FILE *f = *filters || !getenv("TEST_EXCLUDE") ? NULL : fopen(getenv("TEST_EXCLUDE"), "re");
+	while (f && !found && fgets(line, sizeof line, f)) {
+		size_t n = strcspn(line, " \n");
+		if (*line == '#' || !n || !line[n]) continue;
+		line[n] = 0;
+		line[n + 1 + strcspn(line + n + 1, "\n")] = 0;
+		found = !strcmp(line, c->name) || !strcmp(line, name);
+		if (!found) continue;
+		skipped++;
+		printf("skip %s: %s\n", name, line + n + 1);
+	}
+	if (f) fclose(f);
+	return found;
+}
+
 static void start(const struct harness_case *c, const struct harness_transport *t, const char *name)
 {
+	if (excluded(c, name)) return;
 	struct job *j = jobs;
 	for (;;) {
 		for (j = jobs; j < jobs + jobs_max && j->pid; j++) {}
@@ -99,7 +121,7 @@ static void start(const struct harness_case *c, const struct harness_transport *
 		exit(2);
 	}
 	if (j->pid) return;
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	prctl(PR_SET_PDEATHSIG, SIGTERM);
 	if (getppid() != runner) _exit(HARNESS_NOT_OK);
 	for (struct job *k = jobs; k < jobs + jobs_max; k++)
 		if (k != j && k->pid) close(k->report);
@@ -114,6 +136,13 @@ static bool wanted(const struct harness_case *c, const char *name)
 	return false;
 }
 
+/* Is its DPI_TRANSPORT a list? */
+static bool several(const struct harness_transport *t)
+{
+	const char *list = strstr(t->env, "DPI_TRANSPORT=");
+	return list && memchr(list, ',', strcspn(list, " "));
+}
+
 /* Each case, times each transport it is to run for. */
 static void for_each(void (*visit)(const struct harness_case *, const struct harness_transport *, const char *))
 {
@@ -122,7 +151,7 @@ static void for_each(void (*visit)(const struct harness_case *, const struct har
 		do {
 			char name[192];
 			snprintf(name, sizeof name, t ? "%s@%s" : "%s", c->name, t ? t->name : "");
-			if (wanted(c, name)) visit(c, t, name);
+			if (wanted(c, name) && !(t && c->one_transport && several(t))) visit(c, t, name);
 		} while (t && !c->once && (t = t->next));
 	}
 }

@@ -20,6 +20,7 @@
  * passes: then the stacks of all its processes are printed and they are killed. Standard output is shown on failure only.
  *
  * Command line: PROGRAM [--list] [--cites] [--jobs N] [--repeat N] [--transport NAME] [--verbose] [FILTER…]
+ * Cases that the file TEST_EXCLUDE names, a line 'NAME[@TRANSPORT] REASON' each, are skipped aloud.
  * FILTER: part of a case's name ("append", "@shm"). Environment: TEST_SLOW=10 makes every deadline ten times longer
  * (sanitizers, valgrind); TEST_SEED=N fixes harness_seed(). */
 #ifndef HARNESS_H
@@ -48,6 +49,7 @@ struct harness_case {
 	bool leaves_files;  /* and leave files in /dev/shm and $TMPDIR */
 	bool once;	    /* what it checks has nothing to do with transports: run for the first one only */
 	bool only_named;    /* run only when the command line's FILTER names it */
+	bool one_transport; /* it looks at one transport: not for enrolments of several in one cluster */
 	bool inet;	    /* the cluster is a TCP address (DPI_CLUSTER=127.0.0.1:port), not a Unix socket */
 	const char *env;    /* set in each rank: "DPI_LINGER=1s DPI_SPIN=0" */
 	struct harness_case *next;
@@ -131,7 +133,9 @@ void harness_skip(const char *format, ...) __attribute__((format(printf, 1, 2), 
 			DPI_Get_Error_Name(harness_e, &harness_n);                                     \
 			FAIL("%s: %s, not %s: %s", #call, harness_n, #class, harness_t);               \
 		}                                                                                      \
-		if (!strstr(harness_t, part)) FAIL("%s: the sentence is \"%s\", without \"%s\"", #call, harness_t, part); \
+		const char *harness_p = (part);                                                        \
+		if (!strstr(harness_t, harness_p))                                                     \
+			FAIL("%s: the sentence is \"%s\", without \"%s\"", #call, harness_t, harness_p); \
 	} while (0)
 
 /* Wait until a condition over shared memory is true; the case's deadline bounds it. */

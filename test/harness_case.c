@@ -48,6 +48,7 @@ static char cluster[128], temp_dir[64], job_name[64];
 static struct process processes[PROCESSES_MAX];
 static int process_count;
 static bool killing; /* deaths are the supervisor's own doing */
+static volatile sig_atomic_t interrupted;
 
 static int64_t now_ms(void)
 {
@@ -194,7 +195,7 @@ static void run_rank(const struct process *self, int gate)
 	char c;
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	prctl(PR_SET_CHILD_SUBREAPER, 0);
-	signal(SIGCHLD, SIG_DFL);
+	signal(SIGCHLD, SIG_DFL), signal(SIGINT, SIG_DFL), signal(SIGTERM, SIG_DFL);
 	sigset_t none;
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
@@ -389,7 +390,11 @@ static void time_out(int seconds)
 	for (int i = 0; i < n; i++) harness_stacks(report, pids[i]);
 }
 
-static void no_action(int signal) { (void)signal; }
+/* Let in only while watch() sleeps. */
+static void on_signal(int signal)
+{
+	if (signal != SIGCHLD) interrupted = 1;
+}
 
 /* Until every rank has ended, one has failed, or the deadline. */
 static enum harness_outcome watch(void)
@@ -405,6 +410,7 @@ static enum harness_outcome watch(void)
 		/* the others of a failed case get a moment to say what they saw */
 		if (outcome == HARNESS_NOT_OK && stop == INT64_MAX) stop = now_ms() + 300 * harness_slow();
 		if (outcome == HARNESS_SKIP) stop = 0;
+		if (interrupted) dprintf(report, "interrupted\n"), outcome = HARNESS_NOT_OK, stop = 0;
 		if (!running() || now_ms() >= stop) return outcome;
 		if (now_ms() >= deadline) break;
 		int64_t left = (stop < deadline ? stop : deadline) - now_ms() + 1;
@@ -463,11 +469,14 @@ enum harness_outcome harness_supervise(const struct harness_case *c, const struc
 	bool mine = private_shm();
 	files_left("/dev/shm", "", mine, before, sizeof before);
 
-	sigset_t child;
-	sigemptyset(&child);
-	sigaddset(&child, SIGCHLD);
-	sigprocmask(SIG_BLOCK, &child, NULL);
-	sigaction(SIGCHLD, &(struct sigaction){.sa_handler = no_action}, NULL);
+	sigset_t watched;
+	sigemptyset(&watched);
+	for (size_t i = 0; i < 3; i++) {
+		int signal = ((int[]){SIGCHLD, SIGINT, SIGTERM})[i];
+		sigaddset(&watched, signal);
+		sigaction(signal, &(struct sigaction){.sa_handler = on_signal}, NULL);
+	}
+	sigprocmask(SIG_BLOCK, &watched, NULL);
 
 	enum harness_outcome outcome = HARNESS_OK;
 	for (int i = 0; i < ranks && outcome == HARNESS_OK; i++)

@@ -26,7 +26,7 @@ static void exchange(void)
 	kit_free(&w);
 }
 
-TEST(tp_connect_in_turn, "T-9", 2)
+KIT_TEST(tp_connect_in_turn, "T-9", 20)
 {
 	for (int first = 0; first < 2; first++) {
 		kit_open(rank);
@@ -39,7 +39,7 @@ TEST(tp_connect_in_turn, "T-9", 2)
 	}
 }
 
-TEST(tp_connect_together, "T-9", 2, .deadline_s = 40)
+KIT_TEST(tp_connect_together, "T-9", 40)
 {
 	for (int round = 0; round < 10; round++) {
 		kit_open(rank);
@@ -52,7 +52,7 @@ TEST(tp_connect_together, "T-9", 2, .deadline_s = 40)
 }
 
 /* A stopped peer is no reason to wait longer. */
-TEST(tp_connect_in_time, "T-10", 2)
+KIT_TEST(tp_connect_in_time, "T-10", 20)
 {
 	kit_open(rank);
 	kit_barrier();
@@ -70,7 +70,7 @@ TEST(tp_connect_in_time, "T-10", 2)
 	kit_end();
 }
 
-TEST(tp_connect_incarnation, "T-11 T-56", 2)
+KIT_TEST(tp_connect_incarnation, "T-11 T-56", 20)
 {
 	DPI_Tp_Peer peer;
 	DPI_Tp_Endpoint *e;
@@ -85,7 +85,7 @@ TEST(tp_connect_incarnation, "T-11 T-56", 2)
 }
 
 /* A transport without connections cannot know. */
-TEST(tp_connect_nobody, "T-11", 2)
+KIT_TEST(tp_connect_nobody, "T-11", 20)
 {
 	DPI_Tp *tp;
 	struct kit_address mine = {.size = DPI_TP_ADDRESS_MAX}, theirs;
@@ -103,7 +103,7 @@ TEST(tp_connect_nobody, "T-11", 2)
 	kit_end();
 }
 
-TEST(tp_connect_garbage, "T-12", 2)
+KIT_TEST(tp_connect_garbage, "T-12", 20)
 {
 	DPI_Tp_Peer peer;
 	DPI_Tp_Endpoint *e;
@@ -114,7 +114,8 @@ TEST(tp_connect_garbage, "T-12", 2)
 	memset(bytes, 0, sizeof bytes);
 	memcpy(bytes, kit.theirs.bytes, kit.theirs.size);
 	peer.address = bytes;
-	const uint32_t sizes[] = {0, 1, 4, kit.theirs.size - 1, kit.theirs.size + 1, DPI_TP_ADDRESS_MAX, DPI_TP_ADDRESS_MAX + 1};
+	const uint32_t right = kit.theirs.size, most = DPI_TP_ADDRESS_MAX;
+	const uint32_t sizes[] = {0, 1, 4, right - 1, right + 1, most, most + 1};
 	for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
 		peer.address_size = sizes[i];
 		CHECK_KIT_ERROR(kit.table->connect(kit.tp, 0, &peer, 1000000, &e), DPI_ERR_PEER);
@@ -128,7 +129,7 @@ TEST(tp_connect_garbage, "T-12", 2)
 	kit_end();
 }
 
-TEST(tp_connect_same_host, "T-13", 2)
+KIT_TEST(tp_connect_same_host, "T-13", 20)
 {
 	DPI_Tp_Peer peer;
 	DPI_Tp_Endpoint *e;
@@ -139,7 +140,7 @@ TEST(tp_connect_same_host, "T-13", 2)
 	kit_end();
 }
 
-TEST(tp_connect_lane, "T-56", 2)
+KIT_TEST(tp_connect_lane, "T-56", 20)
 {
 	DPI_Tp_Peer peer;
 	DPI_Tp_Endpoint *e;
@@ -166,7 +167,7 @@ static bool listener(int i, struct sockaddr_storage *address, socklen_t *size)
 	return false;
 }
 
-TEST(tp_loopback_only, "T-16", 2)
+KIT_TEST(tp_loopback_only, "T-16", 20)
 {
 	struct sockaddr_storage s;
 	socklen_t size;
@@ -179,7 +180,7 @@ TEST(tp_loopback_only, "T-16", 2)
 	kit_end();
 }
 
-TEST(tp_strangers, "T-17", 2, .deadline_s = 40)
+KIT_TEST(tp_strangers, "T-17", 40)
 {
 	struct kit_window w;
 	struct kit_remote r;

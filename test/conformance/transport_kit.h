@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
- * transport_kit.h: what the cases of the transport interface (annex A of spec/) stand on: a core that is none. Two processes,
- * rank 0 and rank 1, each open the table that DPI_TRANSPORT names and hand each other addresses, keys and descriptors
- * over a Unix socket. No other part of the library is under it, so a table from anywhere can be tried: enrol it with one line in
- * transports.c, or run  conformance --transport NAME tp_  with the module libdpi-NAME.so in the loader's path.
+ * transport_kit.h: what the cases of the transport interface (annex A of spec/) stand on: a core that is none. Two
+ * processes, rank 0 and rank 1, each open the table that DPI_TRANSPORT names and hand each other addresses, keys and
+ * descriptors over a Unix socket. No other part of the library is under it, so a table from anywhere can be tried: enrol it
+ * with one line in transports.c, or run  conformance --transport NAME tp_  with libdpi-NAME.so in the loader's path.
  *
- *	TEST(tp_put, "T-35", 2)
+ *	KIT_TEST(tp_put, "T-35", 20)			// the statements it checks; its deadline, s
  *	{
  *		struct kit_remote r;
  *		struct kit_window w;
@@ -21,6 +21,12 @@
 
 #include <dpi_transport.h>
 #include <harness.h>
+
+/* Two processes, over each transport that is enrolled by itself. */
+#define KIT_TEST(name, cites, seconds) TEST(name, cites, 2, .deadline_s = seconds, .one_transport = true)
+/* Of hook itself, over shm, with this DPI_HOOK. */
+#define HOOK_TEST(name, cites, setting) \
+	TEST(name, cites, 2, .once = true, .one_transport = true, .env = "DPI_TRANSPORT=hook:shm DPI_HOOK=" setting)
 
 #define KIT_ALL (DPI_TP_READ | DPI_TP_WRITE | DPI_TP_ATOMIC)
 #define KIT_BELLS 64
@@ -88,6 +94,7 @@ void kit_open(int rank);
 void kit_start(int rank);
 void kit_end(void);
 int kit_open_table(DPI_Tp **tp); /* the open slot, once more, with the kit's core */
+void kit_fill_table(DPI_Transport *filled, const DPI_Transport *table); /* with stubs in its empty slots */
 bool kit_has(uint32_t capability);
 void kit_peer(DPI_Tp_Peer *peer); /* the other, to connect to */
 int kit_connect(void);		  /* to the other: kit.to */
@@ -113,7 +120,7 @@ void kit_pause(void);	 /* a round, and the core to others if nothing moved */
 
 /* Post, again as long as the answer is DPI_ERR_AGAIN:
  *	KIT_POST(&op, kit.table->get(r.remote, &iov, 1, 0, &op));
- * op.posted says what came of it; kit_finish waits for the completion, if one is to come, and returns the operation's error. */
+ * op.posted says what came of it; kit_finish waits for the completion, if one is to come, and returns the error. */
 #define KIT_POST(op, call)                                                                             \
 	do {                                                                                           \
 		kit_before(op);                                                                        \

@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "context.h"
 #include "transport_kit.h"
 
 static int entries(const char *directory)
@@ -17,7 +16,7 @@ static int entries(const char *directory)
 	return n;
 }
 
-TEST(tp_table, "T-1", 2)
+KIT_TEST(tp_table, "T-1", 20)
 {
 	kit_open(rank);
 	CHECK_INT(kit.own->abi, ==, DPI_TP_ABI);
@@ -42,7 +41,7 @@ TEST(tp_empty_slots, "T-3", 1, .once = true)
 	void *direct;
 	int events = 1, fd;
 	char reason[64];
-	dpi_transport_fill(&t, &empty);
+	kit_fill_table(&t, &empty);
 	CHECK_ERROR(t.probe(NULL, reason, sizeof reason), DPI_ERR_UNSUPPORTED, "probe");
 	CHECK_ERROR(t.open(NULL, NULL, &tp), DPI_ERR_UNSUPPORTED, "open");
 	CHECK_ERROR(t.query(NULL, &attr), DPI_ERR_UNSUPPORTED, "query");
@@ -68,7 +67,7 @@ TEST(tp_empty_slots, "T-3", 1, .once = true)
 	t.close(NULL);
 }
 
-TEST(tp_probe, "T-4", 2)
+KIT_TEST(tp_probe, "T-4", 20)
 {
 	kit_open(rank);
 	int before = entries("/proc/self/fd");
@@ -84,7 +83,7 @@ TEST(tp_probe, "T-4", 2)
 	kit_end();
 }
 
-TEST(tp_open_several, "T-5 T-6 T-8", 2)
+KIT_TEST(tp_open_several, "T-5 T-6 T-8", 20)
 {
 	DPI_Tp *tp[4];
 	kit_open(rank);
@@ -108,7 +107,7 @@ TEST(tp_open_several, "T-5 T-6 T-8", 2)
 }
 
 /* What is open goes with close. */
-TEST(tp_close_all, "T-6", 2)
+KIT_TEST(tp_close_all, "T-6", 20)
 {
 	struct kit_window w[8];
 	struct kit_remote r[8];
@@ -124,7 +123,7 @@ TEST(tp_close_all, "T-6", 2)
 	CHECK_INT(entries("/proc/self/fd"), ==, fds);
 }
 
-TEST(tp_query, "T-7 T-53", 2)
+KIT_TEST(tp_query, "T-7 T-53", 20)
 {
 	kit_open(rank);
 	const DPI_Tp_Attr *a = &kit.attr;

@@ -35,7 +35,8 @@ void kit_memory(struct kit_window *w, uint64_t length, bool file)
 
 int kit_expose(struct kit_window *w, uint32_t access)
 {
-	DPI_Tp_Memory memory = {.address = w->memory, .length = w->length, .fd = w->fd, .fd_offset = w->fd_offset, .access = access};
+	DPI_Tp_Memory memory = {
+		.address = w->memory, .length = w->length, .fd = w->fd, .fd_offset = w->fd_offset, .access = access};
 	int error = kit.table->expose(kit.tp, &memory, &w->window, &w->key);
 	if (error) w->window = NULL;
 	else CHECK_INT(w->key.size, <=, DPI_TP_KEY_MAX);

@@ -7,7 +7,7 @@
 #include "transport_kit.h"
 
 /* To and fro: the word is seen, so all bytes are. Thousands of rounds, since what is wrong is wrong seldom. */
-TEST(tp_notify, "T-39 T-40", 2, .deadline_s = 60)
+KIT_TEST(tp_notify, "T-39 T-40", 60)
 {
 	enum { ROUNDS = 2000, SIZE = 4096, WORD = SIZE };
 	struct kit_window w;
@@ -22,7 +22,7 @@ TEST(tp_notify, "T-39 T-40", 2, .deadline_s = 60)
 		if (rank == (int)(i % 2)) CHECK_KIT(kit_put(&r, data, size, offset, &n));
 		else {
 			KIT_AWAIT(kit_word(&w, WORD) == i);
-			if (!kit_filled(w.memory + offset, i, 0, size)) FAIL("round %" PRIu64 ": notified before the bytes", i);
+			if (!kit_filled(w.memory + offset, i, 0, size)) FAIL("round %" PRIu64 ": told before the bytes", i);
 			KIT_AWAIT(kit_rung(n.bell) > (i - 1) / 2 / (KIT_BELLS / 2));
 		}
 	}
@@ -32,7 +32,7 @@ TEST(tp_notify, "T-39 T-40", 2, .deadline_s = 60)
 }
 
 /* A ring of slots, several on their way; credit comes back by a word. */
-TEST(tp_notify_stream, "T-39 T-42", 2, .deadline_s = 60)
+KIT_TEST(tp_notify_stream, "T-39 T-42", 60)
 {
 	enum { RECORDS = 5000, SLOTS = 16, SIZE = 500, WORD = SLOTS * SIZE + 8 - SLOTS * SIZE % 8, CREDIT = WORD + 8 };
 	struct kit_window w;
@@ -64,7 +64,8 @@ TEST(tp_notify_stream, "T-39 T-42", 2, .deadline_s = 60)
 		for (; i < now; i++)
 			if (!kit_filled(w.memory + i % SLOTS * SIZE, i, 0, SIZE)) {
 				/* without put order only the last one is promised */
-				if (kit_has(DPI_TP_PUT_ORDER) || i + 1 == now) FAIL("record %" PRIu64 " is not there, the word is", i);
+				if (kit_has(DPI_TP_PUT_ORDER) || i + 1 == now)
+					FAIL("the word says %" PRIu64 ", record %" PRIu64 " is not there", now, i);
 			}
 		DPI_Tp_Notify credit = {.offset = CREDIT, .value = i, .bell = DPI_TP_NO_BELL};
 		CHECK_KIT(kit_put(&r, NULL, 0, 0, &credit));
@@ -75,7 +76,7 @@ TEST(tp_notify_stream, "T-39 T-42", 2, .deadline_s = 60)
 	kit_free(&w);
 }
 
-TEST(tp_notify_kinds, "T-40 T-41", 2)
+KIT_TEST(tp_notify_kinds, "T-40 T-41", 20)
 {
 	struct kit_window w;
 	struct kit_remote r;
@@ -109,7 +110,7 @@ TEST(tp_notify_kinds, "T-40 T-41", 2)
 }
 
 /* A word never goes back. */
-TEST(tp_notify_last, "T-42", 2, .deadline_s = 40)
+KIT_TEST(tp_notify_last, "T-42", 40)
 {
 	enum { ROUNDS = 3000 };
 	struct kit_window w;
@@ -140,7 +141,7 @@ TEST(tp_notify_last, "T-42", 2, .deadline_s = 40)
 }
 
 /* Two counters, the second put after the first: the first is never seen behind. */
-TEST(tp_put_order, "T-49", 2, .deadline_s = 40)
+KIT_TEST(tp_put_order, "T-49", 40)
 {
 	enum { ROUNDS = 4000, FIRST = 64, SECOND = 40000 };
 	struct kit_window w;
@@ -170,7 +171,7 @@ TEST(tp_put_order, "T-49", 2, .deadline_s = 40)
 	kit_free(&w);
 }
 
-TEST(tp_last_byte, "T-50", 2, .deadline_s = 40)
+KIT_TEST(tp_last_byte, "T-50", 40)
 {
 	enum { ROUNDS = 400, SIZE = 50000 };
 	struct kit_window w;
@@ -196,7 +197,7 @@ TEST(tp_last_byte, "T-50", 2, .deadline_s = 40)
 }
 
 /* The target sits in a call that is none of the library's. */
-TEST(tp_passive, "T-51", 2)
+KIT_TEST(tp_passive, "T-51", 20)
 {
 	struct kit_window w;
 	struct kit_remote r;

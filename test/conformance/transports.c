@@ -13,6 +13,13 @@ static void seed_hook(int rank, int ranks)
 	setenv("DPI_HOOK", text, 1);
 }
 
+/* Both in one cluster: where a node of odd rank takes part it is tcp, else shm. */
+static void mix(int rank, int ranks)
+{
+	(void)ranks;
+	if (rank % 2) setenv("DPI_TRANSPORT", "tcp", 1);
+}
+
 #define FAULTS "DPI_HOOK=delay=30,reorder,again=0.1,short=0.3"
 
 ENROL(shm, "DPI_TRANSPORT=shm", NULL);
@@ -20,3 +27,4 @@ ENROL(tcp, "DPI_TRANSPORT=tcp", NULL);
 ENROL(hook_shm, "DPI_TRANSPORT=hook:shm " FAULTS, seed_hook);
 ENROL(hook_shm_nodirect, "DPI_TRANSPORT=hook:shm " FAULTS ",nodirect,noorder", seed_hook);
 ENROL(hook_tcp, "DPI_TRANSPORT=hook:tcp " FAULTS, seed_hook);
+ENROL(mixed, "DPI_TRANSPORT=shm,tcp", mix);

@@ -104,6 +104,10 @@ stands_in() { # FILE: each line of the input is a word in it
 } >"$tmp/out"
 verdict "every setting, class, counter, capability and slot is in the manual" "$tmp/out"
 
+man/generate-environment.sh >"$tmp/environment" 2>"$tmp/out"
+diff man/man7/dpi_environment.7 "$tmp/environment" >>"$tmp/out"
+verdict "dpi_environment(7) is what the table of settings makes it" "$tmp/out"
+
 table DPI_SETTINGS src/core/settings.h | sed 's/^/DPI_/' >"$tmp/settings"
 sed -nE 's/^\.(Ev|It Ev|Pq Ev) +(DPI_[A-Z_]+).*/\2/p' man/man*/* 2>/dev/null | sort -u | grep -vxFf "$tmp/settings" |
 	while read -r word; do

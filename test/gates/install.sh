@@ -23,12 +23,17 @@ int main(void)
 	DPI_Buffer buf;
 	DPI_Record r = {0, 0};
 	const char *why = "";
-	int e = DPI_Init(&ctx);
-	if (!e) e = DPI_Create_Buffer("greeting", DPI_NODE_SELF, NULL, ctx, &buf);
+	char name[32];
+	int node = 0, nodes = 0, e = DPI_Init(&ctx);
+	if (!e) e = DPI_Get_Node_Id(ctx, &node);
+	if (!e) e = DPI_Get_Node_Count(ctx, &nodes);
+	snprintf(name, sizeof name, "greeting %d", node);
+	if (!e) e = DPI_Create_Buffer(name, DPI_NODE_SELF, NULL, ctx, &buf);
 	if (!e) e = DPI_Append("hello", 5, buf);
 	if (!e) e = DPI_Flush_Buffer(buf);
 	if (!e) e = DPI_Next_Record(buf, &r);
 	if (!e) printf("%.*s\n", (int)r.size, (const char *)r.data);
+	if (!e) e = DPI_Barrier("done", (uint32_t)nodes, 0, ctx); /* node 0 holds the registry: it leaves last */
 	if (!e) e = DPI_Finalize(ctx);
 	if (e) DPI_Get_Error_Detail(&why);
 	if (e) fprintf(stderr, "error %d: %s\n", e, why);

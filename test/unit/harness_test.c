@@ -139,7 +139,7 @@ TEST(the_harness_finds_failures, "", 0, .deadline_s = 100)
 	static const char *const said[] = {
 		"2 + 2 == 5: left is 4, right is 5", "harness_test.c:", "rank 1 ended with status 1",
 		"rank 0 ended with status 3", "died by signal 15", "written to standard error", "err 0: stray",
-		"was left running", "left in /dev/shm:", "left in $TMPDIR:", "the deadline of 1 s passed", "stacks of process",
-		"skip fails_not_but_skips: no such device", "0 passed, 8 failed, 1 skipped"};
+		"was left running", "left in /dev/shm:", "left in $TMPDIR:", "the deadline of 1 s passed",
+		"stacks of process", "skip fails_not_but_skips: no such device", "0 passed, 8 failed, 1 skipped"};
 	for (size_t i = 0; i < sizeof said / sizeof *said; i++) CHECK_HAS(text, said[i]);
 }

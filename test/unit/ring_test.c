@@ -1,0 +1,666 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * ring_test.c: src/memory/ring.h: the layout, both ends of it, what they do at once, and what a liar can do. */
+#include "unit.h"
+
+#include "buffer.h"
+#include "home.h"
+
+#define LEAST DPI_RING_LEAST
+
+struct pair {
+	struct dpi_ring *ring;
+	struct dpi_ring_writer w;
+	struct dpi_ring_reader r;
+};
+
+static struct pair open_pair(uint64_t capacity, uint64_t base, uint64_t max_record)
+{
+	struct pair p = { .ring = guarded(DPI_RING_HEADER + capacity) };
+	atomic_init(&p.ring->tail, base);
+	atomic_init(&p.ring->head, base);
+	p.w = (struct dpi_ring_writer){ .data = p.ring->data, .capacity = capacity, .mask = capacity - 1, .head = &p.ring->head,
+					.head_seen = base, .written = base };
+	p.r = (struct dpi_ring_reader){ .ring = p.ring, .capacity = capacity, .mask = capacity - 1, .max_record = max_record,
+					.tail = base, .read = base, .head = base, .head_told = base };
+	return p;
+}
+
+static void close_pair(struct pair *p)
+{
+	guarded_free(p->ring, DPI_RING_HEADER + p->w.capacity);
+}
+
+static uint64_t publish(struct pair *p)
+{
+	uint64_t written = atomic_load_explicit(&p->w.written, memory_order_relaxed);
+	atomic_store_explicit(&p->ring->tail, written, memory_order_release);
+	return written;
+}
+
+static void give_back(struct pair *p)
+{
+	dpi_ring_release(&p->r, p->r.read);
+	dpi_ring_tell(&p->r);
+}
+
+/* As if all up to here had been written, read and given back. */
+static void set_position(struct pair *p, uint64_t base)
+{
+	p->w.written = base;
+	p->w.head_seen = base;
+	p->ring->head = base;
+	p->ring->tail = base;
+}
+
+static uint64_t word_at(const struct pair *p, uint64_t position)
+{
+	uint64_t word;
+	memcpy(&word, p->ring->data + (position & p->w.mask), sizeof word);
+	return word;
+}
+
+static bool all(const uint8_t *from, const uint8_t *to, int byte)
+{
+	while (from < to && *from == byte) from++;
+	return from >= to;
+}
+
+/* Positions at which something may go wrong. They never come to 2^64; only the long ways would take it. */
+static const uint64_t bases[] = { 0, LEAST - 8, UINT32_MAX - 1999, ((uint64_t)1 << 63) - 1600, UINT64_MAX - 1599 };
+#define BASES (sizeof bases / sizeof *bases)
+#define REACHED (BASES - 1)
+
+/* -------------------------------------------------------------------------------------------------------- layout */
+
+TEST(ring_takes_every_size_at_every_offset, "", 0)
+{
+	uint64_t step = rounds(20) < 20 ? 88 : 8;
+	struct pair p = open_pair(LEAST, 0, 300);
+	uint8_t *data = p.ring->data, *end = data + LEAST;
+	for (uint64_t at = 0; at < LEAST; at += step)
+		for (uint64_t size = 0; size <= 300; size++) {
+			const void *found;
+			size_t found_size;
+			uint64_t base = 3 * LEAST + at, need = (size + 15) / 8 * 8, pad = need > LEAST - at ? LEAST - at : 0;
+			memset(data, 0xee, LEAST);
+			set_position(&p, base);
+			p.r.tail = p.r.read = p.r.head = p.r.head_told = base;
+			uint8_t *room = dpi_ring_room(&p.w, size);
+			CHECK(room == data + ((base + pad) & (LEAST - 1)) + 8);
+			CHECK_INT(p.w.written, ==, base); /* nothing yet */
+			fill(room, size, base + size);
+			dpi_ring_commit(&p.w, size);
+			CHECK_INT(p.w.written, ==, base + pad + need);
+			if (pad) CHECK_INT(word_at(&p, base), ==, (pad - 8) | (uint64_t)DPI_RING_PAD << 32);
+			CHECK_INT(word_at(&p, base + pad), ==, size | (uint64_t)DPI_RING_RECORD << 32);
+			CHECK(filled(room, size, base + size));
+			CHECK(pad ? all(room + size, data + at, 0xee) : all(data, data + at, 0xee) && all(room + size, end, 0xee));
+			CHECK_INT(dpi_ring_next(&p.r, &found, &found_size), ==, DPI_RING_EMPTY); /* nor for the reader */
+			publish(&p);
+			CHECK(dpi_ring_ready(&p.r));
+			CHECK_INT(dpi_ring_next(&p.r, &found, &found_size), ==, DPI_RING_FOUND);
+			CHECK(found == room && found_size == size);
+			CHECK_INT(p.r.read, ==, base + pad + need);
+			CHECK_INT(dpi_ring_next(&p.r, &found, &found_size), ==, DPI_RING_EMPTY);
+			CHECK(!dpi_ring_ready(&p.r));
+		}
+	close_pair(&p);
+}
+
+TEST(ring_commits_less_than_it_reserved, "", 0)
+{
+	struct pair p = open_pair(LEAST, 0, 300);
+	const void *found;
+	size_t size;
+	for (uint64_t part = 0; part <= 300; part++) {
+		uint8_t *room = dpi_ring_room(&p.w, 300);
+		CHECK(room);
+		fill(room, 300, part);
+		dpi_ring_commit(&p.w, part);
+		publish(&p);
+		CHECK_INT(dpi_ring_next(&p.r, &found, &size), ==, DPI_RING_FOUND);
+		CHECK_INT(size, ==, part);
+		CHECK(filled(found, size, part));
+		give_back(&p);
+	}
+	close_pair(&p);
+}
+
+TEST(ring_keeps_room_for_a_link, "", 0)
+{
+	struct draws d = draws_from(rank);
+	for (int n = rounds(2000); n; n--) {
+		uint64_t base = bases[draw_below(&d, BASES)] + 8 * draw_below(&d, LEAST / 8), sizes[LEAST / 8], count = 0;
+		const void *found;
+		size_t size;
+		struct pair p = open_pair(LEAST, base, LEAST / 2 - 32);
+		uint64_t most = draw_below(&d, 2) ? LEAST / 2 - 32 : 100;
+		for (uint8_t *room;;) { /* until not even an empty record fits */
+			sizes[count] = draw_below(&d, most + 1);
+			if (!(room = dpi_ring_room(&p.w, sizes[count]))) {
+				if (!sizes[count]) break;
+				most = sizes[count] / 2;
+				continue;
+			}
+			fill(room, sizes[count], count);
+			dpi_ring_commit(&p.w, sizes[count++]);
+			CHECK(p.w.written - base <= LEAST - 8);
+		}
+		CHECK(p.w.written - base + 8 + 8 > LEAST - 8); /* it was full indeed */
+		dpi_ring_link(&p.w);
+		CHECK(publish(&p) - base <= LEAST);
+		for (uint64_t i = 0; i < count; i++) {
+			CHECK_INT(dpi_ring_next(&p.r, &found, &size), ==, DPI_RING_FOUND);
+			CHECK_INT(size, ==, sizes[i]);
+			CHECK(filled(found, size, i));
+		}
+		for (int i = 0; i < 3; i++) CHECK_INT(dpi_ring_next(&p.r, &found, &size), ==, DPI_RING_ENDED);
+		CHECK(!dpi_ring_read(&p.r, &found, &size));
+		close_pair(&p);
+	}
+}
+
+TEST(ring_least_holds_two_of_the_largest, "", 0)
+{
+	for (uint64_t max = 0, step = 1; max <= (uint64_t)1 << 30; max += step, step = max < 70000 ? 1 : max / 1000 | 1) {
+		uint64_t c = dpi_ring_least(max), need = 2 * ((max + 15) / 8 * 8) + 16;
+		CHECK(c >= LEAST && !(c & (c - 1)) && c >= need && (c == LEAST || c / 2 < need));
+	}
+	static const uint64_t sizes[] = { 0, 1, 300, 2023, 2024, 2025, 2032, 2033, 4071, 4072, 4073, 8000, 16376, 16377 };
+	for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+		uint64_t c = dpi_ring_least(sizes[i]);
+		struct pair p = open_pair(c, 0, sizes[i]);
+		for (uint64_t at = 0; at < c; at += 8) { /* into an empty ring it goes, wherever that is */
+			set_position(&p, c + at);
+			uint8_t *room = dpi_ring_room(&p.w, sizes[i]);
+			CHECK(room && room + sizes[i] <= p.ring->data + c);
+			dpi_ring_commit(&p.w, sizes[i]);
+		}
+		close_pair(&p);
+	}
+}
+
+/* ------------------------------------------------------------------------------------------------- the short ways */
+
+/* One pair goes the short ways where it may, the other never. */
+static void compare_ways(struct draws *d, uint64_t base, uint64_t capacity, int records)
+{
+	struct pair a = open_pair(capacity, base, 500), b = open_pair(capacity, base, 500);
+	uint64_t published = base, group = draw_below(d, 2) ? capacity / 8 : draw_below(d, capacity) | 1;
+	uint8_t record[500];
+	dpi_ring_until(&a.w, published, group);
+	for (int i = 0; i < records; i++) {
+		uint64_t size = draw_below(d, draw_below(d, 4) ? 140 : 501);
+		fill(record, size, (uint64_t)i);
+		bool is_short = dpi_ring_write(&a.w, record, size);
+		uint8_t *room = dpi_ring_room(&b.w, size), *room_a = is_short ? NULL : dpi_ring_room(&a.w, size);
+		if (is_short) {
+			CHECK(room);
+			CHECK(a.w.written - published < group); /* it leaves no group unpublished */
+		} else {
+			CHECK(!room == !room_a);
+		}
+		if (room) memcpy(room, record, size), dpi_ring_commit(&b.w, size);
+		if (room_a) memcpy(room_a, record, size), dpi_ring_commit(&a.w, size);
+		CHECK_INT(a.w.written, ==, b.w.written);
+		CHECK(!memcmp(a.ring->data, b.ring->data, capacity));
+		if (!is_short) {
+			if (!room || a.w.written - published >= group || !draw_below(d, 4)) published = publish(&a), publish(&b);
+			dpi_ring_until(&a.w, published, group);
+		}
+		for (uint64_t n = room ? draw_below(d, 8) : UINT64_MAX; n; n--) {
+			const void *of_a = NULL, *of_b = NULL;
+			size_t size_a = 0, size_b = 0;
+			bool found = dpi_ring_read(&a.r, &of_a, &size_a);
+			if (!found) found = dpi_ring_next(&a.r, &of_a, &size_a) == DPI_RING_FOUND;
+			CHECK_INT(dpi_ring_next(&b.r, &of_b, &size_b), ==, found ? DPI_RING_FOUND : DPI_RING_EMPTY);
+			CHECK(a.r.read == b.r.read && a.r.tail == b.r.tail);
+			if (!found) break;
+			CHECK((const uint8_t *)of_a - a.ring->data == (const uint8_t *)of_b - b.ring->data);
+			CHECK(size_a == size_b && !memcmp(of_a, of_b, size_a));
+		}
+		if (!room || !draw_below(d, 8)) give_back(&a), give_back(&b);
+	}
+	close_pair(&a);
+	close_pair(&b);
+}
+
+TEST(ring_short_ways_leave_the_same_bytes, "", 0)
+{
+	struct draws d = draws_from(rank);
+	for (int n = rounds(20); n; n--)
+		for (size_t i = 0; i < REACHED; i++) compare_ways(&d, bases[i], LEAST << draw_below(&d, 2), 400);
+}
+
+/* ------------------------------------------------------------------------------------------------ both ends at once */
+
+#define RINGS 8
+
+/* What both ends know: the records, one by one; each end draws their sizes from a stream of its own. */
+struct stream {
+	struct pair pair[RINGS];
+	_Atomic int rings; /* that can be linked to */
+	struct dpi_buffer *b; /* appends through it; NULL: writes by hand */
+	uint64_t seed, records, largest;
+	_Atomic bool over;
+	int64_t longest_idle;
+};
+
+static uint64_t next_size(struct draws *d, const struct stream *s)
+{
+	uint64_t how = draw_below(d, 16);
+	return how == 0 ? 0 : how == 1 ? s->largest : draw_below(d, how < 12 && s->largest > 64 ? 64 : s->largest + 1);
+}
+
+/* One record by one of the ways; false: no room now. */
+static bool write_record(struct pair *p, struct draws *d, const void *data, uint64_t size, uint64_t *published)
+{
+	if (dpi_ring_write(&p->w, data, size)) return true;
+	uint8_t *room = dpi_ring_room(&p->w, size);
+	if (room) {
+		if (size) memcpy(room, data, size);
+		dpi_ring_commit(&p->w, size);
+	}
+	if (!room || draw_below(d, 2)) *published = publish(p);
+	dpi_ring_until(&p->w, *published, 1 + draw_below(d, p->w.capacity / 4));
+	return room;
+}
+
+static void *stream_writer(void *arg)
+{
+	struct stream *s = arg;
+	struct draws sizes = { s->seed }, d = draws_from(1);
+	struct pair *p = s->pair;
+	uint64_t published = p->w.written;
+	uint8_t record[2048];
+	for (uint64_t i = 0; i < s->records; i++) {
+		uint64_t size = next_size(&sizes, s);
+		int64_t give_up = patience();
+		fill(record, size, i);
+		while (!write_record(p, &d, record, size, &published)) {
+			if (p + 1 < s->pair + RINGS && p[1].ring && draw_below(&d, 16) == 0) { /* goes on in a larger ring */
+				dpi_ring_link(&p->w);
+				uint64_t base = p->w.written;
+				set_position(&p[1], base);
+				p[1].r.tail = p[1].r.read = p[1].r.head = p[1].r.head_told = published = base;
+				atomic_store_explicit(&s->rings, (int)(p + 1 - s->pair) + 1, memory_order_release);
+				publish(p++);
+			} else {
+				sched_yield();
+			}
+			if (dpi_now() > give_up) FAIL("no room for record %" PRIu64, i);
+		}
+		if (s->longest_idle) idle(&d, s->longest_idle);
+	}
+	publish(p);
+	return NULL;
+}
+
+static void *stream_appender(void *arg)
+{
+	struct stream *s = arg;
+	struct draws sizes = { s->seed }, d = draws_from(1);
+	uint8_t record[2048];
+	for (uint64_t i = 0; i < s->records; i++) {
+		uint64_t size = next_size(&sizes, s);
+		int64_t give_up = patience();
+		struct iovec v = { record, size };
+		fill(record, size, i);
+		while (!dpi_ring_write(&s->b->appender.writer, record, size)) {
+			int error = dpi_append_try(s->b, &v, 1, size, NULL);
+			if (!error) break;
+			CHECK_INT(error, ==, DPI_ERR_AGAIN);
+			sched_yield();
+			if (dpi_now() > give_up) FAIL("no room for record %" PRIu64, i);
+		}
+		if (!draw_below(&d, 64)) CHECK_INT(dpi_append_publish(s->b), ==, DPI_SUCCESS);
+		if (s->longest_idle) idle(&d, s->longest_idle);
+	}
+	return NULL;
+}
+
+static void *linger(void *arg)
+{
+	struct stream *s = arg;
+	struct draws d = draws_from(2);
+	while (!atomic_load(&s->over)) {
+		dpi_append_linger(s->b);
+		if (s->longest_idle) idle(&d, s->longest_idle);
+	}
+	return NULL;
+}
+
+/* Reads them all, on this thread; every record in its place, whole. */
+static void read_stream(struct stream *s)
+{
+	struct draws sizes = { s->seed }, d = draws_from(3);
+	struct pair *p = s->pair;
+	uint64_t tail = p->r.tail;
+	int64_t give_up = patience();
+	for (uint64_t i = 0; i < s->records;) {
+		const void *data;
+		size_t size;
+		uint64_t before = p->r.read, now = atomic_load_explicit(&p->ring->tail, memory_order_relaxed);
+		if ((int64_t)(now - tail) < 0) FAIL("the tail went back from %" PRIu64 " to %" PRIu64, tail, now);
+		tail = now;
+		enum dpi_ring_found found = dpi_ring_read(&p->r, &data, &size) ? DPI_RING_FOUND : dpi_ring_next(&p->r, &data, &size);
+		if (found == DPI_RING_FOUND) {
+			CHECK_INT(size, ==, next_size(&sizes, s));
+			if (!filled(data, size, i)) FAIL("record %" PRIu64 " of %zu bytes has other bytes", i, size);
+			CHECK(p->r.read - before >= dpi_ring_need(size));
+			i++;
+			if (!draw_below(&d, 8)) dpi_ring_release(&p->r, p->r.read);
+			if (!draw_below(&d, 32)) dpi_ring_tell(&p->r);
+			if (i % 1024 == 0) give_up = patience();
+		} else if (found == DPI_RING_ENDED) {
+			CHECK(atomic_load_explicit(&s->rings, memory_order_acquire) > (int)(p + 1 - s->pair));
+			p++;
+			tail = p->r.tail;
+		} else {
+			CHECK_INT(found, ==, DPI_RING_EMPTY);
+			give_back(p);
+			if (dpi_now() > give_up) FAIL("record %" PRIu64 " does not come", i);
+			sched_yield();
+		}
+		if (s->longest_idle) idle(&d, s->longest_idle);
+	}
+	CHECK(p->r.read == atomic_load(&p->ring->tail));
+	atomic_store(&s->over, true);
+}
+
+static void run_stream(uint64_t base, uint64_t records, uint64_t largest, int rings, int64_t longest_idle)
+{
+	static struct stream s;
+	s = (struct stream){ .records = records, .largest = largest, .longest_idle = longest_idle, .rings = 1,
+			     .seed = draws_from(4).state };
+	for (int i = 0; i < rings; i++) s.pair[i] = open_pair(dpi_ring_least(largest) << i, base, largest);
+	pthread_t writer = start_thread(stream_writer, &s);
+	read_stream(&s);
+	end_thread(writer);
+	for (int i = 0; i < rings; i++) close_pair(&s.pair[i]);
+}
+
+TEST(ring_between_two_threads, "", 0)
+{
+	run_stream(0, (uint64_t)rounds(300000), 300, 1, 0);
+	run_stream(LEAST - 8, (uint64_t)rounds(100000), 2000, 1, 0);
+}
+
+TEST(ring_between_two_threads_that_dawdle, "", 0)
+{
+	run_stream(0, (uint64_t)rounds(20000), 300, 1, 50000);
+}
+
+TEST(ring_follows_its_links, "", 0)
+{
+	for (int n = rounds(4); n; n--)
+		for (size_t i = 0; i < REACHED; i++) run_stream(bases[i], (uint64_t)rounds(8000), 1200, RINGS, 0);
+}
+
+/* A handle whose ring lies here, as append.c makes one; the home's bells are not mapped. */
+struct handle {
+	struct dpi_context ctx;
+	struct dpi_bell_page page;
+	struct dpi_peer home;
+	struct dpi_buffer b;
+};
+
+static void join(struct handle *h, struct pair *p, uint64_t max_record)
+{
+	memset(h, 0, sizeof *h);
+	h->ctx.bells.page = &h->page;
+	struct dpi_buffer *b = &h->b;
+	b->ctx = &h->ctx;
+	b->home_peer = &h->home;
+	b->shape.use = DPI_USE_QUEUE;
+	b->max_record = max_record;
+	b->appender.writer = p->w;
+	b->appender.published = p->w.written;
+	b->appender.group = p->w.capacity / 8;
+	b->appender.tail = &p->ring->tail;
+	b->appender.remote = (struct dpi_remote){ .peer = &h->home, .direct = (uint8_t *)p->ring, .length = DPI_RING_HEADER + p->w.capacity };
+	b->appender.attached = true;
+	b->appender.armed = true;
+	pthread_mutex_init(&b->appender.lock, NULL);
+	dpi_append_fast(b);
+	CHECK(b->fast);
+}
+
+/* The real appender and the real linger service publish the same tail, at their own pace. */
+static void with_linger(uint64_t base, uint64_t records, uint64_t largest, int64_t longest_idle)
+{
+	static struct stream s;
+	static struct handle h;
+	s = (struct stream){ .records = records, .largest = largest, .longest_idle = longest_idle, .rings = 1,
+			     .seed = draws_from(5).state };
+	s.pair[0] = open_pair(dpi_ring_least(largest), base, largest);
+	join(&h, &s.pair[0], largest);
+	s.b = &h.b;
+	pthread_t appender = start_thread(stream_appender, &s), service = start_thread(linger, &s);
+	read_stream(&s); /* the appender never publishes its last records: the service does */
+	end_thread(appender);
+	end_thread(service);
+	CHECK_INT(h.b.appender.writer.written, ==, s.pair[0].r.read);
+	close_pair(&s.pair[0]);
+}
+
+TEST(ring_with_two_publishers, "", 0)
+{
+	with_linger(0, (uint64_t)rounds(40000), 300, 0);
+	with_linger(((uint64_t)1 << 63) - 65536, (uint64_t)rounds(15000), 2000, 0);
+}
+
+TEST(ring_with_two_publishers_that_dawdle, "", 0)
+{
+	with_linger(0, (uint64_t)rounds(10000), 100, 50000);
+}
+
+/* ---------------------------------------------------------------------------------------------------------- liars */
+
+/* A header: kinds that are and are not, sizes around everything they are compared with. */
+static uint64_t lie(struct draws *d, uint64_t at, uint64_t capacity, uint64_t max_record)
+{
+	uint64_t edge[] = { 0, max_record, capacity, capacity - at, 8, UINT32_MAX, 0x7fffffff, draw_below(d, 400) };
+	uint64_t size = edge[draw_below(d, 8)] + draw_below(d, 4) * 8 - draw_below(d, 20), how = draw_below(d, 16);
+	uint64_t kind = how < 10 ? DPI_RING_RECORD : how < 13 ? DPI_RING_PAD : how < 14 ? DPI_RING_LINK : draw_below(d, 5);
+	return draw_below(d, 32) ? (size & UINT32_MAX) | kind << 32 : draw(d);
+}
+
+static uint64_t lying_tail(struct draws *d, const struct dpi_ring_reader *r)
+{
+	switch (draw_below(d, 8)) {
+	case 0: return draw(d);
+	case 1: return r->read + draw_below(d, r->capacity); /* at no multiple of 8 */
+	case 2: return r->head + r->capacity + 8 * draw_below(d, 3);
+	case 3: return r->tail - 8 * draw_below(d, 600);
+	default: return r->head + 8 * draw_below(d, r->capacity / 8 + 1);
+	}
+}
+
+/* What was found must lie in the ring, and be no larger than a record may be. */
+static void check_found(const struct dpi_ring_reader *r, const uint8_t *data, size_t size)
+{
+	CHECK(size <= r->max_record);
+	CHECK(data >= r->ring->data + 8 && data <= r->ring->data + r->capacity);
+	CHECK(size <= (size_t)(r->ring->data + r->capacity - data));
+	for (size_t i = 0; i < size; i++) (void)__atomic_load_n(data + i, __ATOMIC_RELAXED);
+}
+
+static enum dpi_ring_found look(struct dpi_ring_reader *r, struct draws *d)
+{
+	const void *data;
+	size_t size;
+	enum dpi_ring_found found = draw_below(d, 2) && dpi_ring_read(r, &data, &size) ? DPI_RING_FOUND : dpi_ring_next(r, &data, &size);
+	CHECK(found == DPI_RING_FOUND || found == DPI_RING_EMPTY || found == DPI_RING_ENDED || found == DPI_RING_CORRUPT);
+	if (found == DPI_RING_FOUND) check_found(r, data, size);
+	CHECK(r->tail - r->head <= r->capacity && r->tail - r->read <= r->capacity && r->read % 8 == 0);
+	return found;
+}
+
+TEST(ring_reader_survives_any_bytes, "", 0)
+{
+	struct draws d = draws_from(rank);
+	uint64_t seen[4] = { 0 };
+	struct pair p = open_pair(LEAST, 0, 300);
+	for (int n = rounds(200000); n; n--) {
+		uint64_t base = (draw_below(&d, 2) ? draw(&d) : draw_below(&d, 2 * LEAST)) & ~(uint64_t)7;
+		p.r.tail = p.r.read = p.r.head = p.r.head_told = base;
+		p.r.max_record = draw_below(&d, 4) ? 300 : draw_below(&d, 2032);
+		for (int i = 0; i < 40; i++) { /* what lies behind a lie is a lie, too */
+			uint64_t at = (p.r.read + 8 * draw_below(&d, 60)) & p.w.mask, word = lie(&d, at, LEAST, p.r.max_record);
+			memcpy(p.ring->data + at, &word, sizeof word);
+		}
+		for (int i = 0; i < 30; i++) {
+			if (!draw_below(&d, 3)) p.ring->tail = lying_tail(&d, &p.r);
+			seen[look(&p.r, &d)]++; /* on and on, even after CORRUPT */
+			if (!draw_below(&d, 4)) dpi_ring_release(&p.r, p.r.read);
+		}
+	}
+	for (int i = 0; i < 4; i++) CHECK(seen[i] > 0);
+	close_pair(&p);
+}
+
+TEST(ring_reader_knows_lies, "", 0)
+{
+	static const struct {
+		uint64_t at, tail, word;
+		enum dpi_ring_found found;
+	} lies[] = {
+		{ 0, 8, (uint64_t)DPI_RING_RECORD << 32, DPI_RING_FOUND },
+		{ 0, 8, 1 | (uint64_t)DPI_RING_RECORD << 32, DPI_RING_CORRUPT },		 /* longer than what is there */
+		{ 0, 16, 8 | (uint64_t)DPI_RING_RECORD << 32, DPI_RING_FOUND },
+		{ 0, 400, 301 | (uint64_t)DPI_RING_RECORD << 32, DPI_RING_CORRUPT },		 /* above max_record */
+		{ 0, 400, UINT32_MAX | (uint64_t)DPI_RING_RECORD << 32, DPI_RING_CORRUPT },
+		{ LEAST - 8, 400, 1 | (uint64_t)DPI_RING_RECORD << 32, DPI_RING_CORRUPT },	 /* over the ring's end */
+		{ LEAST - 8, 8, (uint64_t)DPI_RING_RECORD << 32, DPI_RING_FOUND },
+		{ LEAST - 16, 8, (uint64_t)DPI_RING_PAD << 32, DPI_RING_CORRUPT },		 /* longer than what is there */
+		{ LEAST - 16, 16, (uint64_t)DPI_RING_PAD << 32, DPI_RING_EMPTY },
+		{ 0, 16, (uint64_t)DPI_RING_LINK << 32, DPI_RING_CORRUPT },			 /* something behind it */
+		{ 0, 8, (uint64_t)DPI_RING_LINK << 32, DPI_RING_ENDED },
+		{ 0, 8, 0, DPI_RING_CORRUPT },							 /* kinds that are none */
+		{ 0, 8, (uint64_t)4 << 32, DPI_RING_CORRUPT },
+		{ 0, 8, (uint64_t)DPI_RING_RECORD << 63, DPI_RING_CORRUPT },
+		{ 0, 4, (uint64_t)DPI_RING_RECORD << 32, DPI_RING_CORRUPT },			 /* tails that are none */
+		{ 0, LEAST + 8, (uint64_t)DPI_RING_RECORD << 32, DPI_RING_CORRUPT },
+		{ 0, (uint64_t)1 << 40, (uint64_t)DPI_RING_RECORD << 32, DPI_RING_CORRUPT },
+		{ 0, (uint64_t)-8, (uint64_t)DPI_RING_RECORD << 32, DPI_RING_EMPTY },
+	};
+	for (size_t i = 0; i < sizeof lies / sizeof *lies; i++) {
+		const void *data;
+		size_t size;
+		struct pair p = open_pair(LEAST, LEAST + lies[i].at, 300);
+		memcpy(p.ring->data + lies[i].at, &lies[i].word, 8);
+		p.ring->tail += lies[i].tail;
+		CHECK(!dpi_ring_read(&p.r, &data, &size));
+		if (dpi_ring_next(&p.r, &data, &size) != lies[i].found) FAIL("lie %zu", i);
+		close_pair(&p);
+	}
+}
+
+struct scribbler {
+	struct pair p;
+	_Atomic bool over;
+};
+
+/* Changes the ring while it is looked at: what was checked must be what is used. */
+static void *scribble(void *arg)
+{
+	struct scribbler *s = arg;
+	struct draws d = draws_from(1);
+	uint64_t *words = (uint64_t *)(void *)s->p.ring->data;
+	while (!atomic_load_explicit(&s->over, memory_order_relaxed)) {
+		uint64_t at = draw_below(&d, 32), word = 8 * draw_below(&d, 3) | (uint64_t)DPI_RING_RECORD << 32;
+		__atomic_store_n(&words[at], draw_below(&d, 4) ? word : lie(&d, 8 * at, LEAST, 300), __ATOMIC_RELAXED);
+		for (int i = 0; i < 8; i++) __atomic_fetch_xor(&words[at], 0xffff0000, __ATOMIC_RELAXED); /* now long, now short */
+		atomic_store_explicit(&s->p.ring->tail, draw_below(&d, 32) ? 8 + 8 * draw_below(&d, 32) : draw(&d), memory_order_relaxed);
+	}
+	return NULL;
+}
+
+TEST(ring_reader_survives_a_scribbler, "", 0)
+{
+	static struct scribbler s;
+	struct draws d = draws_from(rank);
+	uint64_t found = 0;
+	s.p = open_pair(LEAST, 0, 300);
+	pthread_t t = start_thread(scribble, &s);
+	while (!atomic_load_explicit(&s.p.ring->tail, memory_order_relaxed)) sched_yield();
+	for (int n = rounds(3000000); n; n--) {
+		enum dpi_ring_found f = look(&s.p.r, &d);
+		found += f == DPI_RING_FOUND;
+		dpi_ring_release(&s.p.r, s.p.r.read);
+		if (f != DPI_RING_FOUND || s.p.r.read >= 256) s.p.r.tail = s.p.r.read = s.p.r.head = 0; /* from the start */
+	}
+	atomic_store(&s.over, true);
+	end_thread(t);
+	CHECK(found > 0);
+	close_pair(&s.p);
+}
+
+TEST(ring_writer_survives_any_head, "", 0)
+{
+	struct draws d = draws_from(rank);
+	struct pair p = open_pair(LEAST, 0, 2000);
+	uint8_t record[2000] = { 0 };
+	uint64_t written = 0;
+	for (int n = rounds(300000); n; n--) {
+		uint64_t size = draw_below(&d, 2001), how = draw_below(&d, 4);
+		p.ring->head = how == 0 ? draw(&d) : p.w.written + 8 * draw_below(&d, 8) - draw_below(&d, 2 * LEAST);
+		if (how == 1) dpi_ring_until(&p.w, draw(&d), draw_below(&d, LEAST) | 1);
+		if (!dpi_ring_write(&p.w, record, size)) {
+			uint8_t *room = dpi_ring_room(&p.w, size);
+			if (!room) continue;
+			CHECK(room >= p.ring->data + 8 && room + size <= p.ring->data + LEAST);
+			memset(room, 1, size);
+			dpi_ring_commit(&p.w, size);
+			if (how != 1) dpi_ring_until(&p.w, p.w.written, LEAST / 8);
+		}
+		written++;
+	}
+	CHECK(written > 0);
+	close_pair(&p);
+}
+
+/* --------------------------------------------------------------------------------------------------- giving back */
+
+/* An appender that learns of room by credits only, and rarely: it must never wait for what was given back untold. */
+TEST(ring_credits_never_leave_the_writer_stuck, "", 0)
+{
+	static const uint64_t largest[] = { 0, 100, 2000, 2024, 2025, 4072, 4073, 6000 };
+	struct draws d = draws_from(rank);
+	for (size_t i = 0; i < sizeof largest / sizeof *largest; i++) {
+		static struct dpi_context ctx;
+		static struct dpi_credit credit;
+		static struct dpi_peer peer;
+		struct dpi_home home = { .shape = { .max_record = largest[i] } };
+		uint64_t capacity = dpi_ring_least(largest[i]);
+		struct dpi_ring_in *in;
+		pthread_mutex_init(&home.lock, NULL);
+		CHECK_INT(dpi_ring_in_make(&ctx, &home, capacity, 0, &in), ==, DPI_SUCCESS);
+		credit.head = 0;
+		in->from = &peer;
+		in->credit = (struct dpi_remote){ .peer = &peer, .direct = (uint8_t *)&credit, .length = sizeof credit };
+		struct pair p = { .ring = in->reader.ring };
+		p.w = (struct dpi_ring_writer){ .data = p.ring->data, .capacity = capacity, .mask = capacity - 1, .head = &credit.head };
+		uint64_t told = 0, tells = 0;
+		for (int n = rounds(20000); n; n--) {
+			const void *data;
+			size_t found;
+			uint64_t size = draw_below(&d, 2) ? largest[i] : draw_below(&d, largest[i] + 1);
+			uint8_t *room = dpi_ring_room(&p.w, size);
+			if (!room) FAIL("max_record %" PRIu64 ": no room in an empty ring: %" PRIu64 " of %" PRIu64 " untold", largest[i],
+					p.w.written - told, capacity);
+			dpi_ring_commit(&p.w, size);
+			publish(&p);
+			struct dpi_ring_in *at = in;
+			CHECK_INT(dpi_ring_in_next(&ctx, &home, &at, &data, &found), ==, DPI_RING_FOUND);
+			dpi_ring_in_give_back(in, in->reader.read);
+			tells += told != credit.head;
+			told = credit.head;
+		}
+		CHECK(tells > 0);
+		if (largest[i] == 100) CHECK_INT(tells, <, rounds(20000) / 2); /* a credit is dear */
+		in->credit.length = 0;
+		dpi_ring_in_free(&ctx, &home, in);
+	}
+}

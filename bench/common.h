@@ -16,7 +16,8 @@ struct options {
 	uint64_t size;		/* a record */
 	uint64_t ring;		/* room between one appender and the consumer */
 	uint64_t publish;	/* 0: every record */
-	uint64_t batch;		/* records the program packs into one message; 0: a message a record */
+	uint64_t batch;		/* bytes the program hands over at once; 0: a record each */
+	uint64_t next;		/* records the consumer takes at once */
 	uint64_t footprint;	/* memory walked over */
 	uint64_t eager;		/* the largest message MPI sends without asking first; 0: its own choice */
 	uint64_t window;	/* messages in flight */

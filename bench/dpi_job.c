@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "dpi_job.h"
+
+#include <unistd.h>
+
+static char cluster[64], job[48], transport_setting[32], nodes_setting[32], spin_setting[32];
+
+void fail(int error, const char *call)
+{
+	const char *detail, *name;
+
+	DPI_Get_Error_Detail(&detail);
+	if (DPI_Get_Error_Name(error, &name))
+		name = "?";
+	die(1, "%s: %s: %s", call, name, detail);
+}
+
+void job_define(unsigned nodes, const char *transport, const char *spin)
+{
+	int pid = (int)getpid();
+
+	if (strcmp(transport, "shm") && strcmp(transport, "tcp"))
+		die(2, "--transport takes shm or tcp here, not '%s'", transport);
+	snprintf(cluster, sizeof cluster, "cluster=unix:dpi-bench-%d", pid);
+	snprintf(job, sizeof job, "job=bench-%d", pid);
+	snprintf(nodes_setting, sizeof nodes_setting, "nodes=%u", nodes);
+	snprintf(transport_setting, sizeof transport_setting, "transport=%s", transport);
+	if (spin)
+		snprintf(spin_setting, sizeof spin_setting, "spin=%s", spin);
+}
+
+DPI_Context job_join(unsigned node)
+{
+	char number[32];
+	const char *settings[] = { cluster, job, nodes_setting, transport_setting, number, spin_setting };
+	DPI_Init_Attr attr = DPI_INIT_ATTR_INIT;
+	DPI_Context ctx;
+
+	snprintf(number, sizeof number, "node=%u", node);
+	attr.settings = settings;
+	attr.settings_count = *spin_setting ? 6 : 5;
+	need(DPI_Init_With(&attr, &ctx));
+	return ctx;
+}
+
+DPI_Buffer queue_create(DPI_Context ctx, const char *name, const struct options *o)
+{
+	DPI_Buffer_Attr attr = DPI_BUFFER_ATTR_INIT;
+	DPI_Buffer queue;
+
+	/* the ring stays as large as the peers' */
+	attr.capacity = o->ring;
+	attr.growth = DPI_GROWTH_NONE;
+	attr.max_record = o->size < 64 ? 64 : o->size;
+	attr.max_capacity = o->ring * 128;
+	attr.timeout_us = 20 * 1000000;
+	need(DPI_Create_Buffer(name, DPI_NODE_SELF, &attr, ctx, &queue));
+	return queue;
+}
+
+DPI_Buffer buffer_open(DPI_Context ctx, const char *name)
+{
+	DPI_Open_Attr attr = DPI_OPEN_ATTR_INIT;
+	DPI_Buffer queue;
+
+	attr.wait_us = attr.timeout_us = 20 * 1000000;
+	need(DPI_Open_Buffer(name, &attr, ctx, &queue));
+	return queue;
+}

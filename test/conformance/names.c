@@ -167,7 +167,7 @@ TEST(registry_dies, "E-32 P-2", 3)
 		end_thread(waits);
 		CHECK_DPI(DPI_Append("late", 4, q));
 		TAKE(q, "late", 4);
-		CHECK_DPI(DPI_Write("after ", 6, 0, r));
+		CHECK_DPI(DPI_Write("after ", 6, 16, r));
 		CHECK_DPI(DPI_Fetch_Add(8, 1, r, NULL));
 		CHECK_DPI(DPI_Flush_Buffer(r));
 		CHECK_INT(info_of(r).home, ==, 2);

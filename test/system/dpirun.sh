@@ -540,7 +540,7 @@ end
 begin "the key stands in no command line and no environment"
 (umask 077 && head -c 24 /dev/urandom | od -An -tx1 | tr -d ' \n' >key)
 remote --key key sh -c 'key=$(cat $DPI_KEY_FILE); [ ${#key} = 48 ] || echo "the key differs"
-	for f in /proc/[0-9]*/cmdline /proc/[0-9]*/environ; do case $f in /proc/self/*) ;; *) tr "\0" "\n" <$f 2>/dev/null | while read -r l; do case $l in *"$key"*) echo "$f"; esac; done;; esac; done' 
+	for f in /proc/[0-9]*/cmdline /proc/[0-9]*/environ; do case $f in /proc/self/*) ;; *) tr "\0" "\n" <$f 2>/dev/null | while read -r l; do case $l in *"$key"*) echo "$f"; esac; done;; esac; done'
 [ -s out ] && fail "it is found"
 grep -qF "$(cat key)" asked && fail "ssh was given it"
 status_is 0

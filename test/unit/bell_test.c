@@ -399,7 +399,8 @@ TEST(bells_of_a_liar_are_refused, "", 0)
 	CHECK_ERROR(dpi_bells_map(&b, -1, -1), DPI_ERR_CORRUPT, "page of wake-ups"); /* none came */
 	CHECK_INT(dpi_bells_create(&good, 42), ==, DPI_SUCCESS);
 	CHECK_INT(good.page->incarnation, ==, 42);
-	CHECK_INT(dpi_bells_map(&b, fcntl(good.page_fd, F_DUPFD_CLOEXEC, 3), fcntl(good.event_fd, F_DUPFD_CLOEXEC, 3)), ==, DPI_SUCCESS);
+	int page_fd = fcntl(good.page_fd, F_DUPFD_CLOEXEC, 3), event_fd = fcntl(good.event_fd, F_DUPFD_CLOEXEC, 3);
+	CHECK_INT(dpi_bells_map(&b, page_fd, event_fd), ==, DPI_SUCCESS);
 	CHECK_INT(b.page->incarnation, ==, 42);
 	CHECK(ftruncate(good.page_fd, 0) && ftruncate(good.page_fd, 8192)); /* nobody can */
 	dpi_bells_close(&b);

@@ -128,7 +128,8 @@ TEST(log_cuts_a_long_line, "", 0, .expect_stderr = true)
 
 static void *log_often(void *arg)
 {
-	for (int i = 0; i < 100; i++) dpi_log(DPI_LOG_WARNING, "from %d: %s", (int)(intptr_t)arg, "the quick brown fox jumps over the lazy dog");
+	static const char text[] = "the quick brown fox jumps over the lazy dog";
+	for (int i = 0; i < 100; i++) dpi_log(DPI_LOG_WARNING, "from %d: %s", (int)(intptr_t)arg, text);
 	return NULL;
 }
 

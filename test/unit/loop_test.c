@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * loop_test.c: src/core/loop.h: descriptors that come and go, services and kicks, and that somebody always serves the transports. */
+ * loop_test.c: src/core/loop.h: descriptors that come and go, services and kicks, and that somebody always serves the
+ * transports. */
 #include "unit.h"
 
 #include <sys/epoll.h>
@@ -322,8 +323,8 @@ TEST(loop_stops_at_any_time, "", 0)
 
 /* -------------------------------------------------------------------------------------------------- transports */
 
-/* A transport whose peer is a thread here. eager: its descriptor is readable while messages wait. Else, as many a network card: it
- * becomes readable once, at the first message after it was armed, and stays so until it is armed again. */
+/* A transport whose peer is a thread here. eager: its descriptor is readable while messages wait. Else, as many a network
+ * card: it becomes readable once, at the first message after it was armed, and stays so until it is armed again. */
 #define WIRE_BELL 9u
 
 static struct wire {

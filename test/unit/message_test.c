@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * message_test.c: src/core/message.h: what was packed comes out again; what is cut short, or made up, is bad and never read beyond. */
+ * message_test.c: src/core/message.h: what was packed comes out again; what is cut short, or made up, is bad, and nothing
+ * is read beyond it. */
 #include "unit.h"
 
 #include "message.h"
@@ -159,7 +160,8 @@ TEST(message_of_any_bytes_is_read_within, "", 0)
 	uint8_t *bytes = guarded(300);
 	for (int n = rounds(20000); n; n--) {
 		size_t size = draw_below(&d, 301);
-		struct dpi_unpack u = { .at = bytes + 300 - size, .end = bytes + 300, .fds = { 7, 8, 9, 10 }, .fd_count = (int)draw_below(&d, 5) };
+		struct dpi_unpack u = { .at = bytes + 300 - size, .end = bytes + 300, .fds = { 7, 8, 9, 10 } };
+		u.fd_count = (int)draw_below(&d, 5);
 		const uint8_t *start = u.at;
 		for (size_t i = 300 - size; i < 300; i++) bytes[i] = draw_below(&d, 3) ? (uint8_t)draw_below(&d, 4) : (uint8_t)draw(&d);
 		for (int i = 0; i < 30; i++) {

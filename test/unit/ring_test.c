@@ -4,6 +4,7 @@
 
 #include "buffer.h"
 #include "home.h"
+#include "request.h"
 
 #define LEAST DPI_RING_LEAST
 
@@ -305,9 +306,10 @@ static void *stream_appender(void *arg)
 		uint64_t size = next_size(&sizes, s);
 		int64_t give_up = patience();
 		struct iovec v = { record, size };
+		struct dpi_request r = { .advance = NULL };
 		fill(record, size, i);
 		while (!dpi_ring_write(&s->b->appender.writer, record, size)) {
-			int error = dpi_append_try(s->b, &v, 1, size, NULL);
+			int error = dpi_append_try(s->b, &v, 1, size, &r);
 			if (!error) break;
 			CHECK_INT(error, ==, DPI_ERR_AGAIN);
 			sched_yield();
@@ -418,7 +420,8 @@ static void join(struct handle *h, struct pair *p, uint64_t max_record)
 	b->appender.published = p->w.written;
 	b->appender.group = p->w.capacity / 8;
 	b->appender.tail = &p->ring->tail;
-	b->appender.remote = (struct dpi_remote){ .peer = &h->home, .direct = (uint8_t *)p->ring, .length = DPI_RING_HEADER + p->w.capacity };
+	b->appender.remote = (struct dpi_remote){ .peer = &h->home, .direct = (uint8_t *)p->ring };
+	b->appender.remote.length = DPI_RING_HEADER + p->w.capacity;
 	b->appender.attached = true;
 	b->appender.armed = true;
 	pthread_mutex_init(&b->appender.lock, NULL);
@@ -490,7 +493,8 @@ static enum dpi_ring_found look(struct dpi_ring_reader *r, struct draws *d)
 {
 	const void *data;
 	size_t size;
-	enum dpi_ring_found found = draw_below(d, 2) && dpi_ring_read(r, &data, &size) ? DPI_RING_FOUND : dpi_ring_next(r, &data, &size);
+	bool is_short = draw_below(d, 2) && dpi_ring_read(r, &data, &size);
+	enum dpi_ring_found found = is_short ? DPI_RING_FOUND : dpi_ring_next(r, &data, &size);
 	CHECK(found == DPI_RING_FOUND || found == DPI_RING_EMPTY || found == DPI_RING_ENDED || found == DPI_RING_CORRUPT);
 	if (found == DPI_RING_FOUND) check_found(r, data, size);
 	CHECK(r->tail - r->head <= r->capacity && r->tail - r->read <= r->capacity && r->read % 8 == 0);

@@ -18,7 +18,8 @@ TEST(settings_values, "", 0)
 		{ SIZE, "0", 0 }, { SIZE, "1", 1 }, { SIZE, "4096", 4096 }, { SIZE, "64k", 65536 }, { SIZE, "64K", 65536 },
 		{ SIZE, "2m", 2 << 20 }, { SIZE, "2M", 2 << 20 }, { SIZE, "1g", 1 << 30 }, { SIZE, "1G", 1 << 30 }, { SIZE, "007", 7 },
 		{ SIZE, "8589934591g", INT64_C(8589934591) << 30 }, { SIZE, "9223372036854775807", INT64_MAX },
-		{ TIME, "0", 0 }, { TIME, "5", 5 }, { TIME, "500us", 500 }, { TIME, "5ms", 5000 }, { TIME, "5MS", 5000 }, { TIME, "2s", 2000000 },
+		{ TIME, "0", 0 }, { TIME, "5", 5 }, { TIME, "500us", 500 }, { TIME, "5ms", 5000 }, { TIME, "5MS", 5000 },
+		{ TIME, "2s", 2000000 },
 		{ TIME, "1min", 60000000 }, { TIME, "9223372036854s", INT64_C(9223372036854) * 1000000 },
 		{ INTEGER, "0", 0 }, { INTEGER, "-1", -1 }, { INTEGER, "12", 12 }, { INTEGER, "-9223372036854775808", INT64_MIN },
 		{ INTEGER, "9223372036854775807", INT64_MAX },
@@ -27,14 +28,17 @@ TEST(settings_values, "", 0)
 		enum dpi_setting_kind kind;
 		const char *text;
 	} bad[] = {
-		{ SIZE, "" }, { SIZE, " " }, { SIZE, "k" }, { SIZE, "64 k" }, { SIZE, " 64k" }, { SIZE, "64k " }, { SIZE, "64kb" }, { SIZE, "64kk" },
-		{ SIZE, "64x" }, { SIZE, "-1" }, { SIZE, "-1k" }, { SIZE, "1.5m" }, { SIZE, "1e6" }, { SIZE, "0x10" }, { SIZE, "64ms" }, { SIZE, "1t" },
-		{ SIZE, "8589934592g" }, { SIZE, "9007199254740992k" }, { SIZE, "9223372036854775808" }, { SIZE, "99999999999999999999" },
+		{ SIZE, "" }, { SIZE, " " }, { SIZE, "k" }, { SIZE, "64 k" }, { SIZE, " 64k" }, { SIZE, "64k " },
+		{ SIZE, "64kb" }, { SIZE, "64kk" },
+		{ SIZE, "64x" }, { SIZE, "-1" }, { SIZE, "-1k" }, { SIZE, "1.5m" }, { SIZE, "1e6" }, { SIZE, "0x10" }, { SIZE, "64ms" },
+		{ SIZE, "1t" }, 		{ SIZE, "8589934592g" }, { SIZE, "9007199254740992k" }, { SIZE, "9223372036854775808" }, { SIZE, "99999999999999999999" },
 		{ SIZE, "64k\n" }, { SIZE, "\t1" }, { SIZE, "one" }, { SIZE, "+" }, { SIZE, "-" }, { SIZE, "1-2" }, { SIZE, "4096," },
-		{ TIME, "" }, { TIME, "ms" }, { TIME, "5 ms" }, { TIME, "5m" }, { TIME, "5sec" }, { TIME, "-5ms" }, { TIME, "-1" }, { TIME, "0.5s" },
+		{ TIME, "" }, { TIME, "ms" }, { TIME, "5 ms" }, { TIME, "5m" }, { TIME, "5sec" }, { TIME, "-5ms" },
+		{ TIME, "-1" }, { TIME, "0.5s" },
 		{ TIME, "9223372036855s" }, { TIME, "9223372036854775807us1" }, { TIME, "9223372036854775808" },
 		{ TIME, "64k" }, { TIME, "infinite" },
-		{ INTEGER, "" }, { INTEGER, "1k" }, { INTEGER, "1s" }, { INTEGER, "9223372036854775808" }, { INTEGER, "-9223372036854775809" },
+		{ INTEGER, "" }, { INTEGER, "1k" }, { INTEGER, "1s" }, { INTEGER, "9223372036854775808" },
+		{ INTEGER, "-9223372036854775809" },
 		{ INTEGER, "--1" }, { INTEGER, "1 2" }, { INTEGER, "0b1" }, { INTEGER, "\xc2\xbd" },
 	};
 	for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
@@ -58,7 +62,8 @@ TEST(settings_values_at_the_edge, "", 0)
 		enum dpi_setting_kind kind;
 		const char *unit;
 		int64_t factor;
-	} units[] = { { DPI_KIND_size, "k", 1 << 10 }, { DPI_KIND_size, "m", 1 << 20 }, { DPI_KIND_size, "g", 1 << 30 }, { DPI_KIND_time, "us", 1 },
+	} units[] = { { DPI_KIND_size, "k", 1 << 10 }, { DPI_KIND_size, "m", 1 << 20 }, { DPI_KIND_size, "g", 1 << 30 },
+		      { DPI_KIND_time, "us", 1 },
 		      { DPI_KIND_time, "ms", 1000 }, { DPI_KIND_time, "s", 1000000 }, { DPI_KIND_time, "min", 60000000 } };
 	for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
 		char text[64];
@@ -192,7 +197,8 @@ static void read_and_see(char *said, size_t room)
 }
 
 TEST(settings_guess_what_was_meant, "", 0, .expect_stderr = true,
-     .env = "DPI_LINGR=1ms DPI_TRANPSORT=shm DPI_TIME_OUT=1s DPI_NODDE=1 DPI_CLUSTERS=x DPI_SOMETHING_QUITE_ELSE=1 DPI_=1 DPI_Q=1")
+     .env = "DPI_LINGR=1ms DPI_TRANPSORT=shm DPI_TIME_OUT=1s DPI_NODDE=1 DPI_CLUSTERS=x "
+	    "DPI_SOMETHING_QUITE_ELSE=1 DPI_=1 DPI_Q=1")
 {
 	static const char *const guesses[][2] = { { "DPI_LINGR", "DPI_LINGER" }, { "DPI_TRANPSORT", "DPI_TRANSPORT" },
 						  { "DPI_TIME_OUT", "DPI_TIMEOUT" }, { "DPI_NODDE", "DPI_NODE" },
@@ -206,7 +212,7 @@ TEST(settings_guess_what_was_meant, "", 0, .expect_stderr = true,
 		CHECK_HAS(said, line);
 	}
 	CHECK_HAS(said, "DPI_SOMETHING_QUITE_ELSE is not a setting and has no effect; dpi-info --settings lists them\n");
-	CHECK_HAS(said, "variable DPI_Q is not a setting and has no effect; dpi-info --settings lists them\n"); /* no likeness, no guess */
+	CHECK_HAS(said, "variable DPI_Q is not a setting and has no effect; dpi-info --settings lists them\n"); /* no guess */
 	for (const char *c = said; *c; c++) lines += *c == '\n';
 	CHECK_INT(lines, ==, 8);
 }

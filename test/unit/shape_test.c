@@ -86,7 +86,6 @@ TEST(shape_refuses_what_is_out_of_range, "", 0)
 		{ { .use = DPI_USE_REGION }, "attr->capacity is 0" },
 		{ { .use = DPI_USE_REGION, .capacity = 10, .max_record = 1 }, "neither max_record nor max_capacity" },
 		{ { .use = DPI_USE_REGION, .capacity = 10, .max_capacity = 10 }, "neither max_record nor max_capacity" },
-		{ { .use = DPI_USE_REGION, .capacity = 1024 * GIB + 1 }, "capacity" },
 		{ { .use = DPI_USE_QUEUE, .memory = memory }, "attr->memory is set" },
 		{ { .use = DPI_USE_LOG, .memory = memory }, "only a region lies over the caller's memory" },
 		{ { .use = DPI_USE_REGION, .capacity = 8, .memory = memory + 1 }, "multiple of 8" },
@@ -114,8 +113,9 @@ static struct dpi_buffer_shape sent_and_received(const struct dpi_buffer_shape *
 TEST(shape_travels, "", 0)
 {
 	bool bad;
-	struct dpi_buffer_shape s = shape(ATTR(.use = DPI_USE_LOG, .full = DPI_FULL_ERROR, .growth = DPI_GROWTH_NONE, .huge_pages = DPI_HUGE_TRY,
-					       .numa = DPI_NUMA_NODE(7), .max_record = 12345, .capacity = 99999, .max_capacity = 7 * GIB));
+	struct dpi_buffer_shape s = shape(ATTR(.use = DPI_USE_LOG, .full = DPI_FULL_ERROR, .growth = DPI_GROWTH_NONE,
+					       .huge_pages = DPI_HUGE_TRY, .numa = DPI_NUMA_NODE(7), .max_record = 12345,
+					       .capacity = 99999, .max_capacity = 7 * GIB));
 	struct dpi_buffer_shape r = sent_and_received(&s, 0, &bad);
 	CHECK(!bad);
 	CHECK(r.use == s.use && r.growth == s.growth && r.full == s.full && r.huge_pages == s.huge_pages && r.numa == s.numa);
@@ -144,9 +144,11 @@ TEST(shape_of_a_liar_is_checked, "", 0)
 		}
 		if (dpi_shape_check(&s)) continue;
 		passed++;
-		CHECK(s.use >= DPI_USE_QUEUE && s.use <= DPI_USE_REGION && s.full <= 1 && s.growth <= 1 && s.huge_pages <= 2 && s.numa <= 1024);
-		CHECK(s.capacity > 0 && s.capacity <= 1024 * GIB && s.max_capacity <= 32 * 1024 * GIB);
-		if (s.use == DPI_USE_REGION) continue;
+		CHECK(s.use >= DPI_USE_QUEUE && s.use <= DPI_USE_REGION && s.full <= 1 && s.growth <= 1);
+		CHECK(s.huge_pages <= 2 && s.numa <= 1024);
+		CHECK(s.capacity > 0);
+		if (s.use == DPI_USE_REGION) continue; /* memory is its limit */
+		CHECK(s.capacity <= 1024 * GIB && s.max_capacity <= 32 * 1024 * GIB);
 		CHECK(!(s.capacity & (s.capacity - 1)) && s.max_record <= GIB && s.capacity >= dpi_ring_least(s.max_record));
 		CHECK(s.max_capacity >= s.capacity);
 	}

@@ -244,27 +244,19 @@ static int attach(struct dpi_buffer *b, bool by_credit, int64_t deadline)
 	return error;
 }
 
-/* Is the home's memory likely to be seen directly? */
-static bool expect_direct(struct dpi_buffer *b)
-{
-	if (b->home) return true;
-	dpi_peer_choose(b->ctx, b->home_peer);
-	struct dpi_carrier *c = dpi_carrier_find(b->ctx, b->home_peer->transport);
-	return c && c->attr.capabilities & DPI_TP_DIRECT;
-}
-
 int dpi_append_attach(struct dpi_buffer *b, int64_t deadline)
 {
 	if (b->appender.attached) return DPI_SUCCESS;
 	int error = dpi_buffer_check(b);
 	if (error) return error;
 	/* a transport that puts must be connected before the home can send credits over the same connection */
-	bool direct = expect_direct(b);
+	struct dpi_way way = { 0 };
+	if (!b->home) dpi_peer_choose(b->ctx, b->home_peer, &way);
+	bool direct = b->home || (way.carrier && way.carrier->attr.capabilities & DPI_TP_DIRECT);
 	if (!direct) {
-		struct dpi_carrier *c = dpi_carrier_find(b->ctx, b->home_peer->transport);
 		DPI_Tp_Endpoint *endpoint;
-		error = c ? dpi_peer_endpoint(b->ctx, b->home_peer, c->index, deadline, &endpoint)
-			  : dpi_fail(DPI_ERR_TRANSPORT, "no transport reaches node %d: %s", b->home_peer->node, b->home_peer->reason);
+		error = way.carrier ? dpi_peer_endpoint(b->ctx, b->home_peer, way.carrier->index, deadline, &endpoint)
+				    : dpi_fail(DPI_ERR_TRANSPORT, "no transport reaches node %d: %s", b->home_peer->node, way.reason);
 		if (error) return error;
 	}
 	error = attach(b, !direct, deadline);

@@ -62,8 +62,10 @@ int dpi_buffer_call(struct dpi_buffer *b, uint16_t type, struct dpi_pack *p, int
 	/* a deadline of none is for the operation; the home's answer itself is due at once */
 	int64_t least = dpi_now() + 1000000000;
 	int error = dpi_call(b->ctx, b->home_peer->node, type, p, deadline > least ? deadline : least, reply);
-	if (error == DPI_ERR_DESTROYED) atomic_store_explicit(&b->destroyed, true, memory_order_release);
-	return error;
+	if (error != DPI_ERR_DESTROYED) return error;
+	atomic_store(&b->destroyed, true);
+	atomic_store(&b->fast_size, 0);
+	return dpi_buffer_check(b); /* with the buffer's name */
 }
 
 /* ----------------------------------------------------------------------------------------------------------- opening */
@@ -417,7 +419,11 @@ int DPI_Get_Buffer_Info(DPI_Buffer handle, DPI_Buffer_Info *info)
 	const struct dpi_remote *way = b->shape.use == DPI_USE_REGION ? &b->region : b->appender.attached ? &b->appender.remote : &b->log.bounds;
 	if (b->home) snprintf(all.transport, sizeof all.transport, "local");
 	else if (way->carrier) snprintf(all.transport, sizeof all.transport, "%s", way->carrier->name);
-	else dpi_peer_choose(b->ctx, b->home_peer), snprintf(all.transport, sizeof all.transport, "%s", b->home_peer->transport);
+	else {
+		struct dpi_way choice;
+		dpi_peer_choose(b->ctx, b->home_peer, &choice);
+		if (choice.carrier) snprintf(all.transport, sizeof all.transport, "%s", choice.carrier->name);
+	}
 	memcpy(all.name, b->name, sizeof all.name);
 	return dpi_give("DPI_Get_Buffer_Info", info, &all, sizeof all);
 }

@@ -59,6 +59,15 @@ static int prepare(DPI_Part *part, struct dpi_request *r, bool scatter, const ch
 	return error;
 }
 
+/* A part failed while others were under way: its own sentence, where the class has one that can be said again. */
+static int part_failed(const struct dpi_buffer *b, int error, const char *call)
+{
+	if (error == DPI_ERR_DESTROYED || error == DPI_ERR_PEER) dpi_buffer_check(b);
+	if (error == DPI_ERR_TIMEOUT) dpi_buffer_timed_out(b, call, b->shape.use != DPI_USE_REGION);
+	if (error == DPI_ERR_FULL) dpi_append_is_full(b);
+	return error;
+}
+
 static int run(DPI_Part *parts, size_t count, bool scatter, DPI_Request *request, const char *call)
 {
 	int error = DPI_SUCCESS, first = DPI_SUCCESS;
@@ -110,7 +119,7 @@ static int run(DPI_Part *parts, size_t count, bool scatter, DPI_Request *request
 		size_t i = 0;
 		while (i < count && !parts[i].error) i++;
 		if (first && i == first_at) error = dpi_fail(first, "%s", sentence);
-		else if (i < count) error = parts[i].error;
+		else if (i < count) error = part_failed(dpi_buffer_get(parts[i].buffer), parts[i].error, call);
 	}
 leave:
 	for (size_t i = 0; i < entered; i++) {

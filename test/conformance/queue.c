@@ -159,6 +159,35 @@ TEST(lent_records_stay, "M-19 M-21 A-64", 4)
 	CHECK_DPI(DPI_Finalize(ctx));
 }
 
+/* A consumer that keeps the last so many records and gives back one for each that it takes. */
+static void slide(int rank, int kept)
+{
+	enum { N = 400 };
+	DPI_Context ctx = join();
+	DPI_Buffer q = MAKE("q", 1, ctx, DPI_USE_QUEUE, .capacity = 4096, .max_record = 100, .growth = DPI_GROWTH_NONE);
+	uint8_t data[100];
+	if (rank == 0) {
+		for (uint64_t i = 0; i < N; i++) {
+			stamp(data, sizeof data, 0, i);
+			CHECK_DPI(DPI_Append(data, sizeof data, q));
+		}
+		CHECK_DPI(DPI_Flush_Buffer(q));
+	} else {
+		struct tally t = {.total = 0};
+		DPI_Record r;
+		size_t n;
+		for (int i = 0; i < N; i++) {
+			if (i >= kept) CHECK_DPI(DPI_Release_Records(1, q));
+			CHECK_DPI(DPI_Next_Records(q, 1, &r, &n));
+			tally_take(&t, r.data, r.size);
+		}
+	}
+	leave(ctx);
+}
+
+TEST(window_slides, "M-20 M-19 A-59 A-61 P-10", 2) { slide(rank, 10); }
+TEST(large_window_slides, "M-20 M-19 A-39 P-10", 2) { slide(rank, 30); }
+
 static void *append_for_ever(void *arg)
 {
 	DPI_Buffer q = arg;

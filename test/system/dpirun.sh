@@ -115,7 +115,7 @@ end
 begin "limits, signal mask and ignored signals are as dpirun found them"
 (ulimit -Sn 64 && run -n 2 --no-label sh -c 'ulimit -Sn; grep SigBlk: /proc/self/status; grep SigIgn: /proc/self/status' && sort -u out >limits)
 grep -qx 64 limits || fail "the limit of descriptors is not 64"
-[ "$(grep -c '0000000000000000$' limits)" = 2 ] || fail "signals are blocked or ignored: $(cat limits)"
+[ "$(grep Sig limits)" = "$(grep -E '^Sig(Blk|Ign):' /proc/self/status)" ] || fail "signals are blocked or ignored: $(cat limits)"
 end
 
 begin "no descriptor but those meant for it"

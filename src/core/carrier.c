@@ -311,16 +311,16 @@ static const char *cannot(const struct dpi_carrier *c, const struct dpi_peer *pe
 	return NULL;
 }
 
-void dpi_peer_choose(struct dpi_context *ctx, struct dpi_peer *peer)
+void dpi_peer_choose(struct dpi_context *ctx, const struct dpi_peer *peer, struct dpi_way *way)
 {
 	size_t at = 0;
-	peer->transport[0] = peer->reason[0] = 0;
-	for (int i = 0; i < ctx->carriers && at < sizeof peer->reason; i++) {
+	*way = (struct dpi_way){ 0 };
+	for (int i = 0; i < ctx->carriers && at < sizeof way->reason; i++) {
 		struct dpi_carrier *c = ctx->carrier[i];
 		const char *why = cannot(c, peer);
-		bool chosen = !why && !peer->transport[0];
-		if (chosen) snprintf(peer->transport, sizeof peer->transport, "%s", c->name);
-		int n = snprintf(peer->reason + at, sizeof peer->reason - at, "%s%s: %s", at ? "; " : "", c->name,
+		bool chosen = !why && !way->carrier;
+		if (chosen) way->carrier = c;
+		int n = snprintf(way->reason + at, sizeof way->reason - at, "%s%s: %s", at ? "; " : "", c->name,
 				 why ? why : chosen ? "chosen" : "possible, less preferred");
 		at += n > 0 ? (size_t)n : 0;
 	}

@@ -120,9 +120,10 @@ int DPI_Get_Node_Info(int node, DPI_Context handle, DPI_Node_Info *info)
 		snprintf(all.transport, sizeof all.transport, "local");
 		snprintf(all.reason, sizeof all.reason, "local: this process");
 	} else if (peer) {
-		dpi_peer_choose(ctx, peer);
-		snprintf(all.transport, sizeof all.transport, "%s", peer->transport);
-		snprintf(all.reason, sizeof all.reason, "%s", peer->reason);
+		struct dpi_way way;
+		dpi_peer_choose(ctx, peer, &way);
+		if (way.carrier) snprintf(all.transport, sizeof all.transport, "%s", way.carrier->name);
+		memcpy(all.reason, way.reason, sizeof way.reason);
 	}
 	return dpi_give("DPI_Get_Node_Info", info, &all, sizeof all);
 }

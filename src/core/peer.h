@@ -28,8 +28,6 @@ struct dpi_peer {
 	DPI_Tp_Endpoint *endpoint[DPI_TRANSPORTS_MAX];
 	_Atomic bool endpoint_lost[DPI_TRANSPORTS_MAX];
 	char lost_sentence[DPI_TRANSPORTS_MAX][160]; /* set before endpoint_lost */
-	char reason[256];   /* candidates, chosen or rejected and why */
-	char transport[32]; /* chosen first */
 	/* statistics; relaxed */
 #define DPI_PEER_COUNTER(name, unit, text) _Atomic uint64_t name;
 	struct { DPI_PEER_STATS(DPI_PEER_COUNTER) } stats;
@@ -45,8 +43,12 @@ int dpi_peer_dead(const struct dpi_peer *peer);
 
 /* carrier.c: the endpoint of a carrier to a peer; connects. Not on the loop thread unless it exists. Caller does not hold the carrier's lock. */
 int dpi_peer_endpoint(struct dpi_context *ctx, struct dpi_peer *peer, int carrier, int64_t deadline, DPI_Tp_Endpoint **endpoint);
-/* carrier.c: fill peer->transport and peer->reason: who could carry to it, who does. */
-void dpi_peer_choose(struct dpi_context *ctx, struct dpi_peer *peer);
+/* carrier.c: who could carry to it now, who does. Any thread. */
+struct dpi_way {
+	struct dpi_carrier *carrier; /* NULL: none can */
+	char reason[256];	     /* candidates, chosen or rejected and why */
+};
+void dpi_peer_choose(struct dpi_context *ctx, const struct dpi_peer *peer, struct dpi_way *way);
 /* carrier.c: disconnect every endpoint; after the loop has stopped, or on the loop when the peer is dead. */
 void dpi_peer_disconnect(struct dpi_context *ctx, struct dpi_peer *peer);
 /* carrier.c: wake waiters at a peer's bell by its page; false if the page is not mapped here. */

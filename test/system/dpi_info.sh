@@ -173,7 +173,7 @@ out_has '^  tcp +usable '
 err_has '^dpi-info: .*hook wraps another'
 DPI_TRANSPORT=carrier_pigeon info --transports
 status_is 1
-out_has '^  carrier_pigeon +not usable +not built in; '
+out_has '^  carrier_pigeon not usable +not built in; '
 err_has "^dpi-info: DPI_TRANSPORT: there is no transport 'carrier_pigeon'"
 DPI_LISTEN=nowhere info --transports
 out_has "^  tcp +not usable +DPI_LISTEN is 'nowhere'"
@@ -202,6 +202,9 @@ status_is 0
 out_has '^  DPI_LINGER +3ms +environment +unflushed appends'
 out_has '^  DPI_TRANSPORT +tcp +environment '
 out_has '^  DPI_TIMEOUT +30s +default '
+DPI_KEY_FILE=/a/path/that/is/longer/than/its/column info --settings
+out_has '^  DPI_KEY_FILE +/a/path/that/is/longer/than/its/column$'
+out_has '^ +environment +file with the cluster key'
 sed -nE 's/^\tX\(([A-Z_]+), [a-z]+, ".*/\1/p' "$top/src/core/settings.h" | while read -r s; do grep -q "^  DPI_$s " out || echo "no line for DPI_$s" >>why; done
 end
 

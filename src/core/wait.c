@@ -18,6 +18,8 @@
 #define PREEMPTED_NS 200000	/* two looks further apart than this: the core was taken away */
 #define PENALTY_WAITS 64	/* waits without spinning after that */
 #define SPIN_LEAST_NS 1000
+#define LOCK_TRIES 64
+#define LOCK_NS 1000000
 #define SPIN_ALWAYS_NS 1000000	/* a setting above this is meant: never give up */
 
 static inline void pause_cpu(void)
@@ -101,6 +103,19 @@ static int sleep_on_futex(struct dpi_context *ctx, const struct dpi_wait *w)
 	return error;
 }
 
+/* Lock a carrier that others post to. Who holds it may have been preempted, and may not run before this thread sleeps. */
+static bool lock_carrier(struct dpi_carrier *c, int64_t deadline)
+{
+	for (int i = 0; i < LOCK_TRIES; i++) {
+		if (!pthread_mutex_trylock(&c->lock)) return true;
+		pause_cpu();
+	}
+	int64_t soon = dpi_now() + LOCK_NS;
+	if (deadline < soon) soon = deadline;
+	struct timespec t = { soon / 1000000000, soon % 1000000000 };
+	return !pthread_mutex_clocklock(&c->lock, CLOCK_MONOTONIC, &t);
+}
+
 /* Sleep on the event descriptor and the transports, serving them. */
 static int sleep_as_leader(struct dpi_context *ctx, const struct dpi_wait *w, struct dpi_standing *s)
 {
@@ -115,7 +130,7 @@ static int sleep_as_leader(struct dpi_context *ctx, const struct dpi_wait *w, st
 		for (int i = 0; i < ctx->carriers; i++) {
 			struct dpi_carrier *c = ctx->carrier[i];
 			if (!c->needs_progress) continue;
-			if (pthread_mutex_trylock(&c->lock)) { /* a poster is inside */
+			if (!lock_carrier(c, w->deadline)) {
 				again = true;
 				continue;
 			}

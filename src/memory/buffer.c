@@ -57,15 +57,19 @@ int64_t dpi_buffer_deadline(const struct dpi_buffer *b, int64_t timeout_us)
 	return dpi_deadline(timeout_us, b->timeout_us);
 }
 
+int dpi_buffer_answered(struct dpi_buffer *b, int error)
+{
+	if (error != DPI_ERR_DESTROYED) return error;
+	atomic_store(&b->destroyed, true);
+	atomic_store(&b->fast_size, 0);
+	return dpi_buffer_check(b);
+}
+
 int dpi_buffer_call(struct dpi_buffer *b, uint16_t type, struct dpi_pack *p, int64_t deadline, struct dpi_reply *reply)
 {
 	/* a deadline of none is for the operation; the home's answer itself is due at once */
 	int64_t least = dpi_now() + 1000000000;
-	int error = dpi_call(b->ctx, b->home_peer->node, type, p, deadline > least ? deadline : least, reply);
-	if (error != DPI_ERR_DESTROYED) return error;
-	atomic_store(&b->destroyed, true);
-	atomic_store(&b->fast_size, 0);
-	return dpi_buffer_check(b); /* with the buffer's name */
+	return dpi_buffer_answered(b, dpi_call(b->ctx, b->home_peer->node, type, p, deadline > least ? deadline : least, reply));
 }
 
 /* ----------------------------------------------------------------------------------------------------------- opening */
@@ -458,6 +462,7 @@ int dpi_memory_open(struct dpi_context *ctx)
 	if (!ctx->memory) return dpi_fail(DPI_ERR_MEMORY, "no memory for the memory layer");
 	pthread_mutex_init(&ctx->memory->lock, NULL);
 	pthread_mutex_init(&ctx->memory->linger_lock, NULL);
+	pthread_mutex_init(&ctx->memory->credit_lock, NULL);
 	int error = dpi_home_open(ctx);
 	return error ? error : dpi_linger_open(ctx);
 }
@@ -481,6 +486,7 @@ void dpi_memory_close(struct dpi_context *ctx)
 	dpi_home_close(ctx);
 	dpi_local_memory_close(ctx);
 	free(m->armed);
+	pthread_mutex_destroy(&m->credit_lock);
 	pthread_mutex_destroy(&m->linger_lock);
 	pthread_mutex_destroy(&m->lock);
 	free(m);

@@ -123,6 +123,8 @@ struct dpi_buffer *dpi_buffer_begin(DPI_Buffer handle, const char *call, unsigne
 int dpi_buffer_check(const struct dpi_buffer *b);
 int dpi_buffer_timed_out(const struct dpi_buffer *b, const char *what, bool append);
 int64_t dpi_buffer_deadline(const struct dpi_buffer *b, int64_t timeout_us);
+/* The home's answer, with the buffer's name in the sentence if it is gone. */
+int dpi_buffer_answered(struct dpi_buffer *b, int error);
 /* A call to the home; frees p. */
 int dpi_buffer_call(struct dpi_buffer *b, uint16_t type, struct dpi_pack *p, int64_t deadline, struct dpi_reply *reply);
 

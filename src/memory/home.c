@@ -510,6 +510,7 @@ int dpi_home_open(struct dpi_context *ctx)
 		error = dpi_handle_messages(ctx, handlers[i].type, handlers[i].handler);
 	if (!error) error = dpi_on_peer_down(ctx, dpi_home_peer_down);
 	if (!error) error = dpi_loop_service(ctx, drain_logs);
+	if (!error) error = dpi_loop_service(ctx, dpi_credit_service);
 	return error;
 }
 

@@ -37,7 +37,10 @@ struct dpi_ring_in {
 	_Atomic int state;	  /* OPEN; CLOSED or DEAD with release after the appender's last publish is visible */
 	uint32_t lent;		  /* consumer: records lent */
 	bool ended;		  /* consumer: LINK or CORRUPT seen */
-	bool credit_due;	  /* a credit could not be posted */
+	/* under the layer's credit_lock: a credit that could not be posted, told by the loop when it can */
+	bool credit_due;
+	uint64_t credit_head;
+	struct dpi_ring_in *next_due;
 	struct dpi_ring_in *_Atomic larger; /* the ring that replaces it; set with release before LINK can be seen */
 	struct dpi_ring_in *next; /* home->incoming */
 };
@@ -103,6 +106,8 @@ void dpi_ring_in_free(struct dpi_context *ctx, struct dpi_home *h, struct dpi_ri
 enum dpi_ring_found dpi_ring_in_next(struct dpi_context *ctx, struct dpi_home *h, struct dpi_ring_in **r, const void **data, size_t *size);
 /* Nothing will come any more: closed or dead, and all was read. */
 bool dpi_ring_in_over(struct dpi_ring_in *r);
+/* The loop's service: post the credits that are due. */
+int64_t dpi_credit_service(struct dpi_context *ctx, int64_t now);
 
 /* log.c */
 int dpi_log_create(struct dpi_context *ctx, struct dpi_home *h);

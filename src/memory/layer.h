@@ -9,8 +9,9 @@ struct dpi_home;
 struct dpi_buffer;
 struct dpi_local_memory;
 struct dpi_peer;
+struct dpi_ring_in;
 
-/* Locks are taken in this order: memory layer, home, appender, carrier. */
+/* Locks are taken in this order: memory layer, home, appender or credits, carrier. */
 struct dpi_memory_layer {
 	pthread_mutex_t lock; /* all that follows; homes are listed and unlisted on the loop thread */
 	struct dpi_home *home;
@@ -22,6 +23,9 @@ struct dpi_memory_layer {
 	struct dpi_buffer **armed;
 	size_t armed_count, armed_room;
 	_Atomic int64_t linger_at; /* when the service looks next */
+	/* ring_in.c */
+	pthread_mutex_t credit_lock;
+	struct dpi_ring_in *_Atomic credits_due; /* changed under the lock */
 };
 
 /* buffer.c: a home says that a buffer is gone: its handles here end. */

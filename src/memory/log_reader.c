@@ -60,7 +60,7 @@ static int segment(struct dpi_buffer *b, uint64_t position, int64_t deadline, st
 	dpi_pack_u64(&p, b->id);
 	dpi_pack_u64(&p, position);
 	int64_t least = dpi_now() + 1000000000;
-	int error = dpi_call(b->ctx, b->home_peer->node, DPI_MEMORY_SEGMENT, &p, deadline > least ? deadline : least, &reply);
+	int error = dpi_buffer_call(b, DPI_MEMORY_SEGMENT, &p, deadline, &reply);
 	if (error) return error;
 	uint64_t number = dpi_unpack_u64(&reply.body), base = dpi_unpack_u64(&reply.body);
 	dpi_window_unpack(&reply.body, &offer);
@@ -224,7 +224,7 @@ static int await(struct dpi_buffer *b, uint64_t position, int64_t deadline)
 	struct dpi_pack p = { 0 };
 	dpi_pack_u64(&p, b->id);
 	dpi_pack_u64(&p, position);
-	return dpi_call(b->ctx, b->home_peer->node, DPI_MEMORY_AWAIT, &p, deadline, NULL);
+	return dpi_buffer_answered(b, dpi_call(b->ctx, b->home_peer->node, DPI_MEMORY_AWAIT, &p, deadline, NULL));
 }
 
 int DPI_Read_Record(uint64_t position, void *data, size_t size, DPI_Buffer handle, size_t *record_size, uint64_t *next)

@@ -94,25 +94,19 @@ static bool something(void *arg)
 	if (over(b) || atomic_load_explicit(&b->home->changed, memory_order_acquire)) return true;
 	for (size_t i = 0; i < c->rings; i++) {
 		struct dpi_ring_in *r = c->ring[i];
-		if (__builtin_expect(r->credit_due, 0)) dpi_ring_in_give_back(r, r->reader.head);
 		if (!r->ended && dpi_ring_ready(&r->reader)) return true;
 		if (dpi_ring_in_over(r)) return true;
 	}
 	return false;
 }
 
-static int wait_for_records(struct dpi_buffer *b, const char *call)
+/* first: of this call. An appender that comes or goes wakes it, too, and the call waits on. */
+static int wait_for_records(struct dpi_buffer *b, int64_t deadline, bool first, const char *call)
 {
-	struct dpi_wait w = { .ready = something, .arg = b, .bell = b->home->bell, .deadline = dpi_buffer_deadline(b, 0) };
-	int64_t start = dpi_now(), deadline = w.deadline;
-	int error;
-	do { /* a credit that the transport could not take is tried again every millisecond */
-		bool due = false;
-		for (size_t i = 0; i < b->consumer.rings; i++) due |= b->consumer.ring[i]->credit_due;
-		w.deadline = due && dpi_now() + 1000000 < deadline ? dpi_now() + 1000000 : deadline;
-		error = dpi_wait(b->ctx, &w);
-	} while (error && w.deadline < deadline && dpi_now() < deadline);
-	DPI_COUNT(b, empty_waits, 1);
+	struct dpi_wait w = { .ready = something, .arg = b, .bell = b->home->bell, .deadline = deadline };
+	int64_t start = dpi_now();
+	int error = dpi_wait(b->ctx, &w);
+	DPI_COUNT(b, empty_waits, first);
 	DPI_COUNT(b, empty_wait_us, (dpi_now() - start) / 1000);
 	if (!error) return DPI_SUCCESS;
 	return dpi_fail(DPI_ERR_TIMEOUT, "%s: no record came to queue '%s' within the deadline; %zu appenders are attached", call, b->name, b->consumer.rings);
@@ -122,6 +116,8 @@ static int wait_for_records(struct dpi_buffer *b, const char *call)
 static int next(struct dpi_buffer *b, DPI_Record *record, struct dpi_ring_in **from, bool wait, const char *call)
 {
 	struct dpi_consumer *c = &b->consumer;
+	int64_t deadline = 0;
+	bool waited = false;
 	if (!c->active) {
 		int error = activate(b, call);
 		if (error) return error;
@@ -153,8 +149,10 @@ static int next(struct dpi_buffer *b, DPI_Record *record, struct dpi_ring_in **f
 		if (found == DPI_RING_FOUND) return DPI_SUCCESS;
 		if (found == DPI_RING_CORRUPT) goto corrupt;
 		if (!wait) return DPI_ERR_AGAIN;
-		int error = wait_for_records(b, call);
+		if (!waited) deadline = dpi_buffer_deadline(b, 0);
+		int error = wait_for_records(b, deadline, !waited, call);
 		if (error) return error;
+		waited = true;
 	}
 corrupt:
 	return dpi_fail(DPI_ERR_CORRUPT, "%s: an appender to queue '%s' on node %d wrote what is no record; it is cut off, call again for the others", call,

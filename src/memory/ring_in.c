@@ -5,6 +5,9 @@
 
 #include "../core/wait.h"
 #include "home.h"
+#include "layer.h"
+
+#define CREDIT_AGAIN_NS 1000000 /* a credit that the transport could not take is tried again after this */
 
 int dpi_ring_in_make(struct dpi_context *ctx, struct dpi_home *h, uint64_t capacity, uint64_t base, struct dpi_ring_in **out)
 {
@@ -31,21 +34,67 @@ int dpi_ring_in_make(struct dpi_context *ctx, struct dpi_home *h, uint64_t capac
 	return DPI_SUCCESS;
 }
 
-/* Tell an appender by a put how much was given back. False: the transport is busy. */
-static bool tell_by_credit(struct dpi_ring_in *r)
+/* Tell an appender by a put how much was given back. False: the transport is busy. Under credit_lock. */
+static bool put_credit(struct dpi_ring_in *r)
 {
-	struct dpi_ring_reader *d = &r->reader;
-	uint64_t head = d->head;
+	DPI_Tp_Notify n = { offsetof(struct dpi_credit, head), r->credit_head, r->bell };
+	return dpi_remote_put(&r->credit, NULL, 0, 0, &n, 0, &dpi_unawaited) != DPI_ERR_AGAIN;
+}
+
+/* The reader may not call again, so what the transport cannot take now is left to the loop. */
+static void tell_by_credit(struct dpi_ring_in *r)
+{
+	r->reader.head_told = r->reader.head;
 	if (r->credit.direct) {
 		struct dpi_credit *credit = (struct dpi_credit *)r->credit.direct;
-		atomic_store_explicit(&credit->head, head, memory_order_release);
+		atomic_store_explicit(&credit->head, r->reader.head, memory_order_release);
 		dpi_remote_ring(&r->credit, r->bell);
-	} else {
-		DPI_Tp_Notify n = { offsetof(struct dpi_credit, head), head, r->bell };
-		if (dpi_remote_put(&r->credit, NULL, 0, 0, &n, 0, &dpi_unawaited) == DPI_ERR_AGAIN) return false;
+		return;
 	}
-	d->head_told = head;
-	return true;
+	struct dpi_memory_layer *m = r->credit.ctx->memory;
+	pthread_mutex_lock(&m->credit_lock);
+	r->credit_head = r->reader.head;
+	bool left = !r->credit_due && !put_credit(r);
+	if (left) {
+		r->credit_due = true;
+		r->next_due = atomic_load_explicit(&m->credits_due, memory_order_relaxed);
+		atomic_store_explicit(&m->credits_due, r, memory_order_release);
+	}
+	pthread_mutex_unlock(&m->credit_lock);
+	if (left) dpi_loop_kick(r->credit.ctx);
+}
+
+/* The ring is left: nothing that is due for it matters any more. */
+static void forget_credit(struct dpi_context *ctx, struct dpi_ring_in *r)
+{
+	struct dpi_memory_layer *m = ctx->memory;
+	if (!r->credit.length || r->credit.direct) return; /* none is ever due */
+	pthread_mutex_lock(&m->credit_lock);
+	struct dpi_ring_in *at = atomic_load_explicit(&m->credits_due, memory_order_relaxed);
+	if (r->credit_due && at == r) atomic_store_explicit(&m->credits_due, r->next_due, memory_order_relaxed);
+	else if (r->credit_due) {
+		while (at->next_due != r) at = at->next_due;
+		at->next_due = r->next_due;
+	}
+	r->credit_due = false;
+	pthread_mutex_unlock(&m->credit_lock);
+}
+
+int64_t dpi_credit_service(struct dpi_context *ctx, int64_t now)
+{
+	struct dpi_memory_layer *m = ctx->memory;
+	if (!atomic_load_explicit(&m->credits_due, memory_order_acquire)) return DPI_NEVER;
+	pthread_mutex_lock(&m->credit_lock);
+	struct dpi_ring_in *left = NULL, *r = atomic_load_explicit(&m->credits_due, memory_order_relaxed);
+	while (r) {
+		struct dpi_ring_in *next = r->next_due;
+		r->credit_due = !put_credit(r);
+		if (r->credit_due) r->next_due = left, left = r;
+		r = next;
+	}
+	atomic_store_explicit(&m->credits_due, left, memory_order_relaxed);
+	pthread_mutex_unlock(&m->credit_lock);
+	return left ? now + CREDIT_AGAIN_NS : DPI_NEVER;
 }
 
 void dpi_ring_in_give_back(struct dpi_ring_in *r, uint64_t end)
@@ -61,7 +110,7 @@ void dpi_ring_in_give_back(struct dpi_ring_in *r, uint64_t end)
 		}
 		return;
 	}
-	if (d->head - d->head_told >= r->tell_at || r->credit_due) r->credit_due = !tell_by_credit(r);
+	if (d->head - d->head_told >= r->tell_at) tell_by_credit(r);
 }
 
 void dpi_ring_in_free(struct dpi_context *ctx, struct dpi_home *h, struct dpi_ring_in *r)
@@ -69,6 +118,7 @@ void dpi_ring_in_free(struct dpi_context *ctx, struct dpi_home *h, struct dpi_ri
 	pthread_mutex_lock(&h->lock);
 	h->memory -= r->reader.capacity;
 	pthread_mutex_unlock(&h->lock);
+	forget_credit(ctx, r);
 	if (r->credit.length && !r->credit_shared) dpi_remote_detach(&r->credit);
 	dpi_window_free(ctx, &r->window);
 	free(r->position);
@@ -84,6 +134,7 @@ enum dpi_ring_found dpi_ring_in_next(struct dpi_context *ctx, struct dpi_home *h
 	/* acquire: the ring was made by the loop thread before the appender could have linked to it */
 	struct dpi_ring_in *larger = found == DPI_RING_ENDED ? atomic_load_explicit(&r->larger, memory_order_acquire) : NULL;
 	r->ended = true;
+	forget_credit(ctx, r); /* the credit's word is the larger ring's now */
 	if (!larger) {
 		dpi_log(DPI_LOG_WARNING, "an appender on node %d wrote nonsense into its ring and is cut off", r->from->node);
 		return DPI_RING_CORRUPT;

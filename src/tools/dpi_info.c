@@ -9,7 +9,8 @@
 #include "dpi_info/sections.h"
 #include "handle.h"
 
-enum { LIBRARY = 1, TRANSPORTS = 2, LIMITS = 4, TOPOLOGY = 8, SETTINGS = 16, ERRORS = 32, CLUSTER = 64, JSON = 128, MAN = 256, HELP = 512 };
+enum { LIBRARY = 1, TRANSPORTS = 2, LIMITS = 4, TOPOLOGY = 8, SETTINGS = 16, ERRORS = 32, CLUSTER = 64 };
+enum { JSON = 128, MAN = 256, HELP = 512 };
 #define EVERYTHING (LIBRARY | TRANSPORTS | LIMITS | TOPOLOGY | SETTINGS)
 
 static const char help[] = "usage: dpi-info [--json] [section ...]\n"
@@ -37,7 +38,8 @@ static void read_settings(struct info *info)
 		snprintf(name, sizeof name, "DPI_%s", dpi_setting_defs[i].name);
 		const char *value = getenv(name);
 		dpi_settings_set(&info->settings, (enum dpi_setting)i, dpi_setting_defs[i].value, "default");
-		if (value) dpi_settings_set(&info->settings, (enum dpi_setting)i, value, "environment"); /* a wrong one is not */
+		/* a wrong one is not set */
+		if (value) dpi_settings_set(&info->settings, (enum dpi_setting)i, value, "environment");
 	}
 }
 
@@ -71,9 +73,17 @@ static int complain(const char *word)
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{ "version", 0, 0, LIBRARY },	{ "transports", 0, 0, TRANSPORTS }, { "limits", 0, 0, LIMITS },	  { "topology", 0, 0, TOPOLOGY },
-		{ "settings", 0, 0, SETTINGS }, { "errors", 0, 0, ERRORS },	    { "cluster", 0, 0, CLUSTER }, { "json", 0, 0, JSON },
-		{ "man-settings", 0, 0, MAN },	{ "help", 0, 0, HELP },		    { 0, 0, 0, 0 },
+		{ "version", 0, 0, LIBRARY },
+		{ "transports", 0, 0, TRANSPORTS },
+		{ "limits", 0, 0, LIMITS },
+		{ "topology", 0, 0, TOPOLOGY },
+		{ "settings", 0, 0, SETTINGS },
+		{ "errors", 0, 0, ERRORS },
+		{ "cluster", 0, 0, CLUSTER },
+		{ "json", 0, 0, JSON },
+		{ "man-settings", 0, 0, MAN },
+		{ "help", 0, 0, HELP },
+		{ 0, 0, 0, 0 },
 	};
 	static struct info info;
 	int what = 0, c;

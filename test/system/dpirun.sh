@@ -644,7 +644,7 @@ printf 'localhost address=127.0.0.1\ndown address=127.0.0.1\n' >hosts
 remote sleep "30.$mark"
 status_is 125
 err_has '^\[down\] ssh: connect to host down port 22: Connection refused$'
-err_has '^dpirun: host down: no answer of dpirun there'
+err_has '^dpirun: host down: no answer of dpirun;'
 none_left "sleep 30.$mark"
 printf 'localhost address=127.0.0.1\nchatty address=127.0.0.1\n' >hosts
 remote sleep "30.$mark"
@@ -691,7 +691,7 @@ err_has '^dpirun: hosts has 2 slots for 3 nodes'
 printf 'alpha slots=2\n' >hosts
 remote --no-key true
 status_is 2
-err_has 'without a key nodes listen on loopback only, and alpha'
+err_has 'without a key nodes listen on loopback only, and nobody reaches alpha'
 end
 
 begin "a wrong command line: 2, and what is wrong"

@@ -50,22 +50,24 @@ static void version_text(uint32_t version, char text[32])
 /* The library that a program linked with -ldpi gets now; dpi-info holds the same code itself. */
 static void shared_library(void)
 {
-	typedef int get_version(uint32_t *version, const char **path);
-	get_version *get = NULL;
+	int (*get)(uint32_t * version, const char **path) = NULL;
 	const char *path = "", *why = NULL;
 	uint32_t version = 0;
 	char number[32];
 	void *module = dlopen(SHARED, RTLD_NOW | RTLD_LOCAL);
 	if (module) *(void **)&get = dlsym(module, "DPI_Get_Version");
 	else why = dlerror();
+	if (module && !get) why = "it is not libdpi";
+	if (why && strstr(why, "No such file"))
+		why = "not where the loader looks: ldconfig after make install, or LD_LIBRARY_PATH";
 	if (!get || get(&version, &path)) {
-		print_none("shared_version", SHARED, why && strstr(why, "No such file") ? "not where the loader looks: ldconfig after make install, or LD_LIBRARY_PATH"
-								: why ? why : "it is not libdpi");
+		print_none("shared_version", SHARED, why ? why : "?");
 		print_none("shared_path", "  file", "-");
 	} else {
 		char *real = realpath(path, NULL);
 		version_text(version, number);
-		print_fact("shared_version", SHARED, "%s%s", number, version == DPI_VERSION ? "" : " (another version than this dpi-info)");
+		print_fact("shared_version", SHARED, "%s%s", number,
+			   version == DPI_VERSION ? "" : " (another version than this dpi-info)");
 		print_fact("shared_path", "  file", "%s", real ? real : path);
 		free(real);
 	}
@@ -97,10 +99,11 @@ static void kernel(void)
 	if (uname(&u)) memset(&u, 0, sizeof u);
 	print_fact("kernel", "kernel", "%s %s %s", u.sysname, u.release, u.machine);
 	long commands = syscall(SYS_membarrier, MEMBARRIER_CMD_QUERY, 0, 0);
-	print_flag("membarrier", "membarrier", commands > 0 && (commands & MEMBARRIER_CMD_GLOBAL_EXPEDITED), "yes: wake-ups cost appenders no fence",
-		   "no: every publish pays a fence");
+	print_flag("membarrier", "membarrier", commands > 0 && (commands & MEMBARRIER_CMD_GLOBAL_EXPEDITED),
+		   "yes: wake-ups cost appenders no fence", "no: every publish pays a fence");
 	int fd = memfd_create("dpi-info", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	print_flag("memfd", "memfd with seals", fd >= 0, "yes: memory is shared without files", "no: transport shm cannot work");
+	print_flag("memfd", "memfd with seals", fd >= 0, "yes: memory is shared without files",
+		   "no: transport shm cannot work");
 	if (fd >= 0) close(fd);
 }
 
@@ -124,8 +127,10 @@ void show_library(void)
 #else
 	print_none("sanitizer", "sanitizer", "none");
 #endif
-	optional_library("libcrypto.so.3", "libcrypto", "libcrypto", "OpenSSL_version", "not found: a cluster key needs it (package libssl3)");
-	optional_library("libhwloc.so.15", "hwloc", "hwloc", "hwloc_get_api_version", "not found: topology comes from /sys (package libhwloc15)");
+	optional_library("libcrypto.so.3", "libcrypto", "libcrypto", "OpenSSL_version",
+			 "not found: a cluster key needs it (package libssl3)");
+	optional_library("libhwloc.so.15", "hwloc", "hwloc", "hwloc_get_api_version",
+			 "not found: topology comes from /sys (package libhwloc15)");
 	kernel();
 	print_close();
 }
@@ -181,7 +186,8 @@ static bool memory_line(const char *name, uint64_t *value)
 	unsigned long long v = 0;
 	bool found = false;
 	FILE *f = fopen("/proc/meminfo", "re");
-	while (f && !found && fgets(line, sizeof line, f)) found = !strncmp(line, name, n) && sscanf(line + n, ": %llu", &v) == 1;
+	while (f && !found && fgets(line, sizeof line, f))
+		found = !strncmp(line, name, n) && sscanf(line + n, ": %llu", &v) == 1;
 	if (f) fclose(f);
 	*value = v;
 	return found;
@@ -189,13 +195,17 @@ static bool memory_line(const char *name, uint64_t *value)
 
 static void memory(void)
 {
-	static const char *const overcommit[] = { "as the kernel judges", "always", "never: all memory is counted when it is asked for" };
+	static const char *const overcommit[] = { "as the kernel judges", "always",
+						  "never: all memory is counted when it is asked for" };
 	uint64_t v, size;
 	if (memory_line("MemTotal", &v)) print_size("memory_bytes", "memory", v << 10, NULL);
 	if (memory_line("MemAvailable", &v)) print_size("memory_available_bytes", "  available", v << 10, NULL);
-	if (number_in("/proc/sys/vm/overcommit_memory", &v)) print_count("overcommit", "overcommit", v, overcommit[v > 2 ? 0 : v]);
+	if (number_in("/proc/sys/vm/overcommit_memory", &v))
+		print_count("overcommit", "overcommit", v, overcommit[v > 2 ? 0 : v]);
 	if (number_in("/sys/fs/cgroup/memory.max", &v) || number_in("/sys/fs/cgroup/memory/memory.limit_in_bytes", &v)) {
-		if (v < INT64_MAX / 4096 * 4096) print_size("cgroup_memory_bytes", "control group's memory", v, "more than this and the kernel kills");
+		if (v < INT64_MAX / 4096 * 4096)
+			print_size("cgroup_memory_bytes", "control group's memory", v,
+				   "more than this and the kernel kills");
 		else print_none("cgroup_memory_bytes", "control group's memory", "unlimited");
 	}
 	if (memory_line("HugePages_Total", &v) && memory_line("Hugepagesize", &size)) {
@@ -214,8 +224,10 @@ void show_limits(void)
 	limit("nofile", "open descriptors", RLIMIT_NOFILE, false, "ulimit -n, a few for each peer and window");
 	limit("nproc", "processes and threads", RLIMIT_NPROC, false, "ulimit -u, of this user");
 	limit("address_space_bytes", "address space", RLIMIT_AS, true, "ulimit -v");
-	if (number_in("/proc/sys/vm/max_map_count", &v)) print_count("max_map_count", "mappings of a process", v, "sysctl vm.max_map_count, one for each window");
-	if (number_in("/proc/sys/net/core/somaxconn", &v)) print_count("somaxconn", "waiting connections", v, "sysctl net.core.somaxconn, at a start of many nodes");
+	if (number_in("/proc/sys/vm/max_map_count", &v))
+		print_count("max_map_count", "mappings of a process", v, "sysctl vm.max_map_count, one for each window");
+	if (number_in("/proc/sys/net/core/somaxconn", &v))
+		print_count("somaxconn", "waiting connections", v, "sysctl net.core.somaxconn, at a start of many nodes");
 	memory();
 	file_system("/dev/shm");
 	print_close();

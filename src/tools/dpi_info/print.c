@@ -12,7 +12,7 @@
 
 bool print_json;
 static int depth;
-static bool more;	    /* something stands before in this object or list */
+static bool more; /* something stands before in this object or list */
 static bool is_list[8];
 
 /* -------------------------------------------------------------------------------------------------------- letters */
@@ -25,7 +25,9 @@ static int letter(const char *s)
 	for (int i = 1; i < n; i++)
 		if ((u[i] & 0xc0) != 0x80) return 0;
 	/* the longer form of a shorter one, half a pair, beyond the last */
-	if ((*u == 0xe0 && u[1] < 0xa0) || (*u == 0xed && u[1] > 0x9f) || (*u == 0xf0 && u[1] < 0x90) || (*u == 0xf4 && u[1] > 0x8f)) return 0;
+	if ((*u == 0xe0 && u[1] < 0xa0) || (*u == 0xed && u[1] > 0x9f) || (*u == 0xf0 && u[1] < 0x90) ||
+	    (*u == 0xf4 && u[1] > 0x8f))
+		return 0;
 	return n;
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * print.h: the same facts for a person, in aligned columns of at most 100, or for a machine, as JSON. A fact has a key for the one and a label for the
- * other. */
+ * print.h: the same facts for a person, in aligned columns of at most 100, or for a machine, as JSON. A fact has a key for
+ * the one and a label for the other. */
 #ifndef DPI_INFO_PRINT_H
 #define DPI_INFO_PRINT_H
 
@@ -14,9 +14,10 @@ bool print_end(void); /* false: it could not be written */
 
 /* An object, for a person a heading with its facts indented; title NULL: no heading. */
 void print_section(const char *key, const char *title);
-/* A list of objects, or, with print_word, of words. For a person what is in it is printed by its own code, under the heading. */
+/* A list of objects, or, with print_word, of words. For a person what is in it is printed by its own code, under the
+ * heading. */
 void print_list(const char *key, const char *title);
-void print_item(void); /* an object of the list */
+void print_item(void);	/* an object of the list */
 void print_close(void); /* any of these */
 
 void print_fact(const char *key, const char *label, const char *format, ...) __attribute__((format(printf, 3, 4)));
@@ -31,7 +32,8 @@ void print_word(const char *word);
 
 /* For a person alone: text, wrapped, from column at on (the line has used so many already). */
 void print_wrapped(int at, int used, const char *text);
-/* text in width columns, padded, with a blank at its end even if it is longer; the columns it takes. Control characters become '?'. */
+/* text in width columns, padded, with a blank at its end even if it is longer; the columns it takes. Control characters
+ * become '?'. */
 int print_cell(int width, const char *text);
 
 #endif

@@ -35,11 +35,13 @@ void show_settings(const struct info *info)
 			print_close();
 			continue;
 		}
-		const char *value = *info->settings.value[i] ? info->settings.value[i] : "-", *origin = info->settings.origin[i];
+		const char *value = *info->settings.value[i] ? info->settings.value[i] : "-",
+			   *origin = info->settings.origin[i];
 		fputs("  ", stdout);
 		int used = 2 + print_cell(17, name);
 		if (strlen(value) < 10) used += print_cell(10, value) + print_cell(12, origin);
-		else { /* it has the line for itself */
+		else {
+			/* it has the line for itself */
 			print_wrapped(used, used, value);
 			used = print_cell(29, "");
 			used += print_cell(12, origin);
@@ -113,11 +115,13 @@ static void show_node(struct info *info, int node, int self)
 		print_close();
 		return;
 	}
+	const char *state = node == self ? "this one" : !known ? "not there" : n.alive ? "joined" : "gone";
 	char number[16], pid[32] = "-";
 	snprintf(number, sizeof number, "%d", node);
 	if (known) snprintf(pid, sizeof pid, "%lld", (long long)n.pid);
 	fputs("  ", stdout);
-	int used = 2 + print_cell(6, number) + print_cell(10, node == self ? "this one" : known && n.alive ? "joined" : known ? "gone" : "not there");
+	int used = 2 + print_cell(6, number);
+	used += print_cell(10, state);
 	used += print_cell(9, pid);
 	used += print_cell(21, known ? n.host : "-");
 	used += print_cell(9, known && *n.transport ? n.transport : "-");
@@ -126,12 +130,13 @@ static void show_node(struct info *info, int node, int self)
 
 void show_cluster(struct info *info)
 {
+	const char *where = info->settings.value[DPI_SETTING_CLUSTER];
 	int count = 0, self = 0;
 	if (!info->ctx) return;
 	DPI_Get_Node_Count(info->handle, &count);
 	DPI_Get_Node_Id(info->handle, &self);
 	print_section("cluster", "Cluster");
-	print_fact("address", "registry", "%s", *info->settings.value[DPI_SETTING_CLUSTER] ? info->settings.value[DPI_SETTING_CLUSTER] : "none: this process alone");
+	print_fact("address", "registry", "%s", *where ? where : "none: this process alone");
 	print_fact("job", "job", "%s", *info->ctx->cluster->job ? info->ctx->cluster->job : "-");
 	print_flag("secure", "cluster key", info->ctx->secure, "yes", "none: this host only");
 	print_count("this_node", "this node", (uint64_t)self, NULL);
@@ -141,5 +146,6 @@ void show_cluster(struct info *info)
 	for (int i = 0; i < count; i++) show_node(info, i, self);
 	print_close();
 	print_close();
-	if (info->ctx->expected_nodes > 1) DPI_Barrier("dpi-info", (uint32_t)info->ctx->expected_nodes, PART_WAIT_US, info->handle);
+	if (info->ctx->expected_nodes > 1)
+		DPI_Barrier("dpi-info", (uint32_t)info->ctx->expected_nodes, PART_WAIT_US, info->handle);
 }

@@ -65,7 +65,8 @@ static bool load_hwloc(void)
 	*(void **)&hw.object = dlsym(module, "hwloc_get_obj_by_depth");
 	*(void **)&hw.version = dlsym(module, "hwloc_get_api_version");
 	/* its structures are those of the header only within one major version */
-	return hw.init && hw.load && hw.destroy && hw.depth && hw.count && hw.object && hw.version && hw.version() >> 16 == HWLOC_API_VERSION >> 16;
+	return hw.init && hw.load && hw.destroy && hw.depth && hw.count && hw.object && hw.version &&
+	       hw.version() >> 16 == HWLOC_API_VERSION >> 16;
 }
 
 static int hw_count(hwloc_topology_t t, hwloc_obj_type_t type)
@@ -110,18 +111,20 @@ static bool from_hwloc(struct machine *m)
 /* How many different words the file has that each processor has in its folder. */
 static int different(const char *file)
 {
-	char (*seen)[64] = NULL, text[64];
+	struct word {
+		char text[64];
+	} *seen = NULL, now;
 	int count = 0;
 	DIR *d = opendir(CPU);
 	for (struct dirent *e; d && (e = readdir(d));) {
 		int i = 0;
 		if (strncmp(e->d_name, "cpu", 3) || !strchr("0123456789", e->d_name[3]) || !e->d_name[3]) continue;
-		if (!line_of(text, sizeof text, CPU "/%.20s/topology/%s", e->d_name, file)) continue;
-		while (i < count && strcmp(seen[i], text)) i++;
-		void *grown = i == count ? realloc(seen, (size_t)(count + 1) * sizeof *seen) : NULL;
+		if (!line_of(now.text, sizeof now.text, CPU "/%.20s/topology/%s", e->d_name, file)) continue;
+		while (i < count && strcmp(seen[i].text, now.text)) i++;
+		struct word *grown = i == count ? realloc(seen, (size_t)(count + 1) * sizeof *seen) : NULL;
 		if (!grown) continue;
 		seen = grown;
-		memcpy(seen[count++], text, sizeof text);
+		seen[count++] = now;
 	}
 	if (d) closedir(d);
 	free(seen);
@@ -137,7 +140,8 @@ static void from_sys(struct machine *m)
 	if (!m->cores) m->cores = different("thread_siblings_list");
 	m->processors = (int)sysconf(_SC_NPROCESSORS_ONLN);
 	for (int i = 0; i < 8; i++) {
-		if (!line_of(level, sizeof level, CPU "/cpu0/cache/index%d/level", i) || !line_of(type, sizeof type, CPU "/cpu0/cache/index%d/type", i) ||
+		if (!line_of(level, sizeof level, CPU "/cpu0/cache/index%d/level", i) ||
+		    !line_of(type, sizeof type, CPU "/cpu0/cache/index%d/type", i) ||
 		    !line_of(size, sizeof size, CPU "/cpu0/cache/index%d/size", i))
 			continue;
 		int l = atoi(level);
@@ -185,10 +189,12 @@ void show_topology(void)
 	print_fact("source", "known from", "%s", m.source);
 	print_count("packages", "packages", (uint64_t)m.packages, NULL);
 	print_count("cores", "cores", (uint64_t)m.cores, NULL);
-	print_count("processors", "processors", (uint64_t)m.processors, m.processors > m.cores ? "several threads a core" : NULL);
+	print_count("processors", "processors", (uint64_t)m.processors,
+		    m.processors > m.cores ? "several threads a core" : NULL);
 	if (line_of(online, sizeof online, CPU "/online")) print_fact("online", "  online", "%s", online);
 	if (!sched_getaffinity(0, sizeof set, &set))
-		print_count("allowed", "  for this process", (uint64_t)CPU_COUNT(&set), CPU_COUNT(&set) < m.processors ? "taskset or a control group limits it" : NULL);
+		print_count("allowed", "  for this process", (uint64_t)CPU_COUNT(&set),
+			    CPU_COUNT(&set) < m.processors ? "taskset or a control group limits it" : NULL);
 	for (int i = 0; i < 3; i++)
 		if (m.cache[i]) print_size(keys[i], labels[i], m.cache[i], NULL);
 	show_numa();

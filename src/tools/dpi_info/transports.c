@@ -10,10 +10,17 @@ static const struct {
 	uint32_t bit;
 	const char *name;
 } capabilities[] = {
-	{ DPI_TP_DIRECT, "direct" },	   { DPI_TP_PUT_ORDER, "put_order" },	  { DPI_TP_LAST_BYTE_LAST, "last_byte_last" },
-	{ DPI_TP_ATOMICS, "atomics" },	   { DPI_TP_CPU_ATOMICS, "cpu_atomics" }, { DPI_TP_APPEND, "append" },
-	{ DPI_TP_MULTICAST, "multicast" }, { DPI_TP_PASSIVE, "passive" },	  { DPI_TP_FD, "fd" },
-	{ DPI_TP_SAME_HOST, "same_host" }, { DPI_TP_ANY_MEMORY, "any_memory" },
+	{ DPI_TP_DIRECT, "direct" },
+	{ DPI_TP_PUT_ORDER, "put_order" },
+	{ DPI_TP_LAST_BYTE_LAST, "last_byte_last" },
+	{ DPI_TP_ATOMICS, "atomics" },
+	{ DPI_TP_CPU_ATOMICS, "cpu_atomics" },
+	{ DPI_TP_APPEND, "append" },
+	{ DPI_TP_MULTICAST, "multicast" },
+	{ DPI_TP_PASSIVE, "passive" },
+	{ DPI_TP_FD, "fd" },
+	{ DPI_TP_SAME_HOST, "same_host" },
+	{ DPI_TP_ANY_MEMORY, "any_memory" },
 };
 
 #define NAME 32
@@ -86,14 +93,18 @@ static void look(struct info *info, const char name[NAME], struct seen *s)
 		return;
 	}
 	if (!table || (colon && !lower)) {
-		snprintf(s->reason, sizeof s->reason, "not built in; %.900s", *info->error ? info->error : "DPI_TRANSPORT names it, but it was not opened");
+		snprintf(s->reason, sizeof s->reason, "not built in; %.900s",
+			 *info->error ? info->error : "DPI_TRANSPORT names it, but it was not opened");
 		return;
 	}
 	try_it(s, table, lower);
 	if (!s->usable) return;
 	if (colon && !named(name)) snprintf(s->reason, sizeof s->reason, "works; used only where DPI_TRANSPORT names it");
-	else if (!info->ctx) snprintf(s->reason, sizeof s->reason, "works by itself; but no context can be opened, see the end");
-	else snprintf(s->reason, sizeof s->reason, "works; but DPI_TRANSPORT is '%s'", settings->value[DPI_SETTING_TRANSPORT]);
+	else if (!info->ctx)
+		snprintf(s->reason, sizeof s->reason, "works by itself; but no context can be opened, see the end");
+	else
+		snprintf(s->reason, sizeof s->reason, "works; but DPI_TRANSPORT is '%s'",
+			 settings->value[DPI_SETTING_TRANSPORT]);
 }
 
 static void show_json(const struct seen *s)
@@ -148,7 +159,9 @@ static void show(const struct seen *s)
 	print_wrapped(25, used, s->reason);
 	if (!s->usable) return;
 	for (size_t i = 0; i < sizeof capabilities / sizeof *capabilities; i++)
-		if (a->capabilities & capabilities[i].bit) snprintf(text + strlen(text), sizeof text - strlen(text), "%s%s", *text ? ", " : "", capabilities[i].name);
+		if (a->capabilities & capabilities[i].bit)
+			snprintf(text + strlen(text), sizeof text - strlen(text), "%s%s", *text ? ", " : "",
+				 capabilities[i].name);
 	line("capabilities", text);
 	*text = 0;
 	add(text, sizeof text, "%s%s %llu bytes", "put", a->max_put);
@@ -160,7 +173,8 @@ static void show(const struct seen *s)
 	add(text, sizeof text, "%s%s %llu", "windows", a->windows);
 	if (a->alignment > 1) add(text, sizeof text, "%s%s %llu bytes", "alignment", a->alignment);
 	line("limits", *text ? text : "none");
-	snprintf(text, sizeof text, "latency %.3g us, bandwidth %.0f MB/s, overhead %.3g us an operation", a->latency_us, a->bandwidth_bytes_us, a->overhead_us);
+	snprintf(text, sizeof text, "latency %.3g us, bandwidth %.0f MB/s, overhead %.3g us an operation", a->latency_us,
+		 a->bandwidth_bytes_us, a->overhead_us);
 	line("costs", text);
 }
 
@@ -170,7 +184,8 @@ void show_transports(struct info *info)
 	int count = 0;
 	settings = &info->settings;
 	/* those that settings open, in their order; then the rest of the built-in ones; a wrapper over the first */
-	for (const char *at = settings->value[DPI_SETTING_TRANSPORT]; *at && count < 8; at += strcspn(at, ", "), at += strspn(at, ", "))
+	for (const char *at = settings->value[DPI_SETTING_TRANSPORT]; *at && count < 8;
+	     at += strcspn(at, ", "), at += strspn(at, ", "))
 		snprintf(names[count++], sizeof *names, "%.*s", (int)strcspn(at, ", "), at);
 	const DPI_Transport *t;
 	for (int i = 0; (t = dpi_transport_at(i)) && count < 16; i++) {

@@ -49,7 +49,10 @@ int frame_next(struct frame_reader *r, struct frame *f)
 	size_t size = get_u32(at + 8);
 	if (size > FRAME_MAX) return -1;
 	if (left < HEAD + size) return 0;
-	*f = (struct frame){ .type = (enum frame_type)(unsigned char)at[3], .node = get_u32(at + 4), .data = at + HEAD, .size = size };
+	*f = (struct frame){ .type = (enum frame_type)(unsigned char)at[3],
+			     .node = get_u32(at + 4),
+			     .data = at + HEAD,
+			     .size = size };
 	r->head += HEAD + size;
 	r->zero = r->head;
 	r->kept = r->bytes.data[r->zero];

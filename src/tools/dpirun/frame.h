@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * frame.h: what dpirun and dpirun --remote say to each other over ssh. Twelve bytes, "dpi" and the type, node, size, the numbers little
- * endian; then size bytes. */
+ * frame.h: what dpirun and dpirun --remote say to each other over ssh. Twelve bytes, "dpi" and the type, node, size, the
+ * numbers little endian; then size bytes. */
 #ifndef DPIRUN_FRAME_H
 #define DPIRUN_FRAME_H
 
@@ -15,11 +15,12 @@ enum frame_type {
 	FRAME_JOB = 'J',    /* node: FRAME_VERSION; the job's id */
 	FRAME_KEY = 'K',    /* the cluster key */
 	FRAME_LISTEN = 'L', /* make node 0's socket; the address or "" */
-	FRAME_NODE = 'N',   /* start node; strings: NODE_* below, then arguments, then environment, each with its zero byte */
-	FRAME_ALL = 'G',    /* these were all nodes */
+	/* start node; strings, each with its zero byte: counts, cluster, directory, arguments, environment */
+	FRAME_NODE = 'N',
+	FRAME_ALL = 'G',  /* these were all nodes */
 	FRAME_SIGNAL = 'S', /* node: the signal's number, to all nodes */
 	FRAME_KILL = 'X',
-	FRAME_INPUT = 'I',  /* of node 0; size 0: its end */
+	FRAME_INPUT = 'I', /* of node 0; size 0: its end */
 	/* from the helper */
 	FRAME_HELLO = 'H',  /* node: FRAME_VERSION */
 	FRAME_PORT = 'P',   /* node: where node 0's socket listens */
@@ -27,9 +28,9 @@ enum frame_type {
 	FRAME_FAILED = 'F', /* node could not be started; the sentence */
 	FRAME_OUTPUT = 'O', /* size 0: its end */
 	FRAME_ERROR = 'E',
-	FRAME_ENDED = 'Z',  /* status, as text */
-	FRAME_TAKEN = 'A',  /* node: bytes of input that node 0 took */
-	FRAME_SAY = 'T',    /* a line for the user */
+	FRAME_ENDED = 'Z', /* status, as text */
+	FRAME_TAKEN = 'A', /* node: bytes of input that node 0 took */
+	FRAME_SAY = 'T',   /* a line for the user */
 };
 
 struct frame {

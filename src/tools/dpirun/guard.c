@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * guard.c: the process that cleans up after a killed dpirun. It learns of the death by the end of a pipe that dpirun alone holds. */
+ * guard.c: the process that cleans up after a killed dpirun. It learns of the death by the end of a pipe that dpirun alone
+ * holds. */
 #include "guard.h"
 
 #include <ctype.h>
@@ -101,7 +102,8 @@ static _Noreturn void watch(int end, const char *job)
 		note(group);
 	}
 	for (int i = 0; i < groups.count; i++) kill(-groups.list[i], SIGKILL);
-	/* again until none is left: one may have started another meanwhile. A process of a kill that is under way still counts. */
+	/* again until none is left: one may have started another meanwhile. A process of a kill that is under way still
+	 * counts. */
 	for (int round = 0; round < 100 && kill_job(word); round++) nanosleep(&(struct timespec){ 0, 10000000 }, NULL);
 	_exit(0);
 }

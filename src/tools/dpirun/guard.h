@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * guard.h: a small process that outlives a killed dpirun and kills what it left. The processes dpirun started die by themselves (PR_SET_PDEATHSIG);
- * the guard is for those that they started. */
+ * guard.h: a small process that outlives a killed dpirun and kills what it left. The processes dpirun started die by
+ * themselves (PR_SET_PDEATHSIG); the guard is for those that they started. */
 #ifndef DPIRUN_GUARD_H
 #define DPIRUN_GUARD_H
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * helper.c: dpirun --remote: the processes of one host, for a dpirun on another one. It obeys the frames on its standard input; when that
- * ends, by whatever accident, it kills everything. */
+ * helper.c: dpirun --remote: the processes of one host, for a dpirun on another one. It obeys the frames on its standard
+ * input; when that ends, by whatever accident, it kills everything. */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -102,12 +102,14 @@ static bool start_node(const struct frame *f)
 	struct launch l = { .fd = { -1, -1, -1 }, .keep = { -1, job.key_fd } };
 	const char *wrong;
 	int total, argc, used = 0;
-	bool good = split(f->data, f->size, &words) && words.count > 3 && sscanf(words.list[0], "%d %d%n", &total, &argc, &used) == 2 &&
-		    !words.list[0][used] && argc > 0 && argc <= words.count - 3 && f->node < NODES_MAX;
+	bool good = split(f->data, f->size, &words) && words.count > 3 &&
+		    sscanf(words.list[0], "%d %d%n", &total, &argc, &used) == 2 && !words.list[0][used] && argc > 0 &&
+		    argc <= words.count - 3 && f->node < NODES_MAX;
 	if (good) {
 		struct node *n = get_memory(sizeof *n);
 		*n = (struct node){ .number = (int)f->node, .process.fd = -1 };
-		for (int which = 0; which < 2; which++) n->out[which] = (struct stream){ .watch.fd = -1, .which = which, .node = n };
+		for (int which = 0; which < 2; which++)
+			n->out[which] = (struct stream){ .watch.fd = -1, .which = which, .node = n };
 		nodes = grow_memory(nodes, (size_t)(count + 1) * sizeof *nodes);
 		nodes[count++] = n;
 		inherit(&env, false);
@@ -157,7 +159,9 @@ static const struct keeper_owner owner = { .output = output, .ended = ended, .si
 static bool obey(const struct frame *f)
 {
 	if (!opened) {
-		if (f->type != FRAME_JOB || f->node != FRAME_VERSION || f->size != sizeof job.id || strlen(f->data) != sizeof job.id - 1) return false;
+		if (f->type != FRAME_JOB || f->node != FRAME_VERSION || f->size != sizeof job.id ||
+		    strlen(f->data) != sizeof job.id - 1)
+			return false;
 		memcpy(job.id, f->data, sizeof job.id);
 		keeper_open(&owner, job.id);
 		opened = true;
@@ -234,6 +238,7 @@ int run_helper(void)
 	}
 	if (opened) keeper_close();
 	/* the rest of the output; the other side may be slow, or gone */
-	for (int64_t until = now_ms() + FLUSH_MS; sink_level(&out) && !out.failed && (!cut_off || now_ms() < until);) loop_turn(cut_off ? until : NEVER);
+	for (int64_t until = now_ms() + FLUSH_MS; sink_level(&out) && !out.failed && (!cut_off || now_ms() < until);)
+		loop_turn(cut_off ? until : NEVER);
 	return 0;
 }

@@ -104,16 +104,21 @@ void read_hosts(struct job *job)
 	}
 	if (job->nodes > NODES_MAX) quit(EXIT_USAGE, "%d nodes are too many: %d at most", job->nodes, NODES_MAX);
 	if (job->nodes > slots)
-		quit(EXIT_USAGE, "%s has %d slot%s for %d nodes: give its hosts more, as in 'alpha slots=%d'", file, slots, slots == 1 ? "" : "s",
-		     job->nodes, job->nodes);
+		quit(EXIT_USAGE, "%s has %d slot%s for %d nodes: give its hosts more, as in 'alpha slots=%d'", file, slots,
+		     slots == 1 ? "" : "s", job->nodes, job->nodes);
 	job->node = get_memory((size_t)job->nodes * sizeof *job->node);
 	for (int i = 0, n = 0; i < o->programs; i++)
 		for (int k = 0; k < o->program[i].count; k++, n++) {
 			while (used == job->host[at].slots) at++, used = 0;
 			used++;
-			job->node[n] = (struct node){ .number = n, .program = &o->program[i], .host = &job->host[at], .process.fd = -1 };
+			job->node[n] = (struct node){ .number = n,
+						      .program = &o->program[i],
+						      .host = &job->host[at],
+						      .process.fd = -1 };
 			for (int which = 0; which < 2; which++)
-				job->node[n].out[which] = (struct stream){ .watch.fd = -1, .which = which, .node = &job->node[n] };
+				job->node[n].out[which] = (struct stream){ .watch.fd = -1,
+									   .which = which,
+									   .node = &job->node[n] };
 		}
 	/* hosts that got no node are not used */
 	job->hosts = at + 1;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * input.h: dpirun's standard input on its way to node 0, where node 0 cannot have the descriptor itself: it is a terminal, which a process in another
- * process group may not read, or node 0 is on another host. */
+ * input.h: dpirun's standard input on its way to node 0, where node 0 cannot have the descriptor itself: it is a terminal,
+ * which a process in another process group may not read, or node 0 is on another host. */
 #ifndef DPIRUN_INPUT_H
 #define DPIRUN_INPUT_H
 

@@ -47,7 +47,7 @@ struct node {
 	pid_t pid;	    /* on its host */
 	int status;	    /* as of waitpid, once it has ended */
 	bool started, ended;
-	bool lingers; /* ended, but processes of its group are left */
+	bool lingers;	      /* ended, but processes of its group are left */
 	struct watch process; /* a descriptor of it that is readable when it has ended */
 	struct stream out[2];
 };

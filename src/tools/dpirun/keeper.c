@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * keeper.c: the processes of this host.
  *
- * dpirun is the reaper of all its descendants (PR_SET_CHILD_SUBREAPER): a process whose parent has died becomes its child, whatever group or session it
- * made for itself. So at the end killing the children, again and again until there are none, leaves no descendant. */
+ * dpirun is the reaper of all its descendants (PR_SET_CHILD_SUBREAPER): a process whose parent has died becomes its child,
+ * whatever group or session it made for itself. So at the end killing the children, again and again until there are none,
+ * leaves no descendant. */
 #include "keeper.h"
 
 #include <ctype.h>
@@ -215,7 +216,8 @@ static void open_signals(void)
 void keeper_signal(int signal)
 {
 	for (int i = 0; i < count; i++)
-		if (!nodes[i]->ended || nodes[i]->lingers) nodes[i]->lingers = !kill(-nodes[i]->pid, signal) && nodes[i]->ended;
+		if (!nodes[i]->ended || nodes[i]->lingers)
+			nodes[i]->lingers = !kill(-nodes[i]->pid, signal) && nodes[i]->ended;
 }
 
 void keeper_kill(void)

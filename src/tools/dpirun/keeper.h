@@ -9,8 +9,8 @@
 /* Who wants to know. */
 struct keeper_owner {
 	void (*output)(struct stream *s, const char *data, size_t size); /* size 0: its end */
-	void (*ended)(struct node *n);	/* n->status; what it printed before has been given to output */
-	void (*signal)(int signal);	/* dpirun got it; not SIGCHLD */
+	void (*ended)(struct node *n); /* n->status; what it printed before has been given to output */
+	void (*signal)(int signal);    /* dpirun got it; not SIGCHLD */
 };
 
 /* Becomes the reaper of all descendants and starts the guard. job: its id. */
@@ -26,8 +26,8 @@ struct keeper_other {
 };
 void keeper_other(struct keeper_other *o);
 
-void keeper_signal(int signal); /* to every process group */
-void keeper_kill(void);		/* SIGKILL for all, until none is left */
+void keeper_signal(int signal);		  /* to every process group */
+void keeper_kill(void);			  /* SIGKILL for all, until none is left */
 void keeper_pause(int which, bool pause); /* read the output streams of this kind no more, for now */
 /* Nothing is left: every node has ended, so has every process they started, and all their output was given. */
 bool keeper_done(void);

@@ -7,7 +7,8 @@
 
 #define LINE_MAX_SIZE (1 << 20) /* a longer line is cut here */
 
-/* full: called when a stream's sink is above its mark (pause) or below again. broken: it cannot be written any more: error is errno. */
+/* full: called when a stream's sink is above its mark (pause) or below again. broken: it cannot be written any more: error
+ * is errno. */
 void lines_open(void (*full)(int which, bool pause), void (*broken)(int which, int error));
 void lines_add(struct stream *s, const char *data, size_t size); /* size 0: the stream's end */
 void lines_flush(void);

@@ -67,7 +67,8 @@ static char *variable(const char *option, const char *text, bool need_value)
 {
 	size_t n = strcspn(text, "=");
 	if (!n) quit(EXIT_USAGE, "%s '%s': write NAME=value", option, text);
-	if (!strncmp(text, "DPI_KEY_FILE", n) && n == 12) quit(EXIT_USAGE, "%s %s: name the key file with --key FILE", option, text);
+	if (!strncmp(text, "DPI_KEY_FILE", n) && n == 12)
+		quit(EXIT_USAGE, "%s %s: name the key file with --key FILE", option, text);
 	if (reserved(text)) quit(EXIT_USAGE, "%s %s: dpirun itself sets %.*s", option, text, (int)n, text);
 	if (text[n]) return copy_text(text);
 	if (need_value) quit(EXIT_USAGE, "%s '%s': write NAME=value", option, text);
@@ -158,7 +159,8 @@ static void read_program(struct cursor *c, struct options *o)
 		if (is_flag(c, "--")) break;
 		if (is_flag(c, "--help")) say_and_exit(help);
 		if (is_flag(c, "--version")) {
-			char *text = print_text("dpirun %d.%d.%d\n", DPI_VERSION_MAJOR, DPI_VERSION_MINOR, DPI_VERSION_PATCH);
+			char *text = print_text("dpirun %d.%d.%d\n", DPI_VERSION_MAJOR, DPI_VERSION_MINOR,
+						DPI_VERSION_PATCH);
 			say_and_exit(text);
 		}
 		if (for_program(c, p)) continue;
@@ -168,7 +170,8 @@ static void read_program(struct cursor *c, struct options *o)
 	p->argv = c->argv + c->at;
 	while (c->at < c->count && strcmp(c->argv[c->at], ":")) c->at++;
 	if (p->argv == c->argv + c->at || !**p->argv)
-		quit(EXIT_USAGE, "%s; see dpirun --help", c->first && c->at == c->count ? "no program is given" : "a program is missing beside ':'");
+		quit(EXIT_USAGE, "%s; see dpirun --help",
+		     c->first && c->at == c->count ? "no program is given" : "a program is missing beside ':'");
 	bool more = c->at < c->count;
 	c->argv[c->at] = NULL;
 	c->at++;

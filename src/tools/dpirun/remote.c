@@ -42,8 +42,10 @@ static bool receive(struct link *l, const struct frame *f)
 	case FRAME_HELLO:
 		l->greeted = true;
 		if (f->node == FRAME_VERSION) return true;
-		close_link(l, print_text("host %s has another dpirun, of protocol %u, this one has %d: install the same version", l->host->name, f->node,
-					 FRAME_VERSION));
+		close_link(
+			l,
+			print_text("host %s has another dpirun, of protocol %u, this one has %d: install the same version",
+				   l->host->name, f->node, FRAME_VERSION));
 		return true;
 	case FRAME_PORT: owner->port(l, (int)f->node); return true;
 	case FRAME_TAKEN:
@@ -87,7 +89,9 @@ static char *strange(struct link *l)
 	text[strcspn(text, "\r\n")] = 0;
 	for (char *c = text; *c; c++)
 		if ((unsigned char)*c < ' ' || *c == 0x7f) *c = '?';
-	return print_text("host %s answers '%s' where dpirun --remote should: the start-up files of its shell must not print anything", l->host->name, text);
+	return print_text(
+		"host %s answers '%s' where dpirun --remote should: the start-up files of its shell must not print anything",
+		l->host->name, text);
 }
 
 static void from_ready(struct watch *w, uint32_t events)
@@ -105,7 +109,9 @@ static void from_ready(struct watch *w, uint32_t events)
 	}
 	frame_feed(&l->reader, chunk, (size_t)n);
 	while ((got = frame_next(&l->reader, &f)) > 0 && l->from.fd >= 0)
-		if (!receive(l, &f)) close_link(l, print_text("host %s answers what no dpirun --remote would: are both of one version?", l->host->name));
+		if (!receive(l, &f))
+			close_link(l, print_text("host %s answers what no dpirun --remote would: are both of one version?",
+						 l->host->name));
 	if (got < 0) close_link(l, strange(l));
 }
 
@@ -175,7 +181,8 @@ static void start_node(struct link *l, struct node *n)
 	add_text(&b, directory);
 	for (int i = 0; i < arguments; i++) add_text(&b, n->program->argv[i]);
 	for (int i = 0; i < env.count; i++) add_text(&b, env.list[i]);
-	if (b.size > FRAME_MAX) owner->failed(n, "its arguments and environment take more than 4 MiB, too many for another host");
+	if (b.size > FRAME_MAX)
+		owner->failed(n, "its arguments and environment take more than 4 MiB, too many for another host");
 	else frame_put(&l->to, FRAME_NODE, (uint32_t)n->number, b.data, b.size);
 	bytes_free(&b);
 	strings_free(&env);
@@ -233,7 +240,8 @@ void link_open(struct host *h, struct job *j, const struct link_owner *o, bool l
 	strings_add(&words, command);
 	free(program);
 	free(command);
-	if (pipe2(to, O_CLOEXEC) || pipe2(from, O_CLOEXEC) || pipe2(error_pipe, O_CLOEXEC)) quit(EXIT_SELF, "no pipe: %s", strerror(errno));
+	if (pipe2(to, O_CLOEXEC) || pipe2(from, O_CLOEXEC) || pipe2(error_pipe, O_CLOEXEC))
+		quit(EXIT_SELF, "no pipe: %s", strerror(errno));
 	launch.argv = words.list;
 	launch.env = environ;
 	launch.fd[0] = to[0];
@@ -259,6 +267,7 @@ void link_open(struct host *h, struct job *j, const struct link_owner *o, bool l
 	loop_watch(&l->error.watch, EPOLLIN);
 	frame_put(&l->to, FRAME_JOB, FRAME_VERSION, job->id, strlen(job->id) + 1);
 	if (job->key_size) frame_put(&l->to, FRAME_KEY, 0, job->key, job->key_size);
-	if (listens) frame_put(&l->to, FRAME_LISTEN, 0, h->address ? h->address : "", h->address ? strlen(h->address) + 1 : 1);
+	if (listens)
+		frame_put(&l->to, FRAME_LISTEN, 0, h->address ? h->address : "", h->address ? strlen(h->address) + 1 : 1);
 	sink_flush(&l->to);
 }

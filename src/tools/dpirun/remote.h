@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * remote.h: dpirun's end of the connection to a host: ssh runs 'dpirun --remote' there, one for all nodes of the host. The key and the environment
- * go over the connection and never stand on a command line. */
+ * remote.h: dpirun's end of the connection to a host: ssh runs 'dpirun --remote' there, one for all nodes of the host. The
+ * key and the environment go over the connection and never stand on a command line. */
 #ifndef DPIRUN_REMOTE_H
 #define DPIRUN_REMOTE_H
 
@@ -10,14 +10,14 @@
 
 struct link {
 	struct host *host;
-	struct sink to;	   /* the helper's standard input */
-	struct watch from; /* its standard output */
+	struct sink to;	     /* the helper's standard input */
+	struct watch from;   /* its standard output */
 	struct stream error; /* ssh's and the remote shell's complaints */
 	struct frame_reader reader;
 	struct keeper_other ssh;
-	size_t window;	   /* bytes of standard input that may be sent */
+	size_t window; /* bytes of standard input that may be sent */
 	bool greeted, broken;
-	char *why;	   /* broken: the sentence */
+	char *why; /* broken: the sentence */
 };
 
 struct link_owner {
@@ -26,7 +26,7 @@ struct link_owner {
 	void (*begun)(struct node *n);
 	void (*failed)(struct node *n, const char *why); /* could not be started */
 	void (*ended)(struct node *n);
-	void (*room)(struct link *l); /* the window is larger */
+	void (*room)(struct link *l);	/* the window is larger */
 	void (*closed)(struct link *l); /* it says nothing any more; why is set if it should have */
 };
 

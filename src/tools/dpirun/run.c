@@ -15,16 +15,16 @@
 #include "remote.h"
 #include "setup.h"
 
-#define GRACE_MS 2000	   /* between SIGTERM and SIGKILL */
-#define HOPE_MS 10000	   /* after SIGKILL, for the other hosts' answer */
-#define NAMES 8		   /* how many processes a sentence names */
+#define GRACE_MS 2000 /* between SIGTERM and SIGKILL */
+#define HOPE_MS 10000 /* after SIGKILL, for the other hosts' answer */
+#define NAMES 8	      /* how many processes a sentence names */
 
 static struct job *job;
 static int listen_fd = -1;
 static int running, status;
-static bool ending;		  /* no process shall go on */
-static bool dropped;		  /* a second interrupt, or the output is gone */
-static int asked;		  /* the signal that ends the job, as dpirun got it */
+static bool ending;  /* no process shall go on */
+static bool dropped; /* a second interrupt, or the output is gone */
+static int asked;    /* the signal that ends the job, as dpirun got it */
 static int64_t kill_at = NEVER, give_up_at = NEVER, timeout_at = NEVER;
 
 /* -------------------------------------------------------------------------------------------------------- naming */
@@ -43,7 +43,8 @@ static const char *name_of(const struct node *n)
 	char *t = text[turn ^= 1];
 	int at = snprintf(t, sizeof *text, "node %d", n->number);
 	if (n->started)
-		snprintf(t + at, sizeof *text - (size_t)at, n->host->link ? " (pid %d on %s)" : " (pid %d)", (int)n->pid, n->host->name);
+		snprintf(t + at, sizeof *text - (size_t)at, n->host->link ? " (pid %d on %s)" : " (pid %d)", (int)n->pid,
+			 n->host->name);
 	return t;
 }
 
@@ -61,7 +62,8 @@ static char *running_nodes(void)
 			bytes_add(&b, name_of(n), strlen(name_of(n)));
 		}
 	}
-	char *text = more ? print_text("%.*s and %d more", (int)b.size, b.data, more) : print_text("%.*s", (int)b.size, b.data ? b.data : "");
+	char *text = more ? print_text("%.*s and %d more", (int)b.size, b.data, more)
+			  : print_text("%.*s", (int)b.size, b.data ? b.data : "");
 	bytes_free(&b);
 	return text;
 }
@@ -139,7 +141,8 @@ static void node_ended(struct node *n)
 	} else {
 		int signal = WTERMSIG(s);
 		if (!quiet && signal != asked)
-			say("%s was killed by signal %d (%s%s)%s", name_of(n), signal, signal_text(signal), WCOREDUMP(s) ? ", core dumped" : "", others());
+			say("%s was killed by signal %d (%s%s)%s", name_of(n), signal, signal_text(signal),
+			    WCOREDUMP(s) ? ", core dumped" : "", others());
 		failed(128 + signal);
 	}
 }
@@ -221,7 +224,9 @@ static void start_local(struct node *n)
 	struct strings env = { 0 };
 	static int null_fd = -1;
 	bool pass_through = job->nodes == 1 && !job->label, own_input = !n->number && !isatty(0);
-	struct launch l = { .argv = n->program->argv, .directory = n->program->directory, .fd = { 0, pass_through ? 1 : -1, pass_through ? 2 : -1 },
+	struct launch l = { .argv = n->program->argv,
+			    .directory = n->program->directory,
+			    .fd = { 0, pass_through ? 1 : -1, pass_through ? 2 : -1 },
 			    .keep = { n->number ? -1 : listen_fd, job->key_fd } };
 	const char *wrong;
 	if (null_fd < 0) null_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
@@ -281,10 +286,11 @@ static void link_gone(struct link *l)
 	bool tell = !ending || job->options->keep_going;
 	if (l->why && tell) say("%s", l->why);
 	else if (lost && tell && l->greeted)
-		say("the connection to host %s ended before its %d process%s did", l->host->name, lost, lost == 1 ? "" : "es");
+		say("the connection to host %s ended before its %d process%s did", l->host->name, lost,
+		    lost == 1 ? "" : "es");
 	else if (lost && tell)
-		say("host %s: no answer of dpirun there; does '%s %s true' work, and is dpirun at the same place (--dpirun)?", l->host->name,
-		    job->options->ssh, l->host->name);
+		say("host %s: no answer of dpirun; does '%s %s true' work, and is dpirun at the same path (--dpirun)?",
+		    l->host->name, job->options->ssh, l->host->name);
 	if (lost || l->why) failed(EXIT_SELF);
 }
 
@@ -305,12 +311,12 @@ static void node_begun(struct node *n)
 
 static const struct keeper_owner keeper_owner = { .output = got_output, .ended = node_ended, .signal = got_signal };
 static const struct link_owner link_owner = { .port = got_port,
-					.output = got_output,
-					.begun = node_begun,
-					.failed = not_started,
-					.ended = node_ended,
-					.room = link_room,
-					.closed = link_gone };
+					      .output = got_output,
+					      .begun = node_begun,
+					      .failed = not_started,
+					      .ended = node_ended,
+					      .room = link_room,
+					      .closed = link_gone };
 
 static void start(void)
 {
@@ -361,7 +367,8 @@ static void tick(void)
 		timeout_at = NEVER;
 		if (running && !ending) {
 			char *names = running_nodes();
-			say("the job has not ended within %s (--timeout); still running: %s", job->options->timeout_text, names);
+			say("the job has not ended within %s (--timeout); still running: %s", job->options->timeout_text,
+			    names);
 			free(names);
 			status = EXIT_TIMEOUT;
 			end_job(EXIT_TIMEOUT);
@@ -386,7 +393,8 @@ int run_job(struct job *j)
 		if (now_ms() >= give_up_at) {
 			/* hosts that do not even answer to a kill: ssh is ended, and with it the helper there */
 			for (int i = 0; i < job->hosts; i++)
-				if (job->host[i].link && !job->host[i].link->ssh.ended) kill(job->host[i].link->ssh.pid, SIGKILL);
+				if (job->host[i].link && !job->host[i].link->ssh.ended)
+					kill(job->host[i].link->ssh.pid, SIGKILL);
 			give_up_at = now_ms() + HOPE_MS;
 		}
 	}

@@ -41,12 +41,15 @@ static void read_key(struct job *job, const char *path)
 	if (fd < 0 || fstat(fd, &st)) quit(EXIT_USAGE, "the key file %s cannot be read: %s", path, strerror(errno));
 	if (!S_ISREG(st.st_mode)) quit(EXIT_USAGE, "the key file %s is not a regular file", path);
 	if (st.st_uid != geteuid())
-		quit(EXIT_USAGE, "the key file %s belongs to user %u, not to %u who runs this: copy it, or chown it", path, (unsigned)st.st_uid,
-		     (unsigned)geteuid());
-	if (st.st_mode & 077) quit(EXIT_USAGE, "others may use the key file %s (mode %04o): chmod 600 %s", path, (unsigned)st.st_mode & 07777, path);
+		quit(EXIT_USAGE, "the key file %s belongs to user %u, not to %u who runs this: copy it, or chown it", path,
+		     (unsigned)st.st_uid, (unsigned)geteuid());
+	if (st.st_mode & 077)
+		quit(EXIT_USAGE, "others may use the key file %s (mode %04o): chmod 600 %s", path,
+		     (unsigned)st.st_mode & 07777, path);
 	ssize_t n = st.st_size > (off_t)sizeof job->key ? 0 : read(fd, job->key, sizeof job->key);
 	if (n < KEY_LEAST)
-		quit(EXIT_USAGE, "the key file %s has %lld bytes: a key has %d to %zu (make one: head -c 32 /dev/urandom > FILE)", path,
+		quit(EXIT_USAGE,
+		     "the key file %s has %lld bytes: a key has %d to %zu (make one: head -c 32 /dev/urandom > FILE)", path,
 		     (long long)st.st_size, KEY_LEAST, sizeof job->key);
 	job->key_size = (size_t)n;
 	close(fd);
@@ -68,12 +71,13 @@ void setup_key(struct job *job)
 	else if (o->key == KEY_DEFAULT && given && *given) read_key(job, given);
 	else if (o->key == KEY_DEFAULT && !one_host(job)) {
 		job->key_size = 32;
-		if (!fill_random(job->key, job->key_size)) quit(EXIT_SELF, "the kernel gives no random bytes: %s", strerror(errno));
+		if (!fill_random(job->key, job->key_size))
+			quit(EXIT_SELF, "the kernel gives no random bytes: %s", strerror(errno));
 	} else if (o->key == KEY_NONE)
 		for (int i = 0; i < job->hosts; i++)
 			if (!job->host[i].local && !(job->host[i].address && is_loopback(job->host[i].address)))
-				quit(EXIT_USAGE, "without a key nodes listen on loopback only, and %s would not be reached: leave --no-key away",
-				     job->host[i].name);
+				quit(EXIT_USAGE, "without a key nodes listen on loopback only, and nobody reaches %s: %s",
+				     job->host[i].name, "leave --no-key away");
 }
 
 int key_descriptor(const void *key, size_t size)
@@ -91,7 +95,8 @@ int listen_local(const char *id, char **cluster)
 	struct sockaddr_un u = { .sun_family = AF_UNIX };
 	int n = snprintf(u.sun_path + 1, sizeof u.sun_path - 1, "dpi-%s", id);
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (fd < 0 || bind(fd, (struct sockaddr *)&u, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)n)) || listen(fd, BACKLOG))
+	if (fd < 0 || bind(fd, (struct sockaddr *)&u, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)n)) ||
+	    listen(fd, BACKLOG))
 		quit(EXIT_SELF, "no socket for node 0: %s", strerror(errno));
 	*cluster = print_text("unix:%s", u.sun_path + 1);
 	return fd;
@@ -127,11 +132,14 @@ int listen_host(const char *address, int *port, char **wrong)
 		if (!why && getsockname(fd, (struct sockaddr *)&s, &size)) why = strerror(errno);
 	}
 	if (why) {
-		*wrong = print_text("cannot listen at '%s' for node 0: %s; address=A in the host file names an address of that host", address, why);
+		*wrong = print_text(
+			"cannot listen at '%s' for node 0: %s; address=A in the host file names an address of that host",
+			address, why);
 		if (fd >= 0) close(fd);
 		return -1;
 	}
-	*port = ntohs(s.ss_family == AF_INET ? ((struct sockaddr_in *)&s)->sin_port : ((struct sockaddr_in6 *)&s)->sin6_port);
+	*port = ntohs(s.ss_family == AF_INET ? ((struct sockaddr_in *)&s)->sin_port
+					     : ((struct sockaddr_in6 *)&s)->sin6_port);
 	return fd;
 }
 
@@ -151,7 +159,8 @@ bool is_loopback(const char *address)
 
 bool reserved(const char *name)
 {
-	static const char *const names[] = { "DPI_CLUSTER", "DPI_NODE", "DPI_NODES", "DPI_JOB", "DPI_LISTEN_FD", "DPI_KEY_FILE" };
+	static const char *const names[] = { "DPI_CLUSTER", "DPI_NODE",	     "DPI_NODES",
+					     "DPI_JOB",	    "DPI_LISTEN_FD", "DPI_KEY_FILE" };
 	size_t n = strcspn(name, "=");
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
 		if (n == strlen(names[i]) && !strncmp(name, names[i], n)) return true;

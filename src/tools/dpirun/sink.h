@@ -17,8 +17,8 @@ struct sink {
 	bool close_after; /* when empty */
 	int error;
 	struct bytes bytes;
-	size_t head;	      /* of bytes, written already */
-	const void *open_line; /* who put a line's beginning last, without its end */
+	size_t head;			 /* of bytes, written already */
+	const void *open_line;		 /* who put a line's beginning last, without its end */
 	void (*changed)(struct sink *s); /* after bytes left, or it failed; may be NULL */
 	void *owner;
 };

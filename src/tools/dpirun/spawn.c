@@ -91,9 +91,11 @@ char *spawn_error(const struct launch *l, const char *wrong, int error)
 	if (directory) hint = "; --wdir names another one";
 	else if (error == EAGAIN) hint = " (the limit of processes, ulimit -u, or of the control group)";
 	else if (error == EMFILE || error == ENFILE) hint = " (the limit of descriptors, ulimit -n)";
-	else if (error == ENOENT && !strchr(program, '/')) hint = "; it is looked for in PATH: for one in this directory write ./ before it";
+	else if (error == ENOENT && !strchr(program, '/'))
+		hint = "; it is looked for in PATH: for one in this directory write ./ before it";
 	else if (error == ENOENT && !l->directory && !access(program, F_OK))
 		hint = "; the file is there, but the interpreter or loader that it names is not";
-	else if (error == EACCES && !l->directory && !access(program, F_OK)) hint = "; is it a program, and is it executable (chmod +x)?";
+	else if (error == EACCES && !l->directory && !access(program, F_OK))
+		hint = "; is it a program, and is it executable (chmod +x)?";
 	return print_text("cannot %s '%s': %s%s", wrong, what, strerror(error), hint);
 }

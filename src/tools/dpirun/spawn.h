@@ -15,7 +15,8 @@ struct launch {
 	int keep[2];	       /* descriptors it inherits under their numbers; -1 */
 };
 
-/* 0 and the process, which executes its program already; or errno. wrong: "enter the directory", "execute", "start a process for". */
+/* 0 and the process, which executes its program already; or errno. wrong: "enter the directory", "execute", "start a process
+ * for". */
 int spawn(const struct launch *l, pid_t *pid, const char **wrong);
 
 /* The sentence for a program that could not be started; belongs to the caller. */

@@ -140,7 +140,7 @@ TEST(fork_while_waiting, "E-48", 2)
 	DPI_Buffer q = MAKE("q", 1, ctx, DPI_USE_QUEUE);
 	if (rank == 1) {
 		pthread_t t = start_thread(take_late, q);
-		await_inside(q);
+		await_asleep();
 		pid_t child = fork();
 		if (!child) _exit(0);
 		wait_for(child);

@@ -332,7 +332,7 @@ TEST(which_class_first, "R-15", 0)
 	CHECK_ERROR(DPI_Append_Position(data, 101, q, NULL), DPI_ERR_ARGUMENT, " ");
 	/* then thread before use, and use before the rest */
 	pthread_t t = start_thread(take_one, q);
-	await_inside(q);
+	await_asleep();
 	CHECK_ERROR(DPI_Read(data, 1, 0, q), DPI_ERR_THREAD, "thread");
 	CHECK_ERROR(DPI_Append(data, 101, q), DPI_ERR_THREAD, "thread");
 	CHECK_ERROR(DPI_Append(NULL, 1, q), DPI_ERR_ARGUMENT, " ");

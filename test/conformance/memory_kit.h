@@ -103,8 +103,8 @@ bool all_bytes(const void *data, size_t size, int byte);
 
 pthread_t start_thread(void *(*run)(void *), void *arg);
 void *end_thread(pthread_t thread);
-/* Wait until another thread is inside a waiting call on the handle. */
-void await_inside(DPI_Buffer buf);
+/* Wait until the thread that was started last sleeps: it is inside a call that waits. */
+void await_asleep(void);
 int64_t cpu_us(void);		   /* used by this process */
 int entries(const char *directory); /* how many */
 const char *detail(void);

@@ -118,6 +118,8 @@ TEST(waits_are_counted, "A-98 A-99", 2)
 		CHECK_INT(stats_of(q).full_waits, ==, after.full_waits + 1);
 		CHECK_INT(stats_of(q).full_wait_us, >=, after.full_wait_us + 5 * MS);
 		CHECK_INT(stats_of(q).appends, ==, before.appends + 1);
+		CHECK_DPI(DPI_Flush_Buffer(q));
+		harness_barrier();
 	}
 	uint64_t end = info_of(l).end;
 	CHECK_DPI(DPI_Set_Timeout(60 * MS, l));
@@ -129,6 +131,7 @@ TEST(waits_are_counted, "A-98 A-99", 2)
 		harness_barrier();
 		pause_ms(20);
 		for (int i = 0; i < 4; i++) CHECK_DPI(DPI_Next_Record(q, &r));
+		harness_barrier();
 		CHECK_DPI(DPI_Set_Timeout(40 * MS, q));
 		int error;
 		while (!(error = DPI_Next_Record(q, &r))) {}

@@ -90,7 +90,7 @@ TEST(second_thread_is_refused, "P-14 R-4", 2)
 	DPI_Part part = {q, data, 1, 0, 0};
 	if (rank == 1) {
 		pthread_t t = start_thread(take_two, q);
-		await_inside(q);
+		await_asleep();
 		CHECK_ERROR(DPI_Append("x", 1, q), DPI_ERR_THREAD, "thread");
 		CHECK_ERROR(DPI_Append_Batch(&(DPI_Record){"x", 1}, 1, q, &n), DPI_ERR_THREAD, "thread");
 		CHECK_ERROR(DPI_Append_Vector(&(struct iovec){data, 1}, 1, q), DPI_ERR_THREAD, "thread");
@@ -116,7 +116,7 @@ TEST(second_thread_is_refused, "P-14 R-4", 2)
 		/* away from the home */
 		struct worker w = {.buf = l};
 		pthread_t t = start_thread(read_end, &w);
-		await_inside(l);
+		await_asleep();
 		CHECK_ERROR(DPI_Read_Record(0, data, 8, l, NULL, NULL), DPI_ERR_THREAD, "thread");
 		CHECK_ERROR(DPI_Append("x", 1, l), DPI_ERR_THREAD, "thread");
 		CHECK_ERROR(DPI_Append_Position("x", 1, l, &position), DPI_ERR_THREAD, "thread");
@@ -124,7 +124,7 @@ TEST(second_thread_is_refused, "P-14 R-4", 2)
 		CHECK_DPI(DPI_Append_Position("one", 3, other_l, &position));
 		end_thread(t);
 		t = start_thread(append_full, full);
-		await_inside(full);
+		await_asleep();
 		CHECK_ERROR(DPI_Append("x", 1, full), DPI_ERR_THREAD, "thread");
 		CHECK_ERROR(DPI_Flush_Buffer(full), DPI_ERR_THREAD, "thread");
 		harness_barrier();

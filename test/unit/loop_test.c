@@ -563,6 +563,49 @@ static void wake_from_depth(bool eager)
 	close_wires();
 }
 
+/* The loop gives the transports up for good just when the leader leaves. */
+static void leave_at_the_edge(bool eager)
+{
+	struct draws d = draws_from(1);
+	int64_t edge = MS; /* from the loop's standing down to its deepest sleep; learnt */
+	int deep = 0, shallow = 0;
+	open_wires(eager);
+	struct dpi_standing *s = dpi_loop_standing(&ctx);
+	for (int n = rounds(120); n; n--) {
+		_Atomic bool enough = false;
+		pthread_t leader = start_thread(lead, &enough);
+		int64_t end = patience(), begin;
+		while (atomic_load(&s->state) == DPI_STANDING_UP) {
+			wire_send(&wires[1]);
+			run_until(&wires[1].received, wires[1].sent, "messages that somebody took");
+			if (dpi_now() > end) FAIL("the loop goes on watching what a leader serves");
+		}
+		begin = dpi_now();
+		pass_ns(edge + (int64_t)draw_below(&d, 60000) - 30000);
+		bool was_deep = atomic_load(&s->state) == DPI_STANDING_DEEP;
+		atomic_store_explicit(&enough, true, memory_order_release);
+		dpi_bell_ring(&ctx.bells, WIRE_BELL);
+		end_thread(leader);
+		if (dpi_now() - begin < 10 * MS) edge += was_deep ? -10000 : 10000;
+		was_deep ? deep++ : shallow++;
+		if (edge < 500000) edge = 500000;
+		if (edge > 2 * MS) edge = 2 * MS;
+		for (int i = 0; i < 2; i++) {
+			wire_send(&wires[i]);
+			run_until(&wires[i].received, wires[i].sent, "messages with nobody about");
+		}
+		while (atomic_load(&s->state) != DPI_STANDING_UP)
+			if (dpi_now() > end) FAIL("the loop does not come back");
+	}
+	CHECK(shallow > 0);
+	close_wires();
+}
+
+TEST(loop_goes_deep_as_the_leader_leaves, "", 0)
+{
+	leave_at_the_edge(true);
+}
+
 TEST(loop_comes_back_from_its_deepest_sleep, "", 0)
 {
 	wake_from_depth(true);

@@ -545,6 +545,7 @@ TEST(ring_reader_knows_lies, "", 0)
 		{ 0, 8, (uint64_t)4 << 32, DPI_RING_CORRUPT },
 		{ 0, 8, (uint64_t)DPI_RING_RECORD << 63, DPI_RING_CORRUPT },
 		{ 0, 4, (uint64_t)DPI_RING_RECORD << 32, DPI_RING_CORRUPT },			 /* tails that are none */
+		{ 0, 12, (uint64_t)DPI_RING_RECORD << 32, DPI_RING_CORRUPT },
 		{ 0, LEAST + 8, (uint64_t)DPI_RING_RECORD << 32, DPI_RING_CORRUPT },
 		{ 0, (uint64_t)1 << 40, (uint64_t)DPI_RING_RECORD << 32, DPI_RING_CORRUPT },
 		{ 0, (uint64_t)-8, (uint64_t)DPI_RING_RECORD << 32, DPI_RING_EMPTY },

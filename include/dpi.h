@@ -463,6 +463,34 @@ DPI_API int DPI_Allocate_Memory(size_t size, int huge_pages, int numa, DPI_Conte
 /* Free what DPI_Allocate_Memory gave. Thread: any. Errors: STATE (a region lies over it). */
 DPI_API int DPI_Free_Memory(DPI_Memory memory);
 
+/* ------------------------------------------------------------------------------------------------ flows: columns */
+
+/* The one table of column types: name, number, bytes of a value (0: given by the column, or variable), meaning. Numbers never change. */
+#define DPI_TYPES(X)                                                                               \
+	X(BOOL, 1, 1, "0 or 1")                                                                    \
+	X(INT8, 2, 1, "signed integer")                                                            \
+	X(INT16, 3, 2, "signed integer")                                                           \
+	X(INT32, 4, 4, "signed integer")                                                           \
+	X(INT64, 5, 8, "signed integer")                                                           \
+	X(UINT8, 6, 1, "unsigned integer")                                                         \
+	X(UINT16, 7, 2, "unsigned integer")                                                        \
+	X(UINT32, 8, 4, "unsigned integer")                                                        \
+	X(UINT64, 9, 8, "unsigned integer")                                                        \
+	X(FLOAT, 10, 4, "IEEE 754 binary32")                                                       \
+	X(DOUBLE, 11, 8, "IEEE 754 binary64")                                                      \
+	X(DATE32, 12, 4, "days since 1970-01-01, signed")                                          \
+	X(DECIMAL64, 13, 8, "signed integer times 10 to the power of -scale, at most 18 digits")    \
+	X(DECIMAL128, 14, 16, "signed integer times 10 to the power of -scale, at most 38 digits")  \
+	X(FIXED, 15, 0, "bytes, as many in every value")                                           \
+	X(BINARY, 16, 0, "bytes, any number")                                                      \
+	X(UTF8, 17, 0, "text in UTF-8")
+
+enum {
+#define DPI_TYPE_ENUM(name, number, width, text) DPI_TYPE_##name = number,
+	DPI_TYPES(DPI_TYPE_ENUM)
+#undef DPI_TYPE_ENUM
+};
+
 #ifdef __cplusplus
 }
 #endif

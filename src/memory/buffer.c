@@ -68,7 +68,7 @@ int dpi_buffer_answered(struct dpi_buffer *b, int error)
 int dpi_buffer_call(struct dpi_buffer *b, uint16_t type, struct dpi_pack *p, int64_t deadline, struct dpi_reply *reply)
 {
 	/* a deadline of none is for the operation; the home's answer itself is due at once */
-	int64_t least = dpi_now() + 1000000000;
+	int64_t least = dpi_now() + DPI_ANSWER_NS;
 	return dpi_buffer_answered(b, dpi_call(b->ctx, b->home_peer->node, type, p, deadline > least ? deadline : least, reply));
 }
 
@@ -167,6 +167,8 @@ static int open_at(struct dpi_context *ctx, const struct wanted *wanted, int hom
 		error = dpi_remote_attach(ctx, b->home_peer, &offer, deadline, b->shape.use == DPI_USE_LOG ? &b->log.bounds : &b->region);
 		if (error) goto fail;
 	}
+	bool direct;
+	if (!b->home) dpi_append_connect(b, deadline, &direct); /* so that the first append need not; it would say what is wrong */
 	*out = b->handle;
 	return DPI_SUCCESS;
 fail:

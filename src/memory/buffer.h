@@ -25,6 +25,9 @@ struct dpi_appender {
 	_Atomic uint64_t *tail;	 /* the ring's own, through shared memory; NULL: by puts */
 	_Atomic bool armed;	 /* on the linger list */
 	bool attached;
+	struct dpi_calling joining; /* the home is asked for the ring */
+	bool by_credit;		    /* was it asked for one to put into */
+	int join_error;
 	bool open_room;		 /* handed out by DPI_Reserve_Append */
 	uint32_t home_bell;
 	struct dpi_remote remote; /* the ring's window */
@@ -59,6 +62,8 @@ struct dpi_consumer {
 struct dpi_log_reader {
 	struct dpi_remote bounds;
 	uint64_t segment_size;
+	struct dpi_calling asking; /* for the segment of this position */
+	uint64_t asked;
 	struct {
 		bool attached;
 		uint64_t base, limit; /* positions it holds, as far as known: limit is lowered where a PAD is found */
@@ -125,20 +130,25 @@ int dpi_buffer_timed_out(const struct dpi_buffer *b, const char *what, bool appe
 int64_t dpi_buffer_deadline(const struct dpi_buffer *b, int64_t timeout_us);
 /* The home's answer, with the buffer's name in the sentence if it is gone. */
 int dpi_buffer_answered(struct dpi_buffer *b, int error);
+#define DPI_ANSWER_NS 1000000000 /* a home's answer is due, whatever the deadline of an operation */
 /* A call to the home; frees p. */
 int dpi_buffer_call(struct dpi_buffer *b, uint16_t type, struct dpi_pack *p, int64_t deadline, struct dpi_reply *reply);
 
+/* attach.c: a step towards a ring to append to; DPI_ERR_AGAIN: the home has not answered yet, and rings b->bell when it has. */
+int dpi_append_attach(struct dpi_buffer *b);
+int dpi_append_attach_wait(struct dpi_buffer *b, int64_t deadline);
+/* See that a transport that puts is connected. direct: it is not needed. */
+int dpi_append_connect(struct dpi_buffer *b, int64_t deadline, bool *direct);
+/* Get a larger ring if the buffer may grow. Blocks for the home's answer; false: it may not. */
+bool dpi_append_grow(struct dpi_buffer *b, int64_t deadline);
+void dpi_append_close(struct dpi_buffer *b);
 /* append.c */
-int dpi_append_attach(struct dpi_buffer *b, int64_t deadline);
 /* One try at one record from iov; DPI_ERR_AGAIN: no room now. posted: see request.h. */
 int dpi_append_try(struct dpi_buffer *b, const struct iovec *iov, int count, uint64_t size, struct dpi_request *r);
 void dpi_append_fast(struct dpi_buffer *b); /* decide b->fast anew */
 int dpi_append_publish(struct dpi_buffer *b); /* all that is written; DPI_ERR_AGAIN: the transport is busy */
 bool dpi_append_linger(struct dpi_buffer *b); /* by the service; whether something was left or done */
-void dpi_append_close(struct dpi_buffer *b);
 int dpi_append_is_full(const struct dpi_buffer *b); /* DPI_ERR_FULL with its sentence */
-/* Get a larger ring if the buffer may grow. Blocks for the home's answer; false: it may not. */
-bool dpi_append_grow(struct dpi_buffer *b, int64_t deadline);
 
 /* queue.c */
 void dpi_consumer_close(struct dpi_buffer *b);

@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "context.h"
@@ -21,15 +22,6 @@
 #define LOCK_TRIES 64
 #define LOCK_NS 1000000
 #define SPIN_ALWAYS_NS 1000000	/* a setting above this is meant: never give up */
-
-static inline void pause_cpu(void)
-{
-#if defined(__x86_64__) || defined(__i386__)
-	__builtin_ia32_pause();
-#elif defined(__aarch64__)
-	__asm__ volatile("yield");
-#endif
-}
 
 uint32_t dpi_bell_pick(struct dpi_context *ctx)
 {
@@ -64,7 +56,7 @@ static bool spin(struct dpi_context *ctx, const struct dpi_wait *w)
 			if (budget < ctx->spin_ns) budget *= 2;
 			return true;
 		}
-		pause_cpu();
+		dpi_pause();
 		if (i % 16) continue;
 		int64_t now = dpi_now();
 		if (now - seen > PREEMPTED_NS) penalty = PENALTY_WAITS;
@@ -104,16 +96,17 @@ static int sleep_on_futex(struct dpi_context *ctx, const struct dpi_wait *w)
 }
 
 /* Lock a carrier that others post to. Who holds it may have been preempted, and may not run before this thread sleeps. */
-static bool lock_carrier(struct dpi_carrier *c, int64_t deadline)
+static bool lock_carrier(struct dpi_carrier *c)
 {
 	for (int i = 0; i < LOCK_TRIES; i++) {
 		if (!pthread_mutex_trylock(&c->lock)) return true;
-		pause_cpu();
+		dpi_pause();
 	}
-	int64_t soon = dpi_now() + LOCK_NS;
-	if (deadline < soon) soon = deadline;
-	struct timespec t = { soon / 1000000000, soon % 1000000000 };
-	return !pthread_mutex_clocklock(&c->lock, CLOCK_MONOTONIC, &t);
+	struct timespec t;
+	clock_gettime(CLOCK_REALTIME, &t); /* gcc's thread sanitizer does not see pthread_mutex_clocklock */
+	t.tv_nsec += LOCK_NS;
+	if (t.tv_nsec >= 1000000000) t.tv_sec++, t.tv_nsec -= 1000000000;
+	return !pthread_mutex_timedlock(&c->lock, &t);
 }
 
 /* Sleep on the event descriptor and the transports, serving them. */
@@ -130,7 +123,7 @@ static int sleep_as_leader(struct dpi_context *ctx, const struct dpi_wait *w, st
 		for (int i = 0; i < ctx->carriers; i++) {
 			struct dpi_carrier *c = ctx->carrier[i];
 			if (!c->needs_progress) continue;
-			if (!lock_carrier(c, w->deadline)) {
+			if (!lock_carrier(c)) {
 				again = true;
 				continue;
 			}

@@ -9,6 +9,7 @@
  *   linger: p = tail; w = written (acquire);  compare-and-swap tail p -> w (release)
  * tail never goes back: the service read w, so every store of tail that precedes that store of written has happened
  * before its compare-and-swap, which fails if it read an older p; and later stores of the thread are at least w. */
+#define DPI_NO_INLINE /* here are the calls themselves */
 #include "buffer.h"
 #include "layer.h"
 #include "request.h"
@@ -22,11 +23,16 @@ void dpi_append_fast(struct dpi_buffer *b)
 	/* without membarrier a record needs a fence of its own: see appended */
 	b->fast = a->attached && !b->first && !a->open_room && !b->closing &&
 		  !atomic_load_explicit(&b->ctx->bells.page->fence, memory_order_relaxed);
-	uint64_t size = !b->fast ? 0 : a->tail || b->max_record < DPI_LARGE_BYTES ? b->max_record + 1 : DPI_LARGE_BYTES;
+	uint64_t size = b->max_record < DPI_SMALL_BYTES ? b->max_record : DPI_SMALL_BYTES;
+	size = b->fast ? size + 1 : 0;
 	/* seq_cst, as the loop thread's stores: either it overwrites this with 0, or its flag is seen here */
 	atomic_store(&b->fast_size, size);
 	if (atomic_load(&b->destroyed) || atomic_load(&b->home_peer->dead)) atomic_store(&b->fast_size, 0);
 	if (a->attached) dpi_ring_until(&a->writer, a->published, a->group);
+	struct dpi_bell_page *page = a->attached && a->tail ? a->remote.peer->bells.page : NULL;
+	bool store = b->fast && page && b->shape.use == DPI_USE_QUEUE && a->home_bell < DPI_BELLS;
+	a->flush = store ? a->tail : NULL;
+	a->bell = store ? &page->bell[a->home_bell] : NULL;
 }
 
 /* ---------------------------------------------------------------------------------------------------- publishing */
@@ -42,7 +48,7 @@ static int publish_direct(struct dpi_buffer *b)
 	DPI_DELAY(append_publishes);
 	atomic_store_explicit(a->tail, written, memory_order_release);
 	dpi_remote_ring(&a->remote, a->home_bell);
-	DPI_COUNT(b, publishes, 1);
+	DPI_ADD(b->appender.publishes, 1);
 	return DPI_SUCCESS;
 }
 
@@ -79,7 +85,7 @@ int dpi_append_publish(struct dpi_buffer *b)
 	pthread_mutex_lock(&a->lock);
 	if (atomic_load_explicit(&a->sent, memory_order_relaxed) != written) {
 		error = put_mirror(b, written, 0);
-		DPI_COUNT(b, publishes, 1);
+		DPI_ADD(b->appender.publishes, 1);
 	}
 	a->published = atomic_load_explicit(&a->sent, memory_order_relaxed);
 	pthread_mutex_unlock(&a->lock);
@@ -111,8 +117,8 @@ bool dpi_append_linger(struct dpi_buffer *b)
 
 static inline void account(struct dpi_buffer *b, uint64_t size)
 {
-	DPI_COUNT(b, appends, 1);
-	DPI_COUNT(b, append_bytes, size);
+	DPI_ADD(b->appends, 1);
+	DPI_ADD(b->append_bytes, size);
 }
 
 static inline void arm(struct dpi_buffer *b)
@@ -120,7 +126,7 @@ static inline void arm(struct dpi_buffer *b)
 	/* the service counts itself out with a fence on its side (linger.c), so a plain look is enough here */
 	atomic_signal_fence(memory_order_seq_cst);
 	DPI_DELAY(append_looks_at_armed);
-	if (__builtin_expect(!atomic_load_explicit(&b->appender.armed, memory_order_relaxed), 0)) dpi_linger_arm(b);
+	if (__builtin_expect(!atomic_load_explicit(&b->armed, memory_order_relaxed), 0)) dpi_linger_arm(b);
 }
 
 static int appended(struct dpi_buffer *b, uint64_t size)
@@ -264,22 +270,47 @@ static int append_slow(const struct iovec *iov, int count, uint64_t size, DPI_Bu
 	return error;
 }
 
-int DPI_Append(const void *data, size_t size, DPI_Buffer handle)
+/* A record that is large, or has no room in the group, or comes to a handle that is not ready. */
+static __attribute__((noinline)) int append_one(const void *data, size_t size, DPI_Buffer handle)
 {
+	if (!data && size) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Append: data is NULL and size is %zu", size);
 	struct dpi_buffer *b = dpi_buffer_get(handle);
-	/* the short way is a copy, two stores and a few comparisons */
-	if (__builtin_expect(b && size < atomic_load_explicit(&b->fast_size, memory_order_relaxed) && (data || !size), 1) && dpi_buffer_enter(b)) {
-		bool written = dpi_ring_write(&b->appender.writer, data, size);
-		if (__builtin_expect(written, 1)) {
+	struct iovec v = { (void *)(uintptr_t)data, size };
+	bool written = false;
+	if (b && (b->appender.tail || size < DPI_LARGE_BYTES) && size <= b->max_record &&
+	    atomic_load_explicit(&b->fast_size, memory_order_relaxed) && dpi_buffer_enter(b)) {
+		written = dpi_ring_write(&b->appender.writer, data, size);
+		if (written) {
 			account(b, size);
 			arm(b);
 		}
 		dpi_buffer_leave(b);
-		if (__builtin_expect(written, 1)) return DPI_SUCCESS;
 	}
-	if (!data && size) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Append: data is NULL and size is %zu", size);
-	struct iovec v = { (void *)(uintptr_t)data, size };
-	return append_slow(&v, 1, size, handle, "DPI_Append");
+	return written ? DPI_SUCCESS : append_slow(&v, 1, size, handle, "DPI_Append");
+}
+
+static __attribute__((noinline)) int arm_and_leave(struct dpi_buffer *b)
+{
+	arm(b);
+	dpi_buffer_leave(b);
+	return DPI_SUCCESS;
+}
+
+int DPI_Append(const void *data, size_t size, DPI_Buffer handle)
+{
+	struct dpi_buffer *b = dpi_buffer_get(handle);
+	/* The short way: a copy, a few stores and comparisons. Every call out of it is its last act, so it needs no frame. */
+	if (__builtin_expect(!b || !data || size >= atomic_load_explicit(&b->fast_size, memory_order_relaxed) || !dpi_buffer_enter(b), 0))
+		return append_one(data, size, handle);
+	if (__builtin_expect(!dpi_ring_write_small(&b->appender.writer, data, size), 0)) {
+		dpi_buffer_leave(b);
+		return append_one(data, size, handle);
+	}
+	account(b, size);
+	atomic_signal_fence(memory_order_seq_cst); /* as in arm */
+	if (__builtin_expect(!atomic_load_explicit(&b->armed, memory_order_relaxed), 0)) return arm_and_leave(b);
+	dpi_buffer_leave(b);
+	return DPI_SUCCESS;
 }
 
 static int sum_pieces(const struct iovec *iov, int count, const char *call, uint64_t *size)
@@ -315,7 +346,7 @@ int DPI_Append_Batch(const DPI_Record *records, size_t count, DPI_Buffer handle,
 			error = dpi_fail(DPI_ERR_ARGUMENT, "DPI_Append_Batch: record %zu is NULL with %zu bytes", i, size);
 			break;
 		}
-		if (size < atomic_load_explicit(&b->fast_size, memory_order_relaxed) && dpi_ring_write(&b->appender.writer, data, size)) {
+		if (size < atomic_load_explicit(&b->fast_size, memory_order_relaxed) && dpi_ring_write_small(&b->appender.writer, data, size)) {
 			account(b, size);
 			continue;
 		}
@@ -415,7 +446,7 @@ static int advance_flush(struct dpi_request *r)
 		r->refused = error == DPI_ERR_AGAIN;
 		if (error) return error;
 		if (b->shape.use != DPI_USE_REGION && !a->attached) return dpi_buffer_check(b);
-		r->sequence = b->stats.appends;
+		r->sequence = b->appends;
 		r->offset = b->stats.writes;
 		r->remote = b->shape.use == DPI_USE_REGION ? &b->region : &a->remote;
 		r->stage = r->remote->carrier ? 1 : 2;
@@ -455,9 +486,8 @@ int DPI_Flush_Buffer(DPI_Buffer handle)
 	/* shared memory: one store and a look at the bell */
 	if (__builtin_expect(b && b->fast && b->appender.tail && b->shape.use == DPI_USE_QUEUE, 1) && dpi_buffer_enter(b)) {
 		error = publish_direct(b);
-		if (!error) b->flushed_appends = b->stats.appends;
 		dpi_ring_until(&b->appender.writer, b->appender.published, b->appender.group);
-		DPI_COUNT(b, flushes, 1);
+		DPI_ADD(b->appender.flushes, 1);
 		dpi_buffer_leave(b);
 		return error;
 	}
@@ -465,7 +495,7 @@ int DPI_Flush_Buffer(DPI_Buffer handle)
 	if (!b) return error;
 	struct dpi_request r = { .advance = advance_flush, .b = b };
 	error = dpi_request_run(&r, 0, "DPI_Flush_Buffer");
-	DPI_COUNT(b, flushes, 1);
+	DPI_ADD(b->appender.flushes, 1);
 	dpi_buffer_leave(b);
 	return error;
 }
@@ -480,13 +510,13 @@ static int advance_position(struct dpi_request *r)
 	if (r->stage == 0) {
 		/* a position's slot is used again after DPI_POSITIONS records */
 		uint64_t ordered = atomic_load_explicit(&credit->ordered, memory_order_acquire);
-		if (b->stats.appends - ordered >= DPI_POSITIONS - 1) {
+		if (b->appends - ordered >= DPI_POSITIONS - 1) {
 			error = dpi_append_publish(b);
 			return error ? error : DPI_ERR_AGAIN;
 		}
 		error = r->begun ? dpi_request_posted(r) : dpi_append_try(b, r->pieces, r->count, r->size, r);
 		if (error) return error;
-		r->sequence = b->stats.appends;
+		r->sequence = b->appends;
 		r->unknown = true;
 		r->stage = 1;
 	}
@@ -569,7 +599,7 @@ int DPI_Flush_Buffer_Nb(DPI_Buffer handle, DPI_Request *request)
 	if (!b) return error;
 	struct dpi_request r = { .advance = advance_flush, .b = b };
 	error = dpi_request_start(&r, request);
-	DPI_COUNT(b, flushes, 1);
+	DPI_ADD(b->appender.flushes, 1);
 	dpi_buffer_leave(b);
 	return error;
 }

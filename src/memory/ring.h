@@ -52,11 +52,12 @@ static inline uint64_t dpi_ring_least(uint64_t max_record)
 
 struct dpi_ring_writer {
 	uint8_t *data; /* the window's own bytes, or a mirror of them of the same size */
-	uint64_t capacity, mask;
-	const _Atomic uint64_t *head; /* where the reader's progress appears */
-	uint64_t head_seen;
+	uint64_t mask;
 	_Atomic uint64_t written; /* end of the last whole record; stored with release: the linger service publishes up to it */
 	uint64_t until;		  /* records that end here or before take the short way: see dpi_ring_until */
+	uint64_t capacity;
+	uint64_t head_seen;
+	const _Atomic uint64_t *head; /* where the reader's progress appears */
 	uint64_t place;		  /* position of the record being written; after dpi_ring_room */
 	uint64_t reserved;	  /* its largest size */
 };
@@ -112,39 +113,58 @@ static inline void dpi_ring_until(struct dpi_ring_writer *w, uint64_t published,
 	w->until = until;
 }
 
-/* Copies of up to 128 bytes without a call: two, overlapping, of the next smaller power of two. */
-static inline void dpi_ring_copy(uint8_t *to, const uint8_t *from, size_t size)
+/* The lines of the ring are in the other core's cache. Stores leave in order and a core holds back a few dozen of them, so
+ * a writer that waits for each line has only a few lines on their way; these ask for lines before they are written, or read. */
+#define DPI_RING_AHEAD 1024u
+static inline void dpi_ring_ask(const uint8_t *data, uint64_t position, uint64_t mask)
 {
-	if (__builtin_expect(size > 128, 0)) {
-		memcpy(to, from, size);
-	} else if (size >= 64) {
-		memcpy(to, from, 64);
-		memcpy(to + size - 64, from + size - 64, 64);
-	} else if (size >= 32) {
-		memcpy(to, from, 32);
-		memcpy(to + size - 32, from + size - 32, 32);
-	} else if (size >= 16) {
-		memcpy(to, from, 16);
-		memcpy(to + size - 16, from + size - 16, 16);
-	} else if (size >= 8) {
-		memcpy(to, from, 8);
-		memcpy(to + size - 8, from + size - 8, 8);
+	const uint8_t *line = data + ((position + DPI_RING_AHEAD) & mask);
+#if defined(__x86_64__)
+	__asm__ volatile("prefetchw %0" : : "m"(*line)); /* no processor of 64 bits faults on it */
+#else
+	__builtin_prefetch(line, 1);
+#endif
+}
+
+/* Copy 1 to 128 bytes without a call: two pieces, which overlap unless the size is a power of two. */
+static inline __attribute__((always_inline)) void dpi_ring_copy(uint8_t *to, const uint8_t *from, size_t size)
+{
+#define DPI_RING_PIECES(bytes) (memcpy(to, from, bytes), memcpy(to + size - (bytes), from + size - (bytes), bytes))
+	if (size > 32) {
+		if (size > 64) DPI_RING_PIECES(64);
+		else DPI_RING_PIECES(32);
+	} else if (size > 8) {
+		if (size > 16) DPI_RING_PIECES(16);
+		else DPI_RING_PIECES(8);
+	} else if (size >= 4) {
+		DPI_RING_PIECES(4);
 	} else {
 		for (size_t i = 0; i < size; i++) to[i] = from[i];
 	}
+#undef DPI_RING_PIECES
 }
 
-/* The short way: write a whole record if it ends before until. */
-static inline bool dpi_ring_write(struct dpi_ring_writer *w, const void *data, uint64_t size)
+/* The short way: write a whole record if it ends before until. small: of at most 128 bytes. */
+static inline __attribute__((always_inline)) bool dpi_ring_write_sized(struct dpi_ring_writer *w, const void *data, uint64_t size, bool small)
 {
 	uint64_t written = atomic_load_explicit(&w->written, memory_order_relaxed), end = written + dpi_ring_need(size);
 	if (__builtin_expect(end > w->until, 0)) return false;
 	uint8_t *at = w->data + (written & w->mask);
+	dpi_ring_ask(w->data, written, w->mask);
 	dpi_ring_put_word(at, size, DPI_RING_RECORD);
-	dpi_ring_copy(at + DPI_RING_WORD, data, size);
+	if (small) dpi_ring_copy(at + DPI_RING_WORD, data, size);
+	else if (size) memcpy(at + DPI_RING_WORD, data, size);
 	DPI_DELAY(ring_writes);
 	atomic_store_explicit(&w->written, end, memory_order_release);
 	return true;
+}
+static inline __attribute__((always_inline)) bool dpi_ring_write_small(struct dpi_ring_writer *w, const void *data, uint64_t size)
+{
+	return dpi_ring_write_sized(w, data, size, true);
+}
+static inline bool dpi_ring_write(struct dpi_ring_writer *w, const void *data, uint64_t size)
+{
+	return dpi_ring_write_sized(w, data, size, false);
 }
 
 /* The last word of a ring that is replaced. */
@@ -209,7 +229,7 @@ static inline enum dpi_ring_found dpi_ring_next(struct dpi_ring_reader *r, const
 }
 
 /* The short way: the next record if it lies in what was last loaded, and is one. Otherwise false, and dpi_ring_next has the rest. */
-static inline bool dpi_ring_read(struct dpi_ring_reader *r, const void **data, size_t *size)
+static inline __attribute__((always_inline)) bool dpi_ring_read(struct dpi_ring_reader *r, const void **data, size_t *size)
 {
 	uint64_t at = r->read & r->mask, left = r->tail - r->read;
 	if (__builtin_expect(!left, 0)) return false;
@@ -221,6 +241,20 @@ static inline bool dpi_ring_read(struct dpi_ring_reader *r, const void **data, s
 	*size = (size_t)length;
 	r->read += need;
 	return true;
+}
+
+/* Where the count oldest records that were not given back end, at most at end. They were checked when they were read, and may
+ * have been changed since. */
+static inline uint64_t dpi_ring_skip(const struct dpi_ring_reader *r, uint64_t count, uint64_t end)
+{
+	uint64_t at = r->head;
+	while (count && at < end) {
+		uint64_t place = at & r->mask, word = dpi_ring_get_word(r->ring->data + place);
+		bool pad = word >> 32 == DPI_RING_PAD;
+		at += pad ? r->capacity - place : dpi_ring_need(word & UINT32_MAX);
+		count -= !pad;
+	}
+	return at < end ? at : end;
 }
 
 /* Everything before position is not looked at again. The caller decides when the writer is told: dpi_ring_tell. */

@@ -423,7 +423,7 @@ static void join(struct handle *h, struct pair *p, uint64_t max_record)
 	b->appender.remote = (struct dpi_remote){ .peer = &h->home, .direct = (uint8_t *)p->ring };
 	b->appender.remote.length = DPI_RING_HEADER + p->w.capacity;
 	b->appender.attached = true;
-	b->appender.armed = true;
+	b->armed = true;
 	pthread_mutex_init(&b->appender.lock, NULL);
 	dpi_append_fast(b);
 	CHECK(b->fast);

@@ -63,7 +63,7 @@ static int put_mirror(struct dpi_buffer *b, uint64_t written, uint32_t flags)
 		if (!last) n = end;
 		struct iovec v = { a->writer.data + at, n };
 		/* a first part up to the ring's end is published on its own: records do not wrap */
-		DPI_Tp_Notify notify = { offsetof(struct dpi_ring, tail), sent + n, last && !flags ? a->home_bell : DPI_TP_NO_BELL };
+		DPI_Tp_Notify notify = { offsetof(struct dpi_ring, tail), sent + n, last ? a->home_bell : DPI_TP_NO_BELL };
 		/* the mirror stays untouched until the reader has given the space back, so completion need not be awaited */
 		int error = dpi_remote_put(&a->remote, &v, 1, DPI_RING_HEADER + at, &notify, last ? flags : DPI_TP_MORE, &dpi_unawaited);
 		if (error && error != DPI_TP_PENDING) return error;
@@ -73,7 +73,7 @@ static int put_mirror(struct dpi_buffer *b, uint64_t written, uint32_t flags)
 	return DPI_SUCCESS;
 }
 
-int dpi_append_publish(struct dpi_buffer *b)
+int dpi_append_publish(struct dpi_buffer *b, uint32_t flags)
 {
 	struct dpi_appender *a = &b->appender;
 	int error = DPI_SUCCESS;
@@ -84,7 +84,7 @@ int dpi_append_publish(struct dpi_buffer *b)
 	if (error) return error;
 	pthread_mutex_lock(&a->lock);
 	if (atomic_load_explicit(&a->sent, memory_order_relaxed) != written) {
-		error = put_mirror(b, written, 0);
+		error = put_mirror(b, written, flags);
 		DPI_ADD(b->appender.publishes, 1);
 	}
 	a->published = atomic_load_explicit(&a->sent, memory_order_relaxed);
@@ -134,7 +134,7 @@ static int appended(struct dpi_buffer *b, uint64_t size)
 	struct dpi_appender *a = &b->appender;
 	account(b, size);
 	if (__builtin_expect(atomic_load_explicit(&a->writer.written, memory_order_relaxed) - a->published >= a->group, 0)) {
-		int error = dpi_append_publish(b);
+		int error = dpi_append_publish(b, 0);
 		if (error && error != DPI_ERR_AGAIN) return error;
 	}
 	dpi_ring_until(&a->writer, a->published, a->group);
@@ -164,10 +164,12 @@ static int put_large(struct dpi_buffer *b, const struct iovec *iov, int count, u
 	pthread_mutex_lock(&a->lock);
 	uint64_t end = a->writer.place + dpi_ring_need(size), at = a->writer.place & a->writer.mask;
 	dpi_ring_put_word(a->writer.data + at, size, DPI_RING_RECORD);
-	error = put_mirror(b, a->writer.place, DPI_TP_MORE); /* earlier records, and a PAD */
+	error = put_mirror(b, a->writer.place, DPI_TP_MORE); /* earlier records, and PADs */
+	/* PADs that have been sent are written, whatever becomes of the record; that may be the one at the ring's end alone */
+	uint64_t sent = atomic_load_explicit(&a->sent, memory_order_relaxed);
+	if ((int64_t)(sent - atomic_load_explicit(&a->writer.written, memory_order_relaxed)) > 0)
+		atomic_store_explicit(&a->writer.written, sent, memory_order_release);
 	if (error) goto out;
-	/* a PAD has been sent: it is written, whatever becomes of the record */
-	atomic_store_explicit(&a->writer.written, a->writer.place, memory_order_release);
 	v[n++] = (struct iovec){ a->writer.data + at, DPI_RING_WORD };
 	for (int i = 0; i < count; i++)
 		if (iov[i].iov_len) v[n++] = iov[i];
@@ -196,7 +198,7 @@ int dpi_append_is_full(const struct dpi_buffer *b)
 static int no_room(struct dpi_buffer *b, struct dpi_request *r)
 {
 	struct dpi_appender *a = &b->appender;
-	int error = dpi_append_publish(b);
+	int error = dpi_append_publish(b, 0);
 	r->refused = error == DPI_ERR_AGAIN;
 	if (error || b->shape.full != DPI_FULL_ERROR) return error ? error : DPI_ERR_AGAIN;
 	/* A log's ring is mostly full only until the home has emptied it; the home says when it cannot. A queue's may be replaced. */
@@ -277,16 +279,24 @@ static __attribute__((noinline)) int append_one(const void *data, size_t size, D
 	struct dpi_buffer *b = dpi_buffer_get(handle);
 	struct iovec v = { (void *)(uintptr_t)data, size };
 	bool written = false;
+	int error = DPI_SUCCESS;
 	if (b && (b->appender.tail || size < DPI_LARGE_BYTES) && size <= b->max_record &&
 	    atomic_load_explicit(&b->fast_size, memory_order_relaxed) && dpi_buffer_enter(b)) {
-		written = dpi_ring_write(&b->appender.writer, data, size);
-		if (written) {
+		struct dpi_ring_writer *w = &b->appender.writer;
+		written = dpi_ring_write(w, data, size);
+		uint8_t *room = !written && b->appender.tail ? dpi_ring_room(w, size) : NULL;
+		if (room) { /* the group ends, or the ring does */
+			written = true;
+			if (size) memcpy(room, data, size);
+			dpi_ring_commit(w, size);
+			error = appended(b, size);
+		} else if (written) {
 			account(b, size);
 			arm(b);
 		}
 		dpi_buffer_leave(b);
 	}
-	return written ? DPI_SUCCESS : append_slow(&v, 1, size, handle, "DPI_Append");
+	return written ? error : append_slow(&v, 1, size, handle, "DPI_Append");
 }
 
 static __attribute__((noinline)) int arm_and_leave(struct dpi_buffer *b)
@@ -442,7 +452,7 @@ static int advance_flush(struct dpi_request *r)
 	struct dpi_appender *a = &b->appender;
 	int error;
 	if (r->stage == 0) {
-		error = dpi_append_publish(b);
+		error = dpi_append_publish(b, DPI_TP_MORE); /* the flush goes along */
 		r->refused = error == DPI_ERR_AGAIN;
 		if (error) return error;
 		if (b->shape.use != DPI_USE_REGION && !a->attached) return dpi_buffer_check(b);
@@ -511,7 +521,7 @@ static int advance_position(struct dpi_request *r)
 		/* a position's slot is used again after DPI_POSITIONS records */
 		uint64_t ordered = atomic_load_explicit(&credit->ordered, memory_order_acquire);
 		if (b->appends - ordered >= DPI_POSITIONS - 1) {
-			error = dpi_append_publish(b);
+			error = dpi_append_publish(b, 0);
 			return error ? error : DPI_ERR_AGAIN;
 		}
 		error = r->begun ? dpi_request_posted(r) : dpi_append_try(b, r->pieces, r->count, r->size, r);
@@ -521,7 +531,7 @@ static int advance_position(struct dpi_request *r)
 		r->stage = 1;
 	}
 	if (r->stage == 1) {
-		error = dpi_append_publish(b);
+		error = dpi_append_publish(b, 0);
 		r->refused = error == DPI_ERR_AGAIN;
 		if (error) return error;
 		r->stage = 2;

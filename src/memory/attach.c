@@ -195,7 +195,7 @@ bool dpi_append_grow(struct dpi_buffer *b, int64_t deadline)
 		return false;
 	}
 	dpi_ring_link(&a->writer);
-	while ((error = dpi_append_publish(b)) == DPI_ERR_AGAIN && dpi_now() < deadline) dpi_progress(b->ctx);
+	while ((error = dpi_append_publish(b, 0)) == DPI_ERR_AGAIN && dpi_now() < deadline) dpi_progress(b->ctx);
 	if (error || use_ring(b, &remote, base)) {
 		/* the old ring has ended and there is no new one: this handle cannot go on */
 		dpi_remote_detach(&remote);

@@ -159,7 +159,7 @@ void dpi_append_close(struct dpi_buffer *b);
 /* One try at one record from iov; DPI_ERR_AGAIN: no room now. posted: see request.h. */
 int dpi_append_try(struct dpi_buffer *b, const struct iovec *iov, int count, uint64_t size, struct dpi_request *r);
 void dpi_append_fast(struct dpi_buffer *b); /* decide b->fast anew */
-int dpi_append_publish(struct dpi_buffer *b); /* all that is written; DPI_ERR_AGAIN: the transport is busy */
+int dpi_append_publish(struct dpi_buffer *b, uint32_t flags); /* all that is written; flags: of the put; DPI_ERR_AGAIN: the transport is busy */
 bool dpi_append_linger(struct dpi_buffer *b); /* by the service; whether something was left or done */
 int dpi_append_is_full(const struct dpi_buffer *b); /* DPI_ERR_FULL with its sentence */
 

@@ -2,7 +2,8 @@
  * ring.h: the ring of records between one appender and the home: the layout, and the two ends. Nothing here knows of networks.
  *
  * A window holds the header and then a power of two of bytes. Positions are cumulative byte counts; position & mask is the place. A record is an
- * 8-byte word (size, kind) and its bytes, padded to 8, and never wraps: a PAD fills the end. LINK, always with room, is the last in a
+ * 8-byte word (size, kind) and its bytes, padded to 8, and never wraps: a PAD fills the end; the bytes of a large one begin a line,
+ * by a PAD before it. LINK, always with room, is the last in a
  * ring that was replaced by a larger one.
  *
  * Writer and reader meet in two words only, on lines of their own:
@@ -40,10 +41,17 @@ static inline uint64_t dpi_ring_need(uint64_t size)
 	return DPI_RING_WORD + ((size + 7) & ~(uint64_t)7);
 }
 
+#define DPI_RING_ALIGNED 512u /* bytes of a record from which it begins a line: copies are faster */
+/* The PAD before a record at this position. */
+static inline uint64_t dpi_ring_pad(uint64_t position, uint64_t size)
+{
+	return size < DPI_RING_ALIGNED ? 0 : (64 - DPI_RING_WORD - position) & 63;
+}
+
 /* The least capacity for records of up to max_record: two of them, as a PAD may be as large as the record after it, and a LINK. */
 static inline uint64_t dpi_ring_least(uint64_t max_record)
 {
-	uint64_t need = 2 * dpi_ring_need(max_record) + 2 * DPI_RING_WORD, capacity = DPI_RING_LEAST;
+	uint64_t need = 2 * (dpi_ring_pad(0, max_record) + dpi_ring_need(max_record)) + 2 * DPI_RING_WORD, capacity = DPI_RING_LEAST;
 	while (capacity < need) capacity *= 2;
 	return capacity;
 }
@@ -80,7 +88,11 @@ static inline uint8_t *dpi_ring_room(struct dpi_ring_writer *w, uint64_t size)
 {
 	uint64_t written = atomic_load_explicit(&w->written, memory_order_relaxed);
 	uint64_t need = dpi_ring_need(size), at = written & w->mask, end = w->capacity - at;
-	uint64_t pad = __builtin_expect(need > end, 0) ? end : 0;
+	uint64_t pad = dpi_ring_pad(written, size), start = 0;
+	if (__builtin_expect(pad + need > end, 0)) {
+		start = dpi_ring_pad(0, size);
+		pad = end + start;
+	}
 	uint64_t limit = w->capacity - DPI_RING_WORD; /* room for a LINK stays */
 	if (__builtin_expect(written + pad + need - w->head_seen > limit, 0)) {
 		DPI_DELAY(ring_full);
@@ -88,7 +100,8 @@ static inline uint8_t *dpi_ring_room(struct dpi_ring_writer *w, uint64_t size)
 		w->head_seen = atomic_load_explicit(w->head, memory_order_acquire);
 		if (written + pad + need - w->head_seen > limit) return NULL;
 	}
-	if (__builtin_expect(pad != 0, 0)) dpi_ring_put_word(w->data + at, pad - DPI_RING_WORD, DPI_RING_PAD);
+	if (pad) dpi_ring_put_word(w->data + at, pad - start - DPI_RING_WORD, DPI_RING_PAD);
+	if (start) dpi_ring_put_word(w->data, start - DPI_RING_WORD, DPI_RING_PAD);
 	w->place = written + pad;
 	w->reserved = size;
 	return w->data + (w->place & w->mask) + DPI_RING_WORD;
@@ -147,10 +160,13 @@ static inline __attribute__((always_inline)) void dpi_ring_copy(uint8_t *to, con
 /* The short way: write a whole record if it ends before until. small: of at most 128 bytes. */
 static inline __attribute__((always_inline)) bool dpi_ring_write_sized(struct dpi_ring_writer *w, const void *data, uint64_t size, bool small)
 {
-	uint64_t written = atomic_load_explicit(&w->written, memory_order_relaxed), end = written + dpi_ring_need(size);
+	uint64_t written = atomic_load_explicit(&w->written, memory_order_relaxed), pad = small ? 0 : dpi_ring_pad(written, size);
+	uint64_t end = written + pad + dpi_ring_need(size);
 	if (__builtin_expect(end > w->until, 0)) return false;
 	uint8_t *at = w->data + (written & w->mask);
 	dpi_ring_ask(w->data, written, w->mask);
+	if (pad) dpi_ring_put_word(at, pad - DPI_RING_WORD, DPI_RING_PAD);
+	at += pad;
 	dpi_ring_put_word(at, size, DPI_RING_RECORD);
 	if (small) dpi_ring_copy(at + DPI_RING_WORD, data, size);
 	else if (size) memcpy(at + DPI_RING_WORD, data, size);
@@ -215,8 +231,7 @@ static inline enum dpi_ring_found dpi_ring_next(struct dpi_ring_reader *r, const
 			return DPI_RING_FOUND;
 		}
 		if (word >> 32 == DPI_RING_PAD) {
-			need = r->capacity - at;
-			if (need > r->tail - r->read) return DPI_RING_CORRUPT;
+			if (length % 8 || need > r->capacity - at || need > r->tail - r->read) return DPI_RING_CORRUPT;
 			r->read += need;
 			continue;
 		}
@@ -249,10 +264,9 @@ static inline uint64_t dpi_ring_skip(const struct dpi_ring_reader *r, uint64_t c
 {
 	uint64_t at = r->head;
 	while (count && at < end) {
-		uint64_t place = at & r->mask, word = dpi_ring_get_word(r->ring->data + place);
-		bool pad = word >> 32 == DPI_RING_PAD;
-		at += pad ? r->capacity - place : dpi_ring_need(word & UINT32_MAX);
-		count -= !pad;
+		uint64_t word = dpi_ring_get_word(r->ring->data + (at & r->mask));
+		at += dpi_ring_need(word & UINT32_MAX);
+		count -= word >> 32 != DPI_RING_PAD;
 	}
 	return at < end ? at : end;
 }

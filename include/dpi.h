@@ -463,6 +463,108 @@ DPI_API int DPI_Allocate_Memory(size_t size, int huge_pages, int numa, DPI_Conte
 /* Free what DPI_Allocate_Memory gave. Thread: any. Errors: STATE (a region lies over it). */
 DPI_API int DPI_Free_Memory(DPI_Memory memory);
 
+/* ----------------------------------------------------------------------------- how DPI_Append becomes a few instructions */
+
+/* What follows is this implementation's own and no part of the interface: programs use DPI_Append and DPI_Flush_Buffer. Where
+ * there is room for it, a record of at most 128 bytes is written where it belongs by the program itself, and a flush through
+ * shared memory is a store; all else is done by the calls. DPI_NO_INLINE makes them plain calls again. The names carry a
+ * version, so that another layout does not link. */
+struct dpi_way_1 {
+	uint32_t busy;
+	uint8_t armed, reserved[3];
+	uint64_t below, appends, append_bytes;
+	unsigned char *data;
+	uint64_t mask, written, until;
+	uint64_t capacity, head_seen, reserved1[3], published, group, reserved2;
+	uint64_t *flush;
+	const uint32_t *bell;
+	uint64_t publishes, flushes;
+};
+struct dpi_slot_1 {
+	uint64_t handle;
+	struct dpi_way_1 *way;
+};
+extern DPI_API struct dpi_slot_1 *dpi_slots_1;
+extern DPI_API int dpi_arm_1(DPI_Buffer buf);
+extern DPI_API int dpi_ring_1(DPI_Buffer buf);
+
+#if defined(__GNUC__) && defined(__OPTIMIZE__) && !defined(DPI_NO_INLINE) && !defined(__SANITIZE_THREAD__)
+static inline __attribute__((always_inline)) int dpi_append_1(const void *data, size_t size, DPI_Buffer buf)
+{
+	uint64_t handle = (uint64_t)(uintptr_t)buf, written, end;
+	struct dpi_slot_1 *slot = dpi_slots_1 + (handle & 0xfffff);
+	struct dpi_way_1 *way;
+	unsigned char *to;
+	const unsigned char *from = (const unsigned char *)data;
+
+	if (__builtin_expect(handle >> 56 != 2 || !dpi_slots_1 || __atomic_load_n(&slot->handle, __ATOMIC_ACQUIRE) != handle, 0))
+		return (DPI_Append)(data, size, buf);
+	way = slot->way;
+	written = way->written;
+	end = written + 8 + ((size + 7) & ~(uint64_t)7);
+	if (__builtin_expect(!data || size >= __atomic_load_n(&way->below, __ATOMIC_RELAXED) || end > way->until ||
+				     __atomic_load_n(&way->busy, __ATOMIC_RELAXED) || !__atomic_load_n(&way->armed, __ATOMIC_RELAXED),
+			     0))
+		return (DPI_Append)(data, size, buf);
+	to = way->data + (written & way->mask);
+#if defined(__x86_64__)
+	__asm__ volatile("prefetchw %0" : : "m"(way->data[(written + 1024) & way->mask]));
+#endif
+	written = size | (uint64_t)1 << 32;
+	__builtin_memcpy(to, &written, 8);
+	to += 8;
+	__asm__("" : "+r"(from)); /* the compiler warns of branches that this size does not take */
+#define dpi_pieces_1(n) (__builtin_memcpy(to, from, n), __builtin_memcpy(to + size - (n), from + size - (n), n))
+	if (size > 32) {
+		if (size > 64) dpi_pieces_1(64);
+		else dpi_pieces_1(32);
+	} else if (size > 8) {
+		if (size > 16) dpi_pieces_1(16);
+		else dpi_pieces_1(8);
+	} else if (size >= 4) {
+		dpi_pieces_1(4);
+	} else {
+		for (written = 0; written < size; written++) to[written] = from[written];
+	}
+#undef dpi_pieces_1
+	__atomic_store_n(&way->written, end, __ATOMIC_RELEASE);
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	way->appends++;
+	way->append_bytes += size;
+	if (__builtin_expect(!__atomic_load_n(&way->armed, __ATOMIC_RELAXED), 0)) return dpi_arm_1(buf);
+	return DPI_SUCCESS;
+}
+#define DPI_Append(data, size, buf) dpi_append_1((data), (size), (buf))
+
+static inline __attribute__((always_inline)) int dpi_flush_1(DPI_Buffer buf)
+{
+	uint64_t handle = (uint64_t)(uintptr_t)buf, written, until;
+	struct dpi_slot_1 *slot = dpi_slots_1 + (handle & 0xfffff);
+	struct dpi_way_1 *way;
+
+	if (__builtin_expect(handle >> 56 != 2 || !dpi_slots_1 || __atomic_load_n(&slot->handle, __ATOMIC_ACQUIRE) != handle, 0))
+		return (DPI_Flush_Buffer)(buf);
+	way = slot->way;
+	if (__builtin_expect(!way->flush || !__atomic_load_n(&way->below, __ATOMIC_RELAXED) ||
+				     __atomic_load_n(&way->busy, __ATOMIC_RELAXED),
+			     0))
+		return (DPI_Flush_Buffer)(buf);
+	written = way->written;
+	way->published = written;
+	__atomic_store_n(way->flush, written, __ATOMIC_RELEASE);
+	until = (written | way->mask) + 1;
+	if (way->head_seen + way->capacity - 8 < until) until = way->head_seen + way->capacity - 8;
+	if (written + way->group - 1 < until) until = written + way->group - 1;
+	way->until = until;
+	way->publishes++;
+	way->flushes++;
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	if (__builtin_expect(__atomic_load_n(way->bell + 1, __ATOMIC_RELAXED) | __atomic_load_n(way->bell + 2, __ATOMIC_RELAXED), 0))
+		return dpi_ring_1(buf);
+	return DPI_SUCCESS;
+}
+#define DPI_Flush_Buffer(buf) dpi_flush_1(buf)
+#endif
 /* ------------------------------------------------------------------------------------------------ flows: columns */
 
 /* The one table of column types: name, number, bytes of a value (0: given by the column, or variable), meaning. Numbers never change. */

@@ -87,6 +87,8 @@ void dpi_bells_close(struct dpi_bells *b)
 	memset(b, 0, sizeof *b);
 }
 
+_Thread_local struct dpi_bell *dpi_bell_polled;
+
 void dpi_bell_wake(const struct dpi_bells *b, uint32_t bell)
 {
 	struct dpi_bell *p = &b->page->bell[bell];
@@ -96,7 +98,9 @@ void dpi_bell_wake(const struct dpi_bells *b, uint32_t bell)
 	if (atomic_load_explicit(&p->sleepers, memory_order_relaxed))
 		syscall(SYS_futex, &p->sequence, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
 	DPI_DELAY(bell_woke_sleepers);
-	if (atomic_load_explicit(&p->pollers, memory_order_relaxed)) {
+	/* a leader that rings its own bell, serving the transports, looks again before it sleeps */
+	uint32_t self = dpi_bell_polled == p;
+	if (atomic_load_explicit(&p->pollers, memory_order_relaxed) > self) {
 		uint64_t one = 1;
 		ssize_t n = write(b->event_fd, &one, sizeof one);
 		(void)n; /* EAGAIN: the counter is at its end, so the descriptor is readable already */

@@ -64,6 +64,9 @@ static inline bool dpi_bell_ring(const struct dpi_bells *b, uint32_t bell)
 	return true;
 }
 
+/* The bell at which this thread is counted in as a poller, while it serves the transports. */
+extern _Thread_local struct dpi_bell *dpi_bell_polled __attribute__((visibility("hidden")));
+
 /* The waiter's fence F. */
 void dpi_bell_fence(const struct dpi_bells *own);
 

@@ -100,7 +100,7 @@ void dpi_control_peer_down(struct dpi_context *ctx, struct dpi_peer *peer, bool 
 	/* release: whoever sees dead sees the sentence */
 	atomic_store_explicit(&peer->dead, true, memory_order_release);
 	struct dpi_channel *c = peer->channel;
-	for (struct dpi_waiting_call **at = &k->calls, *call; (call = *at);) {
+	for (struct dpi_calling **at = &k->calls, *call; (call = *at);) {
 		if (call->peer != peer) {
 			at = &call->next;
 			continue;
@@ -131,7 +131,7 @@ static void complete(struct dpi_context *ctx, struct dpi_peer *from, uint64_t id
 	uint32_t bell = DPI_BELLS;
 	size_t size = (size_t)(body->end - body->at);
 	pthread_mutex_lock(&k->lock);
-	struct dpi_waiting_call **at = &k->calls, *call;
+	struct dpi_calling **at = &k->calls, *call;
 	while ((call = *at) && (call->id != id || call->peer != from)) at = &call->next;
 	if (call) {
 		*at = call->next;
@@ -263,7 +263,7 @@ int dpi_tell(struct dpi_context *ctx, struct dpi_peer *to, uint16_t type, struct
 
 static bool call_done(void *arg)
 {
-	return atomic_load_explicit(&((struct dpi_waiting_call *)arg)->done, memory_order_acquire);
+	return atomic_load_explicit(&((struct dpi_calling *)arg)->done, memory_order_acquire);
 }
 
 /* A message could not be sent: the loop is about to find out why the channel has ended. */
@@ -277,60 +277,88 @@ static int await_death(struct dpi_context *ctx, struct dpi_peer *peer, int64_t d
 	}
 }
 
-static int call(struct dpi_context *ctx, int node, uint16_t type, struct dpi_pack *request, int64_t deadline,
-		struct dpi_reply *reply)
+int dpi_call_start(struct dpi_context *ctx, struct dpi_peer *to, uint16_t type, struct dpi_pack *request, uint32_t bell,
+		   struct dpi_calling *call)
 {
 	struct dpi_control *k = ctx->control;
-	struct dpi_waiting_call call = { .bell = dpi_bell_pick(ctx) };
-	int64_t start = dpi_now();
-	if (dpi_loop_inside(ctx)) return dpi_fail(DPI_ERR_INTERNAL, "a call from the progress thread would wait for itself");
-	if (request && request->failed)
-		return dpi_fail(DPI_ERR_MEMORY, "the request is too large, or there is no memory for it");
-	int error = dpi_peer_get(ctx, node, deadline, &call.peer);
-	if (error) return error;
-	pthread_mutex_lock(&k->lock);
-	call.id = ++k->next_id;
-	error = send_to(ctx, call.peer, type, call.id, request);
+	int error = request && request->failed
+			    ? dpi_fail(DPI_ERR_MEMORY, "the request is too large, or there is no memory for it")
+			    : DPI_SUCCESS;
 	if (!error) {
-		call.next = k->calls;
-		k->calls = &call;
-	}
-	pthread_mutex_unlock(&k->lock);
-	if (error == DPI_ERR_PEER) return await_death(ctx, call.peer, deadline);
-	if (error) return error;
-	atomic_fetch_add_explicit(&call.peer->stats.calls, 1, memory_order_relaxed);
-	if (call.peer == k->self) dpi_loop_kick(ctx);
-	struct dpi_wait w = { .ready = call_done, .arg = &call, .bell = call.bell, .deadline = deadline };
-	if (dpi_wait(ctx, &w)) {
 		pthread_mutex_lock(&k->lock);
-		struct dpi_waiting_call **at = &k->calls;
-		while (*at && *at != &call) at = &(*at)->next;
-		bool waiting = *at;
-		if (waiting) *at = call.next;
+		*call = (struct dpi_calling){ .peer = to, .id = ++k->next_id, .bell = bell };
+		error = send_to(ctx, to, type, call->id, request);
+		if (error) {
+			call->peer = NULL;
+		} else {
+			call->next = k->calls;
+			k->calls = call;
+		}
 		pthread_mutex_unlock(&k->lock);
-		if (waiting)
-			return dpi_fail(DPI_ERR_TIMEOUT,
-					"node %d has not answered within %lld ms: is it stopped, or too busy?", node,
-					(long long)((dpi_now() - start) / 1000000));
 	}
-	error = call.error;
-	if (error == DPI_ERR_PEER && !call.sentence) error = dpi_peer_dead(call.peer);
-	else if (error && call.peer == k->self)
-		dpi_fail(error, "%s", call.sentence ? call.sentence : "no memory for the answer");
-	else if (error) dpi_fail(error, "node %d: %s", node, call.sentence ? call.sentence : "no memory for the answer");
-	free(call.sentence);
-	if (reply && !error) *reply = call.reply;
-	else dpi_reply_free(&call.reply);
+	if (request) dpi_pack_free(request);
+	if (error) return error;
+	atomic_fetch_add_explicit(&to->stats.calls, 1, memory_order_relaxed);
+	if (to == k->self) dpi_loop_kick(ctx);
+	return DPI_SUCCESS;
+}
+
+int dpi_call_end(struct dpi_context *ctx, struct dpi_calling *call, struct dpi_reply *reply)
+{
+	struct dpi_peer *peer = call->peer;
+	if (reply) memset(reply, 0, sizeof *reply);
+	if (!call_done(call)) return DPI_ERR_AGAIN;
+	int error = call->error;
+	if (error == DPI_ERR_PEER && !call->sentence) error = dpi_peer_dead(peer);
+	else if (error && peer == ctx->control->self)
+		dpi_fail(error, "%s", call->sentence ? call->sentence : "no memory for the answer");
+	else if (error)
+		dpi_fail(error, "node %d: %s", peer->node, call->sentence ? call->sentence : "no memory for the answer");
+	free(call->sentence);
+	if (reply && !error) *reply = call->reply;
+	else dpi_reply_free(&call->reply);
+	*call = (struct dpi_calling){ 0 };
 	return error;
+}
+
+void dpi_call_forget(struct dpi_context *ctx, struct dpi_calling *call)
+{
+	struct dpi_control *k = ctx->control;
+	if (!call->peer) return;
+	pthread_mutex_lock(&k->lock);
+	struct dpi_calling **at = &k->calls;
+	while (*at && *at != call) at = &(*at)->next;
+	if (*at) *at = call->next;
+	pthread_mutex_unlock(&k->lock);
+	free(call->sentence);
+	dpi_reply_free(&call->reply);
+	*call = (struct dpi_calling){ 0 };
 }
 
 int dpi_call(struct dpi_context *ctx, int node, uint16_t type, struct dpi_pack *request, int64_t deadline,
 	     struct dpi_reply *reply)
 {
+	struct dpi_calling call = { 0 };
+	struct dpi_peer *peer;
+	int64_t start = dpi_now();
 	if (reply) memset(reply, 0, sizeof *reply);
-	int error = call(ctx, node, type, request, deadline, reply);
-	if (request) dpi_pack_free(request);
-	return error;
+	int error = dpi_loop_inside(ctx)
+			    ? dpi_fail(DPI_ERR_INTERNAL, "a call from the progress thread would wait for itself")
+			    : dpi_peer_get(ctx, node, deadline, &peer);
+	if (error) {
+		if (request) dpi_pack_free(request);
+		return error;
+	}
+	error = dpi_call_start(ctx, peer, type, request, dpi_bell_pick(ctx), &call);
+	if (error == DPI_ERR_PEER) return await_death(ctx, peer, deadline);
+	if (error) return error;
+	struct dpi_wait w = { .ready = call_done, .arg = &call, .bell = call.bell, .deadline = deadline };
+	if (dpi_wait(ctx, &w)) {
+		dpi_call_forget(ctx, &call);
+		return dpi_fail(DPI_ERR_TIMEOUT, "node %d has not answered within %lld ms: is it stopped, or too busy?", node,
+				(long long)((dpi_now() - start) / 1000000));
+	}
+	return dpi_call_end(ctx, &call, reply);
 }
 
 void dpi_reply_free(struct dpi_reply *r)

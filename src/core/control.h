@@ -43,7 +43,27 @@ void dpi_reply_free(struct dpi_reply *r); /* closes descriptors not taken */
 /* Ask a node (itself too) and wait for the answer: the answer's error class, with the sentence "node 3: …";
  * DPI_ERR_TIMEOUT (the other side may still act), DPI_ERR_PEER, DPI_ERR_NODE. Connects if need be. reply may be NULL. Frees request. Any thread but the loop's. */
 int dpi_call(struct dpi_context *ctx, int node, uint16_t type, struct dpi_pack *request, int64_t deadline, struct dpi_reply *reply);
-/* The same without an answer; never blocks; from any thread; only to a peer already connected. Frees message. */
+
+/* A call under way: its starter's, zeroed; stays where it is until it ended or was forgotten. */
+struct dpi_calling {
+	struct dpi_calling *next;
+	struct dpi_peer *peer; /* NULL: none is under way */
+	uint64_t id;
+	uint32_t bell; /* rung when the answer is there */
+	int error;
+	struct dpi_reply reply;
+	char *sentence;	   /* of an error; malloc'ed; may be NULL */
+	_Atomic bool done; /* release: all above is set */
+};
+/* Ask a peer already connected; never blocks. Frees request. Any thread. */
+int dpi_call_start(struct dpi_context *ctx, struct dpi_peer *to, uint16_t type, struct dpi_pack *request, uint32_t bell,
+		   struct dpi_calling *call);
+/* DPI_ERR_AGAIN: no answer yet. Else as dpi_call returns, and the call is over. reply may be NULL. */
+int dpi_call_end(struct dpi_context *ctx, struct dpi_calling *call, struct dpi_reply *reply);
+/* Its answer is not wanted any more; without effect if none is under way. */
+void dpi_call_forget(struct dpi_context *ctx, struct dpi_calling *call);
+
+/* A message without an answer; never blocks; from any thread; only to a peer already connected. Frees message. */
 int dpi_tell(struct dpi_context *ctx, struct dpi_peer *to, uint16_t type, struct dpi_pack *message);
 
 /* Called on the loop thread when a peer is dead or gone. */

@@ -31,18 +31,6 @@ struct dpi_listener {
 	bool short_of_fds;	/* that was said */
 };
 
-/* A call that waits for its reply; on the caller's stack. */
-struct dpi_waiting_call {
-	struct dpi_waiting_call *next;
-	struct dpi_peer *peer;
-	uint64_t id;
-	uint32_t bell;
-	int error;
-	struct dpi_reply reply;
-	char *sentence;	   /* of an error; malloc'ed; may be NULL */
-	_Atomic bool done; /* release: all above is set */
-};
-
 /* A message of this node to itself. */
 struct dpi_local_message {
 	struct dpi_local_message *next;
@@ -60,7 +48,7 @@ struct dpi_control {
 	int peer_count, peer_room;
 	struct dpi_peer **by_node; /* the newest of each number */
 	int by_node_room;
-	struct dpi_waiting_call *calls;
+	struct dpi_calling *calls;
 	uint64_t next_id;
 	struct dpi_local_message *local, **local_last;
 	struct dpi_channel *adopted; /* made by connect.c, not yet seen by the loop */

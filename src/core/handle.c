@@ -9,6 +9,7 @@
 #include "context.h"
 
 struct dpi_handle_slot *dpi_handle_slots;
+struct dpi_slot_1 *dpi_slots_1; /* the same, for programs: dpi.h */
 
 /* Virtual memory: only pages in use become resident. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -34,7 +35,7 @@ int dpi_handles_open(void)
 		void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 		if (p == MAP_FAILED || madvise(p, size, MADV_WIPEONFORK))
 			error = dpi_fail_errno(DPI_ERR_MEMORY, "no address space for the table of handles (%zu bytes)", size);
-		else dpi_handle_slots = p, owner = getpid();
+		else dpi_handle_slots = p, dpi_slots_1 = p, owner = getpid();
 	}
 	pthread_mutex_unlock(&lock);
 	return error;

@@ -36,7 +36,9 @@ static inline void *dpi_handle_get(enum dpi_handle_kind kind, uint64_t handle)
 	struct dpi_handle_slot *s = dpi_handle_slots + (handle & (DPI_HANDLE_MAX - 1));
 	/* acquire pairs with the release in dpi_handle_open: object is set before the handle */
 	if (__builtin_expect(atomic_load_explicit(&s->handle, memory_order_acquire) != handle, 0)) return 0;
-	return s->object;
+	void *object = s->object;
+	if (!object) __builtin_unreachable(); /* so that no caller looks again */
+	return object;
 }
 
 /* Why dpi_handle_get gave NULL: DPI_ERR_HANDLE, STATE or FORK, with the sentence. what: "buffer". */

@@ -52,6 +52,11 @@ void dpi_peer_choose(struct dpi_context *ctx, const struct dpi_peer *peer, struc
 /* carrier.c: disconnect every endpoint; after the loop has stopped, or on the loop when the peer is dead. */
 void dpi_peer_disconnect(struct dpi_context *ctx, struct dpi_peer *peer);
 /* carrier.c: wake waiters at a peer's bell by its page; false if the page is not mapped here. */
-bool dpi_peer_ring(struct dpi_peer *peer, uint32_t bell);
+static inline bool dpi_peer_ring(struct dpi_peer *peer, uint32_t bell)
+{
+	if (!peer->bells.page || bell >= DPI_BELLS) return false;
+	if (dpi_bell_ring(&peer->bells, bell)) atomic_fetch_add_explicit(&peer->stats.wakeups, 1, memory_order_relaxed);
+	return true;
+}
 
 #endif

@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "context.h"
@@ -22,21 +23,12 @@
 #define LOCK_NS 1000000
 #define SPIN_ALWAYS_NS 1000000	/* a setting above this is meant: never give up */
 
-static inline void pause_cpu(void)
-{
-#if defined(__x86_64__) || defined(__i386__)
-	__builtin_ia32_pause();
-#elif defined(__aarch64__)
-	__asm__ volatile("yield");
-#endif
-}
-
 uint32_t dpi_bell_pick(struct dpi_context *ctx)
 {
 	return 1 + atomic_fetch_add_explicit(&ctx->next_bell, 1, memory_order_relaxed) % (DPI_BELLS - 1);
 }
 
-void dpi_progress(struct dpi_context *ctx)
+static void progress(struct dpi_context *ctx)
 {
 	for (int i = 0; i < ctx->carriers; i++) {
 		struct dpi_carrier *c = ctx->carrier[i];
@@ -44,6 +36,37 @@ void dpi_progress(struct dpi_context *ctx)
 		c->table->progress(c->tp, 0, NULL);
 		pthread_mutex_unlock(&c->lock);
 	}
+}
+
+/* Lock a carrier that others post to. Who holds it may have been preempted, and may not run before this thread sleeps. */
+static bool lock_carrier(struct dpi_carrier *c)
+{
+	for (int i = 0; i < LOCK_TRIES; i++) {
+		if (!pthread_mutex_trylock(&c->lock)) return true;
+		dpi_pause();
+	}
+	struct timespec t;
+	clock_gettime(CLOCK_REALTIME, &t); /* gcc's thread sanitizer does not see pthread_mutex_clocklock */
+	t.tv_nsec += LOCK_NS;
+	if (t.tv_nsec >= 1000000000) t.tv_sec++, t.tv_nsec -= 1000000000;
+	return !pthread_mutex_timedlock(&c->lock, &t);
+}
+
+/* Let the transports do at once what they left for the next round. */
+static void settle(struct dpi_context *ctx)
+{
+	for (int i = 0; i < ctx->carriers; i++) {
+		struct dpi_carrier *c = ctx->carrier[i];
+		if (!c->needs_progress || !lock_carrier(c)) continue;
+		if (c->table->arm(c->tp, 0) == DPI_ERR_AGAIN) c->table->progress(c->tp, 0, NULL);
+		pthread_mutex_unlock(&c->lock);
+	}
+}
+
+void dpi_progress(struct dpi_context *ctx)
+{
+	progress(ctx);
+	settle(ctx);
 }
 
 static bool spin(struct dpi_context *ctx, const struct dpi_wait *w)
@@ -59,12 +82,12 @@ static bool spin(struct dpi_context *ctx, const struct dpi_wait *w)
 	}
 	int64_t start = dpi_now(), seen = start;
 	for (unsigned i = 1;; i++) {
-		dpi_progress(ctx);
+		progress(ctx);
 		if (w->ready(w->arg)) {
 			if (budget < ctx->spin_ns) budget *= 2;
 			return true;
 		}
-		pause_cpu();
+		dpi_pause();
 		if (i % 16) continue;
 		int64_t now = dpi_now();
 		if (now - seen > PREEMPTED_NS) penalty = PENALTY_WAITS;
@@ -103,19 +126,6 @@ static int sleep_on_futex(struct dpi_context *ctx, const struct dpi_wait *w)
 	return error;
 }
 
-/* Lock a carrier that others post to. Who holds it may have been preempted, and may not run before this thread sleeps. */
-static bool lock_carrier(struct dpi_carrier *c, int64_t deadline)
-{
-	for (int i = 0; i < LOCK_TRIES; i++) {
-		if (!pthread_mutex_trylock(&c->lock)) return true;
-		pause_cpu();
-	}
-	int64_t soon = dpi_now() + LOCK_NS;
-	if (deadline < soon) soon = deadline;
-	struct timespec t = { soon / 1000000000, soon % 1000000000 };
-	return !pthread_mutex_clocklock(&c->lock, CLOCK_MONOTONIC, &t);
-}
-
 /* Sleep on the event descriptor and the transports, serving them. */
 static int sleep_as_leader(struct dpi_context *ctx, const struct dpi_wait *w, struct dpi_standing *s)
 {
@@ -125,12 +135,13 @@ static int sleep_as_leader(struct dpi_context *ctx, const struct dpi_wait *w, st
 	atomic_fetch_add_explicit(&b->pollers, 1, memory_order_relaxed);
 	DPI_DELAY(leader_counted_in);
 	dpi_bell_fence(&ctx->bells);
+	dpi_bell_polled = b;
 	while (!w->ready(w->arg)) {
 		bool again = false;
 		for (int i = 0; i < ctx->carriers; i++) {
 			struct dpi_carrier *c = ctx->carrier[i];
 			if (!c->needs_progress) continue;
-			if (!lock_carrier(c, w->deadline)) {
+			if (!lock_carrier(c)) {
 				again = true;
 				continue;
 			}
@@ -153,12 +164,13 @@ static int sleep_as_leader(struct dpi_context *ctx, const struct dpi_wait *w, st
 		struct epoll_event events[8];
 		int n = dpi_epoll_sleep(s->epoll, events, 8, w->deadline);
 		DPI_DELAY(leader_wakes);
-		if (n > 0) dpi_progress(ctx);
+		if (n > 0) progress(ctx);
 		if (dpi_now() >= w->deadline && !w->ready(w->arg)) { /* busy transports are no reason to stay */
 			error = DPI_ERR_TIMEOUT;
 			break;
 		}
 	}
+	dpi_bell_polled = NULL;
 	atomic_fetch_sub_explicit(&b->pollers, 1, memory_order_relaxed);
 	return error;
 }
@@ -203,6 +215,9 @@ int dpi_wait(struct dpi_context *ctx, const struct dpi_wait *w)
 		if (serve) leave(ctx, s); /* a sleeper on the futex serves nobody */
 		error = sleep_on_futex(ctx, w);
 	}
+	/* What the transports left for the next round is mostly sent along with the caller's next post. If not, the progress thread finds
+	 * it when it stands up and arms them; one that never stood down does not. */
+	if (serve && atomic_load(&s->state) == DPI_STANDING_UP) settle(ctx);
 	atomic_fetch_sub(&ctx->inside, 1);
 	return error;
 }

@@ -18,6 +18,16 @@ struct dpi_wait {
 /* DPI_SUCCESS when ready, DPI_ERR_TIMEOUT when the deadline passed (no sentence: the caller knows on whom it waited). Never on the loop thread. */
 int dpi_wait(struct dpi_context *ctx, const struct dpi_wait *w);
 
+/* Between two looks at a word that another core writes. */
+static inline void dpi_pause(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+	__builtin_ia32_pause();
+#elif defined(__aarch64__)
+	__asm__ volatile("yield");
+#endif
+}
+
 /* One non-blocking round of progress on all transports, if no other thread is at it. */
 void dpi_progress(struct dpi_context *ctx);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * append.c: the appending side of a handle.
+ * append.c: the appending side of a handle, once it has a ring (attach.c).
  *
  * A record is written into the handle's ring, or into a mirror of it, and becomes visible when the ring's tail is published: when
  * DPI_GROUP_BYTES are there, at a flush, or by the linger service.
@@ -9,14 +9,13 @@
  *   linger: p = tail; w = written (acquire);  compare-and-swap tail p -> w (release)
  * tail never goes back: the service read w, so every store of tail that precedes that store of written has happened
  * before its compare-and-swap, which fails if it read an older p; and later stores of the thread are at least w. */
+#define DPI_NO_INLINE /* here are the calls themselves */
 #include "buffer.h"
 #include "layer.h"
 #include "request.h"
 
 #include <stddef.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 void dpi_append_fast(struct dpi_buffer *b)
 {
@@ -24,11 +23,16 @@ void dpi_append_fast(struct dpi_buffer *b)
 	/* without membarrier a record needs a fence of its own: see appended */
 	b->fast = a->attached && !b->first && !a->open_room && !b->closing &&
 		  !atomic_load_explicit(&b->ctx->bells.page->fence, memory_order_relaxed);
-	uint64_t size = !b->fast ? 0 : a->tail || b->max_record < DPI_LARGE_BYTES ? b->max_record + 1 : DPI_LARGE_BYTES;
+	uint64_t size = b->max_record < DPI_SMALL_BYTES ? b->max_record : DPI_SMALL_BYTES;
+	size = b->fast ? size + 1 : 0;
 	/* seq_cst, as the loop thread's stores: either it overwrites this with 0, or its flag is seen here */
 	atomic_store(&b->fast_size, size);
 	if (atomic_load(&b->destroyed) || atomic_load(&b->home_peer->dead)) atomic_store(&b->fast_size, 0);
 	if (a->attached) dpi_ring_until(&a->writer, a->published, a->group);
+	struct dpi_bell_page *page = a->attached && a->tail ? a->remote.peer->bells.page : NULL;
+	bool store = b->fast && page && b->shape.use == DPI_USE_QUEUE && a->home_bell < DPI_BELLS;
+	a->flush = store ? a->tail : NULL;
+	a->bell = store ? &page->bell[a->home_bell] : NULL;
 }
 
 /* ---------------------------------------------------------------------------------------------------- publishing */
@@ -44,7 +48,7 @@ static int publish_direct(struct dpi_buffer *b)
 	DPI_DELAY(append_publishes);
 	atomic_store_explicit(a->tail, written, memory_order_release);
 	dpi_remote_ring(&a->remote, a->home_bell);
-	DPI_COUNT(b, publishes, 1);
+	DPI_ADD(b->appender.publishes, 1);
 	return DPI_SUCCESS;
 }
 
@@ -59,7 +63,7 @@ static int put_mirror(struct dpi_buffer *b, uint64_t written, uint32_t flags)
 		if (!last) n = end;
 		struct iovec v = { a->writer.data + at, n };
 		/* a first part up to the ring's end is published on its own: records do not wrap */
-		DPI_Tp_Notify notify = { offsetof(struct dpi_ring, tail), sent + n, last && !flags ? a->home_bell : DPI_TP_NO_BELL };
+		DPI_Tp_Notify notify = { offsetof(struct dpi_ring, tail), sent + n, last ? a->home_bell : DPI_TP_NO_BELL };
 		/* the mirror stays untouched until the reader has given the space back, so completion need not be awaited */
 		int error = dpi_remote_put(&a->remote, &v, 1, DPI_RING_HEADER + at, &notify, last ? flags : DPI_TP_MORE, &dpi_unawaited);
 		if (error && error != DPI_TP_PENDING) return error;
@@ -69,7 +73,7 @@ static int put_mirror(struct dpi_buffer *b, uint64_t written, uint32_t flags)
 	return DPI_SUCCESS;
 }
 
-int dpi_append_publish(struct dpi_buffer *b)
+int dpi_append_publish(struct dpi_buffer *b, uint32_t flags)
 {
 	struct dpi_appender *a = &b->appender;
 	int error = DPI_SUCCESS;
@@ -80,8 +84,8 @@ int dpi_append_publish(struct dpi_buffer *b)
 	if (error) return error;
 	pthread_mutex_lock(&a->lock);
 	if (atomic_load_explicit(&a->sent, memory_order_relaxed) != written) {
-		error = put_mirror(b, written, 0);
-		DPI_COUNT(b, publishes, 1);
+		error = put_mirror(b, written, flags);
+		DPI_ADD(b->appender.publishes, 1);
 	}
 	a->published = atomic_load_explicit(&a->sent, memory_order_relaxed);
 	pthread_mutex_unlock(&a->lock);
@@ -113,8 +117,8 @@ bool dpi_append_linger(struct dpi_buffer *b)
 
 static inline void account(struct dpi_buffer *b, uint64_t size)
 {
-	DPI_COUNT(b, appends, 1);
-	DPI_COUNT(b, append_bytes, size);
+	DPI_ADD(b->appends, 1);
+	DPI_ADD(b->append_bytes, size);
 }
 
 static inline void arm(struct dpi_buffer *b)
@@ -122,7 +126,7 @@ static inline void arm(struct dpi_buffer *b)
 	/* the service counts itself out with a fence on its side (linger.c), so a plain look is enough here */
 	atomic_signal_fence(memory_order_seq_cst);
 	DPI_DELAY(append_looks_at_armed);
-	if (__builtin_expect(!atomic_load_explicit(&b->appender.armed, memory_order_relaxed), 0)) dpi_linger_arm(b);
+	if (__builtin_expect(!atomic_load_explicit(&b->armed, memory_order_relaxed), 0)) dpi_linger_arm(b);
 }
 
 static int appended(struct dpi_buffer *b, uint64_t size)
@@ -130,7 +134,7 @@ static int appended(struct dpi_buffer *b, uint64_t size)
 	struct dpi_appender *a = &b->appender;
 	account(b, size);
 	if (__builtin_expect(atomic_load_explicit(&a->writer.written, memory_order_relaxed) - a->published >= a->group, 0)) {
-		int error = dpi_append_publish(b);
+		int error = dpi_append_publish(b, 0);
 		if (error && error != DPI_ERR_AGAIN) return error;
 	}
 	dpi_ring_until(&a->writer, a->published, a->group);
@@ -138,180 +142,6 @@ static int appended(struct dpi_buffer *b, uint64_t size)
 		atomic_thread_fence(memory_order_seq_cst);
 	arm(b);
 	return DPI_SUCCESS;
-}
-
-/* ------------------------------------------------------------------------------------------------------ attaching */
-
-static void detach(struct dpi_buffer *b)
-{
-	struct dpi_appender *a = &b->appender;
-	pthread_mutex_lock(&b->ctx->memory->linger_lock); /* the linger service looks at the ring under it */
-	a->attached = false;
-	pthread_mutex_unlock(&b->ctx->memory->linger_lock);
-	dpi_remote_detach(&a->remote);
-	if (a->mirror && !a->keep_mirror) munmap(a->mirror, a->mirror_size);
-	a->mirror = NULL;
-	dpi_append_fast(b);
-}
-
-/* Point the writer at a ring of capacity bytes that starts at position base. */
-static int use_ring(struct dpi_buffer *b, struct dpi_remote *remote, uint64_t base)
-{
-	struct dpi_appender *a = &b->appender;
-	uint64_t capacity = remote->length - DPI_RING_HEADER;
-	uint8_t *mirror = NULL;
-	if (!remote->direct) {
-		mirror = mmap(NULL, capacity, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-		if (mirror == MAP_FAILED) return dpi_fail_errno(DPI_ERR_MEMORY, "no memory to stage %llu bytes of appends", (unsigned long long)capacity);
-	}
-	pthread_mutex_lock(&b->ctx->memory->linger_lock); /* the linger service looks at the ring under it */
-	struct dpi_remote old = a->remote;
-	uint8_t *old_mirror = a->mirror;
-	uint64_t old_size = a->mirror_size;
-	struct dpi_ring *ring = (struct dpi_ring *)remote->direct;
-	a->remote = *remote;
-	a->mirror = mirror;
-	a->mirror_size = capacity;
-	a->tail = ring ? &ring->tail : NULL;
-	a->writer.data = ring ? ring->data : mirror;
-	a->writer.capacity = capacity;
-	a->writer.mask = capacity - 1;
-	a->writer.head = ring ? &ring->head : &((struct dpi_credit *)a->credit.address)->head;
-	a->writer.head_seen = base;
-	atomic_store_explicit(&a->writer.written, base, memory_order_relaxed);
-	atomic_store_explicit(&a->sent, base, memory_order_relaxed);
-	a->published = base;
-	/* through shared memory a group is a cache's affair; a put costs a system call, so it takes more at once */
-	uint64_t group = ring ? DPI_GROUP_BYTES : DPI_PUT_GROUP_BYTES, most = ring ? capacity / 8 : capacity / 4;
-	a->group = most < group ? most : group;
-	a->attached = true;
-	pthread_mutex_unlock(&b->ctx->memory->linger_lock);
-	if (old.length) dpi_remote_detach(&old);
-	if (old_mirror) munmap(old_mirror, old_size);
-	dpi_append_fast(b);
-	return DPI_SUCCESS;
-}
-
-static int check_ring(struct dpi_buffer *b, const struct dpi_window_offer *o)
-{
-	uint64_t capacity = o->length - DPI_RING_HEADER;
-	if (o->length > DPI_RING_HEADER && !(capacity & (capacity - 1)) && capacity >= dpi_ring_least(b->max_record) &&
-	    capacity <= (uint64_t)1 << 40)
-		return DPI_SUCCESS;
-	return dpi_fail(DPI_ERR_CORRUPT, "node %d offered a ring of %llu bytes", b->shape.use ? b->home_peer->node : -1, (unsigned long long)o->length);
-}
-
-static int attach(struct dpi_buffer *b, bool by_credit, int64_t deadline)
-{
-	struct dpi_appender *a = &b->appender;
-	struct dpi_pack p = { 0 };
-	struct dpi_reply reply;
-	struct dpi_window_offer offer;
-	struct dpi_remote remote;
-	int error;
-	bool credit = by_credit || b->shape.use == DPI_USE_LOG;
-	if (credit && !a->credit.address) {
-		error = dpi_window_allocate(sizeof(struct dpi_credit), DPI_HUGE_NEVER, DPI_NUMA_ANY, &a->credit);
-		if (!error) error = dpi_window_expose(b->ctx, &a->credit, DPI_TP_WRITE);
-		if (error) return error;
-	}
-	dpi_pack_u64(&p, b->id);
-	dpi_pack_u64(&p, (uint64_t)(uintptr_t)b->handle);
-	dpi_pack_u32(&p, b->bell);
-	dpi_pack_u8(&p, by_credit);
-	dpi_pack_u8(&p, credit);
-	if (credit) dpi_window_pack(b->ctx, &a->credit, b->home_peer->same_host || b->home, &p);
-	error = dpi_buffer_call(b, DPI_MEMORY_APPEND, &p, deadline, &reply);
-	if (error) return error;
-	a->home_bell = dpi_unpack_u32(&reply.body);
-	dpi_window_unpack(&reply.body, &offer);
-	bool bad = reply.body.bad || a->home_bell >= DPI_BELLS;
-	dpi_reply_free(&reply);
-	if (bad) return dpi_fail(DPI_ERR_CORRUPT, "node %d answered with nonsense", b->home_peer->node);
-	error = check_ring(b, &offer);
-	if (error) {
-		dpi_window_offer_free(&offer);
-		return error;
-	}
-	error = dpi_remote_attach(b->ctx, b->home_peer, &offer, deadline, &remote);
-	if (error) return error;
-	if (!remote.direct && !by_credit) {
-		dpi_remote_detach(&remote);
-		return DPI_ERR_AGAIN; /* shared memory did not work out after all */
-	}
-	error = use_ring(b, &remote, 0);
-	if (error) dpi_remote_detach(&remote);
-	return error;
-}
-
-int dpi_append_attach(struct dpi_buffer *b, int64_t deadline)
-{
-	if (b->appender.attached) return DPI_SUCCESS;
-	int error = dpi_buffer_check(b);
-	if (error) return error;
-	/* a transport that puts must be connected before the home can send credits over the same connection */
-	struct dpi_way way = { 0 };
-	if (!b->home) dpi_peer_choose(b->ctx, b->home_peer, &way);
-	bool direct = b->home || (way.carrier && way.carrier->attr.capabilities & DPI_TP_DIRECT);
-	if (!direct) {
-		DPI_Tp_Endpoint *endpoint;
-		error = way.carrier ? dpi_peer_endpoint(b->ctx, b->home_peer, way.carrier->index, deadline, &endpoint)
-				    : dpi_fail(DPI_ERR_TRANSPORT, "no transport reaches node %d: %s", b->home_peer->node, way.reason);
-		if (error) return error;
-	}
-	error = attach(b, !direct, deadline);
-	if (error == DPI_ERR_AGAIN) error = attach(b, true, deadline);
-	return error;
-}
-
-bool dpi_append_grow(struct dpi_buffer *b, int64_t deadline)
-{
-	struct dpi_appender *a = &b->appender;
-	if (a->no_growth || b->shape.growth == DPI_GROWTH_NONE) return false;
-	uint64_t base = atomic_load_explicit(&a->writer.written, memory_order_relaxed) + DPI_RING_WORD;
-	struct dpi_pack p = { 0 };
-	struct dpi_reply reply;
-	struct dpi_window_offer offer;
-	struct dpi_remote remote;
-	dpi_pack_u64(&p, b->id);
-	dpi_pack_u64(&p, (uint64_t)(uintptr_t)b->handle);
-	dpi_pack_u64(&p, base);
-	int error = dpi_buffer_call(b, DPI_MEMORY_GROW, &p, deadline, &reply);
-	/* Whatever goes wrong now, the ring there is must do: the home has, or may have, a larger one that this one's LINK leads to. */
-	a->no_growth = error != DPI_ERR_MEMORY;
-	if (error) return false;
-	dpi_window_unpack(&reply.body, &offer);
-	bool bad = reply.body.bad;
-	dpi_reply_free(&reply);
-	if (bad || check_ring(b, &offer)) {
-		if (!bad) dpi_window_offer_free(&offer);
-		return false;
-	}
-	if (dpi_remote_attach(b->ctx, b->home_peer, &offer, deadline, &remote)) return false;
-	if (!remote.direct && a->tail) { /* no credit window was given */
-		dpi_remote_detach(&remote);
-		return false;
-	}
-	dpi_ring_link(&a->writer);
-	while ((error = dpi_append_publish(b)) == DPI_ERR_AGAIN && dpi_now() < deadline) dpi_progress(b->ctx);
-	if (error || use_ring(b, &remote, base)) {
-		/* the old ring has ended and there is no new one: this handle cannot go on */
-		dpi_remote_detach(&remote);
-		detach(b);
-		return false;
-	}
-	a->no_growth = false;
-	DPI_COUNT(b, grows, 1);
-	return true;
-}
-
-void dpi_append_close(struct dpi_buffer *b)
-{
-	struct dpi_appender *a = &b->appender;
-	dpi_linger_disarm(b);
-	detach(b);
-	if (a->credit.address) dpi_window_free(b->ctx, &a->credit);
-	pthread_mutex_destroy(&a->lock);
 }
 
 /* -------------------------------------------------------------------------------------------------------- records */
@@ -334,10 +164,12 @@ static int put_large(struct dpi_buffer *b, const struct iovec *iov, int count, u
 	pthread_mutex_lock(&a->lock);
 	uint64_t end = a->writer.place + dpi_ring_need(size), at = a->writer.place & a->writer.mask;
 	dpi_ring_put_word(a->writer.data + at, size, DPI_RING_RECORD);
-	error = put_mirror(b, a->writer.place, DPI_TP_MORE); /* earlier records, and a PAD */
+	error = put_mirror(b, a->writer.place, DPI_TP_MORE); /* earlier records, and PADs */
+	/* PADs that have been sent are written, whatever becomes of the record; that may be the one at the ring's end alone */
+	uint64_t sent = atomic_load_explicit(&a->sent, memory_order_relaxed);
+	if ((int64_t)(sent - atomic_load_explicit(&a->writer.written, memory_order_relaxed)) > 0)
+		atomic_store_explicit(&a->writer.written, sent, memory_order_release);
 	if (error) goto out;
-	/* a PAD has been sent: it is written, whatever becomes of the record */
-	atomic_store_explicit(&a->writer.written, a->writer.place, memory_order_release);
 	v[n++] = (struct iovec){ a->writer.data + at, DPI_RING_WORD };
 	for (int i = 0; i < count; i++)
 		if (iov[i].iov_len) v[n++] = iov[i];
@@ -366,7 +198,7 @@ int dpi_append_is_full(const struct dpi_buffer *b)
 static int no_room(struct dpi_buffer *b, struct dpi_request *r)
 {
 	struct dpi_appender *a = &b->appender;
-	int error = dpi_append_publish(b);
+	int error = dpi_append_publish(b, 0);
 	r->refused = error == DPI_ERR_AGAIN;
 	if (error || b->shape.full != DPI_FULL_ERROR) return error ? error : DPI_ERR_AGAIN;
 	/* A log's ring is mostly full only until the home has emptied it; the home says when it cannot. A queue's may be replaced. */
@@ -402,6 +234,8 @@ int dpi_append_try(struct dpi_buffer *b, const struct iovec *iov, int count, uin
 static int advance_append(struct dpi_request *r)
 {
 	if (r->begun) return dpi_request_posted(r);
+	int error = dpi_append_attach(r->b);
+	if (error) return error;
 	return dpi_append_try(r->b, r->pieces, r->count, r->size, r);
 }
 
@@ -412,13 +246,13 @@ static int check_size(struct dpi_buffer *b, uint64_t size)
 			(unsigned long long)size, b->name, (unsigned long long)b->max_record);
 }
 
-/* What every append checks, in the order of cheapness. Enters the handle. */
-static struct dpi_buffer *begin(DPI_Buffer handle, const char *call, int *error)
+/* What every append checks, in the order of cheapness. Enters the handle. wait: for the ring, the first time. */
+static struct dpi_buffer *begin(DPI_Buffer handle, const char *call, bool wait, int *error)
 {
 	struct dpi_buffer *b = dpi_buffer_begin(handle, call, DPI_RECORDS, error);
 	if (!b) return NULL;
 	if (b->appender.open_room) *error = dpi_fail(DPI_ERR_STATE, "%s: room is handed out: DPI_Commit_Append or DPI_Discard_Append comes first", call);
-	else *error = dpi_append_attach(b, dpi_buffer_deadline(b, 0));
+	else if (wait) *error = dpi_append_attach_wait(b, dpi_buffer_deadline(b, 0));
 	if (!*error) return b;
 	dpi_buffer_leave(b);
 	return NULL;
@@ -427,7 +261,7 @@ static struct dpi_buffer *begin(DPI_Buffer handle, const char *call, int *error)
 static int append_slow(const struct iovec *iov, int count, uint64_t size, DPI_Buffer handle, const char *call)
 {
 	int error;
-	struct dpi_buffer *b = begin(handle, call, &error);
+	struct dpi_buffer *b = begin(handle, call, true, &error);
 	if (!b) return error;
 	error = check_size(b, size);
 	if (!error) {
@@ -438,22 +272,55 @@ static int append_slow(const struct iovec *iov, int count, uint64_t size, DPI_Bu
 	return error;
 }
 
-int DPI_Append(const void *data, size_t size, DPI_Buffer handle)
+/* A record that is large, or has no room in the group, or comes to a handle that is not ready. */
+static __attribute__((noinline)) int append_one(const void *data, size_t size, DPI_Buffer handle)
 {
+	if (!data && size) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Append: data is NULL and size is %zu", size);
 	struct dpi_buffer *b = dpi_buffer_get(handle);
-	/* the short way is a copy, two stores and a few comparisons */
-	if (__builtin_expect(b && size < atomic_load_explicit(&b->fast_size, memory_order_relaxed) && (data || !size), 1) && dpi_buffer_enter(b)) {
-		bool written = dpi_ring_write(&b->appender.writer, data, size);
-		if (__builtin_expect(written, 1)) {
+	struct iovec v = { (void *)(uintptr_t)data, size };
+	bool written = false;
+	int error = DPI_SUCCESS;
+	if (b && (b->appender.tail || size < DPI_LARGE_BYTES) && size <= b->max_record &&
+	    atomic_load_explicit(&b->fast_size, memory_order_relaxed) && dpi_buffer_enter(b)) {
+		struct dpi_ring_writer *w = &b->appender.writer;
+		written = dpi_ring_write(w, data, size);
+		uint8_t *room = !written && b->appender.tail ? dpi_ring_room(w, size) : NULL;
+		if (room) { /* the group ends, or the ring does */
+			written = true;
+			if (size) memcpy(room, data, size);
+			dpi_ring_commit(w, size);
+			error = appended(b, size);
+		} else if (written) {
 			account(b, size);
 			arm(b);
 		}
 		dpi_buffer_leave(b);
-		if (__builtin_expect(written, 1)) return DPI_SUCCESS;
 	}
-	if (!data && size) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Append: data is NULL and size is %zu", size);
-	struct iovec v = { (void *)(uintptr_t)data, size };
-	return append_slow(&v, 1, size, handle, "DPI_Append");
+	return written ? error : append_slow(&v, 1, size, handle, "DPI_Append");
+}
+
+static __attribute__((noinline)) int arm_and_leave(struct dpi_buffer *b)
+{
+	arm(b);
+	dpi_buffer_leave(b);
+	return DPI_SUCCESS;
+}
+
+int DPI_Append(const void *data, size_t size, DPI_Buffer handle)
+{
+	struct dpi_buffer *b = dpi_buffer_get(handle);
+	/* The short way: a copy, a few stores and comparisons. Every call out of it is its last act, so it needs no frame. */
+	if (__builtin_expect(!b || !data || size >= atomic_load_explicit(&b->fast_size, memory_order_relaxed) || !dpi_buffer_enter(b), 0))
+		return append_one(data, size, handle);
+	if (__builtin_expect(!dpi_ring_write_small(&b->appender.writer, data, size), 0)) {
+		dpi_buffer_leave(b);
+		return append_one(data, size, handle);
+	}
+	account(b, size);
+	atomic_signal_fence(memory_order_seq_cst); /* as in arm */
+	if (__builtin_expect(!atomic_load_explicit(&b->armed, memory_order_relaxed), 0)) return arm_and_leave(b);
+	dpi_buffer_leave(b);
+	return DPI_SUCCESS;
 }
 
 static int sum_pieces(const struct iovec *iov, int count, const char *call, uint64_t *size)
@@ -480,7 +347,7 @@ int DPI_Append_Batch(const DPI_Record *records, size_t count, DPI_Buffer handle,
 	int error = DPI_SUCCESS;
 	if (done) *done = 0;
 	if (count && !records) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Append_Batch: records is NULL");
-	struct dpi_buffer *b = begin(handle, "DPI_Append_Batch", &error);
+	struct dpi_buffer *b = begin(handle, "DPI_Append_Batch", true, &error);
 	if (!b) return error;
 	for (i = 0; i < count && !error; i++) {
 		const void *data = records[i].data;
@@ -489,7 +356,7 @@ int DPI_Append_Batch(const DPI_Record *records, size_t count, DPI_Buffer handle,
 			error = dpi_fail(DPI_ERR_ARGUMENT, "DPI_Append_Batch: record %zu is NULL with %zu bytes", i, size);
 			break;
 		}
-		if (size < atomic_load_explicit(&b->fast_size, memory_order_relaxed) && dpi_ring_write(&b->appender.writer, data, size)) {
+		if (size < atomic_load_explicit(&b->fast_size, memory_order_relaxed) && dpi_ring_write_small(&b->appender.writer, data, size)) {
 			account(b, size);
 			continue;
 		}
@@ -518,7 +385,7 @@ int DPI_Reserve_Append(size_t size, DPI_Buffer handle, void **room)
 {
 	int error;
 	if (!room) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Reserve_Append: room is NULL");
-	struct dpi_buffer *b = begin(handle, "DPI_Reserve_Append", &error);
+	struct dpi_buffer *b = begin(handle, "DPI_Reserve_Append", true, &error);
 	if (!b) return error;
 	error = check_size(b, size);
 	if (!error) {
@@ -585,11 +452,11 @@ static int advance_flush(struct dpi_request *r)
 	struct dpi_appender *a = &b->appender;
 	int error;
 	if (r->stage == 0) {
-		error = dpi_append_publish(b);
+		error = dpi_append_publish(b, DPI_TP_MORE); /* the flush goes along */
 		r->refused = error == DPI_ERR_AGAIN;
 		if (error) return error;
 		if (b->shape.use != DPI_USE_REGION && !a->attached) return dpi_buffer_check(b);
-		r->sequence = b->stats.appends;
+		r->sequence = b->appends;
 		r->offset = b->stats.writes;
 		r->remote = b->shape.use == DPI_USE_REGION ? &b->region : &a->remote;
 		r->stage = r->remote->carrier ? 1 : 2;
@@ -629,9 +496,8 @@ int DPI_Flush_Buffer(DPI_Buffer handle)
 	/* shared memory: one store and a look at the bell */
 	if (__builtin_expect(b && b->fast && b->appender.tail && b->shape.use == DPI_USE_QUEUE, 1) && dpi_buffer_enter(b)) {
 		error = publish_direct(b);
-		if (!error) b->flushed_appends = b->stats.appends;
 		dpi_ring_until(&b->appender.writer, b->appender.published, b->appender.group);
-		DPI_COUNT(b, flushes, 1);
+		DPI_ADD(b->appender.flushes, 1);
 		dpi_buffer_leave(b);
 		return error;
 	}
@@ -639,7 +505,7 @@ int DPI_Flush_Buffer(DPI_Buffer handle)
 	if (!b) return error;
 	struct dpi_request r = { .advance = advance_flush, .b = b };
 	error = dpi_request_run(&r, 0, "DPI_Flush_Buffer");
-	DPI_COUNT(b, flushes, 1);
+	DPI_ADD(b->appender.flushes, 1);
 	dpi_buffer_leave(b);
 	return error;
 }
@@ -648,23 +514,24 @@ int DPI_Flush_Buffer(DPI_Buffer handle)
 static int advance_position(struct dpi_request *r)
 {
 	struct dpi_buffer *b = r->b;
+	int error = dpi_append_attach(b);
+	if (error) return error;
 	struct dpi_credit *credit = b->appender.credit.address;
-	int error;
 	if (r->stage == 0) {
 		/* a position's slot is used again after DPI_POSITIONS records */
 		uint64_t ordered = atomic_load_explicit(&credit->ordered, memory_order_acquire);
-		if (b->stats.appends - ordered >= DPI_POSITIONS - 1) {
-			error = dpi_append_publish(b);
+		if (b->appends - ordered >= DPI_POSITIONS - 1) {
+			error = dpi_append_publish(b, 0);
 			return error ? error : DPI_ERR_AGAIN;
 		}
 		error = r->begun ? dpi_request_posted(r) : dpi_append_try(b, r->pieces, r->count, r->size, r);
 		if (error) return error;
-		r->sequence = b->stats.appends;
+		r->sequence = b->appends;
 		r->unknown = true;
 		r->stage = 1;
 	}
 	if (r->stage == 1) {
-		error = dpi_append_publish(b);
+		error = dpi_append_publish(b, 0);
 		r->refused = error == DPI_ERR_AGAIN;
 		if (error) return error;
 		r->stage = 2;
@@ -678,14 +545,14 @@ static int advance_position(struct dpi_request *r)
 	return DPI_SUCCESS;
 }
 
-static int position_arguments(const void *data, size_t size, DPI_Buffer handle, uint64_t *position, const char *call, struct dpi_buffer **b)
+static int position_arguments(const void *data, size_t size, DPI_Buffer handle, uint64_t *position, bool wait, const char *call, struct dpi_buffer **b)
 {
 	int error;
 	if ((!data && size) || !position) return dpi_fail(DPI_ERR_ARGUMENT, "%s: %s is NULL", call, position ? "data" : "position");
 	*b = dpi_buffer_begin(handle, call, 1u << DPI_USE_LOG, &error);
 	if (!*b) return error;
 	if ((*b)->appender.open_room) error = dpi_fail(DPI_ERR_STATE, "%s: room is handed out: DPI_Commit_Append or DPI_Discard_Append comes first", call);
-	else error = dpi_append_attach(*b, dpi_buffer_deadline(*b, 0));
+	else if (wait) error = dpi_append_attach_wait(*b, dpi_buffer_deadline(*b, 0));
 	if (!error) error = check_size(*b, size);
 	if (error) dpi_buffer_leave(*b);
 	return error;
@@ -694,7 +561,7 @@ static int position_arguments(const void *data, size_t size, DPI_Buffer handle, 
 int DPI_Append_Position(const void *data, size_t size, DPI_Buffer handle, uint64_t *position)
 {
 	struct dpi_buffer *b;
-	int error = position_arguments(data, size, handle, position, "DPI_Append_Position", &b);
+	int error = position_arguments(data, size, handle, position, true, "DPI_Append_Position", &b);
 	if (error) return error;
 	struct iovec v = { (void *)(uintptr_t)data, size };
 	struct dpi_request r = { .advance = advance_position, .append = true, .b = b, .pieces = &v, .count = 1, .size = size, .position = position };
@@ -710,7 +577,7 @@ int DPI_Append_Nb(const void *data, size_t size, DPI_Buffer handle, DPI_Request 
 	int error;
 	if (!dpi_request_none(request, "DPI_Append_Nb")) return DPI_ERR_ARGUMENT;
 	if (!data && size) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Append_Nb: data is NULL and size is %zu", size);
-	struct dpi_buffer *b = begin(handle, "DPI_Append_Nb", &error);
+	struct dpi_buffer *b = begin(handle, "DPI_Append_Nb", false, &error);
 	if (!b) return error;
 	error = check_size(b, size);
 	if (!error) {
@@ -725,7 +592,7 @@ int DPI_Append_Position_Nb(const void *data, size_t size, DPI_Buffer handle, uin
 {
 	struct dpi_buffer *b;
 	if (!dpi_request_none(request, "DPI_Append_Position_Nb")) return DPI_ERR_ARGUMENT;
-	int error = position_arguments(data, size, handle, position, "DPI_Append_Position_Nb", &b);
+	int error = position_arguments(data, size, handle, position, false, "DPI_Append_Position_Nb", &b);
 	if (error) return error;
 	struct dpi_request r = { .advance = advance_position, .append = true, .b = b, .iov = { { (void *)(uintptr_t)data, size } }, .count = 1, .size = size,
 				 .position = position };
@@ -742,7 +609,7 @@ int DPI_Flush_Buffer_Nb(DPI_Buffer handle, DPI_Request *request)
 	if (!b) return error;
 	struct dpi_request r = { .advance = advance_flush, .b = b };
 	error = dpi_request_start(&r, request);
-	DPI_COUNT(b, flushes, 1);
+	DPI_ADD(b->appender.flushes, 1);
 	dpi_buffer_leave(b);
 	return error;
 }

@@ -68,7 +68,7 @@ int dpi_buffer_answered(struct dpi_buffer *b, int error)
 int dpi_buffer_call(struct dpi_buffer *b, uint16_t type, struct dpi_pack *p, int64_t deadline, struct dpi_reply *reply)
 {
 	/* a deadline of none is for the operation; the home's answer itself is due at once */
-	int64_t least = dpi_now() + 1000000000;
+	int64_t least = dpi_now() + DPI_ANSWER_NS;
 	return dpi_buffer_answered(b, dpi_call(b->ctx, b->home_peer->node, type, p, deadline > least ? deadline : least, reply));
 }
 
@@ -167,6 +167,8 @@ static int open_at(struct dpi_context *ctx, const struct wanted *wanted, int hom
 		error = dpi_remote_attach(ctx, b->home_peer, &offer, deadline, b->shape.use == DPI_USE_LOG ? &b->log.bounds : &b->region);
 		if (error) goto fail;
 	}
+	bool direct;
+	if (!b->home) dpi_append_connect(b, deadline, &direct); /* so that the first append need not; it would say what is wrong */
 	*out = b->handle;
 	return DPI_SUCCESS;
 fail:
@@ -324,7 +326,9 @@ static int close_buffer(struct dpi_buffer *b, int64_t deadline)
 	dpi_append_fast(b);
 	/* what is under way gets the deadline to finish; then what was appended must be visible before the home is told. With nothing that
 	 * could be lost, a home that is gone is no error. */
-	bool risk = b->first || b->stats.appends != b->flushed_appends || (b->stats.writes != b->flushed_writes && b->region.carrier);
+	struct dpi_appender *a = &b->appender;
+	bool unflushed = a->tail && b->shape.use == DPI_USE_QUEUE ? atomic_load(&a->writer.written) != a->published : b->appends != b->flushed_appends;
+	bool risk = b->first || unflushed || (b->stats.writes != b->flushed_writes && b->region.carrier);
 	if (risk || (b->appender.attached && !dpi_buffer_check(b))) {
 		int64_t timeout = b->timeout_us > 0 ? b->timeout_us : 1;
 		b->timeout_us = timeout;
@@ -440,6 +444,10 @@ int DPI_Get_Buffer_Stats(DPI_Buffer handle, DPI_Buffer_Stats *stats)
 #define COPY(name, unit, text) all.name = __atomic_load_n(&b->stats.name, __ATOMIC_RELAXED);
 	DPI_BUFFER_STATS(COPY)
 #undef COPY
+	all.appends = __atomic_load_n(&b->appends, __ATOMIC_RELAXED);
+	all.publishes = __atomic_load_n(&b->appender.publishes, __ATOMIC_RELAXED);
+	all.flushes = __atomic_load_n(&b->appender.flushes, __ATOMIC_RELAXED);
+	all.append_bytes = __atomic_load_n(&b->append_bytes, __ATOMIC_RELAXED);
 	return dpi_give("DPI_Get_Buffer_Stats", stats, &all, sizeof all);
 }
 

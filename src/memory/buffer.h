@@ -12,6 +12,7 @@
 
 #define DPI_GROUP_BYTES 8192u	/* unflushed appends are published when they are this many bytes */
 #define DPI_PUT_GROUP_BYTES 65536u /* the same where publishing is a put */
+#define DPI_SMALL_BYTES 128u	/* records up to this are copied without a call */
 #define DPI_LARGE_BYTES 8192u	/* a record from here on goes from the caller's memory to a transport without a copy */
 #define DPI_GROW_AFTER_NS 2000000 /* a ring that stays full for this long is replaced by a larger one */
 
@@ -23,8 +24,13 @@ struct dpi_appender {
 	uint64_t published;	 /* what this thread has published; the linger service may have more */
 	uint64_t group;		 /* publish at this many bytes */
 	_Atomic uint64_t *tail;	 /* the ring's own, through shared memory; NULL: by puts */
-	_Atomic bool armed;	 /* on the linger list */
+	_Atomic uint64_t *flush; /* tail, if a flush is a store to it; or NULL */
+	struct dpi_bell *bell;	 /* then: the consumer's */
+	uint64_t publishes, flushes; /* counted here, the rest in stats */
 	bool attached;
+	struct dpi_calling joining; /* the home is asked for the ring */
+	bool by_credit;		    /* was it asked for one to put into */
+	int join_error;
 	bool open_room;		 /* handed out by DPI_Reserve_Append */
 	uint32_t home_bell;
 	struct dpi_remote remote; /* the ring's window */
@@ -39,19 +45,22 @@ struct dpi_appender {
 };
 
 /* The consuming side of a handle at a queue's home. */
-struct dpi_lent {
+struct dpi_lent { /* a run of records of one ring */
 	struct dpi_ring_in *ring;
-	uint64_t end;
+	size_t count;
+	uint64_t end; /* position */
 };
 struct dpi_consumer {
 	bool active;
+	uint64_t caught_up; /* records consumed when it last found nothing */
 	bool corrupt; /* found behind a run that was lent: told by the next call */
 	/* The ring of the record that DPI_Next_Record lent, the last that was read from it; then nothing else is lent. NULL: none. */
 	struct dpi_ring_in *single;
 	struct dpi_ring_in **ring;
 	size_t rings, room, at;
-	struct dpi_lent *lent; /* circular, oldest at lent_first */
-	size_t lent_count, lent_room, lent_first;
+	size_t lent; /* records */
+	struct dpi_lent *run; /* circular, oldest at run_first */
+	size_t runs, runs_room, run_first;
 };
 
 /* Segments of a log that this handle has attached. */
@@ -59,6 +68,8 @@ struct dpi_consumer {
 struct dpi_log_reader {
 	struct dpi_remote bounds;
 	uint64_t segment_size;
+	struct dpi_calling asking; /* for the segment of this position */
+	uint64_t asked;
 	struct {
 		bool attached;
 		uint64_t base, limit; /* positions it holds, as far as known: limit is lowered where a PAD is found */
@@ -67,14 +78,16 @@ struct dpi_log_reader {
 };
 
 struct dpi_buffer {
-	/* first the fields that every append touches */
+	/* first the line of which programs know, too: struct dpi_way_1 of dpi.h, and short_way.c */
 	_Atomic uint32_t busy; /* a thread is inside */
+	_Atomic bool armed;    /* on the linger list */
 	bool fast;	       /* appends may take the short way: attached, nothing under way, no room handed out */
-	_Atomic uint64_t fast_size; /* records below this size may; 0: none. The loop thread sets 0 when the buffer or its home is gone */
+	_Atomic uint64_t fast_size; /* small records below this size may; 0: none. The loop thread sets 0 when the buffer or its home is gone */
+	uint64_t appends, append_bytes; /* counted here, the rest in stats */
+	struct dpi_appender appender;
 	_Atomic bool destroyed;
 	bool closing;
 	uint64_t max_record;
-	struct dpi_appender appender;
 	DPI_Buffer_Stats stats; /* written by the handle's thread alone */
 	struct dpi_context *ctx;
 	DPI_Buffer handle;
@@ -95,8 +108,13 @@ struct dpi_buffer {
 	char name[DPI_NAME_MAX];
 };
 
-/* Relaxed stores suffice: one thread writes a counter, others may read it late. */
-#define DPI_COUNT(b, counter, n) __atomic_store_n(&(b)->stats.counter, (b)->stats.counter + (uint64_t)(n), __ATOMIC_RELAXED)
+/* One thread writes a counter, others may read it late, but whole. */
+#if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
+#define DPI_ADD(counter, n) __asm__("addq %1, %0" : "+m"(counter) : "er"((uint64_t)(n)) : "cc")
+#else
+#define DPI_ADD(counter, n) __atomic_store_n(&(counter), (counter) + (uint64_t)(n), __ATOMIC_RELAXED)
+#endif
+#define DPI_COUNT(b, counter, n) DPI_ADD((b)->stats.counter, n)
 
 static inline struct dpi_buffer *dpi_buffer_get(DPI_Buffer handle)
 {
@@ -125,20 +143,25 @@ int dpi_buffer_timed_out(const struct dpi_buffer *b, const char *what, bool appe
 int64_t dpi_buffer_deadline(const struct dpi_buffer *b, int64_t timeout_us);
 /* The home's answer, with the buffer's name in the sentence if it is gone. */
 int dpi_buffer_answered(struct dpi_buffer *b, int error);
+#define DPI_ANSWER_NS 1000000000 /* a home's answer is due, whatever the deadline of an operation */
 /* A call to the home; frees p. */
 int dpi_buffer_call(struct dpi_buffer *b, uint16_t type, struct dpi_pack *p, int64_t deadline, struct dpi_reply *reply);
 
+/* attach.c: a step towards a ring to append to; DPI_ERR_AGAIN: the home has not answered yet, and rings b->bell when it has. */
+int dpi_append_attach(struct dpi_buffer *b);
+int dpi_append_attach_wait(struct dpi_buffer *b, int64_t deadline);
+/* See that a transport that puts is connected. direct: it is not needed. */
+int dpi_append_connect(struct dpi_buffer *b, int64_t deadline, bool *direct);
+/* Get a larger ring if the buffer may grow. Blocks for the home's answer; false: it may not. */
+bool dpi_append_grow(struct dpi_buffer *b, int64_t deadline);
+void dpi_append_close(struct dpi_buffer *b);
 /* append.c */
-int dpi_append_attach(struct dpi_buffer *b, int64_t deadline);
 /* One try at one record from iov; DPI_ERR_AGAIN: no room now. posted: see request.h. */
 int dpi_append_try(struct dpi_buffer *b, const struct iovec *iov, int count, uint64_t size, struct dpi_request *r);
 void dpi_append_fast(struct dpi_buffer *b); /* decide b->fast anew */
-int dpi_append_publish(struct dpi_buffer *b); /* all that is written; DPI_ERR_AGAIN: the transport is busy */
+int dpi_append_publish(struct dpi_buffer *b, uint32_t flags); /* all that is written; flags: of the put; DPI_ERR_AGAIN: the transport is busy */
 bool dpi_append_linger(struct dpi_buffer *b); /* by the service; whether something was left or done */
-void dpi_append_close(struct dpi_buffer *b);
 int dpi_append_is_full(const struct dpi_buffer *b); /* DPI_ERR_FULL with its sentence */
-/* Get a larger ring if the buffer may grow. Blocks for the home's answer; false: it may not. */
-bool dpi_append_grow(struct dpi_buffer *b, int64_t deadline);
 
 /* queue.c */
 void dpi_consumer_close(struct dpi_buffer *b);

@@ -208,8 +208,8 @@ static void on_open(struct dpi_context *ctx, struct dpi_request_in *in)
 	dpi_pack_free(&p);
 }
 
-/* The handle is gone: its ring ends where it is. */
-static void handle_end(struct dpi_context *ctx, struct dpi_home *h, struct dpi_handle_in *handle, int state)
+/* The handle's ring ends where it is. */
+static void ring_end(struct dpi_context *ctx, struct dpi_home *h, struct dpi_handle_in *handle, int state)
 {
 	pthread_mutex_lock(&h->lock); /* the ring's freeing takes it too, so the ring stays until the lock is given back */
 	if (handle->ring) {
@@ -217,10 +217,16 @@ static void handle_end(struct dpi_context *ctx, struct dpi_home *h, struct dpi_h
 		/* release: what the appender published before it closed, or died, is visible to who sees this */
 		atomic_store_explicit(&handle->ring->state, state, memory_order_release);
 	}
-	*handle = h->handle[--h->handles];
+	handle->ring = NULL;
 	pthread_mutex_unlock(&h->lock);
 	dpi_bell_ring(&ctx->bells, h->bell);
 	if (h->bell == DPI_BELL_SERVICE) dpi_loop_kick(ctx);
+}
+
+static void handle_end(struct dpi_context *ctx, struct dpi_home *h, struct dpi_handle_in *handle, int state)
+{
+	ring_end(ctx, h, handle, state);
+	*handle = h->handle[--h->handles];
 }
 
 static void on_close(struct dpi_context *ctx, struct dpi_request_in *in)
@@ -268,12 +274,13 @@ static void on_append(struct dpi_context *ctx, struct dpi_request_in *in)
 		dpi_window_offer_free(&offer);
 		return;
 	}
-	if (!found || found->ring || h->shape.use == DPI_USE_REGION || bell >= DPI_BELLS || (by_credit && !credit) ||
+	if (!found || h->shape.use == DPI_USE_REGION || bell >= DPI_BELLS || (by_credit && !credit) ||
 	    (credit && offer.length < sizeof(struct dpi_credit)) || (h->shape.use == DPI_USE_LOG && !credit)) {
 		dpi_window_offer_free(&offer);
 		answer_error(ctx, in, dpi_fail(DPI_ERR_CORRUPT, "a request to append that no correct library sends"));
 		return;
 	}
+	if (found->ring) ring_end(ctx, h, found, DPI_RING_CLOSED); /* it could not reach that one */
 	uint64_t capacity = h->shape.capacity;
 	if (!account(h, capacity)) {
 		dpi_window_offer_free(&offer);

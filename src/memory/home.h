@@ -35,7 +35,7 @@ struct dpi_ring_in {
 	bool told_full;
 	uint64_t *position;	  /* log: their positions, by number % DPI_POSITIONS; puts read it until the appender has them */
 	_Atomic int state;	  /* OPEN; CLOSED or DEAD with release after the appender's last publish is visible */
-	uint32_t lent;		  /* consumer: records lent */
+	size_t lent;		  /* consumer: records lent */
 	bool ended;		  /* consumer: LINK or CORRUPT seen */
 	/* under the layer's credit_lock: a credit that could not be posted, told by the loop when it can */
 	bool credit_due;

@@ -17,7 +17,7 @@ void dpi_linger_arm(struct dpi_buffer *b)
 	bool kick = false;
 	DPI_DELAY(linger_arms);
 	pthread_mutex_lock(&m->linger_lock);
-	if (!atomic_load(&b->appender.armed)) {
+	if (!atomic_load(&b->armed)) {
 		if (m->armed_count == m->armed_room) {
 			size_t room = m->armed_room ? 2 * m->armed_room : 16;
 			void *p = realloc(m->armed, room * sizeof *m->armed);
@@ -25,7 +25,7 @@ void dpi_linger_arm(struct dpi_buffer *b)
 		}
 		if (m->armed_count < m->armed_room) { /* else: tried again at the next append */
 			m->armed[m->armed_count++] = b;
-			atomic_store(&b->appender.armed, true);
+			atomic_store(&b->armed, true);
 			b->linger_due = dpi_now() + b->linger_us * 1000;
 			b->clean = 0;
 			if (b->linger_due < atomic_load(&m->linger_at)) {
@@ -52,7 +52,7 @@ void dpi_linger_disarm(struct dpi_buffer *b)
 	struct dpi_memory_layer *m = b->ctx->memory;
 	pthread_mutex_lock(&m->linger_lock);
 	unlist(m, b);
-	atomic_store(&b->appender.armed, true); /* nothing arms it again */
+	atomic_store(&b->armed, true); /* nothing arms it again */
 	pthread_mutex_unlock(&m->linger_lock);
 }
 
@@ -69,7 +69,7 @@ static int64_t service(struct dpi_context *ctx, int64_t now)
 			b->linger_due = now + b->linger_us * 1000;
 			if (b->clean >= CLEAN_ROUNDS) {
 				DPI_DELAY(linger_disarms);
-				atomic_store(&b->appender.armed, false);
+				atomic_store(&b->armed, false);
 				DPI_DELAY(linger_disarmed);
 				dpi_bell_fence(&ctx->bells);
 				DPI_DELAY(linger_fenced);
@@ -77,7 +77,7 @@ static int64_t service(struct dpi_context *ctx, int64_t now)
 					m->armed[i] = m->armed[--m->armed_count];
 					continue;
 				}
-				atomic_store(&b->appender.armed, true);
+				atomic_store(&b->armed, true);
 				b->clean = 0;
 			}
 		}

@@ -10,6 +10,7 @@
 
 void dpi_log_reader_close(struct dpi_buffer *b)
 {
+	dpi_call_forget(b->ctx, &b->log.asking);
 	for (int i = 0; i < DPI_SEGMENTS_CACHED; i++)
 		if (b->log.segment[i].attached) dpi_remote_detach(&b->log.segment[i].remote);
 	if (b->log.bounds.length) dpi_remote_detach(&b->log.bounds);
@@ -44,8 +45,8 @@ static int bounds(struct dpi_request *r, uint64_t out[2])
 	return DPI_SUCCESS;
 }
 
-/* The segment of a position, and the offset in it; asks the home for it the first time. Blocks. */
-static int segment(struct dpi_buffer *b, uint64_t position, int64_t deadline, struct dpi_remote **out, uint64_t *offset)
+/* The segment of a position, and the offset in it; asks the home for it the first time: DPI_ERR_AGAIN until it has answered. */
+static int segment(struct dpi_buffer *b, uint64_t position, struct dpi_remote **out, uint64_t *offset)
 {
 	struct dpi_log_reader *l = &b->log;
 	for (int i = 0; i < DPI_SEGMENTS_CACHED; i++) {
@@ -54,14 +55,20 @@ static int segment(struct dpi_buffer *b, uint64_t position, int64_t deadline, st
 		*offset = position - l->segment[i].base;
 		return DPI_SUCCESS;
 	}
-	struct dpi_pack p = { 0 };
 	struct dpi_reply reply;
 	struct dpi_window_offer offer;
-	dpi_pack_u64(&p, b->id);
-	dpi_pack_u64(&p, position);
-	int64_t least = dpi_now() + 1000000000;
-	int error = dpi_buffer_call(b, DPI_MEMORY_SEGMENT, &p, deadline, &reply);
-	if (error) return error;
+	int error;
+	if (l->asking.peer && l->asked != position) dpi_call_forget(b->ctx, &l->asking);
+	if (!l->asking.peer) {
+		struct dpi_pack p = { 0 };
+		dpi_pack_u64(&p, b->id);
+		dpi_pack_u64(&p, position);
+		error = dpi_call_start(b->ctx, b->home_peer, DPI_MEMORY_SEGMENT, &p, b->bell, &l->asking);
+		if (error) return error;
+		l->asked = position;
+	}
+	error = dpi_call_end(b->ctx, &l->asking, &reply);
+	if (error) return dpi_buffer_answered(b, error);
 	uint64_t number = dpi_unpack_u64(&reply.body), base = dpi_unpack_u64(&reply.body);
 	dpi_window_unpack(&reply.body, &offer);
 	bool bad = reply.body.bad;
@@ -73,7 +80,7 @@ static int segment(struct dpi_buffer *b, uint64_t position, int64_t deadline, st
 	int at = (int)(number % DPI_SEGMENTS_CACHED);
 	if (l->segment[at].attached) dpi_remote_detach(&l->segment[at].remote);
 	l->segment[at].attached = false;
-	error = dpi_remote_attach(b->ctx, b->home_peer, &offer, deadline > least ? deadline : least, &l->segment[at].remote);
+	error = dpi_remote_attach(b->ctx, b->home_peer, &offer, dpi_now() + DPI_ANSWER_NS, &l->segment[at].remote);
 	if (error) return error;
 	l->segment[at].attached = true;
 	l->segment[at].base = base;
@@ -141,7 +148,7 @@ static int advance_read(struct dpi_request *r)
 			r->stage = LOG_WORD;
 			break;
 		case LOG_WORD:
-			error = segment(b, r->offset, dpi_buffer_deadline(b, 0), &s, &offset);
+			error = segment(b, r->offset, &s, &offset);
 			if (error == DPI_ERR_RECLAIMED) goto truncated;
 			if (error) return error;
 			r->expected = l->segment_size - offset < AHEAD + 8 ? l->segment_size - offset : AHEAD + 8;
@@ -175,7 +182,7 @@ static int advance_read(struct dpi_request *r)
 			}
 			break;
 		case LOG_REST:
-			error = segment(b, r->offset, dpi_buffer_deadline(b, 0), &s, &offset);
+			error = segment(b, r->offset, &s, &offset);
 			if (!error && r->sequence) error = fetch(r, s, r->data, r->sequence, offset + 8);
 			if (error == DPI_ERR_DESTROYED) goto truncated;
 			if (error) return error;

@@ -145,8 +145,6 @@ static int wait_growing(struct dpi_request *r, const struct dpi_wait *w, bool ma
 	}
 }
 
-#define ANSWER_NS 1000000000
-
 static bool is_append(const struct dpi_request *r)
 {
 	return r->append && !r->begun && !r->unknown;
@@ -159,7 +157,7 @@ int dpi_request_run(struct dpi_request *r, int64_t timeout_us, const char *what)
 	int64_t deadline = dpi_buffer_deadline(b, timeout_us), start = dpi_now();
 	bool append = is_append(r);
 	/* not waiting means for room or records; the answer of a home that is only reached by messages is on its way */
-	if (!deadline && !append) deadline = start + ANSWER_NS;
+	if (!deadline && !append) deadline = start + DPI_ANSWER_NS;
 	struct dpi_wait w = { .ready = ready, .arg = r, .bell = b->bell, .deadline = deadline };
 	if (append && b->shape.full == DPI_FULL_ERROR && b->shape.use == DPI_USE_QUEUE && !b->first && !r->refused) {
 		if (dpi_append_grow(b, dpi_buffer_deadline(b, 0)) && step(r)) return r->error;

@@ -2,7 +2,8 @@
  * ring.h: the ring of records between one appender and the home: the layout, and the two ends. Nothing here knows of networks.
  *
  * A window holds the header and then a power of two of bytes. Positions are cumulative byte counts; position & mask is the place. A record is an
- * 8-byte word (size, kind) and its bytes, padded to 8, and never wraps: a PAD fills the end. LINK, always with room, is the last in a
+ * 8-byte word (size, kind) and its bytes, padded to 8, and never wraps: a PAD fills the end; the bytes of a large one begin a line,
+ * by a PAD before it. LINK, always with room, is the last in a
  * ring that was replaced by a larger one.
  *
  * Writer and reader meet in two words only, on lines of their own:
@@ -40,10 +41,17 @@ static inline uint64_t dpi_ring_need(uint64_t size)
 	return DPI_RING_WORD + ((size + 7) & ~(uint64_t)7);
 }
 
+#define DPI_RING_ALIGNED 512u /* bytes of a record from which it begins a line: copies are faster */
+/* The PAD before a record at this position. */
+static inline uint64_t dpi_ring_pad(uint64_t position, uint64_t size)
+{
+	return size < DPI_RING_ALIGNED ? 0 : (64 - DPI_RING_WORD - position) & 63;
+}
+
 /* The least capacity for records of up to max_record: two of them, as a PAD may be as large as the record after it, and a LINK. */
 static inline uint64_t dpi_ring_least(uint64_t max_record)
 {
-	uint64_t need = 2 * dpi_ring_need(max_record) + 2 * DPI_RING_WORD, capacity = DPI_RING_LEAST;
+	uint64_t need = 2 * (dpi_ring_pad(0, max_record) + dpi_ring_need(max_record)) + 2 * DPI_RING_WORD, capacity = DPI_RING_LEAST;
 	while (capacity < need) capacity *= 2;
 	return capacity;
 }
@@ -52,11 +60,12 @@ static inline uint64_t dpi_ring_least(uint64_t max_record)
 
 struct dpi_ring_writer {
 	uint8_t *data; /* the window's own bytes, or a mirror of them of the same size */
-	uint64_t capacity, mask;
-	const _Atomic uint64_t *head; /* where the reader's progress appears */
-	uint64_t head_seen;
+	uint64_t mask;
 	_Atomic uint64_t written; /* end of the last whole record; stored with release: the linger service publishes up to it */
 	uint64_t until;		  /* records that end here or before take the short way: see dpi_ring_until */
+	uint64_t capacity;
+	uint64_t head_seen;
+	const _Atomic uint64_t *head; /* where the reader's progress appears */
 	uint64_t place;		  /* position of the record being written; after dpi_ring_room */
 	uint64_t reserved;	  /* its largest size */
 };
@@ -79,7 +88,11 @@ static inline uint8_t *dpi_ring_room(struct dpi_ring_writer *w, uint64_t size)
 {
 	uint64_t written = atomic_load_explicit(&w->written, memory_order_relaxed);
 	uint64_t need = dpi_ring_need(size), at = written & w->mask, end = w->capacity - at;
-	uint64_t pad = __builtin_expect(need > end, 0) ? end : 0;
+	uint64_t pad = dpi_ring_pad(written, size), start = 0;
+	if (__builtin_expect(pad + need > end, 0)) {
+		start = dpi_ring_pad(0, size);
+		pad = end + start;
+	}
 	uint64_t limit = w->capacity - DPI_RING_WORD; /* room for a LINK stays */
 	if (__builtin_expect(written + pad + need - w->head_seen > limit, 0)) {
 		DPI_DELAY(ring_full);
@@ -87,7 +100,8 @@ static inline uint8_t *dpi_ring_room(struct dpi_ring_writer *w, uint64_t size)
 		w->head_seen = atomic_load_explicit(w->head, memory_order_acquire);
 		if (written + pad + need - w->head_seen > limit) return NULL;
 	}
-	if (__builtin_expect(pad != 0, 0)) dpi_ring_put_word(w->data + at, pad - DPI_RING_WORD, DPI_RING_PAD);
+	if (pad) dpi_ring_put_word(w->data + at, pad - start - DPI_RING_WORD, DPI_RING_PAD);
+	if (start) dpi_ring_put_word(w->data, start - DPI_RING_WORD, DPI_RING_PAD);
 	w->place = written + pad;
 	w->reserved = size;
 	return w->data + (w->place & w->mask) + DPI_RING_WORD;
@@ -112,39 +126,61 @@ static inline void dpi_ring_until(struct dpi_ring_writer *w, uint64_t published,
 	w->until = until;
 }
 
-/* Copies of up to 128 bytes without a call: two, overlapping, of the next smaller power of two. */
-static inline void dpi_ring_copy(uint8_t *to, const uint8_t *from, size_t size)
+/* The lines of the ring are in the other core's cache. Stores leave in order and a core holds back a few dozen of them, so
+ * a writer that waits for each line has only a few lines on their way; these ask for lines before they are written, or read. */
+#define DPI_RING_AHEAD 1024u
+static inline void dpi_ring_ask(const uint8_t *data, uint64_t position, uint64_t mask)
 {
-	if (__builtin_expect(size > 128, 0)) {
-		memcpy(to, from, size);
-	} else if (size >= 64) {
-		memcpy(to, from, 64);
-		memcpy(to + size - 64, from + size - 64, 64);
-	} else if (size >= 32) {
-		memcpy(to, from, 32);
-		memcpy(to + size - 32, from + size - 32, 32);
-	} else if (size >= 16) {
-		memcpy(to, from, 16);
-		memcpy(to + size - 16, from + size - 16, 16);
-	} else if (size >= 8) {
-		memcpy(to, from, 8);
-		memcpy(to + size - 8, from + size - 8, 8);
+	const uint8_t *line = data + ((position + DPI_RING_AHEAD) & mask);
+#if defined(__x86_64__)
+	__asm__ volatile("prefetchw %0" : : "m"(*line)); /* no processor of 64 bits faults on it */
+#else
+	__builtin_prefetch(line, 1);
+#endif
+}
+
+/* Copy 1 to 128 bytes without a call: two pieces, which overlap unless the size is a power of two. */
+static inline __attribute__((always_inline)) void dpi_ring_copy(uint8_t *to, const uint8_t *from, size_t size)
+{
+#define DPI_RING_PIECES(bytes) (memcpy(to, from, bytes), memcpy(to + size - (bytes), from + size - (bytes), bytes))
+	if (size > 32) {
+		if (size > 64) DPI_RING_PIECES(64);
+		else DPI_RING_PIECES(32);
+	} else if (size > 8) {
+		if (size > 16) DPI_RING_PIECES(16);
+		else DPI_RING_PIECES(8);
+	} else if (size >= 4) {
+		DPI_RING_PIECES(4);
 	} else {
 		for (size_t i = 0; i < size; i++) to[i] = from[i];
 	}
+#undef DPI_RING_PIECES
 }
 
-/* The short way: write a whole record if it ends before until. */
-static inline bool dpi_ring_write(struct dpi_ring_writer *w, const void *data, uint64_t size)
+/* The short way: write a whole record if it ends before until. small: of at most 128 bytes. */
+static inline __attribute__((always_inline)) bool dpi_ring_write_sized(struct dpi_ring_writer *w, const void *data, uint64_t size, bool small)
 {
-	uint64_t written = atomic_load_explicit(&w->written, memory_order_relaxed), end = written + dpi_ring_need(size);
+	uint64_t written = atomic_load_explicit(&w->written, memory_order_relaxed), pad = small ? 0 : dpi_ring_pad(written, size);
+	uint64_t end = written + pad + dpi_ring_need(size);
 	if (__builtin_expect(end > w->until, 0)) return false;
 	uint8_t *at = w->data + (written & w->mask);
+	dpi_ring_ask(w->data, written, w->mask);
+	if (pad) dpi_ring_put_word(at, pad - DPI_RING_WORD, DPI_RING_PAD);
+	at += pad;
 	dpi_ring_put_word(at, size, DPI_RING_RECORD);
-	dpi_ring_copy(at + DPI_RING_WORD, data, size);
+	if (small) dpi_ring_copy(at + DPI_RING_WORD, data, size);
+	else if (size) memcpy(at + DPI_RING_WORD, data, size);
 	DPI_DELAY(ring_writes);
 	atomic_store_explicit(&w->written, end, memory_order_release);
 	return true;
+}
+static inline __attribute__((always_inline)) bool dpi_ring_write_small(struct dpi_ring_writer *w, const void *data, uint64_t size)
+{
+	return dpi_ring_write_sized(w, data, size, true);
+}
+static inline bool dpi_ring_write(struct dpi_ring_writer *w, const void *data, uint64_t size)
+{
+	return dpi_ring_write_sized(w, data, size, false);
 }
 
 /* The last word of a ring that is replaced. */
@@ -195,8 +231,7 @@ static inline enum dpi_ring_found dpi_ring_next(struct dpi_ring_reader *r, const
 			return DPI_RING_FOUND;
 		}
 		if (word >> 32 == DPI_RING_PAD) {
-			need = r->capacity - at;
-			if (need > r->tail - r->read) return DPI_RING_CORRUPT;
+			if (length % 8 || need > r->capacity - at || need > r->tail - r->read) return DPI_RING_CORRUPT;
 			r->read += need;
 			continue;
 		}
@@ -209,7 +244,7 @@ static inline enum dpi_ring_found dpi_ring_next(struct dpi_ring_reader *r, const
 }
 
 /* The short way: the next record if it lies in what was last loaded, and is one. Otherwise false, and dpi_ring_next has the rest. */
-static inline bool dpi_ring_read(struct dpi_ring_reader *r, const void **data, size_t *size)
+static inline __attribute__((always_inline)) bool dpi_ring_read(struct dpi_ring_reader *r, const void **data, size_t *size)
 {
 	uint64_t at = r->read & r->mask, left = r->tail - r->read;
 	if (__builtin_expect(!left, 0)) return false;
@@ -221,6 +256,19 @@ static inline bool dpi_ring_read(struct dpi_ring_reader *r, const void **data, s
 	*size = (size_t)length;
 	r->read += need;
 	return true;
+}
+
+/* Where the count oldest records that were not given back end, at most at end. They were checked when they were read, and may
+ * have been changed since. */
+static inline uint64_t dpi_ring_skip(const struct dpi_ring_reader *r, uint64_t count, uint64_t end)
+{
+	uint64_t at = r->head;
+	while (count && at < end) {
+		uint64_t word = dpi_ring_get_word(r->ring->data + (at & r->mask));
+		at += dpi_ring_need(word & UINT32_MAX);
+		count -= word >> 32 != DPI_RING_PAD;
+	}
+	return at < end ? at : end;
 }
 
 /* Everything before position is not looked at again. The caller decides when the writer is told: dpi_ring_tell. */

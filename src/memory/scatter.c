@@ -54,9 +54,8 @@ static int prepare(DPI_Part *part, struct dpi_request *r, bool scatter, const ch
 		return dpi_fail(DPI_ERR_SIZE, "%s: a part of %zu bytes is larger than the largest record of buffer '%s', %llu", call, part->size, b->name,
 				(unsigned long long)b->max_record);
 	if (b->appender.open_room) return dpi_fail(DPI_ERR_STATE, "%s: room of buffer '%s' is handed out", call, b->name);
-	error = dpi_append_attach(b, dpi_buffer_deadline(b, 0));
-	if (!error) dpi_append_request(r, b, part->data, part->size);
-	return error;
+	dpi_append_request(r, b, part->data, part->size);
+	return DPI_SUCCESS;
 }
 
 /* A part failed while others were under way: its own sentence, where the class has one that can be said again. */

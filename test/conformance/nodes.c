@@ -116,6 +116,7 @@ TEST(nodes_die, "E-9 E-16 P-7 R-9", 4)
 	if (rank == 1 || rank == 2) CREATE(names[rank], DPI_NODE_SELF, ctx, DPI_USE_QUEUE);
 	if (rank == 2) harness_expect_death(2);
 	DPI_Buffer q[3] = {NULL, open_buffer("left", ctx), open_buffer("killed", ctx)};
+	harness_barrier();
 	for (int n = 0; n < ranks; n++) CHECK_INT(node_info(n, ctx).alive, ==, 1);
 	if (rank % 3 == 0)
 		for (int i = 1; i < 3; i++) {

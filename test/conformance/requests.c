@@ -374,9 +374,10 @@ TEST(cancelled, "P-24 M-9 P-23", 2)
 	DPI_Context ctx = join();
 	DPI_Buffer q = MAKE("q", 1, ctx, SMALL);
 	if (rank == 0) {
+		static const char never[FILLER] = "never seen";
 		DPI_Request x[4];
 		int n = fill_up(q), done;
-		for (int i = 0; i < 4; i++) CHECK_DPI(DPI_Append_Nb(i == 3 ? "fourth" : "never seen", i == 3 ? 6 : 900, q, &x[i]));
+		for (int i = 0; i < 4; i++) CHECK_DPI(DPI_Append_Nb(i == 3 ? "fourth" : never, i == 3 ? 6 : sizeof never, q, &x[i]));
 		int64_t start = now();
 		CHECK_DPI(DPI_Cancel(x[1]));
 		CHECK_DPI(DPI_Cancel(x[0]));
@@ -492,7 +493,7 @@ TEST(requests_of_a_closed_handle, "P-27 A-20 M-9", 2)
 	DPI_Buffer q = MAKE("q", 1, ctx, SMALL), closing = open_buffer("q", ctx), r = MAKE("r", 1, ctx, DPI_USE_REGION, .capacity = 64);
 	if (rank == 0) {
 		DPI_Request x[5];
-		static char mine[900] = "never seen";
+		static char mine[FILLER] = "never seen";
 		char in[8];
 		int n = fill_up(closing), error;
 		CHECK_DPI(DPI_Set_Timeout(30 * MS, closing));

@@ -7,15 +7,16 @@ so=$BUILD/libdpi.so
 [ -f "$so" ] && [ -f "$BUILD/libdpi.a" ] || { echo "not ok $gate: $so or $BUILD/libdpi.a is not built"; exit 1; }
 
 prototypes | sed 's/^int //; s/(.*//' >"$tmp/header"
-grep -o '\bDPI_API int' include/dpi.h | wc -l >"$tmp/n1"
+grep -o '\bDPI_API int DPI_' include/dpi.h | wc -l >"$tmp/n1"
 wc -l <"$tmp/header" >"$tmp/n2"
 same "$tmp/n1" "DPI_API declarations" "$tmp/n2" "those understood" >"$tmp/out"
 sed -n 's/^[[:blank:]]*\(DPI_[A-Za-z_]*\);.*/\1/p' src/libdpi.map >"$tmp/map"
 same "$tmp/header" include/dpi.h "$tmp/map" src/libdpi.map >>"$tmp/out"
 verdict "the version map lists what the header declares" "$tmp/out"
 
+grep -o '^extern DPI_API [^;(]*' include/dpi.h | sed 's/.*[ *]//' | cat "$tmp/header" - >"$tmp/all" # and what inline calls use
 nm -D --defined-only "$so" | awk '$2 != "A" { sub(/@.*/, "", $3); print $3 }' >"$tmp/exports"
-same "$tmp/header" include/dpi.h "$tmp/exports" "$so" >"$tmp/out"
+same "$tmp/all" include/dpi.h "$tmp/exports" "$so" >"$tmp/out"
 verdict "the library exports what the header declares" "$tmp/out"
 
 {

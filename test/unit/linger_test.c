@@ -56,12 +56,12 @@ static void append_at_odd_times(bool fence, int n)
 	struct dpi_buffer *b = dpi_buffer_get(a);
 	int64_t disarm_ns = 20000; /* about so long the service takes to let a handle go; learnt */
 	for (uint64_t i = 0; i < (uint64_t)rounds(n); i++) {
-		bool armed = i && atomic_load(&b->appender.armed);
+		bool armed = i && atomic_load(&b->armed);
 		armed ? found_armed++ : found_disarmed++;
 		CHECK_DPI(DPI_Append(&i, sizeof i, a));
 		int64_t end = patience();
 		while (atomic_load_explicit(b->appender.tail, memory_order_acquire) != b->appender.writer.written)
-			if (dpi_now() > end) FAIL("record %" PRIu64 " is not seen: armed %d", i, atomic_load(&b->appender.armed));
+			if (dpi_now() > end) FAIL("record %" PRIu64 " is not seen: armed %d", i, atomic_load(&b->armed));
 		take(q, i);
 		disarm_ns += armed ? disarm_ns / 16 : -disarm_ns / 16; /* so that it is armed half of the times */
 		if (disarm_ns < 500) disarm_ns = 500;
@@ -118,10 +118,10 @@ TEST(linger_lets_go_of_idle_handles, "", 0)
 	CHECK(atomic_load(&m->linger_at) != DPI_NEVER);
 	for (int64_t end = patience(); atomic_load(&m->linger_at) != DPI_NEVER; harness_pause())
 		if (dpi_now() > end) FAIL("the service goes on for nothing");
-	for (int i = 0; i < 20; i++) CHECK(!atomic_load(&dpi_buffer_get(a[i])->appender.armed));
+	for (int i = 0; i < 20; i++) CHECK(!atomic_load(&dpi_buffer_get(a[i])->armed));
 	for (int i = 0; i < 20; i += 2) CHECK_DPI(DPI_Close_Buffer(a[i]));
 	for (uint64_t i = 1; i < 20; i += 2) CHECK_DPI(DPI_Append(&i, sizeof i, a[i]));
-	for (int i = 1; i < 20; i += 2) CHECK(atomic_load(&dpi_buffer_get(a[i])->appender.armed));
+	for (int i = 1; i < 20; i += 2) CHECK(atomic_load(&dpi_buffer_get(a[i])->armed));
 	DPI_Record r;
 	for (int i = 0; i < 30; i++) CHECK_DPI(DPI_Next_Record(q, &r));
 	CHECK_DPI(DPI_Finalize(ctx));

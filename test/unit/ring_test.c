@@ -164,7 +164,7 @@ TEST(ring_keeps_room_for_a_link, "", 0)
 TEST(ring_least_holds_two_of_the_largest, "", 0)
 {
 	for (uint64_t max = 0, step = 1; max <= (uint64_t)1 << 30; max += step, step = max < 70000 ? 1 : max / 1000 | 1) {
-		uint64_t c = dpi_ring_least(max), need = 2 * ((max + 15) / 8 * 8) + 16;
+		uint64_t c = dpi_ring_least(max), need = 2 * ((max + 15) / 8 * 8) + 16 + (max >= 512 ? 112 : 0);
 		CHECK(c >= LEAST && !(c & (c - 1)) && c >= need && (c == LEAST || c / 2 < need));
 	}
 	static const uint64_t sizes[] = { 0, 1, 300, 2023, 2024, 2025, 2032, 2033, 4071, 4072, 4073, 8000, 16376, 16377 };
@@ -315,7 +315,7 @@ static void *stream_appender(void *arg)
 			sched_yield();
 			if (dpi_now() > give_up) FAIL("no room for record %" PRIu64, i);
 		}
-		if (!draw_below(&d, 64)) CHECK_INT(dpi_append_publish(s->b), ==, DPI_SUCCESS);
+		if (!draw_below(&d, 64)) CHECK_INT(dpi_append_publish(s->b, 0), ==, DPI_SUCCESS);
 		if (s->longest_idle) idle(&d, s->longest_idle);
 	}
 	return NULL;
@@ -423,7 +423,7 @@ static void join(struct handle *h, struct pair *p, uint64_t max_record)
 	b->appender.remote = (struct dpi_remote){ .peer = &h->home, .direct = (uint8_t *)p->ring };
 	b->appender.remote.length = DPI_RING_HEADER + p->w.capacity;
 	b->appender.attached = true;
-	b->appender.armed = true;
+	b->armed = true;
 	pthread_mutex_init(&b->appender.lock, NULL);
 	dpi_append_fast(b);
 	CHECK(b->fast);
@@ -537,8 +537,11 @@ TEST(ring_reader_knows_lies, "", 0)
 		{ 0, 400, UINT32_MAX | (uint64_t)DPI_RING_RECORD << 32, DPI_RING_CORRUPT },
 		{ LEAST - 8, 400, 1 | (uint64_t)DPI_RING_RECORD << 32, DPI_RING_CORRUPT },	 /* over the ring's end */
 		{ LEAST - 8, 8, (uint64_t)DPI_RING_RECORD << 32, DPI_RING_FOUND },
-		{ LEAST - 16, 8, (uint64_t)DPI_RING_PAD << 32, DPI_RING_CORRUPT },		 /* longer than what is there */
-		{ LEAST - 16, 16, (uint64_t)DPI_RING_PAD << 32, DPI_RING_EMPTY },
+		{ LEAST - 16, 8, 8 | (uint64_t)DPI_RING_PAD << 32, DPI_RING_CORRUPT },		 /* longer than what is there */
+		{ LEAST - 16, 16, 8 | (uint64_t)DPI_RING_PAD << 32, DPI_RING_EMPTY },
+		{ LEAST - 16, 24, 16 | (uint64_t)DPI_RING_PAD << 32, DPI_RING_CORRUPT },	 /* over the ring's end */
+		{ 0, 16, 4 | (uint64_t)DPI_RING_PAD << 32, DPI_RING_CORRUPT },
+		{ 0, 400, UINT32_MAX | (uint64_t)DPI_RING_PAD << 32, DPI_RING_CORRUPT },
 		{ 0, 16, (uint64_t)DPI_RING_LINK << 32, DPI_RING_CORRUPT },			 /* something behind it */
 		{ 0, 8, (uint64_t)DPI_RING_LINK << 32, DPI_RING_ENDED },
 		{ 0, 8, 0, DPI_RING_CORRUPT },							 /* kinds that are none */

@@ -182,6 +182,7 @@ static void take_get(DPI_Tp_Endpoint *c, const struct wire_frame *f)
 	a.word[1] = f->word[3];
 	bool copy = f->length <= COPY_MAX && tcp_queued(c) + 16 + f->length <= SEND_BUFFER - SEND_RESERVE;
 	tcp_append_frame(c, &a);
+	c->late = false;
 	dpi_tcp_mark(c);
 	if (!w || !f->length) return;
 	const uint8_t *from = w->address + wire_offset(f);
@@ -217,6 +218,7 @@ static void take_atomic(DPI_Tp_Endpoint *c, const struct wire_frame *f)
 		atomic_compare_exchange_strong(word_at(w, wire_offset(f)), &a.word[2], f->word[5]);
 	}
 	tcp_append_frame(c, &a);
+	c->late = false;
 	dpi_tcp_mark(c);
 }
 
@@ -226,6 +228,9 @@ static void take_flush(DPI_Tp_Endpoint *c, const struct wire_frame *f)
 	if (!may_ask(c, f->word[1])) return;
 	a.word[1] = f->word[1];
 	tcp_append_frame(c, &a);
+	/* What was flushed is for a caller who may answer it at once: then this goes along, in one system call instead of two. If not,
+	 * the next round of progress sends it. */
+	if (!c->dirty) c->late = true;
 	dpi_tcp_mark(c);
 }
 

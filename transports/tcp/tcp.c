@@ -108,13 +108,19 @@ static int tcp_query(DPI_Tp *tp, DPI_Tp_Attr *attr)
 }
 
 /* Connections that have something to send, have broken while sending, or have sent puts to report. */
-static void serve_dirty(DPI_Tp *tp)
+static void serve_dirty(DPI_Tp *tp, bool late_too)
 {
 	DPI_Tp_Endpoint *c = tp->dirty;
 	tp->dirty = NULL;
 	while (c) {
 		DPI_Tp_Endpoint *next = c->next_dirty;
 		c->dirty = false;
+		if (c->late && !late_too && c->state == STATE_OPEN && !c->broken) {
+			dpi_tcp_mark(c);
+			c = next;
+			continue;
+		}
+		c->late = false;
 		if (c->state == STATE_OPEN && !c->broken && !c->blocked) dpi_tcp_transmit(c);
 		if (c->state == STATE_OPEN && c->broken) { /* what the peer sent before may say why */
 			dpi_tcp_receive(c);
@@ -159,7 +165,7 @@ int dpi_tcp_progress(DPI_Tp *tp, uint32_t lane, int *events)
 	if (tp->inside) return DPI_SUCCESS; /* called by a callback */
 	tp->inside = true;
 	tp->events = 0;
-	if (tp->dirty) serve_dirty(tp);
+	if (tp->dirty) serve_dirty(tp, true);
 	for (int i = 0; i < HOT; i++) {
 		DPI_Tp_Endpoint *c = tp->hot[i];
 		if (!c) continue;
@@ -170,7 +176,7 @@ int dpi_tcp_progress(DPI_Tp *tp, uint32_t lane, int *events)
 		dpi_tcp_receive(c);
 	}
 	if (tp->blocked || ++tp->ticks >= POLL_EVERY || (!tp->events && (!hot || tp->armed))) poll_events(tp);
-	if (tp->dirty) serve_dirty(tp);
+	if (tp->dirty) serve_dirty(tp, false);
 	if (tp->graves) dpi_tcp_bury(tp);
 	tp->armed = false;
 	if (events) *events = tp->events;

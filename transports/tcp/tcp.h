@@ -140,6 +140,7 @@ struct DPI_Tp_Endpoint {
 	uint64_t incarnation;
 	bool claimed;	  /* the core holds it */
 	bool dirty;	  /* in the list of connections that progress has to look at */
+	bool late;	  /* for answers to flushes only, which wait for the next round */
 	bool blocked;	  /* the socket is full; EPOLLOUT is asked for */
 	int broken;	  /* errno of a send; progress finds out more and says it */
 	unsigned looks;	  /* in vain */

@@ -25,9 +25,10 @@ static inline bool dpi_row_bytes(const struct dpi_schema *s, const void *row, ui
 	return true;
 }
 
-/* Copy a row. Short ones without a call, by two words that may overlap. */
+/* Copy a row; up to 64 bytes without a call, by words that may overlap. */
 static inline void dpi_row_copy(void *to, const void *from, size_t size)
 {
+	typedef struct { uint64_t half[2]; } word;
 	uint8_t *t = to;
 	const uint8_t *f = from;
 	if (size - 8 <= 8) {
@@ -35,15 +36,10 @@ static inline void dpi_row_copy(void *to, const void *from, size_t size)
 		memcpy(&a, f, 8), memcpy(&b, f + size - 8, 8);
 		memcpy(t, &a, 8), memcpy(t + size - 8, &b, 8);
 	} else if (size - 16 <= 48) {
-		uint64_t a[8];
-		size_t half = size <= 32 ? 16 : 32;
-		if (half == 16) {
-			memcpy(a, f, 16), memcpy(a + 2, f + size - 16, 16);
-			memcpy(t, a, 16), memcpy(t + size - 16, a + 2, 16);
-		} else {
-			memcpy(a, f, 32), memcpy(a + 4, f + size - 32, 32);
-			memcpy(t, a, 32), memcpy(t + size - 32, a + 4, 32);
-		}
+		word a, b, c, d;
+		size_t next = size > 32 ? 16 : 0; /* up to 32 bytes: a and b, twice */
+		memcpy(&a, f, 16), memcpy(&b, f + size - 16, 16), memcpy(&c, f + next, 16), memcpy(&d, f + size - 16 - next, 16);
+		memcpy(t, &a, 16), memcpy(t + size - 16, &b, 16), memcpy(t + next, &c, 16), memcpy(t + size - 16 - next, &d, 16);
 	} else {
 		memcpy(t, f, size);
 	}

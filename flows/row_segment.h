@@ -82,6 +82,13 @@ static inline void dpi_row_unreserve(struct dpi_row_writer *w, void *row)
 	if (!w->stride) w->rows--;
 }
 
+/* Can an empty segment of capacity bytes hold a row of this size? If not, the row travels in parts: row_part.h. */
+static inline bool dpi_row_fits(const struct dpi_schema *s, size_t size, size_t capacity)
+{
+	size_t need = s->varies ? 8 + ((size + 7) & ~(size_t)7) : size;
+	return capacity >= DPI_SEGMENT_HEADER && need <= capacity - DPI_SEGMENT_HEADER;
+}
+
 /* Copy a row of size bytes (the stride, where rows do not vary) into the segment; false: it is full. */
 static inline bool dpi_row_append(struct dpi_row_writer *w, const void *row, uint32_t size)
 {

@@ -29,6 +29,7 @@ static void carry(const struct dpi_schema *s, const struct rows *in, size_t capa
 		CHECK_OK(dpi_row_begin(&w, s, segment, room));
 		for (; written < in->count; written++) {
 			const DPI_Record *r = in->row + written;
+			CHECK(dpi_row_fits(s, r->size, room));
 			if (draw_below(d, 4)) { /* both ways in */
 				if (!dpi_row_append(&w, r->data, (uint32_t)r->size)) break;
 			} else {
@@ -88,6 +89,7 @@ TEST(a_segment_takes_exactly_what_fits, "", 0)
 	fill(rows, sizeof rows, 1);
 	CHECK_INT(dpi_row_begin(&w, s, segment, DPI_SEGMENT_HEADER + 15), ==, DPI_ERR_SIZE);
 	CHECK_INT(dpi_row_begin(&w, s, segment, 3), ==, DPI_ERR_SIZE);
+	CHECK(dpi_row_fits(s, 16, DPI_SEGMENT_HEADER + 16) && !dpi_row_fits(s, 16, DPI_SEGMENT_HEADER + 15) && !dpi_row_fits(s, 16, 3));
 	for (size_t more = 0; more < 16; more++) {
 		CHECK_OK(dpi_row_begin(&w, s, segment, DPI_SEGMENT_HEADER + 16 * 9 + more));
 		for (int i = 0; i < 9; i++) CHECK(dpi_row_append(&w, rows, 16));

@@ -43,7 +43,7 @@ int DPI_Get_Schema_Info(DPI_Schema schema, DPI_Schema_Info *info)
 {
 	const struct dpi_schema *s = dpi_schema_get(schema);
 	if (!s) return dpi_schema_error(schema);
-	DPI_Schema_Info all = { 0, s->columns, s->row_size, s->row_align, s->varies, s->digest };
+	DPI_Schema_Info all = { 0, s->columns, s->row_size, (int)s->row_align, s->varies, s->digest };
 	return dpi_give(__func__, info, &all, sizeof all);
 }
 

@@ -523,7 +523,7 @@ typedef struct DPI_Schema_Info {
 	size_t size;		/* set by the caller: sizeof(DPI_Schema_Info) */
 	size_t columns;
 	size_t row_size;	/* bytes of a row's fixed part; of the whole row, where rows do not vary */
-	size_t row_align;	/* 1, 2, 4 or 8 */
+	int row_align;		/* 1, 2, 4 or 8 */
 	int varies;		/* 1: a column is BINARY or UTF8, and rows have a size each */
 	uint64_t digest;	/* equal for equal schemas, hardly ever for others */
 } DPI_Schema_Info;

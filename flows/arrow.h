@@ -22,8 +22,8 @@ int dpi_arrow_batch_new(struct dpi_schema *s, struct dpi_arrow_batch *b); /* tak
 void dpi_arrow_batch_free(struct dpi_arrow_batch *b);
 
 /* Lend a struct array whose type was compared with the schema before. It stays the caller's, unreleased, and must stand as
- * long as b->batch is used. Numbers of children and buffers, lengths, offsets and NULLs are checked; how long its buffers are
- * the interface does not say. DPI_ERR_ARGUMENT with a sentence, MEMORY. */
+ * long as b->batch is used. Numbers of children and buffers, lengths, offsets and NULLs are checked; how long its buffers
+ * are the interface does not say. DPI_ERR_ARGUMENT with a sentence, MEMORY. */
 int dpi_arrow_import(struct dpi_arrow_batch *b, const struct ArrowArray *array);
 
 /* Lend a batch as a struct array, without a copy. released(owner) is called once, when the array and every child that was

@@ -30,10 +30,12 @@ static void release_all(struct ArrowArray *a)
 	drop(a);
 }
 
-static void export_column(const struct dpi_vector *v, size_t rows, struct export *e, struct ArrowArray *child, const void **buffer)
+static void export_column(const struct dpi_vector *v, size_t rows, struct export *e, struct ArrowArray *child,
+			  const void **buffer)
 {
-	*child = (struct ArrowArray){ .length = (int64_t)rows, .null_count = v->valid ? -1 : 0, .n_buffers = v->offset ? 3 : 2, .buffers = buffer,
-				      .release = drop, .private_data = e };
+	*child = (struct ArrowArray){ .length = (int64_t)rows, .null_count = v->valid ? -1 : 0,
+				      .n_buffers = v->offset ? 3 : 2, .buffers = buffer, .release = drop,
+				      .private_data = e };
 	buffer[0] = v->valid;
 	buffer[1] = v->offset ? (const void *)v->offset : v->data;
 	buffer[2] = v->offset ? v->data : NULL;
@@ -42,8 +44,8 @@ static void export_column(const struct dpi_vector *v, size_t rows, struct export
 int dpi_arrow_export(const struct dpi_schema *s, const struct dpi_batch *batch, void (*released)(void *owner), void *owner,
 		     struct ArrowArray *array)
 {
-	size_t n = s->columns, size = sizeof(struct export) + n * (sizeof(struct ArrowArray) + sizeof(void *)) + (1 + 3 * n) * sizeof(void *);
-	struct export *e = calloc(1, size);
+	size_t n = s->columns, of_child = sizeof(struct ArrowArray) + 4 * sizeof(void *);
+	struct export *e = calloc(1, sizeof *e + n * of_child + sizeof(void *));
 	if (!e) return dpi_fail(DPI_ERR_MEMORY, "no memory to export a batch of %zu columns", n);
 	struct ArrowArray **pointer = (struct ArrowArray **)(e->child + n);
 	const void **buffer = (const void **)(pointer + n);
@@ -54,7 +56,7 @@ int dpi_arrow_export(const struct dpi_schema *s, const struct dpi_batch *batch, 
 		export_column(batch->column + i, batch->rows, e, e->child + i, buffer + 1 + 3 * i);
 		pointer[i] = e->child + i;
 	}
-	*array = (struct ArrowArray){ .length = (int64_t)batch->rows, .n_buffers = 1, .n_children = (int64_t)n, .buffers = buffer,
-				      .children = pointer, .release = release_all, .private_data = e };
+	*array = (struct ArrowArray){ .length = (int64_t)batch->rows, .n_buffers = 1, .n_children = (int64_t)n,
+				      .buffers = buffer, .children = pointer, .release = release_all, .private_data = e };
 	return DPI_SUCCESS;
 }

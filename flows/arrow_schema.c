@@ -11,8 +11,10 @@ static const struct {
 	const char *format;
 	int type;
 } formats[] = {
-	{ "b", DPI_TYPE_BOOL },	  { "c", DPI_TYPE_INT8 },   { "s", DPI_TYPE_INT16 },  { "i", DPI_TYPE_INT32 },	{ "l", DPI_TYPE_INT64 },
-	{ "C", DPI_TYPE_UINT8 },  { "S", DPI_TYPE_UINT16 }, { "I", DPI_TYPE_UINT32 }, { "L", DPI_TYPE_UINT64 }, { "f", DPI_TYPE_FLOAT },
+	{ "b", DPI_TYPE_BOOL }, { "c", DPI_TYPE_INT8 }, { "s", DPI_TYPE_INT16 }, { "i", DPI_TYPE_INT32 },
+	{ "l", DPI_TYPE_INT64 },
+	{ "C", DPI_TYPE_UINT8 }, { "S", DPI_TYPE_UINT16 }, { "I", DPI_TYPE_UINT32 }, { "L", DPI_TYPE_UINT64 },
+	{ "f", DPI_TYPE_FLOAT },
 	{ "g", DPI_TYPE_DOUBLE }, { "tdD", DPI_TYPE_DATE32 }, { "z", DPI_TYPE_BINARY }, { "u", DPI_TYPE_UTF8 },
 };
 
@@ -39,10 +41,12 @@ static int unsupported(int64_t i, const char *name, const char *format)
 {
 	for (size_t k = 0; k < sizeof others / sizeof *others; k++)
 		if (!strncmp(format, others[k].begin, strlen(others[k].begin)))
-			return dpi_fail(DPI_ERR_UNSUPPORTED, "Arrow column %lld \"%.*s\" has the type %s (\"%.16s\"), which no column has here: %s",
+			return dpi_fail(DPI_ERR_UNSUPPORTED,
+					"Arrow column %lld \"%.*s\" has the type %s (\"%.16s\"), which no column has here: %s",
 					(long long)i, DPI_NAME_MAX, name, others[k].name, format, others[k].remedy);
-	return dpi_fail(DPI_ERR_UNSUPPORTED, "Arrow column %lld \"%.*s\" has the format \"%.32s\", which no column has here: cast it", (long long)i,
-			DPI_NAME_MAX, name, format);
+	return dpi_fail(DPI_ERR_UNSUPPORTED,
+			"Arrow column %lld \"%.*s\" has the format \"%.32s\", which no column has here: cast it",
+			(long long)i, DPI_NAME_MAX, name, format);
 }
 
 /* "d:12,2" or "d:12,2,64" */
@@ -75,7 +79,8 @@ static int import_column(int64_t i, const struct ArrowSchema *a, DPI_Column *c)
 	if (!a->format) return dpi_fail(DPI_ERR_ARGUMENT, "Arrow column %lld has no format", (long long)i);
 	*c = (DPI_Column){ .name = a->name ? a->name : "", .nullable = !!(a->flags & ARROW_FLAG_NULLABLE) };
 	if (a->dictionary)
-		return dpi_fail(DPI_ERR_UNSUPPORTED, "Arrow column %lld \"%.*s\" is encoded by a dictionary: decode it", (long long)i, DPI_NAME_MAX, c->name);
+		return dpi_fail(DPI_ERR_UNSUPPORTED, "Arrow column %lld \"%.*s\" is encoded by a dictionary: decode it",
+				(long long)i, DPI_NAME_MAX, c->name);
 	for (size_t k = 0; k < sizeof formats / sizeof *formats; k++)
 		if (!strcmp(a->format, formats[k].format)) {
 			c->type = formats[k].type;
@@ -89,10 +94,12 @@ int dpi_arrow_import_schema(const struct ArrowSchema *arrow, struct dpi_schema *
 	int error = DPI_SUCCESS;
 	if (!arrow->release) return dpi_fail(DPI_ERR_ARGUMENT, "the Arrow schema is released: import it before that");
 	if (!arrow->format || strcmp(arrow->format, "+s"))
-		return dpi_fail(DPI_ERR_ARGUMENT, "the Arrow schema has the format \"%.32s\": a record batch is a struct, \"+s\"",
+		return dpi_fail(DPI_ERR_ARGUMENT,
+				"the Arrow schema has the format \"%.32s\": a record batch is a struct, \"+s\"",
 				arrow->format ? arrow->format : "NULL");
 	if (arrow->n_children < 1 || arrow->n_children > DPI_COLUMNS_MAX || !arrow->children)
-		return dpi_fail(DPI_ERR_ARGUMENT, "the Arrow schema has %lld columns: a schema has 1 to %d", (long long)arrow->n_children, DPI_COLUMNS_MAX);
+		return dpi_fail(DPI_ERR_ARGUMENT, "the Arrow schema has %lld columns: a schema has 1 to %d",
+				(long long)arrow->n_children, DPI_COLUMNS_MAX);
 	size_t count = (size_t)arrow->n_children;
 	DPI_Column *columns = calloc(count, sizeof *columns);
 	if (!columns) return dpi_fail(DPI_ERR_MEMORY, "no memory for a schema of %zu columns", count);
@@ -138,7 +145,8 @@ static void write_format(const struct dpi_column *c, char format[static FORMAT_M
 
 int dpi_arrow_export_schema(const struct dpi_schema *s, struct ArrowSchema *arrow)
 {
-	struct export *e = calloc(1, sizeof *e + s->columns * (sizeof *e->child + sizeof(void *) + FORMAT_MAX + DPI_NAME_MAX));
+	struct export *e = calloc(1,
+				  sizeof *e + s->columns * (sizeof *e->child + sizeof(void *) + FORMAT_MAX + DPI_NAME_MAX));
 	if (!e) return dpi_fail(DPI_ERR_MEMORY, "no memory to export a schema of %u columns", s->columns);
 	struct ArrowSchema **pointer = (struct ArrowSchema **)(e->child + s->columns);
 	char *text = (char *)(pointer + s->columns);
@@ -146,12 +154,13 @@ int dpi_arrow_export_schema(const struct dpi_schema *s, struct ArrowSchema *arro
 	for (uint32_t i = 0; i < s->columns; i++, text += FORMAT_MAX + DPI_NAME_MAX) {
 		write_format(s->column + i, text);
 		strcpy(text + FORMAT_MAX, s->column[i].name);
-		e->child[i] = (struct ArrowSchema){ .format = text, .name = text + FORMAT_MAX, .flags = s->column[i].nullable ? ARROW_FLAG_NULLABLE : 0,
+		e->child[i] = (struct ArrowSchema){ .format = text, .name = text + FORMAT_MAX,
+						    .flags = s->column[i].nullable ? ARROW_FLAG_NULLABLE : 0,
 						    .release = drop, .private_data = e };
 		pointer[i] = e->child + i;
 	}
-	*arrow = (struct ArrowSchema){ .format = "+s", .name = "", .n_children = s->columns, .children = pointer, .release = release_all,
-				       .private_data = e };
+	*arrow = (struct ArrowSchema){ .format = "+s", .name = "", .n_children = s->columns, .children = pointer,
+				       .release = release_all, .private_data = e };
 	return DPI_SUCCESS;
 }
 

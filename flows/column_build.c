@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * column_build.c: columnar segments, built row by row or batch by batch. How much room the variable columns need is not known
- * before: they get what they needed in the segments before and share what is left over. */
+ * column_build.c: columnar segments, built row by row or batch by batch. How much room the variable columns need is not
+ * known before: they get what they needed in the segments before and share what is left over. */
 #include <stdlib.h>
 
 #include "column_bits.h"
@@ -89,7 +89,8 @@ static uint64_t plan(const struct dpi_column_builder *b, uint64_t rows)
 static void lay_out(struct dpi_column_builder *b, uint32_t rows)
 {
 	const struct dpi_schema *s = b->schema;
-	uint64_t spare = s->variable_columns ? (b->capacity - plan(b, rows)) / s->variable_columns & ~(uint64_t)(DPI_COLUMN_ALIGN - 1) : 0;
+	uint64_t spare = 0;
+	if (s->varies) spare = (b->capacity - plan(b, rows)) / s->variable_columns & ~(uint64_t)(DPI_COLUMN_ALIGN - 1);
 	uint8_t *at = b->segment + head_size(s);
 	b->most = rows;
 	for (uint32_t i = 0; i < s->columns; i++) {
@@ -125,10 +126,12 @@ int dpi_column_begin(struct dpi_column_builder *b, void *segment, size_t capacit
 	b->capacity = capacity > INT32_MAX ? INT32_MAX & ~(DPI_COLUMN_ALIGN - 1) : (uint32_t)capacity;
 	b->rows = 0;
 	for (uint32_t i = 0; i < b->schema->columns; i++) b->column[i].used = b->column[i].nulls = b->column[i].first = 0;
-	if ((uintptr_t)segment % DPI_COLUMN_ALIGN) return dpi_fail(DPI_ERR_ARGUMENT, "a columnar segment at %p: it begins at a multiple of %u", segment, DPI_COLUMN_ALIGN);
+	if ((uintptr_t)segment % DPI_COLUMN_ALIGN)
+		return dpi_fail(DPI_ERR_ARGUMENT, "a columnar segment at %p: it begins at a multiple of %u", segment,
+				DPI_COLUMN_ALIGN);
 	if (!divide(b))
-		return dpi_fail(DPI_ERR_SIZE, "a segment of %zu bytes holds no row of %u columns: it needs %llu at least", capacity, b->schema->columns,
-				(unsigned long long)plan(b, 1));
+		return dpi_fail(DPI_ERR_SIZE, "a segment of %zu bytes holds no row of %u columns: it needs %llu at least",
+				capacity, b->schema->columns, (unsigned long long)plan(b, 1));
 	return DPI_SUCCESS;
 }
 
@@ -146,7 +149,8 @@ static int take_places(struct dpi_column_builder *b, const void *row, uint32_t s
 {
 	const struct dpi_schema *s = b->schema;
 	if (s->varies ? size < s->row_size : size != s->row_size)
-		return dpi_fail(DPI_ERR_CORRUPT, "a row of %u bytes: this schema has rows of %s%u", size, s->varies ? "at least " : "", s->row_size);
+		return dpi_fail(DPI_ERR_CORRUPT, "a row of %u bytes: this schema has rows of %s%u", size,
+				s->varies ? "at least " : "", s->row_size);
 	*fits = b->rows < b->most;
 	for (uint32_t i = 0; i < s->columns; i++) {
 		const struct dpi_column *c = s->column + i;
@@ -155,7 +159,8 @@ static int take_places(struct dpi_column_builder *b, const void *row, uint32_t s
 		o->size = 0;
 		if (!c->variable || o->null) continue;
 		if (!dpi_row_bytes(s, row, size, c, &o->bytes, &o->size))
-			return dpi_fail(DPI_ERR_CORRUPT, "column %u \"%s\" of a row of %u bytes does not lie within it", i, c->name, size);
+			return dpi_fail(DPI_ERR_CORRUPT, "column %u \"%s\" of a row of %u bytes does not lie within it", i,
+					c->name, size);
 		if (o->size > o->room - o->used) *fits = false;
 	}
 	return DPI_SUCCESS;
@@ -224,7 +229,8 @@ static size_t fitting(const struct dpi_column_builder *b, const struct dpi_batch
 	return n;
 }
 
-static void put_run(struct build *o, const struct dpi_column *c, const struct dpi_vector *v, size_t first, uint32_t at, size_t n)
+static void put_run(struct build *o, const struct dpi_column *c, const struct dpi_vector *v, size_t first, uint32_t at,
+		    size_t n)
 {
 	if (c->nullable && v->valid) {
 		dpi_bits_copy(o->valid, at, v->valid, first, n);
@@ -245,7 +251,8 @@ static void put_run(struct build *o, const struct dpi_column *c, const struct dp
 	}
 }
 
-size_t dpi_column_append_batch(struct dpi_column_builder *b, const struct dpi_batch *batch, size_t first, size_t count, bool *large)
+size_t dpi_column_append_batch(struct dpi_column_builder *b, const struct dpi_batch *batch, size_t first, size_t count,
+			       bool *large)
 {
 	const struct dpi_schema *s = b->schema;
 	if (large) *large = false;
@@ -260,7 +267,8 @@ size_t dpi_column_append_batch(struct dpi_column_builder *b, const struct dpi_ba
 		else if (large) *large = true;
 	}
 	if (!n) return 0;
-	for (uint32_t i = 0; i < s->columns; i++) put_run(b->column + i, s->column + i, batch->column + i, first, b->rows, n);
+	for (uint32_t i = 0; i < s->columns; i++)
+		put_run(b->column + i, s->column + i, batch->column + i, first, b->rows, n);
 	b->rows += (uint32_t)n;
 	return n;
 }

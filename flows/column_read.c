@@ -47,20 +47,23 @@ static bool rising(const int32_t *offset, uint32_t rows, uint32_t bytes)
 	return good && !falls;
 }
 
-static int read_offsets(struct dpi_column_reader *r, struct input *in, uint32_t i, const struct dpi_column_place *p, bool copy)
+static int read_offsets(struct dpi_column_reader *r, struct input *in, uint32_t i, const struct dpi_column_place *p,
+			bool copy)
 {
 	const uint8_t *at;
 	struct dpi_vector *v = r->vector + i;
 	size_t count = (size_t)in->rows + 1;
 	if (!buffer(in, p->offset, 4 * (uint64_t)count, &at))
-		return dpi_fail(DPI_ERR_CORRUPT, "the offsets of column %u \"%s\" lie outside their segment", i, r->schema->column[i].name);
+		return dpi_fail(DPI_ERR_CORRUPT, "the offsets of column %u \"%s\" lie outside their segment", i,
+				r->schema->column[i].name);
 	v->offset = (const int32_t *)(const void *)at;
 	if (copy) { /* room was made before */
 		v->offset = memcpy(r->offsets + in->copied, at, 4 * count);
 		in->copied += count;
 	}
 	if (!rising(v->offset, in->rows, p->bytes))
-		return dpi_fail(DPI_ERR_CORRUPT, "the offsets of column %u \"%s\" fall, or lead outside its %u bytes", i, r->schema->column[i].name, p->bytes);
+		return dpi_fail(DPI_ERR_CORRUPT, "the offsets of column %u \"%s\" fall, or lead outside its %u bytes", i,
+				r->schema->column[i].name, p->bytes);
 	return DPI_SUCCESS;
 }
 
@@ -81,7 +84,8 @@ static int read_column(struct dpi_column_reader *r, struct input *in, uint32_t i
 	struct dpi_column_place p;
 	const uint8_t *data;
 	memcpy(&p, in->segment + DPI_SEGMENT_HEADER + i * sizeof p, sizeof p);
-	*v = (struct dpi_vector){ .type = c->type, .scale = c->scale, .width = c->variable || c->type == DPI_TYPE_BOOL ? 0 : c->width };
+	*v = (struct dpi_vector){ .type = c->type, .scale = c->scale,
+				  .width = c->variable || c->type == DPI_TYPE_BOOL ? 0 : c->width };
 	if (p.valid && !c->nullable)
 		return dpi_fail(DPI_ERR_CORRUPT, "a segment has NULLs in column %u \"%s\", which has none", i, c->name);
 	if (p.valid && !buffer(in, p.valid, dpi_bits_bytes(in->rows), &v->valid))
@@ -90,7 +94,8 @@ static int read_column(struct dpi_column_reader *r, struct input *in, uint32_t i
 		int error = read_offsets(r, in, i, &p, how & DPI_COLUMN_UNSAFE);
 		if (error) return error;
 	} else if (p.bytes != (c->type == DPI_TYPE_BOOL ? dpi_bits_bytes(in->rows) : (uint64_t)c->width * in->rows)) {
-		return dpi_fail(DPI_ERR_CORRUPT, "column %u \"%s\" of a segment of %u rows has %u bytes", i, c->name, in->rows, p.bytes);
+		return dpi_fail(DPI_ERR_CORRUPT, "column %u \"%s\" of a segment of %u rows has %u bytes", i, c->name,
+				in->rows, p.bytes);
 	}
 	if (!buffer(in, p.data, p.bytes, &data))
 		return dpi_fail(DPI_ERR_CORRUPT, "the values of column %u \"%s\" lie outside their segment", i, c->name);
@@ -104,15 +109,19 @@ int dpi_column_read(struct dpi_column_reader *r, const void *segment, size_t siz
 	struct dpi_segment h;
 	uint64_t places = DPI_SEGMENT_HEADER + (uint64_t)s->columns * sizeof(struct dpi_column_place);
 	r->batch.rows = 0;
-	if ((uintptr_t)segment % 8) return dpi_fail(DPI_ERR_ARGUMENT, "a columnar segment at %p: it begins at a multiple of 8", segment);
+	if ((uintptr_t)segment % 8)
+		return dpi_fail(DPI_ERR_ARGUMENT, "a columnar segment at %p: it begins at a multiple of 8", segment);
 	int error = dpi_segment_header(segment, size, &h);
 	if (error) return error;
 	if (!(h.flags & DPI_SEGMENT_COLUMNS) || h.flags & DPI_SEGMENT_PART)
 		return dpi_fail(DPI_ERR_USE, "a segment that is not columnar is read as one");
 	struct input in = { segment, places, DPI_SEGMENT_HEADER + (uint64_t)h.bytes, h.rows, 0 };
-	if (places > in.size) return dpi_fail(DPI_ERR_CORRUPT, "a columnar segment of %u bytes has not the places of %u columns", h.bytes, s->columns);
+	if (places > in.size)
+		return dpi_fail(DPI_ERR_CORRUPT, "a columnar segment of %u bytes has not the places of %u columns", h.bytes,
+				s->columns);
 	size_t own = how & DPI_COLUMN_UNSAFE ? s->variable_columns * ((size_t)h.rows + 1) : 0;
-	if (own > in.size / 4) return dpi_fail(DPI_ERR_CORRUPT, "a columnar segment announces %u rows in %u bytes", h.rows, h.bytes);
+	if (own > in.size / 4)
+		return dpi_fail(DPI_ERR_CORRUPT, "a columnar segment announces %u rows in %u bytes", h.rows, h.bytes);
 	if (own > r->room) {
 		free(r->offsets);
 		r->offsets = malloc(own * sizeof *r->offsets);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * column_segment.h: columnar segments: the header of row_segment.h with DPI_SEGMENT_COLUMNS, a place for each column, then the
- * buffers in Arrow's layout, each at a multiple of 64 bytes from the segment's beginning, which is one itself. */
+ * column_segment.h: columnar segments: the header of row_segment.h with DPI_SEGMENT_COLUMNS, a place for each column, then
+ * the buffers in Arrow's layout, each at a multiple of 64 bytes from the segment's beginning, which is one itself. */
 #ifndef DPI_FLOWS_COLUMN_SEGMENT_H
 #define DPI_FLOWS_COLUMN_SEGMENT_H
 
@@ -31,9 +31,10 @@ int dpi_column_begin(struct dpi_column_builder *b, void *segment, size_t capacit
  * parts (neither has a sentence). DPI_ERR_CORRUPT: it is no row. */
 int dpi_column_append_row(struct dpi_column_builder *b, const void *row, uint32_t size);
 
-/* Append rows first … of a batch of the schema's columns, all of them present. Returns how many fitted, at most count. *large: the next
- * one is larger than an empty segment; may be NULL. */
-size_t dpi_column_append_batch(struct dpi_column_builder *b, const struct dpi_batch *batch, size_t first, size_t count, bool *large);
+/* Append rows first … of a batch of the schema's columns, all of them present. Returns how many fitted, at most count.
+ * *large: the next one is larger than an empty segment; may be NULL. */
+size_t dpi_column_append_batch(struct dpi_column_builder *b, const struct dpi_batch *batch, size_t first, size_t count,
+			       bool *large);
 
 uint32_t dpi_column_rows(const struct dpi_column_builder *b);
 

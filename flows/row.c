@@ -14,7 +14,8 @@ __extension__ typedef __int128 int128;
 int dpi_row_check_columns(const struct dpi_schema *s, const void *row, size_t size, bool utf8)
 {
 	if (s->varies ? size < s->row_size || size > DPI_ROW_MAX : size != s->row_size)
-		return dpi_fail(DPI_ERR_CORRUPT, "a row of %zu bytes: this schema has rows of %s%u", size, s->varies ? "at least " : "", s->row_size);
+		return dpi_fail(DPI_ERR_CORRUPT, "a row of %zu bytes: this schema has rows of %s%u", size,
+				s->varies ? "at least " : "", s->row_size);
 	for (uint32_t i = 0; i < s->columns; i++) {
 		const struct dpi_column *c = s->column + i;
 		const uint8_t *data;
@@ -23,11 +24,14 @@ int dpi_row_check_columns(const struct dpi_schema *s, const void *row, size_t si
 		if (dpi_row_null(row, c)) continue;
 		if (!c->variable) {
 			uint8_t b = ((const uint8_t *)row)[c->offset];
-			if (b > 1) return dpi_fail(DPI_ERR_CORRUPT, "column %u \"%s\" of a row is %u: a BOOL is 0 or 1", i, c->name, b);
+			if (b > 1)
+				return dpi_fail(DPI_ERR_CORRUPT, "column %u \"%s\" of a row is %u: a BOOL is 0 or 1", i,
+						c->name, b);
 			continue;
 		}
 		if (!dpi_row_bytes(s, row, (uint32_t)size, c, &data, &bytes))
-			return dpi_fail(DPI_ERR_CORRUPT, "column %u \"%s\" of a row of %zu bytes does not lie within it", i, c->name, size);
+			return dpi_fail(DPI_ERR_CORRUPT, "column %u \"%s\" of a row of %zu bytes does not lie within it", i,
+					c->name, size);
 		if (utf8 && c->type == DPI_TYPE_UTF8 && !dpi_schema_utf8(data, bytes))
 			return dpi_fail(DPI_ERR_CORRUPT, "column %u \"%s\" of a row is not UTF-8", i, c->name);
 	}
@@ -42,7 +46,8 @@ int dpi_row_value(const struct dpi_schema *s, const void *row, size_t size, size
 	const uint8_t *at = (const uint8_t *)row + c->offset;
 	DPI_Value v = { .type = c->type };
 	if (s->varies ? size < s->row_size || size > DPI_ROW_MAX : size != s->row_size)
-		return dpi_fail(DPI_ERR_CORRUPT, "a row of %zu bytes: this schema has rows of %s%u", size, s->varies ? "at least " : "", s->row_size);
+		return dpi_fail(DPI_ERR_CORRUPT, "a row of %zu bytes: this schema has rows of %s%u", size,
+				s->varies ? "at least " : "", s->row_size);
 	if (dpi_row_null(row, c)) {
 		*value = (DPI_Value){ .type = DPI_TYPE_NULL };
 		return DPI_SUCCESS;
@@ -50,7 +55,9 @@ int dpi_row_value(const struct dpi_schema *s, const void *row, size_t size, size
 	switch (c->type) {
 	case DPI_TYPE_BOOL:
 		v.i = *at;
-		if (v.i > 1) return dpi_fail(DPI_ERR_CORRUPT, "column %zu \"%s\" of a row is %d: a BOOL is 0 or 1", column, c->name, (int)v.i);
+		if (v.i > 1)
+			return dpi_fail(DPI_ERR_CORRUPT, "column %zu \"%s\" of a row is %d: a BOOL is 0 or 1", column,
+					c->name, (int)v.i);
 		break;
 	case DPI_TYPE_INT8: v.i = (int8_t)*at; break;
 	case DPI_TYPE_INT16: v.i = LOAD(int16_t, at); break;
@@ -69,7 +76,8 @@ int dpi_row_value(const struct dpi_schema *s, const void *row, size_t size, size
 	default: {
 		const uint8_t *data;
 		if (!dpi_row_bytes(s, row, (uint32_t)size, c, &data, &v.size))
-			return dpi_fail(DPI_ERR_CORRUPT, "column %zu \"%s\" of a row of %zu bytes does not lie within it", column, c->name, size);
+			return dpi_fail(DPI_ERR_CORRUPT, "column %zu \"%s\" of a row of %zu bytes does not lie within it",
+					column, c->name, size);
 		v.data = data;
 	}
 	}
@@ -121,14 +129,17 @@ static int check_value(uint32_t i, const struct dpi_column *c, const DPI_Value *
 	char text[DPI_COLUMN_TEXT];
 	if (v->type == DPI_TYPE_NULL) {
 		if (c->nullable) return DPI_SUCCESS;
-		return dpi_fail(DPI_ERR_ARGUMENT, "the value of column %u is NULL, and it is %s: declare it nullable, or give a value", i,
+		return dpi_fail(DPI_ERR_ARGUMENT,
+				"the value of column %u is NULL, and it is %s: declare it nullable, or give a value", i,
 				dpi_schema_column_text(c, text));
 	}
 	if (v->type != c->type)
-		return dpi_fail(DPI_ERR_ARGUMENT, "the value of column %u has type %d, and it is %s: give values of the column's type", i, v->type,
-				dpi_schema_column_text(c, text));
+		return dpi_fail(DPI_ERR_ARGUMENT,
+				"the value of column %u has type %d, and it is %s: give values of the column's type", i,
+				v->type, dpi_schema_column_text(c, text));
 	if (c->type == DPI_TYPE_FIXED && v->size != c->width)
-		return dpi_fail(DPI_ERR_ARGUMENT, "the value of column %u has %u bytes, and it is %s", i, v->size, dpi_schema_column_text(c, text));
+		return dpi_fail(DPI_ERR_ARGUMENT, "the value of column %u has %u bytes, and it is %s", i, v->size,
+				dpi_schema_column_text(c, text));
 	if ((c->variable || c->type == DPI_TYPE_FIXED) && v->size && !v->data)
 		return dpi_fail(DPI_ERR_ARGUMENT, "the value of column %u has %u bytes at NULL", i, v->size);
 	if (!number_fits(c, v)) return no_fit(i, c);
@@ -169,8 +180,12 @@ int dpi_row_pack(const struct dpi_schema *s, const DPI_Value *values, void *row,
 		if (error) return error;
 	}
 	*size = bytes;
-	if (bytes > DPI_ROW_MAX) return dpi_fail(DPI_ERR_SIZE, "the row would have %llu bytes: at most %d", (unsigned long long)bytes, DPI_ROW_MAX);
-	if (bytes > room) return dpi_fail(DPI_ERR_SIZE, "the row has %llu bytes, the room for it only %zu", (unsigned long long)bytes, room);
+	if (bytes > DPI_ROW_MAX)
+		return dpi_fail(DPI_ERR_SIZE, "the row would have %llu bytes: at most %d", (unsigned long long)bytes,
+				DPI_ROW_MAX);
+	if (bytes > room)
+		return dpi_fail(DPI_ERR_SIZE, "the row has %llu bytes, the room for it only %zu", (unsigned long long)bytes,
+				room);
 	uint32_t behind = s->row_size;
 	memset(row, 0, s->row_size); /* what lies between values is no bytes of somebody's */
 	for (uint32_t i = 0; i < s->columns; i++) put_value(s->column + i, values + i, row, &behind);

@@ -38,8 +38,10 @@ static inline void dpi_row_copy(void *to, const void *from, size_t size)
 	} else if (size - 16 <= 48) {
 		word a, b, c, d;
 		size_t next = size > 32 ? 16 : 0; /* up to 32 bytes: a and b, twice */
-		memcpy(&a, f, 16), memcpy(&b, f + size - 16, 16), memcpy(&c, f + next, 16), memcpy(&d, f + size - 16 - next, 16);
-		memcpy(t, &a, 16), memcpy(t + size - 16, &b, 16), memcpy(t + next, &c, 16), memcpy(t + size - 16 - next, &d, 16);
+		memcpy(&a, f, 16), memcpy(&b, f + size - 16, 16), memcpy(&c, f + next, 16),
+			memcpy(&d, f + size - 16 - next, 16);
+		memcpy(t, &a, 16), memcpy(t + size - 16, &b, 16), memcpy(t + next, &c, 16),
+			memcpy(t + size - 16 - next, &d, 16);
 	} else {
 		memcpy(t, f, size);
 	}

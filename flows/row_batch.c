@@ -52,7 +52,8 @@ struct dpi_row_vector {
 
 int dpi_row_batch_new(struct dpi_schema *s, const uint64_t *wanted, struct dpi_row_batch *b)
 {
-	*b = (struct dpi_row_batch){ .own = calloc(s->columns, sizeof *b->own), .vector = calloc(s->columns, sizeof *b->vector) };
+	*b = (struct dpi_row_batch){ .own = calloc(s->columns, sizeof *b->own),
+				     .vector = calloc(s->columns, sizeof *b->vector) };
 	if (!b->own || !b->vector) {
 		free(b->own), free(b->vector);
 		return dpi_fail(DPI_ERR_MEMORY, "no memory for a batch of %u columns", s->columns);
@@ -120,7 +121,8 @@ static inline const uint8_t *row_at(const struct source *in, size_t i)
 	return in->row ? in->row[i] : in->first + i * in->stride;
 }
 
-static void take_nulls(struct dpi_row_vector *o, struct dpi_vector *v, const struct dpi_column *c, const struct source *in, size_t count)
+static void take_nulls(struct dpi_row_vector *o, struct dpi_vector *v, const struct dpi_column *c, const struct source *in,
+		       size_t count)
 {
 	size_t nulls = 0;
 	v->valid = NULL;
@@ -133,7 +135,8 @@ static void take_nulls(struct dpi_row_vector *o, struct dpi_vector *v, const str
 	if (nulls) v->valid = o->valid;
 }
 
-static void take_values(struct dpi_row_vector *o, struct dpi_vector *v, const struct dpi_column *c, const struct source *in, size_t count)
+static void take_values(struct dpi_row_vector *o, struct dpi_vector *v, const struct dpi_column *c, const struct source *in,
+			size_t count)
 {
 	v->data = o->data;
 	if (c->type == DPI_TYPE_BOOL) {
@@ -166,13 +169,17 @@ static int take_bytes(struct dpi_row_batch *b, uint32_t k, size_t count)
 	for (size_t i = 0; i < count; i++, o->offset[i] = (int32_t)used) {
 		if (dpi_is_null(v, i)) continue;
 		if (!dpi_row_bytes(b->schema, b->rows[i], b->sizes[i], c, &bytes, &size))
-			return dpi_fail(DPI_ERR_CORRUPT, "column %u \"%s\" of a row of %u bytes does not lie within it", k, c->name, b->sizes[i]);
+			return dpi_fail(DPI_ERR_CORRUPT, "column %u \"%s\" of a row of %u bytes does not lie within it", k,
+					c->name, b->sizes[i]);
 		if (size > INT32_MAX - used)
-			return dpi_fail(DPI_ERR_SIZE, "column %u \"%s\" of %zu rows has more than 2 GiB: take fewer rows at a time", k, c->name, count);
+			return dpi_fail(DPI_ERR_SIZE,
+					"column %u \"%s\" of %zu rows has more than 2 GiB: take fewer rows at a time", k,
+					c->name, count);
 		if (size > o->room - used) {
 			size_t room = 2 * ((size_t)used + size) + 64;
 			void *data = realloc(o->data, room);
-			if (!data) return dpi_fail(DPI_ERR_MEMORY, "no memory for %zu bytes of column \"%s\"", room, c->name);
+			if (!data)
+				return dpi_fail(DPI_ERR_MEMORY, "no memory for %zu bytes of column \"%s\"", room, c->name);
 			o->data = data;
 			o->room = room;
 		}
@@ -209,7 +216,8 @@ int dpi_row_batch_strided(struct dpi_row_batch *b, const void *rows, size_t stri
 static int check_size(const struct dpi_schema *s, size_t size)
 {
 	if (s->varies ? size >= s->row_size && size <= DPI_ROW_MAX : size == s->row_size) return DPI_SUCCESS;
-	return dpi_fail(DPI_ERR_CORRUPT, "a row of %zu bytes: this schema has rows of %s%u", size, s->varies ? "at least " : "", s->row_size);
+	return dpi_fail(DPI_ERR_CORRUPT, "a row of %zu bytes: this schema has rows of %s%u", size,
+			s->varies ? "at least " : "", s->row_size);
 }
 
 int dpi_row_batch_records(struct dpi_row_batch *b, const DPI_Record *rows, size_t count)

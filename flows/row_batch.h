@@ -38,7 +38,8 @@ int dpi_row_batch_records(struct dpi_row_batch *b, const DPI_Record *rows, size_
 /* Convert at most max rows of what the reader has left; batch.rows says how many. */
 int dpi_row_batch_read(struct dpi_row_batch *b, struct dpi_row_reader *r, size_t max);
 
-/* Append rows first … of a batch of the schema's columns, all of them present, to a row segment. Returns how many fitted, at most count. */
+/* Append rows first … of a batch of the schema's columns, all of them present, to a row segment. Returns how many fitted,
+ * at most count. */
 size_t dpi_row_from_batch(const struct dpi_schema *s, const struct dpi_batch *batch, size_t first, size_t count,
 			  struct dpi_row_writer *w);
 /* Bytes of one such row, and the row itself, into that many bytes. */

@@ -12,7 +12,8 @@ uint64_t dpi_row_size_in_batch(const struct dpi_schema *s, const struct dpi_batc
 	uint64_t size = s->row_size;
 	for (uint32_t k = 0; k < s->columns && s->varies; k++) {
 		const struct dpi_vector *v = batch->column + k;
-		if (s->column[k].variable && !null_at(s->column + k, v, i)) size += (uint32_t)(v->offset[i + 1] - v->offset[i]);
+		if (s->column[k].variable && !null_at(s->column + k, v, i))
+			size += (uint32_t)(v->offset[i + 1] - v->offset[i]);
 	}
 	return size;
 }
@@ -42,7 +43,8 @@ void dpi_row_write_from_batch(const struct dpi_schema *s, const struct dpi_batch
 }
 
 /* Column by column: rows of one size, in line. */
-static void write_strided(const struct dpi_schema *s, const struct dpi_batch *batch, size_t first, size_t count, uint8_t *rows)
+static void write_strided(const struct dpi_schema *s, const struct dpi_batch *batch, size_t first, size_t count,
+			  uint8_t *rows)
 {
 	size_t stride = s->row_size, filled = 0;
 	for (uint32_t k = 0; k < s->columns; k++) filled += s->column[k].width;
@@ -53,7 +55,8 @@ static void write_strided(const struct dpi_schema *s, const struct dpi_batch *ba
 		if (c->type == DPI_TYPE_BOOL)
 			for (size_t i = 0; i < count; i++) rows[i * stride + c->offset] = dpi_bit(v->data, first + i);
 		else
-			dpi_row_kernels->scatter(rows + c->offset, stride, (const uint8_t *)v->data + first * c->width, c->width, count);
+			dpi_row_kernels->scatter(rows + c->offset, stride, (const uint8_t *)v->data + first * c->width,
+						 c->width, count);
 		if (!c->nullable || !v->valid) continue;
 		for (size_t i = 0; i < count; i++) {
 			uint8_t *row = rows + i * stride;
@@ -64,7 +67,8 @@ static void write_strided(const struct dpi_schema *s, const struct dpi_batch *ba
 	}
 }
 
-size_t dpi_row_from_batch(const struct dpi_schema *s, const struct dpi_batch *batch, size_t first, size_t count, struct dpi_row_writer *w)
+size_t dpi_row_from_batch(const struct dpi_schema *s, const struct dpi_batch *batch, size_t first, size_t count,
+			  struct dpi_row_writer *w)
 {
 	size_t done = 0;
 	if (w->stride) {

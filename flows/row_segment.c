@@ -12,7 +12,8 @@ int dpi_segment_header(const void *segment, size_t size, struct dpi_segment *hea
 	if ((h.flags & 0xff000000u) != (DPI_SEGMENT_MAGIC & 0xff000000u))
 		return dpi_fail(DPI_ERR_CORRUPT, "%zu bytes that should be a segment do not begin as one", size);
 	if ((h.flags & DPI_SEGMENT_MAGIC_MASK) != DPI_SEGMENT_MAGIC)
-		return dpi_fail(DPI_ERR_VERSION, "a segment of version %u, and this library knows version %u: use one libdpi everywhere",
+		return dpi_fail(DPI_ERR_VERSION,
+				"a segment of version %u, and this library knows version %u: use one libdpi everywhere",
 				h.flags >> 16 & 255, DPI_SEGMENT_MAGIC >> 16 & 255);
 	if (h.bytes > size - sizeof h)
 		return dpi_fail(DPI_ERR_CORRUPT, "a segment of %zu bytes announces %u behind its header", size, h.bytes);
@@ -43,15 +44,18 @@ size_t dpi_row_append_many(struct dpi_row_writer *w, const void *rows, size_t co
 	return count;
 }
 
-int dpi_row_open(struct dpi_row_reader *r, const struct dpi_schema *s, const void *segment, size_t size, struct dpi_segment *header)
+int dpi_row_open(struct dpi_row_reader *r, const struct dpi_schema *s, const void *segment, size_t size,
+		 struct dpi_segment *header)
 {
 	struct dpi_segment h;
 	int error = dpi_segment_header(segment, size, &h);
 	if (error) return error;
 	if (h.flags & (DPI_SEGMENT_COLUMNS | DPI_SEGMENT_PART))
-		return dpi_fail(DPI_ERR_USE, "a %s is read as a segment of rows", h.flags & DPI_SEGMENT_COLUMNS ? "columnar segment" : "part of a row");
+		return dpi_fail(DPI_ERR_USE, "a %s is read as a segment of rows",
+				h.flags & DPI_SEGMENT_COLUMNS ? "columnar segment" : "part of a row");
 	if (!s->varies && (uint64_t)h.rows * s->row_size != h.bytes)
-		return dpi_fail(DPI_ERR_CORRUPT, "a segment of %u rows of %u bytes has %u bytes", h.rows, s->row_size, h.bytes);
+		return dpi_fail(DPI_ERR_CORRUPT, "a segment of %u rows of %u bytes has %u bytes", h.rows, s->row_size,
+				h.bytes);
 	if (s->varies && (uint64_t)h.rows * 8 > h.bytes)
 		return dpi_fail(DPI_ERR_CORRUPT, "a segment announces %u rows in %u bytes", h.rows, h.bytes);
 	r->at = (const uint8_t *)segment + DPI_SEGMENT_HEADER;
@@ -65,7 +69,8 @@ int dpi_row_open(struct dpi_row_reader *r, const struct dpi_schema *s, const voi
 int dpi_row_done(const struct dpi_row_reader *r)
 {
 	if (r->rows) return dpi_fail(DPI_ERR_CORRUPT, "a segment breaks off within a row, %u rows before its end", r->rows);
-	if (r->at != r->end) return dpi_fail(DPI_ERR_CORRUPT, "a segment has %zu bytes behind its last row", (size_t)(r->end - r->at));
+	if (r->at != r->end)
+		return dpi_fail(DPI_ERR_CORRUPT, "a segment has %zu bytes behind its last row", (size_t)(r->end - r->at));
 	return DPI_SUCCESS;
 }
 

@@ -8,7 +8,8 @@
 
 #include "error.h"
 
-_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "rows and segments are used in place: this machine must be little endian");
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
+	       "rows and segments are used in place: this machine must be little endian");
 
 /* ----------------------------------------------------------------------------------------------------- one column */
 
@@ -36,13 +37,16 @@ static int check_name(size_t i, const char *name, size_t *length)
 {
 	if (!name) return dpi_fail(DPI_ERR_ARGUMENT, "column %zu has no name (NULL): give each column one", i);
 	*length = strnlen(name, DPI_NAME_MAX);
-	if (!*length) return dpi_fail(DPI_ERR_ARGUMENT, "column %zu has an empty name: give it 1 to %d bytes", i, DPI_NAME_MAX - 1);
-	if (*length == DPI_NAME_MAX)
-		return dpi_fail(DPI_ERR_ARGUMENT, "the name of column %zu, \"%.32s…\", is longer than %d bytes: shorten it", i, name,
+	if (!*length)
+		return dpi_fail(DPI_ERR_ARGUMENT, "column %zu has an empty name: give it 1 to %d bytes", i,
 				DPI_NAME_MAX - 1);
+	if (*length == DPI_NAME_MAX)
+		return dpi_fail(DPI_ERR_ARGUMENT, "the name of column %zu, \"%.32s…\", is longer than %d bytes: shorten it",
+				i, name, DPI_NAME_MAX - 1);
 	for (const char *c = name; *c; c++)
 		if ((unsigned char)*c < 32 || *c == 127)
-			return dpi_fail(DPI_ERR_ARGUMENT, "the name of column %zu has the control character %d at byte %zu: take it out", i,
+			return dpi_fail(DPI_ERR_ARGUMENT,
+					"the name of column %zu has the control character %d at byte %zu: take it out", i,
 					*c, (size_t)(c - name));
 	if (!dpi_schema_utf8(name, *length))
 		return dpi_fail(DPI_ERR_ARGUMENT, "the name of column %zu is not UTF-8: names are", i);
@@ -55,25 +59,30 @@ static int check_column(size_t i, const DPI_Column *c, size_t *length, int *digi
 	int error = check_name(i, c->name, length);
 	if (error) return error;
 	if (!type_known(c->type))
-		return dpi_fail(DPI_ERR_ARGUMENT, "column %zu \"%s\" has type %d, which is none: take a DPI_TYPE_*", i, c->name, c->type);
+		return dpi_fail(DPI_ERR_ARGUMENT, "column %zu \"%s\" has type %d, which is none: take a DPI_TYPE_*", i,
+				c->name, c->type);
 	if (c->nullable != 0 && c->nullable != 1)
-		return dpi_fail(DPI_ERR_ARGUMENT, "column %zu \"%s\" has nullable %d: it is 0 or 1", i, c->name, c->nullable);
+		return dpi_fail(DPI_ERR_ARGUMENT, "column %zu \"%s\" has nullable %d: it is 0 or 1", i, c->name,
+				c->nullable);
 	if (c->type == DPI_TYPE_FIXED && (!c->width || c->width > DPI_FIXED_MAX))
-		return dpi_fail(DPI_ERR_ARGUMENT, "column %zu \"%s\" has width %u: FIXED values have 1 to %d bytes; longer ones are BINARY", i,
-				c->name, c->width, DPI_FIXED_MAX);
+		return dpi_fail(DPI_ERR_ARGUMENT,
+				"column %zu \"%s\" has width %u: FIXED values have 1 to %d bytes; longer ones are BINARY",
+				i, c->name, c->width, DPI_FIXED_MAX);
 	if (c->type != DPI_TYPE_FIXED && c->width)
-		return dpi_fail(DPI_ERR_ARGUMENT, "column %zu \"%s\" has width %u, which only FIXED has: set it to 0", i, c->name, c->width);
+		return dpi_fail(DPI_ERR_ARGUMENT, "column %zu \"%s\" has width %u, which only FIXED has: set it to 0", i,
+				c->name, c->width);
 	*digits = decimal_digits(c->type);
 	if (!*digits && (c->precision || c->scale))
-		return dpi_fail(DPI_ERR_ARGUMENT, "column %zu \"%s\" has precision %d and scale %d, which only decimals have: set them to 0", i,
-				c->name, c->precision, c->scale);
+		return dpi_fail(DPI_ERR_ARGUMENT,
+				"column %zu \"%s\" has precision %d and scale %d, which only decimals have: set them to 0",
+				i, c->name, c->precision, c->scale);
 	if (c->precision < 0 || c->precision > *digits)
-		return dpi_fail(DPI_ERR_ARGUMENT, "column %zu \"%s\" has precision %d: this decimal has 1 to %d digits%s", i, c->name,
-				c->precision, *digits, *digits == 18 ? "; DECIMAL128 has 38" : "");
+		return dpi_fail(DPI_ERR_ARGUMENT, "column %zu \"%s\" has precision %d: this decimal has 1 to %d digits%s",
+				i, c->name, c->precision, *digits, *digits == 18 ? "; DECIMAL128 has 38" : "");
 	if (c->precision) *digits = c->precision;
 	if (c->scale < 0 || c->scale > *digits)
-		return dpi_fail(DPI_ERR_ARGUMENT, "column %zu \"%s\" has scale %d: it lies between 0 and the precision, %d", i, c->name, c->scale,
-				*digits);
+		return dpi_fail(DPI_ERR_ARGUMENT, "column %zu \"%s\" has scale %d: it lies between 0 and the precision, %d",
+				i, c->name, c->scale, *digits);
 	return DPI_SUCCESS;
 }
 
@@ -92,8 +101,9 @@ static int sort_names(struct dpi_schema *s)
 	qsort(s->by_name, s->columns, sizeof *s->by_name, by_name);
 	for (uint32_t i = 1; i < s->columns; i++)
 		if (!strcmp(s->by_name[i - 1]->name, s->by_name[i]->name))
-			return dpi_fail(DPI_ERR_ARGUMENT, "columns %d and %d have the same name, \"%s\": rename one", (int)(s->by_name[i - 1] - s->column),
-					(int)(s->by_name[i] - s->column), s->by_name[i]->name);
+			return dpi_fail(DPI_ERR_ARGUMENT, "columns %d and %d have the same name, \"%s\": rename one",
+					(int)(s->by_name[i - 1] - s->column), (int)(s->by_name[i] - s->column),
+					s->by_name[i]->name);
 	return DPI_SUCCESS;
 }
 
@@ -135,7 +145,8 @@ static uint64_t digest(const struct dpi_schema *s)
 		const struct dpi_column *c = s->column + i;
 		size_t name = strlen(c->name);
 		memset(bytes, 0, 12);
-		bytes[0] = (uint8_t)c->type, bytes[1] = c->nullable, bytes[2] = (uint8_t)c->precision, bytes[3] = (uint8_t)c->scale;
+		bytes[0] = (uint8_t)c->type, bytes[1] = c->nullable, bytes[2] = (uint8_t)c->precision,
+			bytes[3] = (uint8_t)c->scale;
 		memcpy(bytes + 4, &c->width, 4);
 		memcpy(bytes + 12, c->name, name + 1);
 		for (size_t k = 0; k < 12 + name + 1; k++) h = (h ^ bytes[k]) * UINT64_C(0x100000001b3);
@@ -209,7 +220,8 @@ int dpi_schema_find(const struct dpi_schema *s, const char *name)
 DPI_Column dpi_schema_column(const struct dpi_schema *s, uint32_t i)
 {
 	const struct dpi_column *c = s->column + i;
-	return (DPI_Column){ c->name, c->type, c->nullable, c->type == DPI_TYPE_FIXED ? c->width : 0, c->precision, c->scale };
+	return (DPI_Column){ c->name, c->type, c->nullable, c->type == DPI_TYPE_FIXED ? c->width : 0, c->precision,
+			     c->scale };
 }
 
 /* --------------------------------------------------------------------------------------------------------- bytes */
@@ -274,7 +286,8 @@ static int parse(struct schema_input *in, uint32_t count, DPI_Column *columns, s
 	for (uint32_t i = 0; i < count && !error; i++) error = parse_column(in, i, columns + i);
 	if (error) return error;
 	if (in->at != in->end)
-		return dpi_fail(DPI_ERR_CORRUPT, "the bytes of a schema go on for %zu bytes behind its last column", (size_t)(in->end - in->at));
+		return dpi_fail(DPI_ERR_CORRUPT, "the bytes of a schema go on for %zu bytes behind its last column",
+				(size_t)(in->end - in->at));
 	error = dpi_schema_new(columns, count, schema);
 	if (error == DPI_ERR_ARGUMENT) {
 		char why[512];
@@ -291,8 +304,9 @@ int dpi_schema_parse(const void *bytes, size_t size, struct dpi_schema **schema)
 	if (!get32(&in, &magic) || !get32(&in, &version) || !get32(&in, &count) || magic != DPI_SCHEMA_MAGIC)
 		return dpi_fail(DPI_ERR_CORRUPT, "%zu bytes that should be a schema do not begin as one", size);
 	if (version != DPI_SCHEMA_VERSION)
-		return dpi_fail(DPI_ERR_VERSION, "a schema of version %u, and this library knows version %u: use one libdpi everywhere", version,
-				DPI_SCHEMA_VERSION);
+		return dpi_fail(DPI_ERR_VERSION,
+				"a schema of version %u, and this library knows version %u: use one libdpi everywhere",
+				version, DPI_SCHEMA_VERSION);
 	if (!count || count > DPI_COLUMNS_MAX || count > (size_t)(in.end - in.at) / 12)
 		return dpi_fail(DPI_ERR_CORRUPT, "the bytes of a schema, %zu, announce %u columns", size, count);
 	DPI_Column *columns = calloc(count, sizeof *columns);

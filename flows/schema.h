@@ -56,8 +56,8 @@ size_t dpi_schema_bytes(const struct dpi_schema *s);
 void dpi_schema_write(const struct dpi_schema *s, void *bytes); /* dpi_schema_bytes of them */
 
 /* True if they are equal; else text is the first difference, with a and b called by these names ("the flow's schema"). */
-bool dpi_schema_equal(const struct dpi_schema *a, const char *a_name, const struct dpi_schema *b, const char *b_name, char *text,
-		      size_t room);
+bool dpi_schema_equal(const struct dpi_schema *a, const char *a_name, const struct dpi_schema *b, const char *b_name,
+		      char *text, size_t room);
 
 /* The number of the column of this name; -1: there is none. */
 int dpi_schema_find(const struct dpi_schema *s, const char *name);

@@ -15,7 +15,8 @@ int dpi_schema_open(struct dpi_schema *s, DPI_Schema *handle)
 	uint64_t h = 0;
 	int error = dpi_handles_open();
 	if (!error && !(h = dpi_handle_open(DPI_HANDLE_SCHEMA, s)))
-		error = dpi_fail(DPI_ERR_LIMIT, "%u handles are open: free schemas that are no longer needed", DPI_HANDLE_MAX);
+		error = dpi_fail(DPI_ERR_LIMIT, "%u handles are open: free schemas that are no longer needed",
+				 DPI_HANDLE_MAX);
 	if (error) dpi_schema_unref(s);
 	else *handle = (DPI_Schema)(uintptr_t)h;
 	return error;

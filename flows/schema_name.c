@@ -31,8 +31,8 @@ static bool same(const struct dpi_column *a, const struct dpi_column *b)
 	       a->scale == b->scale && !strcmp(a->name, b->name);
 }
 
-bool dpi_schema_equal(const struct dpi_schema *a, const char *a_name, const struct dpi_schema *b, const char *b_name, char *text,
-		      size_t room)
+bool dpi_schema_equal(const struct dpi_schema *a, const char *a_name, const struct dpi_schema *b, const char *b_name,
+		      char *text, size_t room)
 {
 	char one[DPI_COLUMN_TEXT], two[DPI_COLUMN_TEXT];
 	uint32_t i, both = a->columns < b->columns ? a->columns : b->columns;
@@ -40,14 +40,14 @@ bool dpi_schema_equal(const struct dpi_schema *a, const char *a_name, const stru
 	if (a == b) return true;
 	for (i = 0; i < both && same(a->column + i, b->column + i); i++) {}
 	if (i < both) {
-		snprintf(text, room, "column %u is %s in %s and %s in %s", i, dpi_schema_column_text(a->column + i, one), a_name,
-			 dpi_schema_column_text(b->column + i, two), b_name);
+		snprintf(text, room, "column %u is %s in %s and %s in %s", i, dpi_schema_column_text(a->column + i, one),
+			 a_name, dpi_schema_column_text(b->column + i, two), b_name);
 		return false;
 	}
 	if (a->columns == b->columns) return true;
 	const struct dpi_schema *longer = a->columns > b->columns ? a : b;
-	snprintf(text, room, "%s has %u columns and %s %u: column %u, %s, is only in %s", a_name, a->columns, b_name, b->columns,
-		 both, dpi_schema_column_text(longer->column + both, one), longer == a ? a_name : b_name);
+	snprintf(text, room, "%s has %u columns and %s %u: column %u, %s, is only in %s", a_name, a->columns, b_name,
+		 b->columns, both, dpi_schema_column_text(longer->column + both, one), longer == a ? a_name : b_name);
 	return false;
 }
 
@@ -66,7 +66,8 @@ bool dpi_schema_utf8(const void *text, size_t size)
 		if (lead < 0x80) continue;
 		int more = lead >= 0xf0 ? 3 : lead >= 0xe0 ? 2 : 1;
 		/* the second byte's range rules out overlong forms, surrogates and what lies above U+10FFFF */
-		uint8_t low = lead == 0xe0 ? 0xa0 : lead == 0xf0 ? 0x90 : 0x80, high = lead == 0xed ? 0x9f : lead == 0xf4 ? 0x8f : 0xbf;
+		uint8_t low = lead == 0xe0 ? 0xa0 : lead == 0xf0 ? 0x90 : 0x80,
+			high = lead == 0xed ? 0x9f : lead == 0xf4 ? 0x8f : 0xbf;
 		if (lead < 0xc2 || lead > 0xf4 || end - at < more || *at < low || *at > high) return false;
 		for (int i = 1; i < more; i++)
 			if ((at[i] & 0xc0) != 0x80) return false;

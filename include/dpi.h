@@ -550,32 +550,36 @@ DPI_API int DPI_Create_Schema(const DPI_Column *columns, size_t count, DPI_Schem
  * schema under way. Errors: none of its own. */
 DPI_API int DPI_Free_Schema(DPI_Schema schema);
 
-/* Describe a schema and the layout of its rows. info: in: size; out: the rest. Never blocks. Thread: any. Errors: none of its own. */
+/* Describe a schema and the layout of its rows. info: in: size; out: the rest. Never blocks. Thread: any. Errors: none of
+ * its own. */
 DPI_API int DPI_Get_Schema_Info(DPI_Schema schema, DPI_Schema_Info *info);
 
-/* Describe a column, counted from 0. column: out, precision filled in; its name stands until the schema is freed. offset: out,
- * bytes from a row's beginning; may be NULL. Never blocks. Thread: any. Errors: RANGE (no such column). */
+/* Describe a column, counted from 0. column: out, precision filled in; its name stands until the schema is freed. offset:
+ * out, bytes from a row's beginning; may be NULL. Never blocks. Thread: any. Errors: RANGE (no such column). */
 DPI_API int DPI_Get_Column(size_t index, DPI_Schema schema, DPI_Column *column, size_t *offset);
 
 /* The column of this name. index: out. Never blocks. Thread: any. Errors: NAME (there is none). */
 DPI_API int DPI_Find_Column(const char *name, DPI_Schema schema, size_t *index);
 
 /* Are two schemas the same, column by column? equal: out, 1 or 0. difference: out, the first difference as a sentence of
- * at most size bytes, always terminated, "" if equal; may be NULL with size 0. Never blocks. Thread: any. Errors: none of its own. */
+ * at most size bytes, always terminated, "" if equal; may be NULL with size 0. Never blocks. Thread: any. Errors: none of
+ * its own. */
 DPI_API int DPI_Compare_Schemas(DPI_Schema first, DPI_Schema second, int *equal, char *difference, size_t size);
 
-/* Build a row. values: one for each column, in order. row: room bytes of the caller, at any address; what values point to is no
- * part of it. size: out, bytes of the row, also on DPI_ERR_SIZE, when row is not touched; may be NULL.
+/* Build a row. values: one for each column, in order. row: room bytes of the caller, at any address; what values point to
+ * is no part of it. size: out, bytes of the row, also on DPI_ERR_SIZE, when row is not touched; may be NULL.
  * Never blocks. Thread: any. Errors: RANGE (a number does not fit its column) SIZE (room is too small, or the row would
  * exceed DPI_ROW_MAX). */
 DPI_API int DPI_Pack_Row(const DPI_Value *values, DPI_Schema schema, void *row, size_t room, size_t *size);
 
 /* Take a value from a row of size bytes, at any address. column: counted from 0. value: out; data points into the row.
- * Never reads outside the row. Never blocks. Thread: any. Errors: RANGE (no such column) CORRUPT (it is no row of this schema). */
+ * Never reads outside the row. Never blocks. Thread: any. Errors: RANGE (no such column) CORRUPT (it is no row of this
+ * schema). */
 DPI_API int DPI_Get_Value(const void *row, size_t size, size_t column, DPI_Schema schema, DPI_Value *value);
 
 /* Is this a row of the schema: its size, the places of its variable values, every BOOL 0 or 1 and, with utf8 1, every
- * UTF8 valid? Never reads outside the row. Never blocks. Thread: any. Errors: CORRUPT (it is none; the detail names the column). */
+ * UTF8 valid? Never reads outside the row. Never blocks. Thread: any. Errors: CORRUPT (it is none; the detail names the
+ * column). */
 DPI_API int DPI_Check_Row(const void *row, size_t size, int utf8, DPI_Schema schema);
 
 /* ------------------------------------------------------------------------------------------------- flows: Arrow */
@@ -617,7 +621,8 @@ struct ArrowArray {
 
 /* Make a schema of an Arrow struct type: bool, the integers, float32, float64, date32, decimal64, decimal128, fixed-size
  * binary, binary and utf8. arrow: the caller's, neither changed nor released. schema: out; free it with DPI_Free_Schema.
- * Never blocks. Thread: any. Errors: MEMORY LIMIT UNSUPPORTED (another type; the detail names the column and what to cast it to). */
+ * Never blocks. Thread: any. Errors: MEMORY LIMIT UNSUPPORTED (another type; the detail names the column and what to cast
+ * it to). */
 DPI_API int DPI_Import_Arrow_Schema(const struct ArrowSchema *arrow, DPI_Schema *schema);
 
 /* Give a schema as an Arrow struct type. arrow: out; the caller releases it. Never blocks. Thread: any. Errors: MEMORY. */

@@ -13,12 +13,12 @@ static const struct {
 	const char *format;
 	DPI_Column c;
 } formats[] = {
-	{ "b", { "b", DPI_TYPE_BOOL, 0, 0, 0, 0 } },	 { "c", { "c", DPI_TYPE_INT8, 0, 0, 0, 0 } },
-	{ "s", { "s", DPI_TYPE_INT16, 0, 0, 0, 0 } },	 { "i", { "i", DPI_TYPE_INT32, 0, 0, 0, 0 } },
-	{ "l", { "l", DPI_TYPE_INT64, 0, 0, 0, 0 } },	 { "C", { "C", DPI_TYPE_UINT8, 0, 0, 0, 0 } },
-	{ "S", { "S", DPI_TYPE_UINT16, 0, 0, 0, 0 } },	 { "I", { "I", DPI_TYPE_UINT32, 0, 0, 0, 0 } },
-	{ "L", { "L", DPI_TYPE_UINT64, 0, 0, 0, 0 } },	 { "f", { "f", DPI_TYPE_FLOAT, 0, 0, 0, 0 } },
-	{ "g", { "g", DPI_TYPE_DOUBLE, 0, 0, 0, 0 } },	 { "tdD", { "t", DPI_TYPE_DATE32, 0, 0, 0, 0 } },
+	{ "b", { "b", DPI_TYPE_BOOL, 0, 0, 0, 0 } }, { "c", { "c", DPI_TYPE_INT8, 0, 0, 0, 0 } },
+	{ "s", { "s", DPI_TYPE_INT16, 0, 0, 0, 0 } }, { "i", { "i", DPI_TYPE_INT32, 0, 0, 0, 0 } },
+	{ "l", { "l", DPI_TYPE_INT64, 0, 0, 0, 0 } }, { "C", { "C", DPI_TYPE_UINT8, 0, 0, 0, 0 } },
+	{ "S", { "S", DPI_TYPE_UINT16, 0, 0, 0, 0 } }, { "I", { "I", DPI_TYPE_UINT32, 0, 0, 0, 0 } },
+	{ "L", { "L", DPI_TYPE_UINT64, 0, 0, 0, 0 } }, { "f", { "f", DPI_TYPE_FLOAT, 0, 0, 0, 0 } },
+	{ "g", { "g", DPI_TYPE_DOUBLE, 0, 0, 0, 0 } }, { "tdD", { "t", DPI_TYPE_DATE32, 0, 0, 0, 0 } },
 	{ "d:12,2,64", { "d", DPI_TYPE_DECIMAL64, 0, 0, 12, 2 } }, { "d:38,10", { "e", DPI_TYPE_DECIMAL128, 0, 0, 38, 10 } },
 	{ "w:42", { "w", DPI_TYPE_FIXED, 0, 42, 0, 0 } }, { "z", { "z", DPI_TYPE_BINARY, 0, 0, 0, 0 } },
 	{ "u", { "u", DPI_TYPE_UTF8, 0, 0, 0, 0 } },
@@ -34,7 +34,8 @@ static void make(void)
 						 .flags = i % 2 ? ARROW_FLAG_NULLABLE : 0 };
 		pointer[i] = child + i;
 	}
-	root = (struct ArrowSchema){ .format = "+s", .name = "root", .n_children = N, .children = pointer, .release = never };
+	root = (struct ArrowSchema){ .format = "+s", .name = "root", .n_children = N, .children = pointer,
+				     .release = never };
 }
 
 TEST(every_type_comes_from_arrow_and_goes_back, "S-21 S-23", 0)
@@ -83,10 +84,14 @@ TEST(other_arrow_types_are_refused_by_name, "S-22", 0)
 	static const struct {
 		const char *format, *part;
 	} bad[] = {
-		{ "n", "null" }, { "e", "float32" }, { "Z", "cast it to binary" }, { "U", "cast it to utf8" }, { "vu", "utf8 view" }, { "vz", "binary view" },
-		{ "tdm", "date64" }, { "tss:UTC", "timestamp" }, { "ttm", "time" }, { "tDs", "duration" }, { "tiM", "interval" }, { "+l", "nested" },
-		{ "+s", "struct" }, { "d:12,2,32", "d:12,2,32" }, { "d:12,2,256", "format" }, { "d:12,-2", "format" }, { "d:12", "format" },
-		{ "d:12,2,", "format" }, { "d:12,2x", "format" }, { "w:", "format" }, { "w:4x", "format" }, { "", "format" }, { "ll", "format" },
+		{ "n", "null" }, { "e", "float32" }, { "Z", "cast it to binary" }, { "U", "cast it to utf8" },
+		{ "vu", "utf8 view" }, { "vz", "binary view" },
+		{ "tdm", "date64" }, { "tss:UTC", "timestamp" }, { "ttm", "time" }, { "tDs", "duration" },
+		{ "tiM", "interval" }, { "+l", "nested" },
+		{ "+s", "struct" }, { "d:12,2,32", "d:12,2,32" }, { "d:12,2,256", "format" }, { "d:12,-2", "format" },
+		{ "d:12", "format" },
+		{ "d:12,2,", "format" }, { "d:12,2x", "format" }, { "w:", "format" }, { "w:4x", "format" },
+		{ "", "format" }, { "ll", "format" },
 	};
 	DPI_Schema s = NULL;
 	for (size_t i = 0; i < COUNT(bad); i++) {

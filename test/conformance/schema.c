@@ -11,11 +11,14 @@
 
 /* A column of each type. */
 static const DPI_Column all_types[] = {
-	{ "bool", DPI_TYPE_BOOL, 0, 0, 0, 0 },	   { "i8", DPI_TYPE_INT8, 0, 0, 0, 0 },	      { "i16", DPI_TYPE_INT16, 0, 0, 0, 0 },
-	{ "i32", DPI_TYPE_INT32, 0, 0, 0, 0 },	   { "i64", DPI_TYPE_INT64, 0, 0, 0, 0 },     { "u8", DPI_TYPE_UINT8, 0, 0, 0, 0 },
-	{ "u16", DPI_TYPE_UINT16, 0, 0, 0, 0 },	   { "u32", DPI_TYPE_UINT32, 0, 0, 0, 0 },    { "u64", DPI_TYPE_UINT64, 0, 0, 0, 0 },
-	{ "float", DPI_TYPE_FLOAT, 0, 0, 0, 0 },   { "double", DPI_TYPE_DOUBLE, 0, 0, 0, 0 }, { "date", DPI_TYPE_DATE32, 0, 0, 0, 0 },
-	{ "d64", DPI_TYPE_DECIMAL64, 0, 0, 12, 2 }, { "d128", DPI_TYPE_DECIMAL128, 0, 0, 0, 6 }, { "fixed", DPI_TYPE_FIXED, 0, 3, 0, 0 },
+	{ "bool", DPI_TYPE_BOOL, 0, 0, 0, 0 }, { "i8", DPI_TYPE_INT8, 0, 0, 0, 0 }, { "i16", DPI_TYPE_INT16, 0, 0, 0, 0 },
+	{ "i32", DPI_TYPE_INT32, 0, 0, 0, 0 }, { "i64", DPI_TYPE_INT64, 0, 0, 0, 0 }, { "u8", DPI_TYPE_UINT8, 0, 0, 0, 0 },
+	{ "u16", DPI_TYPE_UINT16, 0, 0, 0, 0 }, { "u32", DPI_TYPE_UINT32, 0, 0, 0, 0 },
+	{ "u64", DPI_TYPE_UINT64, 0, 0, 0, 0 },
+	{ "float", DPI_TYPE_FLOAT, 0, 0, 0, 0 }, { "double", DPI_TYPE_DOUBLE, 0, 0, 0, 0 },
+	{ "date", DPI_TYPE_DATE32, 0, 0, 0, 0 },
+	{ "d64", DPI_TYPE_DECIMAL64, 0, 0, 12, 2 }, { "d128", DPI_TYPE_DECIMAL128, 0, 0, 0, 6 },
+	{ "fixed", DPI_TYPE_FIXED, 0, 3, 0, 0 },
 	{ "binary", DPI_TYPE_BINARY, 0, 0, 0, 0 }, { "text", DPI_TYPE_UTF8, 0, 0, 0, 0 },
 };
 #define TYPES COUNT(all_types)
@@ -116,7 +119,8 @@ TEST(a_schema_has_up_to_1024_columns, "S-1 S-2", 0)
 	CHECK_ERROR(DPI_Create_Schema(NULL, 1, &s), DPI_ERR_ARGUMENT, "columns");
 	CHECK_ERROR(DPI_Create_Schema(columns, 1, NULL), DPI_ERR_ARGUMENT, "schema");
 	columns[1000].name = columns[3].name;
-	CHECK_ERROR(DPI_Create_Schema(columns, DPI_COLUMNS_MAX, &s), DPI_ERR_ARGUMENT, "columns 3 and 1000 have the same name");
+	CHECK_ERROR(DPI_Create_Schema(columns, DPI_COLUMNS_MAX, &s), DPI_ERR_ARGUMENT,
+		    "columns 3 and 1000 have the same name");
 }
 
 TEST(a_wrong_column_is_named, "S-2", 0)
@@ -125,15 +129,21 @@ TEST(a_wrong_column_is_named, "S-2", 0)
 	memset(longest, 'n', DPI_NAME_MAX - 1);
 	memset(longer, 'n', DPI_NAME_MAX);
 	static const DPI_Column bad[] = {
-		{ NULL, DPI_TYPE_INT8, 0, 0, 0, 0 },	   { "", DPI_TYPE_INT8, 0, 0, 0, 0 },	       { longer, DPI_TYPE_INT8, 0, 0, 0, 0 },
-		{ "a\nb", DPI_TYPE_INT8, 0, 0, 0, 0 },	   { "a\x7f", DPI_TYPE_INT8, 0, 0, 0, 0 },     { "a\xff", DPI_TYPE_INT8, 0, 0, 0, 0 },
-		{ "\xc0\x80", DPI_TYPE_INT8, 0, 0, 0, 0 }, { "\xed\xa0\x80", DPI_TYPE_INT8, 0, 0, 0, 0 }, { "first", DPI_TYPE_INT8, 0, 0, 0, 0 },
-		{ "b", 0, 0, 0, 0, 0 },			   { "b", -1, 0, 0, 0, 0 },		       { "b", 18, 0, 0, 0, 0 },
-		{ "b", DPI_TYPE_INT8, 2, 0, 0, 0 },	   { "b", DPI_TYPE_INT8, -1, 0, 0, 0 },	       { "b", DPI_TYPE_INT8, 0, 1, 0, 0 },
-		{ "b", DPI_TYPE_UTF8, 0, 9, 0, 0 },	   { "b", DPI_TYPE_FIXED, 0, 0, 0, 0 },	       { "b", DPI_TYPE_FIXED, 0, DPI_FIXED_MAX + 1, 0, 0 },
-		{ "b", DPI_TYPE_INT64, 0, 0, 5, 0 },	   { "b", DPI_TYPE_INT64, 0, 0, 0, 2 },	       { "b", DPI_TYPE_DECIMAL64, 0, 0, 19, 0 },
-		{ "b", DPI_TYPE_DECIMAL64, 0, 0, -1, 0 },  { "b", DPI_TYPE_DECIMAL128, 0, 0, 39, 0 },  { "b", DPI_TYPE_DECIMAL64, 0, 0, 5, 6 },
-		{ "b", DPI_TYPE_DECIMAL64, 0, 0, 5, -1 },  { "b", DPI_TYPE_DECIMAL128, 0, 0, 0, 39 },
+		{ NULL, DPI_TYPE_INT8, 0, 0, 0, 0 }, { "", DPI_TYPE_INT8, 0, 0, 0, 0 },
+		{ longer, DPI_TYPE_INT8, 0, 0, 0, 0 },
+		{ "a\nb", DPI_TYPE_INT8, 0, 0, 0, 0 }, { "a\x7f", DPI_TYPE_INT8, 0, 0, 0, 0 },
+		{ "a\xff", DPI_TYPE_INT8, 0, 0, 0, 0 },
+		{ "\xc0\x80", DPI_TYPE_INT8, 0, 0, 0, 0 }, { "\xed\xa0\x80", DPI_TYPE_INT8, 0, 0, 0, 0 },
+		{ "first", DPI_TYPE_INT8, 0, 0, 0, 0 },
+		{ "b", 0, 0, 0, 0, 0 }, { "b", -1, 0, 0, 0, 0 }, { "b", 18, 0, 0, 0, 0 },
+		{ "b", DPI_TYPE_INT8, 2, 0, 0, 0 }, { "b", DPI_TYPE_INT8, -1, 0, 0, 0 }, { "b", DPI_TYPE_INT8, 0, 1, 0, 0 },
+		{ "b", DPI_TYPE_UTF8, 0, 9, 0, 0 }, { "b", DPI_TYPE_FIXED, 0, 0, 0, 0 },
+		{ "b", DPI_TYPE_FIXED, 0, DPI_FIXED_MAX + 1, 0, 0 },
+		{ "b", DPI_TYPE_INT64, 0, 0, 5, 0 }, { "b", DPI_TYPE_INT64, 0, 0, 0, 2 },
+		{ "b", DPI_TYPE_DECIMAL64, 0, 0, 19, 0 },
+		{ "b", DPI_TYPE_DECIMAL64, 0, 0, -1, 0 }, { "b", DPI_TYPE_DECIMAL128, 0, 0, 39, 0 },
+		{ "b", DPI_TYPE_DECIMAL64, 0, 0, 5, 6 },
+		{ "b", DPI_TYPE_DECIMAL64, 0, 0, 5, -1 }, { "b", DPI_TYPE_DECIMAL128, 0, 0, 0, 39 },
 	};
 	static const DPI_Column good = { "first", DPI_TYPE_INT8, 0, 0, 0, 0 };
 	for (size_t i = 0; i < COUNT(bad); i++) {
@@ -143,7 +153,8 @@ TEST(a_wrong_column_is_named, "S-2", 0)
 		else CHECK_ERROR(DPI_Create_Schema(pair, 2, &s), DPI_ERR_ARGUMENT, "column 1");
 		CHECK(!s);
 	}
-	CHECK_DPI(DPI_Free_Schema(SCHEMA({ longest, DPI_TYPE_INT8, 0, 0, 0, 0 }, { "größe €𝄞", DPI_TYPE_DECIMAL128, 1, 0, 38, 38 },
+	CHECK_DPI(DPI_Free_Schema(SCHEMA({ longest, DPI_TYPE_INT8, 0, 0, 0, 0 },
+					 { "größe €𝄞", DPI_TYPE_DECIMAL128, 1, 0, 38, 38 },
 					 { "f", DPI_TYPE_FIXED, 0, DPI_FIXED_MAX, 0, 0 })));
 }
 
@@ -219,7 +230,8 @@ TEST(columns_are_found_by_name, "S-6", 0)
 
 TEST(the_first_difference_is_named, "S-7 S-8", 0)
 {
-	static const DPI_Column base[] = { { "key", DPI_TYPE_INT64, 0, 0, 0, 0 }, { "price", DPI_TYPE_DECIMAL64, 1, 0, 12, 2 },
+	static const DPI_Column base[] = { { "key", DPI_TYPE_INT64, 0, 0, 0, 0 },
+					   { "price", DPI_TYPE_DECIMAL64, 1, 0, 12, 2 },
 					   { "code", DPI_TYPE_FIXED, 0, 4, 0, 0 } };
 	static const struct {
 		int at;
@@ -285,8 +297,9 @@ TEST(a_plain_row_is_a_c_struct, "S-9 S-11 S-13", 0)
 		uint64_t g[2];
 		uint8_t h;
 	};
-	DPI_Schema s = SCHEMA({ "a", DPI_TYPE_INT8, 0, 0, 0, 0 }, { "b", DPI_TYPE_INT64, 0, 0, 0, 0 }, { "c", DPI_TYPE_INT16, 0, 0, 0, 0 },
-			      { "d", DPI_TYPE_FLOAT, 0, 0, 0, 0 }, { "e", DPI_TYPE_FIXED, 0, 3, 0, 0 }, { "f", DPI_TYPE_UINT16, 0, 0, 0, 0 },
+	DPI_Schema s = SCHEMA({ "a", DPI_TYPE_INT8, 0, 0, 0, 0 }, { "b", DPI_TYPE_INT64, 0, 0, 0, 0 },
+			      { "c", DPI_TYPE_INT16, 0, 0, 0, 0 }, { "d", DPI_TYPE_FLOAT, 0, 0, 0, 0 },
+			      { "e", DPI_TYPE_FIXED, 0, 3, 0, 0 }, { "f", DPI_TYPE_UINT16, 0, 0, 0, 0 },
 			      { "g", DPI_TYPE_DECIMAL128, 0, 0, 0, 0 }, { "h", DPI_TYPE_BOOL, 0, 0, 0, 0 });
 	SAME_OFFSET(s, struct mixed, 0, a);
 	SAME_OFFSET(s, struct mixed, 1, b);
@@ -309,9 +322,12 @@ TEST(a_plain_row_is_a_c_struct, "S-9 S-11 S-13", 0)
 		DPI_Column c[2];
 		size_t count, size, align;
 	} known[] = {
-		{ { { "a", DPI_TYPE_INT64, 0, 0, 0, 0 }, { "b", DPI_TYPE_INT32, 0, 0, 0, 0 } }, 2, sizeof(struct tail), _Alignof(struct tail) },
-		{ { { "a", DPI_TYPE_INT32, 0, 0, 0, 0 }, { "b", DPI_TYPE_DATE32, 0, 0, 0, 0 } }, 2, sizeof(struct pair), _Alignof(struct pair) },
-		{ { { "a", DPI_TYPE_UINT16, 0, 0, 0, 0 }, { "b", DPI_TYPE_UINT8, 0, 0, 0, 0 } }, 2, sizeof(struct odd), _Alignof(struct odd) },
+		{ { { "a", DPI_TYPE_INT64, 0, 0, 0, 0 }, { "b", DPI_TYPE_INT32, 0, 0, 0, 0 } }, 2, sizeof(struct tail),
+		  _Alignof(struct tail) },
+		{ { { "a", DPI_TYPE_INT32, 0, 0, 0, 0 }, { "b", DPI_TYPE_DATE32, 0, 0, 0, 0 } }, 2, sizeof(struct pair),
+		  _Alignof(struct pair) },
+		{ { { "a", DPI_TYPE_UINT16, 0, 0, 0, 0 }, { "b", DPI_TYPE_UINT8, 0, 0, 0, 0 } }, 2, sizeof(struct odd),
+		  _Alignof(struct odd) },
 		{ { { "a", DPI_TYPE_FIXED, 0, 7, 0, 0 } }, 1, sizeof(struct bytes), _Alignof(struct bytes) },
 		{ { { "a", DPI_TYPE_BOOL, 0, 0, 0, 0 } }, 1, 1, 1 },
 	};
@@ -356,7 +372,8 @@ TEST(bits_of_nulls_come_behind_the_columns, "S-10 S-11", 0)
 
 TEST(variable_values_stand_behind_the_fixed_part, "S-12 S-13", 0)
 {
-	DPI_Schema s = SCHEMA({ "a", DPI_TYPE_INT8, 0, 0, 0, 0 }, { "t", DPI_TYPE_UTF8, 0, 0, 0, 0 }, { "b", DPI_TYPE_BINARY, 1, 0, 0, 0 });
+	DPI_Schema s = SCHEMA({ "a", DPI_TYPE_INT8, 0, 0, 0, 0 }, { "t", DPI_TYPE_UTF8, 0, 0, 0, 0 },
+			      { "b", DPI_TYPE_BINARY, 1, 0, 0, 0 });
 	DPI_Value v[3] = { { .type = DPI_TYPE_INT8, .i = -3 }, { .type = DPI_TYPE_UTF8, .size = 5, .data = "hello" },
 			   { .type = DPI_TYPE_BINARY, .size = 2, .data = "\1\2" } };
 	uint8_t row[64];
@@ -413,7 +430,7 @@ static DPI_Value any_value(const DPI_Column *c, uint64_t *state, const char *byt
 	case DPI_TYPE_UINT64: v.u = (edge == 0 ? UINT64_MAX : r) >> (64 - bits[c->type]); break;
 	case DPI_TYPE_FLOAT: v.d = (double)((float)(int64_t)r / 3.0f); break;
 	case DPI_TYPE_DOUBLE: v.d = edge == 0 ? -0.0 : (double)(int64_t)r / 3.0; break;
-	case DPI_TYPE_DECIMAL64: v.i = edge == 0 ? INT64_C(999999999999) : edge == 1 ? INT64_C(-999999999999) : (int64_t)(r % 1000000); break;
+	case DPI_TYPE_DECIMAL64: v.i = edge < 2 ? (edge ? -1 : 1) * INT64_C(999999999999) : (int64_t)(r % 1000000); break;
 	case DPI_TYPE_DECIMAL128: v.w[0] = r, v.w[1] = edge == 0 ? UINT64_MAX : edge == 1 ? 0 : next(state) >> 4; break;
 	case DPI_TYPE_FIXED: v.data = bytes, v.size = c->width; break;
 	default: v.data = bytes, v.size = (uint32_t)(r % 40); break;
@@ -498,7 +515,8 @@ TEST(values_that_do_not_fit_are_refused, "S-16", 0)
 		DPI_Value v[TYPES];
 		uint8_t row[512];
 		char number[32];
-		for (size_t k = 0; k < TYPES; k++) v[k] = any_value(all_types + k, &state, "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz");
+		for (size_t k = 0; k < TYPES; k++)
+			v[k] = any_value(all_types + k, &state, "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz");
 		v[bad[i].column] = bad[i].v;
 		memset(row, 0xaa, sizeof row);
 		snprintf(number, sizeof number, "column %d", bad[i].column);
@@ -529,8 +547,10 @@ TEST(the_room_that_a_row_needs_is_told, "S-16 S-17", 0)
 
 TEST(what_is_no_row_is_refused, "S-12 S-19 S-20", 0)
 {
-	DPI_Schema s = SCHEMA({ "b", DPI_TYPE_BOOL, 1, 0, 0, 0 }, { "t", DPI_TYPE_UTF8, 1, 0, 0, 0 }); /* 0, 4 … 12, bits 12, 16 in all */
-	DPI_Value v[2] = { { .type = DPI_TYPE_BOOL, .i = 1 }, { .type = DPI_TYPE_UTF8, .size = 4, .data = "\xf0\x9d\x84\x9e" } }, out;
+	/* 0, 4 … 12, bits 12, 16 in all */
+	DPI_Schema s = SCHEMA({ "b", DPI_TYPE_BOOL, 1, 0, 0, 0 }, { "t", DPI_TYPE_UTF8, 1, 0, 0, 0 });
+	DPI_Value v[2] = { { .type = DPI_TYPE_BOOL, .i = 1 },
+			   { .type = DPI_TYPE_UTF8, .size = 4, .data = "\xf0\x9d\x84\x9e" } }, out;
 	uint8_t *row = at_the_edge(20);
 	size_t size;
 	CHECK_DPI(DPI_Pack_Row(v, s, row, 20, &size));
@@ -543,8 +563,10 @@ TEST(what_is_no_row_is_refused, "S-12 S-19 S-20", 0)
 	CHECK_DPI(DPI_Get_Value(row, 16, 0, s, &out));
 	CHECK_ERROR(DPI_Get_Value(row, 16, 1, s, &out), DPI_ERR_CORRUPT, "column 1 \"t\"");
 
-	static const uint32_t places[][2] = { { 15, 1 }, { 0, 1 }, { 16, 5 }, { 17, 4 }, { 21, 0 }, { 20, 1 }, { UINT32_MAX, 1 }, { 16, UINT32_MAX },
-					      { UINT32_MAX, UINT32_MAX }, { 0x80000000u, 0x80000000u }, { 0xfffffff0u, 0x20 } };
+	static const uint32_t places[][2] = { { 15, 1 }, { 0, 1 }, { 16, 5 }, { 17, 4 }, { 21, 0 }, { 20, 1 },
+					      { UINT32_MAX, 1 }, { 16, UINT32_MAX },
+					      { UINT32_MAX, UINT32_MAX }, { 0x80000000u, 0x80000000u },
+					      { 0xfffffff0u, 0x20 } };
 	for (size_t i = 0; i < COUNT(places); i++) {
 		memcpy(row + 4, places[i], 8);
 		CHECK_ERROR(DPI_Check_Row(row, 20, 0, s), DPI_ERR_CORRUPT, "column 1 \"t\"");
@@ -590,7 +612,8 @@ TEST(random_bytes_are_a_row_or_an_error, "S-20", 0)
 			int error = DPI_Get_Value(row, size, i, s, &v);
 			CHECK(error == DPI_SUCCESS || (error == DPI_ERR_CORRUPT && !good));
 			if (!error && v.type >= DPI_TYPE_FIXED)
-				for (uint32_t k = 0; k < v.size; k++) state += ((const uint8_t *)v.data)[k]; /* all of it can be read */
+				for (uint32_t k = 0; k < v.size; k++)
+					state += ((const uint8_t *)v.data)[k]; /* all of it can be read */
 		}
 		size_t page = (size_t)sysconf(_SC_PAGESIZE);
 		munmap((void *)((uintptr_t)row & ~(page - 1)), 2 * page);

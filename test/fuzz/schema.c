@@ -36,7 +36,8 @@ static void layout(const struct dpi_schema *s)
 	uint32_t end = 0;
 	for (uint32_t i = 0; i < s->columns; i++) {
 		const struct dpi_column *c = s->column + i;
-		need(c->offset >= end && c->offset + c->width <= s->row_size, "columns lie one behind the other in the fixed part");
+		need(c->offset >= end && c->offset + c->width <= s->row_size,
+		     "columns lie one behind the other in the fixed part");
 		need(!c->nullable == !c->null_mask && (!c->nullable || c->null_at < s->row_size), "so do the bits of NULLs");
 		need(dpi_schema_find(s, c->name) == (int)i, "each is found by its name");
 		end = c->offset + c->width;
@@ -69,7 +70,8 @@ static void row(const struct dpi_schema *s, const uint8_t *data, size_t size)
 		int error = dpi_row_pack(s, v, NULL, 0, &need_size);
 		if (error == DPI_ERR_SIZE && need_size < 1 << 20) {
 			packed = malloc(need_size);
-			need(!dpi_row_pack(s, v, packed, need_size, &packed_size) && packed_size == need_size, "and be built again");
+			need(!dpi_row_pack(s, v, packed, need_size, &packed_size) && packed_size == need_size,
+			     "and be built again");
 			need(!dpi_row_check(s, packed, packed_size, true), "as a row");
 		}
 	}
@@ -86,7 +88,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	data += 2, size -= 2;
 	if (n > size) n = size;
 	int error = dpi_schema_parse(data, n, &s);
-	need(!error || error == DPI_ERR_CORRUPT || error == DPI_ERR_VERSION, "bytes are a schema, corrupt or of another version");
+	need(!error || error == DPI_ERR_CORRUPT || error == DPI_ERR_VERSION,
+	     "bytes are a schema, corrupt or of another version");
 	if (error) return 0;
 	round_trip(s);
 	layout(s);

@@ -20,7 +20,7 @@ static void need(bool fact, const char *what)
 
 static const DPI_Column columns[] = {
 	{ "k", DPI_TYPE_INT64, 0, 0, 0, 0 }, { "d", DPI_TYPE_DECIMAL128, 1, 0, 0, 2 }, { "b", DPI_TYPE_BOOL, 1, 0, 0, 0 },
-	{ "f", DPI_TYPE_FIXED, 0, 5, 0, 0 }, { "t", DPI_TYPE_UTF8, 1, 0, 0, 0 },	{ "x", DPI_TYPE_BINARY, 0, 0, 0, 0 },
+	{ "f", DPI_TYPE_FIXED, 0, 5, 0, 0 }, { "t", DPI_TYPE_UTF8, 1, 0, 0, 0 }, { "x", DPI_TYPE_BINARY, 0, 0, 0, 0 },
 };
 
 /* All of it, one column only, fixed columns only, variable ones only. */
@@ -56,7 +56,8 @@ static void rows(struct dpi_schema *s, const uint8_t *segment, size_t size)
 		return;
 	}
 	while ((row = dpi_row_next(&r, &bytes))) {
-		need((const uint8_t *)row >= segment && (const uint8_t *)row + bytes <= segment + size, "rows lie within their segment");
+		need((const uint8_t *)row >= segment && (const uint8_t *)row + bytes <= segment + size,
+		     "rows lie within their segment");
 		count++;
 	}
 	need(!dpi_row_done(&r) || !good, "a good segment is read to its end");
@@ -91,7 +92,8 @@ static void parts(const uint8_t *data, size_t size)
 		_Alignas(8) uint8_t segment[256 * 8];
 		memcpy(segment, data, n);
 		int error = dpi_part_add(&a, segment, n, 5000, &complete);
-		need(!error || error == DPI_ERR_CORRUPT || error == DPI_ERR_SIZE || error == DPI_ERR_VERSION, "parts are taken or refused");
+		need(!error || error == DPI_ERR_CORRUPT || error == DPI_ERR_SIZE || error == DPI_ERR_VERSION,
+		     "parts are taken or refused");
 		need(a.total <= 5000 && a.got <= a.total && a.got <= a.room, "a row being put together is bounded");
 		data += n, size -= n;
 	}

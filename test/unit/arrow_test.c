@@ -39,13 +39,15 @@ TEST(columns_are_lent_where_they_lie, "", 0)
 		int released = 0;
 		CHECK_OK(dpi_column_builder_new(s, &build));
 		CHECK_OK(dpi_column_begin(build, segment, room));
-		for (size_t k = 0; k < in.count; k++) CHECK_OK(dpi_column_append_row(build, in.row[k].data, (uint32_t)in.row[k].size));
+		for (size_t k = 0; k < in.count; k++)
+			CHECK_OK(dpi_column_append_row(build, in.row[k].data, (uint32_t)in.row[k].size));
 		size_t size = dpi_column_end(build, 0);
 		CHECK_OK(dpi_column_reader_new(s, &r));
 		CHECK_OK(dpi_column_read(&r, segment, size, 0, NULL));
 		CHECK_OK(dpi_arrow_export(s, &r.batch, count_release, &released, &out));
 
-		CHECK(out.length == (int64_t)in.count && out.n_children == (int64_t)s->columns && out.n_buffers == 1 && !out.buffers[0]);
+		CHECK(out.length == (int64_t)in.count && out.n_children == (int64_t)s->columns && out.n_buffers == 1 &&
+		      !out.buffers[0]);
 		for (uint32_t k = 0; k < s->columns; k++) {
 			const struct dpi_column *c = s->column + k;
 			const struct ArrowArray *a = out.children[k];
@@ -84,8 +86,10 @@ TEST(columns_are_lent_where_they_lie, "", 0)
 TEST(a_moved_child_keeps_the_owners_memory, "", 0)
 {
 	static const int64_t a[2] = { 1, 2 }, b[2] = { 3, 4 };
-	struct dpi_schema *s = schema_of((DPI_Column[]){ { "a", DPI_TYPE_INT64, 0, 0, 0, 0 }, { "b", DPI_TYPE_INT64, 0, 0, 0, 0 } }, 2);
-	struct dpi_vector v[2] = { { .type = DPI_TYPE_INT64, .width = 8, .data = a }, { .type = DPI_TYPE_INT64, .width = 8, .data = b } };
+	struct dpi_schema *s = schema_of((DPI_Column[]){ { "a", DPI_TYPE_INT64, 0, 0, 0, 0 },
+							 { "b", DPI_TYPE_INT64, 0, 0, 0, 0 } }, 2);
+	struct dpi_vector v[2] = { { .type = DPI_TYPE_INT64, .width = 8, .data = a },
+				   { .type = DPI_TYPE_INT64, .width = 8, .data = b } };
 	struct dpi_batch batch = { 2, 2, v };
 	struct ArrowArray out, moved;
 	int released = 0;
@@ -125,14 +129,17 @@ static void make(int64_t offset, int64_t length)
 	memset(f.memory + 128, 'x', 45);
 	memcpy(f.memory + 176, "\xdd\x03", 2); /* bits 1 and 5 are NULL */
 	memcpy(f.memory + 184, "\x55\x01", 2); /* every other is true */
-	const void *buffers[10] = { NULL, f.memory + 176, f.memory, f.memory + 176, f.memory + 64, f.memory + 128, NULL, f.memory + 184 };
+	const void *buffers[10] = { NULL, f.memory + 176, f.memory, f.memory + 176, f.memory + 64, f.memory + 128, NULL,
+				    f.memory + 184 };
 	memcpy(f.buffer, buffers, sizeof buffers);
-	f.child[NUMBER] = (struct ArrowArray){ .length = 10, .null_count = 2, .n_buffers = 2, .buffers = f.buffer + 1, .release = nothing };
-	f.child[TEXT] = (struct ArrowArray){ .length = 10, .null_count = -1, .n_buffers = 3, .buffers = f.buffer + 3, .release = nothing };
+	f.child[NUMBER] = (struct ArrowArray){ .length = 10, .null_count = 2, .n_buffers = 2, .buffers = f.buffer + 1,
+					       .release = nothing };
+	f.child[TEXT] = (struct ArrowArray){ .length = 10, .null_count = -1, .n_buffers = 3, .buffers = f.buffer + 3,
+					     .release = nothing };
 	f.child[FLAG] = (struct ArrowArray){ .length = 10, .n_buffers = 2, .buffers = f.buffer + 6, .release = nothing };
 	for (int i = 0; i < 3; i++) f.pointer[i] = f.child + i;
-	f.root = (struct ArrowArray){ .length = length, .offset = offset, .n_buffers = 1, .n_children = 3, .buffers = f.buffer, .children = f.pointer,
-				      .release = nothing };
+	f.root = (struct ArrowArray){ .length = length, .offset = offset, .n_buffers = 1, .n_children = 3,
+				      .buffers = f.buffer, .children = f.pointer, .release = nothing };
 }
 
 static struct dpi_schema *foreign_schema(int nullable)
@@ -153,7 +160,9 @@ TEST(slices_of_a_record_batch, "", 0)
 			for (int i = 0; i < 3; i++) f.child[i].offset = child, f.child[i].length -= child;
 			CHECK_OK(dpi_arrow_import(&b, &f.root));
 			CHECK_INT(b.batch.rows, ==, length);
-			if (offset == 0 && length) CHECK(b.vector[0].data == f.memory && b.vector[0].valid == f.memory + 176 && b.vector[2].data == f.memory + 184);
+			if (offset == 0 && length)
+				CHECK(b.vector[0].data == f.memory && b.vector[0].valid == f.memory + 176 &&
+				      b.vector[2].data == f.memory + 184);
 			for (int64_t i = 0; i < length; i++) {
 				int64_t k = offset + i;
 				CHECK_INT(dpi_is_null(b.vector, (size_t)i), ==, k == 1 || k == 5);
@@ -254,7 +263,8 @@ TEST(wrong_record_batches_are_refused, "", 0)
 	REFUSED(offsets[10] = INT32_MIN, "fall, or are negative");
 	make(0, 10);
 	CHECK_OK(dpi_arrow_import(&b, &f.root));
-	CHECK_ERROR(dpi_arrow_import(&c, &f.root), DPI_ERR_ARGUMENT, "column 0 \"n\" has NULLs, and the schema's column has none");
+	CHECK_ERROR(dpi_arrow_import(&c, &f.root), DPI_ERR_ARGUMENT,
+		    "column 0 \"n\" has NULLs, and the schema's column has none");
 	make(2, 3); /* there are none in the slice */
 	CHECK_OK(dpi_arrow_import(&c, &f.root));
 	CHECK(!c.vector[0].valid);

@@ -16,7 +16,8 @@ TEST(runs_of_bits, "", 0)
 		for (size_t k = 0; k < dpi_bits_bytes(first + n); k++) from[k] = (uint8_t)draw(&d);
 		memset(to, 0, sizeof to), memset(plain, 0, sizeof plain);
 		for (size_t k = 0; k < at; k++) dpi_bits_put(to, k, k % 3), dpi_bits_put(plain, k, k % 3);
-		for (size_t k = 0; k < n; k++) dpi_bits_put(plain, at + k, dpi_bit(from, first + k)), set += dpi_bit(from, first + k);
+		for (size_t k = 0; k < n; k++)
+			dpi_bits_put(plain, at + k, dpi_bit(from, first + k)), set += dpi_bit(from, first + k);
 		dpi_bits_copy(to, at, from, first, n);
 		CHECK(!memcmp(to, plain, sizeof to));
 		CHECK_INT(dpi_bits_count(from, first, n), ==, set);
@@ -68,8 +69,10 @@ static void check_segment(struct dpi_schema *s, const void *segment, size_t size
 		check_batch(s, &r.batch, rows, count);
 		for (uint32_t i = 0; i < s->columns; i++) {
 			const struct dpi_vector *v = r.vector + i;
-			CHECK((uintptr_t)v->data % DPI_COLUMN_ALIGN == 0 && (uint8_t *)v->data >= copy && (uint8_t *)v->data <= copy + size);
-			if (v->offset && !(how & DPI_COLUMN_UNSAFE)) CHECK((uint8_t *)v->offset > copy && (uint8_t *)v->offset < copy + size);
+			CHECK((uintptr_t)v->data % DPI_COLUMN_ALIGN == 0 && (uint8_t *)v->data >= copy &&
+			      (uint8_t *)v->data <= copy + size);
+			if (v->offset && !(how & DPI_COLUMN_UNSAFE))
+				CHECK((uint8_t *)v->offset > copy && (uint8_t *)v->offset < copy + size);
 		}
 	}
 	dpi_column_reader_free(&r);
@@ -86,7 +89,8 @@ static void build_by_rows(struct dpi_schema *s, const struct rows *in, size_t ca
 		size_t first = done, size;
 		int error = DPI_SUCCESS;
 		CHECK_OK(dpi_column_begin(b, segment, capacity));
-		for (; done < in->count && !error; done += !error) error = dpi_column_append_row(b, in->row[done].data, (uint32_t)in->row[done].size);
+		for (; done < in->count && !error; done += !error)
+			error = dpi_column_append_row(b, in->row[done].data, (uint32_t)in->row[done].size);
 		CHECK(!error || error == DPI_ERR_FULL);
 		CHECK_INT(dpi_column_rows(b), ==, done - first);
 		CHECK_INT(done, >, first);
@@ -147,7 +151,8 @@ TEST(columns_travel_in_segments, "", 0)
 
 TEST(room_is_divided_as_it_was_needed, "", 0)
 {
-	struct dpi_schema *s = schema_of((DPI_Column[]){ { "k", DPI_TYPE_INT64, 0, 0, 0, 0 }, { "t", DPI_TYPE_UTF8, 0, 0, 0, 0 },
+	struct dpi_schema *s = schema_of((DPI_Column[]){ { "k", DPI_TYPE_INT64, 0, 0, 0, 0 },
+							 { "t", DPI_TYPE_UTF8, 0, 0, 0, 0 },
 							 { "u", DPI_TYPE_BINARY, 1, 0, 0, 0 } }, 3);
 	struct dpi_column_builder *b;
 	char *text = calloc(1, 1 << 16);
@@ -156,7 +161,8 @@ TEST(room_is_divided_as_it_was_needed, "", 0)
 	size_t size;
 	CHECK_OK(dpi_column_builder_new(s, &b));
 	/* long texts, no bytes: after a few segments almost all of one is used */
-	DPI_Value v[3] = { { .type = DPI_TYPE_INT64 }, { .type = DPI_TYPE_UTF8, .size = 100, .data = text }, { .type = DPI_TYPE_NULL } };
+	DPI_Value v[3] = { { .type = DPI_TYPE_INT64 }, { .type = DPI_TYPE_UTF8, .size = 100, .data = text },
+			   { .type = DPI_TYPE_NULL } };
 	CHECK_OK(dpi_row_pack(s, v, row, 1 << 17, &size));
 	for (int i = 0; i < 12; i++) {
 		CHECK_OK(dpi_column_begin(b, segment, 1 << 16));
@@ -197,7 +203,8 @@ TEST(room_is_divided_as_it_was_needed, "", 0)
 
 TEST(wrong_columnar_segments_are_refused, "", 0)
 {
-	struct dpi_schema *s = schema_of((DPI_Column[]){ { "k", DPI_TYPE_INT64, 1, 0, 0, 0 }, { "t", DPI_TYPE_UTF8, 0, 0, 0, 0 },
+	struct dpi_schema *s = schema_of((DPI_Column[]){ { "k", DPI_TYPE_INT64, 1, 0, 0, 0 },
+							 { "t", DPI_TYPE_UTF8, 0, 0, 0, 0 },
 							 { "b", DPI_TYPE_BOOL, 0, 0, 0, 0 } }, 3);
 	struct dpi_column_builder *b;
 	struct dpi_column_reader r;
@@ -207,7 +214,8 @@ TEST(wrong_columnar_segments_are_refused, "", 0)
 	CHECK_OK(dpi_column_reader_new(s, &r));
 	CHECK_OK(dpi_column_begin(b, segment, 2048));
 	for (int i = 0; i < 5; i++) {
-		DPI_Value v[3] = { { .type = i == 2 ? DPI_TYPE_NULL : DPI_TYPE_INT64, .i = i }, { .type = DPI_TYPE_UTF8, .size = 4, .data = "text" },
+		DPI_Value v[3] = { { .type = i == 2 ? DPI_TYPE_NULL : DPI_TYPE_INT64, .i = i },
+				   { .type = DPI_TYPE_UTF8, .size = 4, .data = "text" },
 				   { .type = DPI_TYPE_BOOL, .i = 1 } };
 		CHECK_OK(dpi_row_pack(s, v, row, sizeof row, &size));
 		CHECK_OK(dpi_column_append_row(b, row, (uint32_t)size));
@@ -219,7 +227,8 @@ TEST(wrong_columnar_segments_are_refused, "", 0)
 	CHECK_OK(dpi_column_read(&r, segment, size, 0, NULL));
 	struct dpi_column_place p[3];
 	memcpy(p, segment + DPI_SEGMENT_HEADER, sizeof p);
-	CHECK(p[0].valid == 128 && p[0].data == 192 && p[1].offset == 256 && p[1].data == 320 && p[2].data == 384 && size == 448);
+	CHECK(p[0].valid == 128 && p[0].data == 192 && p[1].offset == 256 && p[1].data == 320 && p[2].data == 384 &&
+	      size == 448);
 
 	for (size_t n = 0; n < size; n++) CHECK_ERROR(dpi_column_read(&r, segment, n, 0, NULL), DPI_ERR_CORRUPT, "segment");
 	enum { PLACES = DPI_SEGMENT_HEADER, ROWS = 8, BYTES = 12, FLAGS = 16 };
@@ -268,7 +277,8 @@ TEST(wrong_columnar_segments_are_refused, "", 0)
 	memcpy(copy, segment, size);
 	copy[320 + 7] = 0xff;
 	CHECK_OK(dpi_column_read(&r, copy, size, 0, NULL));
-	CHECK_ERROR(dpi_column_read(&r, copy, size, DPI_COLUMN_UTF8, NULL), DPI_ERR_CORRUPT, "row 1 of a segment is not UTF-8");
+	CHECK_ERROR(dpi_column_read(&r, copy, size, DPI_COLUMN_UTF8, NULL), DPI_ERR_CORRUPT,
+		    "row 1 of a segment is not UTF-8");
 	CHECK_ERROR(dpi_column_read(&r, segment + 4, size - 4, 0, NULL), DPI_ERR_ARGUMENT, "multiple of 8");
 
 	/* copied offsets stay what they were when they were checked */
@@ -293,13 +303,14 @@ TEST(changed_columnar_segments_are_read_or_refused, "", 0)
 		uint8_t *segment = lines(1 << 16), *copy;
 		CHECK_OK(dpi_column_builder_new(s, &b));
 		CHECK_OK(dpi_column_begin(b, segment, 1 << 16));
-		for (size_t k = 0; k < in.count; k++) CHECK_OK(dpi_column_append_row(b, in.row[k].data, (uint32_t)in.row[k].size));
+		for (size_t k = 0; k < in.count; k++)
+			CHECK_OK(dpi_column_append_row(b, in.row[k].data, (uint32_t)in.row[k].size));
 		size_t size = dpi_column_end(b, 0);
 		copy = lines(size);
 		CHECK_OK(dpi_column_reader_new(s, &r));
 		for (int k = 0; k < 30; k++) {
 			memcpy(copy, segment, size);
-			size_t at = draw_below(&d, 4) ? draw_below(&d, DPI_SEGMENT_HEADER + 16 * s->columns) : draw_below(&d, size);
+			size_t at = draw_below(&d, draw_below(&d, 4) ? DPI_SEGMENT_HEADER + 16 * s->columns : size);
 			copy[at] = (uint8_t)(draw_below(&d, 2) ? draw(&d) : copy[at] + 64u);
 			unsigned how = (unsigned)draw_below(&d, 4);
 			if (dpi_column_read(&r, copy, size, how, NULL)) continue;
@@ -411,7 +422,8 @@ TEST(only_wanted_columns_are_made, "", 0)
 
 TEST(wrong_rows_become_no_columns, "", 0)
 {
-	struct dpi_schema *s = schema_of((DPI_Column[]){ { "b", DPI_TYPE_BOOL, 0, 0, 0, 0 }, { "t", DPI_TYPE_UTF8, 0, 0, 0, 0 } }, 2);
+	struct dpi_schema *s = schema_of((DPI_Column[]){ { "b", DPI_TYPE_BOOL, 0, 0, 0, 0 },
+							 { "t", DPI_TYPE_UTF8, 0, 0, 0, 0 } }, 2);
 	struct dpi_row_batch b;
 	uint32_t row[4] = { 77, 12, 2, 0x6161 }; /* a bool of 77 is true */
 	CHECK_OK(dpi_row_batch_new(s, NULL, &b));

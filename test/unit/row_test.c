@@ -40,7 +40,8 @@ static void carry(const struct dpi_schema *s, const struct rows *in, size_t capa
 				dpi_row_shrink(&w, at, (uint32_t)r->size);
 				if (draw_below(d, 8)) continue;
 				dpi_row_unreserve(&w, at);
-				if (!dpi_row_append(&w, r->data, (uint32_t)r->size)) FAIL("what was taken back does not fit again");
+				if (!dpi_row_append(&w, r->data, (uint32_t)r->size))
+					FAIL("what was taken back does not fit again");
 			}
 		}
 		CHECK_INT(written, >, first);
@@ -71,7 +72,8 @@ TEST(rows_travel_in_segments, "", 0)
 		struct rows in = random_rows(s, &d, 1 + draw_below(&d, 200), 60);
 		size_t least = DPI_SEGMENT_HEADER + 16;
 		for (size_t k = 0; k < in.count; k++)
-			if (in.row[k].size + least + 16 > least) least = least > in.row[k].size + 48 ? least : in.row[k].size + 48;
+			if (in.row[k].size + least + 16 > least)
+				least = least > in.row[k].size + 48 ? least : in.row[k].size + 48;
 		carry(s, &in, least + 8, &d);
 		carry(s, &in, least + 8 + draw_below(&d, 5000), &d);
 		carry(s, &in, 1 << 16, &d);
@@ -82,14 +84,16 @@ TEST(rows_travel_in_segments, "", 0)
 
 TEST(a_segment_takes_exactly_what_fits, "", 0)
 {
-	struct dpi_schema *s = schema_of((DPI_Column[]){ { "a", DPI_TYPE_INT64, 0, 0, 0, 0 }, { "b", DPI_TYPE_INT32, 0, 0, 0, 0 } }, 2);
+	struct dpi_schema *s = schema_of((DPI_Column[]){ { "a", DPI_TYPE_INT64, 0, 0, 0, 0 },
+							 { "b", DPI_TYPE_INT32, 0, 0, 0, 0 } }, 2);
 	struct dpi_row_writer w;
 	_Alignas(8) uint8_t segment[DPI_SEGMENT_HEADER + 16 * 10];
 	uint8_t rows[16 * 20];
 	fill(rows, sizeof rows, 1);
 	CHECK_INT(dpi_row_begin(&w, s, segment, DPI_SEGMENT_HEADER + 15), ==, DPI_ERR_SIZE);
 	CHECK_INT(dpi_row_begin(&w, s, segment, 3), ==, DPI_ERR_SIZE);
-	CHECK(dpi_row_fits(s, 16, DPI_SEGMENT_HEADER + 16) && !dpi_row_fits(s, 16, DPI_SEGMENT_HEADER + 15) && !dpi_row_fits(s, 16, 3));
+	CHECK(dpi_row_fits(s, 16, DPI_SEGMENT_HEADER + 16) && !dpi_row_fits(s, 16, DPI_SEGMENT_HEADER + 15) &&
+	      !dpi_row_fits(s, 16, 3));
 	for (size_t more = 0; more < 16; more++) {
 		CHECK_OK(dpi_row_begin(&w, s, segment, DPI_SEGMENT_HEADER + 16 * 9 + more));
 		for (int i = 0; i < 9; i++) CHECK(dpi_row_append(&w, rows, 16));
@@ -161,7 +165,8 @@ TEST(random_segments_are_read_or_refused, "", 0)
 		struct dpi_schema *s = random_schema(&d, i % 3);
 		size_t size = DPI_SEGMENT_HEADER + draw_below(&d, 50) * 8;
 		uint8_t *segment = guarded(size);
-		struct dpi_segment h = { .rows = (uint32_t)draw_below(&d, 5), .bytes = (uint32_t)(size - DPI_SEGMENT_HEADER), .flags = DPI_SEGMENT_MAGIC };
+		struct dpi_segment h = { .rows = (uint32_t)draw_below(&d, 5),
+					 .bytes = (uint32_t)(size - DPI_SEGMENT_HEADER), .flags = DPI_SEGMENT_MAGIC };
 		for (size_t k = 0; k < size; k++) segment[k] = draw_below(&d, 3) ? 0 : (uint8_t)draw_below(&d, 100);
 		memcpy(segment, &h, sizeof h);
 		int error = dpi_row_check_segment(s, segment, size, true);
@@ -179,7 +184,8 @@ TEST(large_rows_travel_in_parts, "", 0)
 	struct dpi_part_assembly a = { 0 };
 	_Alignas(8) uint8_t segment[5000];
 	for (int i = 0; i < rounds(300); i++) {
-		size_t before = a.room, size = 1 + draw_below(&d, i % 3 ? 3000 : 100000), capacity = 64 + draw_below(&d, sizeof segment - 63), at = 0, taken, parts = 0;
+		size_t before = a.room, size = 1 + draw_below(&d, i % 3 ? 3000 : 100000),
+		       capacity = 64 + draw_below(&d, sizeof segment - 63), at = 0, taken, parts = 0;
 		uint8_t *row = malloc(size);
 		bool complete = false;
 		fill(row, size, (uint64_t)i);
@@ -232,9 +238,11 @@ TEST(wrong_parts_are_refused, "", 0)
 		uint8_t byte;
 		int error;
 	} bad[] = {
-		{ 8, 1, DPI_ERR_CORRUPT },  { 12, 0, DPI_ERR_CORRUPT },	 { 12, 15, DPI_ERR_CORRUPT }, { 16, 0, DPI_ERR_CORRUPT },
-		{ 16, 6 | 8, DPI_ERR_CORRUPT }, { 16, 7, DPI_ERR_CORRUPT }, { 24, 0xff, DPI_ERR_SIZE },	      { 31, 1, DPI_ERR_SIZE },
-		{ 25, 0, DPI_ERR_CORRUPT }, { 32, 1, DPI_ERR_CORRUPT },	 { 39, 0xff, DPI_ERR_CORRUPT },
+		{ 8, 1, DPI_ERR_CORRUPT }, { 12, 0, DPI_ERR_CORRUPT }, { 12, 15, DPI_ERR_CORRUPT },
+		{ 16, 0, DPI_ERR_CORRUPT },
+		{ 16, 6 | 8, DPI_ERR_CORRUPT }, { 16, 7, DPI_ERR_CORRUPT }, { 24, 0xff, DPI_ERR_SIZE },
+		{ 31, 1, DPI_ERR_SIZE },
+		{ 25, 0, DPI_ERR_CORRUPT }, { 32, 1, DPI_ERR_CORRUPT }, { 39, 0xff, DPI_ERR_CORRUPT },
 	};
 	for (size_t i = 0; i < COUNT(bad); i++) {
 		memcpy(other, part[0], sizeof other);

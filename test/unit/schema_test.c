@@ -39,7 +39,8 @@ TEST(the_bytes_are_as_specified, "", 0)
 	static const uint8_t expected[] = "DPIS\1\0\0\0\2\0\0\0"
 					  "\x0d\1\x0c\2\0\0\0\0\5\0\0\0price"
 					  "\x0f\0\0\0\4\0\0\0\4\0\0\0code";
-	struct dpi_schema *s = schema_of((DPI_Column[]){ { "price", DPI_TYPE_DECIMAL64, 1, 0, 12, 2 }, { "code", DPI_TYPE_FIXED, 0, 4, 0, 0 } }, 2);
+	struct dpi_schema *s = schema_of((DPI_Column[]){ { "price", DPI_TYPE_DECIMAL64, 1, 0, 12, 2 },
+							 { "code", DPI_TYPE_FIXED, 0, 4, 0, 0 } }, 2);
 	uint8_t bytes[sizeof expected];
 	CHECK_INT(dpi_schema_bytes(s), ==, sizeof expected - 1);
 	dpi_schema_write(s, bytes);
@@ -50,11 +51,13 @@ TEST(the_bytes_are_as_specified, "", 0)
 
 TEST(wrong_bytes_are_refused, "", 0)
 {
-	struct dpi_schema *s = schema_of((DPI_Column[]){ { "a", DPI_TYPE_INT64, 0, 0, 0, 0 }, { "b", DPI_TYPE_UTF8, 1, 0, 0, 0 } }, 2), *t = NULL;
+	struct dpi_schema *s = schema_of((DPI_Column[]){ { "a", DPI_TYPE_INT64, 0, 0, 0, 0 },
+							 { "b", DPI_TYPE_UTF8, 1, 0, 0, 0 } }, 2), *t = NULL;
 	uint8_t *bytes, copy[64] = { 0 };
 	size_t size;
 	dpi_schema_unref(back(s, &bytes, &size));
-	for (size_t n = 0; n < size; n++) CHECK_ERROR(dpi_schema_parse(memcpy(guarded(n), bytes, n), n, &t), DPI_ERR_CORRUPT, "schema");
+	for (size_t n = 0; n < size; n++)
+		CHECK_ERROR(dpi_schema_parse(memcpy(guarded(n), bytes, n), n, &t), DPI_ERR_CORRUPT, "schema");
 	memcpy(copy, bytes, size);
 	CHECK_ERROR(dpi_schema_parse(copy, size + 1, &t), DPI_ERR_CORRUPT, "behind its last column");
 	static const struct {
@@ -63,11 +66,16 @@ TEST(wrong_bytes_are_refused, "", 0)
 		int error;
 		const char *part;
 	} bad[] = {
-		{ 0, 'X', DPI_ERR_CORRUPT, "do not begin" }, { 4, 2, DPI_ERR_VERSION, "version 2" },	 { 8, 0, DPI_ERR_CORRUPT, "0 columns" },
-		{ 11, 1, DPI_ERR_CORRUPT, "columns" },	     { 8, 3, DPI_ERR_CORRUPT, "column" },		 { 12, 0, DPI_ERR_CORRUPT, "type 0" },
-		{ 13, 2, DPI_ERR_CORRUPT, "nullable 2" },    { 14, 1, DPI_ERR_CORRUPT, "precision" },	 { 16, 1, DPI_ERR_CORRUPT, "width" },
-		{ 20, 0, DPI_ERR_CORRUPT, "empty name" },    { 20, 127, DPI_ERR_CORRUPT, "ends within" }, { 20, 200, DPI_ERR_CORRUPT, "column 0" },
-		{ 23, 255, DPI_ERR_CORRUPT, "ends within" }, { 24, 0, DPI_ERR_CORRUPT, "name" },		 { 24, 'b', DPI_ERR_CORRUPT, "same name" },
+		{ 0, 'X', DPI_ERR_CORRUPT, "do not begin" }, { 4, 2, DPI_ERR_VERSION, "version 2" },
+		{ 8, 0, DPI_ERR_CORRUPT, "0 columns" },
+		{ 11, 1, DPI_ERR_CORRUPT, "columns" }, { 8, 3, DPI_ERR_CORRUPT, "column" },
+		{ 12, 0, DPI_ERR_CORRUPT, "type 0" },
+		{ 13, 2, DPI_ERR_CORRUPT, "nullable 2" }, { 14, 1, DPI_ERR_CORRUPT, "precision" },
+		{ 16, 1, DPI_ERR_CORRUPT, "width" },
+		{ 20, 0, DPI_ERR_CORRUPT, "empty name" }, { 20, 127, DPI_ERR_CORRUPT, "ends within" },
+		{ 20, 200, DPI_ERR_CORRUPT, "column 0" },
+		{ 23, 255, DPI_ERR_CORRUPT, "ends within" }, { 24, 0, DPI_ERR_CORRUPT, "name" },
+		{ 24, 'b', DPI_ERR_CORRUPT, "same name" },
 		{ 24, 0xff, DPI_ERR_CORRUPT, "UTF-8" },
 	};
 	for (size_t i = 0; i < COUNT(bad); i++) {
@@ -126,11 +134,16 @@ TEST(utf8_is_what_unicode_says, "", 0)
 		const char *text;
 		bool good;
 	} known[] = {
-		{ "", 1 }, { "plain text, longer than a word", 1 }, { "\xc2\x80", 1 }, { "\xdf\xbf", 1 }, { "\xe0\xa0\x80", 1 }, { "\xed\x9f\xbf", 1 },
-		{ "\xee\x80\x80", 1 }, { "\xef\xbf\xbf", 1 }, { "\xf0\x90\x80\x80", 1 }, { "\xf4\x8f\xbf\xbf", 1 }, { "aaaaaaaa\xc3\xa4" "bbbbbbbb", 1 },
-		{ "\x80", 0 }, { "\xbf", 0 }, { "\xc0\x80", 0 }, { "\xc1\xbf", 0 }, { "\xc2", 0 }, { "\xc2\x7f", 0 }, { "\xc2\xc0", 0 },
-		{ "\xe0\x9f\xbf", 0 }, { "\xe0\xa0", 0 }, { "\xed\xa0\x80", 0 }, { "\xed\xbf\xbf", 0 }, { "\xef\xbf\xc0", 0 }, { "\xf0\x8f\xbf\xbf", 0 },
-		{ "\xf4\x90\x80\x80", 0 }, { "\xf5\x80\x80\x80", 0 }, { "\xff", 0 }, { "\xfe", 0 }, { "\xf0\x90\x80", 0 }, { "abcdefg\xc3", 0 },
+		{ "", 1 }, { "plain text, longer than a word", 1 }, { "\xc2\x80", 1 }, { "\xdf\xbf", 1 },
+		{ "\xe0\xa0\x80", 1 }, { "\xed\x9f\xbf", 1 },
+		{ "\xee\x80\x80", 1 }, { "\xef\xbf\xbf", 1 }, { "\xf0\x90\x80\x80", 1 }, { "\xf4\x8f\xbf\xbf", 1 },
+		{ "aaaaaaaa\xc3\xa4" "bbbbbbbb", 1 },
+		{ "\x80", 0 }, { "\xbf", 0 }, { "\xc0\x80", 0 }, { "\xc1\xbf", 0 }, { "\xc2", 0 }, { "\xc2\x7f", 0 },
+		{ "\xc2\xc0", 0 },
+		{ "\xe0\x9f\xbf", 0 }, { "\xe0\xa0", 0 }, { "\xed\xa0\x80", 0 }, { "\xed\xbf\xbf", 0 },
+		{ "\xef\xbf\xc0", 0 }, { "\xf0\x8f\xbf\xbf", 0 },
+		{ "\xf4\x90\x80\x80", 0 }, { "\xf5\x80\x80\x80", 0 }, { "\xff", 0 }, { "\xfe", 0 }, { "\xf0\x90\x80", 0 },
+		{ "abcdefg\xc3", 0 },
 		{ "abcdefghijklmnop\xf8\x88\x80\x80\x80", 0 },
 	};
 	for (size_t i = 0; i < COUNT(known); i++) {

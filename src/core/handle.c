@@ -21,8 +21,8 @@ static atomic_bool bound;   /* a handle that belongs to a context was ever opene
 
 static int forked(void)
 {
-	return dpi_fail(DPI_ERR_FORK, "process %d is a forked child of %d, whose %s it cannot use: %s", (int)getpid(), (int)owner,
-			bound ? "context" : "schemas",
+	return dpi_fail(DPI_ERR_FORK, "process %d is a forked child of %d, whose %s it cannot use: %s", (int)getpid(),
+			(int)owner, bound ? "context" : "schemas",
 			bound ? "call DPI_Init in a program started by exec" : "make its own");
 }
 

@@ -593,6 +593,143 @@ enum {
 #undef DPI_TYPE_ENUM
 };
 
+/* ------------------------------------------------------------------------------------- flows: schemas and rows */
+
+/* A schema is what the tuples of a flow consist of: an immutable list of columns, of this process, not of a context: it
+ * needs no DPI_Init and outlives DPI_Finalize. A row is one tuple in memory. Its columns stand in the order of the
+ * schema, each at the next multiple of its alignment, which is the size of its value, but 8 for DECIMAL128, 1 for FIXED
+ * and 4 for BINARY and UTF8. So a schema of columns that are neither NULL nor variable has the rows that a C struct of
+ * the same fields has. Behind the last column comes a bit for each nullable column, in their order, the least
+ * significant bit of a byte first: 1 is NULL. All this, padded to the largest alignment, is the row's fixed part. BINARY
+ * and UTF8 hold two uint32_t there: where their bytes begin, counted from the row's beginning, and how many they are;
+ * the bytes stand behind the fixed part. Everything is little endian. */
+typedef struct dpi_schema_handle *DPI_Schema;
+
+#define DPI_COLUMNS_MAX 1024		/* columns of a schema */
+#define DPI_FIXED_MAX (1 << 20)		/* bytes of a FIXED value */
+#define DPI_ROW_MAX 0x7ffffff8		/* bytes of a row */
+#define DPI_TYPE_NULL 0			/* in a DPI_Value: NULL, whatever the column's type */
+
+/* A column. Decimals have a precision, their most digits: 1 … 18 (DECIMAL64) or 38; 0 is the largest. */
+typedef struct DPI_Column {
+	const char *name;	/* 1 … DPI_NAME_MAX-1 bytes of UTF-8 without control characters, unique in its schema */
+	int type;		/* DPI_TYPE_* */
+	int nullable;		/* 1: values may be NULL */
+	uint32_t width;		/* FIXED: bytes of a value, 1 … DPI_FIXED_MAX; else 0 */
+	int precision;		/* decimals: digits; else 0 */
+	int scale;		/* decimals: of these, behind the point; else 0 */
+} DPI_Column;
+
+/* A schema and its rows. */
+typedef struct DPI_Schema_Info {
+	size_t size;		/* set by the caller: sizeof(DPI_Schema_Info) */
+	size_t columns;
+	size_t row_size;	/* bytes of a row's fixed part; of the whole row, where rows do not vary */
+	int row_align;		/* 1, 2, 4 or 8 */
+	int varies;		/* 1: a column is BINARY or UTF8, and rows have a size each */
+	uint64_t digest;	/* equal for equal schemas, hardly ever for others */
+} DPI_Schema_Info;
+#define DPI_SCHEMA_INFO_INIT { sizeof(DPI_Schema_Info), 0, 0, 0, 0, 0 }
+
+/* A value of a row. All zero is NULL. */
+typedef struct DPI_Value {
+	int type;		/* the column's, or DPI_TYPE_NULL */
+	uint32_t size;		/* FIXED, BINARY, UTF8: bytes at data */
+	union {
+		int64_t i;	/* BOOL (0 or 1), INT8 … INT64, DATE32, DECIMAL64 */
+		uint64_t u;	/* UINT8 … UINT64 */
+		double d;	/* FLOAT, DOUBLE */
+		uint64_t w[2];	/* DECIMAL128: low and high word in two's complement */
+		const void *data;
+	};
+} DPI_Value;
+
+/* Make a schema of count columns, which are copied. columns: the caller's. schema: out; free it with DPI_Free_Schema.
+ * Never blocks. Thread: any. Errors: MEMORY LIMIT; the detail of DPI_ERR_ARGUMENT names the column. */
+DPI_API int DPI_Create_Schema(const DPI_Column *columns, size_t count, DPI_Schema *schema);
+
+/* Free a schema; flows that were made with it keep what they need. Never blocks. Thread: any, with no other call on the
+ * schema under way. Errors: none of its own. */
+DPI_API int DPI_Free_Schema(DPI_Schema schema);
+
+/* Describe a schema and the layout of its rows. info: in: size; out: the rest. Never blocks. Thread: any. Errors: none of
+ * its own. */
+DPI_API int DPI_Get_Schema_Info(DPI_Schema schema, DPI_Schema_Info *info);
+
+/* Describe a column, counted from 0. column: out, precision filled in; its name stands until the schema is freed. offset:
+ * out, bytes from a row's beginning; may be NULL. Never blocks. Thread: any. Errors: RANGE (no such column). */
+DPI_API int DPI_Get_Column(size_t index, DPI_Schema schema, DPI_Column *column, size_t *offset);
+
+/* The column of this name. index: out. Never blocks. Thread: any. Errors: NAME (there is none). */
+DPI_API int DPI_Find_Column(const char *name, DPI_Schema schema, size_t *index);
+
+/* Are two schemas the same, column by column? equal: out, 1 or 0. difference: out, the first difference as a sentence of
+ * at most size bytes, always terminated, "" if equal; may be NULL with size 0. Never blocks. Thread: any. Errors: none of
+ * its own. */
+DPI_API int DPI_Compare_Schemas(DPI_Schema first, DPI_Schema second, int *equal, char *difference, size_t size);
+
+/* Build a row. values: one for each column, in order. row: room bytes of the caller, at any address; what values point to
+ * is no part of it. size: out, bytes of the row, also on DPI_ERR_SIZE, when row is not touched; may be NULL.
+ * Never blocks. Thread: any. Errors: RANGE (a number does not fit its column) SIZE (room is too small, or the row would
+ * exceed DPI_ROW_MAX). */
+DPI_API int DPI_Pack_Row(const DPI_Value *values, DPI_Schema schema, void *row, size_t room, size_t *size);
+
+/* Take a value from a row of size bytes, at any address. column: counted from 0. value: out; data points into the row.
+ * Never reads outside the row. Never blocks. Thread: any. Errors: RANGE (no such column) CORRUPT (it is no row of this
+ * schema). */
+DPI_API int DPI_Get_Value(const void *row, size_t size, size_t column, DPI_Schema schema, DPI_Value *value);
+
+/* Is this a row of the schema: its size, the places of its variable values, every BOOL 0 or 1 and, with utf8 1, every
+ * UTF8 valid? Never reads outside the row. Never blocks. Thread: any. Errors: CORRUPT (it is none; the detail names the
+ * column). */
+DPI_API int DPI_Check_Row(const void *row, size_t size, int utf8, DPI_Schema schema);
+
+/* ------------------------------------------------------------------------------------------------- flows: Arrow */
+
+/* The Arrow C data interface, as published. */
+#ifndef ARROW_C_DATA_INTERFACE
+#define ARROW_C_DATA_INTERFACE
+
+#define ARROW_FLAG_DICTIONARY_ORDERED 1
+#define ARROW_FLAG_NULLABLE 2
+#define ARROW_FLAG_MAP_KEYS_SORTED 4
+
+struct ArrowSchema {
+	const char *format;
+	const char *name;
+	const char *metadata;
+	int64_t flags;
+	int64_t n_children;
+	struct ArrowSchema **children;
+	struct ArrowSchema *dictionary;
+	void (*release)(struct ArrowSchema *);
+	void *private_data;
+};
+
+struct ArrowArray {
+	int64_t length;
+	int64_t null_count;
+	int64_t offset;
+	int64_t n_buffers;
+	int64_t n_children;
+	const void **buffers;
+	struct ArrowArray **children;
+	struct ArrowArray *dictionary;
+	void (*release)(struct ArrowArray *);
+	void *private_data;
+};
+
+#endif
+
+/* Make a schema of an Arrow struct type: bool, the integers, float32, float64, date32, decimal64, decimal128, fixed-size
+ * binary, binary and utf8. arrow: the caller's, neither changed nor released. schema: out; free it with DPI_Free_Schema.
+ * Never blocks. Thread: any. Errors: MEMORY LIMIT UNSUPPORTED (another type; the detail names the column and what to cast
+ * it to). */
+DPI_API int DPI_Import_Arrow_Schema(const struct ArrowSchema *arrow, DPI_Schema *schema);
+
+/* Give a schema as an Arrow struct type. arrow: out; the caller releases it. Never blocks. Thread: any. Errors: MEMORY. */
+DPI_API int DPI_Export_Arrow_Schema(DPI_Schema schema, struct ArrowSchema *arrow);
+
 #ifdef __cplusplus
 }
 #endif

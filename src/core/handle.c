@@ -18,18 +18,24 @@ static uint32_t next_free[DPI_HANDLE_MAX]; /* first in, first out: a closed hand
 static uint32_t free_head, free_tail, used = 1; /* index 0 is never given out */
 
 static _Atomic pid_t owner; /* the process that made the table */
+static atomic_bool bound;   /* a handle that belongs to a context was ever opened in it */
 
 static int forked(void)
 {
-	return dpi_fail(DPI_ERR_FORK, "process %d is a forked child of %d, whose context it cannot use: call DPI_Init in a program started by exec",
-			(int)getpid(), (int)owner);
+	return dpi_fail(DPI_ERR_FORK, "process %d is a forked child of %d, whose %s it cannot use: %s", (int)getpid(),
+			(int)owner, bound ? "context" : "schemas",
+			bound ? "call DPI_Init in a program started by exec" : "make its own");
 }
 
 int dpi_handles_open(void)
 {
 	int error = 0;
 	size_t size = sizeof(struct dpi_handle_slot) * DPI_HANDLE_MAX;
-	if (owner && owner != getpid()) return forked(); /* before the lock, which a thread of the parent may have held at the fork */
+	if (owner && owner != getpid()) { /* before the lock, which a thread of the parent may have held at the fork */
+		if (bound) return forked();
+		lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER; /* the parent had schemas only, and the table is wiped */
+		owner = getpid();
+	}
 	pthread_mutex_lock(&lock);
 	if (!dpi_handle_slots) {
 		void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -44,6 +50,7 @@ int dpi_handles_open(void)
 uint64_t dpi_handle_open(enum dpi_handle_kind kind, void *object)
 {
 	uint64_t handle = 0;
+	if (kind != DPI_HANDLE_SCHEMA) bound = true;
 	pthread_mutex_lock(&lock);
 	uint32_t at = 0;
 	if (free_head && (free_head != free_tail || used == DPI_HANDLE_MAX)) {
@@ -88,13 +95,13 @@ void dpi_handle_each(enum dpi_handle_kind kind, void (*each)(uint64_t handle, vo
 
 int dpi_handle_error(enum dpi_handle_kind kind, uint64_t handle)
 {
-	static const char *const names[] = { "", "context", "buffer", "request", "memory" };
+	static const char *const names[] = { "", "context", "buffer", "request", "memory", "schema" };
 	unsigned other = (unsigned)(handle >> 56);
 	if (owner && owner != getpid()) return forked();
 	if (!handle) return dpi_fail(DPI_ERR_ARGUMENT, "the %s handle is NULL", names[kind]);
-	if (other >= DPI_HANDLE_CONTEXT && other <= DPI_HANDLE_MEMORY && other != kind)
+	if (other >= DPI_HANDLE_CONTEXT && other < DPI_HANDLE_KINDS && other != kind)
 		return dpi_fail(DPI_ERR_HANDLE, "a %s handle was passed where a %s is needed", names[other], names[kind]);
-	if (!dpi_context())
+	if (!dpi_context() && kind != DPI_HANDLE_SCHEMA)
 		return dpi_fail(DPI_ERR_STATE, "no context is open: DPI_Init comes first, and no call follows DPI_Finalize but DPI_Init");
 	return dpi_fail(DPI_ERR_HANDLE, "the %s handle is closed, or was never opened", names[kind]);
 }

@@ -7,7 +7,14 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
-enum dpi_handle_kind { DPI_HANDLE_CONTEXT = 1, DPI_HANDLE_BUFFER, DPI_HANDLE_REQUEST, DPI_HANDLE_MEMORY };
+enum dpi_handle_kind {
+	DPI_HANDLE_CONTEXT = 1,
+	DPI_HANDLE_BUFFER,
+	DPI_HANDLE_REQUEST,
+	DPI_HANDLE_MEMORY,
+	DPI_HANDLE_SCHEMA, /* needs no context */
+	DPI_HANDLE_KINDS
+};
 
 #define DPI_HANDLE_INDEX_BITS 20
 #define DPI_HANDLE_MAX (1u << DPI_HANDLE_INDEX_BITS)

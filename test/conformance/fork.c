@@ -182,3 +182,32 @@ TEST(fork_exec, "E-49 E-48", 0)
 	TAKE(q, "x", 1);
 	CHECK_DPI(DPI_Finalize(ctx));
 }
+
+TEST(schemas_do_not_keep_a_child_from_starting, "S-25", 0)
+{
+	static const DPI_Column column = {"c", DPI_TYPE_INT64, 0, 0, 0, 0};
+	DPI_Schema_Info info = DPI_SCHEMA_INFO_INIT;
+	DPI_Schema s, own;
+	CHECK_DPI(DPI_Create_Schema(&column, 1, &s));
+	for (int first = 0; first < 2; first++) { /* what the child does first */
+		pid_t child = fork();
+		CHECK(child >= 0);
+		if (!child) {
+			DPI_Context ctx;
+			int error = DPI_Get_Schema_Info(s, &info);
+			CHECK(error == DPI_ERR_FORK || error == DPI_ERR_HANDLE);
+			if (first) CHECK_DPI(DPI_Create_Schema(&column, 1, &own));
+			CHECK_DPI(DPI_Init(&ctx));
+			if (!first) CHECK_DPI(DPI_Create_Schema(&column, 1, &own));
+			error = DPI_Get_Schema_Info(s, &info);
+			CHECK(error == DPI_ERR_FORK || error == DPI_ERR_HANDLE);
+			CHECK_DPI(DPI_Get_Schema_Info(own, &info));
+			CHECK_DPI(DPI_Free_Schema(own));
+			CHECK_DPI(DPI_Finalize(ctx));
+			_exit(0);
+		}
+		wait_for(child);
+	}
+	CHECK_DPI(DPI_Get_Schema_Info(s, &info));
+	CHECK_DPI(DPI_Free_Schema(s));
+}

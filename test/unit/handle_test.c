@@ -9,7 +9,9 @@
 
 #define INDEX(handle) ((handle) & (DPI_HANDLE_MAX - 1))
 
-static const enum dpi_handle_kind kinds[] = { DPI_HANDLE_CONTEXT, DPI_HANDLE_BUFFER, DPI_HANDLE_REQUEST, DPI_HANDLE_MEMORY };
+static const enum dpi_handle_kind kinds[] = { DPI_HANDLE_CONTEXT, DPI_HANDLE_BUFFER, DPI_HANDLE_REQUEST, DPI_HANDLE_MEMORY,
+					      DPI_HANDLE_SCHEMA };
+#define KINDS ((int)(sizeof kinds / sizeof *kinds))
 
 static void *get(uint64_t handle)
 {
@@ -20,7 +22,7 @@ TEST(handles_before_there_is_a_table, "", 0)
 {
 	struct draws d = draws_from(rank);
 	CHECK(!get(0) && !get(UINT64_MAX));
-	for (int k = 0; k < 4; k++)
+	for (int k = 0; k < KINDS; k++)
 		for (int i = 0; i < 1000; i++) CHECK(!get((uint64_t)kinds[k] << 56 | draw(&d) >> 8));
 	uint64_t likely = (uint64_t)DPI_HANDLE_BUFFER << 56 | 1 << 20 | 1;
 	CHECK_ERROR(dpi_handle_error(DPI_HANDLE_BUFFER, likely), DPI_ERR_STATE, "DPI_Init comes first");
@@ -29,27 +31,27 @@ TEST(handles_before_there_is_a_table, "", 0)
 
 TEST(handles_are_of_one_kind, "", 0)
 {
-	static const char *const names[] = { "context", "buffer", "request", "memory" };
+	static const char *const names[] = { "context", "buffer", "request", "memory", "schema" };
 	static struct dpi_context ctx;
-	uint64_t h[4];
-	int objects[4];
+	uint64_t h[KINDS];
+	int objects[KINDS];
 	CHECK_INT(dpi_handles_open(), ==, DPI_SUCCESS);
 	CHECK_INT(dpi_handles_open(), ==, DPI_SUCCESS); /* again is harmless */
 	CHECK(dpi_context_set(&ctx));
-	for (int i = 0; i < 4; i++) {
+	for (int i = 0; i < KINDS; i++) {
 		h[i] = dpi_handle_open(kinds[i], &objects[i]);
 		CHECK(h[i] && INDEX(h[i]));
 	}
-	for (int i = 0; i < 4; i++)
-		for (int k = 0; k < 4; k++) {
+	for (int i = 0; i < KINDS; i++)
+		for (int k = 0; k < KINDS; k++) {
 			char wrong[64];
 			CHECK(dpi_handle_get(kinds[k], h[i]) == (i == k ? &objects[i] : NULL));
 			snprintf(wrong, sizeof wrong, "a %s handle was passed where a %s is needed", names[i], names[k]);
 			if (i != k) CHECK_ERROR(dpi_handle_error(kinds[k], h[i]), DPI_ERR_HANDLE, wrong);
 		}
-	for (int i = 0; i < 4; i++) {
+	for (int i = 0; i < KINDS; i++) {
 		dpi_handle_close(h[i]);
-		for (int k = 0; k < 4; k++) CHECK(!dpi_handle_get(kinds[k], h[i]));
+		for (int k = 0; k < KINDS; k++) CHECK(!dpi_handle_get(kinds[k], h[i]));
 		CHECK_ERROR(dpi_handle_error(kinds[i], h[i]), DPI_ERR_HANDLE, "closed");
 		dpi_handle_close(h[i]); /* once more changes nothing */
 	}
@@ -57,6 +59,7 @@ TEST(handles_are_of_one_kind, "", 0)
 	CHECK_ERROR(dpi_handle_error(DPI_HANDLE_BUFFER, UINT64_MAX), DPI_ERR_HANDLE, "never opened");
 	dpi_context_set(NULL);
 	CHECK_ERROR(dpi_handle_error(DPI_HANDLE_BUFFER, h[1]), DPI_ERR_STATE, "no context is open");
+	CHECK_ERROR(dpi_handle_error(DPI_HANDLE_SCHEMA, h[4]), DPI_ERR_HANDLE, "closed"); /* schemas need none */
 }
 
 TEST(handles_that_were_invented, "", 0)

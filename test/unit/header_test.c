@@ -21,6 +21,24 @@ TEST(every_error_class_has_its_name_and_text, "", 0)
 #undef COUNT
 }
 
+TEST(every_column_type_has_the_width_of_the_table, "", 0)
+{
+	DPI_Schema s;
+	DPI_Schema_Info info = DPI_SCHEMA_INFO_INIT;
+#define TYPE(name, number, bytes, meaning)                                                             \
+	CHECK_INT(DPI_TYPE_##name, ==, number);                                                        \
+	CHECK_DPI(DPI_Create_Schema(&(DPI_Column){ "c", number, 0, number == DPI_TYPE_FIXED ? 3 : 0, 0, 0 }, 1, &s)); \
+	CHECK_DPI(DPI_Get_Schema_Info(s, &info));                                                      \
+	CHECK_INT(info.row_size, ==, (bytes) ? (bytes) : number == DPI_TYPE_FIXED ? 3 : 8);            \
+	CHECK_INT(info.varies, ==, number > DPI_TYPE_FIXED);                                           \
+	CHECK_DPI(DPI_Free_Schema(s));
+	DPI_TYPES(TYPE)
+#undef TYPE
+#define COUNT(name, number, bytes, meaning) +1
+	CHECK_ERROR(DPI_Create_Schema(&(DPI_Column){ "c", 1 DPI_TYPES(COUNT), 0, 0, 0, 0 }, 1, &s), DPI_ERR_ARGUMENT, "type 18");
+#undef COUNT
+}
+
 TEST(the_library_has_the_headers_version, "", 0)
 {
 	uint32_t version;
@@ -55,6 +73,7 @@ TEST(initialisers_set_the_size_and_defaults_are_zero, "", 0)
 	CHECK_FRESH(DPI_Buffer_Attr, DPI_BUFFER_ATTR_INIT);
 	CHECK_FRESH(DPI_Open_Attr, DPI_OPEN_ATTR_INIT);
 	CHECK_FRESH(DPI_Buffer_Info, DPI_BUFFER_INFO_INIT);
+	CHECK_FRESH(DPI_Schema_Info, DPI_SCHEMA_INFO_INIT);
 	CHECK_INT(DPI_NUMA_ANY, ==, 0);
 	CHECK_INT(DPI_NUMA_NODE(0), >, DPI_NUMA_ANY);
 	CHECK_INT(DPI_NO_WAIT, <, 0);

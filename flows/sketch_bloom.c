@@ -179,7 +179,7 @@ int dpi_bloom_merge(struct dpi_bloom *to, const struct dpi_bloom *from)
 {
 	if (to->blocks != from->blocks)
 		return dpi_fail(DPI_ERR_ARGUMENT, "Bloom filters of %u and %u blocks do not merge", to->blocks, from->blocks);
-	for (size_t i = 0; i < (size_t)to->blocks * 8; i++) to->block[0][i] |= from->block[0][i];
+	for (size_t i = 0; i < (size_t)to->blocks * 8; i++) to->block[i / 8][i % 8] |= from->block[i / 8][i % 8];
 	return DPI_SUCCESS;
 }
 

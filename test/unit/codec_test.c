@@ -60,6 +60,11 @@ TEST(codec_table, "C-1 C-2", 0)
 	CHECK_ERROR(dpi_coder_open(dpi_codec_named("lz4"), 0, "k", &c), DPI_ERR_ARGUMENT, "no key");
 	CHECK_ERROR(dpi_coder_open(dpi_codec_named("aes-256-gcm"), 0, NULL, &c), DPI_ERR_ARGUMENT, "name of a key");
 	CHECK_ERROR(dpi_coder_open(dpi_codec_named("aes-256-gcm"), 0, "none", &c), DPI_ERR_NAME, "none");
+	struct dpi_codec fake = *dpi_codec_named("lz4"); /* as where the package is not installed, or is of long ago */
+	fake.id = 9, fake.library = "libdpi-none.so.1";
+	CHECK_ERROR(dpi_coder_open(&fake, 0, NULL, &c), DPI_ERR_UNSUPPORTED, "install the package liblz4-1");
+	fake.library = "libc.so.6";
+	CHECK_ERROR(dpi_coder_open(&fake, 0, NULL, &c), DPI_ERR_UNSUPPORTED, "newer package liblz4-1");
 	size_t size;
 	CHECK_DPI(dpi_codec_declared(100, 100, &size));
 	CHECK_INT(size, ==, 100);

@@ -83,7 +83,7 @@ TEST(hash_equal_values_of_all_types, "H-2 H-3 H-4 H-6", 0)
 	for (int i = 0; i < 4; i++)
 		CHECK(one(&(DPI_Values){ .type = DPI_TYPE_DOUBLE, .data = nans + i }, 0) == VALUE(float, DPI_TYPE_FLOAT, NAN));
 	/* 7, 7.0, 7.00000 … in both decimals */
-	__extension__ __int128 m = 7;
+	__extension__ unsigned __int128 m = 7;
 	for (int scale = 0; scale <= 37; scale++, m *= 10) {
 		uint64_t wide[2] = { (uint64_t)m, (uint64_t)(m >> 64) };
 		CHECK(one(&(DPI_Values){ .type = DPI_TYPE_DECIMAL128, .scale = scale, .data = wide }, 0) == seven);
@@ -219,7 +219,7 @@ TEST(hash_kernels_are_the_scalar_ones, "", 0)
 			s->crc8(a, word, count), k->crc8(b, word, count);
 			CHECK(!memcmp(a, b, 8 * count));
 			for (size_t i = 0; i < count; i++) word[i] = draw_below(&d, 8) ? draw(&d) : draw_below(&d, 2) ? INT64_MAX : (uint64_t)INT64_MIN;
-			for (uint32_t i = 0; i < bounds; i++) bound[i] = INT64_MIN + (int64_t)(UINT64_MAX / (bounds + 1) * (i + 1));
+			for (uint32_t i = 0; i < bounds; i++) bound[i] = (int64_t)((uint64_t)INT64_MIN + UINT64_MAX / (bounds + 1) * (i + 1));
 			if (bounds && draw_below(&d, 2)) bound[bounds - 1] = INT64_MAX;
 			while (bounds >> levels) levels++;
 			dpi_tree_make(tree, levels, bound, bounds);

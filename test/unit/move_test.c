@@ -110,8 +110,8 @@ TEST(partition_by_range_of_numbers, "D-7", 0)
 		any_kernels(&d);
 		uint32_t count = (uint32_t)draw_below(&d, draw_below(&d, 2) ? 70 : 4096);
 		int64_t at = INT64_MIN;
-		for (uint32_t i = 0; i < count; i++) bound[i] = at += (int64_t)draw_below(&d, draw_below(&d, 9) ? UINT64_MAX / 4200 : 2);
-		for (int i = 0; i < 500; i++) key[i] = count && draw_below(&d, 2) ? bound[draw_below(&d, count)] - (int64_t)draw_below(&d, 2) : (int64_t)draw(&d);
+		for (uint32_t i = 0; i < count; i++) bound[i] = at = (int64_t)((uint64_t)at + draw_below(&d, draw_below(&d, 9) ? UINT64_MAX / 4200 : 2));
+		for (int i = 0; i < 500; i++) key[i] = count && draw_below(&d, 2) ? (int64_t)((uint64_t)bound[draw_below(&d, count)] - draw_below(&d, 2)) : (int64_t)draw(&d);
 		fill(valid, sizeof valid, draw(&d));
 		v = (DPI_Values){ .type = DPI_TYPE_INT64, .data = key, .valid = draw_below(&d, 2) ? valid : NULL };
 		b = (DPI_Values){ .type = DPI_TYPE_INT64, .data = bound };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * sketch.h: what is known of many values in little memory: how many distinct ones, which may be there, which come most often,
- * the largest. All but the last take the hash of flows/move/hash.h, of which they use the bits that do not choose a part. What
- * is saved is little endian and versioned; loading checks all of it. One thread at a time uses one. */
+ * sketch.h: what is known of many values in little memory: how many distinct ones, which may be there, which come most
+ * often, the largest. All but the last take the hash of flows/move/hash.h, of which they use the bits that do not choose
+ * a part. What is saved is little endian and versioned; loading checks all of it. One thread at a time uses one. */
 #ifndef DPI_FLOWS_SKETCH_H
 #define DPI_FLOWS_SKETCH_H
 
@@ -55,7 +55,8 @@ size_t dpi_bloom_probe(const struct dpi_bloom *b, const uint64_t *hash, size_t c
 int dpi_bloom_merge(struct dpi_bloom *to, const struct dpi_bloom *from); /* DPI_ERR_ARGUMENT: another size */
 size_t dpi_bloom_size(const struct dpi_bloom *b);
 void dpi_bloom_save(const struct dpi_bloom *b, void *to);
-int dpi_bloom_load(const void *from, size_t size, size_t limit, struct dpi_bloom **b); /* DPI_ERR_CORRUPT, DPI_ERR_LIMIT, DPI_ERR_MEMORY */
+/* DPI_ERR_CORRUPT, DPI_ERR_LIMIT, DPI_ERR_MEMORY */
+int dpi_bloom_load(const void *from, size_t size, size_t limit, struct dpi_bloom **b);
 
 /* ----------------------------------------------------------------------------------- comes most often: Space-Saving */
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * sketch_bloom.c: split-block Bloom filters (Putze, Sanders, Singler; as Parquet has them): a probe touches one half of a cache
- * line. The block comes of the hash's lower half, the bits of the upper half times eight odd numbers. */
+ * sketch_bloom.c: split-block Bloom filters (Putze, Sanders, Singler; as Parquet has them): a probe touches one half of a
+ * cache line. The block comes of the hash's lower half, the bits of the upper half times eight odd numbers. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,18 +17,22 @@
 #define HEADER 16 /* magic, version and three zeros, blocks in 4 bytes, four zeros */
 #define BLOCK 32
 
-static const uint32_t odd[8] = { 0x47b6137b, 0x44974d91, 0x8824ad5b, 0xa2b7289d, 0x705495c7, 0x2df1424b, 0x9efc4947, 0x5c6bfb31 };
+static const uint32_t odd[8] = { 0x47b6137b, 0x44974d91, 0x8824ad5b, 0xa2b7289d, 0x705495c7, 0x2df1424b, 0x9efc4947,
+				 0x5c6bfb31 };
 
 static int allocate(uint64_t blocks, size_t limit, struct dpi_bloom **b)
 {
 	if (blocks > UINT32_MAX || blocks * BLOCK > limit)
-		return dpi_fail(DPI_ERR_LIMIT, "a Bloom filter of %llu blocks of %d bytes, of at most %zu bytes: take a larger rate, or fewer values",
-				(unsigned long long)blocks, BLOCK, limit);
+		return dpi_fail(
+			DPI_ERR_LIMIT,
+			"a Bloom filter of %llu blocks of %d bytes, of at most %zu: take a larger rate, or fewer values",
+			(unsigned long long)blocks, BLOCK, limit);
 	struct dpi_bloom *f = malloc(sizeof *f);
 	if (f) f->block = aligned_alloc(BLOCK, blocks * BLOCK);
 	if (!f || !f->block) {
 		free(f);
-		return dpi_fail(DPI_ERR_MEMORY, "no memory for a Bloom filter of %llu bytes", (unsigned long long)blocks * BLOCK);
+		return dpi_fail(DPI_ERR_MEMORY, "no memory for a Bloom filter of %llu bytes",
+				(unsigned long long)blocks * BLOCK);
 	}
 	f->blocks = (uint32_t)blocks;
 	memset(f->block, 0, blocks * BLOCK);
@@ -45,8 +49,8 @@ static double decay(double x)
 	return sum;
 }
 
-/* False answers with so many values a block on average: blocks have 0, 1, … values as Poisson says, and a word of a block with
- * n has each bit set with 1 - (31/32)^n. */
+/* False answers with so many values a block on average: blocks have 0, 1, … values as Poisson says, and a word of a block
+ * with n has each bit set with 1 - (31/32)^n. */
 static double false_rate(double mean)
 {
 	double chance = decay(mean), rate = 0, clear = 1;
@@ -63,7 +67,8 @@ static double false_rate(double mean)
 int dpi_bloom_new(uint64_t count, double rate, size_t limit, struct dpi_bloom **b)
 {
 	double low = 0, high = 40; /* values a block: false_rate ascends, and is above a half at 40 */
-	if (!(rate >= 1e-6 && rate <= 0.5)) return dpi_fail(DPI_ERR_ARGUMENT, "a rate of %g false answers: there are 1e-6 to 0.5", rate);
+	if (!(rate >= 1e-6 && rate <= 0.5))
+		return dpi_fail(DPI_ERR_ARGUMENT, "a rate of %g false answers: there are 1e-6 to 0.5", rate);
 	for (int i = 0; i < 40; i++) {
 		double middle = (low + high) / 2;
 		if (false_rate(middle) > rate) high = middle;
@@ -178,7 +183,8 @@ size_t dpi_bloom_probe(const struct dpi_bloom *b, const uint64_t *hash, size_t c
 int dpi_bloom_merge(struct dpi_bloom *to, const struct dpi_bloom *from)
 {
 	if (to->blocks != from->blocks)
-		return dpi_fail(DPI_ERR_ARGUMENT, "Bloom filters of %u and %u blocks do not merge", to->blocks, from->blocks);
+		return dpi_fail(DPI_ERR_ARGUMENT, "Bloom filters of %u and %u blocks do not merge", to->blocks,
+				from->blocks);
 	for (size_t i = 0; i < (size_t)to->blocks * 8; i++) to->block[i / 8][i % 8] |= from->block[i / 8][i % 8];
 	return DPI_SUCCESS;
 }
@@ -215,7 +221,8 @@ int dpi_bloom_load(const void *from, size_t size, size_t limit, struct dpi_bloom
 	static const uint8_t zero[4];
 	uint32_t blocks = 0;
 	for (int i = 0; size >= HEADER && i < 4; i++) blocks |= (uint32_t)p[8 + i] << 8 * i;
-	if (size < HEADER || memcmp(p, MAGIC, 4) || p[4] != VERSION || memcmp(p + 5, zero, 3) || memcmp(p + 12, zero, 4) || !blocks ||
+	if (size < HEADER || memcmp(p, MAGIC, 4) || p[4] != VERSION || memcmp(p + 5, zero, 3) || memcmp(p + 12, zero, 4) ||
+	    !blocks ||
 	    size != HEADER + (uint64_t)blocks * BLOCK)
 		return dpi_fail(DPI_ERR_CORRUPT, "%zu bytes are no Bloom filter of version %d", size, VERSION);
 	int error = allocate(blocks, limit, b);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * sketch_heavy.c: Space-Saving (Metwally, Agrawal, El Abbadi): as many counters as there is room for; a new key takes over the
- * smallest one with its count, which is then its error. A heap by count, and a table from key to place in the heap. */
+ * sketch_heavy.c: Space-Saving (Metwally, Agrawal, El Abbadi): as many counters as there is room for; a new key takes
+ * over the smallest one with its count, which is then its error. A heap by count, and a table from key to place in the
+ * heap. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,7 +25,8 @@ struct dpi_heavy {
 
 int dpi_heavy_new(uint32_t capacity, struct dpi_heavy **heavy)
 {
-	if (!capacity || capacity > MOST) return dpi_fail(DPI_ERR_ARGUMENT, "room for %u frequent keys: there are 1 to %u", capacity, MOST);
+	if (!capacity || capacity > MOST)
+		return dpi_fail(DPI_ERR_ARGUMENT, "room for %u frequent keys: there are 1 to %u", capacity, MOST);
 	struct dpi_heavy *h = calloc(1, sizeof *h);
 	uint32_t slots = 4;
 	while (slots < 2 * capacity) slots *= 2;
@@ -197,7 +199,8 @@ size_t dpi_heavy_top(const struct dpi_heavy *h, struct dpi_heavy_entry *top, siz
 	for (uint32_t i = 0; i < h->used && max; i++) {
 		size_t at;
 		if (n < max) {
-			for (at = n++; at && descending(&h->heap[i], top + (at - 1) / 2) > 0; at = (at - 1) / 2) top[at] = top[(at - 1) / 2];
+			for (at = n++; at && descending(&h->heap[i], top + (at - 1) / 2) > 0; at = (at - 1) / 2)
+				top[at] = top[(at - 1) / 2];
 		} else {
 			if (descending(&h->heap[i], top) >= 0) continue;
 			at = 0;
@@ -247,7 +250,8 @@ int dpi_heavy_load(const void *from, size_t size, uint32_t limit, struct dpi_hea
 		return dpi_fail(DPI_ERR_CORRUPT, "%zu bytes are no frequent keys of version %d", size, VERSION);
 	uint32_t capacity = (uint32_t)take(p + 8, 4), used = (uint32_t)take(p + 12, 4);
 	if (!capacity || capacity > limit || capacity > MOST || used > capacity || size != HEADER + (size_t)used * ENTRY)
-		return dpi_fail(DPI_ERR_CORRUPT, "frequent keys: %u of %u in %zu bytes, at most %u are taken", used, capacity, size, limit);
+		return dpi_fail(DPI_ERR_CORRUPT, "frequent keys: %u of %u in %zu bytes, at most %u are taken", used,
+				capacity, size, limit);
 	struct dpi_heavy *h;
 	int error = dpi_heavy_new(capacity, &h);
 	if (error) return error;

@@ -14,7 +14,8 @@
 int dpi_hll_new(unsigned precision, struct dpi_hll **h)
 {
 	if (precision < DPI_HLL_LEAST || precision > DPI_HLL_MOST)
-		return dpi_fail(DPI_ERR_ARGUMENT, "a HyperLogLog of precision %u: there are %d to %d", precision, DPI_HLL_LEAST, DPI_HLL_MOST);
+		return dpi_fail(DPI_ERR_ARGUMENT, "a HyperLogLog of precision %u: there are %d to %d", precision,
+				DPI_HLL_LEAST, DPI_HLL_MOST);
 	*h = calloc(1, sizeof **h + ((size_t)1 << precision));
 	if (!*h) return dpi_fail(DPI_ERR_MEMORY, "no memory for a HyperLogLog of precision %u", precision);
 	(*h)->precision = precision;
@@ -34,8 +35,10 @@ void dpi_hll_add_batch(struct dpi_hll *h, const uint64_t *hash, size_t count)
 int dpi_hll_merge(struct dpi_hll *to, const struct dpi_hll *from)
 {
 	if (to->precision != from->precision)
-		return dpi_fail(DPI_ERR_ARGUMENT, "HyperLogLogs of precision %u and %u do not merge", to->precision, from->precision);
-	for (size_t i = 0; i < (size_t)1 << to->precision; i++) to->rank[i] = to->rank[i] > from->rank[i] ? to->rank[i] : from->rank[i];
+		return dpi_fail(DPI_ERR_ARGUMENT, "HyperLogLogs of precision %u and %u do not merge", to->precision,
+				from->precision);
+	for (size_t i = 0; i < (size_t)1 << to->precision; i++)
+		to->rank[i] = to->rank[i] > from->rank[i] ? to->rank[i] : from->rank[i];
 	return DPI_SUCCESS;
 }
 
@@ -105,11 +108,13 @@ void dpi_hll_save(const struct dpi_hll *h, void *to)
 int dpi_hll_load(const void *from, size_t size, struct dpi_hll **h)
 {
 	const uint8_t *p = from;
-	if (size < HEADER || memcmp(p, MAGIC, 4) || p[4] != VERSION || p[5] < DPI_HLL_LEAST || p[5] > DPI_HLL_MOST || p[6] || p[7] ||
+	if (size < HEADER || memcmp(p, MAGIC, 4) || p[4] != VERSION || p[5] < DPI_HLL_LEAST || p[5] > DPI_HLL_MOST ||
+	    p[6] || p[7] ||
 	    size != HEADER + ((size_t)1 << p[5]))
 		return dpi_fail(DPI_ERR_CORRUPT, "%zu bytes are no HyperLogLog of version %d", size, VERSION);
 	for (size_t i = HEADER; i < size; i++)
-		if (p[i] > 65 - p[5]) return dpi_fail(DPI_ERR_CORRUPT, "register %zu of a HyperLogLog is %u", i - HEADER, p[i]);
+		if (p[i] > 65 - p[5])
+			return dpi_fail(DPI_ERR_CORRUPT, "register %zu of a HyperLogLog is %u", i - HEADER, p[i]);
 	int error = dpi_hll_new(p[5], h);
 	if (!error) memcpy((*h)->rank, p + HEADER, size - HEADER);
 	return error;

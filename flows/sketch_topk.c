@@ -75,7 +75,8 @@ void dpi_topk_add(struct dpi_topk *t, int64_t order, const void *payload)
 	struct entry e = { order, t->sequence++ };
 	uint32_t i;
 	if (t->used < t->k) {
-		for (i = t->used++; i && above(head(at(t, (i - 1) / 2)), e); i = (i - 1) / 2) memcpy(at(t, i), at(t, (i - 1) / 2), stride(t));
+		for (i = t->used++; i && above(head(at(t, (i - 1) / 2)), e); i = (i - 1) / 2)
+			memcpy(at(t, i), at(t, (i - 1) / 2), stride(t));
 	} else {
 		if (!t->k || !above(e, head(at(t, 0)))) return;
 		i = sink(t, 0, t->used, e);

@@ -493,8 +493,9 @@ enum {
 
 /* ------------------------------------------------------------------------------------------ flows: data movement */
 
-/* Hashing, partitioning, gathering and transposing what lies in the caller's memory, with the vector instructions that this
- * processor has. No context is needed, and no memory is kept. None of these calls blocks. Thread: any. Source: RAPID paper 2.3. */
+/* Hashing, partitioning, gathering and transposing what lies in the caller's memory, with the vector instructions that
+ * this processor has. No context is needed, and no memory is kept. None of these calls blocks. Thread: any. Source: RAPID
+ * paper 2.3. */
 
 #define DPI_PARTS_MAX 4096	/* most parts of a partitioning */
 #define DPI_KEYS_MAX 64		/* most columns of a key */
@@ -534,35 +535,34 @@ typedef struct DPI_Partition_Attr {
 	size_t key_count;		/* 1 … DPI_KEYS_MAX */
 	uint64_t salt;
 	uint32_t shift;			/* radix: the lowest bit that counts, 0 … 63 */
-	const DPI_Values *bounds;	/* range: key_count columns of parts - 1 rows, of the keys' types, widths and scales; row
-					   i is the least key of part i + 1 */
+	const DPI_Values *bounds;	/* range: key_count columns of parts - 1 rows, of the keys' types, widths and
+					   scales; row i is the least key of part i + 1 */
 } DPI_Partition_Attr;
 #define DPI_PARTITION_ATTR_INIT { sizeof(DPI_Partition_Attr), 0, 0, 0, 0, 0, 0, 0 }
 
-/* Find each row's part, and how many rows each part gets. attr: owned by the caller. part: out, count of the caller; may be NULL.
- * counts: out, attr->parts of the caller; may be NULL. Never blocks. Thread: any.
- * Errors: UNSUPPORTED (the method does not take a key of this type). */
+/* Find each row's part, and how many rows each part gets. attr: owned by the caller. part: out, count of the caller; may
+ * be NULL. counts: out, attr->parts of the caller; may be NULL. Never blocks. Thread: any. Errors: UNSUPPORTED (the
+ * method does not take a key of this type). */
 DPI_API int DPI_Partition(const DPI_Partition_Attr *attr, size_t count, uint16_t *part, uint64_t *counts);
 
-/* Copy each row to its part, in order. attr: as for DPI_Partition; its keys are fields of the rows, or columns beside them.
- * rows: count of width bytes, stride bytes apart. part: each row's part, as DPI_Partition found it, or found by the program: then
- * only attr->parts counts; NULL: found on the way, which is faster than two calls. to: the memory of each part, which must have
- * room for filled[p] rows and those that come, and overlap nothing. filled: in: the rows that each part has already; out: with
- * those that came; all 0 at first. Never blocks. Thread: any.
- * Errors: UNSUPPORTED (as DPI_Partition) RANGE (a row's part is not below attr->parts; nothing was copied) MEMORY (1.4 MB at
- * most while it runs). */
+/* Copy each row to its part, in order. attr: as for DPI_Partition; its keys are fields of the rows, or columns beside
+ * them. rows: count of width bytes, stride bytes apart. part: each row's part, as DPI_Partition found it, or found by the
+ * program: then only attr->parts counts; NULL: found on the way, which is faster than two calls. to: the memory of each
+ * part, which must have room for filled[p] rows and those that come, and overlap nothing. filled: in: the rows that each
+ * part has already; out: with those that came; all 0 at first. Never blocks. Thread: any. Errors: UNSUPPORTED (as
+ * DPI_Partition) RANGE (a row's part is not below attr->parts; nothing was copied) MEMORY (1.4 MB at most while it runs).
+ * */
 DPI_API int DPI_Partition_Rows(const DPI_Partition_Attr *attr, const void *rows, size_t stride, size_t width, size_t count,
 			       const uint16_t *part, void *const *to, uint64_t *filled);
 
-/* The same with columns. part: not NULL. to: column by column, the memory of each part: the values of part p of column c go to
- * to[c * parts + p], packed; BOOL of stride 0 as bits. valid: the same for the bits of validity; may be NULL if no column
- * has any. Otherwise as DPI_Partition_Rows.
- * Errors: RANGE MEMORY UNSUPPORTED (a column of BINARY or UTF8). */
+/* The same with columns. part: not NULL. to: column by column, the memory of each part: the values of part p of column c
+ * go to to[c * parts + p], packed; BOOL of stride 0 as bits. valid: the same for the bits of validity; may be NULL if no
+ * column has any. Otherwise as DPI_Partition_Rows. Errors: RANGE MEMORY UNSUPPORTED (a column of BINARY or UTF8). */
 DPI_API int DPI_Partition_Columns(const DPI_Values *columns, size_t column_count, size_t count, const uint16_t *part,
 				  uint32_t parts, void *const *to, uint8_t *const *valid, uint64_t *filled);
 
-/* Copy the rows whose bit is set, in order. bits: count bits, lowest first. to: the caller's, width bytes for each; NULL: count
- * them only. gathered: out, how many. Never blocks. Thread: any. Errors: none of its own. */
+/* Copy the rows whose bit is set, in order. bits: count bits, lowest first. to: the caller's, width bytes for each; NULL:
+ * count them only. gathered: out, how many. Never blocks. Thread: any. Errors: none of its own. */
 DPI_API int DPI_Gather_Rows(const void *rows, size_t stride, size_t width, size_t count, const uint8_t *bits, void *to,
 			    uint64_t *gathered);
 
@@ -590,10 +590,11 @@ DPI_API int DPI_Columns_To_Rows(const DPI_Field *fields, size_t field_count, siz
 #define DPI_KEY_SIZE 32		/* bytes of a key of AES-256-GCM */
 #define DPI_KEYS_HELD_MAX 64	/* most keys that a process holds */
 
-/* Hold a key under a name in this process, for the codec aes-256-gcm of flows that name it; a key of the same name is replaced,
- * for endpoints opened later. It is never sent, and wiped when it is removed; a forked child does not have it.
- * name: 1 … DPI_NAME_MAX-1 bytes; copied. key: DPI_KEY_SIZE random bytes, the caller's, who wipes them; copied.
- * Works before DPI_Init. Never blocks. Thread: any. Errors: SIZE (not DPI_KEY_SIZE bytes) LIMIT (DPI_KEYS_HELD_MAX are held) MEMORY. */
+/* Hold a key under a name in this process, for the codec aes-256-gcm of flows that name it; a key of the same name is
+ * replaced, for endpoints opened later. It is never sent, and wiped when it is removed; a forked child does not have it.
+ * name: 1 … DPI_NAME_MAX-1 bytes; copied. key: DPI_KEY_SIZE random bytes, the caller's, who wipes them; copied. Works
+ * before DPI_Init. Never blocks. Thread: any. Errors: SIZE (not DPI_KEY_SIZE bytes) LIMIT (DPI_KEYS_HELD_MAX are held)
+ * MEMORY. */
 DPI_API int DPI_Set_Key(const char *name, const void *key, size_t size);
 
 /* Wipe a key. Endpoints that are open keep what they derived from it until they are closed.

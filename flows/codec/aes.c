@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * aes.c: AES-256-GCM by libcrypto. A segment is a header, the ciphertext and a tag. Each coder that encrypts draws 256 random
- * bits and derives a key of its own from them; under that key nonces count up. spec/11-codecs.md has the argument. */
+ * aes.c: AES-256-GCM by libcrypto. A segment is a header, the ciphertext and a tag. Each coder that encrypts draws 256
+ * random bits and derives a key of its own from them; under that key nonces count up. spec/11-codecs.md has the argument.
+ * */
 #include <stdlib.h>
 #include <string.h>
 
@@ -128,16 +129,20 @@ static size_t bound(const struct dpi_coder *c, size_t size)
 	return sizeof(struct header) + size + TAG;
 }
 
-static int encode(struct dpi_coder *c, const void *from, size_t size, const void *with, size_t with_size, void *to, size_t *written)
+static int encode(struct dpi_coder *c, const void *from, size_t size, const void *with, size_t with_size, void *to,
+		  size_t *written)
 {
 	struct derived *d = c->encoder;
 	struct header h = { .magic = MAGIC, .version = VERSION };
 	uint8_t *text = (uint8_t *)to + sizeof h;
 	int n = 0, end = 0, error = DPI_SUCCESS;
-	if (size > LARGEST || with_size > LARGEST) return dpi_fail(DPI_ERR_SIZE, "a segment of %zu bytes: AES takes 1 GiB", size);
-	if (*written < bound(c, size)) return dpi_fail(DPI_ERR_INTERNAL, "no room for a segment of %zu bytes and its tag", size);
+	if (size > LARGEST || with_size > LARGEST)
+		return dpi_fail(DPI_ERR_SIZE, "a segment of %zu bytes: AES takes 1 GiB", size);
+	if (*written < bound(c, size))
+		return dpi_fail(DPI_ERR_INTERNAL, "no room for a segment of %zu bytes and its tag", size);
 	if (dpi_key_process() != d->process)
-		return dpi_fail(DPI_ERR_FORK, "this coder is of the process that forked: it would use the same nonces; open another");
+		return dpi_fail(DPI_ERR_FORK,
+				"this coder is of the process that forked: it would use the same nonces; open another");
 	if (!d->ready || d->counter == PER_KEY) {
 		uint8_t salt[SALT];
 		error = dpi_auth_random(salt, sizeof salt);
@@ -159,14 +164,16 @@ static int encode(struct dpi_coder *c, const void *from, size_t size, const void
 	return DPI_SUCCESS;
 }
 
-static int decode(struct dpi_coder *c, const void *from, size_t size, const void *with, size_t with_size, void *to, size_t *written)
+static int decode(struct dpi_coder *c, const void *from, size_t size, const void *with, size_t with_size, void *to,
+		  size_t *written)
 {
 	struct derived *d = c->decoder;
 	struct header h;
 	uint8_t tag[TAG], none[TAG];
 	int n = 0, end = 0;
 	if (size < bound(c, 0) || size > bound(c, LARGEST) || with_size > LARGEST)
-		return dpi_fail(DPI_ERR_CORRUPT, "an encrypted segment of %zu bytes: it has %zu to %zu", size, bound(c, 0), bound(c, LARGEST));
+		return dpi_fail(DPI_ERR_CORRUPT, "an encrypted segment of %zu bytes: it has %zu to %zu", size, bound(c, 0),
+				bound(c, LARGEST));
 	memcpy(&h, from, sizeof h);
 	size_t plain = size - bound(c, 0);
 	const uint8_t *text = (const uint8_t *)from + sizeof h;
@@ -179,8 +186,10 @@ static int decode(struct dpi_coder *c, const void *from, size_t size, const void
 		if (error) return error;
 	}
 	if (memcmp(d->check, h.check, CHECK))
-		return dpi_fail(DPI_ERR_AUTH, "a segment was encrypted with another key than \"%s\" of this process: both ends must set the same",
-				c->key_name);
+		return dpi_fail(
+			DPI_ERR_AUTH,
+			"a segment was encrypted with another key than \"%s\" of this process: both ends must set the same",
+			c->key_name);
 	memcpy(tag, text + plain, TAG);
 	if (!begin(d->context, &h, with, with_size, 0) || (plain && !cipher_update(d->context, to, &n, text, (int)plain)) ||
 	    !cipher_ctrl(d->context, SET_TAG, TAG, tag) || cipher_final(d->context, none, &end) <= 0) {
@@ -191,4 +200,5 @@ static int decode(struct dpi_coder *c, const void *from, size_t size, const void
 	return DPI_SUCCESS;
 }
 
-const struct dpi_codec dpi_codec_aes = { "aes-256-gcm", 4, true, 0, 0, 0, "libcrypto.so.3", "libssl3", open, close, bound, encode, decode };
+const struct dpi_codec dpi_codec_aes = { "aes-256-gcm", 4, true, 0, 0, 0, "libcrypto.so.3", "libssl3", open, close, bound,
+					 encode, decode };

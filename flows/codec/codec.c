@@ -38,7 +38,8 @@ static int load(const struct dpi_codec *codec, const struct dpi_symbol *symbols,
 	for (size_t i = 0; i < count && !error; i++) {
 		void *found = dlsym(module, symbols[i].name);
 		if (!found)
-			error = dpi_fail(DPI_ERR_UNSUPPORTED, "the codec %s needs %s of %s: install a newer package %s", codec->name,
+			error = dpi_fail(DPI_ERR_UNSUPPORTED, "the codec %s needs %s of %s: install a newer package %s",
+					 codec->name,
 					 symbols[i].name, codec->library, codec->package);
 		memcpy(symbols[i].function, &found, sizeof found);
 	}
@@ -60,10 +61,12 @@ int dpi_library(const struct dpi_codec *codec, const struct dpi_symbol *symbols,
 int dpi_coder_open(const struct dpi_codec *codec, int level, const char *key, struct dpi_coder **coder)
 {
 	if (level && (level < codec->least || level > codec->most || !codec->most))
-		return codec->most ? dpi_fail(DPI_ERR_ARGUMENT, "%s has the levels %d to %d, not %d", codec->name, codec->least, codec->most, level)
+		return codec->most ? dpi_fail(DPI_ERR_ARGUMENT, "%s has the levels %d to %d, not %d", codec->name,
+					      codec->least, codec->most, level)
 				   : dpi_fail(DPI_ERR_ARGUMENT, "%s has no levels", codec->name);
 	if (codec->keyed != (key != NULL))
-		return dpi_fail(DPI_ERR_ARGUMENT, codec->keyed ? "%s needs the name of a key" : "%s takes no key", codec->name);
+		return dpi_fail(DPI_ERR_ARGUMENT, codec->keyed ? "%s needs the name of a key" : "%s takes no key",
+				codec->name);
 	struct dpi_coder *c = calloc(1, sizeof *c);
 	if (!c) return dpi_fail(DPI_ERR_MEMORY, "no memory for a coder of %s", codec->name);
 	c->codec = codec;
@@ -99,16 +102,19 @@ int dpi_coder_encode(struct dpi_coder *c, const void *from, size_t size, const v
 int dpi_codec_declared(uint64_t declared, size_t limit, size_t *size)
 {
 	if (declared > limit)
-		return dpi_fail(DPI_ERR_CORRUPT, "a segment declares %llu bytes, of at most %zu", (unsigned long long)declared, limit);
+		return dpi_fail(DPI_ERR_CORRUPT, "a segment declares %llu bytes, of at most %zu",
+				(unsigned long long)declared, limit);
 	*size = (size_t)declared;
 	return DPI_SUCCESS;
 }
 
-int dpi_coder_decode(struct dpi_coder *c, const void *from, size_t size, const void *with, size_t with_size, void *to, size_t plain)
+int dpi_coder_decode(struct dpi_coder *c, const void *from, size_t size, const void *with, size_t with_size, void *to,
+		     size_t plain)
 {
 	size_t written = plain;
 	int error = c->codec->decode(c, from, size, with, with_size, to, &written);
 	if (!error && written != plain)
-		error = dpi_fail(DPI_ERR_CORRUPT, "a segment of %s holds %zu bytes and declares %zu", c->codec->name, written, plain);
+		error = dpi_fail(DPI_ERR_CORRUPT, "a segment of %s holds %zu bytes and declares %zu", c->codec->name,
+				 written, plain);
 	return error;
 }

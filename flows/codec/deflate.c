@@ -48,7 +48,8 @@ static int open(struct dpi_coder *c)
 	else free(d);
 	if (i && !inflate_init(i, GZIP, "1", sizeof *i)) c->decoder = i;
 	else free(i);
-	return c->encoder && c->decoder ? DPI_SUCCESS : dpi_fail(DPI_ERR_MEMORY, "no memory for DEFLATE, or a zlib before 1.2");
+	return c->encoder && c->decoder ? DPI_SUCCESS : dpi_fail(DPI_ERR_MEMORY,
+								 "no memory for DEFLATE, or a zlib before 1.2");
 }
 
 static void close(struct dpi_coder *c)
@@ -71,7 +72,8 @@ static int too_large(size_t size)
 	return dpi_fail(DPI_ERR_SIZE, "a segment of %zu bytes: DEFLATE takes less than 4 GiB", size);
 }
 
-static int encode(struct dpi_coder *c, const void *from, size_t size, const void *with, size_t with_size, void *to, size_t *written)
+static int encode(struct dpi_coder *c, const void *from, size_t size, const void *with, size_t with_size, void *to,
+		  size_t *written)
 {
 	struct stream *s = c->encoder;
 	(void)with, (void)with_size;
@@ -84,7 +86,8 @@ static int encode(struct dpi_coder *c, const void *from, size_t size, const void
 	return DPI_SUCCESS;
 }
 
-static int decode(struct dpi_coder *c, const void *from, size_t size, const void *with, size_t with_size, void *to, size_t *written)
+static int decode(struct dpi_coder *c, const void *from, size_t size, const void *with, size_t with_size, void *to,
+		  size_t *written)
 {
 	struct stream *s = c->decoder;
 	uint8_t none;
@@ -93,10 +96,12 @@ static int decode(struct dpi_coder *c, const void *from, size_t size, const void
 	s->next_in = from, s->in = (unsigned)size;
 	s->next_out = *written ? to : &none, s->out = (unsigned)*written;
 	if (inflate_reset(s) || inflate(s, FINISH) != END)
-		return dpi_fail(DPI_ERR_CORRUPT, "a segment is not gzip, is damaged, or holds more than the %zu bytes it declares", *written);
+		return dpi_fail(DPI_ERR_CORRUPT,
+				"a segment is not gzip, is damaged, or holds more than the %zu bytes it declares", *written);
 	if (s->in) return dpi_fail(DPI_ERR_CORRUPT, "%u bytes follow a segment of gzip", s->in);
 	*written -= s->out;
 	return DPI_SUCCESS;
 }
 
-const struct dpi_codec dpi_codec_deflate = { "deflate", 3, false, 1, 6, 9, "libz.so.1", "zlib1g", open, close, bound, encode, decode };
+const struct dpi_codec dpi_codec_deflate = { "deflate", 3, false, 1, 6, 9, "libz.so.1", "zlib1g", open, close, bound,
+					     encode, decode };

@@ -63,7 +63,9 @@ static int set(const char *name, const void *bytes)
 	if (error) return error;
 	struct key *k = find(name);
 	if (!k) k = find("");
-	if (!k) return dpi_fail(DPI_ERR_LIMIT, "%d keys are held, the most: remove one before \"%s\"", DPI_KEYS_HELD_MAX, name);
+	if (!k)
+		return dpi_fail(DPI_ERR_LIMIT, "%d keys are held, the most: remove one before \"%s\"", DPI_KEYS_HELD_MAX,
+				name);
 	memcpy(k->bytes, bytes, DPI_KEY_BYTES);
 	strcpy(k->name, name);
 	return DPI_SUCCESS;
@@ -75,7 +77,8 @@ int DPI_Set_Key(const char *name, const void *key, size_t size)
 	if (error) return error;
 	if (!key) return dpi_fail(DPI_ERR_ARGUMENT, "key is NULL");
 	if (size != DPI_KEY_SIZE)
-		return dpi_fail(DPI_ERR_SIZE, "the key \"%s\" has %zu bytes: one of AES-256 has %d", name, size, DPI_KEY_SIZE);
+		return dpi_fail(DPI_ERR_SIZE, "the key \"%s\" has %zu bytes: one of AES-256 has %d", name, size,
+				DPI_KEY_SIZE);
 	pthread_mutex_lock(&lock);
 	error = set(name, key);
 	pthread_mutex_unlock(&lock);

@@ -62,7 +62,9 @@ static int encode(struct dpi_coder *c, const void *from, size_t size, const void
 	struct preferences p = preferences(c, size);
 	(void)with, (void)with_size;
 	size_t n = compress(to, *written, from, size, &p);
-	if (is_error(n)) return dpi_fail(DPI_ERR_INTERNAL, "LZ4 does not compress %zu bytes into %zu: %s", size, *written, error_name(n));
+	if (is_error(n))
+		return dpi_fail(DPI_ERR_INTERNAL, "LZ4 does not compress %zu bytes into %zu: %s", size, *written,
+				error_name(n));
 	*written = n;
 	return DPI_SUCCESS;
 }
@@ -76,10 +78,12 @@ static int decode_frame(struct dpi_coder *c, const void *from, size_t size, void
 	reset(c->decoder);
 	while (in < size && left) {
 		size_t n = size - in, room = *written - out, got = room ? room : 1;
-		left = decompress(c->decoder, room ? (uint8_t *)to + out : &spare, &got, (const uint8_t *)from + in, &n, NULL);
+		left = decompress(c->decoder, room ? (uint8_t *)to + out : &spare, &got, (const uint8_t *)from + in, &n,
+				  NULL);
 		if (is_error(left)) return dpi_fail(DPI_ERR_CORRUPT, "a segment is not LZ4: %s", error_name(left));
 		if (got > room || (!n && !got))
-			return dpi_fail(DPI_ERR_CORRUPT, "a segment of LZ4 holds more than the %zu bytes it declares", *written);
+			return dpi_fail(DPI_ERR_CORRUPT, "a segment of LZ4 holds more than the %zu bytes it declares",
+					*written);
 		out += got;
 		in += n;
 	}
@@ -101,4 +105,5 @@ static int decode(struct dpi_coder *c, const void *from, size_t size, const void
 	return error;
 }
 
-const struct dpi_codec dpi_codec_lz4 = { "lz4", 1, false, 1, 1, 12, "liblz4.so.1", "liblz4-1", open, close, bound, encode, decode };
+const struct dpi_codec dpi_codec_lz4 = { "lz4", 1, false, 1, 1, 12, "liblz4.so.1", "liblz4-1", open, close, bound, encode,
+					 decode };

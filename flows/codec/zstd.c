@@ -20,10 +20,11 @@ static const char *(*error_name)(size_t);
 static int open(struct dpi_coder *c)
 {
 	static const struct dpi_symbol symbols[] = {
-		{ "ZSTD_createCCtx", &new_encoder },	 { "ZSTD_createDCtx", &new_decoder }, { "ZSTD_freeCCtx", &free_encoder },
-		{ "ZSTD_freeDCtx", &free_decoder },	 { "ZSTD_CCtx_setParameter", &set_parameter },
-		{ "ZSTD_compressBound", &bound_of },	 { "ZSTD_compress2", &compress },     { "ZSTD_decompressDCtx", &decompress },
-		{ "ZSTD_isError", &is_error },		 { "ZSTD_getErrorName", &error_name },
+		{ "ZSTD_createCCtx", &new_encoder }, { "ZSTD_createDCtx", &new_decoder },
+		{ "ZSTD_freeCCtx", &free_encoder }, { "ZSTD_freeDCtx", &free_decoder },
+		{ "ZSTD_CCtx_setParameter", &set_parameter }, { "ZSTD_compressBound", &bound_of },
+		{ "ZSTD_compress2", &compress }, { "ZSTD_decompressDCtx", &decompress },
+		{ "ZSTD_isError", &is_error }, { "ZSTD_getErrorName", &error_name },
 	};
 	int error = dpi_library(c->codec, symbols, sizeof symbols / sizeof *symbols);
 	if (error) return error;
@@ -47,26 +48,31 @@ static size_t bound(const struct dpi_coder *c, size_t size)
 	return bound_of(size);
 }
 
-static int encode(struct dpi_coder *c, const void *from, size_t size, const void *with, size_t with_size, void *to, size_t *written)
+static int encode(struct dpi_coder *c, const void *from, size_t size, const void *with, size_t with_size, void *to,
+		  size_t *written)
 {
 	(void)with, (void)with_size;
 	size_t n = compress(c->encoder, to, *written, from, size);
 	if (is_error(n))
-		return dpi_fail(DPI_ERR_INTERNAL, "Zstandard does not compress %zu bytes into %zu: %s", size, *written, error_name(n));
-	*written = n;
-	return DPI_SUCCESS;
-}
-
-static int decode(struct dpi_coder *c, const void *from, size_t size, const void *with, size_t with_size, void *to, size_t *written)
-{
-	(void)with, (void)with_size;
-	if (!size) return dpi_fail(DPI_ERR_CORRUPT, "a segment of Zstandard is empty");
-	size_t n = decompress(c->decoder, to, *written, from, size);
-	if (is_error(n))
-		return dpi_fail(DPI_ERR_CORRUPT, "a segment is not Zstandard, or holds more than the %zu bytes it declares: %s", *written,
+		return dpi_fail(DPI_ERR_INTERNAL, "Zstandard does not compress %zu bytes into %zu: %s", size, *written,
 				error_name(n));
 	*written = n;
 	return DPI_SUCCESS;
 }
 
-const struct dpi_codec dpi_codec_zstd = { "zstd", 2, false, 1, 1, 19, "libzstd.so.1", "libzstd1", open, close, bound, encode, decode };
+static int decode(struct dpi_coder *c, const void *from, size_t size, const void *with, size_t with_size, void *to,
+		  size_t *written)
+{
+	(void)with, (void)with_size;
+	if (!size) return dpi_fail(DPI_ERR_CORRUPT, "a segment of Zstandard is empty");
+	size_t n = decompress(c->decoder, to, *written, from, size);
+	if (is_error(n))
+		return dpi_fail(DPI_ERR_CORRUPT,
+				"a segment is not Zstandard, or holds more than the %zu bytes it declares: %s", *written,
+				error_name(n));
+	*written = n;
+	return DPI_SUCCESS;
+}
+
+const struct dpi_codec dpi_codec_zstd = { "zstd", 2, false, 1, 1, 19, "libzstd.so.1", "libzstd1", open, close, bound,
+					  encode, decode };

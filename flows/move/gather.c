@@ -31,7 +31,8 @@ size_t dpi_count_bits(const uint8_t *bits, size_t count)
 }
 
 /* Runs of 64 set bits are one copy. */
-INLINE size_t gather(const uint8_t *row, size_t stride, size_t width, size_t first, size_t count, const uint8_t *bits, uint8_t *to)
+INLINE size_t gather(const uint8_t *row, size_t stride, size_t width, size_t first, size_t count, const uint8_t *bits,
+		     uint8_t *to)
 {
 	uint8_t *start = to;
 	for (size_t i = first; i < count; i += 64) {
@@ -41,7 +42,8 @@ INLINE size_t gather(const uint8_t *row, size_t stride, size_t width, size_t fir
 			to += 64 * width;
 			continue;
 		}
-		for (; mask; mask &= mask - 1, to += width) memcpy(to, row + (i + (size_t)__builtin_ctzll(mask)) * stride, width);
+		for (; mask; mask &= mask - 1, to += width)
+			memcpy(to, row + (i + (size_t)__builtin_ctzll(mask)) * stride, width);
 	}
 	return width ? (size_t)(to - start) / width : dpi_count_bits(bits, count);
 }
@@ -92,7 +94,8 @@ void dpi_copy_strided(void *to, size_t to_stride, const void *from, size_t from_
 	}
 	if (width == 8 && to_stride == 8) {
 		uint64_t word[64]; /* the kernel stores words; the column may lie anywhere */
-		for (size_t n; count; count -= n, to = (uint8_t *)to + 8 * n, from = (const uint8_t *)from + n * from_stride) {
+		for (size_t n; count; count -= n, to = (uint8_t *)to + 8 * n, from =
+		     (const uint8_t *)from + n * from_stride) {
 			n = count < 64 ? count : 64;
 			dpi_kernels()->load8(word, from, from_stride, n);
 			memcpy(to, word, 8 * n);

@@ -66,7 +66,8 @@ uint64_t dpi_hash_bytes(uint64_t h, const void *bytes, size_t size)
 
 struct dpi_strided dpi_strided_of(const struct dpi_vector *v)
 {
-	return (struct dpi_strided){ .type = v->type, .scale = v->scale, .width = v->width, .data = v->data, .stride = v->width,
+	return (struct dpi_strided){ .type = v->type, .scale = v->scale, .width = v->width, .data = v->data, .stride =
+				     v->width,
 				     .valid = v->valid, .offset = v->offset };
 }
 

@@ -99,7 +99,8 @@ static inline void dpi_hash_vector(const struct dpi_vector *v, size_t first, siz
 /* The words alone of a column that is not of bytes: what the mixing, radix and range start from. */
 void dpi_words(const struct dpi_strided *s, size_t first, size_t count, uint64_t *word);
 
-/* The checksums and hashes others know, over bytes: CRC32C (init and final complement), XXH64 of the published specification. */
+/* The checksums and hashes others know, over bytes: CRC32C (init and final complement), XXH64 of the published
+ * specification. */
 uint32_t dpi_crc32c(uint32_t crc, const void *bytes, size_t size); /* crc: 0, or of what went before */
 uint64_t dpi_xxh64(const void *bytes, size_t size, uint64_t seed);
 void dpi_xxh64_words(uint64_t *hash, const uint64_t *word, uint64_t seed, size_t count); /* of eight bytes each */

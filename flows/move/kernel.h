@@ -22,7 +22,8 @@ struct dpi_move_kernels {
 	/* part[i] = word[i] >> shift & mask */
 	void (*radix)(uint16_t *part, const uint64_t *word, unsigned shift, uint32_t mask, size_t count);
 	/* part[i] = how many of the ascending bounds are <= word[i], as signed; tree: see dpi_tree_make */
-	void (*range)(uint16_t *part, const uint64_t *word, const int64_t *tree, unsigned levels, uint32_t bounds, size_t count);
+	void (*range)(uint16_t *part, const uint64_t *word, const int64_t *tree, unsigned levels, uint32_t bounds,
+		      size_t count);
 	/* word[i] = the 8 bytes at from + i * stride */
 	void (*load8)(uint64_t *word, const void *from, size_t stride, size_t count);
 	/* hash[i] = CRC32C of the 8 bytes of word[i], in the upper half */
@@ -31,7 +32,8 @@ struct dpi_move_kernels {
 	/* Values of 4 or 8 bytes whose bit is set, one behind another; count is a multiple of 64. Returns how many. */
 	size_t (*compress4)(void *to, const void *from, const uint8_t *bits, size_t count);
 	size_t (*compress8)(void *to, const void *from, const uint8_t *bits, size_t count);
-	/* Copy past the caches; to and size are multiples of 64. fence: once at the end, so that other cores see it in order. */
+	/* Copy past the caches; to and size are multiples of 64. fence: once at the end, so that other cores see it in
+	 * order. */
 	void (*stream)(void *to, const void *from, size_t size);
 	void (*fence)(void);
 };

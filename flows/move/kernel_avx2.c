@@ -170,5 +170,6 @@ AVX2 static void stream(void *to, const void *from, size_t size)
 }
 
 const struct dpi_move_kernels dpi_kernels_avx2 = { "avx2", mix,	      mix_part,	 part,	     radix,  range,
-						   load8,  dpi_sse42_crc8, dpi_sse42_crc32c, compress4, compress8, stream, dpi_sse2_fence };
+						   load8,  dpi_sse42_crc8, dpi_sse42_crc32c, compress4, compress8, stream,
+							   dpi_sse2_fence };
 #endif

@@ -21,7 +21,8 @@ AVX512 static void mix(uint64_t *hash, const uint64_t *word, size_t count)
 {
 	size_t i = 0;
 	for (; i + 8 <= count; i += 8)
-		_mm512_storeu_si512(hash + i, mixed(_mm512_xor_si512(_mm512_loadu_si512(hash + i), _mm512_loadu_si512(word + i))));
+		_mm512_storeu_si512(hash + i, mixed(_mm512_xor_si512(_mm512_loadu_si512(hash + i),
+								     _mm512_loadu_si512(word + i))));
 	dpi_kernels_scalar.mix(hash + i, word + i, count - i);
 }
 
@@ -35,7 +36,8 @@ AVX512 static void part(uint16_t *to, const uint64_t *hash, uint32_t parts, size
 	size_t i = 0;
 	__m512i n = _mm512_set1_epi64(parts);
 	for (; i + 8 <= count; i += 8)
-		store8(to + i, _mm512_srli_epi64(_mm512_mul_epu32(_mm512_srli_epi64(_mm512_loadu_si512(hash + i), 32), n), 32));
+		store8(to + i, _mm512_srli_epi64(_mm512_mul_epu32(_mm512_srli_epi64(_mm512_loadu_si512(hash + i), 32), n),
+						 32));
 	dpi_kernels_scalar.part(to + i, hash + i, parts, count - i);
 }
 
@@ -77,7 +79,8 @@ AVX512 static void range(uint16_t *to, const uint64_t *word, const int64_t *tree
 	memset(top, 0, sizeof top);
 	memcpy(top, tree, (levels < 5 ? (size_t)1 << levels : 32) * sizeof *top);
 	__m512i a = _mm512_loadu_si512(top), b = _mm512_loadu_si512(top + 8), c = _mm512_loadu_si512(top + 16),
-		d = _mm512_loadu_si512(top + 24), most = _mm512_set1_epi64(bounds), first = _mm512_set1_epi64((int64_t)1 << levels);
+		d = _mm512_loadu_si512(top + 24), most = _mm512_set1_epi64(bounds), first =
+			_mm512_set1_epi64((int64_t)1 << levels);
 	for (; i + 8 <= count; i += 8) {
 		__m512i w = _mm512_loadu_si512(word + i), k = _mm512_set1_epi64(1);
 		for (unsigned l = 0; l < levels && l < 3; l++) k = down(k, _mm512_permutexvar_epi64(k, a), w);
@@ -111,7 +114,8 @@ AVX512 static size_t compress4(void *to, const void *from, const uint8_t *bits, 
 		memcpy(&mask, bits + i / 8, sizeof mask);
 		if (!mask) continue;
 		unsigned n = (unsigned)__builtin_popcount(mask);
-		_mm512_mask_storeu_epi32(q, (__mmask16)((1u << n) - 1), _mm512_maskz_compress_epi32(mask, _mm512_loadu_si512(p)));
+		_mm512_mask_storeu_epi32(q, (__mmask16)((1u << n) - 1), _mm512_maskz_compress_epi32(mask,
+			_mm512_loadu_si512(p)));
 		q += 4 * n;
 	}
 	return (size_t)(q - (uint8_t *)to) / 4;
@@ -125,7 +129,8 @@ AVX512 static size_t compress8(void *to, const void *from, const uint8_t *bits, 
 		uint8_t mask = bits[i / 8];
 		if (!mask) continue;
 		unsigned n = (unsigned)__builtin_popcount(mask);
-		_mm512_mask_storeu_epi64(q, (__mmask8)((1u << n) - 1), _mm512_maskz_compress_epi64(mask, _mm512_loadu_si512(p)));
+		_mm512_mask_storeu_epi64(q, (__mmask8)((1u << n) - 1), _mm512_maskz_compress_epi64(mask,
+			_mm512_loadu_si512(p)));
 		q += 8 * n;
 	}
 	return (size_t)(q - (uint8_t *)to) / 8;
@@ -139,5 +144,6 @@ AVX512 static void stream(void *to, const void *from, size_t size)
 }
 
 const struct dpi_move_kernels dpi_kernels_avx512 = { "avx512", mix,	 mix_part,  part,      radix,  range,
-						     load8, dpi_sse42_crc8, dpi_sse42_crc32c, compress4, compress8, stream, dpi_sse2_fence };
+						     load8, dpi_sse42_crc8, dpi_sse42_crc32c, compress4, compress8, stream,
+							     dpi_sse2_fence };
 #endif

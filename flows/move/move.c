@@ -30,9 +30,12 @@ int dpi_strided_check(const DPI_Values *v, const char *what, size_t number, stru
 	if (s->scale < 0 || s->scale > 38)
 		return dpi_fail(DPI_ERR_ARGUMENT, "%s %zu has the scale %d: there are 0 to 38", what, number, v->scale);
 	if (v->type >= DPI_TYPE_BINARY) {
-		if (!v->offset) return dpi_fail(DPI_ERR_ARGUMENT, "%s %zu has bytes of any length, but no offsets", what, number);
+		if (!v->offset)
+			return dpi_fail(DPI_ERR_ARGUMENT, "%s %zu has bytes of any length, but no offsets", what, number);
 		if (v->null || v->stride)
-			return dpi_fail(DPI_ERR_ARGUMENT, "%s %zu has bytes of any length: they are columns, not fields of rows", what, number);
+			return dpi_fail(DPI_ERR_ARGUMENT,
+					"%s %zu has bytes of any length: they are columns, not fields of rows", what,
+						number);
 		return DPI_SUCCESS;
 	}
 	if (v->type == DPI_TYPE_FIXED) {
@@ -40,11 +43,13 @@ int dpi_strided_check(const DPI_Values *v, const char *what, size_t number, stru
 		s->width = v->width;
 	}
 	if (v->null && !v->stride)
-		return dpi_fail(DPI_ERR_ARGUMENT, "%s %zu is packed: its NULLs are given by valid, not by null", what, number);
+		return dpi_fail(DPI_ERR_ARGUMENT, "%s %zu is packed: its NULLs are given by valid, not by null", what,
+				number);
 	if (v->type == DPI_TYPE_BOOL && !v->stride) s->width = 0;
 	else if (!v->stride) s->stride = s->width;
 	else if (v->stride < s->width)
-		return dpi_fail(DPI_ERR_ARGUMENT, "%s %zu: a stride of %zu for values of %u bytes", what, number, v->stride, s->width);
+		return dpi_fail(DPI_ERR_ARGUMENT, "%s %zu: a stride of %zu for values of %u bytes", what, number, v->stride,
+				s->width);
 	return DPI_SUCCESS;
 }
 
@@ -86,7 +91,8 @@ static int copy_attr(const DPI_Partition_Attr *attr, DPI_Partition_Attr *a)
 		return dpi_fail(DPI_ERR_ARGUMENT, "attr->size is %zu: set it with DPI_PARTITION_ATTR_INIT", attr->size);
 	for (size_t i = sizeof *a; i < attr->size; i++)
 		if (((const uint8_t *)attr)[i])
-			return dpi_fail(DPI_ERR_UNSUPPORTED, "attr has fields that this library does not know, and byte %zu is set", i);
+			return dpi_fail(DPI_ERR_UNSUPPORTED,
+					"attr has fields that this library does not know, and byte %zu is set", i);
 	memset(a, 0, sizeof *a);
 	memcpy(a, attr, attr->size < sizeof *a ? attr->size : sizeof *a);
 	return DPI_SUCCESS;
@@ -201,7 +207,8 @@ static int check_columns(const DPI_Values *columns, size_t column_count, struct 
 {
 	int error = dpi_strided_check(columns + c, "column", c, s);
 	if (!error && s->type >= DPI_TYPE_BINARY)
-		error = dpi_fail(DPI_ERR_UNSUPPORTED, "column %zu of %zu has bytes of any length: move its row numbers, and copy by them", c,
+		error = dpi_fail(DPI_ERR_UNSUPPORTED,
+				 "column %zu of %zu has bytes of any length: move its row numbers, and copy by them", c,
 				 column_count);
 	return error;
 }
@@ -214,7 +221,8 @@ static uint64_t valid_bits(const struct dpi_strided *s, size_t first, size_t cou
 	return bits;
 }
 
-static void partition_valid(const struct dpi_strided *s, size_t count, const uint16_t *part, uint8_t *const *to, uint64_t *filled)
+static void partition_valid(const struct dpi_strided *s, size_t count, const uint16_t *part, uint8_t *const *to,
+			    uint64_t *filled)
 {
 	for (size_t first = 0; first < count; first += 64) {
 		size_t n = count - first < 64 ? count - first : 64;
@@ -240,7 +248,8 @@ int DPI_Partition_Columns(const DPI_Values *columns, size_t column_count, size_t
 		error = check_columns(columns, column_count, &s, c);
 		for (uint32_t p = 0; !error && p < parts; p++)
 			if (counts[p] && (!to[c * parts + p] || ((s.valid || s.null) && (!valid || !valid[c * parts + p]))))
-				error = dpi_fail(DPI_ERR_ARGUMENT, "column %zu has no memory for the values or validity of part %u", c, p);
+				error = dpi_fail(DPI_ERR_ARGUMENT,
+						 "column %zu has no memory for the values or validity of part %u", c, p);
 	}
 	if (error) return error;
 	for (size_t c = 0; c < column_count; c++) {
@@ -319,7 +328,8 @@ static int check_fields(const DPI_Field *fields, size_t field_count, size_t coun
 	if (!fields) return dpi_fail(DPI_ERR_ARGUMENT, "fields is NULL");
 	for (size_t f = 0; f < field_count; f++) {
 		if (!fields[f].width || fields[f].width > stride || fields[f].offset > stride - fields[f].width)
-			return dpi_fail(DPI_ERR_ARGUMENT, "field %zu, %zu bytes at %zu, is not in a row of %zu bytes", f, fields[f].width,
+			return dpi_fail(DPI_ERR_ARGUMENT, "field %zu, %zu bytes at %zu, is not in a row of %zu bytes", f,
+					fields[f].width,
 					fields[f].offset, stride);
 		if (count && !fields[f].column) return dpi_fail(DPI_ERR_ARGUMENT, "field %zu has no column", f);
 	}

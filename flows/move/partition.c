@@ -68,10 +68,12 @@ static int compare_keys(const struct dpi_strided *a, size_t i, const struct dpi_
 static int prepare_range(struct dpi_partition *p, const struct dpi_strided *key, const struct dpi_strided *bound)
 {
 	uint32_t bounds = p->parts - 1;
-	if (bounds && !bound) return dpi_fail(DPI_ERR_ARGUMENT, "a range partitioning of %u parts needs %u bounds", p->parts, bounds);
+	if (bounds && !bound)
+		return dpi_fail(DPI_ERR_ARGUMENT, "a range partitioning of %u parts needs %u bounds", p->parts, bounds);
 	for (size_t k = 0; bounds && k < p->key_count; k++)
 		if (bound[k].type != key[k].type || bound[k].scale != key[k].scale || bound[k].width != key[k].width)
-			return dpi_fail(DPI_ERR_ARGUMENT, "the bounds of key %zu have another type, width or scale than the key", k);
+			return dpi_fail(DPI_ERR_ARGUMENT,
+					"the bounds of key %zu have another type, width or scale than the key", k);
 	for (uint32_t b = 1; b < bounds; b++)
 		if (compare_keys(bound, b - 1, bound, b, p->key_count) > 0)
 			return dpi_fail(DPI_ERR_ARGUMENT, "bound %u is below bound %u: sort the bounds", b, b - 1);
@@ -100,14 +102,16 @@ int dpi_partition_prepare(struct dpi_partition *p, int method, uint32_t parts, u
 	case DPI_PARTITION_XXH64:
 		for (size_t k = 0; k < key_count; k++)
 			if (key[k].type == DPI_TYPE_BOOL && !key[k].stride)
-				return dpi_fail(DPI_ERR_UNSUPPORTED, "key %zu is a column of bits, which have no bytes to hash: use "
+				return dpi_fail(DPI_ERR_UNSUPPORTED,
+						"key %zu is a column of bits, which have no bytes to hash: use "
 								     "DPI_PARTITION_HASH", k);
 		return DPI_SUCCESS;
 	case DPI_PARTITION_RADIX:
 		if (parts & (parts - 1)) return dpi_fail(DPI_ERR_ARGUMENT, "%u parts by radix: take a power of two", parts);
 		if (shift > 63) return dpi_fail(DPI_ERR_ARGUMENT, "a shift of %u: a key has the bits 0 to 63", shift);
 		if (key_count > 1 || !ordered(key->type) || key->type == DPI_TYPE_FLOAT || key->type == DPI_TYPE_DOUBLE)
-			return dpi_fail(DPI_ERR_UNSUPPORTED, "radix takes one key that is an integer, a date or a decimal64: use "
+			return dpi_fail(DPI_ERR_UNSUPPORTED,
+					"radix takes one key that is an integer, a date or a decimal64: use "
 							     "DPI_PARTITION_HASH for others");
 		return DPI_SUCCESS;
 	case DPI_PARTITION_RANGE: return prepare_range(p, key, bound);
@@ -129,7 +133,8 @@ static const uint8_t *bytes_of(const struct dpi_strided *s, size_t i, size_t *si
 }
 
 /* XXH64 of several columns: the hash of one is the seed of the next. */
-static void raw_hash(const struct dpi_partition *p, const struct dpi_strided *key, size_t first, size_t count, uint64_t *hash)
+static void raw_hash(const struct dpi_partition *p, const struct dpi_strided *key, size_t first, size_t count,
+		     uint64_t *hash)
 {
 	bool crc = p->method == DPI_PARTITION_CRC32C;
 	for (size_t i = 0; i < count; i++) {
@@ -181,7 +186,8 @@ static void nulls_first(const struct dpi_strided *key, size_t first, size_t coun
 			if (dpi_strided_is_null(key, first + i)) part[i] = 0;
 }
 
-void dpi_partition_find(const struct dpi_partition *p, const struct dpi_strided *key, size_t first, size_t count, uint16_t *part)
+void dpi_partition_find(const struct dpi_partition *p, const struct dpi_strided *key, size_t first, size_t count,
+			uint16_t *part)
 {
 	const struct dpi_move_kernels *m = dpi_kernels();
 	uint64_t word[CHUNK];

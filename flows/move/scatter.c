@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * scatter.c: rows to their parts. Straight, or through lines: a block of a part is gathered in the cache, at the place it has
- * in memory modulo its size, and written past the cache when it is full, so that memory is neither read nor evicted for it. */
+ * scatter.c: rows to their parts. Straight, or through lines: a block of a part is gathered in the cache, at the place it
+ * has in memory modulo its size, and written past the cache when it is full, so that memory is neither read nor evicted
+ * for it. */
 #include "move.h"
 
 #include <stdlib.h>
@@ -8,10 +9,10 @@
 
 #include "kernel.h"
 
-#define BLOCK ((size_t)512) 	    /* bytes of a part gathered before they are written; a multiple of 64 */
+#define BLOCK ((size_t)512)	    /* bytes of a part gathered before they are written; a multiple of 64 */
 #define SMALL_BLOCK ((size_t)256)   /* with many parts, so that all blocks lie in the second cache */
 #define MANY 64			    /* parts with blocks of the larger size */
-#define LARGEST ((size_t)64) 	    /* bytes of a row that still goes through a block */
+#define LARGEST ((size_t)64)	    /* bytes of a row that still goes through a block */
 
 #define INLINE static inline __attribute__((always_inline))
 
@@ -34,7 +35,8 @@ INLINE void straight(const uint8_t *row, size_t stride, size_t width, size_t cou
 /* ------------------------------------------------------------------------------------------------------ through lines */
 
 /* The block that begins at block is full; what lies before the part's first byte is not ours. */
-static void write_block(const struct dpi_move_kernels *k, uint8_t *block, size_t size, const uint8_t *line, const uint8_t *first)
+static void write_block(const struct dpi_move_kernels *k, uint8_t *block, size_t size, const uint8_t *line,
+			const uint8_t *first)
 {
 	size_t skip = first > block ? (size_t)(first - block) : 0;
 	if (!skip) k->stream(block, line, size);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * codec.c: libFuzzer target: segments of any bytes to every decoder. The first byte chooses the codec, the next two are the size
- * that is declared; then sketches as others may send them. */
+ * codec.c: libFuzzer target: segments of any bytes to every decoder. The first byte chooses the codec, the next two are
+ * the size that is declared; then sketches as others may send them. */
 #include <dpi.h>
 #include <stdio.h>
 #include <stdlib.h>

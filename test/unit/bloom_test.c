@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * bloom_test.c: the Bloom filter of flows/sketch.h: nothing inserted is missed, false answers are as rare as asked for, over many
- * seeds and sizes and behind a partitioning; batches are single calls; merging, saving and loading. */
+ * bloom_test.c: the Bloom filter of flows/sketch.h: nothing inserted is missed, false answers are as rare as asked for,
+ * over many seeds and sizes and behind a partitioning; batches are single calls; merging, saving and loading. */
 #include "unit.h"
 
 #include <dpi.h>
@@ -29,7 +29,8 @@ TEST(bloom_rate_over_many_seeds, "", 0, .deadline_s = 60)
 				CHECK_DPI(dpi_bloom_new(count, rates[r], LIMIT, &b));
 				for (uint64_t i = 0; i < count; i++) dpi_bloom_insert(b, hash_of(seed, i));
 				for (uint64_t i = 0; i < count; i++) CHECK(dpi_bloom_may_have(b, hash_of(seed, i)));
-				for (uint64_t i = 0; i < PROBES; i++) wrong += dpi_bloom_may_have(b, hash_of(seed, count + i));
+				for (uint64_t i = 0; i < PROBES; i++)
+					wrong += dpi_bloom_may_have(b, hash_of(seed, count + i));
 				dpi_bloom_free(b);
 			}
 			/* with few values the blocks they fall into vary a lot */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * codec_test.c: flows/codec: segments come back as they went, other programs read the formats, no damage passes, nonces never
- * come twice, keys are where they should be and nowhere else. */
+ * codec_test.c: flows/codec: segments come back as they went, other programs read the formats, no damage passes, nonces
+ * never come twice, keys are where they should be and nowhere else. */
 #include "unit.h"
 
 #include <dpi.h>
@@ -42,7 +42,8 @@ static void content(struct draws *d, uint8_t *p, size_t size)
 	uint64_t how = draw_below(d, 3);
 	fill(p, size, draw(d));
 	for (size_t i = 0; i < size; i++)
-		if (how == 0 || (how == 1 && i % 1000 > 300)) p[i] = (uint8_t)("the quick brown fox "[i % 20] + (i % 777 == 0));
+		if (how == 0 || (how == 1 && i % 1000 > 300))
+			p[i] = (uint8_t)("the quick brown fox "[i % 20] + (i % 777 == 0));
 }
 
 TEST(codec_table, "C-1 C-2", 0)
@@ -77,7 +78,8 @@ static void there_and_back(int which)
 	struct dpi_coder *c = coder_number(which);
 	bool keyed = which == 3;
 	for (int n = rounds(150); n; n--) {
-		size_t size = draw_below(&d, 4) ? draw_below(&d, 5000) : draw_below(&d, 3) ? draw_below(&d, 3) : draw_below(&d, 300000);
+		size_t size = draw_below(&d, 4) ? draw_below(&d, 5000) : draw_below(&d, 3) ? draw_below(&d, 3)
+			: draw_below(&d, 300000);
 		size_t bound = dpi_coder_bound(c, size), written;
 		uint8_t *plain = guarded(size), *coded = guarded(bound), with[24];
 		content(&d, plain, size), fill(with, 24, 5);
@@ -93,14 +95,17 @@ static void there_and_back(int which)
 		guarded_free(longer, size + 1);
 		if (size) {
 			uint8_t *shorter = guarded(size - 1);
-			CHECK_INT(dpi_coder_decode(c, exact, written, with, keyed ? 24 : 0, shorter, size - 1), ==, DPI_ERR_CORRUPT);
+			CHECK_INT(dpi_coder_decode(c, exact, written, with, keyed ? 24 : 0, shorter, size - 1), ==,
+				  DPI_ERR_CORRUPT);
 			guarded_free(shorter, size - 1);
 		}
 		/* cut short, or with more behind it */
 		size_t cut = draw_below(&d, written);
-		CHECK_INT(dpi_coder_decode(c, exact + written - cut, cut, with, keyed ? 24 : 0, back, size), ==, DPI_ERR_CORRUPT);
+		CHECK_INT(dpi_coder_decode(c, exact + written - cut, cut, with, keyed ? 24 : 0, back, size), ==,
+			  DPI_ERR_CORRUPT);
 		memmove(exact + written - cut, exact, cut);
-		CHECK_INT(dpi_coder_decode(c, exact + written - cut, cut, with, keyed ? 24 : 0, back, size), ==, DPI_ERR_CORRUPT);
+		CHECK_INT(dpi_coder_decode(c, exact + written - cut, cut, with, keyed ? 24 : 0, back, size), ==,
+			  DPI_ERR_CORRUPT);
 		uint8_t *more = guarded(written + 1);
 		memcpy(more, coded, written), more[written] = 0;
 		CHECK_INT(dpi_coder_decode(c, more, written + 1, with, keyed ? 24 : 0, back, size), ==, DPI_ERR_CORRUPT);
@@ -109,8 +114,11 @@ static void there_and_back(int which)
 		memcpy(exact, coded, written);
 		exact[draw_below(&d, written)] ^= (uint8_t)(1 << draw_below(&d, 8));
 		int error = dpi_coder_decode(c, exact, written, with, keyed ? 24 : 0, back, size);
-		CHECK(error == DPI_ERR_CORRUPT || (keyed && error == DPI_ERR_AUTH) || (!error && !keyed && (!size || !memcmp(plain, back, size))));
-		guarded_free(plain, size), guarded_free(coded, bound), guarded_free(exact, written), guarded_free(back, size);
+		CHECK(error == DPI_ERR_CORRUPT || (keyed && error == DPI_ERR_AUTH) || (!error && !keyed &&
+										       (!size || !memcmp(plain, back,
+											       size))));
+		guarded_free(plain, size), guarded_free(coded, bound), guarded_free(exact, written), guarded_free(back,
+			size);
 	}
 	dpi_coder_close(c);
 }
@@ -188,7 +196,8 @@ TEST(aes_other_key_other_context, "C-8 C-10", 0)
 	size_t written;
 	CHECK_DPI(DPI_Set_Key("a", key, sizeof key));
 	struct dpi_coder *c = coder("aes-256-gcm", 0, "a"), *same = coder("aes-256-gcm", 0, "a");
-	CHECK_DPI(dpi_coder_encode(c, "what must not be seen, nor be changed", 37, "header", 6, coded, sizeof coded, &written));
+	CHECK_DPI(dpi_coder_encode(c, "what must not be seen, nor be changed", 37, "header", 6, coded, sizeof coded,
+				   &written));
 	CHECK_INT(written, ==, HEADER + 37 + 16);
 	CHECK_DPI(dpi_coder_decode(same, coded, written, "header", 6, back, 37));
 	CHECK(!memcmp(back, "what must", 9) && !memmem(coded, written, "must", 4));
@@ -219,7 +228,8 @@ TEST(aes_is_what_the_specification_says, "C-9", 0)
 	int got;
 	CHECK_DPI(DPI_Set_Key("k", key, sizeof key));
 	struct dpi_coder *c = coder("aes-256-gcm", 0, "k");
-	for (int i = 0; i < 3; i++) CHECK_DPI(dpi_coder_encode(c, "sixteen bytes ok", 16, "with", 4, coded, sizeof coded, &written));
+	for (int i = 0; i < 3; i++)
+		CHECK_DPI(dpi_coder_encode(c, "sixteen bytes ok", 16, "with", 4, coded, sizeof coded, &written));
 	CHECK(!memcmp(coded, "DPIE\1\0\0\0\2\0\0\0\0\0\0\0", 16));
 	void *m = dlopen("libcrypto.so.3", RTLD_NOW);
 	CHECK(m);
@@ -227,9 +237,11 @@ TEST(aes_is_what_the_specification_says, "C-9", 0)
 	uint8_t *(*hmac)(const void *, const void *, int, const uint8_t *, size_t, uint8_t *, unsigned *);
 	void *(*make)(void);
 	void (*end)(void *);
-	int (*init)(void *, const void *, void *, const uint8_t *, const uint8_t *), (*update)(void *, uint8_t *, int *, const uint8_t *, int);
+	int (*init)(void *, const void *, void *, const uint8_t *, const uint8_t *), (*update)(void *, uint8_t *, int *,
+		const uint8_t *, int);
 	int (*ctrl)(void *, int, int, void *), (*final)(void *, uint8_t *, int *);
-	*(void **)&sha256 = dlsym(m, "EVP_sha256"), *(void **)&gcm = dlsym(m, "EVP_aes_256_gcm"), *(void **)&hmac = dlsym(m, "HMAC");
+	*(void **)&sha256 = dlsym(m, "EVP_sha256"), *(void **)&gcm = dlsym(m, "EVP_aes_256_gcm"), *(void **)&hmac =
+		dlsym(m, "HMAC");
 	*(void **)&make = dlsym(m, "EVP_CIPHER_CTX_new"), *(void **)&init = dlsym(m, "EVP_DecryptInit_ex");
 	*(void **)&update = dlsym(m, "EVP_DecryptUpdate"), *(void **)&ctrl = dlsym(m, "EVP_CIPHER_CTX_ctrl");
 	*(void **)&final = dlsym(m, "EVP_DecryptFinal_ex"), *(void **)&end = dlsym(m, "EVP_CIPHER_CTX_free");

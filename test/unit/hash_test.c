@@ -43,8 +43,10 @@ TEST(hash_numbers_of_the_specification, "H-1 H-2 H-3 H-4 H-5 H-6 H-8", 0)
 	CHECK(VALUE(double, DPI_TYPE_DOUBLE, 1.5) == 0x6092d0d237ba9f91);
 	CHECK(VALUE(double, DPI_TYPE_DOUBLE, NAN) == 0xbcb6d5b9f03c0a5d);
 	CHECK(one(&(DPI_Values){ .type = DPI_TYPE_INT64, .data = (int64_t[]){ 1 } }, 1) == 0x5c8d3542d08bb3a7);
-	CHECK(one(&(DPI_Values){ .type = DPI_TYPE_DECIMAL64, .scale = 1, .data = (int64_t[]){ 15 } }, 0) == 0x00019c1a2e8c47b4);
-	CHECK(one(&(DPI_Values){ .type = DPI_TYPE_DECIMAL64, .scale = 2, .data = (int64_t[]){ -1234 } }, 0) == 0x3e5ec5fa71b3f9d3);
+	CHECK(one(&(DPI_Values){ .type = DPI_TYPE_DECIMAL64, .scale = 1, .data = (int64_t[]){ 15 } },
+		  0) == 0x00019c1a2e8c47b4);
+	CHECK(one(&(DPI_Values){ .type = DPI_TYPE_DECIMAL64, .scale = 2, .data = (int64_t[]){ -1234 } },
+		  0) == 0x3e5ec5fa71b3f9d3);
 	CHECK(of_word(DPI_HASH_NULL) == 0x66154e24e1fed6fd);
 	CHECK(dpi_hash_bytes(seed0(), "abc", 3) == 0xbf9bd85b96a9e1b7);
 	CHECK(dpi_hash_bytes(seed0(), "12345678", 8) == 0x0e1f0a1d5d305788);
@@ -81,16 +83,19 @@ TEST(hash_equal_values_of_all_types, "H-2 H-3 H-4 H-6", 0)
 	CHECK(VALUE(double, DPI_TYPE_DOUBLE, INFINITY) != VALUE(double, DPI_TYPE_DOUBLE, -INFINITY));
 	uint64_t nans[] = { 0x7ff8000000000000, 0xfff8000000000001, 0x7ff0000000000001, 0xffffffffffffffff };
 	for (int i = 0; i < 4; i++)
-		CHECK(one(&(DPI_Values){ .type = DPI_TYPE_DOUBLE, .data = nans + i }, 0) == VALUE(float, DPI_TYPE_FLOAT, NAN));
+		CHECK(one(&(DPI_Values){ .type = DPI_TYPE_DOUBLE, .data = nans + i }, 0) == VALUE(float, DPI_TYPE_FLOAT,
+			NAN));
 	/* 7, 7.0, 7.00000 … in both decimals */
 	__extension__ unsigned __int128 m = 7;
 	for (int scale = 0; scale <= 37; scale++, m *= 10) {
 		uint64_t wide[2] = { (uint64_t)m, (uint64_t)(m >> 64) };
 		CHECK(one(&(DPI_Values){ .type = DPI_TYPE_DECIMAL128, .scale = scale, .data = wide }, 0) == seven);
-		if (scale < 18) CHECK(one(&(DPI_Values){ .type = DPI_TYPE_DECIMAL64, .scale = scale, .data = wide }, 0) == seven);
+		if (scale < 18)
+			CHECK(one(&(DPI_Values){ .type = DPI_TYPE_DECIMAL64, .scale = scale, .data = wide }, 0) == seven);
 	}
 	uint64_t half[2] = { UINT64_C(1) << 63, 0 };
-	CHECK(one(&(DPI_Values){ .type = DPI_TYPE_DECIMAL128, .data = half }, 0) == VALUE(uint64_t, DPI_TYPE_UINT64, half[0]));
+	CHECK(one(&(DPI_Values){ .type = DPI_TYPE_DECIMAL128, .data = half }, 0) == VALUE(uint64_t, DPI_TYPE_UINT64,
+											  half[0]));
 	int32_t offset[] = { 0, 3 };
 	uint64_t fixed = one(&(DPI_Values){ .type = DPI_TYPE_FIXED, .width = 3, .data = "abc" }, 0);
 	CHECK(one(&(DPI_Values){ .type = DPI_TYPE_BINARY, .data = "abc", .offset = offset }, 0) == fixed);
@@ -154,21 +159,24 @@ TEST(hash_batches_are_single_values, "D-1 D-3", 0)
 		for (int c = 0; c < columns; c++) {
 			int type = 1 + (int)draw_below(&d, 17);
 			bool in_rows = type < DPI_TYPE_BINARY && draw_below(&d, 2);
-			v[c] = (DPI_Values){ .type = type, .width = 1 + (uint32_t)draw_below(&d, 40), .scale = (int)draw_below(&d, 39) };
+			v[c] = (DPI_Values){ .type = type, .width = 1 + (uint32_t)draw_below(&d, 40), .scale =
+					     (int)draw_below(&d, 39) };
 			uint32_t w = type < DPI_TYPE_FIXED ? width[type] : v[c].width;
 			if (type == DPI_TYPE_BOOL && in_rows) w = 1;
 			if (in_rows) v[c].stride = draw_below(&d, 3) ? w + draw_below(&d, 30) : w <= 16 ? 16 : w;
 			size[c] = in_rows ? (rows - 1) * v[c].stride + w : type == DPI_TYPE_BOOL ? (rows + 7) / 8 : rows * w;
 			if (type >= DPI_TYPE_BINARY) {
 				offset[c][0] = 0;
-				for (size_t i = 0; i < rows; i++) offset[c][i + 1] = offset[c][i] + (int32_t)draw_below(&d, 100);
+				for (size_t i = 0; i < rows; i++)
+					offset[c][i + 1] = offset[c][i] + (int32_t)draw_below(&d, 100);
 				v[c].offset = offset[c];
 				size[c] = (size_t)offset[c][rows];
 			}
 			memory[c] = guarded(size[c]);
 			fill(memory[c], size[c], draw(&d));
 			v[c].data = memory[c];
-			if (in_rows && draw_below(&d, 2)) v[c].null = memory[c], v[c].null_mask = (uint8_t)(1 << draw_below(&d, 8));
+			if (in_rows && draw_below(&d, 2))
+				v[c].null = memory[c], v[c].null_mask = (uint8_t)(1 << draw_below(&d, 8));
 			else if (draw_below(&d, 2)) {
 				v[c].valid = valid[c] = guarded((rows + 7) / 8);
 				fill(valid[c], (rows + 7) / 8, draw(&d));
@@ -178,8 +186,10 @@ TEST(hash_batches_are_single_values, "D-1 D-3", 0)
 		for (size_t i = 0; i < rows; i++) {
 			uint64_t expected = dpi_hash_seed(salt);
 			for (int c = 0; c < columns; c++) {
-				struct dpi_strided s = { .type = v[c].type, .scale = v[c].scale, .data = v[c].data, .valid = v[c].valid,
-							 .offset = v[c].offset, .null = v[c].null, .null_mask = v[c].null_mask };
+				struct dpi_strided s = { .type = v[c].type, .scale = v[c].scale, .data = v[c].data, .valid =
+							 v[c].valid,
+							 .offset = v[c].offset, .null = v[c].null, .null_mask =
+								 v[c].null_mask };
 				s.width = v[c].type < DPI_TYPE_FIXED ? width[v[c].type] : v[c].width;
 				s.stride = v[c].stride || s.type == DPI_TYPE_BOOL ? v[c].stride : s.width;
 				expected = slowly(&s, i, expected);
@@ -206,7 +216,8 @@ TEST(hash_kernels_are_the_scalar_ones, "", 0)
 			size_t count = draw_below(&d, 101), stride = draw_below(&d, 2) ? 16 : 8 + draw_below(&d, 20);
 			for (size_t i = 0; i < count; i++) word[i] = draw(&d), a[i] = b[i] = draw(&d);
 			uint64_t seed = draw(&d);
-			uint32_t parts = 1 + (uint32_t)draw_below(&d, 4096), bounds = (uint32_t)draw_below(&d, draw_below(&d, 2) ? 40 : 4096);
+			uint32_t parts = 1 + (uint32_t)draw_below(&d, 4096), bounds = (uint32_t)draw_below(&d,
+				draw_below(&d, 2) ? 40 : 4096);
 			s->part(p, word, parts, count), k->part(q, word, parts, count);
 			CHECK(!memcmp(p, q, 2 * count));
 			s->mix_part(p, word, seed, parts, count), k->mix_part(q, word, seed, parts, count);
@@ -218,8 +229,10 @@ TEST(hash_kernels_are_the_scalar_ones, "", 0)
 			CHECK(!memcmp(a, b, 8 * count));
 			s->crc8(a, word, count), k->crc8(b, word, count);
 			CHECK(!memcmp(a, b, 8 * count));
-			for (size_t i = 0; i < count; i++) word[i] = draw_below(&d, 8) ? draw(&d) : draw_below(&d, 2) ? INT64_MAX : (uint64_t)INT64_MIN;
-			for (uint32_t i = 0; i < bounds; i++) bound[i] = (int64_t)((uint64_t)INT64_MIN + UINT64_MAX / (bounds + 1) * (i + 1));
+			for (size_t i = 0; i < count; i++)
+				word[i] = draw_below(&d, 8) ? draw(&d) : draw_below(&d, 2) ? INT64_MAX : (uint64_t)INT64_MIN;
+			for (uint32_t i = 0; i < bounds; i++)
+				bound[i] = (int64_t)((uint64_t)INT64_MIN + UINT64_MAX / (bounds + 1) * (i + 1));
 			if (bounds && draw_below(&d, 2)) bound[bounds - 1] = INT64_MAX;
 			while (bounds >> levels) levels++;
 			dpi_tree_make(tree, levels, bound, bounds);

@@ -68,7 +68,8 @@ TEST(partition_by_radix, "D-6", 0)
 		a.shift = (uint32_t)draw_below(&d, 64);
 		CHECK_DPI(DPI_Partition(&a, 1000, part, NULL));
 		for (size_t i = 0; i < 1000; i++)
-			CHECK_INT(part[i], ==, v.valid && !dpi_bit(valid, i) ? 0 : ((uint64_t)(int64_t)key[i] >> a.shift & (a.parts - 1)));
+			CHECK_INT(part[i], ==, v.valid && !dpi_bit(valid, i) ? 0
+				  : ((uint64_t)(int64_t)key[i] >> a.shift & (a.parts - 1)));
 	}
 	uint64_t top = UINT64_C(1) << 63;
 	DPI_Values v = { .type = DPI_TYPE_UINT64, .data = &top };
@@ -98,8 +99,10 @@ TEST(partition_by_range_of_numbers, "D-7", 0)
 	v.data = fkeys, b.data = fbounds, v.type = b.type = DPI_TYPE_FLOAT;
 	CHECK_DPI(DPI_Partition(&a, 12, part, NULL));
 	for (int i = 0; i < 12; i++) CHECK_INT(part[i], ==, expected[i]);
-	uint64_t ukeys[] = { 0, 5, INT64_MAX, (uint64_t)INT64_MAX + 1, UINT64_MAX }, ubounds[] = { 5, (uint64_t)INT64_MAX + 1 };
-	v = (DPI_Values){ .type = DPI_TYPE_UINT64, .data = ukeys }, b = (DPI_Values){ .type = DPI_TYPE_UINT64, .data = ubounds };
+	uint64_t ukeys[] = { 0, 5, INT64_MAX, (uint64_t)INT64_MAX + 1, UINT64_MAX }, ubounds[] =
+		{ 5, (uint64_t)INT64_MAX + 1 };
+	v = (DPI_Values){ .type = DPI_TYPE_UINT64, .data = ukeys }, b = (DPI_Values){ .type = DPI_TYPE_UINT64, .data =
+										      ubounds };
 	a.parts = 3;
 	CHECK_DPI(DPI_Partition(&a, 5, part, NULL));
 	CHECK(part[0] == 0 && part[1] == 1 && part[2] == 1 && part[3] == 2 && part[4] == 2);
@@ -110,8 +113,11 @@ TEST(partition_by_range_of_numbers, "D-7", 0)
 		any_kernels(&d);
 		uint32_t count = (uint32_t)draw_below(&d, draw_below(&d, 2) ? 70 : 4096);
 		int64_t at = INT64_MIN;
-		for (uint32_t i = 0; i < count; i++) bound[i] = at = (int64_t)((uint64_t)at + draw_below(&d, draw_below(&d, 9) ? UINT64_MAX / 4200 : 2));
-		for (int i = 0; i < 500; i++) key[i] = count && draw_below(&d, 2) ? (int64_t)((uint64_t)bound[draw_below(&d, count)] - draw_below(&d, 2)) : (int64_t)draw(&d);
+		for (uint32_t i = 0; i < count; i++)
+			bound[i] = at = (int64_t)((uint64_t)at + draw_below(&d, draw_below(&d, 9) ? UINT64_MAX / 4200 : 2));
+		for (int i = 0; i < 500; i++)
+			key[i] = count && draw_below(&d, 2) ? (int64_t)((uint64_t)bound[draw_below(&d,
+				count)] - draw_below(&d, 2)) : (int64_t)draw(&d);
 		fill(valid, sizeof valid, draw(&d));
 		v = (DPI_Values){ .type = DPI_TYPE_INT64, .data = key, .valid = draw_below(&d, 2) ? valid : NULL };
 		b = (DPI_Values){ .type = DPI_TYPE_INT64, .data = bound };
@@ -138,8 +144,10 @@ TEST(partition_by_range_of_several_keys, "D-7", 0)
 		const char *text;
 		int32_t number;
 		int part;
-	} row[] = { { NULL, 4, 0 }, { NULL, 5, 1 }, { "", -1, 1 }, { "", 0, 2 }, { "a", -4, 2 }, { "a", -3, 3 }, { "a", 6, 3 }, { "a", 7, 4 },
-		    { "aa", 0, 4 }, { "ab", -1, 4 }, { "ab", 0, 5 }, { "abc", -9, 5 }, { "b", -1, 5 }, { "b", 0, 6 }, { "\xff", 0, 6 } };
+	} row[] = { { NULL, 4, 0 }, { NULL, 5, 1 }, { "", -1, 1 }, { "", 0, 2 }, { "a", -4, 2 }, { "a", -3, 3 },
+		    { "a", 6, 3 }, { "a", 7, 4 },
+		    { "aa", 0, 4 }, { "ab", -1, 4 }, { "ab", 0, 5 }, { "abc", -9, 5 }, { "b", -1, 5 }, { "b", 0, 6 },
+			    { "\xff", 0, 6 } };
 	enum { ROWS = sizeof row / sizeof *row };
 	char text[64] = "";
 	int32_t offset[ROWS + 1] = { 0 }, number[ROWS];
@@ -164,7 +172,8 @@ TEST(partition_by_range_of_several_keys, "D-7", 0)
 		uint16_t found[200];
 		for (int i = 0; i < 200; i++) key[i] = (wide)(int64_t)draw(&d) * ((int64_t)1 << draw_below(&d, 60));
 		bound[0] = (wide)INT64_MIN * ((int64_t)1 << 50);
-		for (int i = 1; i < 9; i++) bound[i] = bound[i - 1] + ((wide)draw_below(&d, UINT64_MAX) << draw_below(&d, 50));
+		for (int i = 1; i < 9; i++)
+			bound[i] = bound[i - 1] + ((wide)draw_below(&d, UINT64_MAX) << draw_below(&d, 50));
 		key[7] = bound[3];
 		v[0] = (DPI_Values){ .type = DPI_TYPE_DECIMAL128, .scale = 4, .data = key };
 		b[0] = (DPI_Values){ .type = DPI_TYPE_DECIMAL128, .scale = 4, .data = bound };
@@ -230,7 +239,8 @@ static void scatter_case(struct draws *d, size_t count, size_t width, size_t str
 	size_t *n = calloc(parts, sizeof *n), *shift = calloc(parts, sizeof *shift), *seen = calloc(parts, sizeof *seen);
 	bool skewed = draw_below(d, 3) == 0;
 	fill(rows, (count ? count - 1 : 0) * stride + width, 77);
-	for (size_t i = 0; i < count; i++) n[part[i] = (uint16_t)(skewed ? draw_below(d, 1 + draw_below(d, parts)) : draw_below(d, parts))]++;
+	for (size_t i = 0; i < count; i++)
+		n[part[i] = (uint16_t)(skewed ? draw_below(d, 1 + draw_below(d, parts)) : draw_below(d, parts))]++;
 	for (uint32_t p = 0; p < parts; p++) {
 		shift[p] = draw_below(d, 100);
 		to[p] = guarded(shift[p] + n[p] * width);
@@ -265,7 +275,8 @@ TEST(scatter_of_any_rows, "D-10 D-1", 0, .deadline_s = 60)
 		size_t width = widths[draw_below(&d, sizeof widths / sizeof *widths)];
 		uint32_t parts = 1 + (uint32_t)draw_below(&d, draw_below(&d, 3) ? 20 : 200);
 		size_t count = draw_below(&d, 4) ? draw_below(&d, 100) * parts : draw_below(&d, 50);
-		scatter_case(&d, count, width, width + (draw_below(&d, 2) ? draw_below(&d, 20) : 0), parts, (enum dpi_store)draw_below(&d, 3));
+		scatter_case(&d, count, width, width + (draw_below(&d, 2) ? draw_below(&d, 20) : 0), parts,
+			     (enum dpi_store)draw_below(&d, 3));
 	}
 	for (int which = 0; dpi_kernels_number(which); which++) { /* surely streamed */
 		dpi_kernels_force(dpi_kernels_number(which));
@@ -350,12 +361,14 @@ TEST(partition_and_gather_columns, "D-12 D-14", 0)
 			valid_to[3][PARTS + 1][2 * MOST / 8 + 1], wide_to[PARTS + 1][2 * MOST][12], choose[MOST / 8 + 1];
 		uint16_t part[MOST];
 		size_t count = draw_below(&d, MOST + 1);
-		fill(number, sizeof number, draw(&d)), fill(bits, sizeof bits, draw(&d)), fill(valid, sizeof valid, draw(&d));
+		fill(number, sizeof number, draw(&d)), fill(bits, sizeof bits, draw(&d)), fill(valid, sizeof valid,
+			draw(&d));
 		fill(rows, sizeof rows, draw(&d)), fill(choose, sizeof choose, draw(&d));
 		for (size_t i = 0; i < count; i++) part[i] = (uint16_t)draw_below(&d, PARTS);
 		DPI_Values v[3] = { { .type = DPI_TYPE_INT32, .data = number, .valid = valid },
 				    { .type = DPI_TYPE_BOOL, .data = bits },
-				    { .type = DPI_TYPE_FIXED, .width = 12, .data = rows, .stride = 20, .null = rows[0] + 19, .null_mask = 4 } };
+				    { .type = DPI_TYPE_FIXED, .width = 12, .data = rows, .stride = 20, .null = rows[0] + 19,
+				      .null_mask = 4 } };
 		void *to[3 * PARTS], *gather_to[3] = { number_to[PARTS], bits_to[PARTS], wide_to[PARTS] };
 		uint8_t *to_valid[3 * PARTS], *gather_valid[3] = { valid_to[0][PARTS], NULL, valid_to[2][PARTS] };
 		for (int p = 0; p < PARTS; p++) {
@@ -369,7 +382,8 @@ TEST(partition_and_gather_columns, "D-12 D-14", 0)
 				uint16_t p = part[i];
 				uint64_t at = seen[p]++;
 				CHECK(number_to[p][at] == number[i] && !memcmp(wide_to[p][at], rows[i], 12));
-				CHECK(bit_of(bits_to[p], at) == bit_of(bits, i) && bit_of(valid_to[0][p], at) == bit_of(valid, i));
+				CHECK(bit_of(bits_to[p], at) == bit_of(bits, i) && bit_of(valid_to[0][p],
+											  at) == bit_of(valid, i));
 				CHECK(bit_of(valid_to[2][p], at) == !(rows[i][19] & 4));
 			}
 			CHECK(!memcmp(filled, seen, sizeof seen));
@@ -378,20 +392,24 @@ TEST(partition_and_gather_columns, "D-12 D-14", 0)
 		for (size_t i = 0; i < count; i++) {
 			if (!bit_of(choose, i)) continue;
 			CHECK(number_to[PARTS][is] == number[i] && !memcmp(wide_to[PARTS][is], rows[i], 12));
-			CHECK(bit_of(bits_to[PARTS], is) == bit_of(bits, i) && bit_of(valid_to[0][PARTS], is) == bit_of(valid, i));
+			CHECK(bit_of(bits_to[PARTS], is) == bit_of(bits, i) && bit_of(valid_to[0][PARTS],
+										      is) == bit_of(valid, i));
 			CHECK(bit_of(valid_to[2][PARTS], is) == !(rows[i][19] & 4));
 			is++;
 		}
 		CHECK_INT(gathered, ==, is);
 		if (!count) continue;
 		part[count - 1] = PARTS;
-		CHECK_ERROR(DPI_Partition_Columns(v, 3, count, part, PARTS, to, to_valid, filled), DPI_ERR_RANGE, "part 5 of 5");
+		CHECK_ERROR(DPI_Partition_Columns(v, 3, count, part, PARTS, to, to_valid, filled), DPI_ERR_RANGE,
+			    "part 5 of 5");
 		part[count - 1] = 0;
 		CHECK_ERROR(DPI_Partition_Columns(v, 3, count, part, PARTS, to, NULL, filled), DPI_ERR_ARGUMENT, "validity");
 		int32_t offset[2] = { 0 };
 		v[1] = (DPI_Values){ .type = DPI_TYPE_UTF8, .data = "", .offset = offset };
-		CHECK_ERROR(DPI_Partition_Columns(v, 3, count, part, PARTS, to, to_valid, filled), DPI_ERR_UNSUPPORTED, "column 1");
-		CHECK_ERROR(DPI_Gather_Columns(v, 3, count, choose, gather_to, gather_valid, &gathered), DPI_ERR_UNSUPPORTED, "column 1");
+		CHECK_ERROR(DPI_Partition_Columns(v, 3, count, part, PARTS, to, to_valid, filled), DPI_ERR_UNSUPPORTED,
+			    "column 1");
+		CHECK_ERROR(DPI_Gather_Columns(v, 3, count, choose, gather_to, gather_valid, &gathered),
+			    DPI_ERR_UNSUPPORTED, "column 1");
 		CHECK(!memcmp(filled, seen, sizeof seen));
 	}
 	dpi_kernels_force(NULL);
@@ -403,7 +421,8 @@ TEST(gather_of_any_rows, "D-13 D-1", 0)
 	static const size_t widths[] = { 1, 2, 3, 4, 8, 16, 32, 40 };
 	for (int n = rounds(600); n; n--) {
 		any_kernels(&d);
-		size_t width = widths[draw_below(&d, 8)], count = draw_below(&d, 400), stride = width + (draw_below(&d, 2) ? draw_below(&d, 9) : 0);
+		size_t width = widths[draw_below(&d, 8)], count = draw_below(&d, 400), stride = width + (draw_below(&d, 2)
+			? draw_below(&d, 9) : 0);
 		size_t size = count ? (count - 1) * stride + width : 0, bytes = (count + 7) / 8;
 		uint8_t *rows = guarded(size), *bits = guarded(bytes);
 		uint64_t density = draw_below(&d, 4), gathered, counted, is = 0;
@@ -442,7 +461,8 @@ TEST(transpose_there_and_back, "D-15 D-16 D-1", 0)
 		CHECK_DPI(DPI_Rows_To_Columns(rows, stride, count, f, fields));
 		for (size_t i = 0; i < fields; i++)
 			for (size_t k = 0; k < count; k++)
-				CHECK(!memcmp((uint8_t *)f[i].column + k * f[i].width, rows + k * stride + f[i].offset, f[i].width));
+				CHECK(!memcmp((uint8_t *)f[i].column + k * f[i].width, rows + k * stride + f[i].offset,
+					      f[i].width));
 		CHECK_DPI(DPI_Columns_To_Rows(f, fields, count, back, stride));
 		for (size_t k = 0; k < count; k++)
 			for (size_t at = 0; at < stride; at++) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * sketch_test.c: flows/sketch.h: the errors that are promised, over many seeds; merging is as if one had seen all; what was saved
- * comes back, and nothing else is taken. */
+ * sketch_test.c: flows/sketch.h: the errors that are promised, over many seeds; merging is as if one had seen all; what
+ * was saved comes back, and nothing else is taken. */
 #include "unit.h"
 
 #include <dpi.h>
@@ -26,7 +26,8 @@ TEST(hll_error_over_many_seeds, "", 0, .deadline_s = 60)
 				struct dpi_hll *h;
 				uint64_t seed = dpi_hash_seed(harness_seed() + (uint64_t)s);
 				CHECK_DPI(dpi_hll_new(p, &h));
-				for (uint64_t i = 0; i < counts[c]; i++) dpi_hll_add(h, dpi_hash_word(seed, i)), dpi_hll_add(h, dpi_hash_word(seed, i / 2));
+				for (uint64_t i = 0; i < counts[c]; i++)
+					dpi_hll_add(h, dpi_hash_word(seed, i)), dpi_hll_add(h, dpi_hash_word(seed, i / 2));
 				double e = off(dpi_hll_estimate(h), (double)counts[c]);
 				sum += e, square += e * e;
 				CHECK(e < 9 * allowed && e > -9 * allowed); /* few registers have long tails */
@@ -189,7 +190,8 @@ TEST(topk_is_what_sorting_gives, "", 0)
 	struct draws d = draws_from(rank);
 	static struct pair all[3000];
 	for (int n = rounds(200); n; n--) {
-		uint32_t k = (uint32_t)draw_below(&d, 60), payload = 8 + (uint32_t)draw_below(&d, 20), parts = 1 + (uint32_t)draw_below(&d, 4);
+		uint32_t k = (uint32_t)draw_below(&d, 60), payload = 8 + (uint32_t)draw_below(&d, 20), parts =
+			1 + (uint32_t)draw_below(&d, 4);
 		size_t size = dpi_topk_size(k, payload), count = 0;
 		struct dpi_topk *t[4];
 		uint8_t value[28];
@@ -198,7 +200,8 @@ TEST(topk_is_what_sorting_gives, "", 0)
 			t[i] = malloc(size);
 			dpi_topk_init(t[i], k, payload);
 			for (uint64_t m = draw_below(&d, 500); m; m--, count++) {
-				all[count] = (struct pair){ draw_below(&d, 5) ? (int64_t)draw_below(&d, 50) - 25 : (int64_t)draw(&d), count };
+				all[count] = (struct pair){ draw_below(&d, 5) ? (int64_t)draw_below(&d, 50) - 25
+							    : (int64_t)draw(&d), count };
 				fill(value, payload, count), memcpy(value, &all[count].number, 8);
 				dpi_topk_add(t[i], all[count].order, value);
 			}
@@ -222,5 +225,6 @@ TEST(topk_is_what_sorting_gives, "", 0)
 		CHECK(!dpi_topk_check(t[0], size, k, payload));
 		free(t[0]);
 	}
-	CHECK(!dpi_topk_size(UINT32_MAX, 8) && !dpi_topk_size(1, UINT32_MAX) && dpi_topk_size(0, 0) == sizeof(struct dpi_topk));
+	CHECK(!dpi_topk_size(UINT32_MAX, 8) && !dpi_topk_size(1, UINT32_MAX) && dpi_topk_size(0,
+		0) == sizeof(struct dpi_topk));
 }

@@ -729,6 +729,115 @@ DPI_API int DPI_Import_Arrow_Schema(const struct ArrowSchema *arrow, DPI_Schema 
 
 /* Give a schema as an Arrow struct type. arrow: out; the caller releases it. Never blocks. Thread: any. Errors: MEMORY. */
 DPI_API int DPI_Export_Arrow_Schema(DPI_Schema schema, struct ArrowSchema *arrow);
+/* ------------------------------------------------------------------------------------------ flows: data movement */
+
+/* Hashing, partitioning, gathering and transposing what lies in the caller's memory, with the vector instructions that
+ * this processor has. No context is needed, and no memory is kept. None of these calls blocks. Thread: any. Source: RAPID
+ * paper 2.3. */
+
+#define DPI_PARTS_MAX 4096	/* most parts of a partitioning */
+#define DPI_KEYS_MAX 64		/* most columns of a key */
+
+/* One column of many rows where it lies: an array of its own, or a field of rows. */
+typedef struct DPI_Values {
+	int type;		/* DPI_TYPE_* */
+	int scale;		/* decimals: digits behind the point, 0 … 38 */
+	uint32_t width;		/* FIXED: bytes of a value; of other types ignored */
+	const void *data;	/* the first value; BINARY, UTF8: the bytes */
+	size_t stride;		/* bytes from a value to the next, such as the size of a row; 0: packed, and BOOL as bits */
+	const uint8_t *valid;	/* bit i, lowest first: value i is not NULL; NULL: none is */
+	const int32_t *offset;	/* BINARY, UTF8: value i is the bytes offset[i] … offset[i + 1] of data */
+	const uint8_t *null;	/* fields of rows: value i is NULL if null[i * stride] has a bit of null_mask; or NULL */
+	uint8_t null_mask;
+} DPI_Values;
+
+/* The specified hash of keys of key_count columns, of count rows. Equal values of joinable types have equal hashes, in every
+ * process and on every machine. salt: any; another one, another hash. hashes: out, count of the caller.
+ * Never blocks. Thread: any. Errors: none of its own. */
+DPI_API int DPI_Hash_Rows(const DPI_Values *keys, size_t key_count, size_t count, uint64_t salt, uint64_t *hashes);
+
+/* How rows are dealt out. */
+enum {
+	DPI_PARTITION_HASH = 0,		/* the upper half of DPI_Hash_Rows, scaled to the parts */
+	DPI_PARTITION_CRC32C = 1,	/* CRC32C of the key's bytes, scaled */
+	DPI_PARTITION_XXH64 = 2,	/* the upper half of XXH64 of the key's bytes, scaled; salt is its seed */
+	DPI_PARTITION_RADIX = 3,	/* bits of one integer key; NULL goes to part 0 */
+	DPI_PARTITION_RANGE = 4		/* ascending bounds; NULL is below every value */
+};
+
+typedef struct DPI_Partition_Attr {
+	size_t size;			/* sizeof(DPI_Partition_Attr) */
+	int method;			/* DPI_PARTITION_* */
+	uint32_t parts;			/* 1 … DPI_PARTS_MAX; radix: a power of two */
+	const DPI_Values *keys;		/* key_count columns, of as many rows as the call says */
+	size_t key_count;		/* 1 … DPI_KEYS_MAX */
+	uint64_t salt;
+	uint32_t shift;			/* radix: the lowest bit that counts, 0 … 63 */
+	const DPI_Values *bounds;	/* range: key_count columns of parts - 1 rows, of the keys' types, widths and
+					   scales; row i is the least key of part i + 1 */
+} DPI_Partition_Attr;
+#define DPI_PARTITION_ATTR_INIT { sizeof(DPI_Partition_Attr), 0, 0, 0, 0, 0, 0, 0 }
+
+/* Find each row's part, and how many rows each part gets. attr: owned by the caller. part: out, count of the caller; may
+ * be NULL. counts: out, attr->parts of the caller; may be NULL. Never blocks. Thread: any. Errors: UNSUPPORTED (the
+ * method does not take a key of this type). */
+DPI_API int DPI_Partition(const DPI_Partition_Attr *attr, size_t count, uint16_t *part, uint64_t *counts);
+
+/* Copy each row to its part, in order. attr: as for DPI_Partition; its keys are fields of the rows, or columns beside
+ * them. rows: count of width bytes, stride bytes apart. part: each row's part, as DPI_Partition found it, or found by the
+ * program: then only attr->parts counts; NULL: found on the way, which is faster than two calls. to: the memory of each
+ * part, which must have room for filled[p] rows and those that come, and overlap nothing. filled: in: the rows that each
+ * part has already; out: with those that came; all 0 at first. Never blocks. Thread: any. Errors: UNSUPPORTED (as
+ * DPI_Partition) RANGE (a row's part is not below attr->parts; nothing was copied) MEMORY (1.4 MB at most while it runs).
+ * */
+DPI_API int DPI_Partition_Rows(const DPI_Partition_Attr *attr, const void *rows, size_t stride, size_t width, size_t count,
+			       const uint16_t *part, void *const *to, uint64_t *filled);
+
+/* The same with columns. part: not NULL. to: column by column, the memory of each part: the values of part p of column c
+ * go to to[c * parts + p], packed; BOOL of stride 0 as bits. valid: the same for the bits of validity; may be NULL if no
+ * column has any. Otherwise as DPI_Partition_Rows. Errors: RANGE MEMORY UNSUPPORTED (a column of BINARY or UTF8). */
+DPI_API int DPI_Partition_Columns(const DPI_Values *columns, size_t column_count, size_t count, const uint16_t *part,
+				  uint32_t parts, void *const *to, uint8_t *const *valid, uint64_t *filled);
+
+/* Copy the rows whose bit is set, in order. bits: count bits, lowest first. to: the caller's, width bytes for each; NULL:
+ * count them only. gathered: out, how many. Never blocks. Thread: any. Errors: none of its own. */
+DPI_API int DPI_Gather_Rows(const void *rows, size_t stride, size_t width, size_t count, const uint8_t *bits, void *to,
+			    uint64_t *gathered);
+
+/* The same with columns. to, valid: a place for each column, as in DPI_Partition_Columns with one part.
+ * Otherwise as DPI_Gather_Rows. Errors: UNSUPPORTED (a column of BINARY or UTF8). */
+DPI_API int DPI_Gather_Columns(const DPI_Values *columns, size_t column_count, size_t count, const uint8_t *bits,
+			       void *const *to, uint8_t *const *valid, uint64_t *gathered);
+
+/* One field of rows and the column it becomes or comes from. */
+typedef struct DPI_Field {
+	size_t offset;		/* bytes from a row's start */
+	size_t width;		/* bytes: 1, 2, 4, 8 and 16 are fast, others are taken too */
+	void *column;		/* the values, packed; the caller's */
+} DPI_Field;
+
+/* Copy fields of count rows, stride bytes apart, to columns. Never blocks. Thread: any. Errors: none of its own. */
+DPI_API int DPI_Rows_To_Columns(const void *rows, size_t stride, size_t count, const DPI_Field *fields, size_t field_count);
+
+/* Copy columns into the fields of count rows; bytes of the rows that are in no field stay. Otherwise as
+ * DPI_Rows_To_Columns. */
+DPI_API int DPI_Columns_To_Rows(const DPI_Field *fields, size_t field_count, size_t count, void *rows, size_t stride);
+
+/* ------------------------------------------------------------------------------------------- flows: keys of codecs */
+
+#define DPI_KEY_SIZE 32		/* bytes of a key of AES-256-GCM */
+#define DPI_KEYS_HELD_MAX 64	/* most keys that a process holds */
+
+/* Hold a key under a name in this process, for the codec aes-256-gcm of flows that name it; a key of the same name is
+ * replaced, for endpoints opened later. It is never sent, and wiped when it is removed; a forked child does not have it.
+ * name: 1 … DPI_NAME_MAX-1 bytes; copied. key: DPI_KEY_SIZE random bytes, the caller's, who wipes them; copied. Works
+ * before DPI_Init. Never blocks. Thread: any. Errors: SIZE (not DPI_KEY_SIZE bytes) LIMIT (DPI_KEYS_HELD_MAX are held)
+ * MEMORY. */
+DPI_API int DPI_Set_Key(const char *name, const void *key, size_t size);
+
+/* Wipe a key. Endpoints that are open keep what they derived from it until they are closed.
+ * Never blocks. Thread: any. Errors: NAME (there is none of this name). */
+DPI_API int DPI_Remove_Key(const char *name);
 
 #ifdef __cplusplus
 }

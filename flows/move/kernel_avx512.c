@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * kernel_avx512.c: kernels for processors with AVX-512 F, DQ, BW and VL. */
+#include "kernel_x86.h"
+
+#ifdef DPI_MOVE_X86
+#include <immintrin.h>
+#include <string.h>
+
+#include "hash.h"
+
+#define AVX512 __attribute__((target("avx512f,avx512dq,avx512bw,avx512vl,avx2,popcnt")))
+
+AVX512 static inline __m512i mixed(__m512i x)
+{
+	x = _mm512_mullo_epi64(_mm512_xor_si512(x, _mm512_srli_epi64(x, 27)), _mm512_set1_epi64((int64_t)DPI_HASH_MIX1));
+	x = _mm512_mullo_epi64(_mm512_xor_si512(x, _mm512_srli_epi64(x, 33)), _mm512_set1_epi64((int64_t)DPI_HASH_MIX2));
+	return _mm512_xor_si512(x, _mm512_srli_epi64(x, 27));
+}
+
+AVX512 static void mix(uint64_t *hash, const uint64_t *word, size_t count)
+{
+	size_t i = 0;
+	for (; i + 8 <= count; i += 8)
+		_mm512_storeu_si512(hash + i, mixed(_mm512_xor_si512(_mm512_loadu_si512(hash + i),
+								     _mm512_loadu_si512(word + i))));
+	dpi_kernels_scalar.mix(hash + i, word + i, count - i);
+}
+
+AVX512 static inline void store8(uint16_t *to, __m512i x)
+{
+	_mm_storeu_si128((__m128i *)to, _mm512_cvtepi64_epi16(x));
+}
+
+AVX512 static void part(uint16_t *to, const uint64_t *hash, uint32_t parts, size_t count)
+{
+	size_t i = 0;
+	__m512i n = _mm512_set1_epi64(parts);
+	for (; i + 8 <= count; i += 8)
+		store8(to + i, _mm512_srli_epi64(_mm512_mul_epu32(_mm512_srli_epi64(_mm512_loadu_si512(hash + i), 32), n),
+						 32));
+	dpi_kernels_scalar.part(to + i, hash + i, parts, count - i);
+}
+
+AVX512 static void mix_part(uint16_t *to, const uint64_t *word, uint64_t seed, uint32_t parts, size_t count)
+{
+	size_t i = 0;
+	__m512i s = _mm512_set1_epi64((int64_t)seed), n = _mm512_set1_epi64(parts);
+	for (; i + 8 <= count; i += 8) {
+		__m512i h = mixed(_mm512_xor_si512(s, _mm512_loadu_si512(word + i)));
+		store8(to + i, _mm512_srli_epi64(_mm512_mul_epu32(_mm512_srli_epi64(h, 32), n), 32));
+	}
+	dpi_kernels_scalar.mix_part(to + i, word + i, seed, parts, count - i);
+}
+
+AVX512 static void radix(uint16_t *to, const uint64_t *word, unsigned shift, uint32_t mask, size_t count)
+{
+	size_t i = 0;
+	__m512i m = _mm512_set1_epi64(mask);
+	__m128i by = _mm_cvtsi32_si128((int)shift);
+	for (; i + 8 <= count; i += 8)
+		store8(to + i, _mm512_and_si512(_mm512_srl_epi64(_mm512_loadu_si512(word + i), by), m));
+	dpi_kernels_scalar.radix(to + i, word + i, shift, mask, count - i);
+}
+
+/* One step down the tree: right where the bound is not above the word. */
+AVX512 static inline __m512i down(__m512i k, __m512i bound, __m512i word)
+{
+	__m512i two = _mm512_add_epi64(k, k);
+	return _mm512_mask_add_epi64(two, _mm512_cmple_epi64_mask(bound, word), two, _mm512_set1_epi64(1));
+}
+
+/* The five upper levels lie in registers. A permutation looks at the low bits of k alone, which is what it needs: level l
+ * begins at 2^l. */
+AVX512 static void range(uint16_t *to, const uint64_t *word, const int64_t *tree, unsigned levels, uint32_t bounds,
+			 size_t count)
+{
+	size_t i = 0;
+	int64_t top[32];
+	memset(top, 0, sizeof top);
+	memcpy(top, tree, (levels < 5 ? (size_t)1 << levels : 32) * sizeof *top);
+	__m512i a = _mm512_loadu_si512(top), b = _mm512_loadu_si512(top + 8), c = _mm512_loadu_si512(top + 16),
+		d = _mm512_loadu_si512(top + 24), most = _mm512_set1_epi64(bounds), first =
+			_mm512_set1_epi64((int64_t)1 << levels);
+	for (; i + 8 <= count; i += 8) {
+		__m512i w = _mm512_loadu_si512(word + i), k = _mm512_set1_epi64(1);
+		for (unsigned l = 0; l < levels && l < 3; l++) k = down(k, _mm512_permutexvar_epi64(k, a), w);
+		if (levels > 3) k = down(k, _mm512_permutexvar_epi64(k, b), w);
+		if (levels > 4) k = down(k, _mm512_permutex2var_epi64(c, k, d), w);
+		for (unsigned l = 5; l < levels; l++) k = down(k, _mm512_i64gather_epi64(k, tree, 8), w);
+		store8(to + i, _mm512_min_epi64(_mm512_sub_epi64(k, first), most));
+	}
+	dpi_kernels_scalar.range(to + i, word + i, tree, levels, bounds, count - i);
+}
+
+AVX512 static void load8(uint64_t *word, const void *from, size_t stride, size_t count)
+{
+	const uint8_t *p = from;
+	size_t i = 0;
+	if (stride == 16) {
+		const __m512i even = _mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14);
+		for (; i + 9 <= count; i += 8) /* the last row may end with its key */
+			_mm512_storeu_si512(word + i, _mm512_permutex2var_epi64(_mm512_loadu_si512(p + i * 16), even,
+										 _mm512_loadu_si512(p + i * 16 + 64)));
+	}
+	dpi_kernels_scalar.load8(word + i, p + i * stride, stride, count - i);
+}
+
+AVX512 static size_t compress4(void *to, const void *from, const uint8_t *bits, size_t count)
+{
+	const uint8_t *p = from;
+	uint8_t *q = to;
+	for (size_t i = 0; i < count; i += 16, p += 64) {
+		uint16_t mask;
+		memcpy(&mask, bits + i / 8, sizeof mask);
+		if (!mask) continue;
+		unsigned n = (unsigned)__builtin_popcount(mask);
+		_mm512_mask_storeu_epi32(q, (__mmask16)((1u << n) - 1), _mm512_maskz_compress_epi32(mask,
+			_mm512_loadu_si512(p)));
+		q += 4 * n;
+	}
+	return (size_t)(q - (uint8_t *)to) / 4;
+}
+
+AVX512 static size_t compress8(void *to, const void *from, const uint8_t *bits, size_t count)
+{
+	const uint8_t *p = from;
+	uint8_t *q = to;
+	for (size_t i = 0; i < count; i += 8, p += 64) {
+		uint8_t mask = bits[i / 8];
+		if (!mask) continue;
+		unsigned n = (unsigned)__builtin_popcount(mask);
+		_mm512_mask_storeu_epi64(q, (__mmask8)((1u << n) - 1), _mm512_maskz_compress_epi64(mask,
+			_mm512_loadu_si512(p)));
+		q += 8 * n;
+	}
+	return (size_t)(q - (uint8_t *)to) / 8;
+}
+
+AVX512 static void stream(void *to, const void *from, size_t size)
+{
+	const __m512i *p = from;
+	__m512i *q = to;
+	for (size_t i = 0; i < size / 64; i++) _mm512_stream_si512(q + i, _mm512_loadu_si512(p + i));
+}
+
+const struct dpi_move_kernels dpi_kernels_avx512 = { "avx512", mix,	 mix_part,  part,      radix,  range,
+						     load8, dpi_sse42_crc8, dpi_sse42_crc32c, compress4, compress8, stream,
+							     dpi_sse2_fence };
+#endif

@@ -1,0 +1,482 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * move_test.c: partition, gather and transpose against the simplest way to say them, with every instruction set, in memory
+ * that ends where it must not be touched. */
+#include "unit.h"
+
+#include <dpi.h>
+#include <math.h>
+
+#include "flows/move/kernel.h"
+#include "flows/move/move.h"
+
+static void any_kernels(struct draws *d)
+{
+	dpi_kernels_force(dpi_kernels_number((int)draw_below(d, 3)));
+}
+
+/* ---------------------------------------------------------------------------------------------------- finding parts */
+
+TEST(partition_by_hash, "D-4 D-5 D-9 H-7", 0)
+{
+	struct draws d = draws_from(rank);
+	enum { MOST = 3000 };
+	static uint8_t rows[MOST * 24];
+	static uint64_t hashes[MOST], counts[DPI_PARTS_MAX];
+	static uint16_t part[MOST];
+	for (int n = rounds(100); n; n--) {
+		any_kernels(&d);
+		size_t count = draw_below(&d, MOST + 1);
+		fill(rows, count * 24, draw(&d));
+		DPI_Values keys[2] = { { .type = DPI_TYPE_INT64, .data = rows, .stride = 24 },
+				       { .type = DPI_TYPE_FIXED, .width = 11, .data = rows + 8, .stride = 24 } };
+		DPI_Partition_Attr a = DPI_PARTITION_ATTR_INIT;
+		a.parts = 1 + (uint32_t)draw_below(&d, draw_below(&d, 2) ? 40 : DPI_PARTS_MAX);
+		a.keys = keys, a.key_count = 1 + draw_below(&d, 2), a.salt = draw(&d), a.method = (int)draw_below(&d, 3);
+		if (draw_below(&d, 4) == 0) keys[0].null = rows + 20, keys[0].null_mask = 1;
+		CHECK_DPI(DPI_Partition(&a, count, part, counts));
+		CHECK_DPI(DPI_Hash_Rows(keys, a.key_count, count, a.salt, hashes));
+		for (size_t i = 0; i < count; i++) {
+			uint64_t h = hashes[i];
+			bool null = keys[0].null && rows[24 * i + 20] & 1;
+			if (a.method == DPI_PARTITION_CRC32C) {
+				uint32_t c = null ? 0 : dpi_crc32c(0, rows + 24 * i, 8);
+				h = (uint64_t)(a.key_count > 1 ? dpi_crc32c(c, rows + 24 * i + 8, 11) : c) << 32;
+			} else if (a.method == DPI_PARTITION_XXH64) {
+				h = null ? a.salt : dpi_xxh64(rows + 24 * i, 8, a.salt);
+				if (a.key_count > 1) h = dpi_xxh64(rows + 24 * i + 8, 11, h);
+			}
+			CHECK_INT(part[i], ==, (h >> 32) * a.parts >> 32);
+			counts[part[i]]--;
+		}
+		for (uint32_t p = 0; p < a.parts; p++) CHECK_INT(counts[p], ==, 0);
+	}
+	dpi_kernels_force(NULL);
+}
+
+TEST(partition_by_radix, "D-6", 0)
+{
+	struct draws d = draws_from(rank);
+	static int32_t key[1000];
+	static uint16_t part[1000];
+	uint8_t valid[125];
+	for (int n = rounds(200); n; n--) {
+		any_kernels(&d);
+		fill(key, sizeof key, draw(&d)), fill(valid, sizeof valid, draw(&d));
+		DPI_Values v = { .type = DPI_TYPE_INT32, .data = key, .valid = draw_below(&d, 2) ? valid : NULL };
+		DPI_Partition_Attr a = DPI_PARTITION_ATTR_INIT;
+		a.method = DPI_PARTITION_RADIX, a.parts = 1u << draw_below(&d, 13), a.keys = &v, a.key_count = 1;
+		a.shift = (uint32_t)draw_below(&d, 64);
+		CHECK_DPI(DPI_Partition(&a, 1000, part, NULL));
+		for (size_t i = 0; i < 1000; i++)
+			CHECK_INT(part[i], ==, v.valid && !dpi_bit(valid, i) ? 0
+				  : ((uint64_t)(int64_t)key[i] >> a.shift & (a.parts - 1)));
+	}
+	uint64_t top = UINT64_C(1) << 63;
+	DPI_Values v = { .type = DPI_TYPE_UINT64, .data = &top };
+	DPI_Partition_Attr a = DPI_PARTITION_ATTR_INIT;
+	a.method = DPI_PARTITION_RADIX, a.parts = 4, a.shift = 62, a.keys = &v, a.key_count = 1;
+	CHECK_DPI(DPI_Partition(&a, 1, part, NULL));
+	CHECK_INT(part[0], ==, 2);
+	dpi_kernels_force(NULL);
+}
+
+/* Each range method as counting bounds one by one. */
+TEST(partition_by_range_of_numbers, "D-7", 0)
+{
+	struct draws d = draws_from(rank);
+	double keys[] = { -INFINITY, -1e30, -2, -1, -0.0, 0.0, 1, 2.5, 3, 1e30, INFINITY, NAN };
+	double bounds[] = { -1, 0.0, 2.5, INFINITY, NAN };
+	int expected[] = { 0, 0, 0, 1, 2, 2, 2, 3, 3, 3, 4, 5 };
+	float fkeys[12], fbounds[5];
+	uint16_t part[12];
+	for (int i = 0; i < 12; i++) fkeys[i] = (float)keys[i];
+	for (int i = 0; i < 5; i++) fbounds[i] = (float)bounds[i];
+	DPI_Values v = { .type = DPI_TYPE_DOUBLE, .data = keys }, b = { .type = DPI_TYPE_DOUBLE, .data = bounds };
+	DPI_Partition_Attr a = DPI_PARTITION_ATTR_INIT;
+	a.method = DPI_PARTITION_RANGE, a.parts = 6, a.keys = &v, a.key_count = 1, a.bounds = &b;
+	CHECK_DPI(DPI_Partition(&a, 12, part, NULL));
+	for (int i = 0; i < 12; i++) CHECK_INT(part[i], ==, expected[i]);
+	v.data = fkeys, b.data = fbounds, v.type = b.type = DPI_TYPE_FLOAT;
+	CHECK_DPI(DPI_Partition(&a, 12, part, NULL));
+	for (int i = 0; i < 12; i++) CHECK_INT(part[i], ==, expected[i]);
+	uint64_t ukeys[] = { 0, 5, INT64_MAX, (uint64_t)INT64_MAX + 1, UINT64_MAX }, ubounds[] =
+		{ 5, (uint64_t)INT64_MAX + 1 };
+	v = (DPI_Values){ .type = DPI_TYPE_UINT64, .data = ukeys }, b = (DPI_Values){ .type = DPI_TYPE_UINT64, .data =
+										      ubounds };
+	a.parts = 3;
+	CHECK_DPI(DPI_Partition(&a, 5, part, NULL));
+	CHECK(part[0] == 0 && part[1] == 1 && part[2] == 1 && part[3] == 2 && part[4] == 2);
+	for (int n = rounds(200); n; n--) { /* int64 with NULLs, any number of bounds */
+		static int64_t key[500], bound[4095];
+		static uint16_t found[500];
+		uint8_t valid[63];
+		any_kernels(&d);
+		uint32_t count = (uint32_t)draw_below(&d, draw_below(&d, 2) ? 70 : 4096);
+		int64_t at = INT64_MIN;
+		for (uint32_t i = 0; i < count; i++)
+			bound[i] = at = (int64_t)((uint64_t)at + draw_below(&d, draw_below(&d, 9) ? UINT64_MAX / 4200 : 2));
+		for (int i = 0; i < 500; i++)
+			key[i] = count && draw_below(&d, 2) ? (int64_t)((uint64_t)bound[draw_below(&d,
+				count)] - draw_below(&d, 2)) : (int64_t)draw(&d);
+		fill(valid, sizeof valid, draw(&d));
+		v = (DPI_Values){ .type = DPI_TYPE_INT64, .data = key, .valid = draw_below(&d, 2) ? valid : NULL };
+		b = (DPI_Values){ .type = DPI_TYPE_INT64, .data = bound };
+		a.parts = count + 1;
+		CHECK_DPI(DPI_Partition(&a, 500, found, NULL));
+		for (size_t i = 0; i < 500; i++) {
+			int is = 0;
+			for (uint32_t k = 0; k < count; k++) is += bound[k] <= key[i];
+			CHECK_INT(found[i], ==, v.valid && !dpi_bit(valid, i) ? 0 : is);
+		}
+	}
+	dpi_kernels_force(NULL);
+}
+
+TEST(partition_by_range_of_several_keys, "D-7", 0)
+{
+	struct draws d = draws_from(rank);
+	/* text then int32: the bounds are (NULL, 5), ("", 0), ("a", -3), ("a", 7), ("ab", 0), ("b", 0) */
+	int32_t boffset[] = { 0, 0, 0, 1, 2, 4, 5 }, bnumber[] = { 5, 0, -3, 7, 0, 0 };
+	uint8_t bvalid = 0x3e;
+	DPI_Values b[2] = { { .type = DPI_TYPE_UTF8, .data = "aaabb", .offset = boffset, .valid = &bvalid },
+			    { .type = DPI_TYPE_INT32, .data = bnumber } };
+	static const struct {
+		const char *text;
+		int32_t number;
+		int part;
+	} row[] = { { NULL, 4, 0 }, { NULL, 5, 1 }, { "", -1, 1 }, { "", 0, 2 }, { "a", -4, 2 }, { "a", -3, 3 },
+		    { "a", 6, 3 }, { "a", 7, 4 },
+		    { "aa", 0, 4 }, { "ab", -1, 4 }, { "ab", 0, 5 }, { "abc", -9, 5 }, { "b", -1, 5 }, { "b", 0, 6 },
+			    { "\xff", 0, 6 } };
+	enum { ROWS = sizeof row / sizeof *row };
+	char text[64] = "";
+	int32_t offset[ROWS + 1] = { 0 }, number[ROWS];
+	uint8_t valid[2] = { 0 };
+	uint16_t part[ROWS];
+	for (int i = 0; i < ROWS; i++) {
+		size_t size = row[i].text ? strlen(row[i].text) : 0;
+		if (size) memcpy(text + offset[i], row[i].text, size);
+		offset[i + 1] = offset[i] + (int32_t)size, number[i] = row[i].number;
+		valid[i / 8] = (uint8_t)(valid[i / 8] | (row[i].text != NULL) << i % 8);
+	}
+	DPI_Values v[2] = { { .type = DPI_TYPE_UTF8, .data = text, .offset = offset, .valid = valid },
+			    { .type = DPI_TYPE_INT32, .data = number } };
+	DPI_Partition_Attr a = DPI_PARTITION_ATTR_INIT;
+	a.method = DPI_PARTITION_RANGE, a.parts = 7, a.keys = v, a.key_count = 2, a.bounds = b;
+	CHECK_DPI(DPI_Partition(&a, ROWS, part, NULL));
+	for (int i = 0; i < ROWS; i++) CHECK_INT(part[i], ==, row[i].part);
+	/* decimals of 128 bits */
+	__extension__ typedef __int128 wide;
+	wide key[200], bound[9];
+	for (int n = rounds(50); n; n--) {
+		uint16_t found[200];
+		for (int i = 0; i < 200; i++) key[i] = (wide)(int64_t)draw(&d) * ((int64_t)1 << draw_below(&d, 60));
+		bound[0] = (wide)INT64_MIN * ((int64_t)1 << 50);
+		for (int i = 1; i < 9; i++)
+			bound[i] = bound[i - 1] + ((wide)draw_below(&d, UINT64_MAX) << draw_below(&d, 50));
+		key[7] = bound[3];
+		v[0] = (DPI_Values){ .type = DPI_TYPE_DECIMAL128, .scale = 4, .data = key };
+		b[0] = (DPI_Values){ .type = DPI_TYPE_DECIMAL128, .scale = 4, .data = bound };
+		a.parts = 10, a.key_count = 1;
+		CHECK_DPI(DPI_Partition(&a, 200, found, NULL));
+		for (int i = 0; i < 200; i++) {
+			int is = 0;
+			for (int k = 0; k < 9; k++) is += bound[k] <= key[i];
+			CHECK_INT(found[i], ==, is);
+		}
+	}
+}
+
+TEST(partition_that_cannot_be, "D-8", 0)
+{
+	int64_t key[4] = { 0 }, bound[3] = { 1, 3, 2 };
+	uint16_t part[4];
+	DPI_Values v = { .type = DPI_TYPE_INT64, .data = key }, b = { .type = DPI_TYPE_INT64, .data = bound };
+	DPI_Partition_Attr a = DPI_PARTITION_ATTR_INIT;
+	a.keys = &v, a.key_count = 1, a.parts = 4;
+	CHECK_DPI(DPI_Partition(&a, 4, part, NULL));
+	a.method = DPI_PARTITION_RANGE;
+	CHECK_ERROR(DPI_Partition(&a, 4, part, NULL), DPI_ERR_ARGUMENT, "3 bounds");
+	a.bounds = &b;
+	CHECK_ERROR(DPI_Partition(&a, 4, part, NULL), DPI_ERR_ARGUMENT, "bound 2 is below bound 1");
+	b.type = DPI_TYPE_UINT64;
+	CHECK_ERROR(DPI_Partition(&a, 4, part, NULL), DPI_ERR_ARGUMENT, "another type");
+	a.method = DPI_PARTITION_RADIX, a.parts = 3;
+	CHECK_ERROR(DPI_Partition(&a, 4, part, NULL), DPI_ERR_ARGUMENT, "power of two");
+	a.parts = 4, a.shift = 64;
+	CHECK_ERROR(DPI_Partition(&a, 4, part, NULL), DPI_ERR_ARGUMENT, "shift");
+	a.shift = 0, v.type = DPI_TYPE_DOUBLE;
+	CHECK_ERROR(DPI_Partition(&a, 4, part, NULL), DPI_ERR_UNSUPPORTED, "radix");
+	a.method = DPI_PARTITION_CRC32C, v.type = DPI_TYPE_BOOL;
+	CHECK_ERROR(DPI_Partition(&a, 4, part, NULL), DPI_ERR_UNSUPPORTED, "bits");
+	a.method = 5;
+	CHECK_ERROR(DPI_Partition(&a, 4, part, NULL), DPI_ERR_ARGUMENT, "no method");
+	a.method = DPI_PARTITION_HASH, a.parts = DPI_PARTS_MAX + 1;
+	CHECK_ERROR(DPI_Partition(&a, 4, part, NULL), DPI_ERR_ARGUMENT, "4096");
+	a.parts = 0;
+	CHECK_ERROR(DPI_Partition(&a, 4, part, NULL), DPI_ERR_ARGUMENT, "0 parts");
+	a.parts = 4, a.size = 4;
+	CHECK_ERROR(DPI_Partition(&a, 4, part, NULL), DPI_ERR_ARGUMENT, "size");
+	struct {
+		DPI_Partition_Attr attr;
+		uint64_t more;
+	} longer = { a, 0 };
+	longer.attr.size = sizeof longer;
+	CHECK_DPI(DPI_Partition(&longer.attr, 4, part, NULL));
+	longer.more = 1;
+	CHECK_ERROR(DPI_Partition(&longer.attr, 4, part, NULL), DPI_ERR_UNSUPPORTED, "not know");
+	CHECK_ERROR(DPI_Partition(NULL, 4, part, NULL), DPI_ERR_ARGUMENT, "NULL");
+}
+
+/* --------------------------------------------------------------------------------------------------------- scatter */
+
+/* Rows to parts of exactly the room they need, at any alignment, twice, so that the second begins behind the first. */
+static void scatter_case(struct draws *d, size_t count, size_t width, size_t stride, uint32_t parts, enum dpi_store store)
+{
+	uint8_t *rows = guarded((count ? count - 1 : 0) * stride + width);
+	uint16_t *part = malloc(count * sizeof *part + 1);
+	uint8_t **to = calloc(parts, sizeof *to), **at = calloc(parts, sizeof *at);
+	size_t *n = calloc(parts, sizeof *n), *shift = calloc(parts, sizeof *shift), *seen = calloc(parts, sizeof *seen);
+	bool skewed = draw_below(d, 3) == 0;
+	fill(rows, (count ? count - 1 : 0) * stride + width, 77);
+	for (size_t i = 0; i < count; i++)
+		n[part[i] = (uint16_t)(skewed ? draw_below(d, 1 + draw_below(d, parts)) : draw_below(d, parts))]++;
+	for (uint32_t p = 0; p < parts; p++) {
+		shift[p] = draw_below(d, 100);
+		to[p] = guarded(shift[p] + n[p] * width);
+		memset(to[p], 0xaa, shift[p]);
+		at[p] = to[p] + shift[p];
+	}
+	size_t half = draw_below(d, count + 1);
+	struct dpi_scatter s;
+	CHECK(dpi_scatter_begin(&s, at, parts, width, count, store));
+	dpi_scatter_rows(&s, rows, stride, half, part);
+	dpi_scatter_rows(&s, rows + half * stride, stride, count - half, part + half);
+	dpi_scatter_end(&s);
+	for (size_t i = 0; i < count; i++) {
+		uint32_t p = part[i];
+		CHECK(!memcmp(to[p] + shift[p] + seen[p]++ * width, rows + i * stride, width));
+	}
+	for (uint32_t p = 0; p < parts; p++) {
+		CHECK(seen[p] == n[p] && at[p] == to[p] + shift[p] + n[p] * width);
+		for (size_t i = 0; i < shift[p]; i++) CHECK(to[p][i] == 0xaa);
+		guarded_free(to[p], shift[p] + n[p] * width);
+	}
+	guarded_free(rows, (count ? count - 1 : 0) * stride + width);
+	free(part), free(to), free(at), free(n), free(shift), free(seen);
+}
+
+TEST(scatter_of_any_rows, "D-10 D-1", 0, .deadline_s = 60)
+{
+	struct draws d = draws_from(rank);
+	static const size_t widths[] = { 1, 2, 3, 4, 8, 12, 16, 20, 24, 32, 48, 63, 64, 65, 100, 200 };
+	for (int n = rounds(120); n; n--) {
+		any_kernels(&d);
+		size_t width = widths[draw_below(&d, sizeof widths / sizeof *widths)];
+		uint32_t parts = 1 + (uint32_t)draw_below(&d, draw_below(&d, 3) ? 20 : 200);
+		size_t count = draw_below(&d, 4) ? draw_below(&d, 100) * parts : draw_below(&d, 50);
+		scatter_case(&d, count, width, width + (draw_below(&d, 2) ? draw_below(&d, 20) : 0), parts,
+			     (enum dpi_store)draw_below(&d, 3));
+	}
+	for (int which = 0; dpi_kernels_number(which); which++) { /* surely streamed */
+		dpi_kernels_force(dpi_kernels_number(which));
+		for (size_t width = 1; width <= 64; width += 1 + draw_below(&d, 9)) {
+			scatter_case(&d, 7 * 4 * 512 / width + 50, width, width, 7, DPI_STORE_STREAM);
+			scatter_case(&d, 70 * 4 * 256 / width + 500, width, width + 3, 70, DPI_STORE_STREAM);
+		}
+	}
+	dpi_kernels_force(NULL);
+}
+
+TEST(partition_rows_in_one_go_and_in_two, "D-9 D-10", 0)
+{
+	struct draws d = draws_from(rank);
+	enum { COUNT = 700000, PARTS = 32 }; /* more bytes than DPI_STREAM_LEAST */
+	struct row {
+		int64_t key;
+		uint64_t number;
+	} *rows = malloc(COUNT * sizeof *rows), *one = malloc(COUNT * sizeof *one), *two = malloc(COUNT * sizeof *two);
+	uint16_t *part = malloc(COUNT * sizeof *part);
+	uint64_t counts[PARTS], filled[PARTS], again[PARTS] = { 0 };
+	void *to[PARTS], *to2[PARTS];
+	CHECK(COUNT * sizeof *rows > DPI_STREAM_LEAST);
+	for (uint64_t i = 0; i < COUNT; i++) rows[i] = (struct row){ (int64_t)draw_below(&d, 100000), i };
+	DPI_Values key = { .type = DPI_TYPE_INT64, .data = rows, .stride = sizeof *rows };
+	DPI_Partition_Attr a = DPI_PARTITION_ATTR_INIT;
+	a.parts = PARTS, a.keys = &key, a.key_count = 1;
+	CHECK_DPI(DPI_Partition(&a, COUNT, part, counts));
+	uint64_t start = 0;
+	for (int p = 0; p < PARTS; start += counts[p++]) to[p] = one + start, to2[p] = two + start, filled[p] = 0;
+	CHECK_DPI(DPI_Partition_Rows(&a, rows, sizeof *rows, sizeof *rows, COUNT, NULL, to, filled));
+	CHECK(!memcmp(filled, counts, sizeof counts));
+	CHECK_DPI(DPI_Partition_Rows(&a, rows, sizeof *rows, sizeof *rows, 1000, part, to2, again));
+	CHECK_DPI(DPI_Partition_Rows(&a, rows + 1000, sizeof *rows, sizeof *rows, COUNT - 1000, part + 1000, to2, again));
+	CHECK(!memcmp(again, counts, sizeof counts));
+	CHECK(!memcmp(one, two, COUNT * sizeof *one));
+	for (uint64_t i = 0, p = 0, end = counts[0]; i < COUNT; i++) {
+		while (i == end) end += counts[++p];
+		CHECK(dpi_hash_part(dpi_hash_word(dpi_hash_seed(0), (uint64_t)one[i].key), PARTS) == p);
+		CHECK(i + 1 == end || one[i].number < one[i + 1].number);
+	}
+	free(rows), free(one), free(two), free(part);
+}
+
+TEST(partition_rows_refused, "D-11", 0)
+{
+	int64_t rows[4] = { 1, 2, 3, 4 }, memory[4] = { 0 };
+	uint16_t part[4] = { 0, 1, 2, 0 };
+	void *to[3] = { memory, NULL, memory };
+	uint64_t filled[3] = { 0 };
+	DPI_Values key = { .type = DPI_TYPE_INT64, .data = rows };
+	DPI_Partition_Attr a = DPI_PARTITION_ATTR_INIT;
+	a.parts = 2, a.keys = &key, a.key_count = 1;
+	CHECK_ERROR(DPI_Partition_Rows(&a, rows, 8, 8, 4, part, to, filled), DPI_ERR_RANGE, "part 2 of 2");
+	a.parts = 3;
+	CHECK_ERROR(DPI_Partition_Rows(&a, rows, 8, 8, 4, part, to, filled), DPI_ERR_ARGUMENT, "part 1 gets rows");
+	CHECK_ERROR(DPI_Partition_Rows(&a, rows, 8, 8, 4, NULL, (void *[3]){ 0 }, filled), DPI_ERR_ARGUMENT, "gets rows");
+	CHECK_ERROR(DPI_Partition_Rows(&a, rows, 7, 8, 4, part, to, filled), DPI_ERR_ARGUMENT, "stride");
+	CHECK_ERROR(DPI_Partition_Rows(&a, rows, 8, 0, 4, part, to, filled), DPI_ERR_ARGUMENT, "no bytes");
+	CHECK_ERROR(DPI_Partition_Rows(&a, NULL, 8, 8, 4, part, to, filled), DPI_ERR_ARGUMENT, "rows");
+	CHECK_ERROR(DPI_Partition_Rows(&a, rows, 8, 8, 4, part, NULL, filled), DPI_ERR_ARGUMENT, "NULL");
+	for (int i = 0; i < 4; i++) CHECK_INT(memory[i], ==, 0);
+	CHECK(!filled[0] && !filled[1] && !filled[2]);
+	CHECK_DPI(DPI_Partition_Rows(&a, rows, 8, 8, 0, part, to, filled));
+}
+
+/* --------------------------------------------------------------------------------------------------------- columns */
+
+static bool bit_of(const void *bits, uint64_t i)
+{
+	return dpi_bit(bits, i);
+}
+
+TEST(partition_and_gather_columns, "D-12 D-14", 0)
+{
+	struct draws d = draws_from(rank);
+	enum { MOST = 700, PARTS = 5 };
+	for (int n = rounds(60); n; n--) {
+		any_kernels(&d);
+		static int32_t number[MOST], number_to[PARTS + 1][2 * MOST];
+		static uint8_t bits[MOST / 8 + 1], valid[MOST / 8 + 1], rows[MOST][20], bits_to[PARTS + 1][2 * MOST / 8 + 1],
+			valid_to[3][PARTS + 1][2 * MOST / 8 + 1], wide_to[PARTS + 1][2 * MOST][12], choose[MOST / 8 + 1];
+		uint16_t part[MOST];
+		size_t count = draw_below(&d, MOST + 1);
+		fill(number, sizeof number, draw(&d)), fill(bits, sizeof bits, draw(&d)), fill(valid, sizeof valid,
+			draw(&d));
+		fill(rows, sizeof rows, draw(&d)), fill(choose, sizeof choose, draw(&d));
+		for (size_t i = 0; i < count; i++) part[i] = (uint16_t)draw_below(&d, PARTS);
+		DPI_Values v[3] = { { .type = DPI_TYPE_INT32, .data = number, .valid = valid },
+				    { .type = DPI_TYPE_BOOL, .data = bits },
+				    { .type = DPI_TYPE_FIXED, .width = 12, .data = rows, .stride = 20, .null = rows[0] + 19,
+				      .null_mask = 4 } };
+		void *to[3 * PARTS], *gather_to[3] = { number_to[PARTS], bits_to[PARTS], wide_to[PARTS] };
+		uint8_t *to_valid[3 * PARTS], *gather_valid[3] = { valid_to[0][PARTS], NULL, valid_to[2][PARTS] };
+		for (int p = 0; p < PARTS; p++) {
+			to[p] = number_to[p], to[PARTS + p] = bits_to[p], to[2 * PARTS + p] = wide_to[p];
+			for (int c = 0; c < 3; c++) to_valid[c * PARTS + p] = c == 1 ? NULL : valid_to[c][p];
+		}
+		uint64_t filled[PARTS] = { 0 }, seen[PARTS] = { 0 }, gathered, is = 0;
+		for (int twice = 0; twice < 2; twice++) {
+			CHECK_DPI(DPI_Partition_Columns(v, 3, count, part, PARTS, to, to_valid, filled));
+			for (size_t i = 0; i < count; i++) {
+				uint16_t p = part[i];
+				uint64_t at = seen[p]++;
+				CHECK(number_to[p][at] == number[i] && !memcmp(wide_to[p][at], rows[i], 12));
+				CHECK(bit_of(bits_to[p], at) == bit_of(bits, i) && bit_of(valid_to[0][p],
+											  at) == bit_of(valid, i));
+				CHECK(bit_of(valid_to[2][p], at) == !(rows[i][19] & 4));
+			}
+			CHECK(!memcmp(filled, seen, sizeof seen));
+		}
+		CHECK_DPI(DPI_Gather_Columns(v, 3, count, choose, gather_to, gather_valid, &gathered));
+		for (size_t i = 0; i < count; i++) {
+			if (!bit_of(choose, i)) continue;
+			CHECK(number_to[PARTS][is] == number[i] && !memcmp(wide_to[PARTS][is], rows[i], 12));
+			CHECK(bit_of(bits_to[PARTS], is) == bit_of(bits, i) && bit_of(valid_to[0][PARTS],
+										      is) == bit_of(valid, i));
+			CHECK(bit_of(valid_to[2][PARTS], is) == !(rows[i][19] & 4));
+			is++;
+		}
+		CHECK_INT(gathered, ==, is);
+		if (!count) continue;
+		part[count - 1] = PARTS;
+		CHECK_ERROR(DPI_Partition_Columns(v, 3, count, part, PARTS, to, to_valid, filled), DPI_ERR_RANGE,
+			    "part 5 of 5");
+		part[count - 1] = 0;
+		CHECK_ERROR(DPI_Partition_Columns(v, 3, count, part, PARTS, to, NULL, filled), DPI_ERR_ARGUMENT, "validity");
+		int32_t offset[2] = { 0 };
+		v[1] = (DPI_Values){ .type = DPI_TYPE_UTF8, .data = "", .offset = offset };
+		CHECK_ERROR(DPI_Partition_Columns(v, 3, count, part, PARTS, to, to_valid, filled), DPI_ERR_UNSUPPORTED,
+			    "column 1");
+		CHECK_ERROR(DPI_Gather_Columns(v, 3, count, choose, gather_to, gather_valid, &gathered),
+			    DPI_ERR_UNSUPPORTED, "column 1");
+		CHECK(!memcmp(filled, seen, sizeof seen));
+	}
+	dpi_kernels_force(NULL);
+}
+
+TEST(gather_of_any_rows, "D-13 D-1", 0)
+{
+	struct draws d = draws_from(rank);
+	static const size_t widths[] = { 1, 2, 3, 4, 8, 16, 32, 40 };
+	for (int n = rounds(600); n; n--) {
+		any_kernels(&d);
+		size_t width = widths[draw_below(&d, 8)], count = draw_below(&d, 400), stride = width + (draw_below(&d, 2)
+			? draw_below(&d, 9) : 0);
+		size_t size = count ? (count - 1) * stride + width : 0, bytes = (count + 7) / 8;
+		uint8_t *rows = guarded(size), *bits = guarded(bytes);
+		uint64_t density = draw_below(&d, 4), gathered, counted, is = 0;
+		fill(rows, size, draw(&d));
+		for (size_t i = 0; i < bytes; i++) bits[i] = density == 0 ? 0 : density == 1 ? 0xff : (uint8_t)draw(&d);
+		CHECK_DPI(DPI_Gather_Rows(rows, stride, width, count, bits, NULL, &counted));
+		uint8_t *to = guarded(counted * width);
+		CHECK_DPI(DPI_Gather_Rows(rows, stride, width, count, bits, to, &gathered));
+		for (size_t i = 0; i < count; i++)
+			if (dpi_bit(bits, i)) CHECK(!memcmp(to + is++ * width, rows + i * stride, width));
+		CHECK(gathered == is && counted == is);
+		guarded_free(rows, size), guarded_free(bits, bytes), guarded_free(to, counted * width);
+	}
+	uint64_t gathered;
+	CHECK_ERROR(DPI_Gather_Rows("abcd", 1, 2, 2, (uint8_t *)"a", &gathered, &gathered), DPI_ERR_ARGUMENT, "stride");
+	CHECK_ERROR(DPI_Gather_Rows("abcd", 2, 2, 2, NULL, &gathered, &gathered), DPI_ERR_ARGUMENT, "bits");
+	dpi_kernels_force(NULL);
+}
+
+TEST(transpose_there_and_back, "D-15 D-16 D-1", 0)
+{
+	struct draws d = draws_from(rank);
+	static const size_t widths[] = { 1, 2, 4, 8, 16, 5 };
+	for (int n = rounds(200); n; n--) {
+		any_kernels(&d);
+		size_t count = draw_below(&d, 600), stride = 0, fields = 1 + draw_below(&d, 8);
+		DPI_Field f[8];
+		for (size_t i = 0; i < fields; i++) {
+			f[i].offset = stride, f[i].width = widths[draw_below(&d, 6)];
+			stride += f[i].width + (draw_below(&d, 3) ? 0 : 1 + draw_below(&d, 4));
+			f[i].column = guarded(count * f[i].width);
+		}
+		uint8_t *rows = guarded(count * stride), *back = guarded(count * stride);
+		fill(rows, count * stride, draw(&d));
+		memset(back, 0x55, count * stride);
+		CHECK_DPI(DPI_Rows_To_Columns(rows, stride, count, f, fields));
+		for (size_t i = 0; i < fields; i++)
+			for (size_t k = 0; k < count; k++)
+				CHECK(!memcmp((uint8_t *)f[i].column + k * f[i].width, rows + k * stride + f[i].offset,
+					      f[i].width));
+		CHECK_DPI(DPI_Columns_To_Rows(f, fields, count, back, stride));
+		for (size_t k = 0; k < count; k++)
+			for (size_t at = 0; at < stride; at++) {
+				bool in = false;
+				for (size_t i = 0; i < fields; i++) in |= at >= f[i].offset && at < f[i].offset + f[i].width;
+				CHECK(back[k * stride + at] == (in ? rows[k * stride + at] : 0x55));
+			}
+		f[0].offset = stride;
+		CHECK_ERROR(DPI_Rows_To_Columns(rows, stride, count, f, fields), DPI_ERR_ARGUMENT, "field 0");
+		f[0].offset = 0, f[0].width = 0;
+		CHECK_ERROR(DPI_Columns_To_Rows(f, fields, count, rows, stride), DPI_ERR_ARGUMENT, "field 0");
+		f[0].width = 1; /* not what it was allocated with, but no longer used */
+		guarded_free(rows, count * stride), guarded_free(back, count * stride);
+		for (size_t i = 1; i < fields; i++) guarded_free(f[i].column, count * f[i].width);
+	}
+	dpi_kernels_force(NULL);
+}

@@ -48,11 +48,6 @@ int dpi_emit_constant(struct dpi_emitter *e, int kind, const void *bytes, struct
 	return EMIT_CONSTANT + e->constants++;
 }
 
-int dpi_emit_int64(struct dpi_emitter *e, int64_t value)
-{
-	return dpi_emit_constant(e, KIND_I64, &value, (struct dpi_text){ NULL, 0 }, false, true);
-}
-
 static int null_of(struct dpi_emitter *e, int kind)
 {
 	return dpi_emit_constant(e, kind, NULL, (struct dpi_text){ NULL, 0 }, true, true);
@@ -297,8 +292,8 @@ static int plain(struct dpi_emitter *e, struct dpi_node *n, int mask)
 	uint32_t imm = 0;
 	for (int i = 0; i < n->kids; i++) v[i] = dpi_emit_node(e, n->kid[i], mask);
 	e->at = n->at;
-	if (op == OP_SUBSTRING && n->kids == 2) v[2] = dpi_emit_int64(e, INT64_MAX);
 	if (op == OP_SUBSTRING || op == OP_POSITION) imm = binary;
+	if (op == OP_SUBSTRING && n->kids == 2) v[2] = v[1], imm |= 2;
 	if (op == OP_LENGTH && binary) op = OP_OCTETS;
 	if (op == OP_TRIM || op == OP_LIKE || op == OP_PART || op == OP_TRUNC) imm = (uint32_t)n->number;
 	return dpi_emit(e, op, mask, imm, v[0], v[1], v[2]);

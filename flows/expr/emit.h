@@ -37,7 +37,6 @@ struct dpi_emitter {
 /* They return a value, or EMIT_FAILED; and EMIT_FAILED for an operand that is that. */
 int dpi_emit(struct dpi_emitter *e, int op, int mask, uint32_t imm, int a, int b, int c); /* EMIT_NONE: no such operand */
 int dpi_emit_constant(struct dpi_emitter *e, int kind, const void *bytes, struct dpi_text text, bool null, bool shared);
-int dpi_emit_int64(struct dpi_emitter *e, int64_t value);
 int dpi_emit_node(struct dpi_emitter *e, struct dpi_node *n, int mask);
 int dpi_emit_kind(const struct dpi_emitter *e, int value);
 int dpi_emit_cast(struct dpi_emitter *e, int value, const struct dpi_expr_type *from, const struct dpi_expr_type *to, int mask);

@@ -57,7 +57,7 @@ static void real_as_decimal(struct dpi_run *r, const struct dpi_step *s)
 	dpi_step_rows(r, s, rows);
 	EACH_ROW (rows) {
 		double x = nearest(a[ROW] * p);
-		if (x < 1e38 && x > -1e38) out[ROW] = (dpi_i128)x;
+		if (x <= 1e38 && x >= -1e38) out[ROW] = (dpi_i128)x;
 		else MARK(bad);
 	}
 	for (size_t w = 0; w < WORDS; w++) rows[w] &= ~bad[w];

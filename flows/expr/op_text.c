@@ -45,18 +45,19 @@ static void substring(struct dpi_run *r, const struct dpi_step *s)
 	const struct dpi_text *a = s->a->data;
 	const int64_t *start = s->b->data, *count = s->c->data;
 	struct dpi_text *out = s->out->data;
+	bool to_end = s->imm & 2;
 	dpi_step_rows(r, s, rows);
 	EACH_ROW (rows) {
 		size_t i = ROW, from, to;
 		int64_t first = start[i], end;
-		if (count[i] < 0) {
+		if (count[i] < 0 && !to_end) {
 			MARK(bad);
 			continue;
 		}
-		if (__builtin_add_overflow(first, count[i], &end)) end = INT64_MAX;
+		if (to_end || __builtin_add_overflow(first, count[i], &end)) end = INT64_MAX;
 		if (first < 1) first = 1;
 		if (end <= first) from = to = 0;
-		else if (s->imm) {
+		else if (s->imm & 1) {
 			from = (uint64_t)first - 1 < a[i].size ? (size_t)first - 1 : a[i].size;
 			to = (uint64_t)end - 1 < a[i].size ? (size_t)end - 1 : a[i].size;
 		} else {

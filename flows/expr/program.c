@@ -104,7 +104,7 @@ int dpi_op_result(const struct dpi_instruction *i, int a, int b, int c)
 	case OP_LOWER:
 	case OP_UPPER:
 	case OP_UTF8: return text && !imm ? KIND_TEXT : 0;
-	case OP_SUBSTRING: return text && b == KIND_I64 && c == KIND_I64 && imm <= 1 ? KIND_TEXT : 0;
+	case OP_SUBSTRING: return text && b == KIND_I64 && c == KIND_I64 && imm <= 3 ? KIND_TEXT : 0;
 	case OP_TRIM: return two && imm >= 1 && imm <= 3 ? KIND_TEXT : 0;
 	case OP_CONCAT: return two && !imm ? KIND_TEXT : 0;
 	case OP_STARTS: return two && !imm ? KIND_BOOL : 0;

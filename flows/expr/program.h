@@ -50,7 +50,7 @@
 	X(OCTETS, 1)                                                                                                          \
 	X(LOWER, 1)                                                                                                           \
 	X(UPPER, 1)                                                                                                           \
-	X(SUBSTRING, 3) /* imm 1: of bytes */                                                                                 \
+	X(SUBSTRING, 3) /* imm: 1 of bytes, 2 to the end, whatever c is */                                                                                 \
 	X(TRIM, 2)	/* imm: 1 left, 2 right, 3 both */                                                                    \
 	X(CONCAT, 2)                                                                                                          \
 	X(STARTS, 2)                                                                                                          \

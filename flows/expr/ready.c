@@ -16,17 +16,19 @@ struct dpi_buffers {
 };
 
 #define NEVER INT32_MAX
+#define KEPT (-1)
 
 static size_t width_of(int kind)
 {
 	return kind == KIND_BOOL ? 0 : dpi_kind_width(kind);
 }
 
+/* at: the instruction that writes it; KEPT: it holds its value from chunk to chunk, so nothing else may ever write it. */
 static void *buffer(struct dpi_expr_state *s, int kind, int at, int last_use)
 {
 	size_t width = width_of(kind), size = width ? ROWS * width : WORDS * 8;
 	struct dpi_buffers *b = s->buffers;
-	while (b && !(b->width == width && b->free_from <= at)) b = b->next;
+	while (b && !(at != KEPT && b->width == width && b->free_from <= at)) b = b->next;
 	if (!b) {
 		b = aligned_alloc(64, (sizeof *b + size + 63) / 64 * 64);
 		if (!b) {
@@ -159,7 +161,7 @@ int dpi_ready_make(struct dpi_expr_state *s, struct dpi_ready *ready, const stru
 	}
 	last_uses(e, last);
 	for (struct dpi_buffers *b = s->buffers; b; b = b->next)
-		if (b->free_from != NEVER) b->free_from = -1; /* another program's, which runs before or after this one */
+		if (b->free_from != NEVER) b->free_from = 0; /* another program's, which runs before or after this one */
 	for (int i = 0; i < e->instructions; i++)
 		for (uint32_t k = 0; e->instruction[i].op == OP_IN && k < e->instruction[i].imm; k++)
 			listed[e->instruction[i].b - e->columns + (int)k] = true;
@@ -167,7 +169,7 @@ int dpi_ready_make(struct dpi_expr_state *s, struct dpi_ready *ready, const stru
 		struct dpi_register *v = ready->value + i;
 		bool constant = i >= e->columns;
 		if (constant && listed[i - e->columns] && !is_operand(e, i)) continue;
-		if (!(v->own = buffer(s, e->kind[i], -1, NEVER))) error = DPI_ERR_MEMORY;
+		if (!(v->own = buffer(s, e->kind[i], KEPT, NEVER))) error = DPI_ERR_MEMORY;
 		if (error) goto done;
 		v->data = v->own;
 		if (constant) set_constant(v, e->constant + i - e->columns);
@@ -179,7 +181,7 @@ int dpi_ready_make(struct dpi_expr_state *s, struct dpi_ready *ready, const stru
 		error = make_step(ready, e->instruction + i, out, step);
 		if (error) goto done;
 		bool once = uniform(step);
-		if (!(v->own = v->data = buffer(s, e->kind[out], i, once ? NEVER : last[out]))) error = DPI_ERR_MEMORY;
+		if (!(v->own = v->data = buffer(s, e->kind[out], once ? KEPT : i, once ? NEVER : last[out]))) error = DPI_ERR_MEMORY;
 		if (error) goto done;
 		if (!once || !run_once(s, step, e->kind[out])) ready->steps++;
 	}

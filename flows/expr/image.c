@@ -215,9 +215,10 @@ static int read_image(struct reader *r, struct dpi_expr *e, size_t constants)
 		e->column_type[i] = get_type(r);
 	}
 	uint8_t *pool = e->pool;
-	const uint8_t *first = r->at;
-	for (int i = 0; i < e->constants && !r->bad; i++) get_constant(r, e->constant + i, &pool);
-	if ((size_t)(r->at - first) != constants) r->bad = true;
+	struct reader own = { .at = r->at, .end = r->at + constants }; /* the pool has room for what stands here, no more */
+	for (int i = 0; i < e->constants && !own.bad; i++) get_constant(&own, e->constant + i, &pool);
+	if (own.bad || own.at != own.end) r->bad = true;
+	r->at = own.end;
 	for (int i = 0; i < e->instructions && !r->bad; i++) {
 		struct dpi_instruction *n = e->instruction + i;
 		n->op = (uint16_t)get(r, 2), n->a = (uint16_t)get(r, 2), n->b = (uint16_t)get(r, 2), n->c = (uint16_t)get(r, 2);

@@ -27,6 +27,7 @@ struct dpi_kernels {
 	dpi_convert_loop *widen[KIND_COUNT]; /* to I64; of I64 to F64, of F32 to F64 */
 	dpi_convert_loop *beyond;	     /* I64 of more than 18 digits; out is not used */
 	dpi_select_loop *select[5];	     /* values of 1 << i bytes */
+	size_t (*count)(const uint64_t *bits, size_t words);
 };
 
 /* The best for this processor. */

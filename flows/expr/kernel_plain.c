@@ -27,6 +27,7 @@ const struct dpi_kernels *dpi_kernels_level(int level)
 	if (level == 0) return &dpi_kernels_plain;
 #if defined(__x86_64__)
 	__builtin_cpu_init();
+	if (!__builtin_cpu_supports("popcnt")) return NULL;
 	if (level == 1 && __builtin_cpu_supports("avx2")) return &dpi_kernels_avx2;
 	if (level == 2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
 	    __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))

@@ -64,8 +64,7 @@ static void compare_wide(struct dpi_run *r, const struct dpi_step *s)
 	const dpi_i128 *a = s->a->data, *b = s->b->data;
 	dpi_step_rows(r, s, rows);
 	memset(out, 0, WORDS * sizeof *out);
-	EACH_ROW (rows)
-		if (holds(s->op, a[ROW] < b[ROW] ? -1 : a[ROW] > b[ROW])) MARK(out);
+	EACH_ROW (rows) MARK_IF(out, holds(s->op, a[ROW] < b[ROW] ? -1 : a[ROW] > b[ROW]));
 	dpi_step_done(r, s, rows);
 }
 
@@ -73,12 +72,12 @@ static void compare_text(struct dpi_run *r, const struct dpi_step *s)
 {
 	uint64_t rows[WORDS], *out = s->out->data;
 	const struct dpi_text *a = s->a->data, *b = s->b->data;
-	bool equal = s->op == OP_EQ;
+	bool equal = s->op == OP_EQ || s->op == OP_NE, negate = s->op == OP_NE;
 	dpi_step_rows(r, s, rows);
 	memset(out, 0, WORDS * sizeof *out);
 	EACH_ROW (rows) {
 		size_t i = ROW;
-		if (equal ? a[i].size == b[i].size && !memcmp(a[i].at, b[i].at, a[i].size) : holds(s->op, text_order(a[i], b[i]))) MARK(out);
+		MARK_IF(out, equal ? dpi_text_equal(a[i], b[i]) != negate : holds(s->op, text_order(a[i], b[i])));
 	}
 	dpi_step_done(r, s, rows);
 }

@@ -165,12 +165,12 @@ static void checked(struct dpi_run *r, const struct dpi_step *s)
 
 static bool starts(struct dpi_text t, struct dpi_text with)
 {
-	return t.size >= with.size && !memcmp(t.at, with.at, with.size);
+	return t.size >= with.size && dpi_text_equal((struct dpi_text){ t.at, with.size }, with);
 }
 
 static bool ends(struct dpi_text t, struct dpi_text with)
 {
-	return t.size >= with.size && !memcmp(t.at + t.size - with.size, with.at, with.size);
+	return t.size >= with.size && dpi_text_equal((struct dpi_text){ t.at + t.size - with.size, with.size }, with);
 }
 
 static void starts_with(struct dpi_run *r, const struct dpi_step *s)
@@ -179,8 +179,7 @@ static void starts_with(struct dpi_run *r, const struct dpi_step *s)
 	const struct dpi_text *a = s->a->data, *b = s->b->data;
 	dpi_step_rows(r, s, rows);
 	memset(out, 0, WORDS * sizeof *out);
-	EACH_ROW (rows)
-		if (starts(a[ROW], b[ROW])) MARK(out);
+	EACH_ROW (rows) MARK_IF(out, starts(a[ROW], b[ROW]));
 	dpi_step_done(r, s, rows);
 }
 
@@ -279,13 +278,13 @@ static void like_rows(struct dpi_run *r, const struct dpi_step *s)
 			continue;
 		}
 		switch (how) {
-		case SHAPE_EQUAL: yes = t.size == core.size && starts(t, core); break;
+		case SHAPE_EQUAL: yes = dpi_text_equal(t, core); break;
 		case SHAPE_PREFIX: yes = starts(t, core); break;
 		case SHAPE_SUFFIX: yes = ends(t, core); break;
 		case SHAPE_WITHIN: yes = memmem(t.at, t.size, core.at, core.size); break;
 		default: yes = like(t, b[ROW], escape); break;
 		}
-		if (yes) MARK(out);
+		MARK_IF(out, yes);
 	}
 	finish(r, s, rows, bad, ROW_PATTERN);
 }

@@ -15,6 +15,7 @@ struct dpi_buffers {
 	_Alignas(64) uint8_t data[];
 };
 
+#define REGISTERS_MAX ((size_t)64 << 20)
 #define NEVER INT32_MAX
 #define KEPT (-1)
 
@@ -30,6 +31,11 @@ static void *buffer(struct dpi_expr_state *s, int kind, int at, int last_use)
 	struct dpi_buffers *b = s->buffers;
 	while (b && !(at != KEPT && b->width == width && b->free_from <= at)) b = b->next;
 	if (!b) {
+		s->registers += size;
+		if (s->registers > REGISTERS_MAX) {
+			dpi_fail(DPI_ERR_LIMIT, "expressions need more than %zu bytes of registers: split them", REGISTERS_MAX);
+			return NULL;
+		}
 		b = aligned_alloc(64, (sizeof *b + size + 63) / 64 * 64);
 		if (!b) {
 			dpi_fail(DPI_ERR_MEMORY, "no memory for an expression's registers");
@@ -169,7 +175,7 @@ int dpi_ready_make(struct dpi_expr_state *s, struct dpi_ready *ready, const stru
 		struct dpi_register *v = ready->value + i;
 		bool constant = i >= e->columns;
 		if (constant && listed[i - e->columns] && !is_operand(e, i)) continue;
-		if (!(v->own = buffer(s, e->kind[i], KEPT, NEVER))) error = DPI_ERR_MEMORY;
+		if (!(v->own = buffer(s, e->kind[i], KEPT, NEVER))) error = s->registers > REGISTERS_MAX ? DPI_ERR_LIMIT : DPI_ERR_MEMORY;
 		if (error) goto done;
 		v->data = v->own;
 		if (constant) set_constant(v, e->constant + i - e->columns);
@@ -181,7 +187,8 @@ int dpi_ready_make(struct dpi_expr_state *s, struct dpi_ready *ready, const stru
 		error = make_step(ready, e->instruction + i, out, step);
 		if (error) goto done;
 		bool once = uniform(step);
-		if (!(v->own = v->data = buffer(s, e->kind[out], once ? KEPT : i, once ? NEVER : last[out]))) error = DPI_ERR_MEMORY;
+		if (!(v->own = v->data = buffer(s, e->kind[out], once ? KEPT : i, once ? NEVER : last[out])))
+			error = s->registers > REGISTERS_MAX ? DPI_ERR_LIMIT : DPI_ERR_MEMORY;
 		if (error) goto done;
 		if (!once || !run_once(s, step, e->kind[out])) ready->steps++;
 	}

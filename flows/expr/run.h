@@ -88,6 +88,27 @@ void dpi_step_valid(const struct dpi_step *s);
 		for (uint64_t left_ = (set)[word_]; left_; left_ &= left_ - 1)
 #define ROW (word_ * 64 + (size_t)__builtin_ctzll(left_))
 #define MARK(set) ((set)[word_] |= left_ & (0 - left_))
+/* Without a branch, where either is likely; the row was 0. */
+#define MARK_IF(set, condition) ((set)[word_] |= (uint64_t)(condition) << __builtin_ctzll(left_))
+
+/* The same bytes; most texts are short or differ in length, which needs no call. */
+static inline bool dpi_text_equal(struct dpi_text a, struct dpi_text b)
+{
+	uint64_t x, y;
+	if (a.size != b.size) return false;
+	if (a.size >= 8) {
+		memcpy(&x, a.at, 8), memcpy(&y, b.at, 8);
+		return x == y && (a.size == 8 || !memcmp(a.at + 8, b.at + 8, a.size - 8));
+	}
+	if (a.size >= 4) { /* the first four bytes and the last four, which may overlap */
+		uint32_t f, g, l, m;
+		memcpy(&f, a.at, 4), memcpy(&g, b.at, 4), memcpy(&l, a.at + a.size - 4, 4), memcpy(&m, b.at + a.size - 4, 4);
+		return !((f ^ g) | (l ^ m));
+	}
+	if (!a.size) return true;
+	size_t middle = a.size / 2, last = a.size - 1;
+	return !((a.at[0] ^ b.at[0]) | (a.at[middle] ^ b.at[middle]) | (a.at[last] ^ b.at[last]));
+}
 
 #define VALUES(type, reg) ((type *)(reg)->data)
 

@@ -107,13 +107,6 @@ static void store_bits(uint8_t *to, const uint64_t *bits, size_t rows)
 	memcpy(to, bits, (rows + 7) / 8);
 }
 
-static uint64_t count_bits(const uint64_t *bits)
-{
-	uint64_t n = 0;
-	for (size_t w = 0; w < WORDS; w++) n += (uint64_t)__builtin_popcountll(bits[w]);
-	return n;
-}
-
 int dpi_expr_filter(struct dpi_expr_state *s, const struct dpi_batch *batch, const uint8_t *among, uint8_t *select, size_t *count)
 {
 	struct dpi_run *r = &s->run;
@@ -133,9 +126,9 @@ int dpi_expr_filter(struct dpi_expr_state *s, const struct dpi_batch *batch, con
 			yes[w] = r->live[w] & ((const uint64_t *)root->data)[w] & (root->valid ? root->valid[w] : ~UINT64_C(0));
 		if (r->any_bad && s->on_error == DPI_EXPR_DROP) {
 			for (size_t w = 0; w < WORDS; w++) yes[w] &= ~r->bad[w];
-			s->dropped += count_bits(r->bad);
+			s->dropped += r->kernels->count(r->bad, WORDS);
 		}
-		chosen += count_bits(yes);
+		chosen += r->kernels->count(yes, WORDS);
 		store_bits(select + first / 8, yes, rows);
 	}
 	if (!error) *count = chosen;
@@ -169,7 +162,7 @@ int dpi_expr_project(struct dpi_expr_state *s, const struct dpi_batch *batch, ui
 		if (!error) error = judge(s, first);
 		if (!error && r->any_bad && s->on_error == DPI_EXPR_DROP) {
 			for (size_t w = 0; w < WORDS; w++) r->live[w] &= ~r->bad[w];
-			s->dropped += count_bits(r->bad);
+			s->dropped += r->kernels->count(r->bad, WORDS);
 			store_bits(select + first / 8, r->live, rows);
 		}
 	}

@@ -30,6 +30,7 @@ struct dpi_expr_state {
 	struct dpi_ready *ready;
 	struct dpi_result *result;
 	struct dpi_buffers *buffers; /* of registers */
+	size_t registers;	     /* bytes of them */
 	uint64_t dropped;
 };
 

@@ -263,7 +263,7 @@ static void like_rows(struct dpi_run *r, const struct dpi_step *s)
 	uint64_t rows[WORDS], bad[WORDS] = { 0 }, *out = s->out->data;
 	const struct dpi_text *a = s->a->data, *b = s->b->data;
 	uint8_t bytes[4] = { (uint8_t)s->imm, (uint8_t)(s->imm >> 8), (uint8_t)(s->imm >> 16), (uint8_t)(s->imm >> 24) };
-	struct dpi_text escape = { bytes, 0 }, core;
+	struct dpi_text escape = { bytes, 0 }, core = escape;
 	while (escape.size < 4 && bytes[escape.size]) escape.size++;
 	dpi_step_rows(r, s, rows);
 	memset(out, 0, WORDS * sizeof *out);

@@ -108,6 +108,7 @@ bool dpi_check_kid(struct dpi_tree *t, struct dpi_node *n, int kid, int type)
 	if (n->kid[kid]->type.type == type) return true;
 	if (!adapt(t, &n->kid[kid], &to)) return false;
 	int from = n->kid[kid]->type.type;
+	if (from == type) return true;
 	bool number = (dpi_type_is_integer(from) && type == DPI_TYPE_INT64) || (dpi_type_is_number(from) && type == DPI_TYPE_DOUBLE);
 	if (from == DPI_TYPE_NONE || number || (dpi_type_is_bytes(from) && type == DPI_TYPE_BINARY))
 		return (n->kid[kid] = dpi_check_cast(t, n->kid[kid], to));

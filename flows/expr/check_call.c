@@ -169,6 +169,8 @@ static bool rounding(struct dpi_tree *t, struct dpi_node *n)
 static bool text(struct dpi_tree *t, struct dpi_node *n, bool bytes)
 {
 	struct dpi_expr_type c;
+	for (int i = 0; i < n->kids; i++)
+		if (!dpi_type_is_text(n->kid[i]->type.type) && !dpi_check_kid(t, n, i, DPI_TYPE_UTF8)) return false;
 	if (!dpi_check_common(t, n, 0, 1, &c)) return false;
 	bool binary = bytes && dpi_type_is_bytes(c.type);
 	for (int i = 0; i < n->kids; i++)

@@ -87,8 +87,8 @@ bool dpi_parse_decimal(struct dpi_text t, int precision, int scale, dpi_i128 *ou
 	for (int64_t i = 0; i < keep; i++) {
 		if (i >= all && !n) break;
 		int d = i >= all ? 0 : (i < (int64_t)w.wholes ? w.whole[i] : w.part[i - (int64_t)w.wholes]) - '0';
+		if (n > (most - 1 - d) / 10) return false;
 		n = n * 10 + d;
-		if (n >= most) return false;
 	}
 	if (keep >= 0 && keep < all) n += (keep < (int64_t)w.wholes ? w.whole[keep] : w.part[keep - (int64_t)w.wholes]) >= '5';
 	*out = w.negative ? -n : n;

@@ -6,6 +6,7 @@
 #include "unit.h"
 
 #include "dpi.h"
+#include "error.h"
 #include "flows/expr/program.h"
 
 enum {

@@ -81,7 +81,8 @@ void dpi_lex_next(struct dpi_lexer *l)
 				token(l, TOKEN_SYMBOL, p + 2);
 				return;
 			}
-		if (*p && strchr("+-*/%=<>(),", *p)) token(l, TOKEN_SYMBOL, p + 1);
+		if (*p == '-' && p + 1 < l->end && p[1] == '-') wrong(l, "-- begins a comment in SQL, and there are none here: put a blank between");
+		else if (*p && strchr("+-*/%=<>(),", *p)) token(l, TOKEN_SYMBOL, p + 1);
 		else wrong(l, "this character begins nothing that an expression has");
 	}
 }

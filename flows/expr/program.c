@@ -271,7 +271,10 @@ int dpi_program_check(struct dpi_expr *e)
 	}
 	if (e->kind[e->root] != dpi_type_kind(e->result.type)) return wrong(e->instructions - 1, "gives another type than the program says");
 	e->result.nullable = e->nullable[e->root];
-	return DPI_SUCCESS;
+	/* a peer must not make every row of ours as wide as it likes */
+	good = e->result.type != DPI_TYPE_FIXED || e->result.width <= DPI_EXPR_FIXED_MAX;
+	for (int i = 0; i < e->columns; i++) good |= e->column_type[i].type == DPI_TYPE_FIXED && e->column_type[i].width == e->result.width;
+	return good ? DPI_SUCCESS : wrong(e->instructions - 1, "gives bytes of a width that no column has");
 }
 
 /* -------------------------------------------------------------------------------------------------- mathematics */

@@ -9,6 +9,7 @@
 
 #define DPI_EXPR_VALUES_MAX 16384
 #define DPI_EXPR_COLUMNS_MAX 4096
+#define DPI_EXPR_FIXED_MAX (1u << 20) /* bytes of FIXED in casts */
 #define DPI_EXPR_IMAGE_MAX (16u << 20)
 #define DPI_VALUE_NONE 0xffffu
 

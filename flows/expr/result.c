@@ -25,16 +25,15 @@ static bool grow(void *memory, size_t size)
 
 int dpi_result_begin(struct dpi_result *t, const struct dpi_expr_type *type, size_t rows)
 {
-	size_t room = (rows + ROWS - 1) / ROWS * ROWS;
+	size_t bits = (rows + 63) / 64 * 8, data = bits;
 	t->used = 0, t->nulls = false;
 	if (rows <= t->rows) goto ready;
-	size_t data = type->type == DPI_TYPE_BOOL ? room / 8 : width_of(type);
-	bool good = variable(type->type) || type->type == DPI_TYPE_BOOL || !__builtin_mul_overflow(data, room, &data);
-	good = good && grow(&t->valid, room / 8);
-	if (variable(type->type)) good = good && grow(&t->offset, (room + 1) * sizeof *t->offset);
+	bool good = variable(type->type) || type->type == DPI_TYPE_BOOL || !__builtin_mul_overflow(width_of(type), rows, &data);
+	good = good && grow(&t->valid, bits);
+	if (variable(type->type)) good = good && grow(&t->offset, (rows + 1) * sizeof *t->offset);
 	else good = good && grow(&t->data, data);
 	if (!good) return dpi_fail(DPI_ERR_MEMORY, "no memory for an expression's %zu results", rows);
-	t->rows = room;
+	t->rows = rows;
 ready:
 	if (variable(type->type) && !t->bytes) {
 		if (!grow(&t->data, 4096)) return dpi_fail(DPI_ERR_MEMORY, "no memory for an expression's results");

@@ -126,6 +126,7 @@ TEST(expr_errors_name_the_character, "X-1 X-3", 0)
 	refused("'abc", DPI_ERR_ARGUMENT, "character 1: the string has no end");
 	refused("i + \"abc", DPI_ERR_ARGUMENT, "character 5: the name has no end");
 	refused("12ab", DPI_ERR_ARGUMENT, "character 1: letters follow a number");
+	refused("i --2", DPI_ERR_ARGUMENT, "character 3: -- begins a comment in SQL");
 	refused("i ? 2", DPI_ERR_ARGUMENT, "character 3: this character begins nothing");
 	refused("i + t", DPI_ERR_ARGUMENT, "character 5: arithmetic needs numbers, not UTF8");
 	refused("t < i", DPI_ERR_ARGUMENT, "UTF8 and INT64 do not go together");
@@ -161,7 +162,7 @@ TEST(expr_bounds, "X-4", 0)
 	dpi_expr_free(e);
 	memset(text, '(', sizeof text);
 	CHECK_ERROR(dpi_expr_compile(text, sizeof text, row_columns, ROW_COLUMNS, &e), DPI_ERR_LIMIT, "operations within each other");
-	memset(text, '-', sizeof text);
+	for (n = 0; n < sizeof text; n++) text[n] = n % 2 ? ' ' : '-';
 	CHECK_ERROR(dpi_expr_compile(text, sizeof text, row_columns, ROW_COLUMNS, &e), DPI_ERR_LIMIT, "operations within each other");
 	for (n = 0; n < 4 * 900; n += 4) memcpy(text + n, "i + ", 4);
 	CHECK_DPI(dpi_expr_compile(text, n - 2, row_columns, ROW_COLUMNS, &e));

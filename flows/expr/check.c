@@ -27,16 +27,16 @@ static struct dpi_node *literal_as(struct dpi_tree *t, struct dpi_node *n, struc
 	bool whole = dpi_type_is_integer(n->type.type), decimal = dpi_type_is_decimal(n->type.type);
 	struct dpi_node value = *n;
 	value.type = to;
-	if (n->null) {}
-	else if (whole && dpi_type_is_integer(to.type)) {
+	if (n->null) {
+	} else if (whole && dpi_type_is_integer(to.type)) {
 		if (!fits(n->number, to.type)) return n;
 	} else if ((whole || decimal) && dpi_type_is_decimal(to.type)) {
 		int up = to.scale - (decimal ? n->type.scale : 0);
 		if (up < 0 || dpi_mul128(n->number, dpi_pow10((unsigned)up), &value.number)) return n;
 		if (dpi_abs128(value.number) >= (dpi_u128)dpi_pow10((unsigned)to.precision)) return n;
 	} else if (whole && to.type == DPI_TYPE_DOUBLE) value.real = (double)n->number;
-	else if (n->type.type == DPI_TYPE_UTF8 && to.type == DPI_TYPE_BINARY) {}
-	else if (n->type.type == DPI_TYPE_UTF8 && to.type == DPI_TYPE_DATE32) {
+	else if (n->type.type == DPI_TYPE_UTF8 && to.type == DPI_TYPE_BINARY) {
+	} else if (n->type.type == DPI_TYPE_UTF8 && to.type == DPI_TYPE_DATE32) {
 		int32_t days;
 		if (!dpi_parse_date(n->text, &days)) return n;
 		value.number = days;
@@ -68,8 +68,10 @@ static bool adapt(struct dpi_tree *t, struct dpi_node **n, const struct dpi_expr
 	struct dpi_node *l = *n;
 	if (l->op != NODE_LITERAL || l->null) return true;
 	if (dpi_type_is_integer(l->type.type) && dpi_type_is_integer(beside->type)) *n = literal_as(t, l, *beside);
-	else if (dpi_type_is_integer(l->type.type) && dpi_type_is_decimal(beside->type)) *n = literal_as(t, l, literal_decimal(l));
-	else if (l->type.type == DPI_TYPE_UTF8 && dpi_type_is_bytes(beside->type)) *n = literal_as(t, l, dpi_type_of(DPI_TYPE_BINARY));
+	else if (dpi_type_is_integer(l->type.type) && dpi_type_is_decimal(beside->type))
+		*n = literal_as(t, l, literal_decimal(l));
+	else if (l->type.type == DPI_TYPE_UTF8 && dpi_type_is_bytes(beside->type))
+		*n = literal_as(t, l, dpi_type_of(DPI_TYPE_BINARY));
 	else if (l->type.type == DPI_TYPE_UTF8 && beside->type == DPI_TYPE_DATE32) {
 		*n = literal_as(t, l, *beside);
 		if (*n == l) *n = dpi_tree_fail(t, DPI_ERR_ARGUMENT, l->at, "this is no date: write 'YYYY-MM-DD'");
@@ -77,11 +79,12 @@ static bool adapt(struct dpi_tree *t, struct dpi_node **n, const struct dpi_expr
 	return *n;
 }
 
-static bool no_common(struct dpi_tree *t, const struct dpi_node *n, const struct dpi_expr_type *a, const struct dpi_expr_type *b)
+static bool no_common(struct dpi_tree *t, const struct dpi_node *n, const struct dpi_expr_type *a,
+		      const struct dpi_expr_type *b)
 {
 	char x[DPI_TYPE_PRINTED], y[DPI_TYPE_PRINTED];
-	return dpi_tree_fail(t, DPI_ERR_ARGUMENT, n->at, "%s and %s do not go together: CAST one of them", dpi_type_print(a, x),
-			     dpi_type_print(b, y));
+	return dpi_tree_fail(t, DPI_ERR_ARGUMENT, n->at, "%s and %s do not go together: CAST one of them",
+			     dpi_type_print(a, x), dpi_type_print(b, y));
 }
 
 bool dpi_check_common(struct dpi_tree *t, struct dpi_node *n, int from, int step, struct dpi_expr_type *common)
@@ -91,7 +94,8 @@ bool dpi_check_common(struct dpi_tree *t, struct dpi_node *n, int from, int step
 		for (int i = from; i < n->kids; i += step) {
 			if ((n->kid[i]->op == NODE_LITERAL) != literals) continue;
 			if (literals && !adapt(t, &n->kid[i], &c)) return false;
-			if (!dpi_type_common(&c, &n->kid[i]->type, &next)) return no_common(t, n->kid[i], &c, &n->kid[i]->type);
+			if (!dpi_type_common(&c, &n->kid[i]->type, &next))
+				return no_common(t, n->kid[i], &c, &n->kid[i]->type);
 			c = next;
 		}
 	*common = c;
@@ -109,7 +113,8 @@ bool dpi_check_kid(struct dpi_tree *t, struct dpi_node *n, int kid, int type)
 	if (!adapt(t, &n->kid[kid], &to)) return false;
 	int from = n->kid[kid]->type.type;
 	if (from == type) return true;
-	bool number = (dpi_type_is_integer(from) && type == DPI_TYPE_INT64) || (dpi_type_is_number(from) && type == DPI_TYPE_DOUBLE);
+	bool number = (dpi_type_is_integer(from) && type == DPI_TYPE_INT64) ||
+		      (dpi_type_is_number(from) && type == DPI_TYPE_DOUBLE);
 	if (from == DPI_TYPE_NONE || number || (dpi_type_is_bytes(from) && type == DPI_TYPE_BINARY))
 		return (n->kid[kid] = dpi_check_cast(t, n->kid[kid], to));
 	return dpi_tree_fail(t, DPI_ERR_ARGUMENT, n->kid[kid]->at, "%s stands where a value of type %s must: CAST it",
@@ -229,6 +234,7 @@ int dpi_expr_check(struct dpi_tree *t)
 	t->error = DPI_ERR_ARGUMENT;
 	if (!dpi_check_node(t, t->root)) return t->error;
 	if (t->root->type.type == DPI_TYPE_NONE)
-		dpi_tree_fail(t, DPI_ERR_ARGUMENT, t->root->at, "the expression is NULL without a type: write CAST(NULL AS type)");
+		dpi_tree_fail(t, DPI_ERR_ARGUMENT, t->root->at,
+			      "the expression is NULL without a type: write CAST(NULL AS type)");
 	return t->root->type.type == DPI_TYPE_NONE ? t->error : DPI_SUCCESS;
 }

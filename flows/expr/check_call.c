@@ -51,8 +51,9 @@ static bool decimals(struct dpi_tree *t, struct dpi_node *n)
 	if (n->op == NODE_MUL) {
 		scale = a.scale + b.scale;
 		if (scale > DPI_DIGITS_128)
-			return dpi_tree_fail(t, DPI_ERR_ARGUMENT, n->at,
-					     "the product has %d digits behind the point, more than 38: CAST or ROUND an operand", scale);
+			return dpi_tree_fail(
+				t, DPI_ERR_ARGUMENT, n->at,
+				"the product has %d digits behind the point, more than 38: CAST or ROUND an operand", scale);
 		need = a.precision + b.precision;
 		narrow = narrow && scale < DPI_DIGITS_64;
 	} else {
@@ -101,9 +102,11 @@ static bool dates(struct dpi_tree *t, struct dpi_node *n)
 		n->op = NODE_DAYS, n->type = dpi_type_of(DPI_TYPE_INT64);
 		return dpi_check_kid(t, n, 0, DPI_TYPE_DATE32) && dpi_check_kid(t, n, 1, DPI_TYPE_DATE32);
 	}
-	if ((n->op != NODE_ADD && n->op != NODE_SUB) || a != DPI_TYPE_DATE32 || (!dpi_type_is_integer(b) && b != DPI_TYPE_NONE))
-		return dpi_tree_fail(t, DPI_ERR_ARGUMENT, n->at,
-				     "a date goes with + and - days, and with - another date: CAST the operands, or use DATE_ADD");
+	if ((n->op != NODE_ADD && n->op != NODE_SUB) || a != DPI_TYPE_DATE32 ||
+	    (!dpi_type_is_integer(b) && b != DPI_TYPE_NONE))
+		return dpi_tree_fail(
+			t, DPI_ERR_ARGUMENT, n->at,
+			"a date goes with + and - days, and with - another date: CAST the operands, or use DATE_ADD");
 	n->op = n->op == NODE_ADD ? NODE_ADD_DAYS : NODE_SUB_DAYS, n->type = dpi_type_of(DPI_TYPE_DATE32);
 	return dpi_check_kid(t, n, 1, DPI_TYPE_INT64);
 }
@@ -117,7 +120,8 @@ bool dpi_check_arithmetic(struct dpi_tree *t, struct dpi_node *n)
 		int type = n->kid[i]->type.type;
 		char x[DPI_TYPE_PRINTED];
 		if (type != DPI_TYPE_NONE && !dpi_type_is_number(type))
-			return dpi_tree_fail(t, DPI_ERR_ARGUMENT, n->kid[i]->at, "arithmetic needs numbers, not %s: CAST it%s",
+			return dpi_tree_fail(t, DPI_ERR_ARGUMENT, n->kid[i]->at,
+					     "arithmetic needs numbers, not %s: CAST it%s",
 					     dpi_type_print(&n->kid[i]->type, x),
 					     type == DPI_TYPE_UTF8 && n->op == NODE_ADD ? ", or join text by ||" : "");
 		real |= dpi_type_is_real(type), decimal |= dpi_type_is_decimal(type), typed |= type != DPI_TYPE_NONE;
@@ -225,6 +229,7 @@ bool dpi_check_call(struct dpi_tree *t, struct dpi_node *n)
 	case NODE_EXTRACT: return dpi_check_kid(t, n, 0, DPI_TYPE_DATE32) && as(n, DPI_TYPE_INT64);
 	case NODE_TRUNC: return dpi_check_kid(t, n, 0, DPI_TYPE_DATE32) && as(n, DPI_TYPE_DATE32);
 	default: /* days and months */
-		return dpi_check_kid(t, n, 0, DPI_TYPE_DATE32) && dpi_check_kid(t, n, 1, DPI_TYPE_INT64) && as(n, DPI_TYPE_DATE32);
+		return dpi_check_kid(t, n, 0, DPI_TYPE_DATE32) && dpi_check_kid(t, n, 1, DPI_TYPE_INT64) &&
+		       as(n, DPI_TYPE_DATE32);
 	}
 }

@@ -35,7 +35,8 @@ static int finish(struct dpi_emitter *e, int root, const struct dpi_expr_type *t
 	size_t pool = 0;
 	for (int i = 0; i < e->constants; i++) pool += e->constant[i].text.size;
 	if (e->columns > DPI_EXPR_COLUMNS_MAX || e->columns + e->constants + instructions > DPI_EXPR_VALUES_MAX)
-		return dpi_fail(DPI_ERR_LIMIT, "the expression's program has more than %d values: split it", DPI_EXPR_VALUES_MAX);
+		return dpi_fail(DPI_ERR_LIMIT, "the expression's program has more than %d values: split it",
+				DPI_EXPR_VALUES_MAX);
 	struct dpi_expr *x = dpi_program_new(e->columns, e->constants, instructions, pool);
 	if (!x) return DPI_ERR_MEMORY;
 	x->result = *type;
@@ -59,12 +60,18 @@ static int finish(struct dpi_emitter *e, int root, const struct dpi_expr_type *t
 		struct dpi_emitted *m = e->instruction + i;
 		if (!m->used) continue;
 		m->number = number++;
-		x->instruction[k++] = (struct dpi_instruction){ (uint16_t)m->op, numbered(e, m->a), numbered(e, m->b), numbered(e, m->c),
-								numbered(e, m->mask), m->imm, m->at };
+		x->instruction[k++] = (struct dpi_instruction){ (uint16_t)m->op,
+								numbered(e, m->a),
+								numbered(e, m->b),
+								numbered(e, m->c),
+								numbered(e, m->mask),
+								m->imm,
+								m->at };
 	}
 	x->root = numbered(e, root);
 	int error = dpi_program_check(x);
-	if (error == DPI_ERR_CORRUPT) error = dpi_fail(DPI_ERR_INTERNAL, "the compiler made a wrong program: %s", dpi_detail());
+	if (error == DPI_ERR_CORRUPT)
+		error = dpi_fail(DPI_ERR_INTERNAL, "the compiler made a wrong program: %s", dpi_detail());
 	if (error) dpi_expr_free(x);
 	else *out = x;
 	return error;
@@ -86,7 +93,8 @@ int dpi_expr_compile(const char *text, size_t size, const struct dpi_expr_column
 {
 	struct dpi_tree t = { .column = columns, .columns = count };
 	if (!text || !out || count < 0 || (count && !columns))
-		return dpi_fail(DPI_ERR_ARGUMENT, "dpi_expr_compile: the text, the columns or the place of the program is NULL");
+		return dpi_fail(DPI_ERR_ARGUMENT,
+				"dpi_expr_compile: the text, the columns or the place of the program is NULL");
 	int error = dpi_expr_parse(&t, text, size);
 	if (!error) error = dpi_expr_check(&t);
 	if (!error) error = emit(&t, out);

@@ -10,7 +10,10 @@
 
 #include "civil.h"
 
-static bool digit(int c) { return c >= '0' && c <= '9'; }
+static bool digit(int c)
+{
+	return c >= '0' && c <= '9';
+}
 
 static struct dpi_text trim(struct dpi_text t)
 {
@@ -70,7 +73,8 @@ bool dpi_parse_integer(struct dpi_text t, bool is_signed, int64_t *out)
 	if (!read_number(t, &w) || w.exponent || w.part != w.whole + w.wholes) return false; /* a point is no integer */
 	if (memchr("eE", t.at[t.size - 1], 2)) return false;
 	for (size_t i = 0; i < w.wholes; i++)
-		if (__builtin_mul_overflow(n, 10u, &n) || __builtin_add_overflow(n, (uint64_t)(w.whole[i] - '0'), &n)) return false;
+		if (__builtin_mul_overflow(n, 10u, &n) || __builtin_add_overflow(n, (uint64_t)(w.whole[i] - '0'), &n))
+			return false;
 	if (is_signed && n > (uint64_t)INT64_MAX + w.negative) return false;
 	if (!is_signed && w.negative && n) return false;
 	*out = (int64_t)(w.negative ? 0 - n : n);
@@ -90,7 +94,8 @@ bool dpi_parse_decimal(struct dpi_text t, int precision, int scale, dpi_i128 *ou
 		if (n > (most - 1 - d) / 10) return false;
 		n = n * 10 + d;
 	}
-	if (keep >= 0 && keep < all) n += (keep < (int64_t)w.wholes ? w.whole[keep] : w.part[keep - (int64_t)w.wholes]) >= '5';
+	if (keep >= 0 && keep < all)
+		n += (keep < (int64_t)w.wholes ? w.whole[keep] : w.part[keep - (int64_t)w.wholes]) >= '5';
 	*out = w.negative ? -n : n;
 	return n < most;
 }
@@ -109,7 +114,8 @@ bool dpi_parse_real(struct dpi_text t, double *out)
 	text[t.size] = 0;
 	bool sign = *text == '-' || *text == '+';
 	for (size_t i = 0; i < sizeof special / sizeof *special; i++)
-		if (!strcasecmp(text + sign, special[i].word)) return *out = *text == '-' ? -special[i].value : special[i].value, true;
+		if (!strcasecmp(text + sign, special[i].word))
+			return *out = *text == '-' ? -special[i].value : special[i].value, true;
 	if (!read_number(t, &w)) return false;
 	locale_t c = newlocale(LC_ALL_MASK, "C", (locale_t)0);
 	if (!c) return false;

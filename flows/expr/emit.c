@@ -16,7 +16,8 @@ int dpi_emit_kind(const struct dpi_emitter *e, int v)
 
 static int failed(struct dpi_emitter *e)
 {
-	dpi_tree_fail(e->tree, DPI_ERR_LIMIT, e->at, "the program has more than %d values: split the expression", DPI_EXPR_VALUES_MAX);
+	dpi_tree_fail(e->tree, DPI_ERR_LIMIT, e->at, "the program has more than %d values: split the expression",
+		      DPI_EXPR_VALUES_MAX);
 	return EMIT_FAILED;
 }
 
@@ -39,7 +40,8 @@ int dpi_emit_constant(struct dpi_emitter *e, int kind, const void *bytes, struct
 	size_t width = kind == KIND_BOOL ? 1 : kind == KIND_TEXT ? 0 : dpi_kind_width(kind);
 	if (bytes && !null) memcpy(c.bytes, bytes, width);
 	for (int i = 0; shared && i < e->constants; i++)
-		if (e->constant[i].kind == kind && e->constant[i].null == null && (null || !dpi_constant_compare(e->constant + i, &c)) &&
+		if (e->constant[i].kind == kind && e->constant[i].null == null &&
+		    (null || !dpi_constant_compare(e->constant + i, &c)) &&
 		    !memcmp(e->constant[i].bytes, c.bytes, sizeof c.bytes))
 			return EMIT_CONSTANT + i;
 	if (e->constants >= DPI_EXPR_VALUES_MAX) return failed(e);
@@ -67,7 +69,8 @@ int dpi_emit(struct dpi_emitter *e, int op, int mask, uint32_t imm, int a, int b
 	int ka = a == EMIT_NONE ? 0 : dpi_emit_kind(e, a);
 	int kind = dpi_op_result(&i, ka, b == EMIT_NONE ? 0 : dpi_emit_kind(e, b), c == EMIT_NONE ? 0 : dpi_emit_kind(e, c));
 	if (!kind) {
-		e->tree->error = dpi_fail(DPI_ERR_INTERNAL, "character %u: operation %d has no such operands", (unsigned)e->at, op);
+		e->tree->error =
+			dpi_fail(DPI_ERR_INTERNAL, "character %u: operation %d has no such operands", (unsigned)e->at, op);
 		return EMIT_FAILED;
 	}
 	if (!dpi_op_masked(&i, ka)) mask = EMIT_NONE;
@@ -100,10 +103,22 @@ static int two(struct dpi_emitter *e, int op, int mask, uint32_t imm, int a, int
 	return dpi_emit(e, op, mask, imm, a, b, EMIT_NONE);
 }
 
-static int not(struct dpi_emitter *e, int a) { return one(e, OP_NOT, EMIT_NONE, 0, a); }
-static int is_true(struct dpi_emitter *e, int a) { return one(e, OP_IS_TRUE, EMIT_NONE, 0, a); }
-static int is_null(struct dpi_emitter *e, int a) { return one(e, OP_IS_NULL, EMIT_NONE, 0, a); }
-static int pick(struct dpi_emitter *e, int which, int a, int b) { return dpi_emit(e, OP_SELECT, EMIT_NONE, 0, which, a, b); }
+static int not(struct dpi_emitter * e, int a)
+{
+	return one(e, OP_NOT, EMIT_NONE, 0, a);
+}
+static int is_true(struct dpi_emitter *e, int a)
+{
+	return one(e, OP_IS_TRUE, EMIT_NONE, 0, a);
+}
+static int is_null(struct dpi_emitter *e, int a)
+{
+	return one(e, OP_IS_NULL, EMIT_NONE, 0, a);
+}
+static int pick(struct dpi_emitter *e, int which, int a, int b)
+{
+	return dpi_emit(e, OP_SELECT, EMIT_NONE, 0, which, a, b);
+}
 
 /* The rows of mask where condition, which is never NULL, is true. */
 static int narrower(struct dpi_emitter *e, int mask, int condition)
@@ -139,9 +154,9 @@ static int logic(struct dpi_emitter *e, struct dpi_node *n, int mask)
 {
 	bool and = n->op == NODE_AND;
 	int a = dpi_emit_node(e, n->kid[0], mask);
-	int undecided = not(e, is_true(e, and ? not(e, a) : a));
+	int undecided = not(e, is_true(e, and? not(e, a) : a));
 	int b = dpi_emit_node(e, n->kid[1], narrower(e, mask, undecided));
-	return two(e, and ? OP_AND : OP_OR, EMIT_NONE, 0, a, b);
+	return two(e, and? OP_AND : OP_OR, EMIT_NONE, 0, a, b);
 }
 
 static int between(struct dpi_emitter *e, struct dpi_node *n, int mask)
@@ -167,7 +182,9 @@ static int in(struct dpi_emitter *e, struct dpi_node *n, int mask)
 		if (k->op != NODE_LITERAL || k->null || !listed) continue;
 		float f = (float)k->real;
 		int kind = dpi_type_kind(k->type.type);
-		const void *bytes = kind == KIND_F32 ? (const void *)&f : kind == KIND_F64 ? (const void *)&k->real : &k->number;
+		const void *bytes = kind == KIND_F32   ? (const void *)&f
+				    : kind == KIND_F64 ? (const void *)&k->real
+						       : &k->number;
 		int v = dpi_emit_constant(e, kind, bytes, k->text, false, false);
 		if (v == EMIT_FAILED) return v;
 		if (!count++) first = v;
@@ -199,7 +216,8 @@ static int choice(struct dpi_emitter *e, struct dpi_node *n, int mask)
 {
 	bool cases = n->op == NODE_CASE;
 	int count = cases ? n->kids / 2 : n->kids - 1, rest = mask, result;
-	int *chosen = dpi_tree_memory(e->tree, 2 * (size_t)(count + 1) * sizeof *chosen), *value = chosen ? chosen + count + 1 : NULL;
+	int *chosen = dpi_tree_memory(e->tree, 2 * (size_t)(count + 1) * sizeof *chosen),
+	    *value = chosen ? chosen + count + 1 : NULL;
 	if (!chosen) return EMIT_FAILED;
 	for (int i = 0; i < count; i++) {
 		if (cases) {
@@ -278,15 +296,32 @@ static int days(struct dpi_emitter *e, struct dpi_node *n, int mask)
 /* Functions and operators that are one instruction. */
 static int plain(struct dpi_emitter *e, struct dpi_node *n, int mask)
 {
-	static const uint8_t ops[] = { [NODE_EQ] = OP_EQ,	      [NODE_NE] = OP_NE,	[NODE_LT] = OP_LT,
-				       [NODE_LE] = OP_LE,	      [NODE_GT] = OP_GT,	[NODE_GE] = OP_GE,
-				       [NODE_NOT] = OP_NOT,	      [NODE_IS_NULL] = OP_IS_NULL, [NODE_NEG] = OP_NEG,
-				       [NODE_ABS] = OP_ABS,	      [NODE_SIGN] = OP_SIGN,	[NODE_SQRT] = OP_SQRT,
-				       [NODE_POWER] = OP_POWER,	      [NODE_OCTETS] = OP_OCTETS, [NODE_LOWER] = OP_LOWER,
-				       [NODE_UPPER] = OP_UPPER,	      [NODE_TRIM] = OP_TRIM,	[NODE_JOIN] = OP_CONCAT,
-				       [NODE_STARTS] = OP_STARTS,     [NODE_POSITION] = OP_POSITION, [NODE_LIKE] = OP_LIKE,
-				       [NODE_EXTRACT] = OP_PART,      [NODE_TRUNC] = OP_TRUNC,	[NODE_LENGTH] = OP_LENGTH,
-				       [NODE_SUBSTRING] = OP_SUBSTRING, [NODE_ADD_MONTHS] = 0 };
+	static const uint8_t ops[] = { [NODE_EQ] = OP_EQ,
+				       [NODE_NE] = OP_NE,
+				       [NODE_LT] = OP_LT,
+				       [NODE_LE] = OP_LE,
+				       [NODE_GT] = OP_GT,
+				       [NODE_GE] = OP_GE,
+				       [NODE_NOT] = OP_NOT,
+				       [NODE_IS_NULL] = OP_IS_NULL,
+				       [NODE_NEG] = OP_NEG,
+				       [NODE_ABS] = OP_ABS,
+				       [NODE_SIGN] = OP_SIGN,
+				       [NODE_SQRT] = OP_SQRT,
+				       [NODE_POWER] = OP_POWER,
+				       [NODE_OCTETS] = OP_OCTETS,
+				       [NODE_LOWER] = OP_LOWER,
+				       [NODE_UPPER] = OP_UPPER,
+				       [NODE_TRIM] = OP_TRIM,
+				       [NODE_JOIN] = OP_CONCAT,
+				       [NODE_STARTS] = OP_STARTS,
+				       [NODE_POSITION] = OP_POSITION,
+				       [NODE_LIKE] = OP_LIKE,
+				       [NODE_EXTRACT] = OP_PART,
+				       [NODE_TRUNC] = OP_TRUNC,
+				       [NODE_LENGTH] = OP_LENGTH,
+				       [NODE_SUBSTRING] = OP_SUBSTRING,
+				       [NODE_ADD_MONTHS] = 0 };
 	int v[3] = { EMIT_NONE, EMIT_NONE, EMIT_NONE }, op = ops[n->op];
 	bool binary = n->kids && dpi_type_is_bytes(n->kid[0]->type.type);
 	uint32_t imm = 0;

@@ -10,7 +10,7 @@
 #define EMIT_COLUMN 0x00000
 #define EMIT_CONSTANT 0x20000
 #define EMIT_INSTRUCTION 0x40000
-#define EMIT_NONE (-1)	/* as a mask: all rows */
+#define EMIT_NONE (-1)	 /* as a mask: all rows */
 #define EMIT_FAILED (-2) /* as a value: a sentence is set */
 #define EMIT_BUCKETS 4096
 
@@ -18,7 +18,7 @@ struct dpi_emitted {
 	int op, a, b, c, mask;
 	uint32_t imm, at;
 	int kind, kind_a;
-	int next;   /* of the same hash; -1: none */
+	int next; /* of the same hash; -1: none */
 	bool used;
 	int number; /* in the program */
 };
@@ -26,10 +26,10 @@ struct dpi_emitted {
 struct dpi_emitter {
 	struct dpi_tree *tree;
 	int columns, constants, instructions, constant_room, instruction_room;
-	int *column;			    /* index in the schema */
+	int *column; /* index in the schema */
 	struct dpi_constant *constant;
 	struct dpi_emitted *instruction;
-	int *outer;			    /* of each instruction that is a mask: the mask it lies within */
+	int *outer; /* of each instruction that is a mask: the mask it lies within */
 	int bucket[EMIT_BUCKETS];
 	uint32_t at; /* of the node being emitted */
 };
@@ -39,6 +39,7 @@ int dpi_emit(struct dpi_emitter *e, int op, int mask, uint32_t imm, int a, int b
 int dpi_emit_constant(struct dpi_emitter *e, int kind, const void *bytes, struct dpi_text text, bool null, bool shared);
 int dpi_emit_node(struct dpi_emitter *e, struct dpi_node *n, int mask);
 int dpi_emit_kind(const struct dpi_emitter *e, int value);
-int dpi_emit_cast(struct dpi_emitter *e, int value, const struct dpi_expr_type *from, const struct dpi_expr_type *to, int mask);
+int dpi_emit_cast(struct dpi_emitter *e, int value, const struct dpi_expr_type *from, const struct dpi_expr_type *to,
+		  int mask);
 
 #endif

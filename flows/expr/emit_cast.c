@@ -22,14 +22,17 @@ static int rescale(struct dpi_emitter *e, int v, int scale, int digits, const st
 	int kind = dpi_type_kind(to->type), up = to->scale - scale;
 	if (v == EMIT_FAILED) return v;
 	if (dpi_emit_kind(e, v) == KIND_U64 || kind == KIND_I128) v = convert(e, v, KIND_I128, mask);
-	if (up > 0 && up > (dpi_emit_kind(e, v) == KIND_I64 ? DPI_DIGITS_64 : DPI_DIGITS_128)) v = convert(e, v, KIND_I128, mask);
+	if (up > 0 && up > (dpi_emit_kind(e, v) == KIND_I64 ? DPI_DIGITS_64 : DPI_DIGITS_128))
+		v = convert(e, v, KIND_I128, mask);
 	if (up > 0) v = dpi_emit(e, OP_UP, mask, (uint32_t)up, v, EMIT_NONE, EMIT_NONE);
 	if (up < 0) v = dpi_emit(e, OP_DOWN, mask, (uint32_t)-up, v, EMIT_NONE, EMIT_NONE);
-	if (digits + (up < 0) > to->precision - to->scale) v = dpi_emit(e, OP_DIGITS, mask, (uint32_t)to->precision, v, EMIT_NONE, EMIT_NONE);
+	if (digits + (up < 0) > to->precision - to->scale)
+		v = dpi_emit(e, OP_DIGITS, mask, (uint32_t)to->precision, v, EMIT_NONE, EMIT_NONE);
 	return convert(e, v, kind, mask);
 }
 
-static int to_decimal(struct dpi_emitter *e, int v, const struct dpi_expr_type *from, const struct dpi_expr_type *to, int mask)
+static int to_decimal(struct dpi_emitter *e, int v, const struct dpi_expr_type *from, const struct dpi_expr_type *to,
+		      int mask)
 {
 	if (dpi_type_is_decimal(from->type)) return rescale(e, v, from->scale, from->precision - from->scale, to, mask);
 	if (dpi_type_is_integer(from->type)) {
@@ -45,7 +48,8 @@ static int to_decimal(struct dpi_emitter *e, int v, const struct dpi_expr_type *
 static int to_integer(struct dpi_emitter *e, int v, const struct dpi_expr_type *from, int kind, int mask)
 {
 	int hub = kind == KIND_U64 ? KIND_U64 : KIND_I64;
-	if (dpi_type_is_real(from->type)) return integer(e, convert(e, convert(e, v, KIND_F64, mask), hub, mask), kind, mask);
+	if (dpi_type_is_real(from->type))
+		return integer(e, convert(e, convert(e, v, KIND_F64, mask), hub, mask), kind, mask);
 	if (!dpi_type_is_decimal(from->type)) return integer(e, v, kind, mask);
 	if (from->scale) v = dpi_emit(e, OP_DOWN, mask, (uint32_t)from->scale, v, EMIT_NONE, EMIT_NONE);
 	if (v != EMIT_FAILED && dpi_emit_kind(e, v) == KIND_I128) v = convert(e, v, hub, mask);
@@ -54,7 +58,8 @@ static int to_integer(struct dpi_emitter *e, int v, const struct dpi_expr_type *
 
 static int to_real(struct dpi_emitter *e, int v, const struct dpi_expr_type *from, int kind, int mask)
 {
-	if (dpi_type_is_decimal(from->type)) v = dpi_emit(e, OP_DECIMAL_TO_REAL, mask, (uint32_t)from->scale, v, EMIT_NONE, EMIT_NONE);
+	if (dpi_type_is_decimal(from->type))
+		v = dpi_emit(e, OP_DECIMAL_TO_REAL, mask, (uint32_t)from->scale, v, EMIT_NONE, EMIT_NONE);
 	else if (dpi_type_is_integer(from->type)) {
 		if (from->type != DPI_TYPE_UINT64) v = convert(e, v, KIND_I64, mask);
 		v = convert(e, v, KIND_F64, mask);

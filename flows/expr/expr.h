@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * expr.h: expressions over the columns of a batch: text is compiled to a program, which runs in batches, here or in another
- * process. The language is chapter 7 of the specification. */
+ * process. The language is annex B of the specification. */
 #ifndef DPI_FLOWS_EXPR_H
 #define DPI_FLOWS_EXPR_H
 
@@ -63,7 +63,7 @@ int dpi_expr_filter(struct dpi_expr_state *s, const struct dpi_batch *batch, con
 /* The values of each program for every row of the batch, into out[0 … programs - 1]. select: rows to evaluate, NULL for all;
  * rows outside it are NULL or of any value. With DPI_EXPR_DROP select must not be NULL, and dropped rows are cleared in it.
  * Results belong to the state until its next call or free; one that is a column itself is lent from the batch. Errors as
- * dpi_expr_filter. */
+ * dpi_expr_filter; CORRUPT: a program of a peer whose values are not as wide as it says. */
 int dpi_expr_project(struct dpi_expr_state *s, const struct dpi_batch *batch, uint8_t *select, struct dpi_vector *out);
 
 #endif

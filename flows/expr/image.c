@@ -24,7 +24,10 @@ struct dpi_expr *dpi_program_new(int columns, int constants, int instructions, s
 	struct dpi_expr *e = calloc(1, sizeof *e);
 	size_t values = (size_t)columns + (size_t)constants + (size_t)instructions;
 	if (!e) goto failed;
-	*e = (struct dpi_expr){ .columns = columns, .constants = constants, .instructions = instructions, .values = (int)values,
+	*e = (struct dpi_expr){ .columns = columns,
+				.constants = constants,
+				.instructions = instructions,
+				.values = (int)values,
 				.pool_size = pool };
 	e->column = calloc((size_t)columns + 1, sizeof *e->column);
 	e->column_type = calloc((size_t)columns + 1, sizeof *e->column_type);
@@ -85,7 +88,8 @@ static void put_bytes(struct writer *w, const uint8_t *from, size_t size)
 
 static void put_type(struct writer *w, const struct dpi_expr_type *t)
 {
-	put(w, (uint64_t)t->type, 1), put(w, t->nullable, 1), put(w, (uint64_t)t->precision, 1), put(w, (uint64_t)t->scale, 1);
+	put(w, (uint64_t)t->type, 1), put(w, t->nullable, 1), put(w, (uint64_t)t->precision, 1),
+		put(w, (uint64_t)t->scale, 1);
 	put(w, t->width, 4);
 }
 
@@ -101,7 +105,8 @@ static size_t image(const struct dpi_expr *e, struct writer *w, uint32_t size)
 	for (int i = 0; i < e->constants; i++) constants += CONSTANT + constant_size(e->constant + i);
 	put(w, DPI_EXPR_MAGIC, 4), put(w, DPI_EXPR_VERSION, 2), put(w, 0, 2), put(w, size, 4);
 	put_type(w, &e->result);
-	put(w, e->root, 2), put(w, (uint64_t)e->columns, 2), put(w, (uint64_t)e->constants, 2), put(w, (uint64_t)e->instructions, 2);
+	put(w, e->root, 2), put(w, (uint64_t)e->columns, 2), put(w, (uint64_t)e->constants, 2),
+		put(w, (uint64_t)e->instructions, 2);
 	put(w, constants, 4), put(w, 0, 4);
 	for (int i = 0; i < e->columns; i++) put(w, (uint64_t)e->column[i], 4), put_type(w, e->column_type + i);
 	for (int i = 0; i < e->constants; i++) {
@@ -123,7 +128,9 @@ int dpi_expr_serialise(const struct dpi_expr *e, void *to, size_t room, size_t *
 	if (!e || !size || (room && !to)) return dpi_fail(DPI_ERR_ARGUMENT, "dpi_expr_serialise: an argument is NULL");
 	*size = image(e, &count, 0);
 	if (*size > DPI_EXPR_IMAGE_MAX)
-		return dpi_fail(DPI_ERR_LIMIT, "the expression's program has %zu bytes: at most %u; move its text into columns", *size, DPI_EXPR_IMAGE_MAX);
+		return dpi_fail(DPI_ERR_LIMIT,
+				"the expression's program has %zu bytes: at most %u; move its text into columns", *size,
+				DPI_EXPR_IMAGE_MAX);
 	if (room >= *size) image(e, &w, (uint32_t)*size);
 	return DPI_SUCCESS;
 }
@@ -164,7 +171,8 @@ static struct dpi_expr_type get_type(struct reader *r)
 
 static int damaged(void)
 {
-	return dpi_fail(DPI_ERR_CORRUPT, "the bytes are no program of an expression: they are damaged, or not from a correct peer");
+	return dpi_fail(DPI_ERR_CORRUPT,
+			"the bytes are no program of an expression: they are damaged, or not from a correct peer");
 }
 
 static void get_constant(struct reader *r, struct dpi_constant *c, uint8_t **pool)
@@ -194,13 +202,16 @@ static int same_columns(const struct dpi_expr *e, const struct dpi_expr_column *
 		char has[DPI_TYPE_PRINTED], wants[DPI_TYPE_PRINTED];
 		dpi_type_print(e->column_type + i, wants);
 		if (e->column[i] >= count)
-			return dpi_fail(DPI_ERR_ARGUMENT, "the program reads column %d of type %s, but there are %d columns: the schemas differ",
-					e->column[i], wants, count);
+			return dpi_fail(
+				DPI_ERR_ARGUMENT,
+				"the program reads column %d of type %s, but there are %d columns: the schemas differ",
+				e->column[i], wants, count);
 		int error = dpi_type_of_column(columns + e->column[i], e->column[i], &t);
 		if (error) return error;
 		if (!dpi_type_same(&t, e->column_type + i))
-			return dpi_fail(DPI_ERR_ARGUMENT, "the program reads column %d as %s, but it is %s: the schemas differ", e->column[i], wants,
-					dpi_type_print(&t, has));
+			return dpi_fail(DPI_ERR_ARGUMENT,
+					"the program reads column %d as %s, but it is %s: the schemas differ", e->column[i],
+					wants, dpi_type_print(&t, has));
 		e->column_type[i].nullable = t.nullable;
 	}
 	return DPI_SUCCESS;
@@ -221,7 +232,8 @@ static int read_image(struct reader *r, struct dpi_expr *e, size_t constants)
 	r->at = own.end;
 	for (int i = 0; i < e->instructions && !r->bad; i++) {
 		struct dpi_instruction *n = e->instruction + i;
-		n->op = (uint16_t)get(r, 2), n->a = (uint16_t)get(r, 2), n->b = (uint16_t)get(r, 2), n->c = (uint16_t)get(r, 2);
+		n->op = (uint16_t)get(r, 2), n->a = (uint16_t)get(r, 2), n->b = (uint16_t)get(r, 2),
+		n->c = (uint16_t)get(r, 2);
 		n->mask = (uint16_t)get(r, 2);
 		get_zero(r, 2);
 		n->imm = (uint32_t)get(r, 4), n->at = (uint32_t)get(r, 4);
@@ -232,11 +244,14 @@ static int read_image(struct reader *r, struct dpi_expr *e, size_t constants)
 int dpi_expr_load(const void *bytes, size_t size, const struct dpi_expr_column *columns, int count, struct dpi_expr **out)
 {
 	struct reader r = { .at = bytes, .end = (const uint8_t *)bytes + size };
-	if (!bytes || !out || count < 0 || (count && !columns)) return dpi_fail(DPI_ERR_ARGUMENT, "dpi_expr_load: an argument is NULL");
+	if (!bytes || !out || count < 0 || (count && !columns))
+		return dpi_fail(DPI_ERR_ARGUMENT, "dpi_expr_load: an argument is NULL");
 	if (size < HEAD || size > DPI_EXPR_IMAGE_MAX || get(&r, 4) != DPI_EXPR_MAGIC) return damaged();
 	unsigned version = (unsigned)get(&r, 2);
 	if (version != DPI_EXPR_VERSION)
-		return dpi_fail(DPI_ERR_VERSION, "the program of an expression has version %u, this library runs %d: use one version of it everywhere",
+		return dpi_fail(DPI_ERR_VERSION,
+				"the program of an expression has version %u, this library runs %d: use one version of it "
+				"everywhere",
 				version, DPI_EXPR_VERSION);
 	get_zero(&r, 2);
 	if (get(&r, 4) != size) return damaged();

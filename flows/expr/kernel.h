@@ -23,7 +23,8 @@ struct dpi_kernels {
 	/* the same with b[0] for every b, and the same with the operands swapped: b[0] EQ, LT, LE a */
 	dpi_compare_loop *compare_one[DPI_LOOP_COMPARES][KIND_COUNT];
 	dpi_compare_loop *compare_one_swapped[DPI_LOOP_COMPARES][KIND_COUNT];
-	dpi_arithmetic_loop *add[DPI_LOOP_NUMBERS], *sub[DPI_LOOP_NUMBERS], *mul[DPI_LOOP_NUMBERS], *div; /* div: of doubles */
+	dpi_arithmetic_loop *add[DPI_LOOP_NUMBERS], *sub[DPI_LOOP_NUMBERS], *mul[DPI_LOOP_NUMBERS],
+		*div;			     /* div: of doubles */
 	dpi_convert_loop *widen[KIND_COUNT]; /* to I64; of I64 to F64, of F32 to F64 */
 	dpi_convert_loop *beyond;	     /* I64 of more than 18 digits; out is not used */
 	dpi_select_loop *select[5];	     /* values of 1 << i bytes */

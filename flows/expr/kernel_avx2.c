@@ -25,7 +25,7 @@ static inline uint64_t pack(const uint8_t *flag)
 #define KERNELS dpi_kernels_avx2
 #define KERNELS_NAME "avx2"
 extern const struct dpi_kernels dpi_kernels_avx2;
-#include "kernel.inc"
+#include "kernel_loops.h"
 
 #if defined(__clang__)
 #pragma clang attribute pop

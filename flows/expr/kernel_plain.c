@@ -20,7 +20,7 @@ static uint64_t pack(const uint8_t *flag)
 #define KERNELS dpi_kernels_plain
 #define KERNELS_NAME "plain"
 extern const struct dpi_kernels dpi_kernels_plain, dpi_kernels_avx2, dpi_kernels_avx512;
-#include "kernel.inc"
+#include "kernel_loops.h"
 
 const struct dpi_kernels *dpi_kernels_level(int level)
 {

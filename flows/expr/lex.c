@@ -7,8 +7,14 @@
 #include "convert.h"
 #include "error.h"
 
-static bool digit(int c) { return c >= '0' && c <= '9'; }
-static bool letter(int c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || c >= 0x80; }
+static bool digit(int c)
+{
+	return c >= '0' && c <= '9';
+}
+static bool letter(int c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || c >= 0x80;
+}
 
 static int wrong(struct dpi_lexer *l, const char *what)
 {
@@ -81,7 +87,8 @@ void dpi_lex_next(struct dpi_lexer *l)
 				token(l, TOKEN_SYMBOL, p + 2);
 				return;
 			}
-		if (*p == '-' && p + 1 < l->end && p[1] == '-') wrong(l, "-- begins a comment in SQL, and there are none here: put a blank between");
+		if (*p == '-' && p + 1 < l->end && p[1] == '-')
+			wrong(l, "-- begins a comment in SQL, and there are none here: put a blank between");
 		else if (*p && strchr("+-*/%=<>(),", *p)) token(l, TOKEN_SYMBOL, p + 1);
 		else wrong(l, "this character begins nothing that an expression has");
 	}

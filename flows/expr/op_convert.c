@@ -4,21 +4,21 @@
 #include "run.h"
 
 /* Row by row: into, with two temporaries at hand, is what the row's value becomes; fits, whether it may. */
-#define CONVERT(name, T, U, fits, value)                                                                                      \
-	static void name(struct dpi_run *r, const struct dpi_step *s)                                                         \
-	{                                                                                                                     \
-		uint64_t rows[WORDS], bad[WORDS] = { 0 }, any = 0;                                                            \
-		const T *a = s->a->data;                                                                                      \
-		U *out = s->out->data;                                                                                        \
-		dpi_step_rows(r, s, rows);                                                                                    \
-		EACH_ROW (rows) {                                                                                             \
-			T x = a[ROW];                                                                                         \
-			if (fits) out[ROW] = (U)(value);                                                                      \
-			else MARK(bad), any = 1;                                                                              \
-		}                                                                                                             \
-		for (size_t w = 0; w < WORDS && any; w++) rows[w] &= ~bad[w];                                                 \
-		if (any) dpi_run_bad(r, s, bad, ROW_OVERFLOW);                                                                \
-		dpi_step_done(r, s, rows);                                                                                    \
+#define CONVERT(name, T, U, fits, value)                                                                                    \
+	static void name(struct dpi_run *r, const struct dpi_step *s)                                                       \
+	{                                                                                                                   \
+		uint64_t rows[WORDS], bad[WORDS] = { 0 }, any = 0;                                                          \
+		const T *a = s->a->data;                                                                                    \
+		U *out = s->out->data;                                                                                      \
+		dpi_step_rows(r, s, rows);                                                                                  \
+		EACH_ROW (rows) {                                                                                           \
+			T x = a[ROW];                                                                                       \
+			if (fits) out[ROW] = (U)(value);                                                                    \
+			else MARK(bad), any = 1;                                                                            \
+		}                                                                                                           \
+		for (size_t w = 0; w < WORDS && any; w++) rows[w] &= ~bad[w];                                               \
+		if (any) dpi_run_bad(r, s, bad, ROW_OVERFLOW);                                                              \
+		dpi_step_done(r, s, rows);                                                                                  \
 	}
 
 static double nearest(double x)
@@ -154,9 +154,10 @@ static void parse(struct dpi_run *r, const struct dpi_step *s)
 
 dpi_step_function *dpi_step_convert(const struct dpi_step *s)
 {
-	static dpi_step_function *const narrow[KIND_COUNT] = { [KIND_I8] = to_i8,    [KIND_I16] = to_i16, [KIND_I32] = to_i32,
-							       [KIND_U8] = to_u8,    [KIND_U16] = to_u16, [KIND_U32] = to_u32,
-							       [KIND_U64] = to_u64,  [KIND_I128] = i64_to_i128, [KIND_F64] = widen };
+	static dpi_step_function *const narrow[KIND_COUNT] = {
+		[KIND_I8] = to_i8,   [KIND_I16] = to_i16, [KIND_I32] = to_i32,	     [KIND_U8] = to_u8, [KIND_U16] = to_u16,
+		[KIND_U32] = to_u32, [KIND_U64] = to_u64, [KIND_I128] = i64_to_i128, [KIND_F64] = widen
+	};
 	switch (s->op) {
 	case OP_PRINT: return print;
 	case OP_PARSE: return parse;

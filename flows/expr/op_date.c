@@ -56,7 +56,8 @@ static void new_date(struct dpi_run *r, const struct dpi_step *s)
 	int32_t *out = s->out->data;
 	dpi_step_rows(r, s, rows);
 	EACH_ROW (rows) {
-		int64_t d = s->op == OP_TRUNC ? cut(a[ROW], s->imm) : months_later(a[ROW], VALUES(int64_t, s->b)[ROW], s->imm);
+		int64_t d =
+			s->op == OP_TRUNC ? cut(a[ROW], s->imm) : months_later(a[ROW], VALUES(int64_t, s->b)[ROW], s->imm);
 		if (d >= INT32_MIN && d <= INT32_MAX) out[ROW] = (int32_t)d;
 		else MARK(bad);
 	}

@@ -8,7 +8,9 @@
 
 static void compare_loop(struct dpi_run *r, const struct dpi_step *s)
 {
-	int loop = s->op == OP_EQ || s->op == OP_NE ? DPI_LOOP_EQ : s->op == OP_LT || s->op == OP_GT ? DPI_LOOP_LT : DPI_LOOP_LE;
+	int loop = s->op == OP_EQ || s->op == OP_NE   ? DPI_LOOP_EQ
+		   : s->op == OP_LT || s->op == OP_GT ? DPI_LOOP_LT
+						      : DPI_LOOP_LE;
 	bool swap = s->op == OP_GT || s->op == OP_GE;
 	uint64_t *out = s->out->data;
 	const struct dpi_kernels *k = r->kernels;
@@ -91,20 +93,20 @@ static void and_or(struct dpi_run *r, const struct dpi_step *s)
 	bool and = s->op == OP_AND;
 	(void)r;
 	if (!va && !vb) {
-		for (size_t w = 0; w < WORDS; w++) out[w] = and ? a[w] & b[w] : a[w] | b[w];
+		for (size_t w = 0; w < WORDS; w++) out[w] = and? a[w] & b[w] : a[w] | b[w];
 		s->out->valid = NULL;
 		return;
 	}
 	for (size_t w = 0; w < WORDS; w++) {
 		uint64_t x = va ? va[w] : ~UINT64_C(0), y = vb ? vb[w] : ~UINT64_C(0);
 		uint64_t yes_a = a[w] & x, yes_b = b[w] & y, no_a = ~a[w] & x, no_b = ~b[w] & y;
-		out[w] = and ? yes_a & yes_b : yes_a | yes_b;
-		s->out->bits[w] = out[w] | (and ? no_a | no_b : no_a & no_b);
+		out[w] = and? yes_a & yes_b : yes_a | yes_b;
+		s->out->bits[w] = out[w] | (and? no_a | no_b : no_a & no_b);
 	}
 	s->out->valid = s->out->bits;
 }
 
-static void not(struct dpi_run *r, const struct dpi_step *s)
+static void not(struct dpi_run * r, const struct dpi_step *s)
 {
 	uint64_t *out = s->out->data;
 	(void)r;
@@ -197,10 +199,13 @@ dpi_step_function *dpi_step_logic(const struct dpi_step *s)
 	case OP_LE:
 	case OP_GT:
 	case OP_GE:
-		return s->kind == KIND_BOOL ? compare_bools : s->kind == KIND_I128 ? compare_wide : s->kind == KIND_TEXT ? compare_text : compare_loop;
+		return s->kind == KIND_BOOL   ? compare_bools
+		       : s->kind == KIND_I128 ? compare_wide
+		       : s->kind == KIND_TEXT ? compare_text
+					      : compare_loop;
 	case OP_AND:
 	case OP_OR: return and_or;
-	case OP_NOT: return not;
+	case OP_NOT: return not ;
 	case OP_IS_NULL: return is_null;
 	case OP_IS_TRUE: return is_true;
 	case OP_SELECT: return choose;

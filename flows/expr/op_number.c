@@ -26,10 +26,12 @@ static bool overflows(int op, int kind, const struct dpi_step *s, size_t i)
 	int64_t x, *a = s->a->data, *b = s->b->data;
 	uint64_t y, *c = s->a->data, *d = s->b->data;
 	if (kind == KIND_I64)
-		return op == OP_ADD ? __builtin_add_overflow(a[i], b[i], &x) : op == OP_SUB ? __builtin_sub_overflow(a[i], b[i], &x)
-											    : __builtin_mul_overflow(a[i], b[i], &x);
-	return op == OP_ADD ? __builtin_add_overflow(c[i], d[i], &y) : op == OP_SUB ? __builtin_sub_overflow(c[i], d[i], &y)
-										    : __builtin_mul_overflow(c[i], d[i], &y);
+		return op == OP_ADD   ? __builtin_add_overflow(a[i], b[i], &x)
+		       : op == OP_SUB ? __builtin_sub_overflow(a[i], b[i], &x)
+				      : __builtin_mul_overflow(a[i], b[i], &x);
+	return op == OP_ADD   ? __builtin_add_overflow(c[i], d[i], &y)
+	       : op == OP_SUB ? __builtin_sub_overflow(c[i], d[i], &y)
+			      : __builtin_mul_overflow(c[i], d[i], &y);
 }
 
 static void arithmetic_loop(struct dpi_run *r, const struct dpi_step *s)
@@ -91,25 +93,25 @@ static int unsigned_result(int op, uint64_t a, uint64_t b, uint64_t *out)
 }
 
 /* Row by row, with two operands; two reasons may meet. */
-#define BY_ROW(name, T, U, call)                                                                                              \
-	static void name(struct dpi_run *r, const struct dpi_step *s)                                                         \
-	{                                                                                                                     \
-		uint64_t rows[WORDS], bad[ROW_PATTERN + 1][WORDS] = { { 0 } };                                                \
-		unsigned reasons = 0;                                                                                         \
-		U *out = s->out->data;                                                                                        \
-		const T *a = s->a->data, *b = s->b ? s->b->data : NULL;                                                       \
-		(void)b;                                                                                                      \
-		dpi_step_rows(r, s, rows);                                                                                    \
-		EACH_ROW (rows) {                                                                                             \
-			size_t i = ROW;                                                                                       \
-			int why = call;                                                                                       \
-			if (why) MARK(bad[why]), reasons |= 1u << why;                                                        \
-		}                                                                                                             \
-		for (int why = 1; why <= ROW_PATTERN; why++)                                                                  \
-			for (size_t w = 0; w < WORDS && reasons >> why & 1; w++) rows[w] &= ~bad[why][w];                     \
-		for (int why = 1; why <= ROW_PATTERN; why++)                                                                  \
-			if (reasons >> why & 1) dpi_run_bad(r, s, bad[why], why);                                             \
-		dpi_step_done(r, s, rows);                                                                                    \
+#define BY_ROW(name, T, U, call)                                                                                            \
+	static void name(struct dpi_run *r, const struct dpi_step *s)                                                       \
+	{                                                                                                                   \
+		uint64_t rows[WORDS], bad[ROW_PATTERN + 1][WORDS] = { { 0 } };                                              \
+		unsigned reasons = 0;                                                                                       \
+		U *out = s->out->data;                                                                                      \
+		const T *a = s->a->data, *b = s->b ? s->b->data : NULL;                                                     \
+		(void)b;                                                                                                    \
+		dpi_step_rows(r, s, rows);                                                                                  \
+		EACH_ROW (rows) {                                                                                           \
+			size_t i = ROW;                                                                                     \
+			int why = call;                                                                                     \
+			if (why) MARK(bad[why]), reasons |= 1u << why;                                                      \
+		}                                                                                                           \
+		for (int why = 1; why <= ROW_PATTERN; why++)                                                                \
+			for (size_t w = 0; w < WORDS && reasons >> why & 1; w++) rows[w] &= ~bad[why][w];                   \
+		for (int why = 1; why <= ROW_PATTERN; why++)                                                                \
+			if (reasons >> why & 1) dpi_run_bad(r, s, bad[why], why);                                           \
+		dpi_step_done(r, s, rows);                                                                                  \
 	}
 
 static int power_result(const struct dpi_step *s, double a, double b, double *out)
@@ -172,7 +174,10 @@ BY_ROW(root, double, double, root_result(s, a[i], out + i))
 BY_ROW(negate_long, int64_t, int64_t, __builtin_sub_overflow(0, a[i], out + i) ? ROW_OVERFLOW : 0)
 BY_ROW(negate_wide, dpi_i128, dpi_i128, dpi_sub128(0, a[i], out + i) ? ROW_OVERFLOW : 0)
 BY_ROW(negate_real, double, double, (out[i] = -a[i], 0))
-BY_ROW(absolute_long, int64_t, int64_t, a[i] >= 0 ? (out[i] = a[i], 0) : __builtin_sub_overflow(0, a[i], out + i) ? ROW_OVERFLOW : 0)
+BY_ROW(absolute_long, int64_t, int64_t,
+       a[i] >= 0				  ? (out[i] = a[i], 0)
+       : __builtin_sub_overflow(0, a[i], out + i) ? ROW_OVERFLOW
+						  : 0)
 BY_ROW(absolute_wide, dpi_i128, dpi_i128, a[i] >= 0 ? (out[i] = a[i], 0) : dpi_sub128(0, a[i], out + i) ? ROW_OVERFLOW : 0)
 BY_ROW(absolute_real, double, double, (out[i] = a[i] < 0 ? -a[i] : a[i] == 0 ? 0 : a[i], 0))
 BY_ROW(sign_long, int64_t, int64_t, (out[i] = (a[i] > 0) - (a[i] < 0), 0))
@@ -226,7 +231,8 @@ static void round_loop(struct dpi_run *r, const struct dpi_step *s)
 	const double *a = s->a->data;
 	double *out = s->out->data;
 	for (size_t i = 0; i < r->rows; i++)
-		out[i] = s->op == OP_ROUND ? round_to(a[i], s->imm) : whole(a[i], s->op == OP_FLOOR ? DPI_ROUND_FLOOR : DPI_ROUND_CEIL);
+		out[i] = s->op == OP_ROUND ? round_to(a[i], s->imm)
+					   : whole(a[i], s->op == OP_FLOOR ? DPI_ROUND_FLOOR : DPI_ROUND_CEIL);
 	dpi_step_valid(s);
 }
 

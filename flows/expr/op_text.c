@@ -156,7 +156,8 @@ static void checked(struct dpi_run *r, const struct dpi_step *s)
 	dpi_step_rows(r, s, rows);
 	EACH_ROW (rows) {
 		out[ROW] = a[ROW];
-		if (s->op == OP_WIDTH ? a[ROW].size != s->imm : dpi_utf8_valid(a[ROW].at, a[ROW].size) != a[ROW].size) MARK(bad);
+		if (s->op == OP_WIDTH ? a[ROW].size != s->imm : dpi_utf8_valid(a[ROW].at, a[ROW].size) != a[ROW].size)
+			MARK(bad);
 	}
 	finish(r, s, rows, bad, ROW_CAST);
 }
@@ -229,7 +230,8 @@ static bool like(struct dpi_text t, struct dpi_text p, struct dpi_text escape)
 		}
 		if (j == p.size && i == t.size) return true;
 		if (j < p.size && i < t.size) {
-			size_t n = character(t.at + i, t.at + t.size), m = k < p.size ? character(p.at + k, p.at + p.size) : 0;
+			size_t n = character(t.at + i, t.at + t.size),
+			       m = k < p.size ? character(p.at + k, p.at + p.size) : 0;
 			if (!escaped && p.at[j] == '_') {
 				i += n, j++;
 				continue;

@@ -123,7 +123,8 @@ static struct dpi_node *word_literal(struct dpi_parser *p, bool *is)
 			n = dpi_parse_string(p);
 			if (!n) return NULL;
 			if (!dpi_parse_date(n->text, &days))
-				return dpi_tree_fail(p->tree, DPI_ERR_ARGUMENT, at, "this is no date: write DATE 'YYYY-MM-DD'");
+				return dpi_tree_fail(p->tree, DPI_ERR_ARGUMENT, at,
+						     "this is no date: write DATE 'YYYY-MM-DD'");
 			n->type = dpi_type_of(DPI_TYPE_DATE32), n->number = days;
 			return n;
 		}
@@ -176,8 +177,8 @@ static struct dpi_node *column(struct dpi_parser *p)
 
 static bool reserved(const struct dpi_lexer *l)
 {
-	static const char *const word[] = { "AND", "OR", "NOT", "IS", "IN", "LIKE", "BETWEEN", "CASE", "WHEN", "THEN",
-					    "ELSE", "END", "CAST", "FROM", "FOR", "AS", "ESCAPE", "DISTINCT" };
+	static const char *const word[] = { "AND",  "OR",   "NOT", "IS",   "IN",   "LIKE", "BETWEEN", "CASE",	"WHEN",
+					    "THEN", "ELSE", "END", "CAST", "FROM", "FOR",  "AS",      "ESCAPE", "DISTINCT" };
 	for (size_t i = 0; i < sizeof word / sizeof *word; i++)
 		if (dpi_lex_is(l, word[i])) return true;
 	return false;
@@ -222,8 +223,9 @@ static struct dpi_node *unary(struct dpi_parser *p)
 	struct dpi_node *n = NULL;
 	if (++p->depth > DPI_EXPR_NEST_MAX) too_deep(p);
 	else if (dpi_parse_accept(p, "-"))
-		n = p->lex.kind >= TOKEN_INTEGER && p->lex.kind <= TOKEN_REAL ? number(p, at, true)
-									     : dpi_parse_node(p, NODE_NEG, at, 1, unary(p), NULL, NULL);
+		n = p->lex.kind >= TOKEN_INTEGER && p->lex.kind <= TOKEN_REAL
+			    ? number(p, at, true)
+			    : dpi_parse_node(p, NODE_NEG, at, 1, unary(p), NULL, NULL);
 	else if (dpi_parse_accept(p, "+")) n = unary(p);
 	else n = primary(p);
 	p->depth--;
@@ -231,16 +233,17 @@ static struct dpi_node *unary(struct dpi_parser *p)
 }
 
 /* Operators that stand between two values, from the loosest. */
-struct operator {
+struct operator
+{
 	const char *token;
 	int level, op;
 };
 enum { LEVEL_COMPARE = 1, LEVEL_RANGE, LEVEL_JOIN, LEVEL_ADD, LEVEL_MULTIPLY };
 static const struct operator operators[] = {
-	{ "=", LEVEL_COMPARE, NODE_EQ },     { "<>", LEVEL_COMPARE, NODE_NE }, { "!=", LEVEL_COMPARE, NODE_NE },
-	{ "<", LEVEL_COMPARE, NODE_LT },     { "<=", LEVEL_COMPARE, NODE_LE }, { ">", LEVEL_COMPARE, NODE_GT },
-	{ ">=", LEVEL_COMPARE, NODE_GE },    { "||", LEVEL_JOIN, NODE_JOIN },  { "+", LEVEL_ADD, NODE_ADD },
-	{ "-", LEVEL_ADD, NODE_SUB },	     { "*", LEVEL_MULTIPLY, NODE_MUL }, { "/", LEVEL_MULTIPLY, NODE_DIV },
+	{ "=", LEVEL_COMPARE, NODE_EQ },   { "<>", LEVEL_COMPARE, NODE_NE },  { "!=", LEVEL_COMPARE, NODE_NE },
+	{ "<", LEVEL_COMPARE, NODE_LT },   { "<=", LEVEL_COMPARE, NODE_LE },  { ">", LEVEL_COMPARE, NODE_GT },
+	{ ">=", LEVEL_COMPARE, NODE_GE },  { "||", LEVEL_JOIN, NODE_JOIN },   { "+", LEVEL_ADD, NODE_ADD },
+	{ "-", LEVEL_ADD, NODE_SUB },	   { "*", LEVEL_MULTIPLY, NODE_MUL }, { "/", LEVEL_MULTIPLY, NODE_DIV },
 	{ "%", LEVEL_MULTIPLY, NODE_MOD },
 };
 
@@ -263,7 +266,8 @@ static struct dpi_node *in_list(struct dpi_parser *p, uint32_t at, struct dpi_no
 
 static struct dpi_node *like(struct dpi_parser *p, uint32_t at, struct dpi_node *x)
 {
-	struct dpi_node *pattern = binary(p, LEVEL_JOIN), *n = pattern ? dpi_parse_node(p, NODE_LIKE, at, 2, x, pattern, NULL) : NULL;
+	struct dpi_node *pattern = binary(p, LEVEL_JOIN),
+			*n = pattern ? dpi_parse_node(p, NODE_LIKE, at, 2, x, pattern, NULL) : NULL;
 	if (!n || !dpi_parse_accept(p, "ESCAPE")) return n;
 	at = p->lex.at;
 	struct dpi_node *escape = dpi_parse_string(p);
@@ -381,8 +385,7 @@ int dpi_expr_parse(struct dpi_tree *t, const char *text, size_t size)
 {
 	struct dpi_parser p = { .tree = t };
 	t->error = DPI_ERR_ARGUMENT;
-	if (size > DPI_EXPR_TEXT_MAX)
-		return dpi_fail(DPI_ERR_LIMIT, "the expression has %zu bytes: at most 1 MiB", size);
+	if (size > DPI_EXPR_TEXT_MAX) return dpi_fail(DPI_ERR_LIMIT, "the expression has %zu bytes: at most 1 MiB", size);
 	t->used = dpi_tree_memory(t, (size_t)t->columns + 1);
 	int error = t->used ? dpi_lex_open(&p.lex, text, size) : DPI_ERR_MEMORY;
 	if (error) return error;

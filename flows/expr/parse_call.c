@@ -23,15 +23,15 @@ bool dpi_parse_type(struct dpi_parser *p, struct dpi_expr_type *out)
 	static const struct {
 		const char *name;
 		int type;
-	} names[] = { { "BOOL", DPI_TYPE_BOOL },      { "BOOLEAN", DPI_TYPE_BOOL },	 { "INT8", DPI_TYPE_INT8 },
-		      { "TINYINT", DPI_TYPE_INT8 },   { "INT16", DPI_TYPE_INT16 },	 { "SMALLINT", DPI_TYPE_INT16 },
-		      { "INT32", DPI_TYPE_INT32 },    { "INT", DPI_TYPE_INT32 },	 { "INTEGER", DPI_TYPE_INT32 },
-		      { "INT64", DPI_TYPE_INT64 },    { "BIGINT", DPI_TYPE_INT64 },	 { "UINT8", DPI_TYPE_UINT8 },
-		      { "UINT16", DPI_TYPE_UINT16 },  { "UINT32", DPI_TYPE_UINT32 },	 { "UINT64", DPI_TYPE_UINT64 },
-		      { "FLOAT", DPI_TYPE_FLOAT },    { "REAL", DPI_TYPE_FLOAT },	 { "DOUBLE", DPI_TYPE_DOUBLE },
-		      { "DATE", DPI_TYPE_DATE32 },    { "DATE32", DPI_TYPE_DATE32 },	 { "DECIMAL", DPI_TYPE_DECIMAL64 },
-		      { "NUMERIC", DPI_TYPE_DECIMAL64 }, { "FIXED", DPI_TYPE_FIXED },	 { "BINARY", DPI_TYPE_BINARY },
-		      { "BLOB", DPI_TYPE_BINARY },    { "UTF8", DPI_TYPE_UTF8 },	 { "TEXT", DPI_TYPE_UTF8 },
+	} names[] = { { "BOOL", DPI_TYPE_BOOL },	 { "BOOLEAN", DPI_TYPE_BOOL },	{ "INT8", DPI_TYPE_INT8 },
+		      { "TINYINT", DPI_TYPE_INT8 },	 { "INT16", DPI_TYPE_INT16 },	{ "SMALLINT", DPI_TYPE_INT16 },
+		      { "INT32", DPI_TYPE_INT32 },	 { "INT", DPI_TYPE_INT32 },	{ "INTEGER", DPI_TYPE_INT32 },
+		      { "INT64", DPI_TYPE_INT64 },	 { "BIGINT", DPI_TYPE_INT64 },	{ "UINT8", DPI_TYPE_UINT8 },
+		      { "UINT16", DPI_TYPE_UINT16 },	 { "UINT32", DPI_TYPE_UINT32 }, { "UINT64", DPI_TYPE_UINT64 },
+		      { "FLOAT", DPI_TYPE_FLOAT },	 { "REAL", DPI_TYPE_FLOAT },	{ "DOUBLE", DPI_TYPE_DOUBLE },
+		      { "DATE", DPI_TYPE_DATE32 },	 { "DATE32", DPI_TYPE_DATE32 }, { "DECIMAL", DPI_TYPE_DECIMAL64 },
+		      { "NUMERIC", DPI_TYPE_DECIMAL64 }, { "FIXED", DPI_TYPE_FIXED },	{ "BINARY", DPI_TYPE_BINARY },
+		      { "BLOB", DPI_TYPE_BINARY },	 { "UTF8", DPI_TYPE_UTF8 },	{ "TEXT", DPI_TYPE_UTF8 },
 		      { "VARCHAR", DPI_TYPE_UTF8 } };
 	size_t i = 0, count = sizeof names / sizeof *names;
 	while (i < count && !(p->lex.kind == TOKEN_NAME && dpi_lex_is(&p->lex, names[i].name))) i++;
@@ -50,7 +50,9 @@ bool dpi_parse_type(struct dpi_parser *p, struct dpi_expr_type *out)
 		if (dpi_parse_accept(p, "(")) {
 			scale = 0;
 			if (!small(p, 1, DPI_DIGITS_128, "DECIMAL's digits, 1 to 38", &precision)) return false;
-			if (dpi_parse_accept(p, ",") && !small(p, 0, precision, "digits behind the point, at most all", &scale)) return false;
+			if (dpi_parse_accept(p, ",") &&
+			    !small(p, 0, precision, "digits behind the point, at most all", &scale))
+				return false;
 			if (!dpi_parse_expect(p, ")")) return false;
 		}
 		*out = dpi_type_decimal(precision, scale);
@@ -119,7 +121,8 @@ static struct dpi_node *of_unit(struct dpi_parser *p, uint32_t at, bool add)
 	int part = unit ? date_part(unit->text) : 0;
 	if (!unit) return NULL;
 	if (!part || part > DPI_DAY)
-		return dpi_tree_fail(p->tree, DPI_ERR_ARGUMENT, unit_at, "this is no unit: write 'year', 'quarter', 'month', 'week' or 'day'");
+		return dpi_tree_fail(p->tree, DPI_ERR_ARGUMENT, unit_at,
+				     "this is no unit: write 'year', 'quarter', 'month', 'week' or 'day'");
 	if (!dpi_parse_expect(p, ",")) return NULL;
 	if (add && (!(count = dpi_parse_expression(p)) || !dpi_parse_expect(p, ","))) return NULL;
 	struct dpi_node *n = dpi_parse_expression(p);
@@ -148,11 +151,15 @@ static struct dpi_node *trim(struct dpi_parser *p, uint32_t at, int sides)
 	struct dpi_node *text = NULL, *set = NULL;
 	bool from = false;
 	if (sides == 3) {
-		int which = dpi_lex_is(&p->lex, "LEADING") ? 1 : dpi_lex_is(&p->lex, "TRAILING") ? 2 : dpi_lex_is(&p->lex, "BOTH") ? 3 : 0;
+		int which = dpi_lex_is(&p->lex, "LEADING")    ? 1
+			    : dpi_lex_is(&p->lex, "TRAILING") ? 2
+			    : dpi_lex_is(&p->lex, "BOTH")     ? 3
+							      : 0;
 		struct dpi_lexer before = p->lex;
 		if (which) {
 			dpi_lex_next(&p->lex);
-			if (dpi_lex_is(&p->lex, ")") || dpi_lex_is(&p->lex, ",")) p->lex = before; /* a column of that name */
+			if (dpi_lex_is(&p->lex, ")") || dpi_lex_is(&p->lex, ","))
+				p->lex = before; /* a column of that name */
 			else from = true, sides = which;
 		}
 	}
@@ -213,12 +220,24 @@ static const struct function {
 	const char *name;
 	int op, least, most; /* arguments */
 } functions[] = {
-	{ "COALESCE", NODE_COALESCE, 1, 1000 }, { "NULLIF", NODE_NULLIF, 2, 2 },     { "LEAST", NODE_LEAST, 1, 1000 },
-	{ "GREATEST", NODE_GREATEST, 1, 1000 }, { "ABS", NODE_ABS, 1, 1 },	     { "SIGN", NODE_SIGN, 1, 1 },
-	{ "FLOOR", NODE_FLOOR, 1, 1 },		{ "CEIL", NODE_CEIL, 1, 1 },	     { "CEILING", NODE_CEIL, 1, 1 },
-	{ "SQRT", NODE_SQRT, 1, 1 },		{ "POWER", NODE_POWER, 2, 2 },	     { "MOD", NODE_MOD, 2, 2 },
-	{ "LENGTH", NODE_LENGTH, 1, 1 },	{ "OCTET_LENGTH", NODE_OCTETS, 1, 1 }, { "LOWER", NODE_LOWER, 1, 1 },
-	{ "UPPER", NODE_UPPER, 1, 1 },		{ "CONCAT", NODE_CONCAT, 1, 1000 },  { "STARTS_WITH", NODE_STARTS, 2, 2 },
+	{ "COALESCE", NODE_COALESCE, 1, 1000 },
+	{ "NULLIF", NODE_NULLIF, 2, 2 },
+	{ "LEAST", NODE_LEAST, 1, 1000 },
+	{ "GREATEST", NODE_GREATEST, 1, 1000 },
+	{ "ABS", NODE_ABS, 1, 1 },
+	{ "SIGN", NODE_SIGN, 1, 1 },
+	{ "FLOOR", NODE_FLOOR, 1, 1 },
+	{ "CEIL", NODE_CEIL, 1, 1 },
+	{ "CEILING", NODE_CEIL, 1, 1 },
+	{ "SQRT", NODE_SQRT, 1, 1 },
+	{ "POWER", NODE_POWER, 2, 2 },
+	{ "MOD", NODE_MOD, 2, 2 },
+	{ "LENGTH", NODE_LENGTH, 1, 1 },
+	{ "OCTET_LENGTH", NODE_OCTETS, 1, 1 },
+	{ "LOWER", NODE_LOWER, 1, 1 },
+	{ "UPPER", NODE_UPPER, 1, 1 },
+	{ "CONCAT", NODE_CONCAT, 1, 1000 },
+	{ "STARTS_WITH", NODE_STARTS, 2, 2 },
 };
 
 static struct dpi_node *special(struct dpi_parser *p, uint32_t at, int which)
@@ -239,8 +258,8 @@ static struct dpi_node *special(struct dpi_parser *p, uint32_t at, int which)
 
 struct dpi_node *dpi_parse_call(struct dpi_parser *p, bool *is)
 {
-	static const char *const own[] = { "CAST", "EXTRACT", "DATE_TRUNC", "DATE_ADD", "TRIM", "LTRIM", "RTRIM", "SUBSTRING",
-					   "POSITION", "ROUND" };
+	static const char *const own[] = { "CAST",  "EXTRACT", "DATE_TRUNC", "DATE_ADD", "TRIM",
+					   "LTRIM", "RTRIM",   "SUBSTRING",  "POSITION", "ROUND" };
 	struct dpi_lexer name = p->lex;
 	const struct function *f = NULL;
 	int which = 0, words = sizeof own / sizeof *own;
@@ -268,8 +287,8 @@ struct dpi_node *dpi_parse_call(struct dpi_parser *p, bool *is)
 			if (!dpi_parse_list(p, &list, dpi_parse_expression(p))) return NULL;
 		} while (dpi_parse_accept(p, ","));
 		if (list.count < f->least || list.count > f->most)
-			return dpi_tree_fail(p->tree, DPI_ERR_ARGUMENT, name.at, "%s has %d to %d arguments, not %d", f->name, f->least,
-					     f->most, list.count);
+			return dpi_tree_fail(p->tree, DPI_ERR_ARGUMENT, name.at, "%s has %d to %d arguments, not %d",
+					     f->name, f->least, f->most, list.count);
 		n = dpi_tree_node(p->tree, f->op, name.at, list.count, list.node);
 	}
 	return n && dpi_parse_expect(p, ")") ? n : NULL;

@@ -23,8 +23,14 @@ static bool small_integer(int k)
 	return (k >= KIND_I8 && k <= KIND_I32) || (k >= KIND_U8 && k <= KIND_U32);
 }
 
-static bool decimal(int k) { return k == KIND_I64 || k == KIND_I128; }
-static int most_digits(int k) { return k == KIND_I64 ? DPI_DIGITS_64 : DPI_DIGITS_128; }
+static bool decimal(int k)
+{
+	return k == KIND_I64 || k == KIND_I128;
+}
+static int most_digits(int k)
+{
+	return k == KIND_I64 ? DPI_DIGITS_64 : DPI_DIGITS_128;
+}
 
 static bool converts(int from, int to)
 {
@@ -129,8 +135,8 @@ bool dpi_op_raises(const struct dpi_instruction *i, int kind_a)
 	case OP_NEG:
 	case OP_ABS: return kind_a != KIND_F64;
 	case OP_CONVERT:
-		return (kind_a == KIND_I64 && i->imm != KIND_I128 && i->imm != KIND_F64) || (kind_a == KIND_U64 && i->imm == KIND_I64) ||
-		       kind_a == KIND_I128 || kind_a == KIND_F64;
+		return (kind_a == KIND_I64 && i->imm != KIND_I128 && i->imm != KIND_F64) ||
+		       (kind_a == KIND_U64 && i->imm == KIND_I64) || kind_a == KIND_I128 || kind_a == KIND_F64;
 	case OP_DIV:
 	case OP_MOD:
 	case OP_UP:
@@ -157,11 +163,11 @@ bool dpi_op_masked(const struct dpi_instruction *i, int kind_a)
 
 /* --------------------------------------------------------------------------------------------------- constants */
 
-#define COMPARE(T)                                                                                                            \
-	do {                                                                                                                  \
-		T x, y;                                                                                                       \
-		memcpy(&x, a->bytes, sizeof x), memcpy(&y, b->bytes, sizeof y);                                               \
-		return x < y ? -1 : x > y;                                                                                    \
+#define COMPARE(T)                                                                                                          \
+	do {                                                                                                                \
+		T x, y;                                                                                                     \
+		memcpy(&x, a->bytes, sizeof x), memcpy(&y, b->bytes, sizeof y);                                             \
+		return x < y ? -1 : x > y;                                                                                  \
 	} while (0)
 
 static int compare_real(double x, double y)
@@ -199,13 +205,16 @@ int dpi_constant_compare(const struct dpi_constant *a, const struct dpi_constant
 
 static int wrong(int at, const char *what)
 {
-	return dpi_fail(DPI_ERR_CORRUPT, "instruction %d of the expression's program %s: it is damaged, or not from a correct peer", at, what);
+	return dpi_fail(DPI_ERR_CORRUPT,
+			"instruction %d of the expression's program %s: it is damaged, or not from a correct peer", at,
+			what);
 }
 
 static int check_in(const struct dpi_expr *e, int at, const struct dpi_instruction *i)
 {
 	int first = i->b - e->columns;
-	if (first < 0 || first >= e->constants || i->imm > (uint32_t)(e->constants - first)) return wrong(at, "has no list of constants");
+	if (first < 0 || first >= e->constants || i->imm > (uint32_t)(e->constants - first))
+		return wrong(at, "has no list of constants");
 	for (uint32_t k = 0; k < i->imm; k++) {
 		const struct dpi_constant *c = e->constant + first + k;
 		if (c->kind != e->kind[i->a] || c->null) return wrong(at, "has constants of another kind in its list");
@@ -233,9 +242,11 @@ static int check_instruction(struct dpi_expr *e, int at)
 	int result = dpi_op_result(i, kind[0], kind[1], kind[2]);
 	if (!result) return wrong(at, "has operands that are not for it");
 	if (i->op == OP_IN && check_in(e, at, i)) return DPI_ERR_CORRUPT;
-	if (i->mask != DPI_VALUE_NONE && (i->mask >= me || e->kind[i->mask] != KIND_BOOL)) return wrong(at, "has a mask that is none");
+	if (i->mask != DPI_VALUE_NONE && (i->mask >= me || e->kind[i->mask] != KIND_BOOL))
+		return wrong(at, "has a mask that is none");
 	if ((i->op == OP_POWER && !dpi_power()) || (i->op == OP_MOD && kind[0] == KIND_F64 && !dpi_remainder()))
-		return dpi_fail(DPI_ERR_UNSUPPORTED, "POWER and %% of DOUBLE need the C library's libm.so.6, which cannot be loaded");
+		return dpi_fail(DPI_ERR_UNSUPPORTED,
+				"POWER and %% of DOUBLE need the C library's libm.so.6, which cannot be loaded");
 	e->kind[me] = (uint8_t)result;
 	e->nullable[me] = i->op != OP_IS_NULL && i->op != OP_IS_TRUE &&
 			  (nullable || i->mask != DPI_VALUE_NONE || dpi_op_raises(i, kind[0]));
@@ -264,16 +275,20 @@ int dpi_program_check(struct dpi_expr *e)
 		e->kind[e->columns + i] = e->constant[i].kind;
 		e->nullable[e->columns + i] = e->constant[i].null;
 	}
-	if (!good) return dpi_fail(DPI_ERR_CORRUPT, "the head of an expression's program is wrong: it is damaged, or not from a correct peer");
+	if (!good)
+		return dpi_fail(DPI_ERR_CORRUPT,
+				"the head of an expression's program is wrong: it is damaged, or not from a correct peer");
 	for (int i = 0; i < e->instructions; i++) {
 		int error = check_instruction(e, i);
 		if (error) return error;
 	}
-	if (e->kind[e->root] != dpi_type_kind(e->result.type)) return wrong(e->instructions - 1, "gives another type than the program says");
+	if (e->kind[e->root] != dpi_type_kind(e->result.type))
+		return wrong(e->instructions - 1, "gives another type than the program says");
 	e->result.nullable = e->nullable[e->root];
 	/* a peer must not make every row of ours as wide as it likes */
 	good = e->result.type != DPI_TYPE_FIXED || e->result.width <= DPI_EXPR_FIXED_MAX;
-	for (int i = 0; i < e->columns; i++) good |= e->column_type[i].type == DPI_TYPE_FIXED && e->column_type[i].width == e->result.width;
+	for (int i = 0; i < e->columns; i++)
+		good |= e->column_type[i].type == DPI_TYPE_FIXED && e->column_type[i].width == e->result.width;
 	return good ? DPI_SUCCESS : wrong(e->instructions - 1, "gives bytes of a width that no column has");
 }
 

@@ -33,7 +33,8 @@ static void *buffer(struct dpi_expr_state *s, int kind, int at, int last_use)
 	if (!b) {
 		s->registers += size;
 		if (s->registers > REGISTERS_MAX) {
-			dpi_fail(DPI_ERR_LIMIT, "expressions need more than %zu bytes of registers: split them", REGISTERS_MAX);
+			dpi_fail(DPI_ERR_LIMIT, "expressions need more than %zu bytes of registers: split them",
+				 REGISTERS_MAX);
 			return NULL;
 		}
 		b = aligned_alloc(64, (sizeof *b + size + 63) / 64 * 64);
@@ -175,7 +176,8 @@ int dpi_ready_make(struct dpi_expr_state *s, struct dpi_ready *ready, const stru
 		struct dpi_register *v = ready->value + i;
 		bool constant = i >= e->columns;
 		if (constant && listed[i - e->columns] && !is_operand(e, i)) continue;
-		if (!(v->own = buffer(s, e->kind[i], KEPT, NEVER))) error = s->registers > REGISTERS_MAX ? DPI_ERR_LIMIT : DPI_ERR_MEMORY;
+		if (!(v->own = buffer(s, e->kind[i], KEPT, NEVER)))
+			error = s->registers > REGISTERS_MAX ? DPI_ERR_LIMIT : DPI_ERR_MEMORY;
 		if (error) goto done;
 		v->data = v->own;
 		if (constant) set_constant(v, e->constant + i - e->columns);
@@ -235,15 +237,18 @@ int dpi_bind_check(const struct dpi_expr *e, const struct dpi_batch *batch)
 		good = good && v->type == t->type;
 		if (good && t->type == DPI_TYPE_FIXED) good = v->width == t->width;
 		if (good && dpi_type_is_decimal(t->type)) good = v->scale == t->scale;
-		if (good && batch->rows) good = t->type == DPI_TYPE_BINARY || t->type == DPI_TYPE_UTF8 ? v->offset != NULL : v->data != NULL;
+		if (good && batch->rows)
+			good = t->type == DPI_TYPE_BINARY || t->type == DPI_TYPE_UTF8 ? v->offset != NULL : v->data != NULL;
 		if (!good)
-			return dpi_fail(DPI_ERR_ARGUMENT, "column %d of the batch is not the %s that the expression was made for", e->column[i],
-					dpi_type_print(t, wants));
+			return dpi_fail(DPI_ERR_ARGUMENT,
+					"column %d of the batch is not the %s that the expression was made for",
+					e->column[i], dpi_type_print(t, wants));
 	}
 	return DPI_SUCCESS;
 }
 
-static void bind_text(struct dpi_register *v, const struct dpi_expr_type *t, const struct dpi_vector *from, size_t first, size_t rows)
+static void bind_text(struct dpi_register *v, const struct dpi_expr_type *t, const struct dpi_vector *from, size_t first,
+		      size_t rows)
 {
 	static const uint8_t none[1];
 	struct dpi_text *out = v->own;

@@ -28,7 +28,8 @@ int dpi_result_begin(struct dpi_result *t, const struct dpi_expr_type *type, siz
 	size_t bits = (rows + 63) / 64 * 8, data = bits;
 	t->used = 0, t->nulls = false;
 	if (rows <= t->rows) goto ready;
-	bool good = variable(type->type) || type->type == DPI_TYPE_BOOL || !__builtin_mul_overflow(width_of(type), rows, &data);
+	bool good =
+		variable(type->type) || type->type == DPI_TYPE_BOOL || !__builtin_mul_overflow(width_of(type), rows, &data);
 	good = good && grow(&t->valid, bits);
 	if (variable(type->type)) good = good && grow(&t->offset, (rows + 1) * sizeof *t->offset);
 	else good = good && grow(&t->data, data);
@@ -54,14 +55,17 @@ static int add_text(struct dpi_result *t, const struct dpi_register *from, size_
 	size_t more = 0;
 	for (size_t i = 0; i < rows; i++) more += there(from, i) ? text[i].size : 0;
 	if (more > INT32_MAX - t->used)
-		return dpi_fail(DPI_ERR_LIMIT, "an expression's results for one batch have more than 2 GiB of text: use smaller batches");
+		return dpi_fail(DPI_ERR_LIMIT,
+				"an expression's results for one batch have more than 2 GiB of text: use smaller batches");
 	if (t->used + more > t->bytes) {
 		size_t room = t->bytes * 2 > t->used + more ? t->bytes * 2 : t->used + more;
-		if (!grow(&t->data, room)) return dpi_fail(DPI_ERR_MEMORY, "no memory for %zu bytes of an expression's results", room);
+		if (!grow(&t->data, room))
+			return dpi_fail(DPI_ERR_MEMORY, "no memory for %zu bytes of an expression's results", room);
 		t->bytes = room;
 	}
 	for (size_t i = 0; i < rows; i++) {
-		if (there(from, i) && text[i].size) memcpy(t->data + t->used, text[i].at, text[i].size), t->used += text[i].size;
+		if (there(from, i) && text[i].size)
+			memcpy(t->data + t->used, text[i].at, text[i].size), t->used += text[i].size;
 		t->offset[first + i + 1] = (int32_t)t->used;
 	}
 	return DPI_SUCCESS;
@@ -74,8 +78,11 @@ static int add_fixed(struct dpi_result *t, size_t width, const struct dpi_regist
 	for (size_t i = 0; i < rows; i++, to += width) {
 		if (!there(from, i)) memset(to, 0, width);
 		else if (text[i].size == width) memcpy(to, text[i].at, width);
-		else return dpi_fail(DPI_ERR_CORRUPT, "an expression's program gives %zu bytes where it says %zu: it is not from a correct peer",
-				     text[i].size, width);
+		else
+			return dpi_fail(
+				DPI_ERR_CORRUPT,
+				"an expression's program gives %zu bytes where it says %zu: it is not from a correct peer",
+				text[i].size, width);
 	}
 	return DPI_SUCCESS;
 }
@@ -102,7 +109,8 @@ static void add_bits(uint8_t *to, const uint64_t *bits, const uint64_t *among, s
 	}
 }
 
-int dpi_result_add(struct dpi_result *t, const struct dpi_expr_type *type, const struct dpi_register *from, size_t first, size_t rows)
+int dpi_result_add(struct dpi_result *t, const struct dpi_expr_type *type, const struct dpi_register *from, size_t first,
+		   size_t rows)
 {
 	if (from->valid && !t->nulls) memset(t->valid, 255, first / 8);
 	t->nulls |= from->valid != NULL;
@@ -116,7 +124,9 @@ int dpi_result_add(struct dpi_result *t, const struct dpi_expr_type *type, const
 
 void dpi_result_lend(const struct dpi_result *t, const struct dpi_expr_type *type, struct dpi_vector *out)
 {
-	*out = (struct dpi_vector){ .type = type->type, .scale = type->scale, .data = t->data, .valid = t->nulls ? t->valid : NULL };
+	*out = (struct dpi_vector){
+		.type = type->type, .scale = type->scale, .data = t->data, .valid = t->nulls ? t->valid : NULL
+	};
 	if (variable(type->type)) out->offset = t->offset;
 	else if (type->type != DPI_TYPE_BOOL) out->width = (uint32_t)width_of(type);
 }

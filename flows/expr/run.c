@@ -22,7 +22,8 @@ uint8_t *dpi_run_text(struct dpi_run *r, size_t size)
 	if (size > a->limit || a->used > a->limit - size) {
 		if (!r->error)
 			r->error = dpi_fail(DPI_ERR_LIMIT,
-					    "the expression makes more than %zu bytes of text from %zu rows: make shorter text, or raise the limit",
+					    "the expression makes more than %zu bytes of text from %zu rows: make shorter "
+					    "text, or raise the limit",
 					    a->limit, r->rows);
 		return NULL;
 	}
@@ -32,7 +33,9 @@ uint8_t *dpi_run_text(struct dpi_run *r, size_t size)
 			size_t room = size > BLOCK_LEAST ? size : BLOCK_LEAST;
 			struct dpi_text_block *made = malloc(sizeof *made + room);
 			if (!made) {
-				if (!r->error) r->error = dpi_fail(DPI_ERR_MEMORY, "no memory for %zu bytes of an expression's text", room);
+				if (!r->error)
+					r->error = dpi_fail(DPI_ERR_MEMORY,
+							    "no memory for %zu bytes of an expression's text", room);
 				return NULL;
 			}
 			*made = (struct dpi_text_block){ .size = room };
@@ -102,7 +105,8 @@ void dpi_step_valid(const struct dpi_step *s)
 	bool some = false;
 	for (int i = 0; i < 3; i++) {
 		if (!operand[i] || !operand[i]->valid) continue;
-		for (size_t w = 0; w < WORDS; w++) o->bits[w] = some ? o->bits[w] & operand[i]->valid[w] : operand[i]->valid[w];
+		for (size_t w = 0; w < WORDS; w++)
+			o->bits[w] = some ? o->bits[w] & operand[i]->valid[w] : operand[i]->valid[w];
 		some = true;
 	}
 	o->valid = some ? o->bits : NULL;

@@ -12,14 +12,7 @@
 #define WORDS (ROWS / 64)
 
 /* Why a row has no value. */
-enum dpi_row_error {
-	ROW_OVERFLOW = 1,
-	ROW_ZERO,
-	ROW_CAST,
-	ROW_DOMAIN,
-	ROW_LONG,
-	ROW_PATTERN
-};
+enum dpi_row_error { ROW_OVERFLOW = 1, ROW_ZERO, ROW_CAST, ROW_DOMAIN, ROW_LONG, ROW_PATTERN };
 
 struct dpi_register {
 	void *data;	       /* ROWS values at the kind's width; bool: WORDS words of bits */
@@ -83,8 +76,8 @@ void dpi_step_done(const struct dpi_run *r, const struct dpi_step *s, const uint
 void dpi_step_valid(const struct dpi_step *s);
 
 /* For each row of a set: EACH_ROW (set) { … ROW … } */
-#define EACH_ROW(set)                                                                                                         \
-	for (size_t word_ = 0; word_ < WORDS; word_++)                                                                        \
+#define EACH_ROW(set)                                                                                                       \
+	for (size_t word_ = 0; word_ < WORDS; word_++)                                                                      \
 		for (uint64_t left_ = (set)[word_]; left_; left_ &= left_ - 1)
 #define ROW (word_ * 64 + (size_t)__builtin_ctzll(left_))
 #define MARK(set) ((set)[word_] |= left_ & (0 - left_))

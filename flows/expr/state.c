@@ -8,10 +8,12 @@
 
 #define TEXT_LIMIT ((size_t)256 << 20)
 
-int dpi_expr_state_new(const struct dpi_expr *const *programs, int count, enum dpi_expr_on_error on_error, struct dpi_expr_state **out)
+int dpi_expr_state_new(const struct dpi_expr *const *programs, int count, enum dpi_expr_on_error on_error,
+		       struct dpi_expr_state **out)
 {
 	if (!programs || !out || count < 1 || (unsigned)on_error > DPI_EXPR_DROP)
-		return dpi_fail(DPI_ERR_ARGUMENT, "dpi_expr_state_new: no program, or %d is no way to treat errors", (int)on_error);
+		return dpi_fail(DPI_ERR_ARGUMENT, "dpi_expr_state_new: no program, or %d is no way to treat errors",
+				(int)on_error);
 	struct dpi_expr_state *s = aligned_alloc(64, (sizeof *s + 63) / 64 * 64);
 	if (!s) return dpi_fail(DPI_ERR_MEMORY, "no memory for an expression's state");
 	*s = (struct dpi_expr_state){ .on_error = on_error };
@@ -19,7 +21,8 @@ int dpi_expr_state_new(const struct dpi_expr *const *programs, int count, enum d
 	s->run.arena.limit = s->fixed.limit = TEXT_LIMIT;
 	s->ready = calloc((size_t)count, sizeof *s->ready);
 	s->result = calloc((size_t)count, sizeof *s->result);
-	int error = s->ready && s->result ? DPI_SUCCESS : dpi_fail(DPI_ERR_MEMORY, "no memory for the state of %d expressions", count);
+	int error = s->ready && s->result ? DPI_SUCCESS
+					  : dpi_fail(DPI_ERR_MEMORY, "no memory for the state of %d expressions", count);
 	for (; !error && s->count < count; s->count++) error = dpi_ready_make(s, s->ready + s->count, programs[s->count]);
 	if (error) dpi_expr_state_free(s);
 	else *out = s;
@@ -68,9 +71,13 @@ static void begin(struct dpi_run *r, const uint8_t *among, size_t first, size_t 
 
 static const char *reason(int why)
 {
-	static const char *const text[] = { "no value", "overflow: the result does not fit its type", "division by zero",
-					    "the text or bytes cannot be cast", "an argument outside the function's domain",
-					    "text of more than 2 GiB", "a pattern that ends with its escape character or has more than 4096 bytes" };
+	static const char *const text[] = { "no value",
+					    "overflow: the result does not fit its type",
+					    "division by zero",
+					    "the text or bytes cannot be cast",
+					    "an argument outside the function's domain",
+					    "text of more than 2 GiB",
+					    "a pattern that ends with its escape character or has more than 4096 bytes" };
 	return text[why];
 }
 
@@ -81,7 +88,8 @@ static int judge(struct dpi_expr_state *s, size_t first)
 	if (r->error) return r->error;
 	if (!r->any_bad || s->on_error != DPI_EXPR_FAIL) return DPI_SUCCESS;
 	return dpi_fail(DPI_ERR_RANGE,
-			"row %zu, character %u of the expression: %s; guard it by CASE, or have such values made NULL or such rows dropped",
+			"row %zu, character %u of the expression: %s; guard it by CASE, or have such values made NULL or "
+			"such rows dropped",
 			first + r->bad_row, (unsigned)r->bad_at, reason(r->bad_why));
 }
 
@@ -96,7 +104,8 @@ static int checked(struct dpi_expr_state *s, const struct dpi_batch *batch)
 	return DPI_SUCCESS;
 }
 
-static void evaluate(struct dpi_expr_state *s, struct dpi_ready *ready, const struct dpi_batch *batch, size_t first, size_t rows)
+static void evaluate(struct dpi_expr_state *s, struct dpi_ready *ready, const struct dpi_batch *batch, size_t first,
+		     size_t rows)
 {
 	dpi_bind(ready, batch, first, rows);
 	dpi_ready_run(&s->run, ready);
@@ -107,11 +116,13 @@ static void store_bits(uint8_t *to, const uint64_t *bits, size_t rows)
 	memcpy(to, bits, (rows + 7) / 8);
 }
 
-int dpi_expr_filter(struct dpi_expr_state *s, const struct dpi_batch *batch, const uint8_t *among, uint8_t *select, size_t *count)
+int dpi_expr_filter(struct dpi_expr_state *s, const struct dpi_batch *batch, const uint8_t *among, uint8_t *select,
+		    size_t *count)
 {
 	struct dpi_run *r = &s->run;
 	if (s->count != 1 || s->ready->program->result.type != DPI_TYPE_BOOL || !select || !count)
-		return dpi_fail(DPI_ERR_ARGUMENT, "dpi_expr_filter: the state must be of one program of type BOOL, select and count not NULL");
+		return dpi_fail(DPI_ERR_ARGUMENT,
+				"dpi_expr_filter: the state must be of one program of type BOOL, select and count not NULL");
 	int error = checked(s, batch);
 	const struct dpi_register *root = s->ready->value + s->ready->program->root;
 	size_t chosen = 0;
@@ -123,7 +134,8 @@ int dpi_expr_filter(struct dpi_expr_state *s, const struct dpi_batch *batch, con
 		error = judge(s, first);
 		if (error) break;
 		for (size_t w = 0; w < WORDS; w++)
-			yes[w] = r->live[w] & ((const uint64_t *)root->data)[w] & (root->valid ? root->valid[w] : ~UINT64_C(0));
+			yes[w] = r->live[w] & ((const uint64_t *)root->data)[w] &
+				 (root->valid ? root->valid[w] : ~UINT64_C(0));
 		if (r->any_bad && s->on_error == DPI_EXPR_DROP) {
 			for (size_t w = 0; w < WORDS; w++) yes[w] &= ~r->bad[w];
 			s->dropped += r->kernels->count(r->bad, WORDS);
@@ -145,7 +157,8 @@ int dpi_expr_project(struct dpi_expr_state *s, const struct dpi_batch *batch, ui
 {
 	struct dpi_run *r = &s->run;
 	if (!out || (s->on_error == DPI_EXPR_DROP && !select))
-		return dpi_fail(DPI_ERR_ARGUMENT, "dpi_expr_project: out must not be NULL, nor select when rows may be dropped");
+		return dpi_fail(DPI_ERR_ARGUMENT,
+				"dpi_expr_project: out must not be NULL, nor select when rows may be dropped");
 	int error = checked(s, batch);
 	for (int i = 0; i < s->count && !error; i++)
 		if (!lent(s->ready + i)) error = dpi_result_begin(s->result + i, &s->ready[i].program->result, batch->rows);
@@ -157,7 +170,9 @@ int dpi_expr_project(struct dpi_expr_state *s, const struct dpi_batch *batch, ui
 			if (lent(ready)) continue;
 			evaluate(s, ready, batch, first, rows);
 			error = r->error;
-			if (!error) error = dpi_result_add(s->result + i, &ready->program->result, ready->value + ready->program->root, first, rows);
+			if (!error)
+				error = dpi_result_add(s->result + i, &ready->program->result,
+						       ready->value + ready->program->root, first, rows);
 		}
 		if (!error) error = judge(s, first);
 		if (!error && r->any_bad && s->on_error == DPI_EXPR_DROP) {

@@ -47,7 +47,8 @@ void dpi_bind(struct dpi_ready *ready, const struct dpi_batch *batch, size_t fir
 
 /* A result's room for rows, its rows taken from a register, and the vector of all. */
 int dpi_result_begin(struct dpi_result *t, const struct dpi_expr_type *type, size_t rows);
-int dpi_result_add(struct dpi_result *t, const struct dpi_expr_type *type, const struct dpi_register *from, size_t first, size_t rows);
+int dpi_result_add(struct dpi_result *t, const struct dpi_expr_type *type, const struct dpi_register *from, size_t first,
+		   size_t rows);
 void dpi_result_lend(const struct dpi_result *t, const struct dpi_expr_type *type, struct dpi_vector *out);
 void dpi_result_free(struct dpi_result *t);
 

@@ -60,7 +60,9 @@ struct dpi_node *dpi_tree_node(struct dpi_tree *t, int op, uint32_t at, int kids
 	struct dpi_node **k = n ? dpi_tree_memory(t, (size_t)(kids ? kids : 1) * sizeof *k) : NULL;
 	if (!k) return NULL;
 	for (int i = 0; i < kids; i++) k[i] = kid[i];
-	*n = (struct dpi_node){ .op = (uint8_t)op, .depth = (uint16_t)(depth + 1), .at = at, .kids = kids, .kid = k, .value = -1 };
+	*n = (struct dpi_node){
+		.op = (uint8_t)op, .depth = (uint16_t)(depth + 1), .at = at, .kids = kids, .kid = k, .value = -1
+	};
 	t->nodes++;
 	return n;
 }

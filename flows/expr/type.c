@@ -17,8 +17,9 @@ size_t dpi_kind_width(int kind)
 
 int dpi_type_kind(int type)
 {
-	static const uint8_t kind[] = { 0, KIND_BOOL, KIND_I8, KIND_I16, KIND_I32, KIND_I64, KIND_U8, KIND_U16, KIND_U32, KIND_U64,
-					KIND_F32, KIND_F64, KIND_I32, KIND_I64, KIND_I128, KIND_TEXT, KIND_TEXT, KIND_TEXT };
+	static const uint8_t kind[] = { 0,	  KIND_BOOL, KIND_I8,	KIND_I16,  KIND_I32,  KIND_I64,
+					KIND_U8,  KIND_U16,  KIND_U32,	KIND_U64,  KIND_F32,  KIND_F64,
+					KIND_I32, KIND_I64,  KIND_I128, KIND_TEXT, KIND_TEXT, KIND_TEXT };
 	return type > 0 && type < (int)sizeof kind ? kind[type] : 0;
 }
 
@@ -111,12 +112,13 @@ int dpi_type_of_column(const struct dpi_expr_column *c, int index, struct dpi_ex
 {
 	const char *name = c->name ? c->name : "";
 	if (!dpi_type_kind(c->type))
-		return dpi_fail(DPI_ERR_ARGUMENT, "column %d '%s' has type %d: see DPI_TYPES in dpi.h", index, name, c->type);
+		return dpi_fail(DPI_ERR_ARGUMENT, "column %d '%s' has type %d: see DPI_TYPES in dpi.h", index, name,
+				c->type);
 	*out = (struct dpi_expr_type){ .type = c->type, .nullable = c->nullable };
 	if (c->type == DPI_TYPE_FIXED) {
 		if (!c->width || c->width > INT32_MAX)
-			return dpi_fail(DPI_ERR_ARGUMENT, "column %d '%s' is FIXED of %u bytes: 1 to 2147483647", index, name,
-					(unsigned)c->width);
+			return dpi_fail(DPI_ERR_ARGUMENT, "column %d '%s' is FIXED of %u bytes: 1 to 2147483647", index,
+					name, (unsigned)c->width);
 		out->width = c->width;
 	}
 	if (dpi_type_is_decimal(c->type)) {
@@ -124,9 +126,10 @@ int dpi_type_of_column(const struct dpi_expr_column *c, int index, struct dpi_ex
 		out->precision = c->precision ? c->precision : most;
 		out->scale = c->scale;
 		if (out->precision < 1 || out->precision > most || out->scale < 0 || out->scale > out->precision)
-			return dpi_fail(DPI_ERR_ARGUMENT,
-					"column %d '%s' is DECIMAL(%d,%d): at most %d digits, of them none to all behind the point",
-					index, name, out->precision, out->scale, most);
+			return dpi_fail(
+				DPI_ERR_ARGUMENT,
+				"column %d '%s' is DECIMAL(%d,%d): at most %d digits, of them none to all behind the point",
+				index, name, out->precision, out->scale, most);
 	}
 	return DPI_SUCCESS;
 }

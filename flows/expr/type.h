@@ -31,25 +31,46 @@ struct dpi_text {
 	size_t size;
 };
 
-static inline bool dpi_kind_is(int kind) { return kind >= KIND_BOOL && kind < KIND_COUNT; }
+static inline bool dpi_kind_is(int kind)
+{
+	return kind >= KIND_BOOL && kind < KIND_COUNT;
+}
 size_t dpi_kind_width(int kind); /* bytes of a value in a register; bool: 0 */
 int dpi_type_kind(int type);	 /* 0: there is no such type */
 
-static inline bool dpi_type_is_integer(int type) { return type >= DPI_TYPE_INT8 && type <= DPI_TYPE_UINT64; }
-static inline bool dpi_type_is_unsigned(int type) { return type >= DPI_TYPE_UINT8 && type <= DPI_TYPE_UINT64; }
-static inline bool dpi_type_is_decimal(int type) { return type == DPI_TYPE_DECIMAL64 || type == DPI_TYPE_DECIMAL128; }
-static inline bool dpi_type_is_real(int type) { return type == DPI_TYPE_FLOAT || type == DPI_TYPE_DOUBLE; }
-static inline bool dpi_type_is_bytes(int type) { return type == DPI_TYPE_FIXED || type == DPI_TYPE_BINARY; }
-static inline bool dpi_type_is_text(int type) { return type >= DPI_TYPE_FIXED && type <= DPI_TYPE_UTF8; }
+static inline bool dpi_type_is_integer(int type)
+{
+	return type >= DPI_TYPE_INT8 && type <= DPI_TYPE_UINT64;
+}
+static inline bool dpi_type_is_unsigned(int type)
+{
+	return type >= DPI_TYPE_UINT8 && type <= DPI_TYPE_UINT64;
+}
+static inline bool dpi_type_is_decimal(int type)
+{
+	return type == DPI_TYPE_DECIMAL64 || type == DPI_TYPE_DECIMAL128;
+}
+static inline bool dpi_type_is_real(int type)
+{
+	return type == DPI_TYPE_FLOAT || type == DPI_TYPE_DOUBLE;
+}
+static inline bool dpi_type_is_bytes(int type)
+{
+	return type == DPI_TYPE_FIXED || type == DPI_TYPE_BINARY;
+}
+static inline bool dpi_type_is_text(int type)
+{
+	return type >= DPI_TYPE_FIXED && type <= DPI_TYPE_UTF8;
+}
 static inline bool dpi_type_is_number(int type)
 {
 	return dpi_type_is_integer(type) || dpi_type_is_decimal(type) || dpi_type_is_real(type);
 }
 
 struct dpi_expr_type dpi_type_of(int type);
-struct dpi_expr_type dpi_type_decimal(int precision, int scale); /* 64 bits where they are enough */
+struct dpi_expr_type dpi_type_decimal(int precision, int scale);		  /* 64 bits where they are enough */
 bool dpi_type_same(const struct dpi_expr_type *a, const struct dpi_expr_type *b); /* whatever nullable says */
-int dpi_type_digits(int type);					  /* of the largest value of an integer type */
+int dpi_type_digits(int type);						 /* of the largest value of an integer type */
 struct dpi_expr_type dpi_type_as_decimal(const struct dpi_expr_type *t); /* of an integer or decimal type */
 
 /* The type to which values of both are cast when they are compared, or are branches of one expression; false: none. */

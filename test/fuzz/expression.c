@@ -21,12 +21,15 @@ static void need(int good, const char *what)
 }
 
 static const struct dpi_expr_column columns[COLS] = {
-	{ "b", DPI_TYPE_BOOL, true, 0, 0, 0 },	      { "i8", DPI_TYPE_INT8, true, 0, 0, 0 },	 { "i16", DPI_TYPE_INT16, true, 0, 0, 0 },
-	{ "i32", DPI_TYPE_INT32, true, 0, 0, 0 },     { "i64", DPI_TYPE_INT64, true, 0, 0, 0 },	 { "u8", DPI_TYPE_UINT8, true, 0, 0, 0 },
-	{ "u16", DPI_TYPE_UINT16, true, 0, 0, 0 },    { "u32", DPI_TYPE_UINT32, true, 0, 0, 0 }, { "u64", DPI_TYPE_UINT64, false, 0, 0, 0 },
-	{ "f32", DPI_TYPE_FLOAT, true, 0, 0, 0 },     { "f64", DPI_TYPE_DOUBLE, true, 0, 0, 0 }, { "d", DPI_TYPE_DATE32, true, 0, 0, 0 },
-	{ "dec", DPI_TYPE_DECIMAL64, true, 0, 15, 2 }, { "wide", DPI_TYPE_DECIMAL128, true, 0, 30, 6 }, { "fix", DPI_TYPE_FIXED, true, 3, 0, 0 },
-	{ "bin", DPI_TYPE_BINARY, true, 0, 0, 0 },    { "txt", DPI_TYPE_UTF8, true, 0, 0, 0 },
+	{ "b", DPI_TYPE_BOOL, true, 0, 0, 0 },	       { "i8", DPI_TYPE_INT8, true, 0, 0, 0 },
+	{ "i16", DPI_TYPE_INT16, true, 0, 0, 0 },      { "i32", DPI_TYPE_INT32, true, 0, 0, 0 },
+	{ "i64", DPI_TYPE_INT64, true, 0, 0, 0 },      { "u8", DPI_TYPE_UINT8, true, 0, 0, 0 },
+	{ "u16", DPI_TYPE_UINT16, true, 0, 0, 0 },     { "u32", DPI_TYPE_UINT32, true, 0, 0, 0 },
+	{ "u64", DPI_TYPE_UINT64, false, 0, 0, 0 },    { "f32", DPI_TYPE_FLOAT, true, 0, 0, 0 },
+	{ "f64", DPI_TYPE_DOUBLE, true, 0, 0, 0 },     { "d", DPI_TYPE_DATE32, true, 0, 0, 0 },
+	{ "dec", DPI_TYPE_DECIMAL64, true, 0, 15, 2 }, { "wide", DPI_TYPE_DECIMAL128, true, 0, 30, 6 },
+	{ "fix", DPI_TYPE_FIXED, true, 3, 0, 0 },      { "bin", DPI_TYPE_BINARY, true, 0, 0, 0 },
+	{ "txt", DPI_TYPE_UTF8, true, 0, 0, 0 },
 };
 
 static struct dpi_vector vector[COLS];
@@ -41,12 +44,17 @@ static void fill(void)
 		static const size_t width[COLS] = { 0, 1, 2, 4, 8, 1, 2, 4, 8, 4, 8, 4, 8, 16, 3, 0, 0 };
 		for (size_t i = 0; i < sizeof values[c]; i++) {
 			x ^= x << 13, x ^= x >> 7, x ^= x << 17;
-			values[c][i] = c > 14 ? "ab%_ 1-.\303\251x"[x % 11] : x % 5 ? (uint8_t)(x >> 32) : (uint8_t)-(int)(x >> 40 & 1);
+			values[c][i] = c > 14  ? "ab%_ 1-.\303\251x"[x % 11]
+				       : x % 5 ? (uint8_t)(x >> 32)
+					       : (uint8_t) - (int)(x >> 40 & 1);
 		}
 		for (size_t i = 0; i < sizeof valid[c]; i++) valid[c][i] = (uint8_t)(x >> i % 50);
 		for (int i = 0; i < ROWS; i++) offset[c][i + 1] = offset[c][i] + (int32_t)((x >> i % 60) % 12);
-		vector[c] = (struct dpi_vector){ .type = columns[c].type, .scale = columns[c].scale, .width = (uint32_t)width[c],
-						 .valid = columns[c].nullable ? valid[c] : NULL, .data = values[c],
+		vector[c] = (struct dpi_vector){ .type = columns[c].type,
+						 .scale = columns[c].scale,
+						 .width = (uint32_t)width[c],
+						 .valid = columns[c].nullable ? valid[c] : NULL,
+						 .data = values[c],
 						 .offset = c > 14 ? offset[c] : NULL };
 	}
 }
@@ -84,7 +92,8 @@ static uint64_t run(const struct dpi_expr *e, int mode)
 	dpi_expr_state_limit(s, 1 << 20);
 	if (!dpi_expr_project(s, &batch, select, &out)) h = sum(dpi_expr_result(e), &out);
 	if (dpi_expr_result(e)->type == DPI_TYPE_BOOL && !dpi_expr_filter(s, &batch, select, again, &count)) {
-		for (size_t i = 0; i < ROWS; i++) bits += dpi_bit(again, i), need(dpi_bit(select, i) || !dpi_bit(again, i), "a row not asked for");
+		for (size_t i = 0; i < ROWS; i++)
+			bits += dpi_bit(again, i), need(dpi_bit(select, i) || !dpi_bit(again, i), "a row not asked for");
 		need(bits == count && count <= ROWS, "the count of a filter");
 		h = h * 31 + count;
 	}

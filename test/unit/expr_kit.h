@@ -36,17 +36,17 @@ enum {
 };
 
 static const struct dpi_expr_column columns[COLS] = {
-	{ "b", DPI_TYPE_BOOL, true, 0, 0, 0 },	       { "i8", DPI_TYPE_INT8, true, 0, 0, 0 },
-	{ "i16", DPI_TYPE_INT16, true, 0, 0, 0 },      { "i32", DPI_TYPE_INT32, true, 0, 0, 0 },
-	{ "i64", DPI_TYPE_INT64, true, 0, 0, 0 },      { "j64", DPI_TYPE_INT64, false, 0, 0, 0 },
-	{ "u8", DPI_TYPE_UINT8, true, 0, 0, 0 },       { "u16", DPI_TYPE_UINT16, true, 0, 0, 0 },
-	{ "u32", DPI_TYPE_UINT32, true, 0, 0, 0 },     { "u64", DPI_TYPE_UINT64, true, 0, 0, 0 },
-	{ "f32", DPI_TYPE_FLOAT, true, 0, 0, 0 },      { "f64", DPI_TYPE_DOUBLE, true, 0, 0, 0 },
-	{ "d", DPI_TYPE_DATE32, true, 0, 0, 0 },       { "dec", DPI_TYPE_DECIMAL64, true, 0, 15, 2 },
-	{ "rate", DPI_TYPE_DECIMAL64, false, 0, 4, 3 }, { "wide", DPI_TYPE_DECIMAL128, true, 0, 30, 6 },
+	{ "b", DPI_TYPE_BOOL, true, 0, 0, 0 },		 { "i8", DPI_TYPE_INT8, true, 0, 0, 0 },
+	{ "i16", DPI_TYPE_INT16, true, 0, 0, 0 },	 { "i32", DPI_TYPE_INT32, true, 0, 0, 0 },
+	{ "i64", DPI_TYPE_INT64, true, 0, 0, 0 },	 { "j64", DPI_TYPE_INT64, false, 0, 0, 0 },
+	{ "u8", DPI_TYPE_UINT8, true, 0, 0, 0 },	 { "u16", DPI_TYPE_UINT16, true, 0, 0, 0 },
+	{ "u32", DPI_TYPE_UINT32, true, 0, 0, 0 },	 { "u64", DPI_TYPE_UINT64, true, 0, 0, 0 },
+	{ "f32", DPI_TYPE_FLOAT, true, 0, 0, 0 },	 { "f64", DPI_TYPE_DOUBLE, true, 0, 0, 0 },
+	{ "d", DPI_TYPE_DATE32, true, 0, 0, 0 },	 { "dec", DPI_TYPE_DECIMAL64, true, 0, 15, 2 },
+	{ "rate", DPI_TYPE_DECIMAL64, false, 0, 4, 3 },	 { "wide", DPI_TYPE_DECIMAL128, true, 0, 30, 6 },
 	{ "huge", DPI_TYPE_DECIMAL128, true, 0, 38, 0 }, { "slim", DPI_TYPE_DECIMAL128, true, 0, 10, 4 },
-	{ "fix", DPI_TYPE_FIXED, true, 4, 0, 0 },      { "bin", DPI_TYPE_BINARY, true, 0, 0, 0 },
-	{ "txt", DPI_TYPE_UTF8, true, 0, 0, 0 },       { "Word", DPI_TYPE_UTF8, false, 0, 0, 0 },
+	{ "fix", DPI_TYPE_FIXED, true, 4, 0, 0 },	 { "bin", DPI_TYPE_BINARY, true, 0, 0, 0 },
+	{ "txt", DPI_TYPE_UTF8, true, 0, 0, 0 },	 { "Word", DPI_TYPE_UTF8, false, 0, 0, 0 },
 };
 
 struct table {
@@ -80,8 +80,30 @@ static inline dpi_i128 draw_wide(struct draws *d, int digits)
 
 static inline int64_t draw_integer(struct draws *d)
 {
-	static const int64_t edge[] = { 0, 1, -1, 2, 10, 127, 128, -128, -129, 255, 256, 32767, 32768, -32768, 65535, 65536, INT32_MAX,
-					INT32_MIN, UINT32_MAX, INT64_MAX, INT64_MIN, INT64_MAX - 1, INT64_C(1) << 62, 3037000500 };
+	static const int64_t edge[] = { 0,
+					1,
+					-1,
+					2,
+					10,
+					127,
+					128,
+					-128,
+					-129,
+					255,
+					256,
+					32767,
+					32768,
+					-32768,
+					65535,
+					65536,
+					INT32_MAX,
+					INT32_MIN,
+					UINT32_MAX,
+					INT64_MAX,
+					INT64_MIN,
+					INT64_MAX - 1,
+					INT64_C(1) << 62,
+					3037000500 };
 	switch (draw_below(d, 4)) {
 	case 0: return edge[draw_below(d, sizeof edge / sizeof *edge)];
 	case 1: return (int64_t)draw_below(d, 20) - 10;
@@ -92,8 +114,13 @@ static inline int64_t draw_integer(struct draws *d)
 
 static inline double draw_real(struct draws *d)
 {
-	static const double edge[] = { 0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 1.5, 2.5, 1e300, -1e300, 5e-324, 9007199254740993.0, 1e18, -1e18,
-				       9223372036854775808.0, 1e38, 3.5e38, 0.1, 100.0 };
+	static const double edge[] = { 0.0,    -0.0,   1.0,
+				       -1.0,   0.5,    -0.5,
+				       1.5,    2.5,    1e300,
+				       -1e300, 5e-324, 9007199254740993.0,
+				       1e18,   -1e18,  9223372036854775808.0,
+				       1e38,   3.5e38, 0.1,
+				       100.0 };
 	uint64_t bits;
 	double v;
 	switch (draw_below(d, 6)) {
@@ -109,9 +136,13 @@ static inline double draw_real(struct draws *d)
 /* Text that looks like what is cast, matched and compared. */
 static inline size_t draw_text(struct draws *d, char *out, bool word)
 {
-	static const char *const made[] = { "", "a", "ab", "abc", "b", "%", "_", "a%c", "a_c", "12", "-7", "3.14", "1e3", " 42 ", "2020-02-29",
-					    "1999-12-31", "0001-01-01", "2021-02-29", "true", "False", "t", "nan", "inf", "99999999999999999999",
-					    "127", "128", "-0.005", "é", "éa", "€uro", "𝄞x", "ß", "aaaa", "abab", "A", "AbC", "  a  ", "xyx", "\\", "x\\" };
+	static const char *const made[] = {
+		"",	      "a",	    "ab",     "abc",   "b",	"%",	"_",	      "a%c",
+		"a_c",	      "12",	    "-7",     "3.14",  "1e3",	" 42 ", "2020-02-29", "1999-12-31",
+		"0001-01-01", "2021-02-29", "true",   "False", "t",	"nan",	"inf",	      "99999999999999999999",
+		"127",	      "128",	    "-0.005", "é",     "éa",	"€uro", "𝄞x",	      "ß",
+		"aaaa",	      "abab",	    "A",      "AbC",   "  a  ", "xyx",	"\\",	      "x\\"
+	};
 	static const char *const part[] = { "a", "b", "c", "é", "€", "%", "_", " ", "x", "1", "." };
 	if (!word && draw_below(d, 3)) return strlen(strcpy(out, made[draw_below(d, sizeof made / sizeof *made)]));
 	*out = 0;

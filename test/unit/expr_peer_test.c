@@ -21,9 +21,11 @@ struct peer_table {
 };
 
 static const struct dpi_expr_column peer_columns[] = {
-	{ "i", DPI_TYPE_INT64, true, 0, 0, 0 },	     { "j", DPI_TYPE_INT64, false, 0, 0, 0 },	 { "s", DPI_TYPE_UTF8, true, 0, 0, 0 },
-	{ "w", DPI_TYPE_UTF8, false, 0, 0, 0 },	     { "dec", DPI_TYPE_DECIMAL64, true, 0, 15, 2 }, { "rate", DPI_TYPE_DECIMAL64, false, 0, 4, 3 },
-	{ "wide", DPI_TYPE_DECIMAL128, true, 0, 30, 6 }, { "d", DPI_TYPE_DATE32, true, 0, 0, 0 }, { "e", DPI_TYPE_DATE32, false, 0, 0, 0 },
+	{ "i", DPI_TYPE_INT64, true, 0, 0, 0 },		 { "j", DPI_TYPE_INT64, false, 0, 0, 0 },
+	{ "s", DPI_TYPE_UTF8, true, 0, 0, 0 },		 { "w", DPI_TYPE_UTF8, false, 0, 0, 0 },
+	{ "dec", DPI_TYPE_DECIMAL64, true, 0, 15, 2 },	 { "rate", DPI_TYPE_DECIMAL64, false, 0, 4, 3 },
+	{ "wide", DPI_TYPE_DECIMAL128, true, 0, 30, 6 }, { "d", DPI_TYPE_DATE32, true, 0, 0, 0 },
+	{ "e", DPI_TYPE_DATE32, false, 0, 0, 0 },
 };
 #define PEER_COLUMNS 9
 
@@ -49,7 +51,9 @@ static void peer_fill(struct peer_table *t, struct dpi_vector *v, struct draws *
 	}
 	const void *data[PEER_COLUMNS] = { t->i, t->j, t->s, t->w, t->dec, t->rate, t->wide, t->d, t->e };
 	for (int c = 0; c < PEER_COLUMNS; c++)
-		v[c] = (struct dpi_vector){ .type = peer_columns[c].type, .scale = peer_columns[c].scale, .data = data[c],
+		v[c] = (struct dpi_vector){ .type = peer_columns[c].type,
+					    .scale = peer_columns[c].scale,
+					    .data = data[c],
 					    .width = (uint32_t)dpi_kind_width(dpi_type_kind(peer_columns[c].type)),
 					    .valid = peer_columns[c].nullable ? t->valid : NULL };
 	v[2].width = v[3].width = 0;
@@ -111,7 +115,8 @@ static void same(struct answers *a, const char *value)
 }
 
 /* Evaluate in the mode NULL; false: a rule of types refuses it. */
-static bool mine(const char *text, const struct dpi_batch *batch, struct dpi_expr **e, struct dpi_expr_state **s, struct dpi_vector *v)
+static bool mine(const char *text, const struct dpi_batch *batch, struct dpi_expr **e, struct dpi_expr_state **s,
+		 struct dpi_vector *v)
 {
 	if (dpi_expr_compile(text, strlen(text), peer_columns, PEER_COLUMNS, e)) return false;
 	CHECK_DPI(dpi_expr_state_new((const struct dpi_expr *const *)e, 1, DPI_EXPR_NULL, s));
@@ -121,16 +126,63 @@ static bool mine(const char *text, const struct dpi_batch *batch, struct dpi_exp
 
 /* ------------------------------------------------------------------------------------------------------- SQLite */
 
-static const char *const lite_bool[] = { "(i < j)", "(s = w)", "($i = $i)", "($i >= $i)", "($t < $t)", "($t <> $t)", "($b AND $b)", "($b OR $b)",
-					 "(NOT $b)", "($i IS NULL)", "($t IS NOT NULL)", "($i IS DISTINCT FROM $i)", "($i IN ($i, $i, 3))",
-					 "($t NOT IN ($t, 'a', NULL))", "($i BETWEEN $i AND $i)", "($t LIKE '%a_%')", "($t LIKE $t)",
-					 "($t LIKE 'x\\%' ESCAPE '\\')", "CASE WHEN $b THEN $b ELSE $b END", "COALESCE($b, $b)", NULL };
-static const char *const lite_integer[] = { "i", "j", "7", "-3", "(0 - j)", "($i + $i)", "($i - $i)", "(i * $i)", "($i / $i)", "($i % $i)", "(- $i)", "ABS($i)",
-					    "LENGTH($t)", "CASE WHEN $b THEN $i ELSE $i END", "CASE $i WHEN $i THEN $i END", "COALESCE($i, $i)",
-					    "NULLIF($i, $i)", NULL };
-static const char *const lite_text[] = { "s", "w", "'ab'", "''", "'é€'", "($t || $t)", "UPPER($t)", "LOWER($t)", "TRIM($t, 'a')", "LTRIM($t, $t)",
-					 "RTRIM($t, 'bé')", "SUBSTRING($t, 2, 3)", "SUBSTRING($t, 3)", "CAST($i AS TEXT)",
-					 "CASE WHEN $b THEN $t ELSE $t END", "COALESCE($t, $t)", "NULLIF($t, $t)", NULL };
+static const char *const lite_bool[] = { "(i < j)",
+					 "(s = w)",
+					 "($i = $i)",
+					 "($i >= $i)",
+					 "($t < $t)",
+					 "($t <> $t)",
+					 "($b AND $b)",
+					 "($b OR $b)",
+					 "(NOT $b)",
+					 "($i IS NULL)",
+					 "($t IS NOT NULL)",
+					 "($i IS DISTINCT FROM $i)",
+					 "($i IN ($i, $i, 3))",
+					 "($t NOT IN ($t, 'a', NULL))",
+					 "($i BETWEEN $i AND $i)",
+					 "($t LIKE '%a_%')",
+					 "($t LIKE $t)",
+					 "($t LIKE 'x\\%' ESCAPE '\\')",
+					 "CASE WHEN $b THEN $b ELSE $b END",
+					 "COALESCE($b, $b)",
+					 NULL };
+static const char *const lite_integer[] = { "i",
+					    "j",
+					    "7",
+					    "-3",
+					    "(0 - j)",
+					    "($i + $i)",
+					    "($i - $i)",
+					    "(i * $i)",
+					    "($i / $i)",
+					    "($i % $i)",
+					    "(- $i)",
+					    "ABS($i)",
+					    "LENGTH($t)",
+					    "CASE WHEN $b THEN $i ELSE $i END",
+					    "CASE $i WHEN $i THEN $i END",
+					    "COALESCE($i, $i)",
+					    "NULLIF($i, $i)",
+					    NULL };
+static const char *const lite_text[] = { "s",
+					 "w",
+					 "'ab'",
+					 "''",
+					 "'é€'",
+					 "($t || $t)",
+					 "UPPER($t)",
+					 "LOWER($t)",
+					 "TRIM($t, 'a')",
+					 "LTRIM($t, $t)",
+					 "RTRIM($t, 'bé')",
+					 "SUBSTRING($t, 2, 3)",
+					 "SUBSTRING($t, 3)",
+					 "CAST($i AS TEXT)",
+					 "CASE WHEN $b THEN $t ELSE $t END",
+					 "COALESCE($t, $t)",
+					 "NULLIF($t, $t)",
+					 NULL };
 static const struct grammar lite = { "bit", { lite_bool, lite_integer, lite_text }, { 2, 5, 5 } };
 
 static int lite_row(void *answers, int columns_there, char **value, char **name)
@@ -156,7 +208,8 @@ TEST(expr_same_as_sqlite, "", 0, .deadline_s = 60)
 	int compared = 0;
 	peer_fill(&t, vectors, &d);
 	const struct dpi_batch batch = { PEER_ROWS, PEER_COLUMNS, vectors };
-	if (exec(db, "PRAGMA case_sensitive_like = 1; CREATE TABLE t (r INTEGER, i INTEGER, j INTEGER, s TEXT, w TEXT)", NULL, NULL, NULL) ||
+	if (exec(db, "PRAGMA case_sensitive_like = 1; CREATE TABLE t (r INTEGER, i INTEGER, j INTEGER, s TEXT, w TEXT)",
+		 NULL, NULL, NULL) ||
 	    exec(db, "SELECT 1 IS DISTINCT FROM 2", NULL, NULL, NULL))
 		SKIP("this SQLite is older than 3.39");
 	for (int r = 0; r < PEER_ROWS; r++) {
@@ -165,7 +218,8 @@ TEST(expr_same_as_sqlite, "", 0, .deadline_s = 60)
 			sprintf(i, "%" PRId64, t.i[r]);
 			sprintf(s, "'%.*s'", t.s_at[r + 1] - t.s_at[r], t.s + t.s_at[r]);
 		}
-		sprintf(sql, "INSERT INTO t VALUES (%d, %s, %" PRId64 ", %s, '%.*s')", r, i, t.j[r], s, t.w_at[r + 1] - t.w_at[r], t.w + t.w_at[r]);
+		sprintf(sql, "INSERT INTO t VALUES (%d, %s, %" PRId64 ", %s, '%.*s')", r, i, t.j[r], s,
+			t.w_at[r + 1] - t.w_at[r], t.w + t.w_at[r]);
 		CHECK(!exec(db, sql, NULL, NULL, NULL));
 	}
 	for (int n = 0; n < rounds(800); n++) {
@@ -190,16 +244,58 @@ TEST(expr_same_as_sqlite, "", 0, .deadline_s = 60)
 
 /* ------------------------------------------------------------------------------------------------------- DuckDB */
 
-static const char *const duck_decimal[] = { "dec", "rate", "1.25", "0.5", "(dec * (1 - rate))", "($m + rate)", "(dec + $m)", "($m - dec)", "(dec * rate)",
-					    "(- $m)", "ABS($m)", "ROUND($m, 1)", "CAST($m AS DECIMAL(18,2))", "CASE WHEN $b THEN $m ELSE dec END",
-					    "COALESCE($m, rate)", "LEAST(dec, rate)", "CAST(wide AS DECIMAL(38,3))", NULL };
-static const char *const duck_date[] = { "d", "e", "DATE '2020-02-29'", "($d + 31)", "($d - 400)", "CASE WHEN $b THEN $d ELSE $d END", "COALESCE($d, $d)",
-					 "LEAST(d, e)", "CAST(DATE_TRUNC('month', $d) AS DATE)", "CAST(DATE_TRUNC('week', $d) AS DATE)",
-					 "CAST(DATE_TRUNC('quarter', $d) AS DATE)", NULL };
-static const char *const duck_integer[] = { "j", "7", "EXTRACT(year FROM $d)", "EXTRACT(month FROM $d)", "EXTRACT(day FROM $d)", "EXTRACT(quarter FROM $d)",
-					    "EXTRACT(dow FROM $d)", "EXTRACT(doy FROM $d)", "($d - $d)", "($i + $i)", NULL };
-static const char *const duck_bool[] = { "(d < e)", "(dec > rate)", "($m <= $m)", "($d = $d)", "($d BETWEEN $d AND $d)", "($m IN (dec, 1.25))",
-					 "($b AND $b)", "($b OR $b)", "(NOT $b)", "(dec IS NULL)", NULL };
+static const char *const duck_decimal[] = { "dec",
+					    "rate",
+					    "1.25",
+					    "0.5",
+					    "(dec * (1 - rate))",
+					    "($m + rate)",
+					    "(dec + $m)",
+					    "($m - dec)",
+					    "(dec * rate)",
+					    "(- $m)",
+					    "ABS($m)",
+					    "ROUND($m, 1)",
+					    "CAST($m AS DECIMAL(18,2))",
+					    "CASE WHEN $b THEN $m ELSE dec END",
+					    "COALESCE($m, rate)",
+					    "LEAST(dec, rate)",
+					    "CAST(wide AS DECIMAL(38,3))",
+					    NULL };
+static const char *const duck_date[] = { "d",
+					 "e",
+					 "DATE '2020-02-29'",
+					 "($d + 31)",
+					 "($d - 400)",
+					 "CASE WHEN $b THEN $d ELSE $d END",
+					 "COALESCE($d, $d)",
+					 "LEAST(d, e)",
+					 "CAST(DATE_TRUNC('month', $d) AS DATE)",
+					 "CAST(DATE_TRUNC('week', $d) AS DATE)",
+					 "CAST(DATE_TRUNC('quarter', $d) AS DATE)",
+					 NULL };
+static const char *const duck_integer[] = { "j",
+					    "7",
+					    "EXTRACT(year FROM $d)",
+					    "EXTRACT(month FROM $d)",
+					    "EXTRACT(day FROM $d)",
+					    "EXTRACT(quarter FROM $d)",
+					    "EXTRACT(dow FROM $d)",
+					    "EXTRACT(doy FROM $d)",
+					    "($d - $d)",
+					    "($i + $i)",
+					    NULL };
+static const char *const duck_bool[] = { "(d < e)",
+					 "(dec > rate)",
+					 "($m <= $m)",
+					 "($d = $d)",
+					 "($d BETWEEN $d AND $d)",
+					 "($m IN (dec, 1.25))",
+					 "($b AND $b)",
+					 "($b OR $b)",
+					 "(NOT $b)",
+					 "(dec IS NULL)",
+					 NULL };
 static const struct grammar duck = { "mdib", { duck_decimal, duck_date, duck_integer, duck_bool }, { 4, 3, 2, 2 } };
 
 /* As duckdb.h has it: its fields are its own. */
@@ -214,15 +310,18 @@ TEST(expr_same_as_duckdb, "", 0, .deadline_s = 120)
 	if (!name) SKIP("TEST_DUCKDB does not name a libduckdb.so");
 	void *library = dlopen(name, RTLD_NOW), *db, *connection;
 	if (!library) SKIP("%s", dlerror());
-	int (*open)(const char *, void **), (*connect)(void *, void **), (*query)(void *, const char *, struct duck_result *);
+	int (*open)(const char *, void **), (*connect)(void *, void **),
+		(*query)(void *, const char *, struct duck_result *);
 	char *(*value)(struct duck_result *, uint64_t, uint64_t);
 	const char *(*error)(struct duck_result *);
 	void (*destroy)(struct duck_result *), (*release)(void *);
 	*(void **)&open = dlsym(library, "duckdb_open"), *(void **)&connect = dlsym(library, "duckdb_connect");
 	*(void **)&query = dlsym(library, "duckdb_query"), *(void **)&value = dlsym(library, "duckdb_value_varchar");
-	*(void **)&error = dlsym(library, "duckdb_result_error"), *(void **)&destroy = dlsym(library, "duckdb_destroy_result");
+	*(void **)&error = dlsym(library, "duckdb_result_error"),
+	       *(void **)&destroy = dlsym(library, "duckdb_destroy_result");
 	*(void **)&release = dlsym(library, "duckdb_free");
-	if (!open || !connect || !query || !value || !error || !destroy || !release || open(NULL, &db) || connect(db, &connection))
+	if (!open || !connect || !query || !value || !error || !destroy || !release || open(NULL, &db) ||
+	    connect(db, &connection))
 		SKIP("%s does not open a database", name);
 	static struct peer_table t;
 	static char sql[40000];
@@ -232,7 +331,10 @@ TEST(expr_same_as_duckdb, "", 0, .deadline_s = 120)
 	int compared = 0, refused = 0;
 	peer_fill(&t, vectors, &d);
 	const struct dpi_batch batch = { PEER_ROWS, PEER_COLUMNS, vectors };
-	CHECK(!query(connection, "CREATE TABLE t (r BIGINT, j BIGINT, dec DECIMAL(15,2), rate DECIMAL(4,3), wide DECIMAL(30,6), d DATE, e DATE)", &r));
+	CHECK(!query(connection,
+		     "CREATE TABLE t (r BIGINT, j BIGINT, dec DECIMAL(15,2), rate DECIMAL(4,3), wide DECIMAL(30,6), d DATE, "
+		     "e DATE)",
+		     &r));
 	destroy(&r);
 	for (int k = 0; k < PEER_ROWS; k++) {
 		char cell[4][64];
@@ -248,7 +350,8 @@ TEST(expr_same_as_duckdb, "", 0, .deadline_s = 120)
 		}
 		char last[64];
 		last[dpi_print_date(t.e[k], last)] = 0;
-		snprintf(sql, sizeof sql, "INSERT INTO t VALUES (%d, %" PRId64 ", %s, %s, %s, %s, '%s')", k, t.j[k], cell[0], cell[1], cell[2], cell[3], last);
+		snprintf(sql, sizeof sql, "INSERT INTO t VALUES (%d, %" PRId64 ", %s, %s, %s, %s, '%s')", k, t.j[k], cell[0],
+			 cell[1], cell[2], cell[3], last);
 		if (query(connection, sql, &r)) FAIL("%s: %s", sql, error(&r));
 		destroy(&r);
 	}

@@ -22,7 +22,8 @@ static struct dpi_expr_state *state(const struct dpi_expr *e, enum dpi_expr_on_e
 
 /* ------------------------------------------------------------------------------------------------------- bytes */
 
-static const char long_text[] = "CASE WHEN i64 IN (1, 5, 9) THEN txt || 'x' WHEN dec * (1 - rate) > 10 THEN UPPER(\"Word\") ELSE CAST(d AS UTF8) END";
+static const char long_text[] = "CASE WHEN i64 IN (1, 5, 9) THEN txt || 'x' WHEN dec * (1 - rate) > 10 THEN UPPER(\"Word\") "
+				"ELSE CAST(d AS UTF8) END";
 
 TEST(expr_program_knows_its_columns, "", 0)
 {
@@ -65,7 +66,8 @@ TEST(expr_bytes_are_refused_when_cut_or_changed, "X-34 X-35", 0)
 			int error = dpi_expr_load(bytes, size, columns, COLS, &f);
 			refused += error != 0;
 			if (i == 4 || i == 5) CHECK_ERROR(error, DPI_ERR_VERSION, "this library runs 1");
-			else if (error && error != DPI_ERR_CORRUPT && error != DPI_ERR_ARGUMENT) FAIL("byte %zu: %s", i, dpi_detail());
+			else if (error && error != DPI_ERR_CORRUPT && error != DPI_ERR_ARGUMENT)
+				FAIL("byte %zu: %s", i, dpi_detail());
 			if (error) continue;
 			struct dpi_expr_state *s = state(f, DPI_EXPR_NULL); /* another program, and as safe */
 			struct dpi_vector v;
@@ -91,7 +93,8 @@ TEST(expr_bytes_are_refused_for_other_columns, "X-34", 0)
 	CHECK_ERROR(dpi_expr_load(image, size, columns, 4, &f), DPI_ERR_ARGUMENT, "but there are 4 columns");
 	memcpy(other, columns, sizeof other);
 	other[COL_DEC].scale = 3;
-	CHECK_ERROR(dpi_expr_load(image, size, other, COLS, &f), DPI_ERR_ARGUMENT, "reads column 13 as DECIMAL(15,2), but it is DECIMAL(15,3)");
+	CHECK_ERROR(dpi_expr_load(image, size, other, COLS, &f), DPI_ERR_ARGUMENT,
+		    "reads column 13 as DECIMAL(15,2), but it is DECIMAL(15,3)");
 	memcpy(other, columns, sizeof other);
 	other[COL_I64].nullable = other[COL_DEC].nullable = false;
 	other[COL_TEXT].type = 99; /* not used */
@@ -108,11 +111,11 @@ TEST(expr_programs_are_checked, "X-34", 0)
 	struct dpi_expr *e = made("i64 + j64 > 3 AND i64 IN (1, 2)");
 	struct dpi_instruction *i = e->instruction, was = *i;
 	CHECK_INT(dpi_program_check(e), ==, DPI_SUCCESS);
-#define WRONG(change, part)                                                                                                   \
-	do {                                                                                                                  \
-		change;                                                                                                       \
-		CHECK_ERROR(dpi_program_check(e), DPI_ERR_CORRUPT, part);                                                     \
-		*i = was;                                                                                                     \
+#define WRONG(change, part)                                                                                                 \
+	do {                                                                                                                \
+		change;                                                                                                     \
+		CHECK_ERROR(dpi_program_check(e), DPI_ERR_CORRUPT, part);                                                   \
+		*i = was;                                                                                                   \
 	} while (0)
 	CHECK_INT(i->op, ==, OP_ADD);
 	WRONG(i->op = 0, "is none that there is");
@@ -124,7 +127,8 @@ TEST(expr_programs_are_checked, "X-34", 0)
 	WRONG(i->op = OP_AND, "not for it");
 	WRONG(i->mask = 0, "a mask that is none");
 	WRONG(i->mask = 9999, "a mask that is none");
-	for (; i->op != OP_IN; i++) {}
+	for (; i->op != OP_IN; i++) {
+	}
 	was = *i;
 	WRONG(i->imm = 100, "no list of constants");
 	WRONG(i->imm = UINT32_MAX, "no list of constants");
@@ -176,16 +180,20 @@ TEST(expr_a_state_refuses_what_does_not_fit, "", 0)
 	uint8_t select[20];
 	size_t count;
 	CHECK_ERROR(dpi_expr_state_new(NULL, 1, DPI_EXPR_FAIL, &s), DPI_ERR_ARGUMENT, "no program");
-	CHECK_ERROR(dpi_expr_state_new((const struct dpi_expr *const *)&e, 1, (enum dpi_expr_on_error)3, &s), DPI_ERR_ARGUMENT, "3 is no way");
+	CHECK_ERROR(dpi_expr_state_new((const struct dpi_expr *const *)&e, 1, (enum dpi_expr_on_error)3, &s),
+		    DPI_ERR_ARGUMENT, "3 is no way");
 	table_make(&t, 100, &d);
 	s = state(e, DPI_EXPR_DROP);
 	CHECK_ERROR(dpi_expr_project(s, &t.batch, NULL, &v), DPI_ERR_ARGUMENT, "select");
 	CHECK_ERROR(dpi_expr_filter(s, &t.batch, NULL, NULL, &count), DPI_ERR_ARGUMENT, "select");
-	CHECK_ERROR(dpi_expr_filter(s, &(struct dpi_batch){ 1, 3, t.vector }, NULL, select, &count), DPI_ERR_ARGUMENT, "column 13 of the batch");
-	CHECK_ERROR(dpi_expr_filter(s, &(struct dpi_batch){ 1, 0, NULL }, NULL, select, &count), DPI_ERR_ARGUMENT, "column 13 of the batch");
+	CHECK_ERROR(dpi_expr_filter(s, &(struct dpi_batch){ 1, 3, t.vector }, NULL, select, &count), DPI_ERR_ARGUMENT,
+		    "column 13 of the batch");
+	CHECK_ERROR(dpi_expr_filter(s, &(struct dpi_batch){ 1, 0, NULL }, NULL, select, &count), DPI_ERR_ARGUMENT,
+		    "column 13 of the batch");
 	memcpy(vectors, t.vector, sizeof vectors);
 	vectors[COL_DEC].scale = 1;
-	CHECK_ERROR(dpi_expr_filter(s, &(struct dpi_batch){ 1, COLS, vectors }, NULL, select, &count), DPI_ERR_ARGUMENT, "DECIMAL(15,2)");
+	CHECK_ERROR(dpi_expr_filter(s, &(struct dpi_batch){ 1, COLS, vectors }, NULL, select, &count), DPI_ERR_ARGUMENT,
+		    "DECIMAL(15,2)");
 	CHECK_ERROR(dpi_expr_filter(s, NULL, NULL, select, &count), DPI_ERR_ARGUMENT, "NULL");
 	CHECK_DPI(dpi_expr_filter(s, &(struct dpi_batch){ 0, COLS, t.vector }, NULL, select, &count));
 	CHECK_INT(count, ==, 0);
@@ -216,7 +224,8 @@ TEST(expr_a_limit_of_text_holds, "", 0)
 /* Several programs in one state: their results stand side by side, a column is lent, rows are dropped for all. */
 TEST(expr_programs_share_a_state, "X-31", 0)
 {
-	struct dpi_expr *e[4] = { made("j64 * 2 + 1"), made("\"Word\" || '-' || UPPER(\"Word\")"), made("j64"), made("100 / j64") };
+	struct dpi_expr *e[4] = { made("j64 * 2 + 1"), made("\"Word\" || '-' || UPPER(\"Word\")"), made("j64"),
+				  made("100 / j64") };
 	struct draws d = draws_from(5);
 	struct table t;
 	struct dpi_vector v[4];
@@ -265,7 +274,10 @@ TEST(expr_columns_lie_anywhere, "", 0)
 		memcpy(vectors, t.vector, sizeof vectors);
 		for (int c = 0; c < COLS; c++) {
 			struct dpi_vector *v = vectors + c;
-			size_t size = v->offset ? (size_t)v->offset[rows] : v->width ? v->width * rows : (rows + 7) / 8, odd = c % 3 ? 0 : 1;
+			size_t size = v->offset	 ? (size_t)v->offset[rows]
+				      : v->width ? v->width * rows
+						 : (rows + 7) / 8,
+			       odd = c % 3 ? 0 : 1;
 			uint8_t *p = guarded(size + odd); /* ends at a page's end, or a byte before it */
 			freed[pieces] = p, sizes[pieces++] = size + odd;
 			memcpy(p, v->data, size);
@@ -341,15 +353,18 @@ static void same_bits(const uint64_t *a, const uint64_t *b, size_t rows)
 		if ((a[i / 64] >> i % 64 & 1) != (b[i / 64] >> i % 64 & 1)) FAIL("row %zu differs", i);
 }
 
-static void same_loops(const struct dpi_kernels *p, const struct dpi_kernels *q, const uint8_t *a, const uint8_t *b, size_t rows)
+static void same_loops(const struct dpi_kernels *p, const struct dpi_kernels *q, const uint8_t *a, const uint8_t *b,
+		       size_t rows)
 {
 	static _Alignas(64) uint64_t x[2200], y[2200];
 	for (int loop = 0; loop < DPI_LOOP_COMPARES; loop++)
 		for (int k = 0; k < KIND_COUNT; k++) {
 			if (!p->compare[loop][k]) continue;
 			p->compare[loop][k](a, b, rows, x), q->compare[loop][k](a, b, rows, y), same_bits(x, y, rows);
-			p->compare_one[loop][k](a, b, rows, x), q->compare_one[loop][k](a, b, rows, y), same_bits(x, y, rows);
-			p->compare_one_swapped[loop][k](a, b, rows, x), q->compare_one_swapped[loop][k](a, b, rows, y), same_bits(x, y, rows);
+			p->compare_one[loop][k](a, b, rows, x), q->compare_one[loop][k](a, b, rows, y),
+				same_bits(x, y, rows);
+			p->compare_one_swapped[loop][k](a, b, rows, x), q->compare_one_swapped[loop][k](a, b, rows, y),
+				same_bits(x, y, rows);
 		}
 	for (int k = 0; k < DPI_LOOP_NUMBERS; k++) {
 		dpi_arithmetic_loop *const f[] = { p->add[k], p->sub[k], p->mul[k], q->add[k], q->sub[k], q->mul[k] };
@@ -394,7 +409,8 @@ TEST(expr_loops_of_all_instruction_sets_agree, "", 0)
 		}
 		for (int i = 0; i < rounds(60); i++) {
 			for (size_t n = 0; n < sizeof a; n += 8) {
-				int64_t x = draw_integer(&d), y = draw_below(&d, 3) ? x + (int64_t)draw_below(&d, 3) - 1 : draw_integer(&d);
+				int64_t x = draw_integer(&d),
+					y = draw_below(&d, 3) ? x + (int64_t)draw_below(&d, 3) - 1 : draw_integer(&d);
 				double r = draw_real(&d);
 				if (i % 3 == 1) memcpy(&x, &r, 8), y = draw_below(&d, 2) ? x : y;
 				if (i % 3 == 2) x = (int32_t)x, y = (int32_t)y;

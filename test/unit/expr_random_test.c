@@ -28,7 +28,7 @@ static void put(struct writer *w, const char *format, ...)
 	if (w->size >= sizeof w->text) FAIL("the expression is too long");
 }
 
-/* A pattern: words are written as they are, $b $i $m $r $t $y $d a value of each kind, $n one of the last kind drawn by $n. */
+/* A pattern: words are written as they are; $b $i $m $r $t $y $d: a value of that kind; $n: of any, but each the same. */
 static void pattern(struct writer *w, const char *p, int depth)
 {
 	static const char letter[] = "bimrtyd";
@@ -58,8 +58,18 @@ static void leaf(struct writer *w, int want)
 		{ "bin", "bin", "fix", "CAST('ab' AS BINARY)", NULL },
 		{ "d", "d", "DATE '2020-02-29'", "DATE '1969-12-31'", NULL },
 	};
-	static const char *const number[] = { "0", "1", "-1", "2", "10", "100", "255", "-128", "2147483648", "9223372036854775807",
-					      "18446744073709551615", "NULL" };
+	static const char *const number[] = { "0",
+					      "1",
+					      "-1",
+					      "2",
+					      "10",
+					      "100",
+					      "255",
+					      "-128",
+					      "2147483648",
+					      "9223372036854775807",
+					      "18446744073709551615",
+					      "NULL" };
 	if (want == AN_INTEGER && draw_below(w->d, 3) == 0) {
 		put(w, "%s", number[draw_below(w->d, sizeof number / sizeof *number)]);
 		return;
@@ -76,37 +86,160 @@ static void leaf(struct writer *w, int want)
 static void any(struct writer *w, int want, int depth)
 {
 	static const char *const form[WANTS][34] = {
-		{ "($i < $i)", "($i >= $i)", "($i = $m)", "($m <= $m)", "($r > $r)", "($i <> $r)", "($t < $t)", "($t = $t)", "($d >= $d)",
-		  "($y = $y)", "($b AND $b)", "($b OR $b)", "(NOT $b)", "($n IS NULL)", "($n IS NOT NULL)", "($n IS DISTINCT FROM $n)",
-		  "($n IS NOT DISTINCT FROM $n)", "($n BETWEEN $n AND $n)", "($n NOT BETWEEN $n AND $n)", "($n IN ($n, $n, $n))",
-		  "($n NOT IN ($n, $n))", "($t LIKE '%%a%%')", "($t LIKE $t)", "($t NOT LIKE 'a_%' )", "($t LIKE $t ESCAPE '\\')",
-		  "STARTS_WITH($t, $t)", "CASE WHEN $b THEN $b WHEN $b THEN $b ELSE $b END", "COALESCE($b, $b)", "($b IS TRUE)",
-		  "CAST($i AS BOOL)", "($n = $n)", "(i64 IN (1, 2, 3, 5, 8, 13, 21, 34, 55, 89, -1, -2, -3, -4, -5, -6, -7, 127))",
-		  "CAST($t AS BOOL)", "CASE $n WHEN $n THEN $b WHEN $n THEN $b END" },
-		{ "($i + $i)", "($i - $i)", "($i * $i)", "($i / $i)", "($i % $i)", "(- $i)", "ABS($i)", "SIGN($n)", "SIGN($m)", "LENGTH($t)",
-		  "OCTET_LENGTH($t)", "OCTET_LENGTH($y)", "POSITION($t IN $t)", "EXTRACT(year FROM $d)", "EXTRACT(doy FROM $d)",
-		  "EXTRACT(dow FROM $d)", "EXTRACT(quarter FROM $d)", "EXTRACT(day FROM $d)", "($d - $d)", "CAST($i AS INT8)", "CAST($m AS INT64)",
-		  "CAST($r AS INT32)", "CAST($t AS INT64)", "CAST($i AS UINT64)", "CASE WHEN $b THEN $i ELSE $i END", "COALESCE($i, $i)",
-		  "NULLIF($i, $i)", "LEAST($i, $i)", "GREATEST($i, $i, $i)", "CAST($b AS INT16)", "CAST($r AS UINT64)",
-		  "CAST($t AS UINT8)", "COALESCE(i64 / j64, 0)", "CAST($i AS UINT32)" },
-		{ "($m + $m)", "($m - $m)", "($m * $m)", "($m % $m)", "($m + $i)", "($i * $m)", "(- $m)", "ABS($m)", "ROUND($m, 1)", "ROUND($m)",
-		  "FLOOR($m)", "CEIL($m)", "CAST($i AS DECIMAL(15,2))", "CAST($m AS DECIMAL(9,3))", "CAST($m AS DECIMAL(38,10))",
-		  "CAST($r AS DECIMAL(18,4))", "CAST($t AS DECIMAL(20,2))", "CASE WHEN $b THEN $m WHEN $b THEN $m END", "COALESCE($m, $m)",
-		  "NULLIF($m, $m)", "LEAST($m, $m)", "(dec * (1 - rate))", "(dec * (1 - rate) * (1 + rate))", "CAST($m AS DECIMAL(4,0))",
-		  "($m - $i)", "CAST($r AS DECIMAL(38,2))", "GREATEST($m, $i)", "CAST(u64 AS DECIMAL(20,0))", NULL },
-		{ "($r + $r)", "($r - $r)", "($r * $r)", "($r / $r)", "($r % $r)", "($m / $m)", "($m / $i)", "(- $r)", "ABS($r)", "SQRT($r)",
-		  "SQRT(ABS($r))", "POWER($r, $r)", "ROUND($r)", "ROUND($r, 2)", "FLOOR($r)", "CEIL($r)", "CAST($i AS DOUBLE)", "CAST($m AS FLOAT)",
-		  "CAST($r AS FLOAT)", "CAST($t AS DOUBLE)", "CASE WHEN $b THEN $r ELSE $i END", "COALESCE($r, $r)", "LEAST($r, $r)",
-		  "GREATEST($r, $m)", "($r + $m)", "MOD($r, $i)", NULL },
-		{ "($t || $t)", "CONCAT($t, $t, $t)", "LOWER($t)", "UPPER($t)", "SUBSTRING($t, $i)", "SUBSTRING($t, 2, 3)", "SUBSTRING($t FROM $i FOR $i)",
-		  "TRIM($t)", "LTRIM($t, 'ab')", "RTRIM($t, $t)", "TRIM(BOTH 'a' FROM $t)", "CAST($i AS UTF8)", "CAST($m AS TEXT)",
-		  "CAST($b AS UTF8)", "CAST($d AS UTF8)", "CAST($y AS UTF8)", "CASE WHEN $b THEN $t ELSE $t END", "COALESCE($t, $t)", "NULLIF($t, $t)",
-		  "LEAST($t, $t)", "GREATEST($t, $t)", "CAST($r AS UTF8)", "TRIM(LEADING $t FROM $t)", NULL },
-		{ "($y || $y)", "SUBSTRING($y, $i, 2)", "CAST($t AS BINARY)", "CAST($t AS FIXED(2))", "CASE WHEN $b THEN $y ELSE $y END",
-		  "COALESCE($y, $y)", "CAST($y AS FIXED(4))", NULL },
-		{ "($d + $i)", "($d - $i)", "($i + $d)", "DATE_TRUNC('month', $d)", "DATE_TRUNC('week', $d)", "DATE_TRUNC('quarter', $d)",
-		  "DATE_TRUNC('year', $d)", "DATE_ADD('month', $i, $d)", "DATE_ADD('year', j64, $d)", "DATE_ADD('week', j64, $d)",
-		  "DATE_ADD('day', $i, $d)", "CAST($t AS DATE)", "CASE WHEN $b THEN $d END", "COALESCE($d, $d)", "LEAST($d, $d)", NULL },
+		{ "($i < $i)",
+		  "($i >= $i)",
+		  "($i = $m)",
+		  "($m <= $m)",
+		  "($r > $r)",
+		  "($i <> $r)",
+		  "($t < $t)",
+		  "($t = $t)",
+		  "($d >= $d)",
+		  "($y = $y)",
+		  "($b AND $b)",
+		  "($b OR $b)",
+		  "(NOT $b)",
+		  "($n IS NULL)",
+		  "($n IS NOT NULL)",
+		  "($n IS DISTINCT FROM $n)",
+		  "($n IS NOT DISTINCT FROM $n)",
+		  "($n BETWEEN $n AND $n)",
+		  "($n NOT BETWEEN $n AND $n)",
+		  "($n IN ($n, $n, $n))",
+		  "($n NOT IN ($n, $n))",
+		  "($t LIKE '%%a%%')",
+		  "($t LIKE $t)",
+		  "($t NOT LIKE 'a_%' )",
+		  "($t LIKE $t ESCAPE '\\')",
+		  "STARTS_WITH($t, $t)",
+		  "CASE WHEN $b THEN $b WHEN $b THEN $b ELSE $b END",
+		  "COALESCE($b, $b)",
+		  "($b IS TRUE)",
+		  "CAST($i AS BOOL)",
+		  "($n = $n)",
+		  "(i64 IN (1, 2, 3, 5, 8, 13, 21, 34, 55, 89, -1, -2, -3, -4, -5, -6, -7, 127))",
+		  "CAST($t AS BOOL)",
+		  "CASE $n WHEN $n THEN $b WHEN $n THEN $b END" },
+		{ "($i + $i)",
+		  "($i - $i)",
+		  "($i * $i)",
+		  "($i / $i)",
+		  "($i % $i)",
+		  "(- $i)",
+		  "ABS($i)",
+		  "SIGN($n)",
+		  "SIGN($m)",
+		  "LENGTH($t)",
+		  "OCTET_LENGTH($t)",
+		  "OCTET_LENGTH($y)",
+		  "POSITION($t IN $t)",
+		  "EXTRACT(year FROM $d)",
+		  "EXTRACT(doy FROM $d)",
+		  "EXTRACT(dow FROM $d)",
+		  "EXTRACT(quarter FROM $d)",
+		  "EXTRACT(day FROM $d)",
+		  "($d - $d)",
+		  "CAST($i AS INT8)",
+		  "CAST($m AS INT64)",
+		  "CAST($r AS INT32)",
+		  "CAST($t AS INT64)",
+		  "CAST($i AS UINT64)",
+		  "CASE WHEN $b THEN $i ELSE $i END",
+		  "COALESCE($i, $i)",
+		  "NULLIF($i, $i)",
+		  "LEAST($i, $i)",
+		  "GREATEST($i, $i, $i)",
+		  "CAST($b AS INT16)",
+		  "CAST($r AS UINT64)",
+		  "CAST($t AS UINT8)",
+		  "COALESCE(i64 / j64, 0)",
+		  "CAST($i AS UINT32)" },
+		{ "($m + $m)",
+		  "($m - $m)",
+		  "($m * $m)",
+		  "($m % $m)",
+		  "($m + $i)",
+		  "($i * $m)",
+		  "(- $m)",
+		  "ABS($m)",
+		  "ROUND($m, 1)",
+		  "ROUND($m)",
+		  "FLOOR($m)",
+		  "CEIL($m)",
+		  "CAST($i AS DECIMAL(15,2))",
+		  "CAST($m AS DECIMAL(9,3))",
+		  "CAST($m AS DECIMAL(38,10))",
+		  "CAST($r AS DECIMAL(18,4))",
+		  "CAST($t AS DECIMAL(20,2))",
+		  "CASE WHEN $b THEN $m WHEN $b THEN $m END",
+		  "COALESCE($m, $m)",
+		  "NULLIF($m, $m)",
+		  "LEAST($m, $m)",
+		  "(dec * (1 - rate))",
+		  "(dec * (1 - rate) * (1 + rate))",
+		  "CAST($m AS DECIMAL(4,0))",
+		  "($m - $i)",
+		  "CAST($r AS DECIMAL(38,2))",
+		  "GREATEST($m, $i)",
+		  "CAST(u64 AS DECIMAL(20,0))",
+		  NULL },
+		{ "($r + $r)",
+		  "($r - $r)",
+		  "($r * $r)",
+		  "($r / $r)",
+		  "($r % $r)",
+		  "($m / $m)",
+		  "($m / $i)",
+		  "(- $r)",
+		  "ABS($r)",
+		  "SQRT($r)",
+		  "SQRT(ABS($r))",
+		  "POWER($r, $r)",
+		  "ROUND($r)",
+		  "ROUND($r, 2)",
+		  "FLOOR($r)",
+		  "CEIL($r)",
+		  "CAST($i AS DOUBLE)",
+		  "CAST($m AS FLOAT)",
+		  "CAST($r AS FLOAT)",
+		  "CAST($t AS DOUBLE)",
+		  "CASE WHEN $b THEN $r ELSE $i END",
+		  "COALESCE($r, $r)",
+		  "LEAST($r, $r)",
+		  "GREATEST($r, $m)",
+		  "($r + $m)",
+		  "MOD($r, $i)",
+		  NULL },
+		{ "($t || $t)",
+		  "CONCAT($t, $t, $t)",
+		  "LOWER($t)",
+		  "UPPER($t)",
+		  "SUBSTRING($t, $i)",
+		  "SUBSTRING($t, 2, 3)",
+		  "SUBSTRING($t FROM $i FOR $i)",
+		  "TRIM($t)",
+		  "LTRIM($t, 'ab')",
+		  "RTRIM($t, $t)",
+		  "TRIM(BOTH 'a' FROM $t)",
+		  "CAST($i AS UTF8)",
+		  "CAST($m AS TEXT)",
+		  "CAST($b AS UTF8)",
+		  "CAST($d AS UTF8)",
+		  "CAST($y AS UTF8)",
+		  "CASE WHEN $b THEN $t ELSE $t END",
+		  "COALESCE($t, $t)",
+		  "NULLIF($t, $t)",
+		  "LEAST($t, $t)",
+		  "GREATEST($t, $t)",
+		  "CAST($r AS UTF8)",
+		  "TRIM(LEADING $t FROM $t)",
+		  NULL },
+		{ "($y || $y)", "SUBSTRING($y, $i, 2)", "CAST($t AS BINARY)", "CAST($t AS FIXED(2))",
+		  "CASE WHEN $b THEN $y ELSE $y END", "COALESCE($y, $y)", "CAST($y AS FIXED(4))", NULL },
+		{ "($d + $i)", "($d - $i)", "($i + $d)", "DATE_TRUNC('month', $d)", "DATE_TRUNC('week', $d)",
+		  "DATE_TRUNC('quarter', $d)", "DATE_TRUNC('year', $d)", "DATE_ADD('month', $i, $d)",
+		  "DATE_ADD('year', j64, $d)", "DATE_ADD('week', j64, $d)", "DATE_ADD('day', $i, $d)", "CAST($t AS DATE)",
+		  "CASE WHEN $b THEN $d END", "COALESCE($d, $d)", "LEAST($d, $d)", NULL },
 	};
 	if (depth <= 0 || w->size > 15000 || draw_below(w->d, 8) == 0) {
 		leaf(w, want);
@@ -135,7 +268,8 @@ static void tell(const struct dpi_expr_type *t, struct value v, char *out)
 	else out[dpi_print_decimal(v.number, t->scale, out)] = 0;
 }
 
-static void check_row(const char *text, const struct dpi_expr_type *t, const struct dpi_vector *v, size_t row, struct value expected)
+static void check_row(const char *text, const struct dpi_expr_type *t, const struct dpi_vector *v, size_t row,
+		      struct value expected)
 {
 	struct dpi_batch batch = { 0, 1, v };
 	struct value got = ref_column(&batch, 0, row);
@@ -216,11 +350,13 @@ static void check_fail(const char *text, const struct dpi_expr *e, const struct 
 	int error = dpi_expr_project(s, &t->batch, NULL, &out);
 	if (first == t->rows) {
 		if (error) FAIL("%s: %s", text, dpi_detail());
-	} else if (error != DPI_ERR_RANGE || strncmp(dpi_detail(), row, strlen(row))) FAIL("%s: not an error of %s: %s", text, row, error ? dpi_detail() : "none");
+	} else if (error != DPI_ERR_RANGE || strncmp(dpi_detail(), row, strlen(row)))
+		FAIL("%s: not an error of %s: %s", text, row, error ? dpi_detail() : "none");
 	dpi_expr_state_free(s);
 }
 
-static void check_drop(const char *text, const struct dpi_expr *e, const struct table *t, const struct known *k, struct draws *d)
+static void check_drop(const char *text, const struct dpi_expr *e, const struct table *t, const struct known *k,
+		       struct draws *d)
 {
 	struct dpi_expr_state *s = state_of(e, DPI_EXPR_DROP);
 	struct dpi_vector out;
@@ -241,7 +377,8 @@ static void check_drop(const char *text, const struct dpi_expr *e, const struct 
 	dpi_expr_state_free(s);
 }
 
-static void check_filter(const char *text, const struct dpi_expr *e, const struct table *t, const struct known *k, struct draws *d)
+static void check_filter(const char *text, const struct dpi_expr *e, const struct table *t, const struct known *k,
+			 struct draws *d)
 {
 	for (int mode = DPI_EXPR_NULL; mode <= DPI_EXPR_DROP; mode++) {
 		struct dpi_expr_state *s = state_of(e, (enum dpi_expr_on_error)mode);
@@ -251,7 +388,8 @@ static void check_filter(const char *text, const struct dpi_expr *e, const struc
 		for (size_t i = 0; i < t->rows; i++) set_bit(among, i, all || draw_below(d, 2));
 		CHECK_DPI(dpi_expr_filter(s, &t->batch, all ? NULL : among, select, &count));
 		for (size_t i = 0; i < t->rows; i++) {
-			bool yes = dpi_bit(among, i) && !k->value[i].null && k->value[i].number && !(mode == DPI_EXPR_DROP && k->bad[i]);
+			bool yes = dpi_bit(among, i) && !k->value[i].null && k->value[i].number &&
+				   !(mode == DPI_EXPR_DROP && k->bad[i]);
 			if (dpi_bit(select, i) != yes) FAIL("%s: row %zu is %schosen", text, i, yes ? "not " : "");
 			expected += yes;
 		}
@@ -305,10 +443,31 @@ static void many(int want, int times)
 	CHECK(compiled > limits);
 }
 
-TEST(expr_random_bool, "X-28 X-30 X-31 X-32 X-33", 0, .deadline_s = 60) { many(A_BOOL, 160); }
-TEST(expr_random_integer, "", 0, .deadline_s = 60) { many(AN_INTEGER, 160); }
-TEST(expr_random_decimal, "", 0, .deadline_s = 60) { many(A_DECIMAL, 160); }
-TEST(expr_random_real, "", 0, .deadline_s = 60) { many(A_REAL, 120); }
-TEST(expr_random_text, "", 0, .deadline_s = 60) { many(A_TEXT, 120); }
-TEST(expr_random_bytes, "", 0, .deadline_s = 60) { many(SOME_BYTES, 60); }
-TEST(expr_random_date, "", 0, .deadline_s = 60) { many(A_DATE, 120); }
+TEST(expr_random_bool, "X-28 X-30 X-31 X-32 X-33", 0, .deadline_s = 60)
+{
+	many(A_BOOL, 160);
+}
+TEST(expr_random_integer, "", 0, .deadline_s = 60)
+{
+	many(AN_INTEGER, 160);
+}
+TEST(expr_random_decimal, "", 0, .deadline_s = 60)
+{
+	many(A_DECIMAL, 160);
+}
+TEST(expr_random_real, "", 0, .deadline_s = 60)
+{
+	many(A_REAL, 120);
+}
+TEST(expr_random_text, "", 0, .deadline_s = 60)
+{
+	many(A_TEXT, 120);
+}
+TEST(expr_random_bytes, "", 0, .deadline_s = 60)
+{
+	many(SOME_BYTES, 60);
+}
+TEST(expr_random_date, "", 0, .deadline_s = 60)
+{
+	many(A_DATE, 120);
+}

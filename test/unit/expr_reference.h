@@ -36,9 +36,18 @@ static struct value ref_error(struct reference *r)
 	return ref_null;
 }
 
-static struct value ref_number(dpi_i128 n) { return (struct value){ .number = n }; }
-static struct value ref_real(double x) { return (struct value){ .real = x }; }
-static struct value ref_text(const char *text, size_t size) { return (struct value){ .text = text, .size = size }; }
+static struct value ref_number(dpi_i128 n)
+{
+	return (struct value){ .number = n };
+}
+static struct value ref_real(double x)
+{
+	return (struct value){ .real = x };
+}
+static struct value ref_text(const char *text, size_t size)
+{
+	return (struct value){ .text = text, .size = size };
+}
 
 static char *ref_memory(struct reference *r, size_t size)
 {
@@ -83,16 +92,19 @@ static struct value ref_literal(const struct dpi_node *n)
 {
 	if (n->null) return ref_null;
 	if (n->type.type == DPI_TYPE_FLOAT) return ref_real((double)(float)n->real);
-	return (struct value){ .number = n->number, .real = n->real, .text = (const char *)n->text.at, .size = n->text.size };
+	return (struct value){
+		.number = n->number, .real = n->real, .text = (const char *)n->text.at, .size = n->text.size
+	};
 }
 
 /* Does a value fit its type? */
 static bool ref_fits(dpi_i128 v, const struct dpi_expr_type *t)
 {
-	static const int bits[] = { [DPI_TYPE_INT8] = 7,    [DPI_TYPE_INT16] = 15,  [DPI_TYPE_INT32] = 31,  [DPI_TYPE_INT64] = 63,
-				    [DPI_TYPE_UINT8] = 8,   [DPI_TYPE_UINT16] = 16, [DPI_TYPE_UINT32] = 32, [DPI_TYPE_UINT64] = 64,
-				    [DPI_TYPE_DATE32] = 31 };
-	if (dpi_type_is_decimal(t->type)) return v < dpi_pow10((unsigned)t->precision) && v > -dpi_pow10((unsigned)t->precision);
+	static const int bits[] = { [DPI_TYPE_INT8] = 7,    [DPI_TYPE_INT16] = 15,  [DPI_TYPE_INT32] = 31,
+				    [DPI_TYPE_INT64] = 63,  [DPI_TYPE_UINT8] = 8,   [DPI_TYPE_UINT16] = 16,
+				    [DPI_TYPE_UINT32] = 32, [DPI_TYPE_UINT64] = 64, [DPI_TYPE_DATE32] = 31 };
+	if (dpi_type_is_decimal(t->type))
+		return v < dpi_pow10((unsigned)t->precision) && v > -dpi_pow10((unsigned)t->precision);
 	dpi_i128 limit = (dpi_i128)1 << bits[t->type];
 	return v < limit && v >= (dpi_type_is_unsigned(t->type) ? 0 : -limit);
 }
@@ -230,7 +242,8 @@ static struct value ref_in(struct reference *r, const struct dpi_node *n)
 	bool unknown = false;
 	for (int literals = 1; literals >= 0; literals--)
 		for (int i = 1; i < n->kids; i++) {
-			bool literal = n->kid[i]->op == NODE_LITERAL && !n->kid[i]->null && n->kid[0]->type.type != DPI_TYPE_BOOL;
+			bool literal =
+				n->kid[i]->op == NODE_LITERAL && !n->kid[i]->null && n->kid[0]->type.type != DPI_TYPE_BOOL;
 			if (literal != literals) continue;
 			struct value same = ref_relation(NODE_EQ, &n->kid[0]->type, x, ref_eval(r, n->kid[i]));
 			if (!same.null && same.number) return ref_number(1);
@@ -293,17 +306,21 @@ static struct value ref_trim(const struct dpi_node *n, struct value text, struct
 	return ref_text(text.text + t.at[first], t.at[last] - t.at[first]);
 }
 
-static bool ref_like(const char *text, const struct characters *t, int i, const char *like, const struct characters *p, int j, int escape)
+static bool ref_like(const char *text, const struct characters *t, int i, const char *like, const struct characters *p,
+		     int j, int escape)
 {
 	if (j == p->count) return i == t->count;
 	int c = (uint8_t)like[p->at[j]];
-	if (escape && c == escape) return i < t->count && ref_same(text, t, i, like, p, j + 1) && ref_like(text, t, i + 1, like, p, j + 2, escape);
+	if (escape && c == escape)
+		return i < t->count && ref_same(text, t, i, like, p, j + 1) &&
+		       ref_like(text, t, i + 1, like, p, j + 2, escape);
 	if (c == '%') {
 		for (int k = i; k <= t->count; k++)
 			if (ref_like(text, t, k, like, p, j + 1, escape)) return true;
 		return false;
 	}
-	return i < t->count && (c == '_' || ref_same(text, t, i, like, p, j)) && ref_like(text, t, i + 1, like, p, j + 1, escape);
+	return i < t->count && (c == '_' || ref_same(text, t, i, like, p, j)) &&
+	       ref_like(text, t, i + 1, like, p, j + 1, escape);
 }
 
 static struct value ref_like_of(struct reference *r, const struct dpi_node *n, struct value text, struct value pattern)
@@ -337,7 +354,9 @@ static struct value ref_text_function(struct reference *r, const struct dpi_node
 		to = ref_memory(r, v[0].size);
 		for (size_t i = 0; i < v[0].size; i++) {
 			char x = v[0].text[i];
-			to[i] = n->op == NODE_LOWER && x >= 'A' && x <= 'Z' ? (char)(x + 32) : n->op == NODE_UPPER && x >= 'a' && x <= 'z' ? (char)(x - 32) : x;
+			to[i] = n->op == NODE_LOWER && x >= 'A' && x <= 'Z'   ? (char)(x + 32)
+				: n->op == NODE_UPPER && x >= 'a' && x <= 'z' ? (char)(x - 32)
+									      : x;
 		}
 		return ref_text(to, v[0].size);
 	case NODE_SUBSTRING: return ref_substring(r, n, v);
@@ -346,7 +365,8 @@ static struct value ref_text_function(struct reference *r, const struct dpi_node
 	case NODE_STARTS: return ref_number(v[0].size >= v[1].size && !memcmp(v[0].text, v[1].text, v[1].size));
 	case NODE_POSITION:
 		for (size_t i = 0, chars = 1; i + v[0].size <= v[1].size; i++) {
-			if (!memcmp(v[1].text + i, v[0].text, v[0].size)) return ref_number((dpi_i128)(binary ? i + 1 : chars));
+			if (!memcmp(v[1].text + i, v[0].text, v[0].size))
+				return ref_number((dpi_i128)(binary ? i + 1 : chars));
 			chars += i + 1 <= v[1].size && (v[1].text[i] & 0xc0) != 0x80;
 		}
 		return ref_number(0);
@@ -399,7 +419,8 @@ static struct value ref_cut(struct reference *r, const struct dpi_node *n, struc
 static struct value ref_months(struct reference *r, const struct dpi_node *n, struct value a, struct value b)
 {
 	struct tm t = ref_civil(a.number);
-	dpi_i128 months = ((dpi_i128)t.tm_year + 1900) * 12 + t.tm_mon + b.number * n->number, year = months / 12, month = months % 12;
+	dpi_i128 months = ((dpi_i128)t.tm_year + 1900) * 12 + t.tm_mon + b.number * n->number, year = months / 12,
+		 month = months % 12;
 	if (month < 0) month += 12, year--;
 	if (year > 6000000 || year < -6000000) return ref_error(r);
 	static const int days[] = { 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31 };
@@ -420,13 +441,15 @@ static struct value ref_from_text(struct reference *r, struct value a, const str
 	if (to->type == DPI_TYPE_DATE32) return dpi_parse_date(t, &days) ? ref_number(days) : ref_error(r);
 	if (to->type == DPI_TYPE_BINARY) return a;
 	if (to->type == DPI_TYPE_FIXED) return a.size == to->width ? a : ref_error(r);
-	if (dpi_type_is_decimal(to->type)) return dpi_parse_decimal(t, to->precision, to->scale, &wide) ? ref_number(wide) : ref_error(r);
+	if (dpi_type_is_decimal(to->type))
+		return dpi_parse_decimal(t, to->precision, to->scale, &wide) ? ref_number(wide) : ref_error(r);
 	if (dpi_type_is_real(to->type)) {
 		good = dpi_parse_real(t, &real);
 		if (good && to->type == DPI_TYPE_FLOAT && real - real == 0 && (float)real - (float)real != 0) good = false;
 		return good ? ref_real(to->type == DPI_TYPE_FLOAT ? (double)(float)real : real) : ref_error(r);
 	}
-	good = !memchr(a.text, '.', a.size) && !memchr(a.text, 'e', a.size) && !memchr(a.text, 'E', a.size) && dpi_parse_decimal(t, 38, 0, &wide);
+	good = !memchr(a.text, '.', a.size) && !memchr(a.text, 'e', a.size) && !memchr(a.text, 'E', a.size) &&
+	       dpi_parse_decimal(t, 38, 0, &wide);
 	return good ? ref_sized(r, wide, to) : ref_error(r);
 }
 
@@ -434,12 +457,14 @@ static struct value ref_to_text(struct reference *r, struct value a, const struc
 {
 	char *text = ref_memory(r, 64);
 	if (from->type == DPI_TYPE_BOOL) return a.number ? ref_text("true", 4) : ref_text("false", 5);
-	if (dpi_type_is_bytes(from->type)) return dpi_utf8_valid((const uint8_t *)a.text, a.size) == a.size ? a : ref_error(r);
+	if (dpi_type_is_bytes(from->type))
+		return dpi_utf8_valid((const uint8_t *)a.text, a.size) == a.size ? a : ref_error(r);
 	if (dpi_type_is_real(from->type)) return ref_text(text, dpi_print_real(a.real, from->type == DPI_TYPE_FLOAT, text));
 	if (from->type == DPI_TYPE_DATE32) {
 		struct tm t = ref_civil(a.number);
 		long long year = (long long)t.tm_year + 1900;
-		return ref_text(text, (size_t)sprintf(text, "%s%04lld-%02d-%02d", year < 0 ? "-" : "", year < 0 ? -year : year, t.tm_mon + 1, t.tm_mday));
+		return ref_text(text, (size_t)sprintf(text, "%s%04lld-%02d-%02d", year < 0 ? "-" : "",
+						      year < 0 ? -year : year, t.tm_mon + 1, t.tm_mday));
 	}
 	char *p = text + 64;
 	dpi_i128 v = a.number < 0 ? -a.number : a.number;
@@ -452,7 +477,8 @@ static struct value ref_to_text(struct reference *r, struct value a, const struc
 	return ref_text(p, (size_t)(text + 64 - p));
 }
 
-static struct value ref_cast(struct reference *r, struct value a, const struct dpi_expr_type *from, const struct dpi_expr_type *to)
+static struct value ref_cast(struct reference *r, struct value a, const struct dpi_expr_type *from,
+			     const struct dpi_expr_type *to)
 {
 	if (dpi_type_same(from, to)) return a;
 	if (to->type == DPI_TYPE_UTF8) return ref_to_text(r, a, from);
@@ -462,7 +488,8 @@ static struct value ref_cast(struct reference *r, struct value a, const struct d
 	if (dpi_type_is_real(to->type)) {
 		if (!dpi_type_is_real(from->type)) a.real = (double)a.number / (double)dpi_pow10((unsigned)scale);
 		if (to->type == DPI_TYPE_DOUBLE) return ref_real(a.real);
-		return a.real - a.real == 0 && (float)a.real - (float)a.real != 0 ? ref_error(r) : ref_real((double)(float)a.real);
+		return a.real - a.real == 0 && (float)a.real - (float)a.real != 0 ? ref_error(r)
+										  : ref_real((double)(float)a.real);
 	}
 	int more = (dpi_type_is_decimal(to->type) ? to->scale : 0) - scale;
 	if (dpi_type_is_real(from->type)) {

@@ -52,7 +52,7 @@ size_t dpi_gather(const void *rows, size_t stride, size_t width, size_t count, c
 {
 	size_t done = 0, whole = count & ~(size_t)63;
 	if (stride == width && (width == 4 || width == 8) && whole) {
-		const struct dpi_move_kernels *k = dpi_kernels();
+		const struct dpi_move_kernels *k = dpi_move_kernels();
 		done = (width == 4 ? k->compress4 : k->compress8)(to, rows, bits, whole);
 		return done + gather(rows, stride, width, whole, count, bits, (uint8_t *)to + done * width);
 	}
@@ -97,7 +97,7 @@ void dpi_copy_strided(void *to, size_t to_stride, const void *from, size_t from_
 		for (size_t n; count; count -= n, to = (uint8_t *)to + 8 * n, from =
 		     (const uint8_t *)from + n * from_stride) {
 			n = count < 64 ? count : 64;
-			dpi_kernels()->load8(word, from, from_stride, n);
+			dpi_move_kernels()->load8(word, from, from_stride, n);
 			memcpy(to, word, 8 * n);
 		}
 		return;

@@ -94,7 +94,7 @@ static void words(const struct dpi_strided *s, size_t first, size_t count, uint6
 	case DPI_TYPE_INT16: EACH(int16_t, (uint64_t)(int64_t)x);
 	case DPI_TYPE_INT32:
 	case DPI_TYPE_DATE32: EACH(int32_t, (uint64_t)(int64_t)x);
-	case DPI_TYPE_INT64: dpi_kernels()->load8(word, p, stride, count); break;
+	case DPI_TYPE_INT64: dpi_move_kernels()->load8(word, p, stride, count); break;
 	case DPI_TYPE_UINT8: EACH(uint8_t, x);
 	case DPI_TYPE_UINT16: EACH(uint16_t, x);
 	case DPI_TYPE_UINT32: EACH(uint32_t, x);
@@ -102,7 +102,7 @@ static void words(const struct dpi_strided *s, size_t first, size_t count, uint6
 	case DPI_TYPE_FLOAT: EACH(float, dpi_hash_double_word((double)x));
 	case DPI_TYPE_DOUBLE: EACH(double, dpi_hash_double_word(x));
 	case DPI_TYPE_DECIMAL64:
-		if (!s->scale) dpi_kernels()->load8(word, p, stride, count);
+		if (!s->scale) dpi_move_kernels()->load8(word, p, stride, count);
 		else
 			for (size_t i = 0; i < count; i++, p += stride) {
 				int64_t x;
@@ -153,7 +153,7 @@ void dpi_hash_column(const struct dpi_strided *s, size_t first, size_t count, ui
 		hash_bytes(s, first, count, hash);
 		return;
 	}
-	const struct dpi_move_kernels *k = dpi_kernels();
+	const struct dpi_move_kernels *k = dpi_move_kernels();
 	for (size_t n; count; first += n, hash += n, count -= n) {
 		n = count < CHUNK ? count : CHUNK;
 		dpi_words(s, first, n, word);

@@ -94,7 +94,7 @@ static void fence(void)
 {
 }
 
-const struct dpi_move_kernels dpi_kernels_scalar = { "scalar",	mix,   mix_part,  part,	     radix,  range,
+const struct dpi_move_kernels dpi_move_kernels_scalar = { "scalar",	mix,   mix_part,  part,	     radix,  range,
 						     load8, crc8,  crc32c, compress4, compress8, stream, fence };
 
 /* Ascending order is the tree walked left to right. */
@@ -116,35 +116,35 @@ void dpi_tree_make(int64_t *tree, unsigned levels, const int64_t *bound, uint32_
 
 static _Atomic(const struct dpi_move_kernels *) chosen;
 
-const struct dpi_move_kernels *dpi_kernels_number(int which)
+const struct dpi_move_kernels *dpi_move_kernels_number(int which)
 {
-	const struct dpi_move_kernels *have[3] = { &dpi_kernels_scalar };
+	const struct dpi_move_kernels *have[3] = { &dpi_move_kernels_scalar };
 	int count = 1;
 #ifdef DPI_MOVE_X86
 	__builtin_cpu_init();
-	if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("sse4.2")) have[count++] = &dpi_kernels_avx2;
+	if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("sse4.2")) have[count++] = &dpi_move_kernels_avx2;
 	if (count == 2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
 	    __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl"))
-		have[count++] = &dpi_kernels_avx512;
+		have[count++] = &dpi_move_kernels_avx512;
 #endif
 	return which >= 0 && which < count ? have[which] : NULL;
 }
 
-const struct dpi_move_kernels *dpi_kernels(void)
+const struct dpi_move_kernels *dpi_move_kernels(void)
 {
 	const struct dpi_move_kernels *k = atomic_load_explicit(&chosen, memory_order_relaxed); /* tables are constant */
 	if (k) return k;
-	for (int i = 0; dpi_kernels_number(i); i++) k = dpi_kernels_number(i);
+	for (int i = 0; dpi_move_kernels_number(i); i++) k = dpi_move_kernels_number(i);
 	atomic_store_explicit(&chosen, k, memory_order_relaxed);
 	return k;
 }
 
-void dpi_kernels_force(const struct dpi_move_kernels *k)
+void dpi_move_kernels_force(const struct dpi_move_kernels *k)
 {
 	atomic_store_explicit(&chosen, k, memory_order_relaxed);
 }
 
 uint32_t dpi_crc32c(uint32_t crc, const void *bytes, size_t size)
 {
-	return dpi_kernels()->crc32c(crc, bytes, size);
+	return dpi_move_kernels()->crc32c(crc, bytes, size);
 }

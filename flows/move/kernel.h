@@ -38,13 +38,13 @@ struct dpi_move_kernels {
 	void (*fence)(void);
 };
 
-extern const struct dpi_move_kernels dpi_kernels_scalar __attribute__((visibility("hidden")));
+extern const struct dpi_move_kernels dpi_move_kernels_scalar __attribute__((visibility("hidden")));
 /* The best this machine has, or the one forced. */
-const struct dpi_move_kernels *dpi_kernels(void);
+const struct dpi_move_kernels *dpi_move_kernels(void);
 /* Number which of those this machine can run, 0 being scalar; NULL beyond the last. For tests. */
-const struct dpi_move_kernels *dpi_kernels_number(int which);
+const struct dpi_move_kernels *dpi_move_kernels_number(int which);
 /* Use this one from now on; NULL: the best again. For tests and benchmarks. */
-void dpi_kernels_force(const struct dpi_move_kernels *k);
+void dpi_move_kernels_force(const struct dpi_move_kernels *k);
 
 /* count (at most 2^levels - 1) ascending bounds as a search tree of 2^levels words: node k has children 2k and 2k + 1; the
  * missing bounds are the largest number. */

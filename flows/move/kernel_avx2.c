@@ -57,7 +57,7 @@ AVX2 static void mix(uint64_t *hash, const uint64_t *word, size_t count)
 	size_t i = 0;
 	for (; i + 4 <= count; i += 4)
 		_mm256_storeu_si256((__m256i *)(hash + i), mixed(_mm256_xor_si256(load(hash + i), load(word + i))));
-	dpi_kernels_scalar.mix(hash + i, word + i, count - i);
+	dpi_move_kernels_scalar.mix(hash + i, word + i, count - i);
 }
 
 /* The low 16 bits of the four numbers of a and the four of b. */
@@ -79,7 +79,7 @@ AVX2 static void part(uint16_t *to, const uint64_t *hash, uint32_t parts, size_t
 		__m256i b = _mm256_mul_epu32(_mm256_srli_epi64(load(hash + i + 4), 32), n);
 		store8(to + i, _mm256_srli_epi64(a, 32), _mm256_srli_epi64(b, 32));
 	}
-	dpi_kernels_scalar.part(to + i, hash + i, parts, count - i);
+	dpi_move_kernels_scalar.part(to + i, hash + i, parts, count - i);
 }
 
 AVX2 static void mix_part(uint16_t *to, const uint64_t *word, uint64_t seed, uint32_t parts, size_t count)
@@ -91,7 +91,7 @@ AVX2 static void mix_part(uint16_t *to, const uint64_t *word, uint64_t seed, uin
 		__m256i b = _mm256_srli_epi64(mixed(_mm256_xor_si256(s, load(word + i + 4))), 32);
 		store8(to + i, _mm256_srli_epi64(_mm256_mul_epu32(a, n), 32), _mm256_srli_epi64(_mm256_mul_epu32(b, n), 32));
 	}
-	dpi_kernels_scalar.mix_part(to + i, word + i, seed, parts, count - i);
+	dpi_move_kernels_scalar.mix_part(to + i, word + i, seed, parts, count - i);
 }
 
 AVX2 static void radix(uint16_t *to, const uint64_t *word, unsigned shift, uint32_t mask, size_t count)
@@ -102,7 +102,7 @@ AVX2 static void radix(uint16_t *to, const uint64_t *word, unsigned shift, uint3
 	for (; i + 8 <= count; i += 8)
 		store8(to + i, _mm256_and_si256(_mm256_srl_epi64(load(word + i), by), m),
 		       _mm256_and_si256(_mm256_srl_epi64(load(word + i + 4), by), m));
-	dpi_kernels_scalar.radix(to + i, word + i, shift, mask, count - i);
+	dpi_move_kernels_scalar.radix(to + i, word + i, shift, mask, count - i);
 }
 
 /* Eight rows at a time, so that their searches overlap. */
@@ -120,7 +120,7 @@ static void range(uint16_t *to, const uint64_t *word, const int64_t *tree, unsig
 			to[i + (size_t)j] = (uint16_t)(p < bounds ? p : bounds);
 		}
 	}
-	dpi_kernels_scalar.range(to + i, word + i, tree, levels, bounds, count - i);
+	dpi_move_kernels_scalar.range(to + i, word + i, tree, levels, bounds, count - i);
 }
 
 AVX2 static void load8(uint64_t *word, const void *from, size_t stride, size_t count)
@@ -134,7 +134,7 @@ AVX2 static void load8(uint64_t *word, const void *from, size_t stride, size_t c
 			__m256i c = _mm256_unpacklo_epi64(a, b); /* 0 2 1 3 */
 			_mm256_storeu_si256((__m256i *)(word + i), _mm256_permute4x64_epi64(c, 0xd8));
 		}
-	dpi_kernels_scalar.load8(word + i, p + i * stride, stride, count - i);
+	dpi_move_kernels_scalar.load8(word + i, p + i * stride, stride, count - i);
 }
 
 /* Set bit by set bit. */
@@ -169,7 +169,7 @@ AVX2 static void stream(void *to, const void *from, size_t size)
 	for (size_t i = 0; i < size / 32; i++) _mm256_stream_si256(q + i, _mm256_loadu_si256(p + i));
 }
 
-const struct dpi_move_kernels dpi_kernels_avx2 = { "avx2", mix,	      mix_part,	 part,	     radix,  range,
+const struct dpi_move_kernels dpi_move_kernels_avx2 = { "avx2", mix,	      mix_part,	 part,	     radix,  range,
 						   load8,  dpi_sse42_crc8, dpi_sse42_crc32c, compress4, compress8, stream,
 							   dpi_sse2_fence };
 #endif

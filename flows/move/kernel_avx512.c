@@ -23,7 +23,7 @@ AVX512 static void mix(uint64_t *hash, const uint64_t *word, size_t count)
 	for (; i + 8 <= count; i += 8)
 		_mm512_storeu_si512(hash + i, mixed(_mm512_xor_si512(_mm512_loadu_si512(hash + i),
 								     _mm512_loadu_si512(word + i))));
-	dpi_kernels_scalar.mix(hash + i, word + i, count - i);
+	dpi_move_kernels_scalar.mix(hash + i, word + i, count - i);
 }
 
 AVX512 static inline void store8(uint16_t *to, __m512i x)
@@ -38,7 +38,7 @@ AVX512 static void part(uint16_t *to, const uint64_t *hash, uint32_t parts, size
 	for (; i + 8 <= count; i += 8)
 		store8(to + i, _mm512_srli_epi64(_mm512_mul_epu32(_mm512_srli_epi64(_mm512_loadu_si512(hash + i), 32), n),
 						 32));
-	dpi_kernels_scalar.part(to + i, hash + i, parts, count - i);
+	dpi_move_kernels_scalar.part(to + i, hash + i, parts, count - i);
 }
 
 AVX512 static void mix_part(uint16_t *to, const uint64_t *word, uint64_t seed, uint32_t parts, size_t count)
@@ -49,7 +49,7 @@ AVX512 static void mix_part(uint16_t *to, const uint64_t *word, uint64_t seed, u
 		__m512i h = mixed(_mm512_xor_si512(s, _mm512_loadu_si512(word + i)));
 		store8(to + i, _mm512_srli_epi64(_mm512_mul_epu32(_mm512_srli_epi64(h, 32), n), 32));
 	}
-	dpi_kernels_scalar.mix_part(to + i, word + i, seed, parts, count - i);
+	dpi_move_kernels_scalar.mix_part(to + i, word + i, seed, parts, count - i);
 }
 
 AVX512 static void radix(uint16_t *to, const uint64_t *word, unsigned shift, uint32_t mask, size_t count)
@@ -59,7 +59,7 @@ AVX512 static void radix(uint16_t *to, const uint64_t *word, unsigned shift, uin
 	__m128i by = _mm_cvtsi32_si128((int)shift);
 	for (; i + 8 <= count; i += 8)
 		store8(to + i, _mm512_and_si512(_mm512_srl_epi64(_mm512_loadu_si512(word + i), by), m));
-	dpi_kernels_scalar.radix(to + i, word + i, shift, mask, count - i);
+	dpi_move_kernels_scalar.radix(to + i, word + i, shift, mask, count - i);
 }
 
 /* One step down the tree: right where the bound is not above the word. */
@@ -89,7 +89,7 @@ AVX512 static void range(uint16_t *to, const uint64_t *word, const int64_t *tree
 		for (unsigned l = 5; l < levels; l++) k = down(k, _mm512_i64gather_epi64(k, tree, 8), w);
 		store8(to + i, _mm512_min_epi64(_mm512_sub_epi64(k, first), most));
 	}
-	dpi_kernels_scalar.range(to + i, word + i, tree, levels, bounds, count - i);
+	dpi_move_kernels_scalar.range(to + i, word + i, tree, levels, bounds, count - i);
 }
 
 AVX512 static void load8(uint64_t *word, const void *from, size_t stride, size_t count)
@@ -102,7 +102,7 @@ AVX512 static void load8(uint64_t *word, const void *from, size_t stride, size_t
 			_mm512_storeu_si512(word + i, _mm512_permutex2var_epi64(_mm512_loadu_si512(p + i * 16), even,
 										 _mm512_loadu_si512(p + i * 16 + 64)));
 	}
-	dpi_kernels_scalar.load8(word + i, p + i * stride, stride, count - i);
+	dpi_move_kernels_scalar.load8(word + i, p + i * stride, stride, count - i);
 }
 
 AVX512 static size_t compress4(void *to, const void *from, const uint8_t *bits, size_t count)
@@ -143,7 +143,7 @@ AVX512 static void stream(void *to, const void *from, size_t size)
 	for (size_t i = 0; i < size / 64; i++) _mm512_stream_si512(q + i, _mm512_loadu_si512(p + i));
 }
 
-const struct dpi_move_kernels dpi_kernels_avx512 = { "avx512", mix,	 mix_part,  part,      radix,  range,
+const struct dpi_move_kernels dpi_move_kernels_avx512 = { "avx512", mix,	 mix_part,  part,      radix,  range,
 						     load8, dpi_sse42_crc8, dpi_sse42_crc32c, compress4, compress8, stream,
 							     dpi_sse2_fence };
 #endif

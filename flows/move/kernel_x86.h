@@ -6,8 +6,8 @@
 #include "kernel.h"
 
 #ifdef DPI_MOVE_X86
-extern const struct dpi_move_kernels dpi_kernels_avx2 __attribute__((visibility("hidden")));
-extern const struct dpi_move_kernels dpi_kernels_avx512 __attribute__((visibility("hidden")));
+extern const struct dpi_move_kernels dpi_move_kernels_avx2 __attribute__((visibility("hidden")));
+extern const struct dpi_move_kernels dpi_move_kernels_avx512 __attribute__((visibility("hidden")));
 
 /* Those that both use. */
 uint32_t dpi_sse42_crc32c(uint32_t crc, const void *bytes, size_t size);

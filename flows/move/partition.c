@@ -151,7 +151,7 @@ static void raw_hash(const struct dpi_partition *p, const struct dpi_strided *ke
 
 static void hash(const struct dpi_partition *p, const struct dpi_strided *key, size_t first, size_t count, uint64_t *to)
 {
-	const struct dpi_move_kernels *m = dpi_kernels();
+	const struct dpi_move_kernels *m = dpi_move_kernels();
 	bool eight = p->key_count == 1 && key->width == 8 && !key->valid && !key->null && key->type < DPI_TYPE_BINARY;
 	if (p->method == DPI_PARTITION_HASH) {
 		dpi_hash_start(p->seed, count, to);
@@ -189,7 +189,7 @@ static void nulls_first(const struct dpi_strided *key, size_t first, size_t coun
 void dpi_partition_find(const struct dpi_partition *p, const struct dpi_strided *key, size_t first, size_t count,
 			uint16_t *part)
 {
-	const struct dpi_move_kernels *m = dpi_kernels();
+	const struct dpi_move_kernels *m = dpi_move_kernels();
 	uint64_t word[CHUNK];
 	if (p->method == DPI_PARTITION_RANGE && p->bound) {
 		search(p, key, first, count, part);

@@ -46,7 +46,7 @@ static void write_block(const struct dpi_move_kernels *k, uint8_t *block, size_t
 INLINE void streamed(const uint8_t *row, size_t stride, size_t width, size_t count, const uint16_t *part, uint8_t **at,
 		     uint8_t *lines, uint8_t **first, size_t block)
 {
-	const struct dpi_move_kernels *k = dpi_kernels();
+	const struct dpi_move_kernels *k = dpi_move_kernels();
 	for (size_t i = 0; i < count; i++, row += stride) {
 		size_t p = part[i];
 		uint8_t *to = at[p], *line = lines + p * (block + LARGEST);
@@ -113,7 +113,7 @@ void dpi_scatter_end(struct dpi_scatter *s)
 		size_t skip = s->first[p] > block ? (size_t)(s->first[p] - block) : 0;
 		if (skip < place) memcpy(block + skip, s->lines + p * (s->block + LARGEST) + skip, place - skip);
 	}
-	dpi_kernels()->fence();
+	dpi_move_kernels()->fence();
 	free(s->lines);
 }
 

@@ -149,7 +149,7 @@ TEST(hash_batches_are_single_values, "D-1 D-3", 0)
 	struct draws d = draws_from(rank);
 	static const uint32_t width[] = { 0, 1, 1, 2, 4, 8, 1, 2, 4, 8, 4, 8, 4, 8, 16 };
 	for (int n = rounds(400); n; n--) {
-		dpi_kernels_force(dpi_kernels_number((int)draw_below(&d, 3)));
+		dpi_move_kernels_force(dpi_move_kernels_number((int)draw_below(&d, 3)));
 		int columns = 1 + (int)draw_below(&d, 3);
 		size_t rows = 1 + draw_below(&d, ROWS), size[3];
 		DPI_Values v[3];
@@ -201,7 +201,7 @@ TEST(hash_batches_are_single_values, "D-1 D-3", 0)
 			if (valid[c]) guarded_free(valid[c], (rows + 7) / 8);
 		}
 	}
-	dpi_kernels_force(NULL);
+	dpi_move_kernels_force(NULL);
 }
 
 TEST(hash_kernels_are_the_scalar_ones, "", 0)
@@ -210,8 +210,8 @@ TEST(hash_kernels_are_the_scalar_ones, "", 0)
 	uint64_t word[100], a[100], b[100];
 	uint16_t p[100], q[100];
 	int64_t tree[4096], bound[4095];
-	for (int which = 1; dpi_kernels_number(which); which++) {
-		const struct dpi_move_kernels *k = dpi_kernels_number(which), *s = &dpi_kernels_scalar;
+	for (int which = 1; dpi_move_kernels_number(which); which++) {
+		const struct dpi_move_kernels *k = dpi_move_kernels_number(which), *s = &dpi_move_kernels_scalar;
 		for (int n = rounds(2000); n; n--) {
 			size_t count = draw_below(&d, 101), stride = draw_below(&d, 2) ? 16 : 8 + draw_below(&d, 20);
 			for (size_t i = 0; i < count; i++) word[i] = draw(&d), a[i] = b[i] = draw(&d);
@@ -259,8 +259,8 @@ TEST(hash_kernels_are_the_scalar_ones, "", 0)
 TEST(hash_checksums_others_know, "D-5", 0)
 {
 	uint8_t bytes[101];
-	for (int which = 0; dpi_kernels_number(which); which++) {
-		dpi_kernels_force(dpi_kernels_number(which));
+	for (int which = 0; dpi_move_kernels_number(which); which++) {
+		dpi_move_kernels_force(dpi_move_kernels_number(which));
 		CHECK(dpi_crc32c(0, "123456789", 9) == 0xe3069283);
 		CHECK(dpi_crc32c(dpi_crc32c(0, "1234", 4), "56789", 5) == 0xe3069283);
 		memset(bytes, 0, 32);
@@ -268,7 +268,7 @@ TEST(hash_checksums_others_know, "D-5", 0)
 		memset(bytes, 0xff, 32);
 		CHECK(dpi_crc32c(0, bytes, 32) == 0x62a8ab43);
 	}
-	dpi_kernels_force(NULL);
+	dpi_move_kernels_force(NULL);
 	CHECK(dpi_xxh64("", 0, 0) == 0xef46db3751d8e999);
 	CHECK(dpi_xxh64("abc", 3, 0) == 0x44bc2cf5ad770999);
 	/* the sanity check of the published specification: bytes made by its generator */

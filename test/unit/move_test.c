@@ -11,7 +11,7 @@
 
 static void any_kernels(struct draws *d)
 {
-	dpi_kernels_force(dpi_kernels_number((int)draw_below(d, 3)));
+	dpi_move_kernels_force(dpi_move_kernels_number((int)draw_below(d, 3)));
 }
 
 /* ---------------------------------------------------------------------------------------------------- finding parts */
@@ -50,7 +50,7 @@ TEST(partition_by_hash, "D-4 D-5 D-9 H-7", 0)
 		}
 		for (uint32_t p = 0; p < a.parts; p++) CHECK_INT(counts[p], ==, 0);
 	}
-	dpi_kernels_force(NULL);
+	dpi_move_kernels_force(NULL);
 }
 
 TEST(partition_by_radix, "D-6", 0)
@@ -77,7 +77,7 @@ TEST(partition_by_radix, "D-6", 0)
 	a.method = DPI_PARTITION_RADIX, a.parts = 4, a.shift = 62, a.keys = &v, a.key_count = 1;
 	CHECK_DPI(DPI_Partition(&a, 1, part, NULL));
 	CHECK_INT(part[0], ==, 2);
-	dpi_kernels_force(NULL);
+	dpi_move_kernels_force(NULL);
 }
 
 /* Each range method as counting bounds one by one. */
@@ -129,7 +129,7 @@ TEST(partition_by_range_of_numbers, "D-7", 0)
 			CHECK_INT(found[i], ==, v.valid && !dpi_bit(valid, i) ? 0 : is);
 		}
 	}
-	dpi_kernels_force(NULL);
+	dpi_move_kernels_force(NULL);
 }
 
 TEST(partition_by_range_of_several_keys, "D-7", 0)
@@ -278,14 +278,14 @@ TEST(scatter_of_any_rows, "D-10 D-1", 0, .deadline_s = 60)
 		scatter_case(&d, count, width, width + (draw_below(&d, 2) ? draw_below(&d, 20) : 0), parts,
 			     (enum dpi_store)draw_below(&d, 3));
 	}
-	for (int which = 0; dpi_kernels_number(which); which++) { /* surely streamed */
-		dpi_kernels_force(dpi_kernels_number(which));
+	for (int which = 0; dpi_move_kernels_number(which); which++) { /* surely streamed */
+		dpi_move_kernels_force(dpi_move_kernels_number(which));
 		for (size_t width = 1; width <= 64; width += 1 + draw_below(&d, 9)) {
 			scatter_case(&d, 7 * 4 * 512 / width + 50, width, width, 7, DPI_STORE_STREAM);
 			scatter_case(&d, 70 * 4 * 256 / width + 500, width, width + 3, 70, DPI_STORE_STREAM);
 		}
 	}
-	dpi_kernels_force(NULL);
+	dpi_move_kernels_force(NULL);
 }
 
 TEST(partition_rows_in_one_go_and_in_two, "D-9 D-10", 0)
@@ -412,7 +412,7 @@ TEST(partition_and_gather_columns, "D-12 D-14", 0)
 			    DPI_ERR_UNSUPPORTED, "column 1");
 		CHECK(!memcmp(filled, seen, sizeof seen));
 	}
-	dpi_kernels_force(NULL);
+	dpi_move_kernels_force(NULL);
 }
 
 TEST(gather_of_any_rows, "D-13 D-1", 0)
@@ -439,7 +439,7 @@ TEST(gather_of_any_rows, "D-13 D-1", 0)
 	uint64_t gathered;
 	CHECK_ERROR(DPI_Gather_Rows("abcd", 1, 2, 2, (uint8_t *)"a", &gathered, &gathered), DPI_ERR_ARGUMENT, "stride");
 	CHECK_ERROR(DPI_Gather_Rows("abcd", 2, 2, 2, NULL, &gathered, &gathered), DPI_ERR_ARGUMENT, "bits");
-	dpi_kernels_force(NULL);
+	dpi_move_kernels_force(NULL);
 }
 
 TEST(transpose_there_and_back, "D-15 D-16 D-1", 0)
@@ -478,5 +478,5 @@ TEST(transpose_there_and_back, "D-15 D-16 D-1", 0)
 		guarded_free(rows, count * stride), guarded_free(back, count * stride);
 		for (size_t i = 1; i < fields; i++) guarded_free(f[i].column, count * f[i].width);
 	}
-	dpi_kernels_force(NULL);
+	dpi_move_kernels_force(NULL);
 }

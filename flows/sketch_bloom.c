@@ -134,16 +134,12 @@ __attribute__((target("avx2"))) static uint64_t probe_avx2(const struct dpi_bloo
 	}
 	return found;
 }
-#endif
 
 static bool have_avx2(void)
 {
-#ifdef X86
 	return __builtin_cpu_supports("avx2");
-#else
-	return false;
-#endif
 }
+#endif
 
 void dpi_bloom_insert_batch(struct dpi_bloom *b, const uint64_t *hash, size_t count)
 {

@@ -788,8 +788,8 @@ DPI_API int DPI_Partition(const DPI_Partition_Attr *attr, size_t count, uint16_t
  * program: then only attr->parts counts; NULL: found on the way, which is faster than two calls. to: the memory of each
  * part, which must have room for filled[p] rows and those that come, and overlap nothing. filled: in: the rows that each
  * part has already; out: with those that came; all 0 at first. Never blocks. Thread: any. Errors: UNSUPPORTED (as
- * DPI_Partition) RANGE (a row's part is not below attr->parts; nothing was copied) MEMORY (1.4 MB at most while it runs).
- * */
+ * DPI_Partition) RANGE (a row's part is not below attr->parts; nothing was copied) MEMORY (1.4 MB while it
+ * runs). */
 DPI_API int DPI_Partition_Rows(const DPI_Partition_Attr *attr, const void *rows, size_t stride, size_t width, size_t count,
 			       const uint16_t *part, void *const *to, uint64_t *filled);
 

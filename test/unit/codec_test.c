@@ -336,3 +336,36 @@ TEST(keys_by_name, "C-6 C-7", 0)
 		CHECK_ERROR(dpi_key_get(name, got), DPI_ERR_NAME, "DPI_Set_Key");
 	}
 }
+
+/* ---------------------------------------------------------------------------------------------------------- threads */
+
+static void *use_coders(void *arg)
+{
+	struct draws d = draws_from((int)(intptr_t)arg);
+	uint8_t plain[500], coded[1000], back[500];
+	char name[20];
+	size_t written;
+	snprintf(name, sizeof name, "thread %d", (int)(intptr_t)arg);
+	for (int n = rounds(40); n; n--) {
+		int which = (int)draw_below(&d, CODECS);
+		struct dpi_coder *c;
+		CHECK_DPI(DPI_Set_Key(name, key, sizeof key));
+		int error = dpi_coder_open(dpi_codec_named(names[which]), 0, which == 3 ? name : NULL, &c);
+		if (error == DPI_ERR_UNSUPPORTED) continue;
+		CHECK_DPI(error);
+		content(&d, plain, sizeof plain);
+		CHECK_DPI(dpi_coder_encode(c, plain, sizeof plain, NULL, 0, coded, sizeof coded, &written));
+		CHECK_DPI(DPI_Remove_Key(name));
+		CHECK_DPI(dpi_coder_decode(c, coded, written, NULL, 0, back, sizeof back));
+		CHECK(!memcmp(plain, back, sizeof plain));
+		dpi_coder_close(c);
+	}
+	return NULL;
+}
+
+TEST(codec_coders_of_many_threads, "C-7", 0)
+{
+	pthread_t t[4];
+	for (intptr_t i = 0; i < 4; i++) t[i] = start_thread(use_coders, (void *)i);
+	for (int i = 0; i < 4; i++) end_thread(t[i]);
+}

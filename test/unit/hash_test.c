@@ -147,7 +147,11 @@ static uint64_t slowly(const struct dpi_strided *s, size_t i, uint64_t h)
 TEST(hash_batches_are_single_values, "D-1 D-3", 0)
 {
 	struct draws d = draws_from(rank);
-	static const uint32_t width[] = { 0, 1, 1, 2, 4, 8, 1, 2, 4, 8, 4, 8, 4, 8, 16 };
+	static const uint32_t width[] = { 0,
+#define WIDTH(name, number, bytes, text) bytes,
+					  DPI_TYPES(WIDTH)
+#undef WIDTH
+	};
 	for (int n = rounds(400); n; n--) {
 		dpi_move_kernels_force(dpi_move_kernels_number((int)draw_below(&d, 3)));
 		int columns = 1 + (int)draw_below(&d, 3);

@@ -108,7 +108,8 @@ static int make_step(const struct dpi_ready *ready, const struct dpi_instruction
 	if (i->mask != DPI_VALUE_NONE) s->mask = v + i->mask;
 	if (i->op == OP_IN) s->list = e->constant + i->b - e->columns, s->b = NULL;
 	s->kind = e->kind[i->op == OP_SELECT ? i->b : i->a];
-	if (i->op == OP_POWER || i->op == OP_SQRT) s->math = dpi_power();
+	if (i->op == OP_POWER) s->math = dpi_power();
+	if (i->op == OP_SQRT) s->root = dpi_root();
 	if (i->op == OP_MOD && s->kind == KIND_F64) s->math = dpi_remainder();
 	s->run = function_of(s);
 	return s->run ? DPI_SUCCESS : dpi_fail(DPI_ERR_INTERNAL, "operation %d of an expression has no function", i->op);

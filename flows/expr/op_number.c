@@ -137,7 +137,7 @@ static int root_result(const struct dpi_step *s, double a, double *out)
 	*out = _mm_cvtsd_f64(_mm_sqrt_sd(v, v));
 	(void)s;
 #else
-	*out = s->math(a, 0.5);
+	*out = s->root(a);
 #endif
 	return 0;
 }

@@ -244,9 +244,13 @@ static int check_instruction(struct dpi_expr *e, int at)
 	if (i->op == OP_IN && check_in(e, at, i)) return DPI_ERR_CORRUPT;
 	if (i->mask != DPI_VALUE_NONE && (i->mask >= me || e->kind[i->mask] != KIND_BOOL))
 		return wrong(at, "has a mask that is none");
-	if ((i->op == OP_POWER && !dpi_power()) || (i->op == OP_MOD && kind[0] == KIND_F64 && !dpi_remainder()))
+	bool there = i->op == OP_POWER			      ? dpi_power() != NULL
+		     : i->op == OP_SQRT			      ? dpi_root() != NULL
+		     : i->op == OP_MOD && kind[0] == KIND_F64 ? dpi_remainder() != NULL
+							      : true;
+	if (!there)
 		return dpi_fail(DPI_ERR_UNSUPPORTED,
-				"POWER and %% of DOUBLE need the C library's libm.so.6, which cannot be loaded");
+				"POWER, SQRT and %% of DOUBLE need the C library's libm.so.6, which cannot be loaded");
 	e->kind[me] = (uint8_t)result;
 	e->nullable[me] = i->op != OP_IS_NULL && i->op != OP_IS_TRUE &&
 			  (nullable || i->mask != DPI_VALUE_NONE || dpi_op_raises(i, kind[0]));
@@ -307,6 +311,13 @@ double (*dpi_power(void))(double, double)
 {
 	double (*f)(double, double);
 	*(void **)&f = mathematics("pow");
+	return f;
+}
+
+double (*dpi_root(void))(double)
+{
+	double (*f)(double);
+	*(void **)&f = mathematics("sqrt");
 	return f;
 }
 

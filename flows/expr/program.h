@@ -114,5 +114,6 @@ int dpi_constant_compare(const struct dpi_constant *a, const struct dpi_constant
 /* Where the C library's mathematics is found; NULL: nowhere. */
 double (*dpi_power(void))(double, double);
 double (*dpi_remainder(void))(double, double);
+double (*dpi_root(void))(double); /* where the processor has no instruction that the compiler knows of */
 
 #endif

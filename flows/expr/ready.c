@@ -108,7 +108,8 @@ static int make_step(const struct dpi_ready *ready, const struct dpi_instruction
 	if (i->mask != DPI_VALUE_NONE) s->mask = v + i->mask;
 	if (i->op == OP_IN) s->list = e->constant + i->b - e->columns, s->b = NULL;
 	s->kind = e->kind[i->op == OP_SELECT ? i->b : i->a];
-	if (i->op == OP_POWER || i->op == OP_SQRT) s->math = dpi_power();
+	if (i->op == OP_POWER) s->math = dpi_power();
+	if (i->op == OP_SQRT) s->root = dpi_root();
 	if (i->op == OP_MOD && s->kind == KIND_F64) s->math = dpi_remainder();
 	s->run = function_of(s);
 	return s->run ? DPI_SUCCESS : dpi_fail(DPI_ERR_INTERNAL, "operation %d of an expression has no function", i->op);
@@ -132,6 +133,7 @@ static bool run_once(struct dpi_expr_state *s, const struct dpi_step *step, int 
 	return true;
 }
 
+/* The last instruction that reads each value's register; -1: none, as of the elements of a list. */
 static void last_uses(const struct dpi_expr *e, int *last)
 {
 	for (int v = 0; v < e->values; v++) last[v] = -1;
@@ -139,43 +141,28 @@ static void last_uses(const struct dpi_expr *e, int *last)
 		const struct dpi_instruction *n = e->instruction + i;
 		const uint16_t operand[] = { n->a, n->b, n->c, n->mask };
 		for (int o = 0; o < 4; o++)
-			if (operand[o] != DPI_VALUE_NONE) last[operand[o]] = i;
+			if (operand[o] != DPI_VALUE_NONE && !(o == 1 && n->op == OP_IN)) last[operand[o]] = i;
 	}
 	last[e->root] = NEVER;
-}
-
-/* Constants that are only elements of lists need no register. */
-static bool is_operand(const struct dpi_expr *e, int value)
-{
-	if (e->root == value) return true;
-	for (int i = 0; i < e->instructions; i++) {
-		const struct dpi_instruction *n = e->instruction + i;
-		if (n->a == value || (n->b == value && n->op != OP_IN) || n->c == value || n->mask == value) return true;
-	}
-	return false;
 }
 
 int dpi_ready_make(struct dpi_expr_state *s, struct dpi_ready *ready, const struct dpi_expr *e)
 {
 	int *last = malloc(((size_t)e->values + 1) * sizeof *last), error = DPI_SUCCESS;
-	bool *listed = calloc((size_t)e->constants + 1, sizeof *listed);
 	ready->program = e;
 	ready->value = calloc((size_t)e->values + 1, sizeof *ready->value);
 	ready->step = calloc((size_t)e->instructions + 1, sizeof *ready->step);
-	if (!last || !listed || !ready->value || !ready->step) {
+	if (!last || !ready->value || !ready->step) {
 		error = dpi_fail(DPI_ERR_MEMORY, "no memory for an expression's state");
 		goto done;
 	}
 	last_uses(e, last);
 	for (struct dpi_buffers *b = s->buffers; b; b = b->next)
 		if (b->free_from != NEVER) b->free_from = 0; /* another program's, which runs before or after this one */
-	for (int i = 0; i < e->instructions; i++)
-		for (uint32_t k = 0; e->instruction[i].op == OP_IN && k < e->instruction[i].imm; k++)
-			listed[e->instruction[i].b - e->columns + (int)k] = true;
 	for (int i = 0; i < e->columns + e->constants; i++) {
 		struct dpi_register *v = ready->value + i;
 		bool constant = i >= e->columns;
-		if (constant && listed[i - e->columns] && !is_operand(e, i)) continue;
+		if (constant && last[i] < 0) continue;
 		if (!(v->own = buffer(s, e->kind[i], KEPT, NEVER)))
 			error = s->registers > REGISTERS_MAX ? DPI_ERR_LIMIT : DPI_ERR_MEMORY;
 		if (error) goto done;
@@ -196,7 +183,6 @@ int dpi_ready_make(struct dpi_expr_state *s, struct dpi_ready *ready, const stru
 	}
 done:
 	free(last);
-	free(listed);
 	return error;
 }
 

@@ -51,6 +51,7 @@ struct dpi_step {
 	uint32_t imm, at;
 	uint8_t op, kind; /* kind: of a */
 	double (*math)(double, double);
+	double (*root)(double);
 };
 
 /* The function of an operation; it is set wherever dpi_op_result gives a kind. */

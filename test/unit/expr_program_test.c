@@ -409,8 +409,9 @@ TEST(expr_loops_of_all_instruction_sets_agree, "", 0)
 		}
 		for (int i = 0; i < rounds(60); i++) {
 			for (size_t n = 0; n < sizeof a; n += 8) {
-				int64_t x = draw_integer(&d),
-					y = draw_below(&d, 3) ? x + (int64_t)draw_below(&d, 3) - 1 : draw_integer(&d);
+				int64_t x = draw_integer(&d), y = draw_below(&d, 3)
+									  ? (int64_t)((uint64_t)x + draw_below(&d, 3) - 1)
+									  : draw_integer(&d);
 				double r = draw_real(&d);
 				if (i % 3 == 1) memcpy(&x, &r, 8), y = draw_below(&d, 2) ? x : y;
 				if (i % 3 == 2) x = (int32_t)x, y = (int32_t)y;

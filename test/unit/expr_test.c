@@ -410,3 +410,26 @@ TEST(expr_rows_not_selected_have_no_errors, "X-29", 0)
 	      { "none = 1 AND 1 / (i - 7) = 1", "BOOL", "!division by zero" },
 	      { "CASE WHEN i = 7 THEN CASE WHEN i = 8 THEN 1 / (i - 7) ELSE 3 END END", "INT64", "3" });
 }
+
+TEST(expr_every_type_has_a_kind_and_a_name, "", 0)
+{
+	static const struct {
+		int type;
+		size_t width;
+		const char *name;
+	} types[] = {
+#define TYPE(name, number, width, meaning) { DPI_TYPE_##name, width, #name },
+		DPI_TYPES(TYPE)
+#undef TYPE
+	};
+	for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+		struct dpi_expr_type t = { .type = types[i].type, .width = 7, .precision = 9, .scale = 2 };
+		int kind = dpi_type_kind(t.type);
+		char name[DPI_TYPE_PRINTED];
+		CHECK(dpi_kind_is(kind));
+		if (types[i].width && kind != KIND_BOOL) CHECK_INT(dpi_kind_width(kind), ==, types[i].width);
+		CHECK(strlen(dpi_type_print(&t, name)) > 2);
+		CHECK(strspn(types[i].name, "DATEFIXEDECIMAL") < 4 || !strncmp(name, types[i].name, 4));
+	}
+	CHECK(!dpi_type_kind(0) && !dpi_type_kind(18) && !dpi_type_kind(-1));
+}

@@ -19,6 +19,7 @@
 #define PREEMPTED_NS 200000	/* two looks further apart than this: the core was taken away */
 #define PENALTY_WAITS 64	/* waits without spinning after that */
 #define SPIN_LEAST_NS 1000
+#define EAGER_LOOKS 256		/* before the first pause, which is 50 ns on some processors: an answer may come within 100 */
 #define LOCK_TRIES 64
 #define LOCK_NS 1000000
 #define SPIN_ALWAYS_NS 1000000	/* a setting above this is meant: never give up */
@@ -87,7 +88,7 @@ static bool spin(struct dpi_context *ctx, const struct dpi_wait *w)
 			if (budget < ctx->spin_ns) budget *= 2;
 			return true;
 		}
-		dpi_pause();
+		if (i > EAGER_LOOKS) dpi_pause();
 		if (i % 16) continue;
 		int64_t now = dpi_now();
 		if (now - seen > PREEMPTED_NS) penalty = PENALTY_WAITS;

@@ -77,6 +77,7 @@ int dpi_buffer_call(struct dpi_buffer *b, uint16_t type, struct dpi_pack *p, int
 static void buffer_free(struct dpi_buffer *b)
 {
 	dpi_log_reader_close(b);
+	free(b->consumer.run); /* of a handle that wanted to consume, and was not let */
 	if (b->region.length) dpi_remote_detach(&b->region);
 	if (b->home) dpi_home_release(b->ctx, b->home);
 	free(b);

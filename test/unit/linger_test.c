@@ -55,7 +55,8 @@ static void append_at_odd_times(bool fence, int n)
 	DPI_Buffer q = make("q", 100), a = open_eager("q");
 	struct dpi_buffer *b = dpi_buffer_get(a);
 	int64_t disarm_ns = 20000; /* about so long the service takes to let a handle go; learnt */
-	for (uint64_t i = 0; i < (uint64_t)rounds(n); i++) {
+	int64_t limit = patience();
+	for (uint64_t i = 0; i < (uint64_t)rounds(n) || (!(found_armed && found_disarmed) && dpi_now() < limit); i++) {
 		bool armed = i && atomic_load(&b->armed);
 		armed ? found_armed++ : found_disarmed++;
 		CHECK_DPI(DPI_Append(&i, sizeof i, a));

@@ -188,12 +188,15 @@ int DPI_Partition_Rows(const DPI_Partition_Attr *attr, const void *rows, size_t 
 	if (!error) error = check_places(&a, to, count, part);
 	if (error) return error;
 	uint32_t parts = a.attr.parts;
+	size_t run = DPI_SCATTER_RUN / stride < 64	? 64
+		     : DPI_SCATTER_RUN / stride < CHUNK ? DPI_SCATTER_RUN / stride
+							: CHUNK;
 	places(parts, width, to, filled, at);
 	if (!dpi_scatter_begin(&s, at, parts, width, count, DPI_STORE_AUTO)) return no_memory(parts);
 	if (part) dpi_scatter_rows(&s, rows, stride, count, part);
 	else
 		for (size_t first = 0, n; first < count; first += n) {
-			n = count - first < CHUNK ? count - first : CHUNK;
+			n = count - first < run ? count - first : run;
 			dpi_partition_find(&a.partition, a.key, first, n, found);
 			dpi_scatter_rows(&s, (const uint8_t *)rows + first * stride, stride, n, found);
 		}

@@ -48,6 +48,7 @@ struct dpi_scatter {
 	uint8_t *lines;	 /* NULL: straight; else a block and its overhang for each part */
 	uint8_t **first; /* where each part began: what lies before it is not ours */
 };
+#define DPI_SCATTER_RUN ((size_t)8192) /* bytes of a run that is best where its parts are found just before */
 /* count: rows of all runs, at a guess. false: no memory for the lines of the parts. */
 bool dpi_scatter_begin(struct dpi_scatter *s, uint8_t **at, uint32_t parts, size_t width, size_t count,
 		       enum dpi_store store);

@@ -43,12 +43,14 @@ static void write_block(const struct dpi_move_kernels *k, uint8_t *block, size_t
 	else if (skip < size) memcpy(block + skip, line + skip, size - skip);
 }
 
+/* What comes ahead bytes later is fetched meanwhile. */
 INLINE void streamed(const uint8_t *row, size_t stride, size_t width, size_t count, const uint16_t *part, uint8_t **at,
-		     uint8_t *lines, uint8_t **first, size_t block)
+		     uint8_t *lines, uint8_t **first, size_t block, size_t ahead)
 {
 	const struct dpi_move_kernels *k = dpi_move_kernels();
 	for (size_t i = 0; i < count; i++, row += stride) {
 		size_t p = part[i];
+		__builtin_prefetch((const void *)((uintptr_t)row + ahead)); /* may lie behind the last row: no fault */
 		uint8_t *to = at[p], *line = lines + p * (block + LARGEST);
 		size_t place = (uintptr_t)to & (block - 1);
 		memcpy(line + place, row, width);
@@ -75,8 +77,8 @@ INLINE void streamed(const uint8_t *row, size_t stride, size_t width, size_t cou
 	}
 
 #define STRAIGHT(w) straight(rows, stride, w, count, part, s->at)
-#define STREAMED(w) streamed(rows, stride, w, count, part, s->at, s->lines, s->first, BLOCK)
-#define STREAMED_MANY(w) streamed(rows, stride, w, count, part, s->at, s->lines, s->first, SMALL_BLOCK)
+#define STREAMED(w) streamed(rows, stride, w, count, part, s->at, s->lines, s->first, BLOCK, ahead)
+#define STREAMED_MANY(w) streamed(rows, stride, w, count, part, s->at, s->lines, s->first, SMALL_BLOCK, ahead)
 
 bool dpi_scatter_begin(struct dpi_scatter *s, uint8_t **at, uint32_t parts, size_t width, size_t count, enum dpi_store store)
 {
@@ -94,7 +96,7 @@ bool dpi_scatter_begin(struct dpi_scatter *s, uint8_t **at, uint32_t parts, size
 
 void dpi_scatter_rows(struct dpi_scatter *s, const void *rows, size_t stride, size_t count, const uint16_t *part)
 {
-	size_t width = s->width;
+	size_t width = s->width, ahead = count < DPI_SCATTER_RUN / stride ? count * stride : DPI_SCATTER_RUN;
 	if (!s->lines) {
 		WIDTHS(STRAIGHT)
 	} else if (s->block == BLOCK) {

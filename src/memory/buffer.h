@@ -13,7 +13,7 @@
 #define DPI_GROUP_BYTES 8192u	/* unflushed appends are published when they are this many bytes */
 #define DPI_PUT_GROUP_BYTES 65536u /* the same where publishing is a put */
 #define DPI_SMALL_BYTES 128u	/* records up to this are copied without a call */
-#define DPI_LARGE_BYTES 8192u	/* a record from here on goes from the caller's memory to a transport without a copy */
+#define DPI_LARGE_BYTES 32768u	/* a record from here on goes from the caller's memory to a transport without a copy */
 #define DPI_GROW_AFTER_NS 2000000 /* a ring that stays full for this long is replaced by a larger one */
 
 struct dpi_request;

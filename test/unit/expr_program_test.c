@@ -353,7 +353,7 @@ static void same_bits(const uint64_t *a, const uint64_t *b, size_t rows)
 		if ((a[i / 64] >> i % 64 & 1) != (b[i / 64] >> i % 64 & 1)) FAIL("row %zu differs", i);
 }
 
-static void same_loops(const struct dpi_move_kernels *p, const struct dpi_move_kernels *q, const uint8_t *a, const uint8_t *b,
+static void same_loops(const struct dpi_kernels *p, const struct dpi_kernels *q, const uint8_t *a, const uint8_t *b,
 		       size_t rows)
 {
 	static _Alignas(64) uint64_t x[2200], y[2200];
@@ -399,10 +399,10 @@ TEST(expr_loops_of_all_instruction_sets_agree, "", 0)
 {
 	static _Alignas(64) uint8_t a[16 * 1100], b[16 * 1100];
 	struct draws d = draws_from(8);
-	const struct dpi_move_kernels *plain = dpi_move_kernels_level(0);
-	CHECK(dpi_move_kernels() && dpi_move_kernels_level(3) == NULL);
+	const struct dpi_kernels *plain = dpi_kernels_level(0);
+	CHECK(dpi_kernels() && dpi_kernels_level(3) == NULL);
 	for (int level = 1; level <= 2; level++) {
-		const struct dpi_move_kernels *k = dpi_move_kernels_level(level);
+		const struct dpi_kernels *k = dpi_kernels_level(level);
 		if (!k) {
 			printf("no loops of level %d on this processor\n", level);
 			continue;

@@ -565,6 +565,7 @@ static inline __attribute__((always_inline)) int dpi_flush_1(DPI_Buffer buf)
 }
 #define DPI_Flush_Buffer(buf) dpi_flush_1(buf)
 #endif
+
 /* ------------------------------------------------------------------------------------------------ flows: columns */
 
 /* The one table of column types: name, number, bytes of a value (0: given by the column, or variable), meaning. Numbers never change. */
@@ -729,6 +730,7 @@ DPI_API int DPI_Import_Arrow_Schema(const struct ArrowSchema *arrow, DPI_Schema 
 
 /* Give a schema as an Arrow struct type. arrow: out; the caller releases it. Never blocks. Thread: any. Errors: MEMORY. */
 DPI_API int DPI_Export_Arrow_Schema(DPI_Schema schema, struct ArrowSchema *arrow);
+
 /* ------------------------------------------------------------------------------------------ flows: data movement */
 
 /* Hashing, partitioning, gathering and transposing what lies in the caller's memory, with the vector instructions that

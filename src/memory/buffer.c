@@ -168,8 +168,8 @@ static int open_at(struct dpi_context *ctx, const struct wanted *wanted, int hom
 		error = dpi_remote_attach(ctx, b->home_peer, &offer, deadline, b->shape.use == DPI_USE_LOG ? &b->log.bounds : &b->region);
 		if (error) goto fail;
 	}
-	bool direct;
-	if (!b->home) dpi_append_connect(b, deadline, &direct); /* so that the first append need not; it would say what is wrong */
+	bool direct; /* what stands against connecting is told by the first append, which tries again */
+	if (!b->home && b->shape.use != DPI_USE_REGION) dpi_append_connect(b, deadline, &direct);
 	*out = b->handle;
 	return DPI_SUCCESS;
 fail:

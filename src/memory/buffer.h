@@ -165,9 +165,9 @@ int dpi_append_is_full(const struct dpi_buffer *b); /* DPI_ERR_FULL with its sen
 
 /* queue.c */
 void dpi_consumer_close(struct dpi_buffer *b);
-/* log.c */
+/* log_reader.c */
 void dpi_log_reader_close(struct dpi_buffer *b);
-/* memory.c */
+/* linger.c */
 void dpi_linger_arm(struct dpi_buffer *b);
 void dpi_linger_disarm(struct dpi_buffer *b); /* on return the service does not touch it */
 

@@ -71,7 +71,11 @@ extern "C" {
 	X(ERR_CANCELLED, 26, "the operation was cancelled")                                        \
 	X(ERR_DESTROYED, 27, "the buffer was destroyed")                                           \
 	X(ERR_CORRUPT, 28, "a peer wrote what no correct peer writes")                             \
-	X(ERR_INTERNAL, 29, "a defect of the library")
+	X(ERR_INTERNAL, 29, "a defect of the library")                                             \
+	X(ERR_END, 30, "the flow has ended: nothing comes any more")                               \
+	X(ERR_SEALED, 31, "the flow is sealed: no source can be opened any more")                  \
+	X(ERR_FLOW, 32, "the flow failed")                                                         \
+	X(ERR_SCHEMA, 33, "the flow's schema is another")
 
 enum {
 #define DPI_ERROR_ENUM(name, number, text) DPI_##name = number,
@@ -840,6 +844,282 @@ DPI_API int DPI_Set_Key(const char *name, const void *key, size_t size);
 /* Wipe a key. Endpoints that are open keep what they derived from it until they are closed.
  * Never blocks. Thread: any. Errors: NAME (there is none of this name). */
 DPI_API int DPI_Remove_Key(const char *name);
+
+/* -------------------------------------------------------------------------------------------- flows: functions by name */
+
+/* What a definition names and cannot carry: functions of the program, registered in every process that opens an endpoint
+ * of a flow that needs them. They are deterministic, the same everywhere, and called by any thread that pushes. */
+
+/* group: the key of a row, any 64 bits. arg: as registered. Returns DPI_SUCCESS or an error, which the push returns. */
+typedef int DPI_Group_Function(const void *row, size_t size, void *arg, uint64_t *key);
+/* dist: the targets of a row: to[0 … *count - 1], in 0 … targets - 1; none: the row is filtered; duplicates are ignored.
+ * key: of the group; 0 without one. to has room for targets. */
+typedef int DPI_Dist_Function(const void *row, size_t size, uint64_t key, uint32_t targets, void *arg, uint32_t *to,
+			      uint32_t *count);
+
+#define DPI_FUNCTIONS_MAX 1024	/* registered in a process */
+
+/* Register a function under a name and a version, for flows whose definition has both; the same name and version again
+ * replaces it for endpoints opened later. name: 1 … DPI_NAME_MAX-1 bytes; copied. version: any. function: stays callable
+ * while an endpoint that uses it is open. arg: handed to it. Works before DPI_Init. Never blocks. Thread: any.
+ * Errors: LIMIT (DPI_FUNCTIONS_MAX are registered) MEMORY. */
+DPI_API int DPI_Register_Group(const char *name, uint32_t version, DPI_Group_Function *function, void *arg);
+DPI_API int DPI_Register_Dist(const char *name, uint32_t version, DPI_Dist_Function *function, void *arg);
+
+/* ----------------------------------------------------------------------------------------------- flows: definition */
+
+/* A flow moves rows of one schema from its sources to its targets. Its targets are numbered 0 … targets - 1 and logical: any
+ * process opens any of them. Sources come and go. It ends once it is sealed, all its sources are closed, and what they
+ * pushed was taken. */
+typedef struct dpi_flow_handle *DPI_Flow;
+typedef struct dpi_source_handle *DPI_Source;
+typedef struct dpi_target_handle *DPI_Target;
+
+#define DPI_TARGETS_MAX DPI_PARTS_MAX	/* of a flow */
+#define DPI_SOURCES_MAX 65536		/* of a flow, in all its life */
+#define DPI_DEFINITION_MAX 60000	/* bytes of a definition as it travels */
+
+/* dist: which targets a row goes to. */
+enum {
+	DPI_DIST_HASH = 0,		/* by the specified hash of the key: as DPI_PARTITION_HASH */
+	DPI_DIST_RADIX = 1,		/* by bits of an integer key: as DPI_PARTITION_RADIX */
+	DPI_DIST_RANGE = 2,		/* by ascending bounds: as DPI_PARTITION_RANGE */
+	DPI_DIST_ROUND_ROBIN = 3,	/* each in turn, as each source counts; no key */
+	DPI_DIST_BROADCAST = 4,		/* to all; no key */
+	DPI_DIST_TABLE = 5,		/* hash as above over table_size parts; table says the target of each */
+	DPI_DIST_FUNCTION = 6		/* as a registered function says */
+};
+enum { DPI_HINT_BANDWIDTH = 0, DPI_HINT_LATENCY = 1 };	/* send full segments; or every row at once */
+enum { DPI_DEATH_FAILS = 0, DPI_DEATH_GOES_ON = 1 };	/* an endpoint's death: the flow fails; or the others go on */
+
+typedef struct DPI_Flow_Attr {
+	size_t size;			/* sizeof(DPI_Flow_Attr) */
+	int create;			/* DPI_CREATE_*; an existing flow must have the same definition */
+	DPI_Schema schema;		/* of its rows */
+	uint32_t targets;		/* 1 … DPI_TARGETS_MAX; default 1 */
+	uint32_t sources;		/* the flow is sealed when as many have been opened; 0: by DPI_Seal_Flow */
+	const char *const *key;		/* group: names of key_count columns, in order; 0 … DPI_KEYS_MAX */
+	size_t key_count;
+	const char *group;		/* group: a registered function instead of columns; NULL: none */
+	uint32_t group_version;
+	int dist;			/* DPI_DIST_* */
+	uint64_t salt;			/* hash, table */
+	uint32_t shift;			/* radix: the lowest bit that counts */
+	const DPI_Values *bounds;	/* range: as in DPI_Partition_Attr, of targets - 1 rows */
+	const uint32_t *table;		/* table: table_size targets */
+	uint32_t table_size;		/* 1 … DPI_PARTS_MAX */
+	const char *dist_function;	/* function: its name */
+	uint32_t dist_version;
+	int hint;			/* DPI_HINT_* */
+	uint32_t segment;		/* bytes sent at once, at most; default 16 KiB; 512 … 1 MiB */
+	uint64_t memory;		/* bytes of rings at each target; default 64 MiB */
+	uint64_t expected;		/* rows, at a guess; 0: unknown */
+	int64_t linger_us;		/* rows that wait for their segment to fill travel after this; default setting DPI_LINGER */
+	int on_death;			/* DPI_DEATH_* */
+} DPI_Flow_Attr;
+#define DPI_FLOW_ATTR_INIT { sizeof(DPI_Flow_Attr), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+
+typedef struct DPI_Flow_Info {
+	size_t size;			/* set by the caller: sizeof(DPI_Flow_Info) */
+	uint32_t targets;
+	uint32_t bound;			/* targets that are open now, or were and are closed */
+	uint32_t sources;		/* opened so far */
+	uint32_t closed;		/* of these closed, or dead */
+	int sealed;
+	int failed;			/* its error class; 0: none */
+	char name[DPI_NAME_MAX];
+} DPI_Flow_Info;
+#define DPI_FLOW_INFO_INIT { sizeof(DPI_Flow_Info), 0, 0, 0, 0, 0, 0, {0} }
+
+/* Create a flow by name and open a handle to it. name: 1 … DPI_NAME_MAX-1 bytes, unique in the cluster; copied. attr: the
+ * caller's. flow: out; close it with DPI_Close_Flow. Blocks for the registry's answer at most DPI_TIMEOUT. Thread: any.
+ * Errors: EXISTS (and with DPI_CREATE_OR_OPEN: it is there with another definition; the detail names the difference) NAME
+ * (a key column is not in the schema; a function is not registered here) SIZE (a row's fixed part does not fit a segment)
+ * LIMIT (beyond DPI_DEFINITION_MAX) UNSUPPORTED (a key that the dist does not take) REGISTRY TIMEOUT MEMORY.
+ * Source: DPI paper 4.2. */
+DPI_API int DPI_Create_Flow(const char *name, const DPI_Flow_Attr *attr, DPI_Context ctx, DPI_Flow *flow);
+
+/* Open a handle to a flow, waiting for its name at most wait_us. schema: what this process takes rows to be; NULL: it will
+ * look (DPI_Get_Flow_Schema). Thread: any. Errors: NAME (did not appear in time) SCHEMA (the flow's differs; the detail says
+ * how) REGISTRY TIMEOUT MEMORY. */
+DPI_API int DPI_Open_Flow(const char *name, DPI_Schema schema, int64_t wait_us, DPI_Context ctx, DPI_Flow *flow);
+
+/* A schema handle for the flow's rows; free it with DPI_Free_Schema. Never blocks. Thread: any. Errors: LIMIT. */
+DPI_API int DPI_Get_Flow_Schema(DPI_Flow flow, DPI_Schema *schema);
+
+/* Describe the flow as this process knows it now. info: in: size. Never blocks. Thread: any. Errors: none of its own. */
+DPI_API int DPI_Get_Flow_Info(DPI_Flow flow, DPI_Flow_Info *info);
+
+/* Close a handle; endpoints opened with it stay open, the flow lives on. Never blocks. Thread: any. Errors: none of its own. */
+DPI_API int DPI_Close_Flow(DPI_Flow flow);
+
+/* Declare that no more sources come: a later DPI_Open_Source is DPI_ERR_SEALED. Sealing again is no error. Blocks for the
+ * registry's answer at most DPI_TIMEOUT. Thread: any. Errors: FLOW (it failed) REGISTRY TIMEOUT DESTROYED. */
+DPI_API int DPI_Seal_Flow(DPI_Flow flow);
+
+/* End a flow at once: calls on its endpoints, everywhere, return DPI_ERR_CANCELLED with reason. reason: a sentence, copied;
+ * may be NULL. Blocks, errors and thread rule as DPI_Seal_Flow. */
+DPI_API int DPI_Cancel_Flow(const char *reason, DPI_Flow flow);
+
+/* Remove the name, and cancel the flow if it has not ended. Blocks for the registry's answer at most DPI_TIMEOUT. Thread: any.
+ * Errors: NAME REGISTRY TIMEOUT. */
+DPI_API int DPI_Destroy_Flow(const char *name, DPI_Context ctx);
+
+/* Where would this row go? targets: out, the caller's, room for as many as the flow has; count: out. Round robin: what the
+ * next push of a fresh source would do. Never blocks. Thread: any. Errors: SIZE CORRUPT (no row of the schema), and the
+ * function's own. */
+DPI_API int DPI_Route(const void *row, size_t size, DPI_Flow flow, uint32_t *targets, uint32_t *count);
+
+/* --------------------------------------------------------------------------------------------------- flows: sources */
+
+typedef struct DPI_Source_Attr {
+	size_t size;			/* sizeof(DPI_Source_Attr) */
+	int64_t timeout_us;		/* deadline of calls on the handle */
+} DPI_Source_Attr;
+#define DPI_SOURCE_ATTR_INIT { sizeof(DPI_Source_Attr), 0 }
+
+/* Open a source of a flow. attr: may be NULL; the caller's. source: out; close it with DPI_Close_Source, else the flow does not
+ * end. Blocks for the registry's answer at most DPI_TIMEOUT. Thread: any. Errors: SEALED NAME (a function of the definition
+ * is not registered here) FLOW LIMIT REGISTRY TIMEOUT MEMORY DESTROYED. */
+DPI_API int DPI_Open_Source(DPI_Flow flow, const DPI_Source_Attr *attr, DPI_Source *source);
+
+/* Push a row: to all the targets that dist says, or, on an error, to none. row: size bytes as the schema lays them out; may
+ * be reused on return. Rows of one source reach a target in the order pushed. They travel when a segment is full, after
+ * the linger time, or with DPI_Flush_Source. Waits for a target to be opened, and for room at it, at most the handle's
+ * timeout. Thread: handle. Errors: THREAD SIZE CORRUPT (no row of the schema) TIMEOUT (the detail names the target) PEER FLOW
+ * CANCELLED DESTROYED MEMORY. Source: DPI paper 4.3. */
+DPI_API int DPI_Push(const void *row, size_t size, DPI_Source source);
+
+/* The same, but never waits: DPI_ERR_AGAIN when a target has no room now. */
+DPI_API int DPI_Try_Push(const void *row, size_t size, DPI_Source source);
+
+/* Push count rows, which stand back to back in a schema whose rows do not vary. pushed: out, how many were, also on an error;
+ * may be NULL. Otherwise as DPI_Push. */
+DPI_API int DPI_Push_Batch(const void *rows, size_t count, DPI_Source source, size_t *pushed);
+
+/* Hand out room in the segment for a target, to build a row in place; what dist would say is not asked. size: bytes,
+ * at most; room: out, 8-byte aligned, the library's until DPI_Commit or DPI_Discard. Waits and errors as DPI_Push; STATE when room is
+ * already handed out; SIZE (it does not fit a segment). Thread: handle. */
+DPI_API int DPI_Reserve(size_t size, uint32_t target, DPI_Source source, void **room);
+/* Push the row built in the room: its first size bytes. Never blocks. Thread: handle. Errors: THREAD STATE SIZE CORRUPT. */
+DPI_API int DPI_Commit(size_t size, DPI_Source source);
+/* Give the room back unused. Never blocks. Thread: handle. Errors: THREAD STATE. */
+DPI_API int DPI_Discard(DPI_Source source);
+
+/* Push a mark: it reaches every target after all rows that this source pushed before it. mark: any, but not below this source's
+ * last. Rows before it travel at once. Waits and errors as DPI_Push; ARGUMENT (it falls). Thread: handle. */
+DPI_API int DPI_Push_Mark(uint64_t mark, DPI_Source source);
+
+/* Make every row pushed before visible at its target. Blocks at most the handle's timeout. Thread: handle. Errors: THREAD
+ * TIMEOUT PEER FLOW CANCELLED DESTROYED. */
+DPI_API int DPI_Flush_Source(DPI_Source source);
+
+/* Close a source: flushes, and says to each target how many rows it got. The handle is closed whatever is returned; on
+ * an error but HANDLE and THREAD the source counts as dead. Blocks at most the handle's timeout. Thread: handle.
+ * Errors: as DPI_Flush_Source, REGISTRY. */
+DPI_API int DPI_Close_Source(DPI_Source source);
+
+/* --------------------------------------------------------------------------------------------------- flows: targets */
+
+typedef struct DPI_Target_Attr {
+	size_t size;			/* sizeof(DPI_Target_Attr) */
+	int64_t timeout_us;		/* deadline of calls on the handle */
+	int numa;			/* DPI_NUMA_ANY or DPI_NUMA_NODE(n): where its rings lie */
+} DPI_Target_Attr;
+#define DPI_TARGET_ATTR_INIT { sizeof(DPI_Target_Attr), 0, 0 }
+
+enum { DPI_TUPLE_ROW = 0, DPI_TUPLE_MARK = 1 };
+
+typedef struct DPI_Tuple {
+	const void *data;		/* the row; NULL for a mark */
+	size_t size;			/* bytes */
+	uint64_t mark;			/* of a mark */
+	uint32_t source;		/* of a row: 0, 1, … in the order the flow's sources were opened */
+	int kind;			/* DPI_TUPLE_* */
+} DPI_Tuple;
+
+/* A run of rows of one source, where they lie. */
+typedef struct DPI_Batch {
+	const void *rows;		/* the first; each begins stride bytes after the one before; NULL: rows vary */
+	size_t count;			/* 0: a mark */
+	size_t stride;			/* bytes */
+	const DPI_Record *record;	/* rows vary: count of them, until the run is given back; else NULL */
+	uint64_t mark;
+	uint32_t source;
+	int kind;			/* DPI_TUPLE_* */
+} DPI_Batch;
+
+/* Open a target of a flow and receive its rows. index: which. attr: may be NULL. target: out; close it with
+ * DPI_Close_Target. Blocks for the registry's answer at most DPI_TIMEOUT. Thread: any. Errors: EXISTS (it is open, or was)
+ * RANGE FLOW LIMIT REGISTRY TIMEOUT MEMORY DESTROYED. */
+DPI_API int DPI_Open_Target(uint32_t index, const DPI_Target_Attr *attr, DPI_Flow flow, DPI_Target *target);
+
+/* Take the next row, or mark. A mark comes once every source that is open has pushed it or a later one. Gives back the row
+ * that the last call gave. tuple: out; data stays in place until the next DPI_Next, DPI_Next_Batch or close on the handle. Waits at most
+ * the handle's timeout. Thread: handle. Errors: THREAD END (the flow has ended: nothing comes any more) TIMEOUT (the detail
+ * says which sources are open) PEER FLOW CANCELLED DESTROYED CORRUPT REGISTRY. */
+DPI_API int DPI_Next(DPI_Target target, DPI_Tuple *tuple);
+
+/* The same, but never waits: DPI_ERR_AGAIN. */
+DPI_API int DPI_Try_Next(DPI_Target target, DPI_Tuple *tuple);
+
+/* Lend a run of rows, or give a mark, without giving anything back. batch: out. Otherwise as DPI_Next. Errors: LIMIT
+ * (DPI_LENT_MAX runs are lent). */
+#define DPI_LENT_MAX 64
+DPI_API int DPI_Next_Batch(DPI_Target target, DPI_Batch *batch);
+
+/* Give back the count runs lent longest. Never blocks. Thread: handle. Errors: THREAD RANGE (more than are lent). */
+DPI_API int DPI_Release_Batch(size_t count, DPI_Target target);
+
+/* Wait until one of count targets has something to say: a row, a mark, its end or an error. index: out. timeout_us: at
+ * most. Thread: handle, for each. Errors: THREAD TIMEOUT. */
+DPI_API int DPI_Wait_Targets(const DPI_Target *targets, size_t count, int64_t timeout_us, size_t *index);
+
+/* Close a target. Before its flow has ended this is a death of the target: see DPI_Flow_Attr. Never blocks for peers.
+ * Thread: handle. Errors: THREAD. */
+DPI_API int DPI_Close_Target(DPI_Target target);
+
+/* ------------------------------------------------------------------------------------------------ flows: statistics */
+
+/* The one table of counters of a source: name, unit, meaning. */
+#define DPI_SOURCE_STATS(X)                                                                        \
+	X(rows, "rows", "pushed, counted once for each target")                                    \
+	X(bytes, "bytes", "of these rows")                                                         \
+	X(segments, "times", "segments begun")                                                     \
+	X(marks, "times", "marks pushed")                                                          \
+	X(filtered, "rows", "rows that dist sent nowhere")                                         \
+	X(dropped, "rows", "rows for targets that died, in a flow that goes on")                   \
+	X(stalls, "times", "pushes that waited for room")                                          \
+	X(stall_us, "us", "time in these waits")                                                   \
+	X(stall_target, "target", "the target of the last of them")
+
+/* The one table of counters of a target: name, unit, meaning. */
+#define DPI_TARGET_STATS(X)                                                                        \
+	X(rows, "rows", "taken")                                                                   \
+	X(bytes, "bytes", "of these rows")                                                         \
+	X(batches, "times", "runs of rows taken")                                                  \
+	X(marks, "times", "marks reported")                                                        \
+	X(waits, "times", "calls that found nothing and waited")                                   \
+	X(wait_us, "us", "time in these waits")                                                    \
+	X(sources, "sources", "that have sent something")                                          \
+	X(memory, "bytes", "of rings, now")
+
+typedef struct DPI_Source_Stats {
+	size_t size;			/* set by the caller: sizeof(DPI_Source_Stats) */
+#define DPI_STAT_FIELD(name, unit, text) uint64_t name;
+	DPI_SOURCE_STATS(DPI_STAT_FIELD)
+} DPI_Source_Stats;
+
+typedef struct DPI_Target_Stats {
+	size_t size;			/* set by the caller: sizeof(DPI_Target_Stats) */
+	DPI_TARGET_STATS(DPI_STAT_FIELD)
+#undef DPI_STAT_FIELD
+} DPI_Target_Stats;
+
+/* The counters of a handle. stats: in: size; out: the rest. Never blocks. Thread: any; figures of a handle in use by another
+ * thread may lag. Errors: none of its own. */
+DPI_API int DPI_Get_Source_Stats(DPI_Source source, DPI_Source_Stats *stats);
+DPI_API int DPI_Get_Target_Stats(DPI_Target target, DPI_Target_Stats *stats);
 
 #ifdef __cplusplus
 }

@@ -22,6 +22,7 @@ struct dpi_registry; /* registry.c; only on the node that holds it */
 struct dpi_cluster;  /* cluster.c: what this node knows of the others */
 struct dpi_loop;     /* loop.c */
 struct dpi_memory_layer;
+struct dpi_flow_layer;
 
 #define DPI_TRANSPORTS_MAX 8
 
@@ -62,6 +63,7 @@ struct dpi_context {
 	_Atomic uint32_t next_bell;
 	_Atomic int inside; /* calls that wait now */
 	struct dpi_memory_layer *memory;
+	struct dpi_flow_layer *flows;
 };
 
 /* The one open context; NULL without. */

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * definition.h: what a flow is, as its creator said it, checked; and as it travels. Never changes once made. */
+#ifndef DPI_FLOWS_DEFINITION_H
+#define DPI_FLOWS_DEFINITION_H
+
+#include "schema.h"
+#include "vector.h"
+
+struct dpi_definition {
+	_Atomic uint32_t references;
+	struct dpi_schema *schema;
+	uint32_t targets, sources;
+	uint32_t key_count;
+	uint16_t key[DPI_KEYS_MAX]; /* columns */
+	uint32_t dist, shift, table_size, hint, segment, on_death;
+	uint32_t group_version, dist_version;
+	uint64_t salt, memory, expected;
+	int64_t linger_us; /* 0: the setting of each source's process */
+	char group[DPI_NAME_MAX], dist_function[DPI_NAME_MAX]; /* "": none */
+	uint32_t *table;	  /* table_size targets, or NULL */
+	struct dpi_vector *bound; /* range: key_count columns of targets - 1 rows, owned; or NULL */
+};
+
+/* Each gives one reference. Every error has its sentence, which names the field ("attr->shift is 70: …"). attr has been copied to
+ * this library's size. Errors: as DPI_Create_Flow's. */
+int dpi_definition_from(const DPI_Flow_Attr *attr, struct dpi_definition **d);
+/* From bytes of anybody: every size is bounded, every value checked as dpi_definition_from does. CORRUPT VERSION MEMORY. */
+int dpi_definition_parse(const void *bytes, size_t size, struct dpi_definition **d);
+/* As bytes, little endian, malloc'ed: the caller frees. Equal definitions have equal bytes. LIMIT MEMORY. */
+int dpi_definition_write(const struct dpi_definition *d, uint8_t **bytes, size_t *size);
+static inline struct dpi_definition *dpi_definition_ref(struct dpi_definition *d)
+{
+	atomic_fetch_add_explicit(&d->references, 1, memory_order_relaxed);
+	return d;
+}
+void dpi_definition_unref(struct dpi_definition *d); /* NULL is allowed */
+/* True if they are equal; else text is the first difference: "the flow's dist is hash, yours is radix". */
+bool dpi_definition_equal(const struct dpi_definition *flow, const struct dpi_definition *yours, char *text, size_t room);
+
+/* Bytes of a target's share of memory for each source at first, and of a segment: see source.c. */
+#define DPI_FLOW_SEGMENT 16384u
+#define DPI_FLOW_SEGMENT_LEAST 512u
+#define DPI_FLOW_SEGMENT_MOST (1u << 20)
+#define DPI_FLOW_MEMORY (64ull << 20)
+
+#endif

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * flow.h: a flow as a process knows it.
+ *
+ * The registry's node holds the truth about each flow (coordinator.c): its definition, who its sources and targets are, whether it is
+ * sealed or failed. Every process that has opened it holds a copy (flow.c), which the coordinator keeps up to date by messages in order.
+ * Endpoints read the copy and wait for it to change; the data itself never goes near the coordinator. */
+#ifndef DPI_FLOWS_FLOW_H
+#define DPI_FLOWS_FLOW_H
+
+#include <pthread.h>
+
+#include "context.h"
+#include "definition.h"
+#include "peer.h"
+
+enum { DPI_SOURCE_OPEN = 1, DPI_SOURCE_CLOSED, DPI_SOURCE_DEAD };
+enum { DPI_TARGET_UNBOUND, DPI_TARGET_BOUND, DPI_TARGET_ENDED, DPI_TARGET_DEAD };
+
+/* Where a target is. */
+struct dpi_flow_target {
+	uint32_t state; /* DPI_TARGET_* */
+	int node;
+	uint64_t queue; /* its buffer's id at that node */
+};
+
+/* An endpoint that wants to hear of changes: its bell is rung after each. On the flow's list while the endpoint is open. */
+struct dpi_flow_watch {
+	struct dpi_flow_watch *next;
+	uint32_t bell;
+};
+
+struct dpi_flow {
+	struct dpi_context *ctx;
+	uint64_t id; /* at the coordinator */
+	char name[DPI_NAME_MAX];
+	struct dpi_definition *definition;
+	_Atomic uint32_t references;
+	_Atomic uint64_t version; /* release: what is below has changed */
+	_Atomic int failed;	  /* error class for every endpoint: FLOW, PEER, CANCELLED, DESTROYED, REGISTRY; 0; release: the sentence stands */
+	char sentence[512];
+	_Atomic bool sealed;
+	_Atomic uint32_t opened;  /* sources admitted so far; numbers 0 … opened - 1 */
+	_Atomic uint32_t over;	  /* of these closed or dead; the flow is complete when sealed and over == opened */
+	pthread_mutex_t lock; /* what follows */
+	uint8_t *source;      /* DPI_SOURCE_* of each; opened of them */
+	int *source_node;
+	struct dpi_flow_target *target; /* of each */
+	struct dpi_flow_watch *watches;
+	struct dpi_flow *next; /* the layer's list */
+};
+
+/* Complete: no source is or will be open. acquire: then every ring that any source made is on its target's list. */
+static inline bool dpi_flow_complete(const struct dpi_flow *f)
+{
+	if (!atomic_load_explicit(&f->sealed, memory_order_acquire)) return false;
+	return atomic_load_explicit(&f->over, memory_order_acquire) == atomic_load_explicit(&f->opened, memory_order_acquire);
+}
+/* DPI_SUCCESS, or the flow's failure with its sentence. */
+int dpi_flow_check(const struct dpi_flow *f);
+
+/* All of the following: any thread but the loop's; they block for the coordinator's answer until deadline.
+ * Errors: REGISTRY TIMEOUT DESTROYED, a failed flow's own, and those named. */
+
+/* Find or make the process's copy, with a reference. attr: already copied. Errors: as DPI_Create_Flow, DPI_Open_Flow. */
+int dpi_flow_create(struct dpi_context *ctx, const char *name, const DPI_Flow_Attr *attr, int64_t deadline, struct dpi_flow **f);
+int dpi_flow_open(struct dpi_context *ctx, const char *name, int64_t appear, int64_t deadline, struct dpi_flow **f);
+static inline struct dpi_flow *dpi_flow_ref(struct dpi_flow *f)
+{
+	atomic_fetch_add_explicit(&f->references, 1, memory_order_relaxed);
+	return f;
+}
+void dpi_flow_unref(struct dpi_flow *f);
+
+/* A new source: its number. SEALED, LIMIT. It belongs to this node: it is DEAD when the node is. */
+int dpi_flow_join(struct dpi_flow *f, int64_t deadline, uint32_t *source);
+/* A source ends: state CLOSED or DEAD. Every ring of it is complete before this is called. */
+int dpi_flow_leave(struct dpi_flow *f, uint32_t source, int state, int64_t deadline);
+/* This process takes a target: EXISTS (bound, ended or dead already), RANGE. */
+int dpi_flow_bind(struct dpi_flow *f, uint32_t target, uint64_t queue, int64_t deadline);
+/* It lets go of it: state ENDED, or DEAD, which fails the flow unless it goes on. */
+int dpi_flow_unbind(struct dpi_flow *f, uint32_t target, int state, int64_t deadline);
+int dpi_flow_seal(struct dpi_flow *f, int64_t deadline);
+int dpi_flow_cancel(struct dpi_flow *f, const char *reason, int64_t deadline);
+int dpi_flow_destroy(struct dpi_context *ctx, const char *name, int64_t deadline);
+/* A failure that an endpoint found: everyone's, with the sentence, unless the flow has one already. Never blocks. */
+void dpi_flow_fail(struct dpi_flow *f, int error, const char *sentence);
+
+/* Where a target is now; never blocks. */
+struct dpi_flow_target dpi_flow_where(struct dpi_flow *f, uint32_t target);
+int dpi_flow_source_state(struct dpi_flow *f, uint32_t source); /* 0: not heard of yet */
+void dpi_flow_watch(struct dpi_flow *f, struct dpi_flow_watch *w);
+void dpi_flow_unwatch(struct dpi_flow *f, struct dpi_flow_watch *w);
+
+/* The layer of a context, as memory.h has it: opened after the memory layer, before the control channel starts. finish closes every
+ * endpoint (source.h, target.h) and handle while peers are still there. */
+struct dpi_flow_layer;
+int dpi_flows_open(struct dpi_context *ctx);
+void dpi_flows_finish(struct dpi_context *ctx);
+void dpi_flows_close(struct dpi_context *ctx);
+
+#endif

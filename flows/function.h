@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * function.h: functions of the program that definitions name: DPI_Register_Group, DPI_Register_Dist. */
+#ifndef DPI_FLOWS_FUNCTION_H
+#define DPI_FLOWS_FUNCTION_H
+
+#include <dpi.h>
+
+struct dpi_group_function {
+	DPI_Group_Function *call;
+	void *arg;
+};
+struct dpi_dist_function {
+	DPI_Dist_Function *call;
+	void *arg;
+};
+/* DPI_ERR_NAME with the sentence: not registered in this process. */
+int dpi_function_group(const char *name, uint32_t version, struct dpi_group_function *f);
+int dpi_function_dist(const char *name, uint32_t version, struct dpi_dist_function *f);
+
+#endif

@@ -100,7 +100,10 @@ static inline struct dpi_definition *random_definition(struct draws *d)
 		a.key = NULL, a.key_count = 0, a.group = "by any", a.group_version = (uint32_t)draw(d);
 		a.targets = 1u << draw_below(d, 10), a.shift = (uint32_t)draw_below(d, 64);
 	}
-	if (a.dist == DPI_DIST_RANGE) block = random_bounds(d, s, key, a.key_count, a.targets - 1, bounds), a.bounds = bounds;
+	if (a.dist == DPI_DIST_RANGE) {
+		block = random_bounds(d, s, key, a.key_count, a.targets - 1, bounds);
+		a.bounds = bounds;
+	}
 	if (a.dist == DPI_DIST_TABLE) {
 		a.table_size = 1 + (uint32_t)draw_below(d, 64), a.table = table;
 		for (int i = 0; i < 64; i++) table[i] = (uint32_t)draw_below(d, a.targets);

@@ -125,7 +125,7 @@ static int check_type(const struct dpi_strided *s, const struct dpi_strided *key
 		return DPI_SUCCESS;
 	if (!d->group[0]) dpi_schema_column_text(d->schema->column + d->key[k], text);
 	return dpi_fail(DPI_ERR_ARGUMENT,
-			"attr->bounds[%u] has type %d, scale %d and width %u, and this column of the key is %s: give the same", k,
+			"attr->bounds[%u] has type %d, scale %d and width %u, and the key has %s: give the same", k,
 			s->type, s->scale, s->width, text);
 }
 

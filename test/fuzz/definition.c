@@ -30,7 +30,7 @@ static void same_bytes(const struct dpi_definition *d, const uint8_t *data, size
 static void promises(const struct dpi_definition *d)
 {
 	uint32_t keys = dpi_definition_keys(d);
-	need(d->targets && d->targets <= DPI_TARGETS_MAX && d->sources <= DPI_SOURCES_MAX, "numbers of endpoints are bounded");
+	need(d->targets && d->targets <= DPI_TARGETS_MAX && d->sources <= DPI_SOURCES_MAX, "endpoints are bounded");
 	need(d->dist <= DPI_DIST_FUNCTION && d->hint <= 1 && d->on_death <= 1 && d->linger_us >= 0, "values are known ones");
 	need(d->segment >= DPI_FLOW_SEGMENT_LEAST && d->segment <= DPI_FLOW_SEGMENT_MOST, "a segment is bounded");
 	need(d->memory >= d->segment && d->memory <= DPI_FLOW_MEMORY_MOST, "memory is bounded");

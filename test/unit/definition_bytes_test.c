@@ -110,7 +110,7 @@ TEST(the_bytes_are_as_written_down, "", 0)
 				{ .type = DPI_TYPE_INT64, .data = (int64_t[]){ -2 } } };
 	DPI_Column columns[] = { { "id", DPI_TYPE_INT64, 0, 0, 0, 0 }, { "words", DPI_TYPE_UTF8, 1, 0, 0, 0 } };
 	a.bounds = bounds;
-	CHECK_DPI(DPI_Create_Schema(columns, 2, &a.schema));
+	a.schema = make_schema(columns, 2);
 	struct dpi_definition *d = definition_of(a);
 	size_t size;
 	uint8_t *bytes = written(d, &size);
@@ -120,6 +120,7 @@ TEST(the_bytes_are_as_written_down, "", 0)
 	CHECK(exact(bytes, size));
 	free(bytes);
 	dpi_definition_unref(d);
+	forget_schemas();
 }
 
 TEST(wrong_bytes_have_their_sentence, "FL-15", 0)

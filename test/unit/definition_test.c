@@ -42,7 +42,7 @@ TEST(zero_is_the_default, "FL-2", 0)
 	CHECK(!d->linger_us && !d->expected && !d->salt);
 	CHECK(!d->key_count && !dpi_definition_keys(d) && !d->table && !d->bound && !d->group[0] && !d->dist_function[0]);
 	dpi_definition_unref(dpi_definition_ref(d));
-	CHECK_DPI(DPI_Free_Schema(s)); /* the definition keeps what it needs */
+	forget_schemas(); /* the definition keeps what it needs */
 	CHECK_STR(d->schema->column[0].name, "id");
 	dpi_definition_unref(d);
 	dpi_definition_unref(NULL);
@@ -70,7 +70,8 @@ TEST(a_definition_copies_what_it_is_given, "FL-1", 0)
 	memset(id, 1, sizeof id), memset(offset, 1, sizeof offset), memset(table, 0, sizeof table), valid[0] = 0;
 	memset(bounds, 0, sizeof bounds), memset(key, 0, sizeof key);
 	CHECK(r->targets == 3 && r->sources == 5 && r->hint == DPI_HINT_LATENCY && r->segment == 600);
-	CHECK(r->memory == 1 << 20 && r->expected == 9 && r->linger_us == 77 && r->on_death == DPI_DEATH_GOES_ON && r->dist == DPI_DIST_RANGE);
+	CHECK(r->memory == 1 << 20 && r->expected == 9 && r->linger_us == 77);
+	CHECK(r->on_death == DPI_DEATH_GOES_ON && r->dist == DPI_DIST_RANGE);
 	CHECK(r->key_count == 2 && r->key[0] == 6 && r->key[1] == 0);
 	CHECK(!memcmp(r->bound[0].data, "abb", 3) && r->bound[0].offset[1] == 1 && r->bound[0].offset[2] == 3);
 	CHECK(!r->bound[0].valid && r->bound[0].type == DPI_TYPE_UTF8); /* no NULL among them */
@@ -81,16 +82,17 @@ TEST(a_definition_copies_what_it_is_given, "FL-1", 0)
 	CHECK_STR(f->dist_function, "to some");
 	CHECK(f->dist_version == 4 && !dpi_definition_keys(f));
 	dpi_definition_unref(r), dpi_definition_unref(t), dpi_definition_unref(f);
+	forget_schemas();
 }
 
 /* ------------------------------------------------------------------------------------------------------- what is refused */
 
 TEST(wrong_numbers_are_refused, "FL-3 FL-13", 0)
 {
-	schema = kit_schema();
 	DPI_Schema gone = kit_schema();
 	struct dpi_definition *d;
-	CHECK_DPI(DPI_Free_Schema(gone));
+	forget_schemas();
+	schema = kit_schema();
 	CHECK_ERROR(dpi_definition_from(&FLOW(.targets = 1), &d), DPI_ERR_ARGUMENT, "attr->schema is NULL");
 	REFUSED(DPI_ERR_HANDLE, "schema", .schema = gone);
 	WRONG("attr->create is 2: it is one of DPI_CREATE_NEW", .create = 2);
@@ -114,6 +116,7 @@ TEST(wrong_numbers_are_refused, "FL-3 FL-13", 0)
 	WRONG("attr->linger_us is 1000000000000001", .linger_us = 1000000000000001);
 	TAKEN(.linger_us = 1000000000000000);
 	TAKEN(.expected = UINT64_MAX);
+	forget_schemas();
 }
 
 TEST(wrong_keys_are_refused, "FL-4 FL-13", 0)
@@ -135,6 +138,7 @@ TEST(wrong_keys_are_refused, "FL-4 FL-13", 0)
 	WRONG("DPI_DIST_HASH takes a key", .targets = 2);
 	TAKEN(.targets = 2, KEY("name", "flag", "id", "part", "price", "code", "ratio", "part8"));
 	TAKEN(.targets = 2, .group = "f");
+	forget_schemas();
 }
 
 TEST(what_a_dist_does_not_use_is_refused, "FL-5 FL-13", 0)
@@ -180,6 +184,7 @@ TEST(what_a_dist_does_not_use_is_refused, "FL-5 FL-13", 0)
 	}
 	WRONG("attr->table is given, which DPI_DIST_HASH has no use for", .table = (const uint32_t[]){ 0 });
 	WRONG("attr->group_version is 3, but attr->group is NULL", .group_version = 3);
+	forget_schemas();
 }
 
 TEST(radix_takes_one_integer_and_a_power_of_two, "FL-6 FL-13", 0)
@@ -197,6 +202,7 @@ TEST(radix_takes_one_integer_and_a_power_of_two, "FL-6 FL-13", 0)
 	WRONG("attr->targets is 12: DPI_DIST_RADIX takes a power of two", .targets = 12, .dist = DPI_DIST_RADIX, KEY("id"));
 	WRONG("attr->shift is 64: a key has the bits 0 to 63", .targets = 8, .dist = DPI_DIST_RADIX, KEY("id"), .shift = 64);
 	WRONG("DPI_DIST_RADIX takes a key", .dist = DPI_DIST_RADIX);
+	forget_schemas();
 }
 
 TEST(wrong_bounds_are_refused, "FL-7 FL-13", 0)
@@ -209,9 +215,9 @@ TEST(wrong_bounds_are_refused, "FL-7 FL-13", 0)
 	WRONG("DPI_DIST_RANGE takes a key", .dist = DPI_DIST_RANGE);
 	WRONG("attr->bounds is NULL: DPI_DIST_RANGE over 5 targets takes 4 bounds", RANGE(KEY("id")));
 	WRONG("attr->bounds: bound 2 is below bound 1: sort the", RANGE(KEY("id"), .bounds = INT64_BOUNDS(1, 3, 2, 4)));
-	WRONG("attr->bounds[0] has type 5, scale 0 and width 8, and this column of the key is \"part\" UINT32 or NULL: give",
+	WRONG("attr->bounds[0] has type 5, scale 0 and width 8, and the key has \"part\" UINT32 or NULL: give",
 	      RANGE(KEY("part"), .bounds = &v));
-	WRONG("of the key is a UINT64 that the group function gives", RANGE(.group = "f", .bounds = &v));
+	WRONG("the key has a UINT64 that the group function gives", RANGE(.group = "f", .bounds = &v));
 	v.type = DPI_TYPE_UINT64;
 	TAKEN(RANGE(.group = "f", .bounds = &v));
 	v.type = DPI_TYPE_DECIMAL64, v.scale = 3;
@@ -241,6 +247,7 @@ TEST(wrong_bounds_are_refused, "FL-7 FL-13", 0)
 											     *INT64_BOUNDS(1, 2, 3, 4) }));
 	TAKEN(.dist = DPI_DIST_RANGE, KEY("id"), .bounds = &v); /* one target: not looked at */
 	TAKEN(.dist = DPI_DIST_RANGE, KEY("id"));
+	forget_schemas();
 }
 
 TEST(wrong_tables_are_refused, "FL-8 FL-13", 0)
@@ -255,6 +262,7 @@ TEST(wrong_tables_are_refused, "FL-8 FL-13", 0)
 	WRONG("attr->table is NULL: give the target of each of 2 parts", BY_TABLE(.table_size = 2));
 	WRONG("attr->table[2] is 3: the flow has 3 targets, counted from 0", BY_TABLE(TARGETS(0, 2, 3)));
 	WRONG("DPI_DIST_TABLE takes a key", .dist = DPI_DIST_TABLE, TARGETS(0));
+	forget_schemas();
 }
 
 TEST(wrong_names_of_functions_are_refused, "FL-9 FL-13", 0)
@@ -272,29 +280,29 @@ TEST(wrong_names_of_functions_are_refused, "FL-9 FL-13", 0)
 	WRONG("attr->group has the control character 10 at byte 2", .group = "ab\ncd");
 	WRONG("attr->dist_function has the control character 127 at byte 0", .dist = DPI_DIST_FUNCTION,
 	      .dist_function = "\177");
+	forget_schemas();
 }
 
 TEST(a_row_must_fit_a_segment, "FL-10 FL-13", 0)
 {
 	DPI_Column c[] = { { "a", DPI_TYPE_FIXED, 0, 472, 0, 0 }, { "b", DPI_TYPE_UTF8, 0, 0, 0, 0 } };
 	for (int i = 0; i < 2; i++) { /* rows that vary need 8 bytes more, and column b has 8 */
-		CHECK_DPI(DPI_Create_Schema(c, 1 + (size_t)i, &schema));
+		schema = make_schema(c, 1 + (size_t)i);
 		TAKEN(.segment = 512);
-		CHECK_DPI(DPI_Free_Schema(schema));
 		c[0].width = 500;
-		CHECK_DPI(DPI_Create_Schema(c, 1 + (size_t)i, &schema));
+		schema = make_schema(c, 1 + (size_t)i);
 		REFUSED(DPI_ERR_SIZE, "attr->segment is 512, and the fixed part of a row has 5", .segment = 512);
 		TAKEN(.segment = 1024);
-		CHECK_DPI(DPI_Free_Schema(schema));
 		c[0].width = 472 - 16;
 	}
 	c[0].width = 1 << 20;
-	CHECK_DPI(DPI_Create_Schema(c, 1, &schema));
+	schema = make_schema(c, 1);
 	REFUSED(DPI_ERR_SIZE, "raise it, at most to 1048576", .segment = 1 << 20);
+	forget_schemas();
 }
 
 /* As many columns, each with a name of this many bytes. */
-static DPI_Schema wide_schema(size_t columns, int name)
+static void wide_schema(size_t columns, int name)
 {
 	static char names[DPI_COLUMNS_MAX][DPI_NAME_MAX];
 	static DPI_Column c[DPI_COLUMNS_MAX];
@@ -302,8 +310,7 @@ static DPI_Schema wide_schema(size_t columns, int name)
 		snprintf(names[i], sizeof names[i], "c%0*zu", name - 1, i);
 		c[i] = (DPI_Column){ .name = names[i], .type = DPI_TYPE_INT64 };
 	}
-	CHECK_DPI(DPI_Create_Schema(c, columns, &schema));
-	return schema;
+	schema = make_schema(c, columns);
 }
 
 TEST(a_definition_has_a_limit, "FL-11 FL-13", 0)
@@ -338,10 +345,11 @@ TEST(a_definition_has_a_limit, "FL-11 FL-13", 0)
 	offset[1] = INT32_MAX;
 	REFUSED(DPI_ERR_LIMIT, "attr->bounds[0]", .dist = DPI_DIST_RANGE, .targets = 2, .bounds = &v, KEY("name"));
 	DPI_Column c = { "a", DPI_TYPE_FIXED, 0, 100000, 0, 0 };
-	CHECK_DPI(DPI_Create_Schema(&c, 1, &schema));
+	schema = make_schema(&c, 1);
 	v = (DPI_Values){ .type = DPI_TYPE_FIXED, .width = 100000, .data = text };
 	REFUSED(DPI_ERR_LIMIT, "attr->bounds[0]", .dist = DPI_DIST_RANGE, .targets = 2, .bounds = &v, KEY("a"),
 		.segment = 1 << 20);
+	forget_schemas();
 }
 
 /* ---------------------------------------------------------------------------------------------------------------- equal */
@@ -369,8 +377,7 @@ static void differ(DPI_Flow_Attr a, DPI_Flow_Attr b, const char *difference)
 TEST(the_first_difference_is_named, "FL-12", 0)
 {
 	DPI_Column c[] = { { "id", DPI_TYPE_INT64, 0, 0, 0, 0 }, { "part", DPI_TYPE_UINT32, 0, 0, 0, 0 } };
-	DPI_Schema other;
-	CHECK_DPI(DPI_Create_Schema(c, 2, &other));
+	DPI_Schema other = make_schema(c, 2);
 	schema = kit_schema();
 	differ(FLOW(.targets = 0), FLOW(.targets = 1), "");
 	differ(FLOW(.create = 0), FLOW(.create = 1), ""); /* no part of it */
@@ -403,6 +410,7 @@ TEST(the_first_difference_is_named, "FL-12", 0)
 	differ(FLOW(BY_TABLE(TARGETS(0, 1))), FLOW(BY_TABLE(TARGETS(0))), "the flow's table_size is 2, yours is 1");
 	differ(FLOW(RANGE3(1, 2)), FLOW(RANGE3(1, 2)), "");
 	differ(FLOW(RANGE3(1, 2)), FLOW(RANGE3(1, 3)), "row 1 of the flow's bounds[0] is another than in yours");
+	forget_schemas();
 }
 
 /* Bounds that are the same wherever they lie and however they are written. */
@@ -451,4 +459,5 @@ TEST(bounds_are_equal_by_value, "FL-12", 0)
 	float plus[] = { -1, 0.0f, NAN, NAN }, minus[] = { -1, -0.0f, -NAN, NAN };
 	DPI_Values f = { .type = DPI_TYPE_FLOAT, .data = plus }, g = { .type = DPI_TYPE_FLOAT, .data = minus };
 	differ(ROWS(&f, "part8"), ROWS(&g, "part8"), "");
+	forget_schemas();
 }

@@ -40,29 +40,57 @@ static int put_row(struct dpi_source *s, uint32_t target, const void *row, uint6
 	return wrote(s, target, need);
 }
 
+/* Room at a target; the clock is asked only of those who wait. */
+static int room(struct dpi_source *s, uint32_t target, uint64_t need, bool wait, bool *dropped)
+{
+	int error = dpi_lane_room(s, target, need, 0, dropped);
+	if (error != DPI_ERR_AGAIN || !wait) return error;
+	return dpi_lane_room(s, target, need, dpi_deadline(0, s->timeout_us), dropped);
+}
+
+/* A row that is larger than a segment. What is there of one that was not sent whole is dropped at its target. */
+static int push_large(struct dpi_source *s, const uint32_t *to, uint32_t count, const void *row, uint64_t size, bool wait)
+{
+	int64_t deadline = wait ? dpi_deadline(0, s->timeout_us) : 0;
+	for (uint32_t i = 0; i < count; i++) {
+		bool dropped;
+		int error = dpi_lane_send_large(s, to[i], row, size, deadline, &dropped);
+		if (dropped) DPI_ADD(s->stats.dropped, 1);
+		if (error && i)
+			return dpi_fail(DPI_ERR_UNKNOWN, "a row of %llu bytes reached %u of its %u targets, then: %.300s", (unsigned long long)size, i, count,
+					error == DPI_ERR_AGAIN ? "no room" : dpi_detail());
+		if (error) return error;
+	}
+	return DPI_SUCCESS;
+}
+
 /* To all of the targets or, on an error, to none: first room at each, then the row. */
-static int push_row(struct dpi_source *s, const void *row, uint64_t size, int64_t deadline)
+static int push_row(struct dpi_source *s, const void *row, uint64_t size, bool wait)
 {
 	const uint32_t *to;
 	uint32_t count;
 	uint64_t need = dpi_flow_row_need(s->flow->definition->schema, size);
-	bool large = need > s->segment - sizeof(struct dpi_flow_segment), dropped = false;
 	int error = dpi_route_row(s->route, row, (uint32_t)size, &to, &count);
 	if (error) return error;
 	if (__builtin_expect(!count, 0)) DPI_ADD(s->stats.filtered, 1);
-	for (uint32_t i = 0; i < count && !large; i++) {
-		error = dpi_lane_room(s, to[i], need, deadline, &dropped);
-		if (error) {
-			if (error == DPI_ERR_AGAIN) dpi_route_back(s->route);
-			return error;
-		}
+	if (need > s->segment - sizeof(struct dpi_flow_segment)) return push_large(s, to, count, row, size, wait);
+	for (uint32_t i = 0; i < count; i++) {
+		bool dropped;
+		error = room(s, to[i], need, wait, &dropped);
+		if (error) return error;
 	}
 	for (uint32_t i = 0; i < count && !error; i++) {
-		if (large) error = dpi_lane_send_large(s, to[i], row, size, deadline, &dropped);
-		else if (!(dropped = s->lane[to[i]].dropped)) error = put_row(s, to[i], row, size, need);
-		if (dropped) DPI_ADD(s->stats.dropped, 1);
+		if (s->lane[to[i]].dropped) DPI_ADD(s->stats.dropped, 1);
+		else error = put_row(s, to[i], row, size, need);
 	}
 	return error;
+}
+
+static int no_room(struct dpi_source *s, bool wait, const char *call)
+{
+	if (wait) return dpi_fail(DPI_ERR_TIMEOUT, "%s: no room, and the source's timeout is DPI_NO_WAIT", call);
+	dpi_progress(s->ctx);
+	return dpi_fail(DPI_ERR_AGAIN, "%s: a target of flow '%s' has no room now: take what came to your own targets, then try again", call, s->flow->name);
 }
 
 static int push(const void *row, size_t size, DPI_Source handle, bool wait, const char *call)
@@ -72,16 +100,8 @@ static int push(const void *row, size_t size, DPI_Source handle, bool wait, cons
 	if (!s) return error;
 	error = check_row(s, row, size, call);
 	if (!error && s->reserved >= 0) error = dpi_fail(DPI_ERR_STATE, "%s: room is handed out: DPI_Commit or DPI_Discard comes first", call);
-	if (!error) error = push_row(s, row, size, 0);
-	/* the clock is asked only of those who wait */
-	if (error == DPI_ERR_AGAIN && wait) {
-		int64_t deadline = dpi_deadline(0, s->timeout_us);
-		error = push_row(s, row, size, deadline);
-		if (error == DPI_ERR_AGAIN) error = dpi_fail(DPI_ERR_TIMEOUT, "%s: no room, and the source's timeout is DPI_NO_WAIT", call);
-	} else if (error == DPI_ERR_AGAIN) {
-		dpi_progress(s->ctx);
-		error = dpi_fail(DPI_ERR_AGAIN, "%s: a target of flow '%s' has no room now: take what came to your own targets, then try again", call, s->flow->name);
-	}
+	if (!error) error = push_row(s, row, size, wait);
+	if (error == DPI_ERR_AGAIN) error = no_room(s, wait, call);
 	dpi_source_leave(s);
 	return error;
 }
@@ -114,7 +134,6 @@ int DPI_Push_Batch(const void *rows, size_t count, DPI_Source handle, size_t *pu
 	else if (!size) error = dpi_fail(DPI_ERR_USE, "DPI_Push_Batch: rows of flow '%s' vary in size: push them one by one", s->flow->name);
 	else if (s->reserved >= 0) error = dpi_fail(DPI_ERR_STATE, "DPI_Push_Batch: room is handed out: DPI_Commit or DPI_Discard comes first");
 	bool single = dpi_route_single(s->route), plain = s->flow->definition->schema->plain;
-	int64_t deadline = 0;
 	while (done < count && !error) {
 		size_t n = count - done < RUN_ROWS ? count - done : RUN_ROWS;
 		for (size_t i = 0; i < n && !plain && !error; i++) error = check_row(s, row + i * size, size, "DPI_Push_Batch");
@@ -134,20 +153,15 @@ int DPI_Push_Batch(const void *rows, size_t count, DPI_Source handle, size_t *pu
 					continue;
 				}
 			}
-			bool dropped = false;
 			if (single) {
-				error = dpi_lane_room(s, part[i], size, 0, &dropped);
-				if (error == DPI_ERR_AGAIN) {
-					deadline = dpi_deadline(0, s->timeout_us);
-					error = dpi_lane_room(s, part[i], size, deadline, &dropped);
-				}
+				bool dropped;
+				error = room(s, part[i], size, true, &dropped);
 				if (!error && !dropped) error = put_row(s, part[i], row, size, size);
 				if (dropped) DPI_ADD(s->stats.dropped, 1);
 			} else {
-				error = push_row(s, row, size, 0);
-				if (error == DPI_ERR_AGAIN) error = push_row(s, row, size, dpi_deadline(0, s->timeout_us));
+				error = push_row(s, row, size, true);
 			}
-			if (error == DPI_ERR_AGAIN) error = dpi_fail(DPI_ERR_TIMEOUT, "DPI_Push_Batch: no room, and the source's timeout is DPI_NO_WAIT");
+			if (error == DPI_ERR_AGAIN) error = no_room(s, true, "DPI_Push_Batch");
 			done += !error;
 		}
 	}
@@ -158,12 +172,12 @@ int DPI_Push_Batch(const void *rows, size_t count, DPI_Source handle, size_t *pu
 
 /* --------------------------------------------------------------------------------------------------- room in place */
 
-int DPI_Reserve(size_t size, uint32_t target, DPI_Source handle, void **room)
+int DPI_Reserve(size_t size, uint32_t target, DPI_Source handle, void **out)
 {
 	int error;
 	bool dropped;
-	if (!room) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Reserve: room is NULL");
-	*room = NULL;
+	if (!out) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Reserve: room is NULL");
+	*out = NULL;
 	struct dpi_source *s = dpi_source_begin(handle, "DPI_Reserve", &error);
 	if (!s) return error;
 	uint64_t need = dpi_flow_row_need(s->flow->definition->schema, size);
@@ -172,17 +186,14 @@ int DPI_Reserve(size_t size, uint32_t target, DPI_Source handle, void **room)
 		error = dpi_fail(DPI_ERR_ARGUMENT, "DPI_Reserve: target is %u: flow '%s' has %u", target, s->flow->name, s->flow->definition->targets);
 	else if ((s->row_size && size != s->row_size) || size > DPI_ROW_MAX || need > s->segment - sizeof(struct dpi_flow_segment))
 		error = dpi_fail(DPI_ERR_SIZE, "DPI_Reserve: %zu bytes: %s", size, s->row_size ? "rows of this flow have another size" : "that does not fit a segment; DPI_Push takes such a row");
-	if (!error) error = dpi_lane_room(s, target, need, 0, &dropped);
-	if (error == DPI_ERR_AGAIN) {
-		error = dpi_lane_room(s, target, need, dpi_deadline(0, s->timeout_us), &dropped);
-		if (error == DPI_ERR_AGAIN) error = dpi_fail(DPI_ERR_TIMEOUT, "DPI_Reserve: no room, and the source's timeout is DPI_NO_WAIT");
-	}
+	if (!error) error = room(s, target, need, true, &dropped);
+	if (error == DPI_ERR_AGAIN) error = no_room(s, true, "DPI_Reserve");
 	if (!error && dropped) error = dpi_fail(DPI_ERR_PEER, "DPI_Reserve: target %u of flow '%s' is gone", target, s->flow->name);
 	if (!error) {
 		s->reserved = (int)target;
 		s->reserved_size = size;
 		s->short_row = 0;
-		*room = dpi_run_place(s->lane[target].b) + (s->row_size ? 0 : 8);
+		*out = dpi_run_place(s->lane[target].b) + (s->row_size ? 0 : 8);
 	}
 	dpi_source_leave(s);
 	return error;

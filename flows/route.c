@@ -89,6 +89,11 @@ static int make(struct dpi_route *r, uint32_t first)
 	return error;
 }
 
+void dpi_route_begin(struct dpi_route *r, uint32_t first)
+{
+	r->next = first % r->definition->targets;
+}
+
 int dpi_route_new(const struct dpi_definition *d, uint32_t first, struct dpi_route **route)
 {
 	struct dpi_route *r = calloc(1, sizeof *r);

@@ -10,6 +10,7 @@ struct dpi_route; /* never changes but for what is said below; used by one threa
 /* d must outlive it. first: where round robin begins (a source's number). Errors: NAME (a function is not registered here: the
  * sentence names it and its version) MEMORY. */
 int dpi_route_new(const struct dpi_definition *d, uint32_t first, struct dpi_route **r);
+void dpi_route_begin(struct dpi_route *r, uint32_t first); /* begin there after all */
 void dpi_route_free(struct dpi_route *r); /* NULL is allowed */
 
 /* The targets of a row that dpi_row_check has passed or that cannot be wrong: *to points to *count different ones, ascending

@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "handles.h"
 #include "wait.h"
 
 struct dpi_source *dpi_source_begin(DPI_Source handle, const char *call, int *error)
@@ -63,18 +62,11 @@ static int source_new(struct dpi_flow *f, int64_t timeout_us, struct dpi_source 
 	return dpi_fail(DPI_ERR_MEMORY, "no memory for a source of %u targets", d->targets);
 }
 
-int DPI_Open_Source(DPI_Flow handle, const DPI_Source_Attr *attr, DPI_Source *out)
+static int open_source(struct dpi_flow *f, int64_t timeout_us, DPI_Source *out)
 {
-	DPI_Source_Attr a = DPI_SOURCE_ATTR_INIT;
 	struct dpi_source *s;
-	if (!out) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Open_Source: source is NULL: pass where the handle may go");
-	*out = NULL;
-	struct dpi_flow *f = dpi_flow_get(handle);
-	if (!f) return dpi_handle_error(DPI_HANDLE_FLOW, (uint64_t)(uintptr_t)handle);
-	int error = attr ? dpi_take("DPI_Open_Source", &a, sizeof a, attr) : DPI_SUCCESS;
-	if (!error) error = dpi_timeout_check("DPI_Open_Source", "timeout_us", a.timeout_us);
-	if (!error) error = dpi_flow_check(f);
-	if (!error) error = source_new(f, a.timeout_us, &s);
+	int error = dpi_flow_check(f);
+	if (!error) error = source_new(f, timeout_us, &s);
 	if (error) return error;
 	/* what this process lacks is found before the flow counts another source */
 	error = dpi_route_new(f->definition, 0, &s->route);
@@ -95,6 +87,21 @@ int DPI_Open_Source(DPI_Flow handle, const DPI_Source_Attr *attr, DPI_Source *ou
 	dpi_source_short(s);
 	*out = s->handle;
 	return DPI_SUCCESS;
+}
+
+int DPI_Open_Source(DPI_Flow handle, const DPI_Source_Attr *attr, DPI_Source *out)
+{
+	DPI_Source_Attr a = DPI_SOURCE_ATTR_INIT;
+	if (!out) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Open_Source: source is NULL: pass where the handle may go");
+	*out = NULL;
+	int error = attr ? dpi_take("DPI_Open_Source", &a, sizeof a, attr) : DPI_SUCCESS;
+	if (!error) error = dpi_timeout_check("DPI_Open_Source", "timeout_us", a.timeout_us);
+	if (error) return error;
+	struct dpi_flow *f = dpi_flow_get(handle);
+	if (!f) return dpi_flow_error(handle);
+	error = open_source(f, a.timeout_us, out);
+	dpi_flow_unref(f);
+	return error;
 }
 
 /* --------------------------------------------------------------------------------------------- marks, flush, close */

@@ -51,6 +51,9 @@ static inline void dpi_source_leave(struct dpi_source *s)
 	atomic_store_explicit(&s->busy, 0, memory_order_relaxed);
 }
 
+/* short_push.c: decide anew which rows take the short way. */
+void dpi_source_short(struct dpi_source *s);
+
 /* lane.c. deadline: dpi_now, 0: do not wait. DPI_ERR_AGAIN (no sentence) only where it is 0.
  * See that need bytes fit the open segment of rows to a target. *dropped: the target died and the flow goes on. */
 int dpi_lane_room(struct dpi_source *s, uint32_t target, uint64_t need, int64_t deadline, bool *dropped);

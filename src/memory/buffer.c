@@ -187,19 +187,6 @@ static int check_timeouts(const char *call, int64_t timeout_us, int64_t linger_u
 	return DPI_SUCCESS;
 }
 
-/* Copy an attribute struct of another size than ours: a shorter one is an older program's, in a longer one the rest must be zero. */
-static int copy_attr(const char *call, void *to, size_t size, const void *from)
-{
-	size_t given;
-	memcpy(&given, from, sizeof given);
-	if (given < sizeof(size_t)) return dpi_fail(DPI_ERR_ARGUMENT, "%s: attr->size is %zu: start from the attribute's _INIT macro", call, given);
-	for (size_t i = size; i < given; i++)
-		if (((const unsigned char *)from)[i])
-			return dpi_fail(DPI_ERR_UNSUPPORTED, "%s: attr has a field at byte %zu that this library (%s) does not know", call, i, dpi_library_path());
-	memcpy(to, from, given < size ? given : size);
-	return DPI_SUCCESS;
-}
-
 /* Tell the home, best effort, what became of a buffer it made. */
 static int settle(struct dpi_context *ctx, int node, uint16_t type, uint64_t id, int64_t deadline)
 {
@@ -245,7 +232,7 @@ int DPI_Create_Buffer(const char *name, int node, const DPI_Buffer_Attr *attr, D
 	if (!out) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Create_Buffer: buf is NULL: pass where the handle may go");
 	*out = NULL;
 	error = dpi_check_name("DPI_Create_Buffer", name);
-	if (!error && attr) error = copy_attr("DPI_Create_Buffer", &a, sizeof a, attr);
+	if (!error && attr) error = dpi_take("DPI_Create_Buffer", &a, sizeof a, attr);
 	if (!error) error = dpi_shape_from(&a, &shape);
 	if (!error) error = check_timeouts("DPI_Create_Buffer", a.timeout_us, a.linger_us);
 	if (error) return error;
@@ -299,7 +286,7 @@ int DPI_Open_Buffer(const char *name, const DPI_Open_Attr *attr, DPI_Context han
 	if (!out) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Open_Buffer: buf is NULL: pass where the handle may go");
 	*out = NULL;
 	error = dpi_check_name("DPI_Open_Buffer", name);
-	if (!error && attr) error = copy_attr("DPI_Open_Buffer", &a, sizeof a, attr);
+	if (!error && attr) error = dpi_take("DPI_Open_Buffer", &a, sizeof a, attr);
 	if (!error) error = check_timeouts("DPI_Open_Buffer", a.timeout_us, a.linger_us);
 	if (!error) error = dpi_timeout_check("DPI_Open_Buffer", "wait_us", a.wait_us);
 	if (error) return error;

@@ -536,6 +536,14 @@ struct dpi_flow_target dpi_flow_where(struct dpi_flow *f, uint32_t target)
 	return t;
 }
 
+int dpi_flow_source_node(struct dpi_flow *f, uint32_t source)
+{
+	pthread_mutex_lock(&f->lock);
+	int node = source < atomic_load_explicit(&f->opened, memory_order_relaxed) ? f->source_node[source] : -1;
+	pthread_mutex_unlock(&f->lock);
+	return node;
+}
+
 int dpi_flow_source_state(struct dpi_flow *f, uint32_t source)
 {
 	pthread_mutex_lock(&f->lock);

@@ -96,6 +96,7 @@ void dpi_flow_fail(struct dpi_flow *f, int error, const char *sentence);
 /* Where a target is now; never blocks. */
 struct dpi_flow_target dpi_flow_where(struct dpi_flow *f, uint32_t target);
 int dpi_flow_source_state(struct dpi_flow *f, uint32_t source); /* 0: not heard of yet */
+int dpi_flow_source_node(struct dpi_flow *f, uint32_t source);
 void dpi_flow_watch(struct dpi_flow *f, struct dpi_flow_watch *w);
 void dpi_flow_unwatch(struct dpi_flow *f, struct dpi_flow_watch *w);
 

@@ -23,24 +23,6 @@ static int add(struct dpi_target *t, struct dpi_ring_in *ring)
 	return DPI_SUCCESS;
 }
 
-/* Take over the rings that appeared since. */
-static int import(struct dpi_target *t)
-{
-	struct dpi_home *h = t->home;
-	int error = DPI_SUCCESS;
-	if (!atomic_load_explicit(&h->changed, memory_order_acquire)) return DPI_SUCCESS;
-	sweep(t);
-	pthread_mutex_lock(&h->lock);
-	while (h->incoming && !error) {
-		struct dpi_ring_in *r = h->incoming;
-		error = add(t, r);
-		if (!error) h->incoming = r->next;
-	}
-	if (!h->incoming) atomic_store(&h->changed, false);
-	pthread_mutex_unlock(&h->lock);
-	return error;
-}
-
 static void ring_free(struct dpi_target *t, struct dpi_inlet *i)
 {
 	struct dpi_ring_in *r = i->ring, *larger = atomic_load(&r->larger);
@@ -83,6 +65,24 @@ void dpi_inlets_free(struct dpi_target *t)
 	free(t->inlet);
 	t->inlet = NULL;
 	t->inlets = t->room = 0;
+}
+
+/* Take over the rings that appeared since. */
+static int import(struct dpi_target *t)
+{
+	struct dpi_home *h = t->home;
+	int error = DPI_SUCCESS;
+	if (!atomic_load_explicit(&h->changed, memory_order_acquire)) return DPI_SUCCESS;
+	sweep(t);
+	pthread_mutex_lock(&h->lock);
+	while (h->incoming && !error) {
+		struct dpi_ring_in *r = h->incoming;
+		error = add(t, r);
+		if (!error) h->incoming = r->next;
+	}
+	if (!h->incoming) atomic_store(&h->changed, false);
+	pthread_mutex_unlock(&h->lock);
+	return error;
 }
 
 /* ------------------------------------------------------------------------------------------------------- giving back */

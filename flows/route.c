@@ -91,7 +91,7 @@ static int make(struct dpi_route *r, uint32_t first)
 
 void dpi_route_begin(struct dpi_route *r, uint32_t first)
 {
-	r->next = first % r->definition->targets;
+	r->next = first % r->d->targets;
 }
 
 int dpi_route_new(const struct dpi_definition *d, uint32_t first, struct dpi_route **route)

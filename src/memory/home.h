@@ -58,7 +58,7 @@ struct dpi_log_wait {
 
 struct dpi_log {
 	struct dpi_window bounds;
-	struct dpi_segment {
+	struct dpi_log_segment {
 		struct dpi_window window;
 		uint64_t base; /* position of its first record */
 	} *segment; /* circular by number % segments_max */

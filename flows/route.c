@@ -61,10 +61,10 @@ static enum dpi_route_how how_of(const struct dpi_route *r)
 	case DPI_DIST_BROADCAST: return DPI_ROUTE_BROADCAST;
 	case DPI_DIST_RADIX:
 	case DPI_DIST_RANGE: return DPI_ROUTE_FIND;
-	case DPI_DIST_HASH:
-		if (r->keys == 1 && !r->grouped && r->key[0].type == DPI_TYPE_INT64 && !r->key[0].null_mask) return DPI_ROUTE_HASH_8;
-		return DPI_ROUTE_HASH;
-	default: return DPI_ROUTE_HASH;
+	case DPI_DIST_TABLE: return DPI_ROUTE_HASH;
+	default: /* hash */
+		if (r->grouped || r->keys > 1 || r->key[0].null_mask) return DPI_ROUTE_HASH;
+		return r->key[0].type == DPI_TYPE_INT64 ? DPI_ROUTE_HASH_8 : DPI_ROUTE_HASH;
 	}
 }
 

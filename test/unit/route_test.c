@@ -424,13 +424,6 @@ TEST(routes_by_group_function, "FL-218 FL-219", 0)
 		bad.k = -4711;
 		CHECK_ERROR(dpi_route_row(r, &bad, sizeof bad, &to, &count), 4711, "4711");
 		dpi_route_free(r);
-		/* no key, no call; but the function must be there */
-		f.dist = draw_below(&d, 2) ? DPI_DIST_ROUND_ROBIN : DPI_DIST_BROADCAST, f.bound = NULL;
-		CHECK_OK(dpi_route_new(&f, 0, &r));
-		CHECK_INT(dpi_route_single(r), ==, f.targets == 1 || f.dist == DPI_DIST_ROUND_ROBIN);
-		CHECK_OK(dpi_route_row(r, row, sizeof *row, &to, &count));
-		CHECK_INT(calls, ==, expected);
-		dpi_route_free(r);
 		free(f.table);
 	}
 	dpi_schema_unref(s);
@@ -544,6 +537,22 @@ TEST(route_of_what_is_no_row, "", 0)
 		}
 		dpi_route_free(r);
 	}
+	dpi_schema_unref(s);
+}
+
+TEST(route_to_one_target, "FL-225", 0)
+{
+	struct dpi_schema *s = pair_schema();
+	struct pair row = { 1, 2 };
+	struct dpi_definition f = { .schema = s, .targets = 1 }; /* no key: what no field set makes */
+	uint16_t part[3] = { 9, 9, 9 };
+	struct dpi_route *r;
+	CHECK_OK(dpi_route_new(&f, 7, &r));
+	CHECK(dpi_route_single(r));
+	CHECK_INT(route_one(r, &row, sizeof row), ==, 0);
+	dpi_route_rows(r, &row, 0, 3, part);
+	CHECK(!part[0] && !part[1] && !part[2]);
+	dpi_route_free(r);
 	dpi_schema_unref(s);
 }
 

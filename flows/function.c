@@ -87,8 +87,8 @@ static int get(enum kind kind, const char *name, uint32_t version, struct functi
 	if (found) *f = *found;
 	pthread_mutex_unlock(&lock);
 	if (found) return DPI_SUCCESS;
-	return dpi_fail(DPI_ERR_NAME, "this process has registered no %s function \"%s\" of version %u: %s, in every process "
-			"that opens an endpoint of the flow", kinds[kind], name, version, calls[kind]);
+	return dpi_fail(DPI_ERR_NAME, "this process has registered no %s function \"%s\" of version %u: %s, in every "
+			"process that opens an endpoint of the flow", kinds[kind], name, version, calls[kind]);
 }
 
 int dpi_function_group(const char *name, uint32_t version, struct dpi_group_function *f)

@@ -8,12 +8,6 @@
 
 #define CHUNK ((size_t)512) /* rows whose parts lie in the first cache until the table has turned them to targets */
 
-/* Does the key decide? */
-static bool keyed(const struct dpi_definition *d)
-{
-	return d->dist != DPI_DIST_ROUND_ROBIN && d->dist != DPI_DIST_BROADCAST;
-}
-
 /* What a row's key columns are to the engine, but for where they lie. */
 static void make_keys(struct dpi_route *r)
 {
@@ -40,11 +34,7 @@ static int make_partition(struct dpi_route *r)
 	r->partition = malloc(sizeof *r->partition);
 	if (!r->partition) return dpi_fail(DPI_ERR_MEMORY, "no memory for a route to %u targets", d->targets);
 	if (d->dist == DPI_DIST_RANGE && d->bound) {
-		for (uint32_t k = 0; k < r->keys; k++) {
-			r->bound[k] = dpi_strided_of(d->bound + k);
-			/* booleans are bits there and bytes in rows, and their order is the same */
-			if (r->bound[k].type == DPI_TYPE_BOOL) r->bound[k].width = r->key[k].width;
-		}
+		for (uint32_t k = 0; k < r->keys; k++) r->bound[k] = dpi_strided_of(d->bound + k);
 		bound = r->bound;
 	}
 	return dpi_partition_prepare(r->partition, methods[d->dist], d->dist == DPI_DIST_TABLE ? d->table_size : d->targets,
@@ -61,10 +51,10 @@ static enum dpi_route_how how_of(const struct dpi_route *r)
 	case DPI_DIST_BROADCAST: return DPI_ROUTE_BROADCAST;
 	case DPI_DIST_RADIX:
 	case DPI_DIST_RANGE: return DPI_ROUTE_FIND;
-	case DPI_DIST_HASH:
-		if (r->keys == 1 && !r->grouped && r->key[0].type == DPI_TYPE_INT64 && !r->key[0].null_mask) return DPI_ROUTE_HASH_8;
-		return DPI_ROUTE_HASH;
-	default: return DPI_ROUTE_HASH;
+	case DPI_DIST_TABLE: return DPI_ROUTE_HASH;
+	default: /* hash */
+		if (r->grouped || r->keys > 1 || r->key[0].null_mask) return DPI_ROUTE_HASH;
+		return r->key[0].type == DPI_TYPE_INT64 ? DPI_ROUTE_HASH_8 : DPI_ROUTE_HASH;
 	}
 }
 
@@ -76,7 +66,7 @@ static int make(struct dpi_route *r, uint32_t first)
 	if (!error && d->dist == DPI_DIST_FUNCTION)
 		error = dpi_function_dist(d->dist_function, d->dist_version, &r->dist);
 	if (error) return error;
-	r->grouped = d->group[0] && keyed(d);
+	r->grouped = d->group[0];
 	r->next = first % d->targets;
 	r->to = calloc(d->targets, sizeof *r->to);
 	r->seen = calloc(d->targets / 64 + 1, sizeof *r->seen);
@@ -84,9 +74,9 @@ static int make(struct dpi_route *r, uint32_t first)
 	if (d->dist == DPI_DIST_BROADCAST)
 		for (uint32_t t = 0; t < d->targets; t++) r->to[t] = t;
 	make_keys(r);
-	if (keyed(d) && d->dist != DPI_DIST_FUNCTION) error = make_partition(r);
 	r->how = how_of(r);
-	return error;
+	bool part = r->how == DPI_ROUTE_HASH || r->how == DPI_ROUTE_HASH_8 || r->how == DPI_ROUTE_FIND;
+	return part ? make_partition(r) : DPI_SUCCESS;
 }
 
 void dpi_route_begin(struct dpi_route *r, uint32_t first)

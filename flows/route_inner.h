@@ -22,8 +22,8 @@ struct dpi_route {
 	enum dpi_route_how how;
 	uint32_t key_offset;	    /* of the first key column in a row */
 	uint32_t next;		    /* round robin: where the next row goes */
-	uint32_t keys;		    /* of key; 1 with a group function that is called */
-	bool grouped;		    /* the group function is called for each row: its key is a UINT64 column */
+	uint32_t keys;		    /* of key; 1 with a group function */
+	bool grouped;		    /* by a function: what it says is as a UINT64 column */
 	struct dpi_group_function group;
 	struct dpi_dist_function dist;
 	struct dpi_partition *partition; /* NULL: no key decides */

@@ -69,7 +69,8 @@ static int hash(struct dpi_route *r, const void *row, uint32_t size, uint64_t se
 			word = dpi_hash_decimal_word(LOAD(uint64_t, at), LOAD(int64_t, at + 8), c->scale);
 			break;
 		default:
-			if (c->variable && !dpi_row_bytes(r->d->schema, row, size, c, &at, &bytes)) return outside(r, k, size);
+			if (c->variable && !dpi_row_bytes(r->d->schema, row, size, c, &at, &bytes))
+				return outside(r, k, size);
 			h = dpi_hash_bytes(h, at, bytes);
 			continue;
 		}
@@ -99,12 +100,13 @@ static int check(const struct dpi_route *r, uint32_t said)
 {
 	const struct dpi_definition *d = r->d;
 	if (said > d->targets)
-		return dpi_fail(DPI_ERR_CORRUPT, "the dist function \"%s\" of version %u named %u targets for a row: the flow "
-				"has %u, each once is enough", d->dist_function, d->dist_version, said, d->targets);
+		return dpi_fail(DPI_ERR_CORRUPT, "the dist function \"%s\" of version %u named %u targets for a row: the "
+				"flow has %u, each once is enough", d->dist_function, d->dist_version, said, d->targets);
 	for (uint32_t i = 0; i < said; i++)
 		if (r->to[i] >= d->targets)
-			return dpi_fail(DPI_ERR_CORRUPT, "the dist function \"%s\" of version %u named target %u for a row: "
-					"there are 0 to %u", d->dist_function, d->dist_version, r->to[i], d->targets - 1);
+			return dpi_fail(DPI_ERR_CORRUPT, "the dist function \"%s\" of version %u named target %u for a "
+					"row: there are 0 to %u", d->dist_function, d->dist_version, r->to[i],
+					d->targets - 1);
 	return DPI_SUCCESS;
 }
 

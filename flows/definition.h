@@ -21,15 +21,15 @@ struct dpi_definition {
 	struct dpi_vector *bound; /* range: the key's columns of targets - 1 rows, owned; NULL: one target, or no range */
 };
 
-/* Columns of the key: those named, or one UINT64 that the group function gives. 0 with hash (one target then), function; always
- * with round robin, broadcast. */
+/* Columns of the key: those named, or one UINT64 that the group function gives. 0: always with round robin and broadcast;
+ * also possible with function, and with hash if there is one target. */
 static inline uint32_t dpi_definition_keys(const struct dpi_definition *d)
 {
 	return d->group[0] ? 1 : d->key_count;
 }
 
-/* Each gives one reference. Every error has its sentence, which names the field ("attr->shift is 70: …"). attr has been copied to
- * this library's size. Errors: as DPI_Create_Flow's. */
+/* Each gives one reference. Every error has its sentence, which names the field ("attr->shift is 70: …"). attr has been
+ * copied to this library's size. Errors: as DPI_Create_Flow's. */
 int dpi_definition_from(const DPI_Flow_Attr *attr, struct dpi_definition **d);
 /* From bytes of anybody: every size is bounded, every value checked as dpi_definition_from does. CORRUPT VERSION MEMORY. */
 int dpi_definition_parse(const void *bytes, size_t size, struct dpi_definition **d);

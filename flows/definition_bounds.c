@@ -51,14 +51,15 @@ static int measure(const struct dpi_strided *s, uint32_t rows, uint32_t k, size_
 	for (uint32_t i = 0; varies(s) && i < rows && *bytes <= DPI_DEFINITION_MAX; i++) {
 		int32_t from = s->offset[i], to = s->offset[i + 1];
 		if (from < 0 || to < from)
-			return dpi_fail(DPI_ERR_ARGUMENT, "attr->bounds[%u].offset goes from %d to %d at row %u: offsets never fall",
-					k, from, to, i);
+			return dpi_fail(DPI_ERR_ARGUMENT,
+					"attr->bounds[%u].offset goes from %d to %d at row %u: offsets never fall", k,
+					from, to, i);
 		if (!dpi_strided_is_null(s, i)) *bytes += (size_t)(to - from);
 	}
 	if (*bytes > DPI_DEFINITION_MAX)
 		return dpi_fail(DPI_ERR_LIMIT,
-				"attr->bounds[%u] has %u values of more than DPI_DEFINITION_MAX, %d bytes: take shorter or fewer "
-				"bounds", k, rows, DPI_DEFINITION_MAX);
+				"attr->bounds[%u] has %u values of more than DPI_DEFINITION_MAX, %d bytes: take shorter "
+				"or fewer bounds", k, rows, DPI_DEFINITION_MAX);
 	return DPI_SUCCESS;
 }
 
@@ -117,23 +118,15 @@ static int copy_column(const struct dpi_strided *s, uint32_t rows, uint32_t k, s
 	return DPI_SUCCESS;
 }
 
-static const char *column_name(const struct dpi_definition *d, uint32_t k)
-{
-	return d->group[0] ? "of the group function" : d->schema->column[d->key[k]].name;
-}
-
 static int check_type(const struct dpi_strided *s, const struct dpi_strided *key, const struct dpi_definition *d, uint32_t k)
 {
-	if (s->type != key->type)
-		return dpi_fail(DPI_ERR_ARGUMENT, "attr->bounds[%u].type is %d, and the key \"%s\" has type %d: give bounds of the "
-				"key's type", k, s->type, column_name(d, k), key->type);
-	if (s->scale != key->scale)
-		return dpi_fail(DPI_ERR_ARGUMENT, "attr->bounds[%u].scale is %d, and the key \"%s\" has scale %d: give bounds of "
-				"the key's scale", k, s->scale, column_name(d, k), key->scale);
-	if (s->type == DPI_TYPE_FIXED && s->width != key->width)
-		return dpi_fail(DPI_ERR_ARGUMENT, "attr->bounds[%u].width is %u, and the key \"%s\" has %u bytes: give bounds of "
-				"the key's width", k, s->width, column_name(d, k), key->width);
-	return DPI_SUCCESS;
+	char text[DPI_COLUMN_TEXT] = "a UINT64 that the group function gives";
+	if (s->type == key->type && s->scale == key->scale && (s->type != DPI_TYPE_FIXED || s->width == key->width))
+		return DPI_SUCCESS;
+	if (!d->group[0]) dpi_schema_column_text(d->schema->column + d->key[k], text);
+	return dpi_fail(DPI_ERR_ARGUMENT,
+			"attr->bounds[%u] has type %d, scale %d and width %u, and the key has %s: give the same", k,
+			s->type, s->scale, s->width, text);
 }
 
 int dpi_bounds_from(const DPI_Values *values, struct dpi_definition *d)
@@ -141,7 +134,8 @@ int dpi_bounds_from(const DPI_Values *values, struct dpi_definition *d)
 	struct dpi_strided key[DPI_KEYS_MAX], s;
 	uint32_t rows = d->targets - 1, keys = dpi_definition_keys(d);
 	dpi_bounds_key(d, key);
-	if (!(d->bound = calloc(keys, sizeof *d->bound))) return dpi_fail(DPI_ERR_MEMORY, "no memory for %u bounds", rows);
+	if (!(d->bound = calloc(keys, sizeof *d->bound))) return dpi_fail(DPI_ERR_MEMORY, "no memory for %u bounds",
+			rows);
 	for (uint32_t k = 0; k < keys; k++) {
 		DPI_Values v = values[k];
 		int error = dpi_strided_check(&v, "attr->bounds: column", k, &s);

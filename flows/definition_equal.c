@@ -32,8 +32,8 @@ static bool same_number(const char *field, uint64_t flow, uint64_t yours, char *
 static bool same_name(const char *field, const char *flow, const char *yours, char *text, size_t room)
 {
 	if (!strcmp(flow, yours)) return true;
-	snprintf(text, room, "the flow's %s is %s%s%s, yours is %s%s%s", field, *flow ? "\"" : "none", flow, *flow ? "\"" : "",
-		 *yours ? "\"" : "none", yours, *yours ? "\"" : "");
+	snprintf(text, room, "the flow's %s is %s%s%s, yours is %s%s%s", field, *flow ? "\"" : "none", flow,
+		 *flow ? "\"" : "", *yours ? "\"" : "none", yours, *yours ? "\"" : "");
 	return false;
 }
 
@@ -41,8 +41,8 @@ static bool same_key(const struct dpi_definition *flow, const struct dpi_definit
 {
 	for (uint32_t k = 0; k < flow->key_count && k < yours->key_count; k++) {
 		if (flow->key[k] == yours->key[k]) continue;
-		snprintf(text, room, "the flow's key[%u] is \"%s\", yours is \"%s\"", k, flow->schema->column[flow->key[k]].name,
-			 yours->schema->column[yours->key[k]].name);
+		snprintf(text, room, "the flow's key[%u] is \"%s\", yours is \"%s\"", k,
+			 flow->schema->column[flow->key[k]].name, yours->schema->column[yours->key[k]].name);
 		return false;
 	}
 	return same_number("key_count", flow->key_count, yours->key_count, text, room);

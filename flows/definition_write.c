@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
- * definition_write.c: definitions as bytes, and definitions of bytes. In order, little endian: uint32_t magic and version, the
- * numbers of definition_parts.h; then, each behind a uint32_t with its bytes: the group function's name, the dist function's,
- * the schema, the key's columns (uint16_t each), the table (uint16_t each); then, of a range, for each column of the key:
- * validity bits (none if nothing is NULL), offsets (int32_t each; variable values only), values. */
+ * definition_write.c: definitions as bytes, and definitions of bytes. In order, little endian: uint32_t magic and version,
+ * the numbers of definition_parts.h; then, each behind a uint32_t with its bytes: the group function's name, the dist
+ * function's, the schema, the key's columns (uint16_t each), the table (uint16_t each); then, of a range, for each column of
+ * the key: validity bits (none if nothing is NULL), offsets (int32_t each; variable values only), values. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -72,8 +72,8 @@ int dpi_definition_write(const struct dpi_definition *d, uint8_t **bytes, size_t
 	struct dpi_pack p = { 0 };
 	uint16_t part[DPI_PARTS_MAX];
 	if (dpi_definition_bytes(d) > DPI_DEFINITION_MAX)
-		return dpi_fail(DPI_ERR_LIMIT, "a definition of %zu bytes: DPI_DEFINITION_MAX is %d", dpi_definition_bytes(d),
-				DPI_DEFINITION_MAX);
+		return dpi_fail(DPI_ERR_LIMIT, "a definition of %zu bytes: DPI_DEFINITION_MAX is %d",
+				dpi_definition_bytes(d), DPI_DEFINITION_MAX);
 	dpi_pack_u32(&p, MAGIC);
 	dpi_pack_u32(&p, VERSION);
 #define PACK(kind, field) dpi_pack_##kind(&p, d->field);
@@ -193,8 +193,9 @@ static int parse(struct parsed *p)
 	uint32_t size, magic = dpi_unpack_u32(&p->in), version = dpi_unpack_u32(&p->in);
 	if (p->in.bad || magic != MAGIC) return corrupt("beginning");
 	if (version != VERSION)
-		return dpi_fail(DPI_ERR_VERSION, "a flow's definition of version %u, and this library knows version %u: use one "
-				"libdpi everywhere", version, VERSION);
+		return dpi_fail(DPI_ERR_VERSION,
+				"a flow's definition of version %u, and this library knows version %u: use one libdpi "
+				"everywhere", version, VERSION);
 	p->attr.size = sizeof p->attr;
 #define UNPACK(kind, field) p->attr.field = dpi_unpack_##kind(&p->in);
 	DPI_DEFINITION_NUMBERS(UNPACK)

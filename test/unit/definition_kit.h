@@ -7,6 +7,24 @@
 
 #include "flows/definition.h"
 
+static struct {
+	DPI_Schema schema[16];
+	int count;
+} kit_made;
+
+/* A schema until forget_schemas. */
+static inline DPI_Schema make_schema(const DPI_Column *columns, size_t count)
+{
+	CHECK_INT(kit_made.count, <, 16);
+	CHECK_DPI(DPI_Create_Schema(columns, count, kit_made.schema + kit_made.count));
+	return kit_made.schema[kit_made.count++];
+}
+
+static inline void forget_schemas(void)
+{
+	while (kit_made.count) CHECK_DPI(DPI_Free_Schema(kit_made.schema[--kit_made.count]));
+}
+
 static inline DPI_Schema kit_schema(void)
 {
 	static const DPI_Column columns[] = {
@@ -15,9 +33,7 @@ static inline DPI_Schema kit_schema(void)
 		{ "flag", DPI_TYPE_BOOL, 1, 0, 0, 0 },	      { "code", DPI_TYPE_FIXED, 0, 4, 0, 0 },
 		{ "name", DPI_TYPE_UTF8, 1, 0, 0, 0 },	      { "part8", DPI_TYPE_FLOAT, 0, 0, 0, 0 },
 	};
-	DPI_Schema s;
-	CHECK_DPI(DPI_Create_Schema(columns, COUNT(columns), &s));
-	return s;
+	return make_schema(columns, COUNT(columns));
 }
 
 #define FLOW(...) ((DPI_Flow_Attr){ .size = sizeof(DPI_Flow_Attr), __VA_ARGS__ })
@@ -100,7 +116,10 @@ static inline struct dpi_definition *random_definition(struct draws *d)
 		a.key = NULL, a.key_count = 0, a.group = "by any", a.group_version = (uint32_t)draw(d);
 		a.targets = 1u << draw_below(d, 10), a.shift = (uint32_t)draw_below(d, 64);
 	}
-	if (a.dist == DPI_DIST_RANGE) block = random_bounds(d, s, key, a.key_count, a.targets - 1, bounds), a.bounds = bounds;
+	if (a.dist == DPI_DIST_RANGE) {
+		block = random_bounds(d, s, key, a.key_count, a.targets - 1, bounds);
+		a.bounds = bounds;
+	}
 	if (a.dist == DPI_DIST_TABLE) {
 		a.table_size = 1 + (uint32_t)draw_below(d, 64), a.table = table;
 		for (int i = 0; i < 64; i++) table[i] = (uint32_t)draw_below(d, a.targets);

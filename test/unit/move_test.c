@@ -106,6 +106,11 @@ TEST(partition_by_range_of_numbers, "D-7", 0)
 	a.parts = 3;
 	CHECK_DPI(DPI_Partition(&a, 5, part, NULL));
 	CHECK(part[0] == 0 && part[1] == 1 && part[2] == 1 && part[3] == 2 && part[4] == 2);
+	uint8_t bytes[] = { 0, 200, 1 }, bits[] = { 2 }; /* keys in bytes and bounds in bits are of one type */
+	v = (DPI_Values){ .type = DPI_TYPE_BOOL, .data = bytes, .stride = 1 };
+	b = (DPI_Values){ .type = DPI_TYPE_BOOL, .data = bits };
+	CHECK_DPI(DPI_Partition(&a, 3, part, NULL));
+	CHECK(part[0] == 1 && part[1] == 2 && part[2] == 2);
 	for (int n = rounds(200); n; n--) { /* int64 with NULLs, any number of bounds */
 		static int64_t key[500], bound[4095];
 		static uint16_t found[500];

@@ -390,6 +390,45 @@ TEST(flow_handles_are_shared, "FL-113", 2, .once = true)
 	leave(ctx);
 }
 
+/* One thread closes what the others use. */
+static DPI_Flow _Atomic current;
+static _Atomic bool over;
+
+static void *use(void *arg)
+{
+	while (!over) {
+		DPI_Flow_Info info = DPI_FLOW_INFO_INIT;
+		DPI_Schema s;
+		int error = DPI_Get_Flow_Info(current, &info);
+		CHECK(!error || error == DPI_ERR_HANDLE);
+		if (!error) CHECK_INT(info.targets, ==, 3);
+		error = DPI_Get_Flow_Schema(current, &s);
+		CHECK(!error || error == DPI_ERR_HANDLE);
+		if (!error) CHECK_DPI(DPI_Free_Schema(s));
+		error = DPI_Seal_Flow(current);
+		CHECK(!error || error == DPI_ERR_HANDLE);
+	}
+	return arg;
+}
+
+TEST(flow_closed_by_another_thread, "FL-112 FL-113", 2, .once = true)
+{
+	DPI_Context ctx = join();
+	pthread_t t[3];
+	current = make("f", DPI_CREATE_OR_OPEN, ctx);
+	for (int i = 0; i < 3; i++) t[i] = start_thread(use, NULL);
+	for (int i = 0; i < 300; i++) {
+		DPI_Flow old = current;
+		if (i % 2) current = open_flow("f", ctx); /* the process keeps its copy, or not */
+		CHECK_DPI(DPI_Close_Flow(old));
+		CHECK_ERROR(DPI_Close_Flow(old), DPI_ERR_HANDLE, "flow");
+		if (i % 2 == 0) current = open_flow("f", ctx);
+	}
+	over = true;
+	for (int i = 0; i < 3; i++) end_thread(t[i]);
+	leave(ctx);
+}
+
 #define LIVE 1000
 
 TEST(a_thousand_flows, "FL-114", 2, .once = true, .deadline_s = 60)

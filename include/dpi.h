@@ -941,7 +941,7 @@ DPI_API int DPI_Create_Flow(const char *name, const DPI_Flow_Attr *attr, DPI_Con
 
 /* Open a handle to a flow, waiting for its name at most wait_us. schema: what this process takes rows to be; NULL: it will
  * look (DPI_Get_Flow_Schema). Thread: any. Errors: NAME (did not appear in time) SCHEMA (the flow's differs; the detail says
- * how) REGISTRY TIMEOUT MEMORY. */
+ * how) REGISTRY TIMEOUT MEMORY LIMIT. */
 DPI_API int DPI_Open_Flow(const char *name, DPI_Schema schema, int64_t wait_us, DPI_Context ctx, DPI_Flow *flow);
 
 /* A schema handle for the flow's rows; free it with DPI_Free_Schema. Never blocks. Thread: any. Errors: LIMIT. */
@@ -954,7 +954,8 @@ DPI_API int DPI_Get_Flow_Info(DPI_Flow flow, DPI_Flow_Info *info);
 DPI_API int DPI_Close_Flow(DPI_Flow flow);
 
 /* Declare that no more sources come: a later DPI_Open_Source is DPI_ERR_SEALED. Sealing again is no error. Blocks for the
- * registry's answer at most DPI_TIMEOUT. Thread: any. Errors: FLOW (it failed) REGISTRY TIMEOUT DESTROYED. */
+ * registry's answer at most DPI_TIMEOUT. Thread: any. Errors: FLOW PEER CANCELLED DESTROYED (it failed with that) REGISTRY
+ * TIMEOUT. */
 DPI_API int DPI_Seal_Flow(DPI_Flow flow);
 
 /* End a flow at once: calls on its endpoints, everywhere, return DPI_ERR_CANCELLED with reason. reason: a sentence, copied;

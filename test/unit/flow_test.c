@@ -78,7 +78,7 @@ static void await_state(struct dpi_flow *f, uint32_t opened, uint32_t over, bool
 	await(f, reached, &s);
 }
 
-TEST(a_flow_lives_and_ends, "", 3)
+TEST(a_flow_lives_and_ends, "FL-106 FL-116 FL-117", 3)
 {
 	struct dpi_context *ctx = start();
 	uint32_t source, other;
@@ -121,7 +121,7 @@ TEST(a_flow_lives_and_ends, "", 3)
 	finish(ctx, 3);
 }
 
-TEST(a_destroyed_flow_fails_everywhere, "", 2)
+TEST(a_destroyed_flow_fails_everywhere, "FL-109", 2)
 {
 	struct dpi_context *ctx = start();
 	struct dpi_flow *f = make(ctx, "f", 1, 0, DPI_DEATH_FAILS);
@@ -142,7 +142,7 @@ TEST(a_destroyed_flow_fails_everywhere, "", 2)
 	finish(ctx, 2);
 }
 
-TEST(a_failure_is_everybodys, "", 3)
+TEST(a_failure_is_everybodys, "FL-110 FL-118", 3)
 {
 	struct dpi_context *ctx = start();
 	static const char *const names[] = { "by an endpoint", "by its owner", "by a lost target", "by a lost source" };
@@ -177,7 +177,7 @@ TEST(a_failure_is_everybodys, "", 3)
 	finish(ctx, 3);
 }
 
-TEST(a_dead_node, "", 3)
+TEST(a_dead_node, "FL-118 FL-119 FL-120", 3)
 {
 	if (rank == 2) harness_expect_death(2);
 	struct dpi_context *ctx = start();
@@ -204,8 +204,7 @@ TEST(a_dead_node, "", 3)
 	CHECK_INT(dpi_flow_where(goes_on, 0).state, ==, DPI_TARGET_BOUND);
 	while (dpi_flow_where(goes_on, 2).state != DPI_TARGET_DEAD) harness_pause();
 	CHECK_ERROR(dpi_flow_bind(goes_on, 2, 7, soon()), DPI_ERR_EXISTS, "died on node 2");
-	for (uint32_t i = 0; i < 2; i++)
-		CHECK_INT(dpi_flow_source_state(goes_on, i), ==, goes_on->source_node[i] == 2 ? DPI_SOURCE_DEAD : DPI_SOURCE_OPEN);
+	for (uint32_t i = 0; i < 2; i++) CHECK((goes_on->source_node[i] == 2) == (dpi_flow_source_state(goes_on, i) == DPI_SOURCE_DEAD));
 	if (rank == 1) CHECK_DPI(dpi_flow_leave(goes_on, source[0], DPI_SOURCE_CLOSED, soon()));
 	await_state(goes_on, 2, 2, true);
 	CHECK(dpi_flow_complete(goes_on));
@@ -225,7 +224,7 @@ static bool is_orphan(void *arg)
 	return atomic_load(&((struct dpi_flow *)arg)->orphaned);
 }
 
-TEST(the_registry_dies, "", 3)
+TEST(the_registry_dies, "FL-115", 3)
 {
 	if (rank == 0) harness_expect_death(0);
 	struct dpi_context *ctx = start();
@@ -274,6 +273,218 @@ TEST(a_name_of_nothing_is_removed, "", 2)
 		CHECK_DPI(dpi_name_publish(ctx, "f", &entry, soon()));
 		f = make(ctx, "f", 1, 0, DPI_DEATH_FAILS);
 		dpi_flow_unref(f);
+	}
+	finish(ctx, 2);
+}
+
+/* The call times out; what it has done by then is undone. */
+TEST(a_join_nobody_waits_for, "", 2)
+{
+	struct dpi_context *ctx = start();
+	struct dpi_flow *f = make(ctx, "f", 1, 0, DPI_DEATH_FAILS);
+	uint32_t source;
+	harness_barrier();
+	if (rank == 1) {
+		harness_kill(0, SIGSTOP);
+		CHECK_ERROR(dpi_flow_join(f, dpi_now() + 20 * MS, &source), DPI_ERR_TIMEOUT, "node 0 has not answered");
+		CHECK_ERROR(dpi_flow_bind(f, 0, 9, dpi_now() + 20 * MS), DPI_ERR_TIMEOUT, "node 0 has not answered");
+		harness_kill(0, SIGCONT);
+	}
+	await_state(f, 1, 1, false);
+	if (rank == 1) {
+		CHECK_DPI(dpi_flow_bind(f, 0, 10, soon()));
+		CHECK_INT(dpi_flow_where(f, 0).queue, ==, 10);
+		CHECK_DPI(dpi_flow_unbind(f, 0, DPI_TARGET_ENDED, soon()));
+	}
+	dpi_flow_unref(f);
+	finish(ctx, 2);
+}
+
+/* ------------------------------------------------------------------------------------------------- many at once */
+
+#define FLOWS 5
+#define THREADS 3
+
+struct worker {
+	struct dpi_context *ctx;
+	int who;
+};
+
+/* Make, open, use and destroy flows of a few names that all the others use too. */
+static void *work(void *arg)
+{
+	const struct worker *me = arg;
+	struct draws d = draws_from(me->who);
+	for (int i = 0, n = rounds(400); i < n; i++) {
+		char name[16];
+		struct dpi_flow *f = NULL;
+		uint32_t source, target = (uint32_t)draw_below(&d, 4);
+		snprintf(name, sizeof name, "f%d", (int)draw_below(&d, FLOWS));
+		int error, what = (int)draw_below(&d, 8);
+		if (what == 0) {
+			error = dpi_flow_destroy(me->ctx, name, soon());
+			if (error) CHECK_INT(error, ==, DPI_ERR_NAME);
+			continue;
+		}
+		if (what < 5) f = make(me->ctx, name, 4, 0, DPI_DEATH_FAILS);
+		else if (dpi_flow_open(me->ctx, name, dpi_now() + MS, soon(), &f)) continue;
+		dpi_flow_unref(dpi_flow_ref(f));
+		error = dpi_flow_join(f, soon(), &source);
+		if (!error) {
+			CHECK_INT(dpi_flow_source_state(f, source), ==, DPI_SOURCE_OPEN);
+			error = dpi_flow_leave(f, source, DPI_SOURCE_CLOSED, soon());
+			if (!error) CHECK_INT(dpi_flow_source_state(f, source), ==, DPI_SOURCE_CLOSED);
+		}
+		if (error) CHECK(error == DPI_ERR_DESTROYED || error == DPI_ERR_SEALED || error == DPI_ERR_FLOW);
+		error = dpi_flow_bind(f, target, draw(&d), soon());
+		if (!error) {
+			struct dpi_flow_target t = dpi_flow_where(f, target);
+			CHECK(t.state == DPI_TARGET_BOUND && t.node == me->ctx->node);
+			dpi_flow_unbind(f, target, draw_below(&d, 8) ? DPI_TARGET_ENDED : DPI_TARGET_DEAD, soon());
+		}
+		if (draw_below(&d, 20) == 0) dpi_flow_seal(f, soon());
+		if (draw_below(&d, 20) == 0) dpi_flow_fail(f, DPI_ERR_FLOW, "drawn");
+		dpi_flow_unref(f);
+	}
+	return NULL;
+}
+
+TEST(many_at_once, "", 3, .deadline_s = 60)
+{
+	struct dpi_context *ctx = start();
+	struct worker w[THREADS];
+	pthread_t t[THREADS];
+	for (int i = 0; i < THREADS; i++) {
+		w[i] = (struct worker){ ctx, rank * THREADS + i };
+		t[i] = start_thread(work, &w[i]);
+	}
+	for (int i = 0; i < THREADS; i++) end_thread(t[i]);
+	for (uint32_t i = 0; i < DPI_FLOW_BUCKETS; i++) CHECK(!ctx->flows->copy[i]);
+	finish(ctx, 3);
+}
+
+/* --------------------------------------------------------------------------------------------------------- nonsense */
+
+static int send_bytes(struct dpi_context *ctx, int node, uint16_t type, const void *bytes, size_t size)
+{
+	struct dpi_pack p = { .data = malloc(size + 1), .size = size, .room = size + 1 };
+	memcpy(p.data, bytes, size);
+	return dpi_call(ctx, node, type, &p, soon(), NULL);
+}
+
+/* A request of a type with fields drawn from what could be right, now and then cut short or too long. */
+static struct dpi_pack random_request(struct draws *d, uint16_t type, const struct dpi_flow *f)
+{
+	static const uint32_t numbers[] = { 0, 1, 2, 3, 4, 5, 65535, 65536, 0x7fffffff, 0xffffffff };
+	struct dpi_pack p = { 0 };
+	bool create = type == DPI_FLOW_CREATE;
+	dpi_pack_u64(&p, !create && draw_below(d, 8) ? f->id : draw(d));
+	for (int i = 0, n = (int)draw_below(d, 4); i < n || (create && i < 2); i++) {
+		uint8_t bytes[64];
+		fill(bytes, sizeof bytes, draw(d));
+		switch (draw_below(d, create ? 1 : 4)) {
+		case 0: dpi_pack_bytes(&p, bytes, (uint32_t)draw_below(d, sizeof bytes)); break;
+		case 1: dpi_pack_u64(&p, draw_below(d, 2) ? draw_below(d, 4) : draw(d)); break;
+		default: dpi_pack_u32(&p, numbers[draw_below(d, sizeof numbers / sizeof *numbers)]);
+		}
+	}
+	if (draw_below(d, 4) == 0) p.size = draw_below(d, p.size + 1);
+	return p;
+}
+
+TEST(nonsense_to_the_coordinator, "", 2, .expect_stderr = true)
+{
+	struct dpi_context *ctx = start();
+	struct draws d = draws_from(rank);
+	struct dpi_flow *f = make(ctx, "f", 4, 0, DPI_DEATH_GOES_ON), *mine = make(ctx, "mine", 1, 0, DPI_DEATH_GOES_ON);
+	uint32_t source, own;
+	if (rank == 0) {
+		CHECK_DPI(dpi_flow_join(f, soon(), &source));
+		CHECK_DPI(dpi_flow_bind(f, 0, 5, soon()));
+	}
+	harness_barrier();
+	if (rank == 1) {
+		uint8_t bytes[64] = { 0 };
+		for (uint16_t type = DPI_FLOW_CREATE; type <= DPI_FLOW_DESTROY; type++)
+			for (size_t size = 0; size < 8; size++) {
+				bool tell = type == DPI_FLOW_NAMED || type == DPI_FLOW_DROP || type == DPI_FLOW_CLOSE || type == DPI_FLOW_ABANDON ||
+					    type == DPI_FLOW_FAIL; /* as calls they have no answer */
+				if (!tell) CHECK_ERROR(send_bytes(ctx, 0, type, bytes, size), DPI_ERR_CORRUPT, "no correct library sends");
+			}
+		/* what is another's */
+		struct { uint16_t type; int error; struct dpi_pack p; } wrong[7] = {
+			{ DPI_FLOW_LEAVE, DPI_ERR_CORRUPT, { 0 } },  { DPI_FLOW_LEAVE, DPI_ERR_CORRUPT, { 0 } }, { DPI_FLOW_UNBIND, DPI_ERR_CORRUPT, { 0 } },
+			{ DPI_FLOW_UNBIND, DPI_ERR_CORRUPT, { 0 } }, { DPI_FLOW_OPEN, DPI_ERR_CORRUPT, { 0 } },  { DPI_FLOW_BIND, DPI_ERR_RANGE, { 0 } },
+			{ DPI_FLOW_JOIN, DPI_ERR_DESTROYED, { 0 } },
+		};
+		for (int i = 0; i < 6; i++) dpi_pack_u64(&wrong[i].p, f->id);
+		for (int i = 0; i < 2; i++) dpi_pack_u32(&wrong[i].p, (uint32_t)i), dpi_pack_u32(&wrong[i].p, DPI_SOURCE_CLOSED);
+		for (int i = 2; i < 4; i++) dpi_pack_u32(&wrong[i].p, i == 2 ? 0 : 77), dpi_pack_u64(&wrong[i].p, 5), dpi_pack_u32(&wrong[i].p, DPI_TARGET_ENDED);
+		dpi_pack_u64(&wrong[4].p, f->copy);
+		dpi_pack_u32(&wrong[5].p, 4), dpi_pack_u64(&wrong[5].p, 5);
+		dpi_pack_u64(&wrong[6].p, 99), dpi_pack_u64(&wrong[6].p, 5);
+		for (int i = 0; i < 7; i++) CHECK_INT(dpi_call(ctx, 0, wrong[i].type, &wrong[i].p, soon(), NULL), ==, wrong[i].error);
+		CHECK_INT(dpi_flow_source_state(f, 0), ==, DPI_SOURCE_OPEN);
+		CHECK_INT(dpi_flow_where(f, 0).state, ==, DPI_TARGET_BOUND);
+		CHECK_DPI(dpi_flow_check(f));
+		for (int i = 0, n = rounds(3000); i < n; i++) {
+			uint16_t type = (uint16_t)(DPI_FLOW_CREATE + draw_below(&d, DPI_FLOW_MESSAGES_END - DPI_FLOW_CREATE));
+			struct dpi_pack p = random_request(&d, type, f);
+			CHECK_DPI(dpi_tell(ctx, dpi_peer_find(ctx, 0), type, &p));
+			if (i % 100 == 0) { /* it has all been read, and what it did not name stands */
+				CHECK_DPI(dpi_flow_join(mine, soon(), &own));
+				CHECK_DPI(dpi_flow_leave(mine, own, DPI_SOURCE_CLOSED, soon()));
+			}
+		}
+	}
+	harness_barrier();
+	dpi_flow_unref(f);
+	dpi_flow_unref(mine);
+	finish(ctx, 2);
+}
+
+TEST(nonsense_to_a_copy, "", 2, .expect_stderr = true)
+{
+	struct dpi_context *ctx = start();
+	struct draws d = draws_from(rank);
+	static const int fails = DPI_ERR_FLOW;
+	uint64_t *shared = harness_shared();
+	for (int i = 0, n = rounds(300); i < n; i++) {
+		struct dpi_flow *f = make(ctx, "f", 4, 0, DPI_DEATH_GOES_ON);
+		if (rank == 1) shared[0] = f->id, shared[1] = f->copy;
+		harness_barrier();
+		if (rank == 0) {
+			uint16_t type = (uint16_t)(DPI_FLOW_SOURCES + draw_below(&d, DPI_FLOW_MESSAGES_END - DPI_FLOW_SOURCES));
+			struct dpi_pack p = { 0 };
+			dpi_pack_u64(&p, shared[0]);
+			dpi_pack_u64(&p, shared[1]);
+			uint32_t first = draw_below(&d, 2) ? 0 : (uint32_t)draw(&d), count = draw_below(&d, 2) ? (uint32_t)draw_below(&d, 6) : (uint32_t)draw(&d);
+			dpi_pack_u32(&p, first);
+			dpi_pack_u32(&p, count);
+			for (int k = (int)draw_below(&d, 60); k > 0; k--) dpi_pack_u8(&p, draw_below(&d, 3) ? (uint8_t)draw_below(&d, 5) : (uint8_t)draw(&d));
+			CHECK_DPI(dpi_tell(ctx, dpi_peer_find(ctx, 1), type, &p));
+			CHECK_DPI(dpi_barrier(ctx, "read", 2, soon()));
+		} else {
+			CHECK_DPI(dpi_barrier(ctx, "read", 2, soon()));
+			int error = dpi_flow_check(f);
+			if (error) CHECK(error == fails || error == DPI_ERR_PEER || error == DPI_ERR_CANCELLED || error == DPI_ERR_DESTROYED);
+			CHECK_INT(atomic_load(&f->over), <=, atomic_load(&f->opened));
+			for (uint32_t k = 0; k < 8; k++) {
+				CHECK_INT(dpi_flow_source_state(f, k), <=, DPI_SOURCE_DEAD);
+				CHECK_INT(dpi_flow_where(f, k).state, <=, DPI_TARGET_DEAD);
+			}
+			/* one who has no right to tell */
+			struct dpi_pack p = { 0 };
+			dpi_pack_u64(&p, shared[0]);
+			dpi_pack_u64(&p, 1);
+			CHECK_DPI(dpi_tell(ctx, dpi_peer_find(ctx, 0), DPI_FLOW_SEALED, &p));
+		}
+		CHECK_DPI(dpi_barrier(ctx, "looked", 2, soon()));
+		if (rank == 0) CHECK(!atomic_load(&f->sealed));
+		dpi_flow_unref(f);
+		harness_barrier();
+		if (rank == 0) dpi_flow_destroy(ctx, "f", soon());
+		harness_barrier();
 	}
 	finish(ctx, 2);
 }

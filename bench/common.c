@@ -31,6 +31,8 @@ static const struct option {
 	{ "appenders", COUNT, FIELD(appenders), "1", NULL, 1, 64, "processes that append" },
 	{ "sources", COUNT, FIELD(sources), "1", NULL, 1, 64, "that push rows" },
 	{ "targets", COUNT, FIELD(targets), "1", NULL, 1, 64, "that rows are dealt out to" },
+	{ "work", COUNT, FIELD(work), "0", NULL, 0, 1000000, "nanoseconds of a target's (idle) work for each row" },
+	{ "flows", COUNT, FIELD(flows), "1000", NULL, 10, 1 << 16, "one after another, then at once" },
 	{ "processes", COUNT, FIELD(processes), "4", NULL, 1, 64, "processes of the job" },
 	{ "flush", COUNT, FIELD(flush), "0", NULL, 0, 1, "1: flush after every record" },
 	{ "touch", COUNT, FIELD(touch), "1", NULL, 0, 1, "1: the receiver reads every cache line" },

@@ -23,6 +23,8 @@ struct options {
 	uint64_t window;	/* messages in flight */
 	uint64_t appenders;
 	uint64_t sources, targets;
+	uint64_t flows;
+	uint64_t work;		/* nanoseconds of a target's for each row */
 	uint64_t processes;
 	uint64_t flush;		/* 0 or 1: flush after every record */
 	uint64_t parts;		/* that rows are dealt out to */

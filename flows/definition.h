@@ -18,8 +18,15 @@ struct dpi_definition {
 	int64_t linger_us; /* 0: the setting of each source's process */
 	char group[DPI_NAME_MAX], dist_function[DPI_NAME_MAX]; /* "": none */
 	uint32_t *table;	  /* table_size targets, or NULL */
-	struct dpi_vector *bound; /* range: key_count columns of targets - 1 rows, owned; or NULL */
+	struct dpi_vector *bound; /* range: the key's columns of targets - 1 rows, owned; NULL: one target, or no range */
 };
+
+/* Columns of the key: those named, or one UINT64 that the group function gives. 0 with hash (one target then), function; always
+ * with round robin, broadcast. */
+static inline uint32_t dpi_definition_keys(const struct dpi_definition *d)
+{
+	return d->group[0] ? 1 : d->key_count;
+}
 
 /* Each gives one reference. Every error has its sentence, which names the field ("attr->shift is 70: …"). attr has been copied to
  * this library's size. Errors: as DPI_Create_Flow's. */
@@ -42,5 +49,7 @@ bool dpi_definition_equal(const struct dpi_definition *flow, const struct dpi_de
 #define DPI_FLOW_SEGMENT_LEAST 512u
 #define DPI_FLOW_SEGMENT_MOST (1u << 20)
 #define DPI_FLOW_MEMORY (64ull << 20)
+#define DPI_FLOW_MEMORY_MOST (1ull << 46)
+#define DPI_FLOW_LINGER_MOST 1000000000000000ll /* as nanoseconds it can still be added to a time */
 
 #endif

@@ -71,7 +71,8 @@ static int prepare_range(struct dpi_partition *p, const struct dpi_strided *key,
 	if (bounds && !bound)
 		return dpi_fail(DPI_ERR_ARGUMENT, "a range partitioning of %u parts needs %u bounds", p->parts, bounds);
 	for (size_t k = 0; bounds && k < p->key_count; k++)
-		if (bound[k].type != key[k].type || bound[k].scale != key[k].scale || bound[k].width != key[k].width)
+		if (bound[k].type != key[k].type || bound[k].scale != key[k].scale ||
+		    (bound[k].width != key[k].width && key[k].type != DPI_TYPE_BOOL)) /* bits or bytes */
 			return dpi_fail(DPI_ERR_ARGUMENT,
 					"the bounds of key %zu have another type, width or scale than the key", k);
 	for (uint32_t b = 1; b < bounds; b++)

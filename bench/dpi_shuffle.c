@@ -5,6 +5,7 @@
 #include "shuffle.h"
 
 #include <pthread.h>
+#include <stdlib.h>
 
 #define WAIT_US (20 * 1000000)
 
@@ -53,18 +54,23 @@ static DPI_Flow flow_new(DPI_Context ctx)
 
 /* --------------------------------------------------------------------------------------------------------- source */
 
-/* The same as DPI_Route says, which the tally of each target relies on? */
-static void check_routes(const struct rows *rows, DPI_Flow flow)
+/* The tally expects of each target what the peers' hash sends there. */
+static void check_hash(const struct rows *rows)
 {
-	uint32_t to[PARTIES], count;
+	DPI_Values key = { .type = DPI_TYPE_INT64, .data = rows->data, .stride = shuffle.o.size };
+	DPI_Partition_Attr attr = DPI_PARTITION_ATTR_INIT;
+	uint16_t *part = calloc(rows->count, sizeof *part);
 
-	for (size_t i = 0; i < rows->count && !shuffle.broadcast; i++) {
-		const unsigned char *row = rows->data + i * shuffle.o.size;
-
-		need(DPI_Route(row, shuffle.o.size, flow, to, &count));
-		if (count != 1 || to[0] != row_target(row, shuffle.targets))
+	attr.parts = shuffle.targets;
+	attr.keys = &key;
+	attr.key_count = 1;
+	if (!part)
+		die(1, "no memory for the targets of %zu rows", rows->count);
+	need(DPI_Partition(&attr, rows->count, part, NULL));
+	for (size_t i = 0; i < rows->count; i++)
+		if (part[i] != row_target(rows->data + i * shuffle.o.size, shuffle.targets))
 			die(1, "the peers' hash is not libdpi's");
-	}
+	free(part);
 }
 
 static always_inline void push_each(size_t size, const unsigned char *row, size_t count, DPI_Source source)
@@ -128,7 +134,7 @@ static void body(unsigned process, struct outcome *mine)
 		need(DPI_Open_Target((uint32_t)target, &target_attr, flow, &in));
 	if (source >= 0) {
 		w.rows = rows_new((unsigned)source);
-		check_routes(&w.rows, flow);
+		check_hash(&w.rows);
 		need(DPI_Open_Source(flow, &source_attr, &w.source));
 	}
 	shuffle_begin(mine);

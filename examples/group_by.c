@@ -227,8 +227,8 @@ static bool group_by(uint64_t groups)
 	thread = start_thread(push_sales, &work);
 	take_sales(in, &work.table);
 	pthread_join(thread, NULL);
-	printf("%" PRIu64 " rows of %" PRIu64 " groups, %" PRIu64 " of them added up here: %.1f million rows/s\n", rows, groups,
-	       work.table.used, (double)rows / (now() - start) * 1e-6);
+	printf("%" PRIu64 " rows of %" PRIu64 " groups, %" PRIu64 " of them added up here: %.1f million rows/s\n", rows,
+	       groups, work.table.used, (double)rows / (now() - start) * 1e-6);
 
 	thread = start_thread(push_groups, &work);
 	if (node == 0) {

@@ -189,8 +189,8 @@ static int64_t client(DPI_Source out, DPI_Target in)
 	wrong += DPI_Next(in, &tuple) != DPI_ERR_END; /* nothing more comes */
 	CHECK(DPI_Close_Target(in));
 	qsort(us, (size_t)half, sizeof *us, by_value);
-	printf("node %d: a get takes %.1f us, 99 of 100 at most %.1f us; %" PRId64 " answers checked: %s\n", node, us[half / 2],
-	       us[half * 99 / 100], 2 * half + 1, wrong ? "WRONG" : "ok");
+	printf("node %d: a get takes %.1f us, 99 of 100 at most %.1f us; %" PRId64 " answers checked: %s\n", node,
+	       us[half / 2], us[half * 99 / 100], 2 * half + 1, wrong ? "WRONG" : "ok");
 	free(us);
 	return wrong;
 }

@@ -70,7 +70,8 @@ static bool take_ready(void)
 				break;
 			any = true;
 			MPI_Get_count(&status, MPI_BYTE, &bytes);
-			take_rows(&mine.got, in->buffers + in->next * message, (size_t)bytes / shuffle.o.size, shuffle.o.size);
+			take_rows(&mine.got, in->buffers + in->next * message, (size_t)bytes / shuffle.o.size,
+				  shuffle.o.size);
 			if (status.MPI_TAG == END) {
 				in->ended = true;
 				open_sources--;
@@ -100,8 +101,8 @@ static void send_buffer(unsigned target, int tag)
 {
 	struct out *out = &outs[target];
 
-	MPI_Isend(out->buffer[out->filling], (int)(out->at - out->buffer[out->filling]), MPI_BYTE, rank_of_target(target), tag,
-		  MPI_COMM_WORLD, &out->request[out->filling]);
+	MPI_Isend(out->buffer[out->filling], (int)(out->at - out->buffer[out->filling]), MPI_BYTE,
+		  rank_of_target(target), tag, MPI_COMM_WORLD, &out->request[out->filling]);
 	out->filling ^= 1;
 	wait_for(&out->request[out->filling]);
 	out->at = out->buffer[out->filling];
@@ -197,7 +198,8 @@ struct exchange { /* by rank */
 	uint16_t *part;
 };
 
-static always_inline void deal_rows(size_t size, const unsigned char *row, size_t count, const uint16_t *part, unsigned char **at)
+static always_inline void deal_rows(size_t size, const unsigned char *row, size_t count, const uint16_t *part,
+				    unsigned char **at)
 {
 	for (size_t i = 0; i < count; i++, row += size) {
 		memcpy(at[part[i]], row, size);

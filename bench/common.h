@@ -22,12 +22,15 @@ struct options {
 	uint64_t eager;		/* the largest message MPI sends without asking first; 0: its own choice */
 	uint64_t window;	/* messages in flight */
 	uint64_t appenders;
+	uint64_t sources, targets;
+	uint64_t flows;
+	uint64_t work;		/* nanoseconds of a target's for each row */
 	uint64_t processes;
 	uint64_t flush;		/* 0 or 1: flush after every record */
 	uint64_t parts;		/* that rows are dealt out to */
 	uint64_t touch;		/* 0 or 1: the receiver reads every cache line */
 	double seconds;
-	const char *mode, *direction, *transport, *memory, *method;
+	const char *mode, *direction, *transport, *memory, *method, *roles, *keys, *dist;
 };
 
 /* Fills *o from defaults and argv. accepted: names separated by spaces. A wrong option ends the program with a sentence. */

@@ -31,21 +31,31 @@ void timer_start(double seconds)
 	setitimer(ITIMER_REAL, &timer, NULL);
 }
 
-/* The nth core this process was allowed when it asked first; children inherit the answer. */
-static void pin(unsigned index)
+/* The cores this process was allowed when it asked first; children inherit the answer. */
+static cpu_set_t allowed;
+static unsigned core_count(void)
 {
-	static cpu_set_t allowed;
-	static int cores;
-	cpu_set_t one;
+	static unsigned cores;
 
 	if (!cores) {
 		sched_getaffinity(0, sizeof allowed, &allowed);
-		cores = CPU_COUNT(&allowed);
+		cores = (unsigned)CPU_COUNT(&allowed);
 	}
-	if (cores < 2)
+	return cores;
+}
+
+bool cores_for(unsigned processes)
+{
+	return processes <= core_count();
+}
+
+void pin_core(unsigned index)
+{
+	cpu_set_t one;
+
+	if (core_count() < 2)
 		return;
-	if (index)
-		index = 1 + (index - 1) % (unsigned)(cores - 1);
+	index %= core_count();
 	for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
 		if (CPU_ISSET(cpu, &allowed) && index-- == 0) {
 			CPU_ZERO(&one);
@@ -57,12 +67,13 @@ static void pin(unsigned index)
 
 void pin_consumer(void)
 {
-	pin(0);
+	pin_core(0);
 }
 
 void pin_appender(unsigned index)
 {
-	pin(1 + index);
+	if (core_count() > 1)
+		pin_core(1 + index % (core_count() - 1));
 }
 
 pid_t spawn(void (*body)(unsigned index, void *arg), unsigned index, void *arg)

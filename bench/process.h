@@ -19,6 +19,10 @@ void timer_start(double seconds);
  * for the appenders, round robin. */
 void pin_consumer(void);
 void pin_appender(unsigned index);
+void pin_core(unsigned index); /* round robin over all cores */
+
+/* Has each of so many processes a core of its own? */
+bool cores_for(unsigned processes);
 
 /* Runs body in a child that dies with its parent. */
 pid_t spawn(void (*body)(unsigned index, void *arg), unsigned index, void *arg);

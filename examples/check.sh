@@ -1,32 +1,50 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# memory_join on real TPC-H tables, against a database's answers. test/run runs the examples themselves, over each transport.
-BUILD=${BUILD:-build} data=../shared/data
-for part in "$data"/tpch-sf*.tar.zst "$data/answers/join_count.txt" "$data/answers/join_filtered.txt"; do
-	[ -f "$part" ] && continue
-	echo "skip memory_join on TPC-H tables: there is no $part"
-	exit 0
-done
-if ! command -v zstd >/dev/null; then
-	echo "skip memory_join on TPC-H tables: no zstd to unpack them (package zstd)"
-	exit 0
-fi
+# The joins on real TPC-H tables, against a database's answers, and word_count on files. test/run runs the examples themselves, over each transport.
+BUILD=${BUILD:-build} data=../shared/data status=0
 tmp=$(mktemp -d) || exit 1
 trap 'rm -rf "$tmp"' EXIT
-tar --zstd -xf "$(echo "$data"/tpch-sf*.tar.zst)" -C "$tmp" || exit 1
-status=0
+
+# usage: try NAME TRANSPORT PROCESSES EXAMPLE ARGUMENTS…; its output is to say that the answer was checked
+try() {
+	name="$1, $3 processes, $2" transport=$2 processes=$3
+	program=$BUILD/examples/$4
+	shift 4
+	if timeout $((60 * ${TEST_SLOW:-1})) "$BUILD/bin/dpirun" -n "$processes" -x DPI_TRANSPORT="$transport" \
+		"$program" "$@" >"$tmp/output" 2>&1 && grep -q 'answer checked: ok' "$tmp/output"; then
+		echo "ok $name"
+	else
+		echo "not ok $name"
+		sed 's/^/  | /' "$tmp/output"
+		status=1
+	fi
+}
+
+printf 'Zwölf Boxkämpfer jagen Viktor quer über den großen Sylter Deich; \377\376 zwölf\n' >"$tmp/text"
+head -c 40000 /dev/zero | tr '\0' x >"$tmp/long" # one word, longer than any share
+: >"$tmp/empty"
 for transport in shm tcp; do
-	for processes in 1 3; do
-		name="memory_join on TPC-H tables, $processes processes, $transport"
-		if timeout $((60 * ${TEST_SLOW:-1})) "$BUILD/bin/dpirun" -n $processes -x DPI_TRANSPORT=$transport \
-			"$BUILD/examples/memory_join" --tables "$tmp" --answers "$data/answers" >"$tmp/output" 2>&1 &&
-			grep -q 'answer checked: ok' "$tmp/output"; then
-			echo "ok $name"
-		else
-			echo "not ok $name"
-			sed 's/^/  | /' "$tmp/output"
-			status=1
-		fi
+	for processes in 1 5; do
+		try "word_count on files" $transport $processes word_count "$tmp/text" "$tmp/long" "$tmp/empty" README.md LICENSE
+	done
+done
+
+for part in "$data"/tpch-sf*.tar.zst "$data/answers/join_count.txt" "$data/answers/join_filtered.txt"; do
+	[ -f "$part" ] && continue
+	echo "skip joins on TPC-H tables: there is no $part"
+	exit $status
+done
+if ! command -v zstd >/dev/null; then
+	echo "skip joins on TPC-H tables: no zstd to unpack them (package zstd)"
+	exit $status
+fi
+mkdir "$tmp/tables"
+tar --zstd -xf "$(echo "$data"/tpch-sf*.tar.zst)" -C "$tmp/tables" || exit 1
+for example in memory_join hash_join; do
+	for transport in shm tcp; do
+		for processes in 1 3; do
+			try "$example on TPC-H tables" $transport $processes $example --tables "$tmp/tables" --answers "$data/answers"
+		done
 	done
 done
 exit $status

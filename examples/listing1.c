@@ -4,21 +4,7 @@
  *
  *	dpirun -n 2 build/examples/listing1
  */
-#include <dpi.h>
-#include <stdio.h>
-#include <stdlib.h>
-
-#define CHECK(call) check((call), #call)
-static void check(int error, const char *call)
-{
-	const char *detail;
-
-	if (error == DPI_SUCCESS)
-		return;
-	DPI_Get_Error_Detail(&detail);
-	fprintf(stderr, "%s: %s\n", call, detail);
-	exit(1);
-}
+#include "check.h"
 
 static void receive(const char *buffer_name, DPI_Context context);
 

@@ -11,38 +11,17 @@
  * --scale S      generate tables of that TPC-H scale factor (1: 1.5 million orders, 6 million rows of lineitem)
  * --tables DIR   or read DIR/orders.tbl and DIR/lineitem.tbl, which every process must see
  * --answers DIR  and compare with DIR/join_count.txt and DIR/join_filtered.txt; generated tables are checked without */
-#include <dpi.h>
 #include <pthread.h>
 #include <stdbool.h>
-#include <time.h>
 
+#include "check.h"
 #include "tpch.h"
-
-#define CHECK(call) check((call), #call)
-static void check(int error, const char *call)
-{
-	const char *detail;
-
-	if (error == DPI_SUCCESS)
-		return;
-	DPI_Get_Error_Detail(&detail);
-	fprintf(stderr, "%s: %s\n", call, detail);
-	exit(1);
-}
-
-static void *need(void *memory)
-{
-	if (!memory)
-		fprintf(stderr, "out of memory\n"), exit(1);
-	return memory;
-}
 
 enum { ORDERS, LINEITEM, TABLES };
 static const char *const table_name[TABLES] = { "orders", "lineitem" };
 static const size_t row_size[TABLES] = { sizeof(struct order), sizeof(struct item) };
 
 static struct tpch source = { .orders = 75000 };
-static const char *answers;
 static DPI_Context ctx;
 static int node, nodes;
 
@@ -217,14 +196,6 @@ struct result { /* what every process appends to node 0's queue at its end */
 	struct way sent[WAYS];
 };
 
-static double now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
 /* Join the thread; until then, a line every half second. */
 static void watch(pthread_t thread, double start, DPI_Buffer progress)
 {
@@ -260,7 +231,6 @@ static void gather(DPI_Buffer results, struct result *sum)
 static bool report(const struct result *r, double seconds, DPI_Buffer progress)
 {
 	uint64_t rows[TABLES];
-	bool right;
 
 	CHECK(DPI_Read(rows, sizeof rows, 0, progress));
 	printf("%" PRIu64 " orders and %" PRIu64 " rows of lineitem in %.2f s: %.1f million rows/s\n", rows[ORDERS],
@@ -269,33 +239,7 @@ static bool report(const struct result *r, double seconds, DPI_Buffer progress)
 	for (int w = 0; w < WAYS && r->sent[w].transport[0]; w++)
 		printf("%s %.1f MB by %s", w ? "," : "", (double)r->sent[w].bytes * 1e-6, r->sent[w].transport);
 	printf("\n");
-	answer_print(&r->answer);
-	if (source.tables && !answers) {
-		printf("answer not checked: no --answers\n");
-		return true;
-	}
-	right = answers ? answer_in_files(&r->answer, answers) : answer_generated(&r->answer, &source);
-	printf("answer checked: %s\n", right ? "ok" : "WRONG");
-	return right;
-}
-
-static void options(int argc, char **argv)
-{
-	for (int i = 1; i < argc; i += 2) {
-		const char *value = i + 1 < argc ? argv[i + 1] : "";
-		double scale = strtod(value, NULL);
-
-		if (!strcmp(argv[i], "--scale") && scale > 0 && scale <= 10000)
-			source.orders = (uint64_t)(scale * 1500000);
-		else if (!strcmp(argv[i], "--tables") && *value)
-			source.tables = value;
-		else if (!strcmp(argv[i], "--answers") && *value)
-			answers = value;
-		else {
-			fprintf(stderr, "usage: memory_join [--scale S | --tables DIR] [--answers DIR]\n");
-			exit(2);
-		}
-	}
+	return answer_check(&r->answer, &source);
 }
 
 int main(int argc, char **argv)
@@ -308,7 +252,7 @@ int main(int argc, char **argv)
 	double start;
 	bool right = true;
 
-	options(argc, argv);
+	tpch_options(&source, argc, argv);
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	CHECK(DPI_Init(&ctx));
 	CHECK(DPI_Get_Node_Id(ctx, &node));

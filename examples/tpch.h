@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
- * tpch.h: what memory_join needs of the TPC-H tables orders and lineitem: generated, or read from .tbl files. Everything
- * is exact: money in cents, discounts in hundredths, dates in days since 1970. */
+ * tpch.h: what the joins need of the TPC-H tables orders and lineitem: generated, or read from .tbl files. Everything is
+ * exact: money in cents, discounts in hundredths, dates in days since 1970. */
 #ifndef TPCH_H
 #define TPCH_H
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +14,7 @@
 struct order {
 	uint64_t key;
 	int64_t total;
-	int64_t date;
+	int32_t date;
 };
 
 struct item { /* a row of lineitem */
@@ -22,11 +23,31 @@ struct item { /* a row of lineitem */
 	int32_t discount, ship_date;
 };
 
-/* Where the rows come from: a directory of .tbl files, or, where it is NULL, the generator with so many orders. */
+/* Where the rows come from: a directory of .tbl files, or, where it is NULL, the generator with so many orders. answers: a
+ * directory of what a database said about the tables, or NULL. */
 struct tpch {
-	const char *tables;
+	const char *tables, *answers;
 	uint64_t orders;
 };
+
+static void tpch_options(struct tpch *t, int argc, char **argv)
+{
+	for (int i = 1; i < argc; i += 2) {
+		const char *value = i + 1 < argc ? argv[i + 1] : "";
+		double scale = strtod(value, NULL);
+
+		if (!strcmp(argv[i], "--scale") && scale > 0 && scale <= 10000)
+			t->orders = (uint64_t)(scale * 1500000);
+		else if (!strcmp(argv[i], "--tables") && *value)
+			t->tables = value;
+		else if (!strcmp(argv[i], "--answers") && *value)
+			t->answers = value;
+		else {
+			fprintf(stderr, "usage: %s [--scale S | --tables DIR] [--answers DIR]\n", argv[0]);
+			exit(2);
+		}
+	}
+}
 
 static int days(int year, int month, int day)
 {
@@ -61,7 +82,7 @@ static int generate(uint64_t r, struct order *order, struct item lines[7])
 	int count;
 
 	order->key = r / 8 * 32 + r % 8 + 1;
-	order->date = days(1992, 1, 1) + (int64_t)draw(&random, 2406);
+	order->date = days(1992, 1, 1) + (int32_t)draw(&random, 2406);
 	order->total = 0;
 	count = 1 + (int)draw(&random, 7);
 	for (int l = 0; l < count; l++) {
@@ -74,7 +95,7 @@ static int generate(uint64_t r, struct order *order, struct item lines[7])
 		lines[l].key = order->key;
 		lines[l].price = quantity * (90000 + part / 10 % 20001 + 100 * (part % 1000));
 		lines[l].discount = (int32_t)draw(&random, 11);
-		lines[l].ship_date = (int32_t)(order->date + 1 + (int64_t)draw(&random, 121));
+		lines[l].ship_date = order->date + 1 + (int32_t)draw(&random, 121);
 		order->total += lines[l].price * (100 - lines[l].discount) * (100 + tax) / 10000;
 	}
 	return count;
@@ -275,7 +296,7 @@ static void answer_print(const struct answer *a)
 }
 
 /* Is got what DIR/QUERY.txt says? It has a line of names, then one of values. */
-static int in_file(const char *got, const char *directory, const char *query)
+static bool in_file(const char *got, const char *directory, const char *query)
 {
 	char path[4096], wanted[256] = "";
 	FILE *f;
@@ -293,7 +314,7 @@ static int in_file(const char *got, const char *directory, const char *query)
 	return !strcmp(wanted, got);
 }
 
-static int answer_in_files(const struct answer *a, const char *directory)
+static bool answer_in_files(const struct answer *a, const char *directory)
 {
 	char count[256], filtered[256];
 
@@ -302,7 +323,7 @@ static int answer_in_files(const struct answer *a, const char *directory)
 }
 
 /* The generator gives an order with its lines, so one process can add them up with neither a network nor a hash table. */
-static int answer_generated(const struct answer *a, const struct tpch *t)
+static bool answer_generated(const struct answer *a, const struct tpch *t)
 {
 	struct answer alone = { 0 };
 	struct order order;
@@ -313,6 +334,21 @@ static int answer_generated(const struct answer *a, const struct tpch *t)
 			answer_match(&alone, &order, &line[l]);
 	return alone.rows == a->rows && alone.price == a->price && alone.total == a->total &&
 	       alone.filtered_rows == a->filtered_rows && alone.revenue == a->revenue;
+}
+
+/* Prints the answer and says whether it is right. */
+static bool answer_check(const struct answer *a, const struct tpch *t)
+{
+	bool right;
+
+	answer_print(a);
+	if (t->tables && !t->answers) {
+		printf("answer not checked: no --answers\n");
+		return true;
+	}
+	right = t->answers ? answer_in_files(a, t->answers) : answer_generated(a, t);
+	printf("answer checked: %s\n", right ? "ok" : "WRONG");
+	return right;
 }
 
 #endif

@@ -4,25 +4,11 @@
  *
  *	dpirun -n 4 build/examples/work_queue
  */
-#include <dpi.h>
-#include <stdio.h>
-#include <stdlib.h>
+#include "check.h"
 
 #define LIMIT 2000000u
 #define PIECE 10000u /* numbers in a piece */
 #define PIECES (LIMIT / PIECE)
-
-#define CHECK(call) check((call), #call)
-static void check(int error, const char *call)
-{
-	const char *detail;
-
-	if (error == DPI_SUCCESS)
-		return;
-	DPI_Get_Error_Detail(&detail);
-	fprintf(stderr, "%s: %s\n", call, detail);
-	exit(1);
-}
 
 struct result {
 	uint32_t piece, node, primes;

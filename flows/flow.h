@@ -34,7 +34,7 @@ struct dpi_flow {
 	uint64_t id; /* at the coordinator */
 	char name[DPI_NAME_MAX];
 	struct dpi_definition *definition;
-	_Atomic uint32_t references;
+	uint32_t references; /* under the layer's lock */
 	_Atomic uint64_t version; /* release: what is below has changed */
 	_Atomic int failed;	  /* error class for every endpoint: FLOW, PEER, CANCELLED, DESTROYED, REGISTRY; 0; release: the sentence stands */
 	char sentence[512];
@@ -46,7 +46,13 @@ struct dpi_flow {
 	int *source_node;
 	struct dpi_flow_target *target; /* of each */
 	struct dpi_flow_watch *watches;
-	struct dpi_flow *next; /* the layer's list */
+	/* The registry's node is gone: nothing is heard any more, and calls that ask it are DPI_ERR_REGISTRY; data goes on. Set once;
+	 * version and bells tell of it. */
+	_Atomic bool orphaned;
+	/* flow.c */
+	uint64_t copy; /* this copy's number, in what its coordinator tells */
+	uint32_t source_room, target_room;
+	struct dpi_flow *next; /* of its bucket */
 };
 
 /* Complete: no source is or will be open. acquire: then every ring that any source made is on its target's list. */
@@ -64,14 +70,16 @@ int dpi_flow_check(const struct dpi_flow *f);
 /* Find or make the process's copy, with a reference. attr: already copied. Errors: as DPI_Create_Flow, DPI_Open_Flow. */
 int dpi_flow_create(struct dpi_context *ctx, const char *name, const DPI_Flow_Attr *attr, int64_t deadline, struct dpi_flow **f);
 int dpi_flow_open(struct dpi_context *ctx, const char *name, int64_t appear, int64_t deadline, struct dpi_flow **f);
-static inline struct dpi_flow *dpi_flow_ref(struct dpi_flow *f)
-{
-	atomic_fetch_add_explicit(&f->references, 1, memory_order_relaxed);
-	return f;
-}
+struct dpi_flow *dpi_flow_ref(struct dpi_flow *f);
 void dpi_flow_unref(struct dpi_flow *f);
+/* The flow of a handle, with a reference; NULL: dpi_flow_error says why. */
+struct dpi_flow *dpi_flow_get(DPI_Flow handle);
+static inline int dpi_flow_error(DPI_Flow handle)
+{
+	return dpi_handle_error(DPI_HANDLE_FLOW, (uint64_t)(uintptr_t)handle);
+}
 
-/* A new source: its number. SEALED, LIMIT. It belongs to this node: it is DEAD when the node is. */
+/* A new source: its number. SEALED, LIMIT, MEMORY. It belongs to this node: it is DEAD when the node is. */
 int dpi_flow_join(struct dpi_flow *f, int64_t deadline, uint32_t *source);
 /* A source ends: state CLOSED or DEAD. Every ring of it is complete before this is called. */
 int dpi_flow_leave(struct dpi_flow *f, uint32_t source, int state, int64_t deadline);
@@ -88,6 +96,7 @@ void dpi_flow_fail(struct dpi_flow *f, int error, const char *sentence);
 /* Where a target is now; never blocks. */
 struct dpi_flow_target dpi_flow_where(struct dpi_flow *f, uint32_t target);
 int dpi_flow_source_state(struct dpi_flow *f, uint32_t source); /* 0: not heard of yet */
+int dpi_flow_source_node(struct dpi_flow *f, uint32_t source);
 void dpi_flow_watch(struct dpi_flow *f, struct dpi_flow_watch *w);
 void dpi_flow_unwatch(struct dpi_flow *f, struct dpi_flow_watch *w);
 

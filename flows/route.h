@@ -5,27 +5,28 @@
 
 #include "definition.h"
 
-struct dpi_route; /* never changes but for what is said below; used by one thread at a time */
+struct dpi_route; /* used by one thread at a time; of a row to the next, only round robin changes */
 
-/* d must outlive it. first: where round robin begins (a source's number). Errors: NAME (a function is not registered here: the
- * sentence names it and its version) MEMORY. */
+/* d must outlive it. first: where round robin begins (a source's number). Errors: NAME (a function is not registered here:
+ * the sentence names it and its version) MEMORY; those of dpi_partition_prepare for a definition that was not checked. */
 int dpi_route_new(const struct dpi_definition *d, uint32_t first, struct dpi_route **r);
+void dpi_route_begin(struct dpi_route *r, uint32_t first); /* begin there after all */
 void dpi_route_free(struct dpi_route *r); /* NULL is allowed */
 
 /* The targets of a row that dpi_row_check has passed or that cannot be wrong: *to points to *count different ones, ascending
  * unless a function says otherwise; it stands until the next call. Moves round robin on by one. Errors: a function's own;
- * CORRUPT (a function named a target that is none). */
+ * CORRUPT (a function named a target that is none; a key's bytes do not lie within the row). */
 int dpi_route_row(struct dpi_route *r, const void *row, uint32_t size, const uint32_t **to, uint32_t *count);
 
-/* Does every row go to exactly one target, without any function? Then many at once: count rows that do not vary, stride bytes
- * apart. Round robin moves on by count. */
+/* Does every row go to exactly one target, without any function? Then many at once: count rows of a schema whose rows do not
+ * vary, stride bytes apart. Round robin moves on by count. */
 bool dpi_route_single(const struct dpi_route *r);
 void dpi_route_rows(struct dpi_route *r, const void *rows, size_t stride, size_t count, uint16_t *part);
 
 /* What programs may compute themselves (see the end of dpi.h): kind 0 is none. */
 enum { DPI_SHORT_NONE, DPI_SHORT_ONE, DPI_SHORT_HASH_8, DPI_SHORT_HASH_4, DPI_SHORT_RADIX_8, DPI_SHORT_RADIX_4 };
 struct dpi_short_route {
-	uint32_t kind;	 /* ONE: a single target. HASH: of one key column, int64 (8) or int32 or date32 (4), never NULL; RADIX: the same */
+	uint32_t kind;	 /* ONE: a single target. HASH, RADIX: of one key column, INT64 (8), INT32 or DATE32 (4), never NULL */
 	uint32_t offset; /* of the key in the row */
 	uint64_t seed;	 /* dpi_hash_seed */
 	uint32_t parts, shift;

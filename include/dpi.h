@@ -941,7 +941,7 @@ DPI_API int DPI_Create_Flow(const char *name, const DPI_Flow_Attr *attr, DPI_Con
 
 /* Open a handle to a flow, waiting for its name at most wait_us. schema: what this process takes rows to be; NULL: it will
  * look (DPI_Get_Flow_Schema). Thread: any. Errors: NAME (did not appear in time) SCHEMA (the flow's differs; the detail says
- * how) REGISTRY TIMEOUT MEMORY. */
+ * how) REGISTRY TIMEOUT MEMORY LIMIT. */
 DPI_API int DPI_Open_Flow(const char *name, DPI_Schema schema, int64_t wait_us, DPI_Context ctx, DPI_Flow *flow);
 
 /* A schema handle for the flow's rows; free it with DPI_Free_Schema. Never blocks. Thread: any. Errors: LIMIT. */
@@ -954,7 +954,8 @@ DPI_API int DPI_Get_Flow_Info(DPI_Flow flow, DPI_Flow_Info *info);
 DPI_API int DPI_Close_Flow(DPI_Flow flow);
 
 /* Declare that no more sources come: a later DPI_Open_Source is DPI_ERR_SEALED. Sealing again is no error. Blocks for the
- * registry's answer at most DPI_TIMEOUT. Thread: any. Errors: FLOW (it failed) REGISTRY TIMEOUT DESTROYED. */
+ * registry's answer at most DPI_TIMEOUT. Thread: any. Errors: FLOW PEER CANCELLED DESTROYED (it failed with that) REGISTRY
+ * TIMEOUT. */
 DPI_API int DPI_Seal_Flow(DPI_Flow flow);
 
 /* End a flow at once: calls on its endpoints, everywhere, return DPI_ERR_CANCELLED with reason. reason: a sentence, copied;
@@ -1120,6 +1121,111 @@ typedef struct DPI_Target_Stats {
  * thread may lag. Errors: none of its own. */
 DPI_API int DPI_Get_Source_Stats(DPI_Source source, DPI_Source_Stats *stats);
 DPI_API int DPI_Get_Target_Stats(DPI_Target target, DPI_Target_Stats *stats);
+
+/* ------------------------------------------------------------------- how DPI_Push and DPI_Next become a few instructions */
+
+/* As for DPI_Append: no part of the interface. Rows of one size whose target is found by one integer key are written where they
+ * belong by the program itself, and taken from there. */
+struct dpi_push_1 {
+	uint32_t busy, row;
+	uint32_t kind, offset;
+	uint64_t seed;
+	uint32_t parts, shift;
+	struct dpi_way_1 **way;
+};
+struct dpi_next_1 {
+	uint32_t busy, stride;
+	const unsigned char *at, *stop;
+	uint32_t source;
+};
+extern DPI_API int dpi_push_arm_1(DPI_Source source, uint32_t target);
+
+#if defined(__GNUC__)
+/* 1: the row is written, to this target; 0: all is as it was. */
+static inline __attribute__((always_inline, unused)) int dpi_push_short_1(struct dpi_push_1 *p, const void *row, size_t size, uint32_t *target)
+{
+	struct dpi_way_1 *way;
+	const unsigned char *from = (const unsigned char *)row;
+	unsigned char *to;
+	uint64_t h = 0, written;
+	uint32_t half;
+
+	if (__builtin_expect(size != p->row || !row || __atomic_load_n(&p->busy, __ATOMIC_RELAXED), 0)) return 0;
+	switch (p->kind) {
+	case 2:
+	case 4:
+		__builtin_memcpy(&h, from + p->offset, 8);
+		break;
+	case 3:
+	case 5:
+		__builtin_memcpy(&half, from + p->offset, 4);
+		h = (uint64_t)(int64_t)(int32_t)half;
+		break;
+	default:
+		break;
+	}
+	if (p->kind >= 4) {
+		h = h >> p->shift & (p->parts - 1);
+	} else if (p->kind >= 2) {
+		h ^= p->seed;
+		h = (h ^ h >> 27) * 0x3c79ac492ba7b653u;
+		h = (h ^ h >> 33) * 0x1c69b3f74ac4ae35u;
+		h ^= h >> 27;
+		h = (h >> 32) * p->parts >> 32;
+	}
+	way = p->way[h];
+	if (__builtin_expect(!way, 0)) return 0;
+	written = way->written;
+	if (__builtin_expect(written + size > way->until, 0)) return 0;
+	to = way->data + (written & way->mask);
+#if defined(__x86_64__)
+	__asm__ volatile("prefetchw %0" : : "m"(way->data[(written + 1024) & way->mask]));
+#endif
+	__builtin_memcpy(to, from, size);
+	__atomic_store_n(&way->written, written + size, __ATOMIC_RELEASE);
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	*target = (uint32_t)h;
+	return 1;
+}
+#endif
+
+#if defined(__GNUC__) && defined(__OPTIMIZE__) && !defined(DPI_NO_INLINE) && !defined(__SANITIZE_THREAD__)
+static inline __attribute__((always_inline)) int dpi_push_inline_1(const void *row, size_t size, DPI_Source source)
+{
+	uint64_t handle = (uint64_t)(uintptr_t)source;
+	struct dpi_slot_1 *slot = dpi_slots_1 + (handle & 0xfffff);
+	struct dpi_push_1 *p;
+	uint32_t target;
+
+	if (__builtin_expect(handle >> 56 != 7 || !dpi_slots_1 || __atomic_load_n(&slot->handle, __ATOMIC_ACQUIRE) != handle, 0))
+		return (DPI_Push)(row, size, source);
+	p = (struct dpi_push_1 *)(void *)slot->way;
+	if (__builtin_expect(!dpi_push_short_1(p, row, size, &target), 0)) return (DPI_Push)(row, size, source);
+	if (__builtin_expect(!__atomic_load_n(&p->way[target]->armed, __ATOMIC_RELAXED), 0)) return dpi_push_arm_1(source, target);
+	return DPI_SUCCESS;
+}
+#define DPI_Push(row, size, source) dpi_push_inline_1((row), (size), (source))
+
+static inline __attribute__((always_inline)) int dpi_next_inline_1(DPI_Target target, DPI_Tuple *tuple)
+{
+	uint64_t handle = (uint64_t)(uintptr_t)target;
+	struct dpi_slot_1 *slot = dpi_slots_1 + (handle & 0xfffff);
+	struct dpi_next_1 *n;
+
+	if (__builtin_expect(handle >> 56 != 8 || !dpi_slots_1 || !tuple || __atomic_load_n(&slot->handle, __ATOMIC_ACQUIRE) != handle, 0))
+		return (DPI_Next)(target, tuple);
+	n = (struct dpi_next_1 *)(void *)slot->way;
+	if (__builtin_expect(n->at == n->stop || !n->stride || __atomic_load_n(&n->busy, __ATOMIC_RELAXED), 0)) return (DPI_Next)(target, tuple);
+	tuple->data = n->at;
+	tuple->size = n->stride;
+	tuple->mark = 0;
+	tuple->source = n->source;
+	tuple->kind = DPI_TUPLE_ROW;
+	n->at += n->stride;
+	return DPI_SUCCESS;
+}
+#define DPI_Next(target, tuple) dpi_next_inline_1((target), (tuple))
+#endif
 
 #ifdef __cplusplus
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "../flows/flow.h"
 #include "cluster.h"
 #include "control.h"
 #include "handle.h"
@@ -51,6 +52,7 @@ static int read_settings(struct dpi_context *ctx, const DPI_Init_Attr *attr)
 static void context_free(struct dpi_context *ctx)
 {
 	dpi_loop_stop(ctx);
+	if (ctx->flows) dpi_flows_close(ctx);
 	if (ctx->memory) dpi_memory_close(ctx);
 	if (ctx->control) dpi_control_close(ctx);
 	dpi_carriers_close(ctx);
@@ -87,6 +89,7 @@ int DPI_Init_Abi(uint32_t version, const DPI_Init_Attr *attr, DPI_Context *out)
 	if (!error) error = dpi_control_open(ctx);
 	if (!error) error = dpi_carriers_open(ctx);
 	if (!error) error = dpi_memory_open(ctx);
+	if (!error) error = dpi_flows_open(ctx);
 	if (!error) error = dpi_loop_start(ctx);
 	if (!error) error = dpi_control_start(ctx);
 	if (!error) {
@@ -123,6 +126,7 @@ int DPI_Finalize(DPI_Context handle)
 	if (atomic_load(&ctx->inside))
 		return dpi_fail(DPI_ERR_THREAD, "DPI_Finalize: %d calls of other threads are waiting in the library: end them first", atomic_load(&ctx->inside));
 	await_all(ctx);
+	dpi_flows_finish(ctx);
 	dpi_memory_finish(ctx); /* publish, close handles: peers are still there */
 	dpi_handle_close((uint64_t)(uintptr_t)handle);
 	dpi_control_stop(ctx);

@@ -6,8 +6,10 @@ set linetype 3 lc rgb "#1f77b4" lw 2 pt 9
 set linetype 4 lc rgb "#ff9f1c" lw 4 pt 13
 set linetype 5 lc rgb "#7f7f7f" lw 2 pt 4
 set linetype 6 lc rgb "#2ca02c" lw 2 pt 11
+set linetype 7 lc rgb "#8c1d40" lw 4 pt 6
+set linetype 8 lc rgb "#17becf" lw 2 pt 8
 # A series keeps its colour when another was skipped.
-colour(label) = label eq "DPI, shm" ? 1 : label eq "DPI, tcp" ? 4 : label[1:8] eq "raw ring" ? 2 : \
+colour(label) = label[1:17] eq "DPI, shm, batches" ? 7 : label[1:8] eq "DPI, shm" ? 1 : label[1:8] eq "DPI, tcp" ? 4 : strstrt(label, "alltoall") ? 8 : label[1:8] eq "raw ring" ? 2 : \
 	label[1:8] eq "raw sock" ? 5 : label[1:6] eq "ZeroMQ" ? 6 : strstrt(label, "put") ? 6 : 3
 label(i) = system(sprintf("awk '/^\"/ { if (n++ == %d) { gsub(/\"/, \"\"); print } }' '%s'", i, data))
 set title heading font ",18" offset 0,0.5

@@ -55,6 +55,18 @@ int dpi_check_name(const char *call, const char *name)
 	return DPI_SUCCESS;
 }
 
+int dpi_take(const char *call, void *to, size_t size, const void *from)
+{
+	size_t given;
+	memcpy(&given, from, sizeof given);
+	if (given < sizeof(size_t)) return dpi_fail(DPI_ERR_ARGUMENT, "%s: attr->size is %zu: start from the attribute's _INIT macro", call, given);
+	for (size_t i = size; i < given; i++)
+		if (((const unsigned char *)from)[i])
+			return dpi_fail(DPI_ERR_UNSUPPORTED, "%s: attr has a field at byte %zu that this library (%s) does not know", call, i, dpi_library_path());
+	memcpy(to, from, given < size ? given : size);
+	return DPI_SUCCESS;
+}
+
 int dpi_give(const char *call, void *to, const void *from, size_t known)
 {
 	size_t size;

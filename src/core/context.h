@@ -82,6 +82,9 @@ int dpi_check_name(const char *call, const char *name);
 /* Give a struct that begins with its size to a caller that may know fewer fields, or more, which become zero. ARGUMENT if to
  * is NULL or its size too small to be one. */
 int dpi_give(const char *call, void *to, const void *from, size_t known);
+/* Copy an attribute struct of another size than ours: a shorter one is an older program's, in a longer one the rest must be zero
+ * (UNSUPPORTED). size: of ours. */
+int dpi_take(const char *call, void *to, size_t size, const void *from);
 /* DPI_ERR_ARGUMENT unless timeout_us is DPI_NO_WAIT, 0 or microseconds. */
 int dpi_timeout_check(const char *call, const char *field, int64_t timeout_us);
 

@@ -397,7 +397,7 @@ static void dispatch(struct dpi_context *ctx, struct dpi_channel *c, struct dpi_
 {
 	char who[128], sentence[256];
 	if (f->flags & DPI_FRAME_REPLY) {
-		int error = f->type > DPI_ERR_INTERNAL ? DPI_ERR_CORRUPT : f->type;
+		int error = f->type >= DPI_ERROR_CLASSES ? DPI_ERR_CORRUPT : f->type;
 		complete(ctx, c->peer, f->id, error, u);
 	} else if (f->type == DPI_MESSAGE_GOODBYE) {
 		describe(ctx, c->peer, who, sizeof who);

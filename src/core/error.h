@@ -9,6 +9,13 @@
 
 #define DPI_DETAIL_MAX 1024 /* bytes of a sentence */
 
+enum { /* how many classes there are; their numbers have no gaps */
+#define DPI_ERROR_PLACE(name, number, text) DPI_ERROR_PLACE_##name,
+	DPI_ERRORS(DPI_ERROR_PLACE)
+#undef DPI_ERROR_PLACE
+	DPI_ERROR_CLASSES
+};
+
 /* Set this thread's sentence and return error, so that a failure is one line: return dpi_fail(DPI_ERR_SIZE, "…"). */
 int dpi_fail(int error, const char *format, ...) __attribute__((format(printf, 2, 3)));
 int dpi_fail_v(int error, const char *format, va_list args);

@@ -21,14 +21,14 @@ void dpi_append_fast(struct dpi_buffer *b)
 {
 	struct dpi_appender *a = &b->appender;
 	/* without membarrier a record needs a fence of its own: see appended */
-	b->fast = a->attached && !b->first && !a->open_room && !b->closing &&
+	b->fast = a->attached && !b->runs && !b->first && !a->open_room && !b->closing &&
 		  !atomic_load_explicit(&b->ctx->bells.page->fence, memory_order_relaxed);
 	uint64_t size = b->max_record < DPI_SMALL_BYTES ? b->max_record : DPI_SMALL_BYTES;
 	size = b->fast ? size + 1 : 0;
 	/* seq_cst, as the loop thread's stores: either it overwrites this with 0, or its flag is seen here */
 	atomic_store(&b->fast_size, size);
 	if (atomic_load(&b->destroyed) || atomic_load(&b->home_peer->dead)) atomic_store(&b->fast_size, 0);
-	if (a->attached) dpi_ring_until(&a->writer, a->published, a->group);
+	if (a->attached && !b->runs) dpi_ring_until(&a->writer, a->published, a->group);
 	struct dpi_bell_page *page = a->attached && a->tail ? a->remote.peer->bells.page : NULL;
 	bool store = b->fast && page && b->shape.use == DPI_USE_QUEUE && a->home_bell < DPI_BELLS;
 	a->flush = store ? a->tail : NULL;
@@ -123,10 +123,17 @@ static inline void account(struct dpi_buffer *b, uint64_t size)
 
 static inline void arm(struct dpi_buffer *b)
 {
+	if (__builtin_expect(atomic_load_explicit(&b->ctx->bells.page->fence, memory_order_relaxed), 0))
+		atomic_thread_fence(memory_order_seq_cst);
 	/* the service counts itself out with a fence on its side (linger.c), so a plain look is enough here */
 	atomic_signal_fence(memory_order_seq_cst);
 	DPI_DELAY(append_looks_at_armed);
 	if (__builtin_expect(!atomic_load_explicit(&b->armed, memory_order_relaxed), 0)) dpi_linger_arm(b);
+}
+
+void dpi_append_arm(struct dpi_buffer *b)
+{
+	arm(b);
 }
 
 static int appended(struct dpi_buffer *b, uint64_t size)
@@ -138,8 +145,6 @@ static int appended(struct dpi_buffer *b, uint64_t size)
 		if (error && error != DPI_ERR_AGAIN) return error;
 	}
 	dpi_ring_until(&a->writer, a->published, a->group);
-	if (__builtin_expect(atomic_load_explicit(&b->ctx->bells.page->fence, memory_order_relaxed), 0))
-		atomic_thread_fence(memory_order_seq_cst);
 	arm(b);
 	return DPI_SUCCESS;
 }
@@ -195,7 +200,7 @@ int dpi_append_is_full(const struct dpi_buffer *b)
 }
 
 /* The ring is full. What is written must be visible, or the reader could never make room. */
-static int no_room(struct dpi_buffer *b, struct dpi_request *r)
+int dpi_append_no_room(struct dpi_buffer *b, struct dpi_request *r)
 {
 	struct dpi_appender *a = &b->appender;
 	int error = dpi_append_publish(b, 0);
@@ -217,7 +222,7 @@ int dpi_append_try(struct dpi_buffer *b, const struct iovec *iov, int count, uin
 	if (error) return error;
 	uint8_t *room = dpi_ring_room(&a->writer, size);
 	if (!room) {
-		return no_room(b, r);
+		return dpi_append_no_room(b, r);
 	}
 	if (!a->tail && size >= DPI_LARGE_BYTES && count <= 4 && size + DPI_RING_WORD + 8 <= a->remote.carrier->attr.max_put - 1) {
 		error = put_large(b, iov, count, size, r);
@@ -378,7 +383,7 @@ static int advance_reserve(struct dpi_request *r)
 {
 	int error = dpi_buffer_check(r->b);
 	if (error) return error;
-	return dpi_ring_room(&r->b->appender.writer, r->size) ? DPI_SUCCESS : no_room(r->b, r);
+	return dpi_ring_room(&r->b->appender.writer, r->size) ? DPI_SUCCESS : dpi_append_no_room(r->b, r);
 }
 
 int DPI_Reserve_Append(size_t size, DPI_Buffer handle, void **room)
@@ -489,6 +494,14 @@ static int advance_flush(struct dpi_request *r)
 	return DPI_SUCCESS;
 }
 
+int dpi_append_flush(struct dpi_buffer *b)
+{
+	struct dpi_request r = { .advance = advance_flush, .b = b };
+	int error = dpi_request_run(&r, 0, "DPI_Flush_Buffer");
+	DPI_ADD(b->appender.flushes, 1);
+	return error;
+}
+
 int DPI_Flush_Buffer(DPI_Buffer handle)
 {
 	int error;
@@ -503,9 +516,7 @@ int DPI_Flush_Buffer(DPI_Buffer handle)
 	}
 	b = dpi_buffer_begin(handle, "DPI_Flush_Buffer", DPI_ANY_USE, &error);
 	if (!b) return error;
-	struct dpi_request r = { .advance = advance_flush, .b = b };
-	error = dpi_request_run(&r, 0, "DPI_Flush_Buffer");
-	DPI_ADD(b->appender.flushes, 1);
+	error = dpi_append_flush(b);
 	dpi_buffer_leave(b);
 	return error;
 }

@@ -28,7 +28,8 @@ static int use_ring(struct dpi_buffer *b, struct dpi_remote *remote, uint64_t ba
 	uint64_t capacity = remote->length - DPI_RING_HEADER;
 	uint8_t *mirror = NULL;
 	if (!remote->direct) {
-		mirror = mmap(NULL, capacity, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		/* for runs twice as large: see dpi_run_end; memory that is not touched costs none */
+		mirror = mmap(NULL, b->runs ? 2 * capacity : capacity, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 		if (mirror == MAP_FAILED) return dpi_fail_errno(DPI_ERR_MEMORY, "no memory to stage %llu bytes of appends", (unsigned long long)capacity);
 	}
 	pthread_mutex_lock(&b->ctx->memory->linger_lock); /* the linger service looks at the ring under it */
@@ -38,7 +39,7 @@ static int use_ring(struct dpi_buffer *b, struct dpi_remote *remote, uint64_t ba
 	struct dpi_ring *ring = (struct dpi_ring *)remote->direct;
 	a->remote = *remote;
 	a->mirror = mirror;
-	a->mirror_size = capacity;
+	a->mirror_size = b->runs ? 2 * capacity : capacity;
 	a->tail = ring ? &ring->tail : NULL;
 	a->writer.data = ring ? ring->data : mirror;
 	a->writer.capacity = capacity;

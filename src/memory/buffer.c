@@ -111,13 +111,7 @@ static int tell_closed(struct dpi_buffer *b, int64_t deadline)
 	return dpi_call(b->ctx, b->home_peer->node, DPI_MEMORY_CLOSE, &p, deadline < soon ? deadline : soon, NULL);
 }
 
-struct wanted {
-	const char *name;
-	int64_t timeout_us, linger_us;
-};
-
-/* Open a handle to a buffer whose home and id are known. */
-static int open_at(struct dpi_context *ctx, const struct wanted *wanted, int home, uint64_t id, int64_t deadline, DPI_Buffer *out)
+int dpi_buffer_open_at(struct dpi_context *ctx, const struct dpi_wanted *wanted, int home, uint64_t id, int64_t deadline, DPI_Buffer *out)
 {
 	struct dpi_reply reply;
 	struct dpi_pack p = { 0 };
@@ -193,19 +187,6 @@ static int check_timeouts(const char *call, int64_t timeout_us, int64_t linger_u
 	return DPI_SUCCESS;
 }
 
-/* Copy an attribute struct of another size than ours: a shorter one is an older program's, in a longer one the rest must be zero. */
-static int copy_attr(const char *call, void *to, size_t size, const void *from)
-{
-	size_t given;
-	memcpy(&given, from, sizeof given);
-	if (given < sizeof(size_t)) return dpi_fail(DPI_ERR_ARGUMENT, "%s: attr->size is %zu: start from the attribute's _INIT macro", call, given);
-	for (size_t i = size; i < given; i++)
-		if (((const unsigned char *)from)[i])
-			return dpi_fail(DPI_ERR_UNSUPPORTED, "%s: attr has a field at byte %zu that this library (%s) does not know", call, i, dpi_library_path());
-	memcpy(to, from, given < size ? given : size);
-	return DPI_SUCCESS;
-}
-
 /* Tell the home, best effort, what became of a buffer it made. */
 static int settle(struct dpi_context *ctx, int node, uint16_t type, uint64_t id, int64_t deadline)
 {
@@ -214,14 +195,14 @@ static int settle(struct dpi_context *ctx, int node, uint16_t type, uint64_t id,
 	return dpi_call(ctx, node, type, &p, deadline, NULL);
 }
 
-static int open_existing(struct dpi_context *ctx, const DPI_Buffer_Attr *a, const struct dpi_buffer_shape *shape, const struct wanted *wanted,
+static int open_existing(struct dpi_context *ctx, const DPI_Buffer_Attr *a, const struct dpi_buffer_shape *shape, const struct dpi_wanted *wanted,
 			 const struct dpi_name *entry, int64_t deadline, DPI_Buffer *out)
 {
 	if (entry->kind != DPI_NAME_BUFFER) return dpi_fail(DPI_ERR_EXISTS, "the name '%s' is taken by something that is no buffer", wanted->name);
 	if (a->create != DPI_CREATE_OR_OPEN)
 		return dpi_fail(DPI_ERR_EXISTS, "the name '%s' is taken, by a buffer on node %d: choose another, open it, or create with DPI_CREATE_OR_OPEN", wanted->name,
 				entry->node);
-	int error = open_at(ctx, wanted, entry->node, entry->id, deadline, out);
+	int error = dpi_buffer_open_at(ctx, wanted, entry->node, entry->id, deadline, out);
 	if (error) return error;
 	const struct dpi_buffer *b = dpi_buffer_get(*out);
 	if (b->shape.use != shape->use)
@@ -251,14 +232,14 @@ int DPI_Create_Buffer(const char *name, int node, const DPI_Buffer_Attr *attr, D
 	if (!out) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Create_Buffer: buf is NULL: pass where the handle may go");
 	*out = NULL;
 	error = dpi_check_name("DPI_Create_Buffer", name);
-	if (!error && attr) error = copy_attr("DPI_Create_Buffer", &a, sizeof a, attr);
+	if (!error && attr) error = dpi_take("DPI_Create_Buffer", &a, sizeof a, attr);
 	if (!error) error = dpi_shape_from(&a, &shape);
 	if (!error) error = check_timeouts("DPI_Create_Buffer", a.timeout_us, a.linger_us);
 	if (error) return error;
 	if (node == DPI_NODE_SELF) node = ctx->node;
 	if (a.memory && node != ctx->node)
 		return dpi_fail(DPI_ERR_ARGUMENT, "attr->memory is memory of this process, node %d: the region's home cannot be node %d", ctx->node, node);
-	struct wanted wanted = { name, a.timeout_us, a.linger_us };
+	struct dpi_wanted wanted = { name, a.timeout_us, a.linger_us };
 	struct dpi_name entry;
 	int64_t deadline = dpi_deadline(0, ctx->timeout_us);
 	if (a.create == DPI_CREATE_OR_OPEN && !dpi_name_find(ctx, name, DPI_NAME_BUFFER, dpi_now(), &entry))
@@ -293,7 +274,7 @@ int DPI_Create_Buffer(const char *name, int node, const DPI_Buffer_Attr *attr, D
 		return dpi_fail(error, "%s", sentence);
 	}
 	error = settle(ctx, node, DPI_MEMORY_NAMED, id, deadline);
-	return error ? error : open_at(ctx, &wanted, node, id, deadline, out);
+	return error ? error : dpi_buffer_open_at(ctx, &wanted, node, id, deadline, out);
 }
 
 int DPI_Open_Buffer(const char *name, const DPI_Open_Attr *attr, DPI_Context handle, DPI_Buffer *out)
@@ -305,16 +286,16 @@ int DPI_Open_Buffer(const char *name, const DPI_Open_Attr *attr, DPI_Context han
 	if (!out) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Open_Buffer: buf is NULL: pass where the handle may go");
 	*out = NULL;
 	error = dpi_check_name("DPI_Open_Buffer", name);
-	if (!error && attr) error = copy_attr("DPI_Open_Buffer", &a, sizeof a, attr);
+	if (!error && attr) error = dpi_take("DPI_Open_Buffer", &a, sizeof a, attr);
 	if (!error) error = check_timeouts("DPI_Open_Buffer", a.timeout_us, a.linger_us);
 	if (!error) error = dpi_timeout_check("DPI_Open_Buffer", "wait_us", a.wait_us);
 	if (error) return error;
 	struct dpi_name entry;
-	struct wanted wanted = { name, a.timeout_us, a.linger_us };
+	struct dpi_wanted wanted = { name, a.timeout_us, a.linger_us };
 	int64_t appear = a.wait_us < 0 ? dpi_now() : dpi_deadline(a.wait_us, ctx->timeout_us);
 	error = dpi_name_find(ctx, name, DPI_NAME_BUFFER, appear, &entry);
 	if (error) return error;
-	return open_at(ctx, &wanted, entry.node, entry.id, dpi_deadline(0, ctx->timeout_us), out);
+	return dpi_buffer_open_at(ctx, &wanted, entry.node, entry.id, dpi_deadline(0, ctx->timeout_us), out);
 }
 
 /* ----------------------------------------------------------------------------------------------------------- closing */

@@ -87,6 +87,7 @@ struct dpi_buffer {
 	struct dpi_appender appender;
 	_Atomic bool destroyed;
 	bool closing;
+	bool runs; /* it writes runs, not records: run.h */
 	uint64_t max_record;
 	DPI_Buffer_Stats stats; /* written by the handle's thread alone */
 	struct dpi_context *ctx;
@@ -144,6 +145,12 @@ int64_t dpi_buffer_deadline(const struct dpi_buffer *b, int64_t timeout_us);
 /* The home's answer, with the buffer's name in the sentence if it is gone. */
 int dpi_buffer_answered(struct dpi_buffer *b, int error);
 #define DPI_ANSWER_NS 1000000000 /* a home's answer is due, whatever the deadline of an operation */
+struct dpi_wanted {
+	const char *name;
+	int64_t timeout_us, linger_us; /* 0: the defaults */
+};
+/* Open a handle to a buffer whose home and id are known. */
+int dpi_buffer_open_at(struct dpi_context *ctx, const struct dpi_wanted *wanted, int home, uint64_t id, int64_t deadline, DPI_Buffer *out);
 /* A call to the home; frees p. */
 int dpi_buffer_call(struct dpi_buffer *b, uint16_t type, struct dpi_pack *p, int64_t deadline, struct dpi_reply *reply);
 
@@ -161,6 +168,9 @@ int dpi_append_try(struct dpi_buffer *b, const struct iovec *iov, int count, uin
 void dpi_append_fast(struct dpi_buffer *b); /* decide b->fast anew */
 int dpi_append_publish(struct dpi_buffer *b, uint32_t flags); /* all that is written; flags: of the put; DPI_ERR_AGAIN: the transport is busy */
 bool dpi_append_linger(struct dpi_buffer *b); /* by the service; whether something was left or done */
+int dpi_append_no_room(struct dpi_buffer *b, struct dpi_request *r); /* publish; DPI_ERR_AGAIN, or FULL if it is to be an error */
+int dpi_append_flush(struct dpi_buffer *b); /* as DPI_Flush_Buffer */
+void dpi_append_arm(struct dpi_buffer *b);  /* after a store to written: see that the linger service knows */
 int dpi_append_is_full(const struct dpi_buffer *b); /* DPI_ERR_FULL with its sentence */
 
 /* queue.c */

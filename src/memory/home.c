@@ -440,7 +440,7 @@ static void on_segment(struct dpi_context *ctx, struct dpi_request_in *in)
 		return;
 	}
 	uint64_t number = dpi_log_segment_of(l, position);
-	const struct dpi_segment *s = &l->segment[number % l->segments_max];
+	const struct dpi_log_segment *s = &l->segment[number % l->segments_max];
 	struct dpi_pack p = { 0 };
 	dpi_pack_u64(&p, number);
 	dpi_pack_u64(&p, s->base);

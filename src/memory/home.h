@@ -58,7 +58,7 @@ struct dpi_log_wait {
 
 struct dpi_log {
 	struct dpi_window bounds;
-	struct dpi_segment {
+	struct dpi_log_segment {
 		struct dpi_window window;
 		uint64_t base; /* position of its first record */
 	} *segment; /* circular by number % segments_max */
@@ -104,6 +104,8 @@ void dpi_ring_in_give_back(struct dpi_ring_in *r, uint64_t end); /* release and,
 void dpi_ring_in_free(struct dpi_context *ctx, struct dpi_home *h, struct dpi_ring_in *r);
 /* The next record of one ring; on LINK *r becomes the larger ring (the old one is freed once nothing of it is lent). */
 enum dpi_ring_found dpi_ring_in_next(struct dpi_context *ctx, struct dpi_home *h, struct dpi_ring_in **r, const void **data, size_t *size);
+/* LINK was read: *r becomes the larger ring. False: there is none. */
+bool dpi_ring_in_replace(struct dpi_context *ctx, struct dpi_home *h, struct dpi_ring_in **r);
 /* Nothing will come any more: closed or dead, and all was read. */
 bool dpi_ring_in_over(struct dpi_ring_in *r);
 /* The loop's service: post the credits that are due. */

@@ -12,7 +12,7 @@
 
 #define DRAIN_BYTES (1u << 20) /* of one log, before other work of the loop has its turn */
 
-static struct dpi_segment *segment(const struct dpi_log *l, uint64_t number)
+static struct dpi_log_segment *segment(const struct dpi_log *l, uint64_t number)
 {
 	return &l->segment[number % l->segments_max];
 }
@@ -83,11 +83,11 @@ uint64_t dpi_log_segment_of(const struct dpi_log *l, uint64_t position)
 static uint8_t *place(struct dpi_context *ctx, struct dpi_home *h, uint64_t size, uint64_t end)
 {
 	struct dpi_log *l = &h->log;
-	struct dpi_segment *last = l->last_segment == l->first_segment ? NULL : segment(l, l->last_segment - 1);
+	struct dpi_log_segment *last = l->last_segment == l->first_segment ? NULL : segment(l, l->last_segment - 1);
 	uint64_t need = dpi_ring_need(size), offset = last ? end - last->base : l->segment_size;
 	if (offset + need <= l->segment_size) return (uint8_t *)last->window.address + offset;
 	if (l->last_segment - l->first_segment >= l->segments_max) return NULL;
-	struct dpi_segment *s = segment(l, l->last_segment);
+	struct dpi_log_segment *s = segment(l, l->last_segment);
 	if (dpi_window_allocate(l->segment_size, (int)h->shape.huge_pages, (int)h->shape.numa, &s->window)) return NULL;
 	if (dpi_window_expose(ctx, &s->window, DPI_TP_READ)) {
 		dpi_window_free(ctx, &s->window);
@@ -243,7 +243,7 @@ int dpi_log_truncate(struct dpi_context *ctx, struct dpi_home *h, uint64_t posit
 	if (position < end) {
 		uint64_t word;
 		keep = dpi_log_segment_of(l, position);
-		const struct dpi_segment *in = segment(l, keep);
+		const struct dpi_log_segment *in = segment(l, keep);
 		memcpy(&word, (uint8_t *)in->window.address + (position - in->base) / 8 * 8, sizeof word);
 		if (word != dpi_log_word(position, (uint32_t)word, l->salt))
 			return dpi_fail(DPI_ERR_RANGE, "no record starts at position %llu", (unsigned long long)position);

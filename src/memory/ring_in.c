@@ -125,27 +125,34 @@ void dpi_ring_in_free(struct dpi_context *ctx, struct dpi_home *h, struct dpi_ri
 	free(r);
 }
 
-enum dpi_ring_found dpi_ring_in_next(struct dpi_context *ctx, struct dpi_home *h, struct dpi_ring_in **at, const void **data, size_t *size)
+bool dpi_ring_in_replace(struct dpi_context *ctx, struct dpi_home *h, struct dpi_ring_in **at)
 {
 	struct dpi_ring_in *r = *at;
-	if (r->ended) return DPI_RING_EMPTY;
-	enum dpi_ring_found found = dpi_ring_next(&r->reader, data, size);
-	if (__builtin_expect(found == DPI_RING_FOUND || found == DPI_RING_EMPTY, 1)) return found;
 	/* acquire: the ring was made by the loop thread before the appender could have linked to it */
-	struct dpi_ring_in *larger = found == DPI_RING_ENDED ? atomic_load_explicit(&r->larger, memory_order_acquire) : NULL;
+	struct dpi_ring_in *larger = atomic_load_explicit(&r->larger, memory_order_acquire);
 	r->ended = true;
 	forget_credit(ctx, r); /* the credit's word is the larger ring's now */
-	if (!larger) {
-		dpi_log(DPI_LOG_WARNING, "an appender on node %d wrote nonsense into its ring and is cut off", r->from->node);
-		return DPI_RING_CORRUPT;
-	}
+	if (!larger) return false;
 	larger->ordered = r->ordered;
 	larger->position = r->position;
 	larger->told_full = r->told_full;
 	r->position = NULL;
 	*at = larger;
 	if (!r->lent) dpi_ring_in_free(ctx, h, r);
-	return dpi_ring_in_next(ctx, h, at, data, size);
+	return true;
+}
+
+enum dpi_ring_found dpi_ring_in_next(struct dpi_context *ctx, struct dpi_home *h, struct dpi_ring_in **at, const void **data, size_t *size)
+{
+	struct dpi_ring_in *r = *at;
+	if (r->ended) return DPI_RING_EMPTY;
+	enum dpi_ring_found found = dpi_ring_next(&r->reader, data, size);
+	if (__builtin_expect(found == DPI_RING_FOUND || found == DPI_RING_EMPTY, 1)) return found;
+	if (found == DPI_RING_ENDED && dpi_ring_in_replace(ctx, h, at)) return dpi_ring_in_next(ctx, h, at, data, size);
+	r->ended = true;
+	forget_credit(ctx, r);
+	dpi_log(DPI_LOG_WARNING, "an appender on node %d wrote nonsense into its ring and is cut off", r->from->node);
+	return DPI_RING_CORRUPT;
 }
 
 bool dpi_ring_in_over(struct dpi_ring_in *r)

@@ -17,6 +17,7 @@ src/memory          include src/core src/memory
 src/offload         include src/core src/memory src/offload
 src/tools           include src flows transports
 src/dpu             include src flows transports
+src/init.c          include src/core src/memory src/offload flows
 src                 include src/core src/memory src/offload
 flows               include src/core src/memory flows
 examples            include .

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A shuffle by a flow: rows pushed one by one, or --batch bytes at once; targets take runs where they lie. A process that
+ * is source and target pushes from a thread of its own. */
+#include "dpi_job.h"
+#include "shuffle.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+
+#define WAIT_US (20 * 1000000)
+
+struct work {
+	unsigned process;
+	struct outcome *mine;
+	DPI_Source source;
+	struct rows rows;
+};
+
+static DPI_Schema schema_new(void)
+{
+	DPI_Column columns[] = {
+		{ .name = "key", .type = DPI_TYPE_INT64 },
+		{ .name = "value", .type = DPI_TYPE_FIXED, .width = (uint32_t)shuffle.o.size - 8 },
+	};
+	DPI_Schema schema;
+
+	need(DPI_Create_Schema(columns, shuffle.o.size > 8 ? 2 : 1, &schema));
+	return schema;
+}
+
+/* Every process says the same; the first one creates it. */
+static DPI_Flow flow_new(DPI_Context ctx)
+{
+	const char *key = "key";
+	DPI_Flow_Attr attr = DPI_FLOW_ATTR_INIT;
+	DPI_Flow flow;
+
+	attr.create = DPI_CREATE_OR_OPEN;
+	attr.schema = schema_new();
+	attr.targets = shuffle.targets;
+	attr.sources = shuffle.sources;
+	if (shuffle.broadcast) {
+		attr.dist = DPI_DIST_BROADCAST;
+	} else {
+		attr.key = &key;
+		attr.key_count = 1;
+	}
+	attr.segment = (uint32_t)shuffle.o.publish;
+	attr.memory = shuffle.o.ring * shuffle.sources;
+	need(DPI_Create_Flow("shuffle", &attr, ctx, &flow));
+	need(DPI_Free_Schema(attr.schema));
+	return flow;
+}
+
+/* --------------------------------------------------------------------------------------------------------- source */
+
+/* The tally expects of each target what the peers' hash sends there. */
+static void check_hash(const struct rows *rows)
+{
+	DPI_Values key = { .type = DPI_TYPE_INT64, .data = rows->data, .stride = shuffle.o.size };
+	DPI_Partition_Attr attr = DPI_PARTITION_ATTR_INIT;
+	uint16_t *part = calloc(rows->count, sizeof *part);
+
+	attr.parts = shuffle.targets;
+	attr.keys = &key;
+	attr.key_count = 1;
+	if (!part)
+		die(1, "no memory for the targets of %zu rows", rows->count);
+	need(DPI_Partition(&attr, rows->count, part, NULL));
+	for (size_t i = 0; i < rows->count; i++)
+		if (part[i] != row_target(rows->data + i * shuffle.o.size, shuffle.targets))
+			die(1, "the peers' hash is not libdpi's");
+	free(part);
+}
+
+static always_inline void push_each(size_t size, const unsigned char *row, size_t count, DPI_Source source)
+{
+	for (; count--; row += size)
+		need(DPI_Push(row, size, source));
+}
+
+static void *push_until_end(void *arg)
+{
+	struct work *w = arg;
+	size_t size = shuffle.o.size, batch = shuffle.o.batch / size, most = batch ? batch : rows_per_look(), at = 0;
+	uint64_t pushed = 0;
+
+	while (!time_is_up) {
+		size_t count = w->rows.count - at < most ? w->rows.count - at : most;
+		const unsigned char *row = w->rows.data + at * size;
+
+		if (batch)
+			need(DPI_Push_Batch(row, count, w->source, NULL));
+		else
+			WITH_SIZE(size, push_each, row, count, w->source);
+		pushed += count;
+		at = at + count == w->rows.count ? 0 : at + count;
+	}
+	need(DPI_Close_Source(w->source));
+	outcome_sent(w->mine, &w->rows, pushed);
+	return NULL;
+}
+
+/* --------------------------------------------------------------------------------------------------------- target */
+
+static void take_until_end(DPI_Target target, struct outcome *mine)
+{
+	for (;;) {
+		DPI_Batch batch;
+		int error = DPI_Next_Batch(target, &batch);
+
+		if (error == DPI_ERR_END)
+			break;
+		need(error);
+		take_rows(&mine->got, batch.rows, batch.count, batch.stride);
+		need(DPI_Release_Batch(1, target));
+	}
+	mine->end = now_ns();
+}
+
+static void body(unsigned process, struct outcome *mine)
+{
+	struct work w = { .process = process, .mine = mine };
+	DPI_Source_Attr source_attr = DPI_SOURCE_ATTR_INIT;
+	DPI_Target_Attr target_attr = DPI_TARGET_ATTR_INIT;
+	int source = source_of(process), target = target_of(process);
+	DPI_Context ctx = job_join(process);
+	DPI_Flow flow = flow_new(ctx);
+	DPI_Target in;
+	pthread_t thread;
+
+	source_attr.timeout_us = target_attr.timeout_us = WAIT_US;
+	if (target >= 0)
+		need(DPI_Open_Target((uint32_t)target, &target_attr, flow, &in));
+	if (source >= 0) {
+		w.rows = rows_new((unsigned)source);
+		check_hash(&w.rows);
+		need(DPI_Open_Source(flow, &source_attr, &w.source));
+	}
+	shuffle_begin(mine);
+	if (source >= 0 && target >= 0) {
+		if (pthread_create(&thread, NULL, push_until_end, &w))
+			die(1, "cannot start a thread");
+		take_until_end(in, mine);
+		pthread_join(thread, NULL);
+	} else if (source >= 0) {
+		push_until_end(&w);
+	} else {
+		take_until_end(in, mine);
+	}
+	need(DPI_Barrier("end", shuffle.processes, WAIT_US, ctx));
+	need(DPI_Finalize(ctx));
+}
+
+int main(int argc, char **argv)
+{
+	shuffle_options("transport batch publish ring", argc, argv);
+	job_define(shuffle.processes, shuffle.o.transport, NULL);
+	shuffle_run("dpi", body);
+	return 0;
+}

@@ -1,0 +1,382 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * hash_join.c: a distributed hash join over two flows, as section 6.1 of the DPI paper describes it.
+ *
+ *	dpirun -n 4 build/examples/hash_join --scale 0.05
+ *
+ * All processes run this program, and each is a source and a target of two flows, "orders" and "lineitem". A flow is all
+ * there is between the scan of a table and the join: its definition says what a row is (the schema) and which process
+ * joins it (dist: by the hash of the order's key). The producer thread scans its share of orders, then of lineitem, and
+ * pushes row by row. The consumer thread builds a hash table of the orders that come, until that flow has ended, then
+ * looks up the order of every row of lineitem that comes. So build and probe are pipelined: while one process still
+ * builds, others probe, and whoever has scanned orders goes on with lineitem, which waits in the rings meanwhile.
+ *
+ * Rows have the layout of C structs of the same fields and are taken where they lie in this process's memory. Nothing
+ * announces the end of a table: a flow ends when all its sources are closed and everything was taken.
+ *
+ * A third flow with one target gathers what every process has to say, as it goes and at its end; node 0 prints it.
+ *
+ * --scale S      generate tables of that TPC-H scale factor (1: 1.5 million orders, 6 million rows of lineitem)
+ * --tables DIR   or read DIR/orders.tbl and DIR/lineitem.tbl, which every process must see
+ * --answers DIR  and compare with DIR/join_count.txt and DIR/join_filtered.txt; generated tables are checked without */
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "check.h"
+#include "tpch.h"
+
+enum { ORDERS, LINEITEM, TABLES };
+
+static struct tpch tables = { .orders = 75000 };
+static DPI_Context ctx;
+static int node, nodes;
+
+/* ---------------------------------------------------------------------------------------------------------- the flows */
+
+static const DPI_Column orders_columns[] = { /* struct order */
+	{ .name = "o_orderkey", .type = DPI_TYPE_INT64 },
+	{ .name = "o_totalprice", .type = DPI_TYPE_DECIMAL64, .scale = 2 },
+	{ .name = "o_orderdate", .type = DPI_TYPE_DATE32 },
+};
+static const DPI_Column lineitem_columns[] = { /* struct item */
+	{ .name = "l_orderkey", .type = DPI_TYPE_INT64 },
+	{ .name = "l_extendedprice", .type = DPI_TYPE_DECIMAL64, .scale = 2 },
+	{ .name = "l_discount", .type = DPI_TYPE_INT32 },
+	{ .name = "l_shipdate", .type = DPI_TYPE_DATE32 },
+};
+
+/* Every process says the same; whoever comes first creates the flow. The first column is the key, if there are targets
+ * to choose from. */
+static DPI_Flow create_flow(const char *name, const DPI_Column *columns, size_t count, uint32_t targets, int hint)
+{
+	DPI_Flow_Attr attr = DPI_FLOW_ATTR_INIT;
+	DPI_Flow flow;
+
+	CHECK(DPI_Create_Schema(columns, count, &attr.schema));
+	attr.create = DPI_CREATE_OR_OPEN;
+	attr.sources = (uint32_t)nodes; /* when as many have been opened, no more can come, and the flow can end */
+	attr.targets = targets;
+	attr.key = &columns[0].name;
+	attr.key_count = 1;
+	attr.dist = DPI_DIST_HASH;
+	attr.hint = hint;
+	CHECK(DPI_Create_Flow(name, &attr, ctx, &flow));
+	CHECK(DPI_Free_Schema(attr.schema));
+	return flow;
+}
+
+/* Sources are numbered in the order of their opening: the nodes take turns, so that a source's number is its node's. */
+static DPI_Source open_source(DPI_Flow flow)
+{
+	DPI_Source source = NULL;
+
+	for (int n = 0; n < nodes; n++) {
+		if (n == node)
+			CHECK(DPI_Open_Source(flow, NULL, &source));
+		CHECK(DPI_Barrier("turn", (uint32_t)nodes, 0, ctx));
+	}
+	return source;
+}
+
+/* -------------------------------------------------------------------------------------------------- producer: the scan */
+
+static DPI_Source source[TABLES];
+static uint64_t stall_us; /* time that pushes waited for room */
+
+static void push_order(const void *row, void *to)
+{
+	CHECK(DPI_Push(row, sizeof(struct order), to));
+}
+
+static void push_item(const void *row, void *to)
+{
+	CHECK(DPI_Push(row, sizeof(struct item), to));
+}
+
+static void *produce(void *unused)
+{
+	for (int table = 0; table < TABLES; table++) {
+		DPI_Source_Stats stats = { .size = sizeof stats };
+		struct scan scan = { table == LINEITEM ? push_item : push_order, source[table] };
+
+		scan_table(&tables, table == LINEITEM, node, nodes, scan);
+		CHECK(DPI_Get_Source_Stats(source[table], &stats));
+		stall_us += stats.stall_us;
+		CHECK(DPI_Close_Source(source[table])); /* this process has no more */
+	}
+	return unused;
+}
+
+/* -------------------------------------------------------------------------------------------------- consumer: the join */
+
+/* A hash table with open addressing; as many orders of one key as there are. */
+struct slot {
+	struct order order;
+	bool used;
+};
+struct join {
+	DPI_Target target[TABLES];
+	struct slot *slot;
+	uint64_t mask, count;
+	struct answer answer;
+	_Atomic uint64_t rows[TABLES]; /* taken; the main thread looks at them */
+	uint64_t *bytes_from;	       /* of each node */
+};
+
+static void place(struct join *j, const struct order *o)
+{
+	uint64_t at = mix(o->key) & j->mask;
+
+	while (j->slot[at].used)
+		at = (at + 1) & j->mask;
+	j->slot[at] = (struct slot){ *o, true };
+}
+
+static void build(struct join *j, const void *row)
+{
+	if (2 * ++j->count > j->mask) { /* at most half full */
+		uint64_t old_mask = j->mask;
+		struct slot *old = j->slot;
+
+		j->mask = old_mask ? 2 * old_mask + 1 : 1023;
+		j->slot = need(calloc(j->mask + 1, sizeof *j->slot));
+		for (uint64_t i = 0; old && i <= old_mask; i++)
+			if (old[i].used)
+				place(j, &old[i].order);
+		free(old);
+	}
+	place(j, row);
+}
+
+static void probe(struct join *j, const void *row)
+{
+	const struct item *i = row;
+
+	for (uint64_t at = mix(i->key) & j->mask; j->slot && j->slot[at].used; at = (at + 1) & j->mask)
+		if (j->slot[at].order.key == i->key)
+			answer_match(&j->answer, &j->slot[at].order, i);
+}
+
+/* Have the slot of a row that comes soon fetched from memory. Rows of both tables begin with the key. */
+static void prefetch(const struct join *j, const void *row)
+{
+	uint64_t key;
+
+	memcpy(&key, row, sizeof key);
+	if (j->slot)
+		__builtin_prefetch(&j->slot[mix(key) & j->mask]);
+}
+
+/* Take runs of rows, where they lie, until the flow has ended. */
+static void take_table(struct join *j, int table, void (*take_row)(struct join *j, const void *row))
+{
+	enum { AHEAD = 8 };
+	DPI_Batch run;
+	int error;
+
+	while ((error = DPI_Next_Batch(j->target[table], &run)) != DPI_ERR_END) {
+		CHECK(error);
+		const char *row = run.rows;
+		for (size_t i = 0; i < run.count; i++, row += run.stride) {
+			if (i + AHEAD < run.count)
+				prefetch(j, row + AHEAD * run.stride);
+			take_row(j, row);
+		}
+		j->bytes_from[run.source] += run.count * run.stride;
+		atomic_fetch_add_explicit(&j->rows[table], run.count, memory_order_relaxed);
+		CHECK(DPI_Release_Batch(1, j->target[table]));
+	}
+	CHECK(DPI_Close_Target(j->target[table]));
+}
+
+static void *consume(void *arg)
+{
+	struct join *j = arg;
+
+	take_table(j, ORDERS, build);
+	take_table(j, LINEITEM, probe);
+	free(j->slot);
+	return NULL;
+}
+
+/* ---------------------------------------------------------------------------------------------------------- the report */
+
+struct way { /* how many bytes came by a transport */
+	char transport[32];
+	uint64_t bytes;
+};
+enum { WAYS = 4 };
+
+struct report { /* a row of the flow "report" */
+	int64_t node;
+	uint64_t rows[TABLES], stall_us;
+	struct way came[WAYS];
+	struct answer answer; /* of the last report; 0 before */
+};
+
+static void add_way(struct way *ways, const char *transport, uint64_t bytes)
+{
+	for (int i = 0; i < WAYS; i++)
+		if (!ways[i].transport[0] || !strcmp(ways[i].transport, transport)) {
+			snprintf(ways[i].transport, sizeof ways[i].transport, "%s", transport);
+			ways[i].bytes += bytes;
+			return;
+		}
+}
+
+static struct report report_of(const struct join *j, bool last)
+{
+	struct report r = { .node = node };
+
+	for (int table = 0; table < TABLES; table++)
+		r.rows[table] = atomic_load_explicit(&j->rows[table], memory_order_relaxed);
+	if (!last)
+		return r;
+	r.answer = j->answer;
+	r.stall_us = stall_us;
+	for (int n = 0; n < nodes; n++) {
+		DPI_Node_Info info = DPI_NODE_INFO_INIT;
+
+		CHECK(DPI_Get_Node_Info(n, ctx, &info));
+		add_way(r.came, n == node ? "memory of its own" : info.transport, j->bytes_from[n]);
+	}
+	return r;
+}
+
+/* The latest of each node. */
+static struct report sum_of(const struct report *latest)
+{
+	struct report sum = { 0 };
+
+	for (int n = 0; n < nodes; n++) {
+		for (int table = 0; table < TABLES; table++)
+			sum.rows[table] += latest[n].rows[table];
+		for (int w = 0; w < WAYS && latest[n].came[w].transport[0]; w++)
+			add_way(sum.came, latest[n].came[w].transport, latest[n].came[w].bytes);
+		answer_add(&sum.answer, &latest[n].answer);
+	}
+	return sum;
+}
+
+static bool print_result(const struct report *latest, double seconds)
+{
+	struct report sum = sum_of(latest);
+	uint64_t all = sum.rows[ORDERS] + sum.rows[LINEITEM], most = 0;
+
+	printf("node      orders    lineitem   share   pushes waited\n");
+	for (int n = 0; n < nodes; n++) {
+		uint64_t rows = latest[n].rows[ORDERS] + latest[n].rows[LINEITEM];
+
+		printf("%4d  %10" PRIu64 "  %10" PRIu64 "  %5.1f %%  %8.1f ms\n", n, latest[n].rows[ORDERS],
+		       latest[n].rows[LINEITEM], all ? 100.0 * (double)rows / (double)all : 0.0,
+		       (double)latest[n].stall_us * 1e-3);
+		most = rows > most ? rows : most;
+	}
+	printf("%" PRIu64 " orders and %" PRIu64 " rows of lineitem in %.2f s: %.1f million rows/s, skew %.2f\n",
+	       sum.rows[ORDERS], sum.rows[LINEITEM], seconds, (double)all / seconds * 1e-6,
+	       all ? (double)most * nodes / (double)all : 1.0);
+	printf("moved");
+	for (int w = 0; w < WAYS && sum.came[w].transport[0]; w++)
+		printf("%s %.1f MB by %s", w ? "," : "", (double)sum.came[w].bytes * 1e-6, sum.came[w].transport);
+	printf("\n");
+	return answer_check(&sum.answer, &tables);
+}
+
+/* Take the reports that are there, or, at the end, all that come. */
+static void take_reports(DPI_Target target, struct report *latest, bool end)
+{
+	DPI_Tuple tuple;
+	int error;
+
+	while ((error = end ? DPI_Next(target, &tuple) : DPI_Try_Next(target, &tuple)) == DPI_SUCCESS) {
+		struct report r;
+
+		memcpy(&r, tuple.data, sizeof r);
+		latest[r.node] = r;
+	}
+	if (error != DPI_ERR_END && error != DPI_ERR_AGAIN)
+		CHECK(error);
+}
+
+/* Every half second until the join is done, and then once more, each process reports. */
+static void report_all(pthread_t joining, const struct join *j, DPI_Source out, DPI_Target in, double start,
+		       struct report *latest)
+{
+	uint64_t before = 0, bytes;
+	bool last = false;
+
+	for (double next = start + 0.5; !last; next += 0.5) {
+		struct timespec until = { (time_t)next, (long)((next - (double)(time_t)next) * 1e9) };
+		struct report r;
+
+		last = !pthread_clockjoin_np(joining, NULL, CLOCK_MONOTONIC, &until);
+		r = report_of(j, last);
+		CHECK(DPI_Push(&r, sizeof r, out));
+		if (node || last)
+			continue;
+		take_reports(in, latest, false);
+		r = sum_of(latest);
+		bytes = r.rows[ORDERS] * sizeof(struct order) + r.rows[LINEITEM] * sizeof(struct item);
+		printf("%5.1f s  %9" PRIu64 " orders  %10" PRIu64 " rows of lineitem  %7.1f MB/s\n", next - start,
+		       r.rows[ORDERS], r.rows[LINEITEM], (double)(bytes - before) / 5e5);
+		before = bytes;
+	}
+	CHECK(DPI_Close_Source(out));
+	if (!node)
+		take_reports(in, latest, true);
+}
+
+int main(int argc, char **argv)
+{
+	const DPI_Column report_columns[] = {
+		{ .name = "node", .type = DPI_TYPE_INT64 },
+		{ .name = "report", .type = DPI_TYPE_FIXED, .width = sizeof(struct report) - sizeof(int64_t) },
+	};
+	struct join join = { .answer = { 0 } };
+	DPI_Flow flow[TABLES], report;
+	DPI_Source report_out;
+	DPI_Target report_in = NULL;
+	struct report *latest;
+	pthread_t producer, consumer;
+	double start;
+	bool right = true;
+
+	tpch_options(&tables, argc, argv);
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	CHECK(DPI_Init(&ctx));
+	CHECK(DPI_Get_Node_Id(ctx, &node));
+	CHECK(DPI_Get_Node_Count(ctx, &nodes));
+	join.bytes_from = need(calloc((size_t)nodes, sizeof *join.bytes_from));
+	latest = need(calloc((size_t)nodes, sizeof *latest));
+
+	flow[ORDERS] = create_flow("orders", orders_columns, 3, (uint32_t)nodes, DPI_HINT_BANDWIDTH);
+	flow[LINEITEM] = create_flow("lineitem", lineitem_columns, 4, (uint32_t)nodes, DPI_HINT_BANDWIDTH);
+	report = create_flow("report", report_columns, 2, 1, DPI_HINT_LATENCY);
+	for (int table = 0; table < TABLES; table++)
+		CHECK(DPI_Open_Target((uint32_t)node, NULL, flow[table], &join.target[table]));
+	if (!node)
+		CHECK(DPI_Open_Target(0, NULL, report, &report_in));
+	for (int table = 0; table < TABLES; table++)
+		source[table] = open_source(flow[table]);
+	report_out = open_source(report);
+	if (node == 0)
+		printf("joining orders and lineitem%s%s with %d process%s\n", tables.tables ? " of " : ", generated,",
+		       tables.tables ? tables.tables : "", nodes, nodes > 1 ? "es" : "");
+	CHECK(DPI_Barrier("start", (uint32_t)nodes, 0, ctx));
+	start = now();
+
+	if (pthread_create(&consumer, NULL, consume, &join) || pthread_create(&producer, NULL, produce, NULL)) {
+		fprintf(stderr, "cannot start a thread\n");
+		exit(1);
+	}
+	report_all(consumer, &join, report_out, report_in, start, latest);
+	if (node == 0)
+		right = print_result(latest, now() - start);
+	pthread_join(producer, NULL);
+
+	CHECK(DPI_Barrier("end", (uint32_t)nodes, 0, ctx));
+	CHECK(DPI_Finalize(ctx));
+	free(join.bytes_from);
+	free(latest);
+	return right ? 0 : 1;
+}

@@ -1,0 +1,371 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * inlet.c: what sources have put into their rings at a target: segments, checked, in order; marks of all; the end. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "target.h"
+
+/* ------------------------------------------------------------------------------------------------------- the rings */
+
+static int add(struct dpi_target *t, struct dpi_ring_in *ring)
+{
+	if (t->inlets == t->room) {
+		size_t room = t->room ? 2 * t->room : 16;
+		void *p = realloc(t->inlet, room * sizeof *t->inlet);
+		if (!p) return dpi_fail(DPI_ERR_MEMORY, "no memory for %zu sources", room);
+		t->inlet = p;
+		t->room = room;
+	}
+	struct dpi_inlet *i = calloc(1, sizeof *i);
+	if (!i) return dpi_fail(DPI_ERR_MEMORY, "no memory for a source");
+	i->ring = ring;
+	t->inlet[t->inlets++] = i;
+	return DPI_SUCCESS;
+}
+
+static void ring_free(struct dpi_target *t, struct dpi_inlet *i)
+{
+	struct dpi_ring_in *r = i->ring, *larger = atomic_load(&r->larger);
+	if (larger && !r->ended) dpi_ring_in_free(t->ctx, t->home, larger); /* its source died before it linked */
+	r->ended = true;
+	if (!r->lent) dpi_ring_in_free(t->ctx, t->home, r);
+	i->ring = NULL;
+}
+
+/* Nothing comes from it any more. Its ring is the home's, too, until its source has closed it. */
+static void inlet_over(struct dpi_inlet *i)
+{
+	i->over = true;
+	dpi_part_free(&i->part);
+}
+
+/* Free what is over. */
+static void sweep(struct dpi_target *t)
+{
+	for (size_t n = 0; n < t->inlets;) {
+		struct dpi_inlet *i = t->inlet[n];
+		if (i->over && i->ring && (i->ring->ended = true, dpi_ring_in_over(i->ring))) ring_free(t, i);
+		if (i->over && !i->ring && !i->lent && t->piece.inlet != i) {
+			free(i);
+			t->inlet[n] = t->inlet[--t->inlets];
+		} else {
+			n++;
+		}
+	}
+}
+
+/* After the home has forgotten the queue; nothing is lent. */
+void dpi_inlets_free(struct dpi_target *t)
+{
+	for (size_t n = 0; n < t->inlets; n++) {
+		inlet_over(t->inlet[n]);
+		if (t->inlet[n]->ring) ring_free(t, t->inlet[n]);
+		free(t->inlet[n]);
+	}
+	free(t->inlet);
+	t->inlet = NULL;
+	t->inlets = t->room = 0;
+}
+
+/* Take over the rings that appeared since. */
+static int import(struct dpi_target *t)
+{
+	struct dpi_home *h = t->home;
+	int error = DPI_SUCCESS;
+	if (!atomic_load_explicit(&h->changed, memory_order_acquire)) return DPI_SUCCESS;
+	sweep(t);
+	pthread_mutex_lock(&h->lock);
+	while (h->incoming && !error) {
+		struct dpi_ring_in *r = h->incoming;
+		error = add(t, r);
+		if (!error) h->incoming = r->next;
+	}
+	if (!h->incoming) atomic_store(&h->changed, false);
+	pthread_mutex_unlock(&h->lock);
+	return error;
+}
+
+/* ------------------------------------------------------------------------------------------------------- giving back */
+
+void dpi_piece_release(struct dpi_target *t, struct dpi_piece *p)
+{
+	struct dpi_inlet *i = p->inlet;
+	struct dpi_ring_in *r = p->ring;
+	free(p->own);
+	if (r) {
+		r->lent--;
+		i->lent--;
+		if (r->ended && r != i->ring) {
+			if (!r->lent) dpi_ring_in_free(t->ctx, t->home, r);
+		} else {
+			i->behind = p->end;
+			dpi_run_give_back(r, &i->run, i->lent ? p->end : r->reader.read);
+		}
+	}
+	*p = (struct dpi_piece){ 0 };
+}
+
+/* What was read and is not lent is given back at once. */
+static void pass(struct dpi_inlet *i)
+{
+	if (!i->lent) dpi_run_give_back(i->ring, &i->run, i->ring->reader.read);
+}
+
+/* ------------------------------------------------------------------------------------------------------- segments */
+
+static enum dpi_found nonsense(struct dpi_target *t, struct dpi_inlet *i, const char *what, int *error)
+{
+	i->cut = true;
+	*error = dpi_fail(DPI_ERR_CORRUPT, "a source of flow '%s' on node %d wrote what no source writes (%s); it is cut off", t->flow->name,
+			  i->ring->from->node, what);
+	if (t->flow->definition->on_death == DPI_DEATH_FAILS) dpi_flow_fail(t->flow, DPI_ERR_CORRUPT, dpi_detail());
+	inlet_over(i);
+	return DPI_FOUND_ERROR;
+}
+
+/* The list of rows that vary in size bytes; malloc'ed. Each word is read once, bounded, then used. */
+static const char *list_rows(const struct dpi_schema *s, const uint8_t *data, uint64_t size, DPI_Record **list, uint64_t *count)
+{
+	uint64_t room = 0, at = 0, n = 0;
+	*list = NULL;
+	while (at < size) {
+		uint64_t word, left = size - at;
+		if (left < 8) return "a row's length is cut off";
+		memcpy(&word, data + at, 8);
+		if (word > left - 8 || ((word + 7) & ~UINT64_C(7)) > left - 8) return "a row is longer than its segment";
+		if (n == room) {
+			room = room ? 2 * room : 64;
+			DPI_Record *p = realloc(*list, room * sizeof *p);
+			if (!p) return "no memory for the list of its rows";
+			*list = p;
+		}
+		(*list)[n++] = (DPI_Record){ data + at + 8, (size_t)word };
+		at += 8 + ((word + 7) & ~UINT64_C(7));
+	}
+	for (uint64_t k = 0; k < n; k++)
+		if (dpi_row_check(s, (*list)[k].data, (uint32_t)(*list)[k].size, false)) return "a row is none of the flow's schema";
+	*count = n;
+	return NULL;
+}
+
+static const char *take_rows(struct dpi_target *t, struct dpi_inlet *i, const uint8_t *data, uint64_t size, struct dpi_piece *piece)
+{
+	const struct dpi_schema *s = t->flow->definition->schema;
+	*piece = (struct dpi_piece){ .inlet = i, .ring = i->ring, .end = i->ring->reader.read, .data = data, .stop = data + size };
+	uint64_t count;
+	if (t->stride) {
+		count = size / t->stride;
+		if (count * t->stride != size) return "a row is cut off";
+		for (uint64_t k = 0; k < count && !s->plain; k++)
+			if (dpi_row_check(s, data + k * t->stride, t->stride, false)) return "a row is none of the flow's schema";
+	} else {
+		DPI_Record *list;
+		const char *wrong = list_rows(s, data, size, &list, &count);
+		if (wrong) {
+			free(list);
+			return wrong;
+		}
+		piece->own = list;
+		piece->data = (const uint8_t *)list;
+		piece->stop = (const uint8_t *)(list + count);
+	}
+	i->rows += count;
+	i->lent++;
+	i->ring->lent++;
+	DPI_ADD(t->stats.rows, count);
+	DPI_ADD(t->stats.bytes, size);
+	DPI_ADD(t->stats.batches, 1);
+	return NULL;
+}
+
+/* A part of a large row; when it was the last, the row. */
+static const char *take_part(struct dpi_target *t, struct dpi_inlet *i, const uint8_t *data, uint64_t size, struct dpi_piece *piece)
+{
+	struct dpi_segment h;
+	bool complete = false;
+	if (dpi_segment_header(data, size, &h)) return "a part of a row without its header";
+	if (h.flags & DPI_SEGMENT_FIRST) i->part.total = i->part.got = 0; /* the one before was not sent to its end */
+	if (dpi_part_add(&i->part, data, size, DPI_ROW_MAX, &complete)) return "a part of a row that does not fit the others";
+	if (!complete) return NULL;
+	if (dpi_row_check(t->flow->definition->schema, i->part.data, (uint32_t)i->part.total, false)) return "a large row that is none of the flow's schema";
+	/* the row behind its place in the list, so that one free ends both */
+	DPI_Record *list = malloc(sizeof *list + i->part.total);
+	if (!list) return "no memory for a large row";
+	memcpy(list + 1, i->part.data, i->part.total);
+	*list = (DPI_Record){ list + 1, i->part.total };
+	*piece = (struct dpi_piece){ .inlet = i, .data = (const uint8_t *)list, .stop = (const uint8_t *)(list + 1), .own = list };
+	i->rows++;
+	DPI_ADD(t->stats.rows, 1);
+	DPI_ADD(t->stats.bytes, list->size);
+	DPI_ADD(t->stats.batches, 1);
+	return NULL;
+}
+
+/* A segment begins. */
+static const char *take_header(struct dpi_target *t, struct dpi_inlet *i, const uint8_t *data, uint64_t size, struct dpi_flow_segment *h)
+{
+	if (size < sizeof *h) return "a segment without its header";
+	memcpy(h, data, sizeof *h);
+	if ((h->base.flags & DPI_SEGMENT_MAGIC_MASK) != DPI_SEGMENT_MAGIC) return "a segment without its magic number";
+	if (!i->known) {
+		i->source = h->base.reserved;
+		i->known = true;
+		DPI_ADD(t->stats.sources, 1);
+	}
+	if (h->base.reserved != i->source || i->source >= DPI_SOURCES_MAX) return "a segment of another source";
+	if (h->base.sequence != i->rows) return "a segment that is out of order";
+	i->kind = h->base.flags & ~DPI_SEGMENT_MAGIC_MASK;
+	return NULL;
+}
+
+/* The next thing of one inlet. */
+static enum dpi_found next(struct dpi_target *t, struct dpi_inlet *i, struct dpi_piece *piece, int *error)
+{
+	for (;;) {
+		struct dpi_flow_segment h = { 0 };
+		const uint8_t *data;
+		uint64_t size;
+		bool first;
+		enum dpi_ring_found found = dpi_run_next(t->ctx, t->home, &i->ring, &i->run, &data, &size, &first);
+		if (found == DPI_RING_EMPTY) return DPI_FOUND_NOTHING;
+		if (found != DPI_RING_FOUND) return nonsense(t, i, "a ring with something else than segments", error);
+		const char *wrong = first ? take_header(t, i, data, size, &h) : NULL;
+		if (wrong) return nonsense(t, i, wrong, error);
+		if (first) data += sizeof h, size -= sizeof h;
+		if (i->kind == DPI_FLOW_ROWS) {
+			if (!size) continue;
+			wrong = take_rows(t, i, data, size, piece);
+			if (wrong) return nonsense(t, i, wrong, error);
+			return DPI_FOUND_ROWS;
+		}
+		if (!first) return nonsense(t, i, "a short segment that goes on", error);
+		if (i->kind == DPI_FLOW_PART && !t->stride) {
+			wrong = take_part(t, i, data, size, piece);
+			if (wrong) return nonsense(t, i, wrong, error);
+			pass(i);
+			if (piece->inlet) return DPI_FOUND_ROWS;
+			continue;
+		}
+		if (i->kind == DPI_FLOW_MARK && !size && (!i->marked || h.value >= i->mark)) {
+			i->marked = true;
+			i->mark = h.value;
+			pass(i);
+			return DPI_FOUND_MARK;
+		}
+		if (i->kind == DPI_FLOW_END && !size) {
+			if (h.value != i->rows) return nonsense(t, i, "an end that counts other rows than came", error);
+			inlet_over(i);
+			return DPI_FOUND_END;
+		}
+		return nonsense(t, i, "a segment of a kind that there is not", error);
+	}
+}
+
+/* -------------------------------------------------------------------------------------------------- marks and the end */
+
+/* The mark that every source has passed: the least of the inlets', if each open source has one. */
+static bool all_marked(struct dpi_target *t, uint64_t *mark)
+{
+	uint32_t opened = atomic_load_explicit(&t->flow->opened, memory_order_acquire), over = 0, with = 0;
+	bool some = false;
+	for (size_t n = 0; n < t->inlets; n++) {
+		struct dpi_inlet *i = t->inlet[n];
+		if (i->over) continue;
+		if (!i->marked) return false;
+		if (!some || i->mark < *mark) *mark = i->mark;
+		some = true;
+	}
+	if (!some) return false;
+	/* sources that have no inlet yet are waited for while they are open */
+	for (uint32_t s = 0; s < opened; s++) {
+		if (dpi_flow_source_state(t->flow, s) != DPI_SOURCE_OPEN) over++;
+		else for (size_t n = 0; n < t->inlets; n++)
+			if (t->inlet[n]->known && t->inlet[n]->source == s) {
+				with++;
+				break;
+			}
+	}
+	return over + with == opened;
+}
+
+static bool new_mark(struct dpi_target *t, uint64_t *mark)
+{
+	if (!all_marked(t, mark) || (t->marked && *mark <= t->mark)) return false;
+	t->marked = true;
+	t->mark = *mark;
+	DPI_ADD(t->stats.marks, 1);
+	return true;
+}
+
+static bool all_over(const struct dpi_target *t)
+{
+	for (size_t n = 0; n < t->inlets; n++)
+		if (!t->inlet[n]->over) return false;
+	return true;
+}
+
+/* One round over the inlets. */
+static enum dpi_found round_once(struct dpi_target *t, struct dpi_piece *piece, uint64_t *mark, int *error)
+{
+	for (size_t n = 0; n < t->inlets;) {
+		if (t->turn >= t->inlets) t->turn = 0;
+		struct dpi_inlet *i = t->inlet[t->turn];
+		enum dpi_found found = i->over ? DPI_FOUND_NOTHING : next(t, i, piece, error);
+		if (found == DPI_FOUND_NOTHING && !i->over && dpi_ring_in_over(i->ring)) {
+			/* closed without an end, or dead; looked at again: it may have published between the two looks */
+			found = next(t, i, piece, error);
+			if (found == DPI_FOUND_NOTHING) {
+				inlet_over(i);
+				found = DPI_FOUND_END;
+			}
+		}
+		if (found == DPI_FOUND_ROWS) t->turn++; /* fairness: another's turn */
+		if (found == DPI_FOUND_ROWS || found == DPI_FOUND_ERROR) return found;
+		if (found != DPI_FOUND_NOTHING) { /* a mark or an end: it may be what the others waited for */
+			if (new_mark(t, mark)) return DPI_FOUND_MARK;
+			continue;
+		}
+		t->turn++;
+		n++;
+	}
+	return DPI_FOUND_NOTHING;
+}
+
+enum dpi_found dpi_target_look(struct dpi_target *t, struct dpi_piece *piece, uint64_t *mark, int *error)
+{
+	piece->inlet = NULL;
+	if ((*error = dpi_flow_check(t->flow)) || (*error = import(t))) return DPI_FOUND_ERROR;
+	uint64_t version = atomic_load_explicit(&t->flow->version, memory_order_acquire);
+	enum dpi_found found = round_once(t, piece, mark, error);
+	if (found != DPI_FOUND_NOTHING) return found;
+	bool orphaned = atomic_load_explicit(&t->flow->orphaned, memory_order_acquire);
+	if (version == t->seen && !orphaned) return DPI_FOUND_NOTHING;
+	/* The flow has changed: sources may be over. Rings that any of them made were made before it was told so: they are found now. */
+	bool complete = dpi_flow_complete(t->flow);
+	if ((*error = import(t))) return DPI_FOUND_ERROR;
+	found = round_once(t, piece, mark, error);
+	if (found != DPI_FOUND_NOTHING) return found;
+	if (new_mark(t, mark)) return DPI_FOUND_MARK;
+	if (complete && all_over(t)) {
+		t->ended = true;
+		return DPI_FOUND_END;
+	}
+	if (!complete && orphaned && all_over(t)) {
+		*error = dpi_fail(DPI_ERR_REGISTRY, "the registry is gone, so nobody can say whether flow '%s' has ended; every source that is known here has", t->flow->name);
+		return DPI_FOUND_ERROR;
+	}
+	/* complete, but not all is read: what is left is on its way, and nothing but this round finds the end */
+	if (!complete) t->seen = version;
+	sweep(t);
+	return DPI_FOUND_NOTHING;
+}
+
+bool dpi_target_ready(struct dpi_target *t)
+{
+	if (atomic_load_explicit(&t->flow->version, memory_order_acquire) != t->seen || atomic_load_explicit(&t->home->changed, memory_order_acquire)) return true;
+	for (size_t n = 0; n < t->inlets; n++) {
+		struct dpi_inlet *i = t->inlet[n];
+		if (!i->over && (dpi_run_ready(i->ring) || dpi_ring_in_over(i->ring))) return true;
+	}
+	return false;
+}

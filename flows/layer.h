@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * layer.h: the state of the flow layer of a context. */
+#ifndef DPI_FLOWS_LAYER_H
+#define DPI_FLOWS_LAYER_H
+
+#include "flow.h"
+#include "protocol.h"
+
+struct dpi_coordinator;
+
+#define DPI_FLOW_BUCKETS 1024u
+
+/* Locks are taken in this order: layer, flow, control. */
+struct dpi_flow_layer {
+	pthread_mutex_t lock;			 /* copies and their references */
+	struct dpi_flow *copy[DPI_FLOW_BUCKETS]; /* by id */
+	uint64_t next_copy;
+	_Atomic uint64_t next_token;
+	struct dpi_coordinator *coordinator; /* loop thread only; NULL: another node is the registry's */
+};
+
+/* coordinator.c */
+int dpi_coordinator_open(struct dpi_context *ctx); /* handlers on every node; flows where the registry is held */
+void dpi_coordinator_close(struct dpi_context *ctx);
+
+/* flow.c: news (type SOURCES … FAILED) for a copy of this process. Loop thread. */
+void dpi_flow_news(struct dpi_context *ctx, uint16_t type, struct dpi_unpack *body);
+
+/* What a flow can have failed with: any other class is DPI_ERR_FLOW to those who did not find it. */
+static inline int dpi_flow_class(uint32_t error)
+{
+	return error == DPI_ERR_PEER || error == DPI_ERR_CANCELLED || error == DPI_ERR_DESTROYED ? (int)error : DPI_ERR_FLOW;
+}
+
+#endif

@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * next.c: rows out of segments, one by one or by the run. DPI_Next's short way stands in dpi.h. */
+#define DPI_NO_INLINE /* here are the calls themselves */
+#include <stdio.h>
+
+#include "target.h"
+#include "wait.h"
+
+/* A target that looks again at once takes the line of a ring's tail from its source at every group that is published; one that has
+ * just read a run rests, one that gets rows singly looks at once. As in queue.c. */
+#define REST_ROWS 16
+#define REST_NS 2000
+static bool rest(struct dpi_target *t)
+{
+	uint64_t run = t->stats.rows - t->caught_up;
+	t->caught_up = t->stats.rows;
+	if (run < REST_ROWS || !t->ctx->spin_ns) return false;
+	for (int64_t end = dpi_now() + REST_NS; dpi_now() < end;) dpi_pause();
+	return true;
+}
+
+static bool ready(void *arg)
+{
+	return dpi_target_ready(arg);
+}
+
+static int timed_out(const struct dpi_target *t, const char *call)
+{
+	struct dpi_flow *f = t->flow;
+	uint32_t opened = atomic_load(&f->opened), over = atomic_load(&f->over), first = 0;
+	while (first < opened && dpi_flow_source_state(f, first) != DPI_SOURCE_OPEN) first++;
+	if (opened == over)
+		return dpi_fail(DPI_ERR_TIMEOUT, "%s: nothing came to target %u of flow '%s' within the deadline; no source is open, and the flow is not sealed: more may come",
+				call, t->index, f->name);
+	return dpi_fail(DPI_ERR_TIMEOUT, "%s: nothing came to target %u of flow '%s' within the deadline; %u of %u sources are open, the first of them source %u on node %d",
+			call, t->index, f->name, opened - over, opened, first, dpi_flow_source_node(f, first));
+}
+
+/* The next piece or mark. AGAIN only if it is not to wait. */
+static int find(struct dpi_target *t, bool wait, const char *call, struct dpi_piece *piece, uint64_t *mark)
+{
+	int64_t deadline = 0, start = 0;
+	int error;
+	if (t->ended) return dpi_fail(DPI_ERR_END, "%s: flow '%s' has ended", call, t->flow->name);
+	for (;;) {
+		switch (dpi_target_look(t, piece, mark, &error)) {
+		case DPI_FOUND_ROWS:
+		case DPI_FOUND_MARK: return DPI_SUCCESS;
+		case DPI_FOUND_ERROR: return error;
+		case DPI_FOUND_END: return dpi_fail(DPI_ERR_END, "%s: flow '%s' has ended", call, t->flow->name);
+		case DPI_FOUND_NOTHING: break;
+		}
+		if (!wait) {
+			dpi_progress(t->ctx);
+			return dpi_fail(DPI_ERR_AGAIN, "%s: nothing is there now", call);
+		}
+		if (!start) {
+			if (rest(t)) continue;
+			start = dpi_now();
+			deadline = dpi_deadline(0, t->timeout_us);
+			DPI_ADD(t->stats.waits, 1);
+		}
+		struct dpi_wait w = { .ready = ready, .arg = t, .bell = t->home->bell, .deadline = deadline };
+		error = dpi_wait(t->ctx, &w);
+		int64_t now = dpi_now();
+		DPI_ADD(t->stats.wait_us, (now - start) / 1000);
+		start = now;
+		if (error) return timed_out(t, call);
+	}
+}
+
+static void give(struct dpi_target *t, DPI_Tuple *tuple)
+{
+	const uint8_t *at = t->at;
+	*tuple = (DPI_Tuple){ .data = at, .size = t->stride, .source = t->source, .kind = DPI_TUPLE_ROW };
+	if (t->stride) {
+		t->at = at + t->stride;
+		return;
+	}
+	const DPI_Record *r = (const DPI_Record *)(const void *)at;
+	tuple->data = r->data;
+	tuple->size = r->size;
+	t->at = (const uint8_t *)(r + 1);
+}
+
+static int next(DPI_Tuple *tuple, DPI_Target handle, bool wait, const char *call)
+{
+	int error;
+	uint64_t mark = 0;
+	if (!tuple) return dpi_fail(DPI_ERR_ARGUMENT, "%s: tuple is NULL", call);
+	struct dpi_target *t = dpi_target_begin(handle, call, &error);
+	if (!t) return error;
+	if (t->at == t->stop) {
+		if (t->piece.inlet) dpi_piece_release(t, &t->piece);
+		t->at = t->stop = NULL;
+		error = find(t, wait, call, &t->piece, &mark);
+		if (!error && t->piece.inlet) {
+			t->at = t->piece.data;
+			t->stop = t->piece.stop;
+			t->source = t->piece.inlet->source;
+		} else if (!error) {
+			*tuple = (DPI_Tuple){ .mark = mark, .kind = DPI_TUPLE_MARK };
+			dpi_target_leave(t);
+			return DPI_SUCCESS;
+		}
+	}
+	if (!error) give(t, tuple);
+	dpi_target_leave(t);
+	return error;
+}
+
+int DPI_Next(DPI_Target handle, DPI_Tuple *tuple)
+{
+	return next(tuple, handle, true, "DPI_Next");
+}
+
+int DPI_Try_Next(DPI_Target handle, DPI_Tuple *tuple)
+{
+	return next(tuple, handle, false, "DPI_Try_Next");
+}
+
+/* ------------------------------------------------------------------------------------------------------- by the run */
+
+/* What DPI_Next has not given of its piece yet, as a run. */
+static void rest_of_piece(struct dpi_target *t, struct dpi_piece *piece)
+{
+	*piece = t->piece;
+	piece->data = t->at;
+	t->piece = (struct dpi_piece){ 0 };
+	t->at = t->stop = NULL;
+}
+
+int DPI_Next_Batch(DPI_Target handle, DPI_Batch *batch)
+{
+	int error;
+	uint64_t mark = 0;
+	struct dpi_piece piece = { 0 };
+	if (!batch) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Next_Batch: batch is NULL");
+	*batch = (DPI_Batch){ 0 };
+	struct dpi_target *t = dpi_target_begin(handle, "DPI_Next_Batch", &error);
+	if (!t) return error;
+	if (t->lents == DPI_LENT_MAX) {
+		error = dpi_fail(DPI_ERR_LIMIT, "DPI_Next_Batch: %d runs are lent: DPI_Release_Batch some", DPI_LENT_MAX);
+	} else if (t->at != t->stop) {
+		rest_of_piece(t, &piece);
+	} else {
+		if (t->piece.inlet) dpi_piece_release(t, &t->piece);
+		error = find(t, true, "DPI_Next_Batch", &piece, &mark);
+	}
+	if (!error && !piece.inlet) {
+		batch->kind = DPI_TUPLE_MARK;
+		batch->mark = mark;
+	} else if (!error) {
+		batch->source = piece.inlet->source;
+		batch->stride = t->stride;
+		if (t->stride) {
+			batch->rows = piece.data;
+			batch->count = (size_t)(piece.stop - piece.data) / t->stride;
+		} else {
+			batch->record = (const DPI_Record *)(const void *)piece.data;
+			batch->count = (size_t)(piece.stop - piece.data) / sizeof *batch->record;
+		}
+		t->lent[(t->first + t->lents++) % DPI_LENT_MAX] = piece;
+	}
+	dpi_target_leave(t);
+	return error;
+}
+
+int DPI_Release_Batch(size_t count, DPI_Target handle)
+{
+	int error;
+	struct dpi_target *t = dpi_target_begin(handle, "DPI_Release_Batch", &error);
+	if (!t) return error;
+	if (count > t->lents) error = dpi_fail(DPI_ERR_RANGE, "DPI_Release_Batch: %zu runs, but %zu are lent", count, t->lents);
+	for (size_t n = 0; n < count && !error; n++) {
+		dpi_piece_release(t, &t->lent[t->first]);
+		t->first = (t->first + 1) % DPI_LENT_MAX;
+		t->lents--;
+	}
+	dpi_target_leave(t);
+	return error;
+}
+
+/* ------------------------------------------------------------------------------------------------- several targets */
+
+struct several {
+	const DPI_Target *targets;
+	size_t count, found;
+};
+
+static bool some_ready(void *arg)
+{
+	struct several *s = arg;
+	for (s->found = 0; s->found < s->count; s->found++) {
+		struct dpi_target *t = dpi_target_get(s->targets[s->found]);
+		if (!t || t->ended || t->at != t->stop || dpi_target_ready(t)) return true;
+	}
+	return false;
+}
+
+/* Each target has a bell of its own, and a wait takes one: the others are looked at again every so often. */
+#define LOOK_AGAIN_NS 500000
+
+int DPI_Wait_Targets(const DPI_Target *targets, size_t count, int64_t timeout_us, size_t *index)
+{
+	int error = DPI_SUCCESS;
+	if (!targets || !count || !index) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Wait_Targets: %s", !targets ? "targets is NULL" : !count ? "count is 0" : "index is NULL");
+	error = dpi_timeout_check("DPI_Wait_Targets", "timeout_us", timeout_us);
+	if (error) return error;
+	size_t entered = 0;
+	for (; entered < count && !error; entered += !error) dpi_target_begin(targets[entered], "DPI_Wait_Targets", &error);
+	if (!error) {
+		struct dpi_target *t = dpi_target_get(targets[0]);
+		struct several s = { targets, count, 0 };
+		int64_t deadline = dpi_deadline(timeout_us, t->ctx->timeout_us), now;
+		while (!some_ready(&s)) {
+			now = dpi_now();
+			if (now >= deadline) {
+				error = dpi_fail(DPI_ERR_TIMEOUT, "DPI_Wait_Targets: none of %zu targets has anything within the deadline", count);
+				break;
+			}
+			struct dpi_wait w = { .ready = some_ready, .arg = &s, .bell = t->home->bell, .deadline = deadline };
+			if (count > 1 && now + LOOK_AGAIN_NS < deadline) w.deadline = now + LOOK_AGAIN_NS;
+			dpi_wait(t->ctx, &w);
+		}
+		*index = s.found;
+	}
+	while (entered--) dpi_target_leave(dpi_target_get(targets[entered]));
+	return error;
+}

@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * push.c: rows into segments. DPI_Push's short way stands in dpi.h and, for programs that do without it, in short_push.c. */
+#define DPI_NO_INLINE /* here are the calls themselves */
+#include <string.h>
+
+#include "source.h"
+#include "wait.h"
+
+/* Is this a row of the flow's schema? */
+static int check_row(const struct dpi_source *s, const void *row, uint64_t size, const char *call)
+{
+	const struct dpi_schema *schema = s->flow->definition->schema;
+	if (__builtin_expect(!row, 0)) return dpi_fail(DPI_ERR_ARGUMENT, "%s: row is NULL", call);
+	if (s->row_size && __builtin_expect(size != s->row_size, 0))
+		return dpi_fail(DPI_ERR_SIZE, "%s: the row has %llu bytes, a row of flow '%s' has %u", call, (unsigned long long)size, s->flow->name, s->row_size);
+	if (size > DPI_ROW_MAX) return dpi_fail(DPI_ERR_SIZE, "%s: the row has %llu bytes, at most %u are taken", call, (unsigned long long)size, DPI_ROW_MAX);
+	return schema->plain ? DPI_SUCCESS : dpi_row_check(schema, row, (uint32_t)size, false);
+}
+
+/* The row is in the segment's room, need bytes of it. */
+static int wrote(struct dpi_source *s, uint32_t target, uint64_t need)
+{
+	struct dpi_lane *l = &s->lane[target];
+	int error = dpi_run_wrote(l->b, &l->run, need);
+	if (!error && s->flow->definition->hint == DPI_HINT_LATENCY) error = dpi_run_publish(l->b, &l->run);
+	return error == DPI_ERR_AGAIN ? DPI_SUCCESS : error; /* the linger service sends what the transport could not take */
+}
+
+static int put_row(struct dpi_source *s, uint32_t target, const void *row, uint64_t size, uint64_t need)
+{
+	struct dpi_lane *l = &s->lane[target];
+	uint8_t *to = dpi_run_place(l->b);
+	if (!s->row_size) {
+		memcpy(to, &size, 8);
+		to += 8;
+		l->rows++;
+		l->bytes += size;
+	}
+	memcpy(to, row, size);
+	return wrote(s, target, need);
+}
+
+/* Room at a target; the clock is asked only of those who wait. */
+static int room(struct dpi_source *s, uint32_t target, uint64_t need, bool wait, bool *dropped)
+{
+	int error = dpi_lane_room(s, target, need, 0, dropped);
+	if (error != DPI_ERR_AGAIN || !wait) return error;
+	return dpi_lane_room(s, target, need, dpi_deadline(0, s->timeout_us), dropped);
+}
+
+/* A row that is larger than a segment. What is there of one that was not sent whole is dropped at its target. */
+static int push_large(struct dpi_source *s, const uint32_t *to, uint32_t count, const void *row, uint64_t size, bool wait)
+{
+	int64_t deadline = wait ? dpi_deadline(0, s->timeout_us) : 0;
+	for (uint32_t i = 0; i < count; i++) {
+		bool dropped;
+		int error = dpi_lane_send_large(s, to[i], row, size, deadline, &dropped);
+		if (dropped) DPI_ADD(s->stats.dropped, 1);
+		if (error && i)
+			return dpi_fail(DPI_ERR_UNKNOWN, "a row of %llu bytes reached %u of its %u targets, then: %.300s", (unsigned long long)size, i, count,
+					error == DPI_ERR_AGAIN ? "no room" : dpi_detail());
+		if (error) return error;
+	}
+	return DPI_SUCCESS;
+}
+
+/* To all of the targets or, on an error, to none: first room at each, then the row. */
+static int push_row(struct dpi_source *s, const void *row, uint64_t size, bool wait)
+{
+	const uint32_t *to;
+	uint32_t count;
+	uint64_t need = dpi_flow_row_need(s->flow->definition->schema, size);
+	int error = dpi_route_row(s->route, row, (uint32_t)size, &to, &count);
+	if (error) return error;
+	if (__builtin_expect(!count, 0)) DPI_ADD(s->stats.filtered, 1);
+	if (need > s->segment - sizeof(struct dpi_flow_segment)) return push_large(s, to, count, row, size, wait);
+	for (uint32_t i = 0; i < count; i++) {
+		bool dropped;
+		error = room(s, to[i], need, wait, &dropped);
+		if (error) return error;
+	}
+	for (uint32_t i = 0; i < count && !error; i++) {
+		if (s->lane[to[i]].dropped) DPI_ADD(s->stats.dropped, 1);
+		else error = put_row(s, to[i], row, size, need);
+	}
+	return error;
+}
+
+static int no_room(struct dpi_source *s, bool wait, const char *call)
+{
+	if (wait) return dpi_fail(DPI_ERR_TIMEOUT, "%s: no room, and the source's timeout is DPI_NO_WAIT", call);
+	dpi_progress(s->ctx);
+	return dpi_fail(DPI_ERR_AGAIN, "%s: a target of flow '%s' has no room now: take what came to your own targets, then try again", call, s->flow->name);
+}
+
+static int push(const void *row, size_t size, DPI_Source handle, bool wait, const char *call)
+{
+	int error;
+	struct dpi_source *s = dpi_source_begin(handle, call, &error);
+	if (!s) return error;
+	error = check_row(s, row, size, call);
+	if (!error && s->reserved >= 0) error = dpi_fail(DPI_ERR_STATE, "%s: room is handed out: DPI_Commit or DPI_Discard comes first", call);
+	if (!error) error = push_row(s, row, size, wait);
+	if (error == DPI_ERR_AGAIN) error = no_room(s, wait, call);
+	dpi_source_leave(s);
+	return error;
+}
+
+int dpi_push_slow(const void *row, size_t size, DPI_Source handle)
+{
+	return push(row, size, handle, true, "DPI_Push");
+}
+
+int DPI_Try_Push(const void *row, size_t size, DPI_Source handle)
+{
+	return push(row, size, handle, false, "DPI_Try_Push");
+}
+
+/* ------------------------------------------------------------------------------------------------------- batches */
+
+#define RUN_ROWS 512u /* routed at a time: their parts and the rows themselves stay in the first cache */
+
+int DPI_Push_Batch(const void *rows, size_t count, DPI_Source handle, size_t *pushed)
+{
+	int error = DPI_SUCCESS;
+	uint16_t part[RUN_ROWS];
+	size_t done = 0;
+	if (pushed) *pushed = 0;
+	struct dpi_source *s = dpi_source_begin(handle, "DPI_Push_Batch", &error);
+	if (!s) return error;
+	const uint8_t *row = rows;
+	uint32_t size = s->row_size;
+	if (count && !rows) error = dpi_fail(DPI_ERR_ARGUMENT, "DPI_Push_Batch: rows is NULL");
+	else if (!size) error = dpi_fail(DPI_ERR_USE, "DPI_Push_Batch: rows of flow '%s' vary in size: push them one by one", s->flow->name);
+	else if (s->reserved >= 0) error = dpi_fail(DPI_ERR_STATE, "DPI_Push_Batch: room is handed out: DPI_Commit or DPI_Discard comes first");
+	bool single = dpi_route_single(s->route), plain = s->flow->definition->schema->plain;
+	while (done < count && !error) {
+		size_t n = count - done < RUN_ROWS ? count - done : RUN_ROWS;
+		for (size_t i = 0; i < n && !plain && !error; i++) error = check_row(s, row + i * size, size, "DPI_Push_Batch");
+		if (error) break;
+		if (single) dpi_route_rows(s->route, row, size, n, part);
+		for (size_t i = 0; i < n && !error; i++, row += size) {
+			struct dpi_buffer *b = single ? s->way[part[i]] : NULL;
+			if (__builtin_expect(b != NULL, 1)) {
+				struct dpi_ring_writer *w = &b->appender.writer;
+				uint64_t written = atomic_load_explicit(&w->written, memory_order_relaxed);
+				if (__builtin_expect(written + size <= w->until, 1)) {
+					dpi_ring_ask(w->data, written, w->mask);
+					dpi_row_copy(w->data + (written & w->mask), row, size);
+					atomic_store_explicit(&w->written, written + size, memory_order_release);
+					dpi_append_arm(b);
+					done++;
+					continue;
+				}
+			}
+			if (single) {
+				bool dropped;
+				error = room(s, part[i], size, true, &dropped);
+				if (!error && !dropped) error = put_row(s, part[i], row, size, size);
+				if (dropped) DPI_ADD(s->stats.dropped, 1);
+			} else {
+				error = push_row(s, row, size, true);
+			}
+			if (error == DPI_ERR_AGAIN) error = no_room(s, true, "DPI_Push_Batch");
+			done += !error;
+		}
+	}
+	dpi_source_leave(s);
+	if (pushed) *pushed = done;
+	return error;
+}
+
+/* --------------------------------------------------------------------------------------------------- room in place */
+
+int DPI_Reserve(size_t size, uint32_t target, DPI_Source handle, void **out)
+{
+	int error;
+	bool dropped;
+	if (!out) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Reserve: room is NULL");
+	*out = NULL;
+	struct dpi_source *s = dpi_source_begin(handle, "DPI_Reserve", &error);
+	if (!s) return error;
+	uint64_t need = dpi_flow_row_need(s->flow->definition->schema, size);
+	if (s->reserved >= 0) error = dpi_fail(DPI_ERR_STATE, "DPI_Reserve: room is handed out already: DPI_Commit or DPI_Discard comes first");
+	else if (target >= s->flow->definition->targets)
+		error = dpi_fail(DPI_ERR_ARGUMENT, "DPI_Reserve: target is %u: flow '%s' has %u", target, s->flow->name, s->flow->definition->targets);
+	else if ((s->row_size && size != s->row_size) || size > DPI_ROW_MAX || need > s->segment - sizeof(struct dpi_flow_segment))
+		error = dpi_fail(DPI_ERR_SIZE, "DPI_Reserve: %zu bytes: %s", size, s->row_size ? "rows of this flow have another size" : "that does not fit a segment; DPI_Push takes such a row");
+	if (!error) error = room(s, target, need, true, &dropped);
+	if (error == DPI_ERR_AGAIN) error = no_room(s, true, "DPI_Reserve");
+	if (!error && dropped) error = dpi_fail(DPI_ERR_PEER, "DPI_Reserve: target %u of flow '%s' is gone", target, s->flow->name);
+	if (!error) {
+		s->reserved = (int)target;
+		s->reserved_size = size;
+		s->short_row = 0;
+		*out = dpi_run_place(s->lane[target].b) + (s->row_size ? 0 : 8);
+	}
+	dpi_source_leave(s);
+	return error;
+}
+
+static struct dpi_source *begin_reserved(DPI_Source handle, const char *call, int *error)
+{
+	struct dpi_source *s = dpi_source_begin(handle, call, error);
+	if (!s || s->reserved >= 0) return s;
+	*error = dpi_fail(DPI_ERR_STATE, "%s: no room is handed out: DPI_Reserve comes first", call);
+	dpi_source_leave(s);
+	return NULL;
+}
+
+int DPI_Commit(size_t size, DPI_Source handle)
+{
+	int error;
+	struct dpi_source *s = begin_reserved(handle, "DPI_Commit", &error);
+	if (!s) return error;
+	uint32_t target = (uint32_t)s->reserved;
+	struct dpi_lane *l = &s->lane[target];
+	uint8_t *at = dpi_run_place(l->b);
+	uint64_t bytes = size;
+	if (size > s->reserved_size || (s->row_size && size != s->row_size))
+		error = dpi_fail(DPI_ERR_SIZE, "DPI_Commit: %zu bytes, %llu were reserved", size, (unsigned long long)s->reserved_size);
+	else error = check_row(s, at + (s->row_size ? 0 : 8), size, "DPI_Commit");
+	if (!error) {
+		if (!s->row_size) {
+			memcpy(at, &bytes, 8);
+			l->rows++;
+			l->bytes += size;
+		}
+		error = wrote(s, target, dpi_flow_row_need(s->flow->definition->schema, size));
+		s->reserved = -1;
+		dpi_source_short(s);
+	}
+	dpi_source_leave(s);
+	return error;
+}
+
+int DPI_Discard(DPI_Source handle)
+{
+	int error;
+	struct dpi_source *s = begin_reserved(handle, "DPI_Discard", &error);
+	if (!s) return error;
+	s->reserved = -1; /* nothing was written: the room is simply used again */
+	dpi_source_short(s);
+	dpi_source_leave(s);
+	return DPI_SUCCESS;
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * segment.h: what a source puts into its ring at a target: segments, each a run of the ring (run.h). A segment is this header and then
+ * rows as row_segment.h lays them out, a part of a large row (row_part.h), or nothing. Rows are added while the segment is open and may be
+ * visible already: their number is what is visible, not what the header says. */
+#ifndef DPI_FLOWS_SEGMENT_H
+#define DPI_FLOWS_SEGMENT_H
+
+#include "row_part.h"
+#include "row_segment.h"
+
+struct dpi_flow_segment {
+	struct dpi_segment base; /* sequence: rows of this source to this target before it; reserved: the source; rows, bytes: 0 */
+	uint64_t value;		 /* the mark; at the end the rows in all */
+	uint64_t unused[4];	 /* rows begin a cache line: 0 */
+};
+_Static_assert(sizeof(struct dpi_flow_segment) == 64, "a cache line");
+
+/* base.flags, besides the magic: exactly one of these */
+#define DPI_FLOW_ROWS 0x0100u
+#define DPI_FLOW_MARK 0x0200u
+#define DPI_FLOW_END 0x0400u
+#define DPI_FLOW_PART 0x0800u
+
+/* Bytes of a segment of this schema within at most segment bytes; rows that do not vary fill it exactly. */
+static inline uint32_t dpi_flow_segment_size(const struct dpi_schema *s, uint32_t segment)
+{
+	uint32_t room = segment - (uint32_t)sizeof(struct dpi_flow_segment) - 8;
+	if (!s->varies) room = room / s->row_size * s->row_size;
+	else room = room & ~7u;
+	return (uint32_t)sizeof(struct dpi_flow_segment) + room;
+}
+
+/* Bytes that a row takes in a segment. */
+static inline uint64_t dpi_flow_row_need(const struct dpi_schema *s, uint64_t size)
+{
+	return s->varies ? 8 + ((size + 7) & ~UINT64_C(7)) : size;
+}
+
+#endif

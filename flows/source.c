@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * source.c: sources: open, mark, flush, close, statistics. */
+#include "source.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "wait.h"
+
+struct dpi_source *dpi_source_begin(DPI_Source handle, const char *call, int *error)
+{
+	struct dpi_source *s = dpi_source_get(handle);
+	if (!s) {
+		*error = dpi_handle_error(DPI_HANDLE_SOURCE, (uint64_t)(uintptr_t)handle);
+		return NULL;
+	}
+	if (atomic_load_explicit(&s->busy, memory_order_relaxed)) {
+		*error = dpi_fail(DPI_ERR_THREAD, "%s: another thread is inside a call on this source of flow '%s': each thread opens its own", call,
+				  s->flow->name);
+		return NULL;
+	}
+	*error = dpi_flow_check(s->flow);
+	if (*error) return NULL;
+	atomic_store_explicit(&s->busy, 1, memory_order_relaxed);
+	return s;
+}
+
+/* ------------------------------------------------------------------------------------------------------- opening */
+
+static void source_free(struct dpi_source *s)
+{
+	dpi_route_free(s->route);
+	free(s->lane);
+	free(s->way);
+	if (s->flow) dpi_flow_unref(s->flow);
+	free(s);
+}
+
+static int source_new(struct dpi_flow *f, int64_t timeout_us, struct dpi_source **out)
+{
+	const struct dpi_definition *d = f->definition;
+	struct dpi_source *s = aligned_alloc(64, (sizeof *s + 63) / 64 * 64);
+	*out = NULL;
+	if (!s) return dpi_fail(DPI_ERR_MEMORY, "no memory for a source");
+	memset(s, 0, sizeof *s);
+	s->lane = calloc(d->targets, sizeof *s->lane);
+	s->way = calloc(d->targets, sizeof *s->way);
+	s->flow = dpi_flow_ref(f);
+	s->ctx = f->ctx;
+	s->timeout_us = timeout_us ? timeout_us : f->ctx->timeout_us;
+	s->linger_us = d->linger_us;
+	s->row_size = d->schema->varies ? 0 : d->schema->row_size;
+	s->segment = dpi_flow_segment_size(d->schema, d->segment);
+	s->reserved = -1;
+	s->watch.bell = dpi_bell_pick(f->ctx);
+	if (s->lane && s->way) {
+		*out = s;
+		return DPI_SUCCESS;
+	}
+	source_free(s);
+	return dpi_fail(DPI_ERR_MEMORY, "no memory for a source of %u targets", d->targets);
+}
+
+static int open_source(struct dpi_flow *f, int64_t timeout_us, DPI_Source *out)
+{
+	struct dpi_source *s;
+	int error = dpi_flow_check(f);
+	if (!error) error = source_new(f, timeout_us, &s);
+	if (error) return error;
+	/* what this process lacks is found before the flow counts another source */
+	error = dpi_route_new(f->definition, 0, &s->route);
+	int64_t deadline = dpi_deadline(0, f->ctx->timeout_us);
+	if (!error) error = dpi_flow_join(f, deadline, &s->number);
+	if (error) {
+		source_free(s);
+		return error;
+	}
+	dpi_route_begin(s->route, s->number);
+	s->handle = (DPI_Source)(uintptr_t)dpi_handle_open(DPI_HANDLE_SOURCE, s);
+	if (!s->handle) {
+		dpi_flow_leave(f, s->number, DPI_SOURCE_DEAD, deadline);
+		source_free(s);
+		return dpi_fail(DPI_ERR_LIMIT, "%u handles are open: close some", DPI_HANDLE_MAX);
+	}
+	dpi_flow_watch(f, &s->watch);
+	dpi_source_short(s);
+	*out = s->handle;
+	return DPI_SUCCESS;
+}
+
+int DPI_Open_Source(DPI_Flow handle, const DPI_Source_Attr *attr, DPI_Source *out)
+{
+	DPI_Source_Attr a = DPI_SOURCE_ATTR_INIT;
+	if (!out) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Open_Source: source is NULL: pass where the handle may go");
+	*out = NULL;
+	int error = attr ? dpi_take("DPI_Open_Source", &a, sizeof a, attr) : DPI_SUCCESS;
+	if (!error) error = dpi_timeout_check("DPI_Open_Source", "timeout_us", a.timeout_us);
+	if (error) return error;
+	struct dpi_flow *f = dpi_flow_get(handle);
+	if (!f) return dpi_flow_error(handle);
+	error = open_source(f, a.timeout_us, out);
+	dpi_flow_unref(f);
+	return error;
+}
+
+/* --------------------------------------------------------------------------------------------- marks, flush, close */
+
+static int64_t deadline_of(const struct dpi_source *s)
+{
+	return dpi_deadline(0, s->timeout_us);
+}
+
+/* Make every lane's rows visible; all are tried. */
+static int flush(struct dpi_source *s, int64_t deadline)
+{
+	int first = DPI_SUCCESS;
+	char sentence[DPI_DETAIL_MAX] = "";
+	for (uint32_t t = 0; t < s->flow->definition->targets; t++) {
+		int error = dpi_lane_flush(s, t, deadline);
+		if (!error || first) continue;
+		first = error;
+		snprintf(sentence, sizeof sentence, "%s", dpi_detail());
+	}
+	return first ? dpi_fail(first, "%s", sentence) : DPI_SUCCESS;
+}
+
+int DPI_Flush_Source(DPI_Source handle)
+{
+	int error;
+	struct dpi_source *s = dpi_source_begin(handle, "DPI_Flush_Source", &error);
+	if (!s) return error;
+	error = flush(s, deadline_of(s));
+	dpi_source_leave(s);
+	return error;
+}
+
+/* The same short segment to every target; to those alone that have got something if only_used. */
+static int send_all(struct dpi_source *s, uint32_t kind, uint64_t value, bool only_used, int64_t deadline)
+{
+	for (uint32_t t = 0; t < s->flow->definition->targets; t++) {
+		bool dropped;
+		uint64_t rows, bytes;
+		if (only_used && !s->lane[t].b) continue;
+		dpi_lane_count(s, t, &rows, &bytes);
+		int error = dpi_lane_send(s, t, kind, kind == DPI_FLOW_END ? rows : value, NULL, 0, deadline, &dropped);
+		if (error) return error;
+		if (!dropped && kind == DPI_FLOW_MARK) dpi_run_publish(s->lane[t].b, &s->lane[t].run);
+	}
+	return DPI_SUCCESS;
+}
+
+int DPI_Push_Mark(uint64_t mark, DPI_Source handle)
+{
+	int error;
+	struct dpi_source *s = dpi_source_begin(handle, "DPI_Push_Mark", &error);
+	if (!s) return error;
+	int64_t deadline = deadline_of(s);
+	if (s->reserved >= 0) error = dpi_fail(DPI_ERR_STATE, "DPI_Push_Mark: room is handed out: DPI_Commit or DPI_Discard comes first");
+	else if (!deadline) error = dpi_fail(DPI_ERR_ARGUMENT, "DPI_Push_Mark: the source's timeout is DPI_NO_WAIT, and a mark goes to every target, which may have to be waited for");
+	else if (s->marked && mark < s->mark)
+		error = dpi_fail(DPI_ERR_ARGUMENT, "DPI_Push_Mark: mark %llu is below this source's last, %llu", (unsigned long long)mark,
+				 (unsigned long long)s->mark);
+	if (!error) error = send_all(s, DPI_FLOW_MARK, mark, false, deadline);
+	if (!error) {
+		s->marked = true;
+		s->mark = mark;
+		DPI_ADD(s->stats.marks, 1);
+	}
+	dpi_source_leave(s);
+	return error;
+}
+
+static int close_source(struct dpi_source *s, int error, int64_t deadline)
+{
+	char sentence[DPI_DETAIL_MAX];
+	snprintf(sentence, sizeof sentence, "%s", error ? dpi_detail() : "");
+	s->closing = true;
+	s->short_row = 0;
+	if (!error && s->reserved >= 0) error = dpi_fail(DPI_ERR_STATE, "DPI_Close_Source: room was handed out, and is lost");
+	if (!error) error = send_all(s, DPI_FLOW_END, 0, true, deadline);
+	if (!error) error = flush(s, deadline);
+	if (error && !*sentence) snprintf(sentence, sizeof sentence, "%s", dpi_detail());
+	for (uint32_t t = 0; t < s->flow->definition->targets; t++) {
+		struct dpi_buffer *b = s->lane[t].b;
+		if (!b) continue;
+		int64_t left = (deadline - dpi_now()) / 1000;
+		int e = dpi_run_close(b, left < 1 ? 1 : left);
+		if (e && !error && !s->lane[t].dropped) {
+			error = e;
+			snprintf(sentence, sizeof sentence, "%s", dpi_detail());
+		}
+	}
+	dpi_flow_unwatch(s->flow, &s->watch);
+	if (!dpi_flow_check(s->flow)) { /* a failed flow has forgotten its sources */
+		int64_t soon = dpi_now() + DPI_ANSWER_NS;
+		int e = dpi_flow_leave(s->flow, s->number, error ? DPI_SOURCE_DEAD : DPI_SOURCE_CLOSED, deadline > soon ? deadline : soon);
+		if (e && !error) {
+			error = e;
+			snprintf(sentence, sizeof sentence, "%s", dpi_detail());
+		}
+	}
+	dpi_handle_close((uint64_t)(uintptr_t)s->handle);
+	source_free(s);
+	return error ? dpi_fail(error, "%s", sentence) : DPI_SUCCESS;
+}
+
+int DPI_Close_Source(DPI_Source handle)
+{
+	struct dpi_source *s = dpi_source_get(handle);
+	if (!s) return dpi_handle_error(DPI_HANDLE_SOURCE, (uint64_t)(uintptr_t)handle);
+	if (atomic_exchange_explicit(&s->busy, 1, memory_order_relaxed))
+		return dpi_fail(DPI_ERR_THREAD, "DPI_Close_Source: another thread is inside a call on this source of flow '%s'", s->flow->name);
+	int64_t deadline = deadline_of(s), least = dpi_now() + 1000000;
+	return close_source(s, dpi_flow_check(s->flow), deadline > least ? deadline : least);
+}
+
+void dpi_source_finish(uint64_t handle, void *object)
+{
+	struct dpi_source *s = object;
+	(void)handle;
+	close_source(s, dpi_flow_check(s->flow), dpi_now() + 200000000);
+}
+
+int DPI_Get_Source_Stats(DPI_Source handle, DPI_Source_Stats *stats)
+{
+	struct dpi_source *s = dpi_source_get(handle);
+	if (!s) return dpi_handle_error(DPI_HANDLE_SOURCE, (uint64_t)(uintptr_t)handle);
+	DPI_Source_Stats all = { 0 };
+#define COPY(name, unit, text) all.name = __atomic_load_n(&s->stats.name, __ATOMIC_RELAXED);
+	DPI_SOURCE_STATS(COPY)
+#undef COPY
+	all.rows = all.bytes = 0;
+	for (uint32_t t = 0; t < s->flow->definition->targets; t++) {
+		uint64_t rows, bytes;
+		dpi_lane_count(s, t, &rows, &bytes);
+		all.rows += rows;
+		all.bytes += bytes;
+	}
+	return dpi_give("DPI_Get_Source_Stats", stats, &all, sizeof all);
+}

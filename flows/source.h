@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * source.h: an open source: a lane to each target it has sent to. */
+#ifndef DPI_FLOWS_SOURCE_H
+#define DPI_FLOWS_SOURCE_H
+
+#include "endpoint.h"
+#include "flow.h"
+#include "handle.h"
+#include "route.h"
+#include "run.h"
+#include "segment.h"
+
+/* The way to one target. Without a buffer: nothing was sent to it yet. */
+struct dpi_lane {
+	struct dpi_buffer *b;
+	struct dpi_run run;  /* the open segment of rows; end 0: none */
+	uint64_t rows_at;    /* position of its first row */
+	uint64_t rows, bytes; /* in segments that are ended; of rows that vary all */
+	bool dropped;	     /* the target died and the flow goes on */
+};
+
+struct dpi_source {
+	/* first what programs know, too: struct dpi_push_1 of dpi.h, and short_push.c */
+	_Atomic uint32_t busy;
+	uint32_t short_row; /* size of rows that take the short way; 0: none */
+	struct dpi_short_route route_short;
+	struct dpi_buffer **way; /* of each target: its lane's buffer while a segment of rows is open there; else NULL */
+	struct dpi_lane *lane;	 /* of each target */
+	struct dpi_flow *flow;
+	struct dpi_context *ctx;
+	DPI_Source handle;
+	struct dpi_route *route;
+	struct dpi_flow_watch watch;
+	uint32_t number, row_size; /* row_size 0: rows vary */
+	uint32_t segment;	   /* bytes of a segment */
+	int64_t timeout_us, linger_us;
+	bool closing, marked;
+	uint64_t mark;
+	int reserved; /* target for which room is handed out; -1: none */
+	uint64_t reserved_size;
+	DPI_Source_Stats stats;
+};
+
+static inline struct dpi_source *dpi_source_get(DPI_Source handle)
+{
+	return dpi_handle_get(DPI_HANDLE_SOURCE, (uint64_t)(uintptr_t)handle);
+}
+struct dpi_source *dpi_source_begin(DPI_Source handle, const char *call, int *error);
+static inline void dpi_source_leave(struct dpi_source *s)
+{
+	atomic_store_explicit(&s->busy, 0, memory_order_relaxed);
+}
+
+/* short_push.c: decide anew which rows take the short way. */
+void dpi_source_short(struct dpi_source *s);
+
+/* lane.c. deadline: dpi_now, 0: do not wait. DPI_ERR_AGAIN (no sentence) only where it is 0.
+ * See that need bytes fit the open segment of rows to a target. *dropped: the target died and the flow goes on. */
+int dpi_lane_room(struct dpi_source *s, uint32_t target, uint64_t need, int64_t deadline, bool *dropped);
+/* A segment with no rows, or, with size, that many bytes behind its header; it is whole when this returns. */
+int dpi_lane_send(struct dpi_source *s, uint32_t target, uint32_t kind, uint64_t value, const void *bytes, uint64_t size, int64_t deadline, bool *dropped);
+/* End the open segment. */
+int dpi_lane_end(struct dpi_source *s, uint32_t target, int64_t deadline);
+/* Make all visible. */
+int dpi_lane_flush(struct dpi_source *s, uint32_t target, int64_t deadline);
+void dpi_lane_count(const struct dpi_source *s, uint32_t target, uint64_t *rows, uint64_t *bytes);
+/* A part of a row that is larger than a segment. */
+int dpi_lane_send_large(struct dpi_source *s, uint32_t target, const void *row, uint64_t size, int64_t deadline, bool *dropped);
+
+#endif

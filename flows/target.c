@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * target.c: targets: open, close, statistics. */
+#include "target.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "wait.h"
+
+struct dpi_target *dpi_target_begin(DPI_Target handle, const char *call, int *error)
+{
+	struct dpi_target *t = dpi_target_get(handle);
+	if (!t) {
+		*error = dpi_handle_error(DPI_HANDLE_TARGET, (uint64_t)(uintptr_t)handle);
+		return NULL;
+	}
+	if (atomic_load_explicit(&t->busy, memory_order_relaxed)) {
+		*error = dpi_fail(DPI_ERR_THREAD, "%s: another thread is inside a call on this target of flow '%s'", call, t->flow->name);
+		return NULL;
+	}
+	atomic_store_explicit(&t->busy, 1, memory_order_relaxed);
+	*error = DPI_SUCCESS;
+	return t;
+}
+
+/* The first ring of a source: eight segments, but all declared sources' rings within half the flow's memory if that can be. */
+static uint64_t first_ring(const struct dpi_definition *d, uint64_t segment)
+{
+	uint64_t first = 8 * segment, share = d->sources ? d->memory / 2 / d->sources : first;
+	return first < share ? first : share;
+}
+
+static int make_queue(struct dpi_target *t, uint32_t numa, int64_t deadline)
+{
+	const struct dpi_definition *d = t->flow->definition;
+	uint64_t segment = dpi_flow_segment_size(d->schema, d->segment);
+	struct dpi_buffer_shape shape = dpi_run_shape(segment, first_ring(d, segment), d->memory, numa);
+	if (d->sources && shape.capacity * d->sources > d->memory)
+		return dpi_fail(DPI_ERR_LIMIT, "flow '%s' gives each target %llu bytes of memory, and %u sources need at least %llu: raise attr->memory, or make segments smaller",
+				t->flow->name, (unsigned long long)d->memory, d->sources, (unsigned long long)shape.capacity * d->sources);
+	int error = dpi_run_queue(t->ctx, &shape, deadline, &t->queue);
+	if (error) return error;
+	t->home = dpi_home_find(t->ctx, t->queue);
+	return t->home ? DPI_SUCCESS : dpi_fail(DPI_ERR_INTERNAL, "a queue was made and is not there");
+}
+
+static void target_free(struct dpi_target *t)
+{
+	if (t->queue) dpi_run_queue_end(t->ctx, t->queue);
+	dpi_inlets_free(t);
+	if (t->home) dpi_home_release(t->ctx, t->home);
+	dpi_flow_unref(t->flow);
+	free(t);
+}
+
+static int open_target(struct dpi_flow *f, uint32_t index, const DPI_Target_Attr *a, DPI_Target *out)
+{
+	const struct dpi_definition *d = f->definition;
+	int error = dpi_flow_check(f);
+	if (error) return error;
+	struct dpi_target *t = aligned_alloc(64, (sizeof *t + 63) / 64 * 64);
+	if (!t) return dpi_fail(DPI_ERR_MEMORY, "no memory for a target");
+	memset(t, 0, sizeof *t);
+	t->flow = dpi_flow_ref(f);
+	t->ctx = f->ctx;
+	t->index = index;
+	t->timeout_us = a->timeout_us ? a->timeout_us : f->ctx->timeout_us;
+	t->stride = d->schema->varies ? 0 : d->schema->row_size;
+	t->seen = UINT64_MAX;
+	int64_t deadline = dpi_deadline(0, f->ctx->timeout_us);
+	error = make_queue(t, (uint32_t)a->numa, deadline);
+	if (!error) error = dpi_flow_bind(f, index, t->queue, deadline);
+	if (error) {
+		target_free(t);
+		return error;
+	}
+	t->handle = (DPI_Target)(uintptr_t)dpi_handle_open(DPI_HANDLE_TARGET, t);
+	if (!t->handle) {
+		dpi_flow_unbind(f, index, DPI_TARGET_DEAD, deadline);
+		target_free(t);
+		return dpi_fail(DPI_ERR_LIMIT, "%u handles are open: close some", DPI_HANDLE_MAX);
+	}
+	t->watch.bell = t->home->bell;
+	dpi_flow_watch(f, &t->watch);
+	*out = t->handle;
+	return DPI_SUCCESS;
+}
+
+int DPI_Open_Target(uint32_t index, const DPI_Target_Attr *attr, DPI_Flow handle, DPI_Target *out)
+{
+	DPI_Target_Attr a = DPI_TARGET_ATTR_INIT;
+	if (!out) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Open_Target: target is NULL: pass where the handle may go");
+	*out = NULL;
+	int error = attr ? dpi_take("DPI_Open_Target", &a, sizeof a, attr) : DPI_SUCCESS;
+	if (!error) error = dpi_timeout_check("DPI_Open_Target", "timeout_us", a.timeout_us);
+	if (!error && (a.numa < 0 || a.numa > 1024)) error = dpi_fail(DPI_ERR_ARGUMENT, "attr->numa is %d: DPI_NUMA_ANY or DPI_NUMA_NODE(n)", a.numa);
+	if (error) return error;
+	struct dpi_flow *f = dpi_flow_get(handle);
+	if (!f) return dpi_flow_error(handle);
+	if (index >= f->definition->targets)
+		error = dpi_fail(DPI_ERR_RANGE, "DPI_Open_Target: index is %u: flow '%s' has targets 0 to %u", index, f->name, f->definition->targets - 1);
+	else error = open_target(f, index, &a, out);
+	dpi_flow_unref(f);
+	return error;
+}
+
+static int close_target(struct dpi_target *t, int64_t deadline)
+{
+	int error = DPI_SUCCESS;
+	if (t->piece.inlet) dpi_piece_release(t, &t->piece);
+	while (t->lents) {
+		dpi_piece_release(t, &t->lent[t->first]);
+		t->first = (t->first + 1) % DPI_LENT_MAX;
+		t->lents--;
+	}
+	/* it may have ended without this program's having asked once more */
+	struct dpi_piece piece;
+	uint64_t mark;
+	int ignored;
+	if (!t->ended && !dpi_flow_check(t->flow) && dpi_flow_complete(t->flow) && dpi_target_look(t, &piece, &mark, &ignored) == DPI_FOUND_ROWS)
+		dpi_piece_release(t, &piece);
+	dpi_flow_unwatch(t->flow, &t->watch);
+	if (!dpi_flow_check(t->flow)) error = dpi_flow_unbind(t->flow, t->index, t->ended ? DPI_TARGET_ENDED : DPI_TARGET_DEAD, deadline);
+	dpi_handle_close((uint64_t)(uintptr_t)t->handle);
+	target_free(t);
+	return error;
+}
+
+int DPI_Close_Target(DPI_Target handle)
+{
+	struct dpi_target *t = dpi_target_get(handle);
+	if (!t) return dpi_handle_error(DPI_HANDLE_TARGET, (uint64_t)(uintptr_t)handle);
+	if (atomic_exchange_explicit(&t->busy, 1, memory_order_relaxed))
+		return dpi_fail(DPI_ERR_THREAD, "DPI_Close_Target: another thread is inside a call on this target of flow '%s'", t->flow->name);
+	return close_target(t, dpi_deadline(0, t->ctx->timeout_us));
+}
+
+void dpi_target_finish(uint64_t handle, void *object)
+{
+	(void)handle;
+	close_target(object, dpi_now() + 200000000);
+}
+
+int DPI_Get_Target_Stats(DPI_Target handle, DPI_Target_Stats *stats)
+{
+	struct dpi_target *t = dpi_target_get(handle);
+	if (!t) return dpi_handle_error(DPI_HANDLE_TARGET, (uint64_t)(uintptr_t)handle);
+	DPI_Target_Stats all = { 0 };
+#define COPY(name, unit, text) all.name = __atomic_load_n(&t->stats.name, __ATOMIC_RELAXED);
+	DPI_TARGET_STATS(COPY)
+#undef COPY
+	pthread_mutex_lock(&t->home->lock);
+	all.memory = t->home->memory;
+	pthread_mutex_unlock(&t->home->lock);
+	return dpi_give("DPI_Get_Target_Stats", stats, &all, sizeof all);
+}

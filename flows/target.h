@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * target.h: an open target: an inlet for each source that has sent to it. */
+#ifndef DPI_FLOWS_TARGET_H
+#define DPI_FLOWS_TARGET_H
+
+#include "endpoint.h"
+#include "flow.h"
+#include "handle.h"
+#include "home.h"
+#include "run.h"
+#include "segment.h"
+
+/* The ring of one source. */
+struct dpi_inlet {
+	struct dpi_ring_in *ring;
+	struct dpi_run_in run;
+	uint32_t source;
+	bool known;	 /* its source has said which it is */
+	bool over;	 /* nothing comes any more; its ring is freed once nothing of it is lent */
+	bool cut;	 /* what it wrote was nonsense */
+	uint32_t kind;	 /* of the segment that is being read */
+	uint64_t rows;	 /* received */
+	bool marked;
+	uint64_t mark;	 /* the last that it passed */
+	uint64_t behind; /* position behind what was lent last, or taken */
+	size_t lent;	 /* runs */
+	struct dpi_part_assembly part;
+};
+
+/* A run of rows that was read. */
+struct dpi_piece {
+	struct dpi_inlet *inlet;
+	struct dpi_ring_in *ring; /* the one it lies in; NULL: it lies in memory of its own */
+	uint64_t end;		  /* position */
+	const uint8_t *data, *stop;
+	void *own;		  /* freed with it: a large row, or the list of varying rows */
+};
+
+struct dpi_target {
+	/* first what programs know, too: struct dpi_next_1 of dpi.h, and short_push.c */
+	_Atomic uint32_t busy;
+	uint32_t stride;	 /* of rows that do not vary; 0: they do */
+	const uint8_t *at, *stop; /* what DPI_Next has still to give of the present piece */
+	uint32_t source;
+	struct dpi_piece piece; /* of DPI_Next; inlet NULL: none */
+	struct dpi_flow *flow;
+	struct dpi_context *ctx;
+	DPI_Target handle;
+	struct dpi_flow_watch watch;
+	uint32_t index;
+	int64_t timeout_us;
+	uint64_t queue;
+	struct dpi_home *home;
+	struct dpi_inlet **inlet;
+	size_t inlets, room, turn;
+	uint64_t seen;	 /* version of the flow that was looked at */
+	bool marked;
+	uint64_t mark;	 /* reported last */
+	bool ended;	 /* DPI_ERR_END was found */
+	uint64_t caught_up; /* rows taken when it last found nothing */
+	struct dpi_piece lent[DPI_LENT_MAX]; /* of DPI_Next_Batch, circular, oldest at first */
+	size_t lents, first;
+	DPI_Target_Stats stats;
+};
+
+static inline struct dpi_target *dpi_target_get(DPI_Target handle)
+{
+	return dpi_handle_get(DPI_HANDLE_TARGET, (uint64_t)(uintptr_t)handle);
+}
+struct dpi_target *dpi_target_begin(DPI_Target handle, const char *call, int *error);
+static inline void dpi_target_leave(struct dpi_target *t)
+{
+	atomic_store_explicit(&t->busy, 0, memory_order_relaxed);
+}
+
+/* inlet.c */
+enum dpi_found { DPI_FOUND_NOTHING, DPI_FOUND_ROWS, DPI_FOUND_MARK, DPI_FOUND_END, DPI_FOUND_ERROR };
+/* Look at every inlet once, from the present one on. rows: *piece. mark: *mark. Error: *error. */
+enum dpi_found dpi_target_look(struct dpi_target *t, struct dpi_piece *piece, uint64_t *mark, int *error);
+/* Would it find something, or the flow's failure? Cheap. */
+bool dpi_target_ready(struct dpi_target *t);
+/* A piece is not needed any more. */
+void dpi_piece_release(struct dpi_target *t, struct dpi_piece *piece);
+void dpi_inlets_free(struct dpi_target *t);
+
+#endif

@@ -78,7 +78,7 @@ TEST(error_names, "", 0)
 	const char *text = "as before";
 	for (int i = 0; i < 30; i++) CHECK(!strncmp(dpi_error_name(i), "DPI_", 4));
 	for (size_t i = 0; i < sizeof none / sizeof *none; i++) {
-		CHECK_ERROR(DPI_Get_Error_Name(none[i], &text), DPI_ERR_ARGUMENT, "is not an error class: they run from 0 to 29");
+		CHECK_ERROR(DPI_Get_Error_Name(none[i], &text), DPI_ERR_ARGUMENT, "is not an error class: they run from 0 to 33");
 		CHECK_ERROR(DPI_Get_Error_Text(none[i], &text), DPI_ERR_ARGUMENT, "is not an error class");
 		CHECK_STR(dpi_error_name(none[i]), "?");
 	}

@@ -77,9 +77,10 @@ $(BUILD)/obj/test/%: includes = -Iinclude -Itest -Isrc/core -Isrc/memory -Isrc -
 .PHONY: all tests demo check conformance docs install uninstall deps clean help FORCE
 all: $(LIB) $(STATIC) $(tools) $(examples) $(BUILD)/dpi.pc ## the library, the programs and the examples, into build/
 
-demo: all ## four processes join two tables through remote buffers, over shared memory and then over TCP
-	@for t in shm tcp; do echo; echo "== memory_join, 4 processes, transport $$t"; \
-		$(BUILD)/bin/dpirun -n 4 -x DPI_TRANSPORT=$$t $(BUILD)/examples/memory_join $(DEMO) || exit; done
+DEMO ?= --scale 0.5
+demo: all ## four processes join two tables through flows, over shared memory and then over TCP
+	@for t in shm tcp; do echo; echo "== hash_join, 4 processes, transport $$t"; \
+		$(BUILD)/bin/dpirun -n 4 -x DPI_TRANSPORT=$$t $(BUILD)/examples/hash_join $(DEMO) || exit; done
 
 tests: all $(unit) $(system) $(conformance) $(fuzz) ## build every test; check runs them
 

@@ -6,9 +6,9 @@
  * All processes run this program, and each is a source and a target of two flows, "orders" and "lineitem". A flow is all
  * there is between the scan of a table and the join: its definition says what a row is (the schema) and which process
  * joins it (dist: by the hash of the order's key). The producer thread scans its share of orders, then of lineitem, and
- * pushes row by row. The consumer thread builds a hash table of the orders that come, until that flow has ended, then
- * looks up the order of every row of lineitem that comes. So build and probe are pipelined: while one process still
- * builds, others probe, and whoever has scanned orders goes on with lineitem, which waits in the rings meanwhile.
+ * pushes row by row. The consumer thread keeps the orders that come, makes a hash table of them when that flow has ended,
+ * then looks up the order of every row of lineitem that comes. So build and probe are pipelined: whoever has scanned orders
+ * goes on with lineitem, which waits in the rings of those that still build, while others probe.
  *
  * Rows have the layout of C structs of the same fields and are taken where they lie in this process's memory. Nothing
  * announces the end of a table: a flow ends when all its sources are closed and everything was taken.
@@ -109,79 +109,75 @@ static void *produce(void *unused)
 
 /* -------------------------------------------------------------------------------------------------- consumer: the join */
 
-/* A hash table with open addressing; as many orders of one key as there are. */
+/* A hash table with open addressing, at most half full; as many orders of one key as there are. */
 struct slot {
 	struct order order;
 	bool used;
 };
 struct join {
 	DPI_Target target[TABLES];
+	struct order *orders; /* as they came */
+	uint64_t count, room;
 	struct slot *slot;
-	uint64_t mask, count;
+	uint64_t mask;
 	struct answer answer;
 	_Atomic uint64_t rows[TABLES]; /* taken; the main thread looks at them */
 	uint64_t *bytes_from;	       /* of each node */
 };
 
-static void place(struct join *j, const struct order *o)
+static void keep_orders(struct join *j, const void *rows, size_t count)
 {
-	uint64_t at = mix(o->key) & j->mask;
-
-	while (j->slot[at].used)
-		at = (at + 1) & j->mask;
-	j->slot[at] = (struct slot){ *o, true };
-}
-
-static void build(struct join *j, const void *row)
-{
-	if (2 * ++j->count > j->mask) { /* at most half full */
-		uint64_t old_mask = j->mask;
-		struct slot *old = j->slot;
-
-		j->mask = old_mask ? 2 * old_mask + 1 : 1023;
-		j->slot = need(calloc(j->mask + 1, sizeof *j->slot));
-		for (uint64_t i = 0; old && i <= old_mask; i++)
-			if (old[i].used)
-				place(j, &old[i].order);
-		free(old);
+	if (j->count + count > j->room) {
+		j->room = 2 * (j->count + count);
+		j->orders = need(realloc(j->orders, j->room * sizeof *j->orders));
 	}
-	place(j, row);
+	memcpy(j->orders + j->count, rows, count * sizeof *j->orders);
+	j->count += count;
 }
 
-static void probe(struct join *j, const void *row)
-{
-	const struct item *i = row;
+enum { AHEAD = 8 }; /* rows whose slots are being fetched from memory while one is looked at */
 
-	for (uint64_t at = mix(i->key) & j->mask; j->slot && j->slot[at].used; at = (at + 1) & j->mask)
-		if (j->slot[at].order.key == i->key)
-			answer_match(&j->answer, &j->slot[at].order, i);
+/* The table is made when all orders have come: it has its size at once, and nothing is moved twice. */
+static void build(struct join *j)
+{
+	for (j->mask = 1023; j->mask < 2 * j->count; j->mask = 2 * j->mask + 1)
+		;
+	j->slot = need(aligned_alloc(64, (j->mask + 1) * sizeof *j->slot)); /* no slot lies in two cache lines */
+	memset(j->slot, 0, (j->mask + 1) * sizeof *j->slot);
+	for (uint64_t i = 0; i < j->count; i++) {
+		uint64_t at = mix(j->orders[i].key) & j->mask;
+
+		if (i + AHEAD < j->count)
+			__builtin_prefetch(&j->slot[mix(j->orders[i + AHEAD].key) & j->mask], 1);
+		while (j->slot[at].used)
+			at = (at + 1) & j->mask;
+		j->slot[at] = (struct slot){ j->orders[i], true };
+	}
+	free(j->orders);
 }
 
-/* Have the slot of a row that comes soon fetched from memory. Rows of both tables begin with the key. */
-static void prefetch(const struct join *j, const void *row)
+static void probe(struct join *j, const void *rows, size_t count)
 {
-	uint64_t key;
+	const struct item *item = rows;
 
-	memcpy(&key, row, sizeof key);
-	if (j->slot)
-		__builtin_prefetch(&j->slot[mix(key) & j->mask]);
+	for (size_t i = 0; i < count; i++) {
+		if (i + AHEAD < count)
+			__builtin_prefetch(&j->slot[mix(item[i + AHEAD].key) & j->mask]);
+		for (uint64_t at = mix(item[i].key) & j->mask; j->slot[at].used; at = (at + 1) & j->mask)
+			if (j->slot[at].order.key == item[i].key)
+				answer_match(&j->answer, &j->slot[at].order, &item[i]);
+	}
 }
 
 /* Take runs of rows, where they lie, until the flow has ended. */
-static void take_table(struct join *j, int table, void (*take_row)(struct join *j, const void *row))
+static void take_table(struct join *j, int table, void (*take_rows)(struct join *j, const void *rows, size_t count))
 {
-	enum { AHEAD = 8 };
 	DPI_Batch run;
 	int error;
 
 	while ((error = DPI_Next_Batch(j->target[table], &run)) != DPI_ERR_END) {
 		CHECK(error);
-		const char *row = run.rows;
-		for (size_t i = 0; i < run.count; i++, row += run.stride) {
-			if (i + AHEAD < run.count)
-				prefetch(j, row + AHEAD * run.stride);
-			take_row(j, row);
-		}
+		take_rows(j, run.rows, run.count);
 		j->bytes_from[run.source] += run.count * run.stride;
 		atomic_fetch_add_explicit(&j->rows[table], run.count, memory_order_relaxed);
 		CHECK(DPI_Release_Batch(1, j->target[table]));
@@ -193,7 +189,8 @@ static void *consume(void *arg)
 {
 	struct join *j = arg;
 
-	take_table(j, ORDERS, build);
+	take_table(j, ORDERS, keep_orders);
+	build(j);
 	take_table(j, LINEITEM, probe);
 	free(j->slot);
 	return NULL;

@@ -9,7 +9,7 @@
 #include "definition_parts.h"
 #include "error.h"
 #include "move/move.h"
-#include "row_segment.h"
+#include "segment.h"
 
 static const char *const dist_names[] = { "HASH", "RADIX", "RANGE", "ROUND_ROBIN", "BROADCAST", "TABLE", "FUNCTION" };
 
@@ -237,7 +237,8 @@ static int copy_dist(struct dpi_definition *d, const DPI_Flow_Attr *attr)
 static int check_sizes(const struct dpi_definition *d)
 {
 	size_t bytes = dpi_definition_bytes(d), schema = dpi_schema_bytes(d->schema);
-	if (!dpi_row_fits(d->schema, d->schema->row_size, d->segment))
+	uint32_t room = dpi_flow_segment_size(d->schema, d->segment) - (uint32_t)sizeof(struct dpi_flow_segment);
+	if (dpi_flow_row_need(d->schema, d->schema->row_size) > room)
 		return dpi_fail(DPI_ERR_SIZE,
 				"attr->segment is %u, and the fixed part of a row has %u bytes: raise it, at most to %u, "
 				"or make long columns BINARY", d->segment, d->schema->row_size, DPI_FLOW_SEGMENT_MOST);

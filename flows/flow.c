@@ -108,7 +108,8 @@ void dpi_flow_unref(struct dpi_flow *f)
 struct dpi_flow *dpi_flow_get(DPI_Flow handle)
 {
 	struct dpi_context *ctx = dpi_context();
-	if (!ctx || !ctx->flows) return NULL;
+	/* looked at first, as in a forked child, where no handle is alive, the lock may be held for ever */
+	if (!ctx || !dpi_handle_get(DPI_HANDLE_FLOW, (uint64_t)(uintptr_t)handle)) return NULL;
 	pthread_mutex_lock(&ctx->flows->lock);
 	struct dpi_flow *f = dpi_handle_get(DPI_HANDLE_FLOW, (uint64_t)(uintptr_t)handle);
 	if (f) f->references++;

@@ -105,15 +105,14 @@ int DPI_Get_Flow_Info(DPI_Flow flow, DPI_Flow_Info *info)
 
 int DPI_Close_Flow(DPI_Flow flow)
 {
-	struct dpi_flow_layer *l = dpi_context() ? dpi_context()->flows : NULL;
-	struct dpi_flow *f = NULL;
-	if (l) {
-		pthread_mutex_lock(&l->lock);
-		f = dpi_handle_get(DPI_HANDLE_FLOW, (uint64_t)(uintptr_t)flow);
-		if (f) dpi_handle_close((uint64_t)(uintptr_t)flow);
-		pthread_mutex_unlock(&l->lock);
-	}
+	struct dpi_flow *f = dpi_flow_get(flow);
 	if (!f) return dpi_flow_error(flow);
+	pthread_mutex_lock(&f->ctx->flows->lock);
+	bool mine = dpi_handle_get(DPI_HANDLE_FLOW, (uint64_t)(uintptr_t)flow);
+	if (mine) dpi_handle_close((uint64_t)(uintptr_t)flow);
+	pthread_mutex_unlock(&f->ctx->flows->lock);
+	dpi_flow_unref(f);
+	if (!mine) return dpi_flow_error(flow); /* another thread was faster */
 	dpi_flow_unref(f);
 	return DPI_SUCCESS;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * push_plan.h: a batch of rows that do not vary, run by run: whose they are, how many each target gets, and their copies. For
- * routes with dpi_route_single. A run is what stays in the first cache between finding its parts and copying it. */
+ * push_plan.h: a batch of rows that do not vary, run by run: whose they are, how many each target gets, and their copies.
+ * For routes with dpi_route_single. A run is what stays in the first cache between finding its parts and copying it. */
 #ifndef DPI_FLOWS_PUSH_PLAN_H
 #define DPI_FLOWS_PUSH_PLAN_H
 
@@ -15,9 +15,9 @@ static inline uint32_t dpi_push_run(uint32_t width)
 	return rows < 64 ? 64 : rows < DPI_PUSH_RUN ? rows : DPI_PUSH_RUN;
 }
 
-/* Find the targets of count (at most DPI_PUSH_RUN) rows, stride bytes apart, and count them: counts, one for each target of the
- * flow, is all 0 before. touched: the targets that get any, in the order of their first rows; room for count. Returns how many
- * these are; set their counts back to 0 for the next run. */
+/* Find the targets of count (at most DPI_PUSH_RUN) rows, stride bytes apart, and count them: counts, one for each target of
+ * the flow, is all 0 before. touched: the targets that get any, in the order of their first rows; room for count. Returns
+ * how many these are; set their counts back to 0 for the next run. */
 uint32_t dpi_push_find(struct dpi_route *r, const void *rows, size_t stride, size_t count, uint16_t *part, uint32_t *counts,
 		       uint16_t *touched);
 

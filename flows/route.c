@@ -37,13 +37,14 @@ static int make_partition(struct dpi_route *r)
 		for (uint32_t k = 0; k < r->keys; k++) r->bound[k] = dpi_strided_of(d->bound + k);
 		bound = r->bound;
 	}
-	return dpi_partition_prepare(r->partition, methods[d->dist], d->dist == DPI_DIST_TABLE ? d->table_size : d->targets,
-				     d->salt, d->shift, r->key, r->keys, bound);
+	r->parts = d->dist == DPI_DIST_TABLE ? d->table_size : d->targets;
+	return dpi_partition_prepare(r->partition, methods[d->dist], r->parts, d->salt, d->shift, r->key, r->keys, bound);
 }
 
 static enum dpi_route_how how_of(const struct dpi_route *r)
 {
 	const struct dpi_definition *d = r->d;
+	bool whole = r->keys == 1 && !r->grouped && !r->key[0].null_mask; /* a key of one column, never NULL */
 	if (d->dist == DPI_DIST_FUNCTION) return DPI_ROUTE_FUNCTION;
 	if (d->targets == 1 && !r->grouped) return DPI_ROUTE_ONE;
 	switch (d->dist) {
@@ -53,8 +54,9 @@ static enum dpi_route_how how_of(const struct dpi_route *r)
 	case DPI_DIST_RANGE: return DPI_ROUTE_FIND;
 	case DPI_DIST_TABLE: return DPI_ROUTE_HASH;
 	default: /* hash */
-		if (r->grouped || r->keys > 1 || r->key[0].null_mask) return DPI_ROUTE_HASH;
-		return r->key[0].type == DPI_TYPE_INT64 ? DPI_ROUTE_HASH_8 : DPI_ROUTE_HASH;
+		if (!whole) return DPI_ROUTE_HASH;
+		if (r->key[0].type == DPI_TYPE_INT64) return DPI_ROUTE_HASH_8;
+		return r->key[0].type == DPI_TYPE_INT32 || r->key[0].type == DPI_TYPE_DATE32 ? DPI_ROUTE_HASH_4 : DPI_ROUTE_HASH;
 	}
 }
 
@@ -67,7 +69,9 @@ static int make(struct dpi_route *r, uint32_t first)
 		error = dpi_function_dist(d->dist_function, d->dist_version, &r->dist);
 	if (error) return error;
 	r->grouped = d->group[0];
+	r->targets = d->targets;
 	r->next = first % d->targets;
+	r->seed = dpi_hash_seed(d->salt);
 	r->to = calloc(d->targets, sizeof *r->to);
 	r->seen = calloc(d->targets / 64 + 1, sizeof *r->seen);
 	if (!r->to || !r->seen) return dpi_fail(DPI_ERR_MEMORY, "no memory for a route to %u targets", d->targets);
@@ -75,8 +79,13 @@ static int make(struct dpi_route *r, uint32_t first)
 		for (uint32_t t = 0; t < d->targets; t++) r->to[t] = t;
 	make_keys(r);
 	r->how = how_of(r);
-	bool part = r->how == DPI_ROUTE_HASH || r->how == DPI_ROUTE_HASH_8 || r->how == DPI_ROUTE_FIND;
-	return part ? make_partition(r) : DPI_SUCCESS;
+	switch (r->how) {
+	case DPI_ROUTE_HASH_8:
+	case DPI_ROUTE_HASH_4:
+	case DPI_ROUTE_HASH:
+	case DPI_ROUTE_FIND: return make_partition(r);
+	default: return DPI_SUCCESS;
+	}
 }
 
 void dpi_route_begin(struct dpi_route *r, uint32_t first)
@@ -135,7 +144,7 @@ void dpi_route_rows(struct dpi_route *r, const void *rows, size_t stride, size_t
 	case DPI_ROUTE_ROBIN:
 		for (size_t i = 0; i < count; i++) {
 			part[i] = (uint16_t)r->next;
-			r->next = r->next + 1 < r->d->targets ? r->next + 1 : 0;
+			r->next = r->next + 1 < r->targets ? r->next + 1 : 0;
 		}
 		break;
 	default: find(r, rows, stride, count, part);
@@ -157,5 +166,5 @@ void dpi_route_short(const struct dpi_route *r, struct dpi_short_route *s)
 			s->kind = radix ? DPI_SHORT_RADIX_4 : DPI_SHORT_HASH_4;
 	}
 	if (s->kind == DPI_SHORT_NONE || s->kind == DPI_SHORT_ONE) return;
-	s->offset = c->offset, s->parts = d->targets, s->shift = d->shift, s->seed = dpi_hash_seed(d->salt);
+	s->offset = c->offset, s->parts = d->targets, s->shift = d->shift, s->seed = r->seed;
 }

@@ -26,7 +26,7 @@ void dpi_route_rows(struct dpi_route *r, const void *rows, size_t stride, size_t
 /* What programs may compute themselves (see the end of dpi.h): kind 0 is none. */
 enum { DPI_SHORT_NONE, DPI_SHORT_ONE, DPI_SHORT_HASH_8, DPI_SHORT_HASH_4, DPI_SHORT_RADIX_8, DPI_SHORT_RADIX_4 };
 struct dpi_short_route {
-	uint32_t kind;	 /* ONE: a single target. HASH, RADIX: of one key column, INT64 (8), INT32 or DATE32 (4), never NULL */
+	uint32_t kind;	 /* ONE: a single target. HASH, RADIX: by one column, INT64 (8), INT32 or DATE32 (4), never NULL */
 	uint32_t offset; /* of the key in the row */
 	uint64_t seed;	 /* dpi_hash_seed */
 	uint32_t parts, shift;

@@ -37,9 +37,9 @@ static int see(struct dpi_route *r, const void *row, uint32_t size)
 }
 
 /* The hash of a row's key columns, as DPI_Hash_Rows finds it. */
-static int hash(struct dpi_route *r, const void *row, uint32_t size, uint64_t seed, uint64_t *to)
+static int hash(const struct dpi_route *r, const void *row, uint32_t size, uint64_t *to)
 {
-	uint64_t h = seed;
+	uint64_t h = r->seed;
 	for (uint32_t k = 0; k < r->keys; k++) {
 		const struct dpi_column *c = r->column[k];
 		const uint8_t *at = (const uint8_t *)row + c->offset;
@@ -131,7 +131,7 @@ static int call_dist(struct dpi_route *r, const void *row, uint32_t size, uint32
 	uint32_t said = 0;
 	int error = DPI_SUCCESS;
 	if (r->grouped) error = call_group(r, row, size, &key);
-	else if (r->keys) error = hash(r, row, size, dpi_hash_seed(d->salt), &key);
+	else if (r->keys) error = hash(r, row, size, &key);
 	if (error) return error;
 	error = r->dist.call(row, size, key, d->targets, r->dist.arg, r->to, &said);
 	if (error) return failed(error, "dist", d->dist_function, d->dist_version);
@@ -142,24 +142,18 @@ static int call_dist(struct dpi_route *r, const void *row, uint32_t size, uint32
 
 /* --------------------------------------------------------------------------------------------------------------- rows */
 
-/* The part of a hash; a table says which target that is. */
-static uint32_t target_of(const struct dpi_route *r, uint64_t h)
-{
-	uint32_t part = dpi_hash_part(h, r->partition->parts);
-	return r->d->dist == DPI_DIST_TABLE ? r->d->table[part] : part;
-}
-
 static int by_hash(struct dpi_route *r, const void *row, uint32_t size)
 {
 	uint64_t h = 0, key;
 	int error;
 	if (r->grouped) {
 		error = call_group(r, row, size, &key);
-		h = dpi_hash_word(r->partition->seed, dpi_hash_unsigned_word(key));
+		h = dpi_hash_word(r->seed, dpi_hash_unsigned_word(key));
 	} else {
-		error = hash(r, row, size, r->partition->seed, &h);
+		error = hash(r, row, size, &h);
 	}
-	if (!error) r->to[0] = target_of(r, h);
+	uint32_t part = dpi_hash_part(h, r->parts);
+	r->one = r->d->dist == DPI_DIST_TABLE ? r->d->table[part] : part;
 	return error;
 }
 
@@ -171,28 +165,36 @@ static int by_engine(struct dpi_route *r, const void *row, uint32_t size)
 	if (error) return error;
 	if (r->grouped) r->key[0].data = &key;
 	dpi_partition_find(r->partition, r->key, 0, 1, &part);
-	r->to[0] = part;
+	r->one = part;
 	return DPI_SUCCESS;
 }
 
+static __attribute__((noinline)) int route_row(struct dpi_route *r, const void *row, uint32_t size, const uint32_t **to,
+					       uint32_t *count)
+{
+	if (r->how == DPI_ROUTE_HASH) return by_hash(r, row, size);
+	if (r->how == DPI_ROUTE_FIND) return by_engine(r, row, size);
+	*to = r->to;
+	if (r->how == DPI_ROUTE_FUNCTION) return call_dist(r, row, size, count);
+	*count = r->targets; /* broadcast */
+	return DPI_SUCCESS;
+}
+
+/* What is short stands here, without a jump through a table; the rest is a call away. */
 int dpi_route_row(struct dpi_route *r, const void *row, uint32_t size, const uint32_t **to, uint32_t *count)
 {
-	*to = r->to;
+	const uint8_t *key = (const uint8_t *)row + r->key_offset;
+	*to = &r->one;
 	*count = 1;
-	switch (r->how) {
-	case DPI_ROUTE_HASH_8:
-		r->to[0] = dpi_hash_part(dpi_hash_word(r->partition->seed,
-						       LOAD(uint64_t, (const uint8_t *)row + r->key_offset)),
-					 r->partition->parts);
-		return DPI_SUCCESS;
-	case DPI_ROUTE_HASH: return by_hash(r, row, size);
-	case DPI_ROUTE_FIND: return by_engine(r, row, size);
-	case DPI_ROUTE_ROBIN:
-		r->to[0] = r->next;
-		r->next = r->next + 1 < r->d->targets ? r->next + 1 : 0;
-		return DPI_SUCCESS;
-	case DPI_ROUTE_BROADCAST: *count = r->d->targets; return DPI_SUCCESS;
-	case DPI_ROUTE_FUNCTION: return call_dist(r, row, size, count);
-	default: return DPI_SUCCESS; /* one target, 0 */
+	if (r->how == DPI_ROUTE_HASH_8) {
+		r->one = dpi_hash_part(dpi_hash_word(r->seed, LOAD(uint64_t, key)), r->parts);
+	} else if (r->how == DPI_ROUTE_HASH_4) {
+		r->one = dpi_hash_part(dpi_hash_word(r->seed, (uint64_t)LOAD(int32_t, key)), r->parts);
+	} else if (r->how == DPI_ROUTE_ROBIN) {
+		r->one = r->next;
+		r->next = r->next + 1 < r->targets ? r->next + 1 : 0;
+	} else if (r->how != DPI_ROUTE_ONE) {
+		return route_row(r, row, size, to, count);
 	}
+	return DPI_SUCCESS;
 }

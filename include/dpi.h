@@ -850,10 +850,12 @@ DPI_API int DPI_Remove_Key(const char *name);
 /* What a definition names and cannot carry: functions of the program, registered in every process that opens an endpoint
  * of a flow that needs them. They are deterministic, the same everywhere, and called by any thread that pushes. */
 
-/* group: the key of a row, any 64 bits. arg: as registered. Returns DPI_SUCCESS or an error, which the push returns. */
+/* group: the key of a row, which counts as a UINT64. arg: as registered. Returns DPI_SUCCESS or an error, which the push
+ * returns. */
 typedef int DPI_Group_Function(const void *row, size_t size, void *arg, uint64_t *key);
 /* dist: the targets of a row: to[0 … *count - 1], in 0 … targets - 1; none: the row is filtered; duplicates are ignored.
- * key: of the group; 0 without one. to has room for targets. */
+ * key: of the group function; of key columns the hash with salt 0; 0 without a key. to has room for targets. Returns as
+ * above. */
 typedef int DPI_Dist_Function(const void *row, size_t size, uint64_t key, uint32_t targets, void *arg, uint32_t *to,
 			      uint32_t *count);
 
@@ -967,8 +969,8 @@ DPI_API int DPI_Cancel_Flow(const char *reason, DPI_Flow flow);
 DPI_API int DPI_Destroy_Flow(const char *name, DPI_Context ctx);
 
 /* Where would this row go? targets: out, the caller's, room for as many as the flow has; count: out. Round robin: what the
- * next push of a fresh source would do. Never blocks. Thread: any. Errors: SIZE CORRUPT (no row of the schema), and the
- * function's own. */
+ * next push of a fresh source would do. Never blocks. Thread: any. Errors: SIZE CORRUPT (no row of the schema; a dist function
+ * named a target that is none) NAME (a function of the definition is not registered here) MEMORY, and a function's own. */
 DPI_API int DPI_Route(const void *row, size_t size, DPI_Flow flow, uint32_t *targets, uint32_t *count);
 
 /* --------------------------------------------------------------------------------------------------- flows: sources */

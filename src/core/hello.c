@@ -126,7 +126,7 @@ int dpi_refusal_unpack(struct dpi_unpack *u, char sentence[DPI_DETAIL_MAX])
 	dpi_unpack_text(u, sentence, DPI_DETAIL_MAX);
 	dpi_clean(sentence);
 	if (u->bad) return DPI_ERR_CORRUPT;
-	return error && error <= DPI_ERR_INTERNAL ? (int)error : DPI_ERR_PEER;
+	return error && error < DPI_ERROR_CLASSES ? (int)error : DPI_ERR_PEER;
 }
 
 /* --------------------------------------------------------------------------------------------- who, and do we fit */

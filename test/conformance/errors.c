@@ -17,7 +17,8 @@ static const struct {
 	{16, "DPI_ERR_PEER"},	   {17, "DPI_ERR_REGISTRY"},	{18, "DPI_ERR_RECLAIMED"}, {19, "DPI_ERR_UNKNOWN"},
 	{20, "DPI_ERR_UNSUPPORTED"}, {21, "DPI_ERR_CONFIG"},	{22, "DPI_ERR_AUTH"},	  {23, "DPI_ERR_VERSION"},
 	{24, "DPI_ERR_TRANSPORT"}, {25, "DPI_ERR_AGAIN"},	{26, "DPI_ERR_CANCELLED"}, {27, "DPI_ERR_DESTROYED"},
-	{28, "DPI_ERR_CORRUPT"},   {29, "DPI_ERR_INTERNAL"},
+	{28, "DPI_ERR_CORRUPT"},   {29, "DPI_ERR_INTERNAL"},	{30, "DPI_ERR_END"},	  {31, "DPI_ERR_SEALED"},
+	{32, "DPI_ERR_FLOW"},	   {33, "DPI_ERR_SCHEMA"},
 };
 #define CLASSES (int)(sizeof classes / sizeof *classes)
 
@@ -28,7 +29,8 @@ TEST(error_table, "R-1 R-2 R-3", 0)
 					DPI_ERR_EXISTS,	  DPI_ERR_NODE,	       DPI_ERR_TIMEOUT, DPI_ERR_FULL,	 DPI_ERR_MEMORY,
 					DPI_ERR_LIMIT,	  DPI_ERR_PEER,	       DPI_ERR_REGISTRY, DPI_ERR_RECLAIMED, DPI_ERR_UNKNOWN,
 					DPI_ERR_UNSUPPORTED, DPI_ERR_CONFIG,   DPI_ERR_AUTH,   DPI_ERR_VERSION,	 DPI_ERR_TRANSPORT,
-					DPI_ERR_AGAIN,	  DPI_ERR_CANCELLED,   DPI_ERR_DESTROYED, DPI_ERR_CORRUPT, DPI_ERR_INTERNAL};
+					DPI_ERR_AGAIN,	  DPI_ERR_CANCELLED,   DPI_ERR_DESTROYED, DPI_ERR_CORRUPT, DPI_ERR_INTERNAL,
+					DPI_ERR_END,	  DPI_ERR_SEALED,      DPI_ERR_FLOW,   DPI_ERR_SCHEMA};
 	const char *text;
 	for (int i = 0; i < CLASSES; i++) {
 		CHECK_INT(classes[i].number, ==, i);
@@ -38,7 +40,7 @@ TEST(error_table, "R-1 R-2 R-3", 0)
 		CHECK_INT(DPI_Get_Error_Text(i, &text), ==, DPI_SUCCESS);
 		CHECK(text && *text);
 	}
-	static const int no_class[] = {-1, -2, 30, 31, 1000, INT32_MAX, INT32_MIN};
+	static const int no_class[] = {-1, -2, 34, 35, 1000, INT32_MAX, INT32_MIN};
 	for (int i = 0; i < 7; i++) {
 		CHECK_INT(DPI_Get_Error_Name(no_class[i], &text), ==, DPI_ERR_ARGUMENT);
 		CHECK_INT(DPI_Get_Error_Text(no_class[i], &text), ==, DPI_ERR_ARGUMENT);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * flow.c: flows by name: create, open, describe, seal, cancel, destroy, close. */
 #include <signal.h>
+#include <sys/wait.h>
 
 #include "memory_kit.h"
 
@@ -426,6 +427,31 @@ TEST(flow_closed_by_another_thread, "FL-112 FL-113", 2, .once = true)
 	}
 	over = true;
 	for (int i = 0; i < 3; i++) end_thread(t[i]);
+	leave(ctx);
+}
+
+/* In a child the handles are dead, whatever the parent's threads were at. */
+TEST(flow_handles_in_a_child, "E-47 E-48", 1, .once = true)
+{
+	DPI_Context ctx = join();
+	pthread_t t = 0;
+	current = make("f", DPI_CREATE_NEW, ctx);
+	t = start_thread(use, NULL);
+	for (int i = 0; i < 50; i++) {
+		int status = -1;
+		pid_t child = fork();
+		if (!child) {
+			DPI_Flow_Info info = DPI_FLOW_INFO_INIT;
+			DPI_Flow flow;
+			int good = DPI_Get_Flow_Info(current, &info) == DPI_ERR_FORK && DPI_Seal_Flow(current) == DPI_ERR_FORK &&
+				   DPI_Close_Flow(current) == DPI_ERR_FORK && DPI_Open_Flow("f", NULL, 0, ctx, &flow) == DPI_ERR_FORK;
+			_exit(good ? 0 : 1);
+		}
+		CHECK_INT(waitpid(child, &status, 0), ==, child);
+		CHECK_INT(status, ==, 0);
+	}
+	over = true;
+	end_thread(t);
 	leave(ctx);
 }
 

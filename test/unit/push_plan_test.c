@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * push_plan_test.c: flows/push_plan.h: runs of a batch, found, counted and copied, with room for all of them and with segments
- * that fill up in between. */
+ * push_plan_test.c: flows/push_plan.h: runs of a batch, found, counted and copied, with room for all of them and with
+ * segments that fill up in between. */
 #include "schema_kit.h"
 
 #include "flows/push_plan.h"
@@ -67,7 +67,7 @@ static void end(struct batch *b)
 	dpi_schema_unref(b->schema);
 }
 
-TEST(runs_counted_then_copied, "", 0)
+TEST(runs_counted_then_copied, "FL-215 FL-216", 0)
 {
 	static struct batch b;
 	struct draws d = draws_from(1);
@@ -99,7 +99,7 @@ TEST(runs_counted_then_copied, "", 0)
 	}
 }
 
-TEST(runs_copied_while_there_is_room, "", 0)
+TEST(runs_copied_while_there_is_room, "FL-215", 0)
 {
 	static struct batch b;
 	struct draws d = draws_from(2);

@@ -233,7 +233,7 @@ static struct report report_of(const struct join *j, bool last)
 		DPI_Node_Info info = DPI_NODE_INFO_INIT;
 
 		CHECK(DPI_Get_Node_Info(n, ctx, &info));
-		add_way(r.came, n == node ? "memory of its own" : info.transport, j->bytes_from[n]);
+		add_way(r.came, n == node ? "local" : info.transport, j->bytes_from[n]);
 	}
 	return r;
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * coordinator.c: the truth about each flow, on the registry's node. All on its loop thread.
  *
- * Every change is told to every member (a copy of the flow in some process) before whoever asked for it is answered. As messages
- * stay in order on a channel, a copy is always a prefix of the truth, and holds what its own process has been told. */
+ * Every change is told to every member (a copy of the flow in some process) before whoever asked for it is answered. As
+ * messages stay in order on a channel, a copy is always a prefix of the truth, and holds what its own process has been
+ * told. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -127,7 +128,8 @@ static void tell(struct dpi_context *ctx, const struct member *m, uint16_t type,
 	} /* one who cannot be told is about to die */
 }
 
-static void tell_sources(struct dpi_context *ctx, const struct flow *f, const struct member *m, uint32_t first, uint32_t count)
+static void tell_sources(struct dpi_context *ctx, const struct flow *f, const struct member *m, uint32_t first,
+			 uint32_t count)
 {
 	struct dpi_pack p = news(f, m);
 	dpi_pack_u32(&p, first);
@@ -139,7 +141,8 @@ static void tell_sources(struct dpi_context *ctx, const struct flow *f, const st
 	tell(ctx, m, DPI_FLOW_SOURCES, &p);
 }
 
-static void tell_targets(struct dpi_context *ctx, const struct flow *f, const struct member *m, uint32_t first, uint32_t count)
+static void tell_targets(struct dpi_context *ctx, const struct flow *f, const struct member *m, uint32_t first,
+			 uint32_t count)
 {
 	struct dpi_pack p = news(f, m);
 	dpi_pack_u32(&p, first);
@@ -183,7 +186,8 @@ static void seal(struct dpi_context *ctx, struct flow *f)
 	for (uint32_t i = 0; i < f->members; i++) tell_sealed(ctx, f, &f->member[i]);
 }
 
-__attribute__((format(printf, 4, 5))) static void fail(struct dpi_context *ctx, struct flow *f, int error, const char *format, ...)
+__attribute__((format(printf, 4, 5))) static void fail(struct dpi_context *ctx, struct flow *f, int error,
+						       const char *format, ...)
 {
 	va_list args;
 	if (f->failed) return;
@@ -211,8 +215,9 @@ static struct dpi_coordinator *coordinator(struct dpi_context *ctx, struct dpi_r
 {
 	struct dpi_coordinator *c = ctx->flows->coordinator;
 	if (!c)
-		answer_error(ctx, in, dpi_fail(DPI_ERR_REGISTRY, "node %d does not hold the registry, node %d does", ctx->node,
-					       DPI_REGISTRY_NODE));
+		answer_error(ctx, in,
+			     dpi_fail(DPI_ERR_REGISTRY, "node %d does not hold the registry, node %d does", ctx->node,
+				      DPI_REGISTRY_NODE));
 	else if (in->body.bad || in->body.at != in->body.end) answer_corrupt(ctx, in);
 	else return c;
 	return NULL;
@@ -256,8 +261,13 @@ static void on_create(struct dpi_context *ctx, struct dpi_request_in *in)
 	}
 	struct flow *f = calloc(1, sizeof *f);
 	if (f) {
-		*f = (struct flow){ .id = c->next_id + 1,	.creator = in->from,	.targets = d->targets, .sources = d->sources,
-				    .on_death = d->on_death, .definition = malloc(size), .size = size };
+		*f = (struct flow){ .id = c->next_id + 1,
+				    .creator = in->from,
+				    .targets = d->targets,
+				    .sources = d->sources,
+				    .on_death = d->on_death,
+				    .definition = malloc(size),
+				    .size = size };
 		f->target = calloc(f->targets, sizeof *f->target);
 	}
 	dpi_definition_unref(d);
@@ -300,7 +310,9 @@ static void on_open(struct dpi_context *ctx, struct dpi_request_in *in)
 		return;
 	}
 	if (f->members >= MEMBERS_MAX || !add_member(f, in->from, copy)) {
-		answer_error(ctx, in, dpi_fail(DPI_ERR_LIMIT, "flow '%s' is open %u times, and there is no room for more", f->name, f->members));
+		answer_error(ctx, in,
+			     dpi_fail(DPI_ERR_LIMIT, "flow '%s' is open %u times, and there is no room for more", f->name,
+				      f->members));
 		return;
 	}
 	const struct member *m = &f->member[f->members - 1];
@@ -331,7 +343,8 @@ static void on_join(struct dpi_context *ctx, struct dpi_request_in *in)
 	if (!f) return;
 	int error = DPI_SUCCESS;
 	if (f->sealed)
-		error = dpi_fail(DPI_ERR_SEALED, "flow '%s' is sealed: after %u sources no more can be opened", f->name, f->opened);
+		error = dpi_fail(DPI_ERR_SEALED, "flow '%s' is sealed: after %u sources no more can be opened", f->name,
+				 f->opened);
 	else if (f->opened >= DPI_SOURCES_MAX)
 		error = dpi_fail(DPI_ERR_LIMIT, "flow '%s' has had %u sources: no flow has more", f->name, f->opened);
 	else if (!room_for((void **)&f->source, f->opened, &f->source_room, sizeof *f->source))
@@ -355,8 +368,8 @@ static void source_over(struct dpi_context *ctx, struct flow *f, uint32_t number
 	if (s->state != DPI_SOURCE_OPEN) return;
 	s->state = state;
 	if (state == DPI_SOURCE_DEAD && f->on_death == DPI_DEATH_FAILS)
-		fail(ctx, f, DPI_ERR_FLOW, "source %u of flow '%s' was given up by node %d before it had sent everything", number, f->name,
-		     s->from->node);
+		fail(ctx, f, DPI_ERR_FLOW, "source %u of flow '%s' was given up by node %d before it had sent everything",
+		     number, f->name, s->from->node);
 	else tell_all_source(ctx, f, number);
 }
 
@@ -377,7 +390,8 @@ static void on_leave(struct dpi_context *ctx, struct dpi_request_in *in)
 	uint32_t number = dpi_unpack_u32(&in->body), state = dpi_unpack_u32(&in->body);
 	struct flow *f = live_flow(ctx, in, id);
 	if (!f) return;
-	if (number >= f->opened || f->source[number].from != in->from || (state != DPI_SOURCE_CLOSED && state != DPI_SOURCE_DEAD)) {
+	if (number >= f->opened || f->source[number].from != in->from ||
+	    (state != DPI_SOURCE_CLOSED && state != DPI_SOURCE_DEAD)) {
 		answer_corrupt(ctx, in);
 		return;
 	}
@@ -393,13 +407,17 @@ static void on_bind(struct dpi_context *ctx, struct dpi_request_in *in)
 	struct flow *f = live_flow(ctx, in, id);
 	if (!f) return;
 	if (number >= f->targets) {
-		answer_error(ctx, in, dpi_fail(DPI_ERR_RANGE, "flow '%s' has no target %u: its targets are 0 to %u", f->name, number, f->targets - 1));
+		answer_error(ctx, in,
+			     dpi_fail(DPI_ERR_RANGE, "flow '%s' has no target %u: its targets are 0 to %u", f->name, number,
+				      f->targets - 1));
 		return;
 	}
 	struct target *t = &f->target[number];
 	if (t->state != DPI_TARGET_UNBOUND) {
 		static const char *const how[] = { "", "is open", "was taken to its end", "died" };
-		answer_error(ctx, in, dpi_fail(DPI_ERR_EXISTS, "target %u of flow '%s' %s on node %d", number, f->name, how[t->state], t->from->node));
+		answer_error(ctx, in,
+			     dpi_fail(DPI_ERR_EXISTS, "target %u of flow '%s' %s on node %d", number, f->name,
+				      how[t->state], t->from->node));
 		return;
 	}
 	*t = (struct target){ in->from, queue, DPI_TARGET_BOUND };
@@ -424,7 +442,8 @@ static void on_unbind(struct dpi_context *ctx, struct dpi_request_in *in)
 		t->state = (uint8_t)state;
 		if (state == DPI_TARGET_UNBOUND) *t = (struct target){ 0 };
 		if (state == DPI_TARGET_DEAD && f->on_death == DPI_DEATH_FAILS)
-			fail(ctx, f, DPI_ERR_FLOW, "target %u of flow '%s' was closed by node %d before the flow's end", number, f->name, in->from->node);
+			fail(ctx, f, DPI_ERR_FLOW, "target %u of flow '%s' was closed by node %d before the flow's end",
+			     number, f->name, in->from->node);
 		else tell_all_target(ctx, f, number);
 	}
 	answer_error(ctx, in, DPI_SUCCESS);
@@ -446,7 +465,8 @@ static void on_cancel(struct dpi_context *ctx, struct dpi_request_in *in)
 	struct flow *f = live_flow(ctx, in, id);
 	if (!f) return;
 	dpi_clean(reason);
-	fail(ctx, f, DPI_ERR_CANCELLED, "flow '%s' was cancelled by node %d%s%s", f->name, in->from->node, *reason ? ": " : "", reason);
+	fail(ctx, f, DPI_ERR_CANCELLED, "flow '%s' was cancelled by node %d%s%s", f->name, in->from->node,
+	     *reason ? ": " : "", reason);
 	answer_error(ctx, in, DPI_SUCCESS);
 }
 
@@ -533,10 +553,11 @@ int dpi_coordinator_open(struct dpi_context *ctx)
 		uint16_t type;
 		dpi_handler *handler;
 	} handlers[] = {
-		{ DPI_FLOW_CREATE, on_create }, { DPI_FLOW_NAMED, on_named },	  { DPI_FLOW_DROP, on_drop },	{ DPI_FLOW_OPEN, on_open },
-		{ DPI_FLOW_CLOSE, on_close },	{ DPI_FLOW_JOIN, on_join },	  { DPI_FLOW_ABANDON, on_abandon }, { DPI_FLOW_LEAVE, on_leave },
-		{ DPI_FLOW_BIND, on_bind },	{ DPI_FLOW_UNBIND, on_unbind }, { DPI_FLOW_SEAL, on_seal },	{ DPI_FLOW_CANCEL, on_cancel },
-		{ DPI_FLOW_FAIL, on_fail },	{ DPI_FLOW_DESTROY, on_destroy },
+		{ DPI_FLOW_CREATE, on_create },	  { DPI_FLOW_NAMED, on_named },	    { DPI_FLOW_DROP, on_drop },
+		{ DPI_FLOW_OPEN, on_open },	  { DPI_FLOW_CLOSE, on_close },	    { DPI_FLOW_JOIN, on_join },
+		{ DPI_FLOW_ABANDON, on_abandon }, { DPI_FLOW_LEAVE, on_leave },	    { DPI_FLOW_BIND, on_bind },
+		{ DPI_FLOW_UNBIND, on_unbind },	  { DPI_FLOW_SEAL, on_seal },	    { DPI_FLOW_CANCEL, on_cancel },
+		{ DPI_FLOW_FAIL, on_fail },	  { DPI_FLOW_DESTROY, on_destroy },
 	};
 	int error = DPI_SUCCESS;
 	for (size_t i = 0; i < sizeof handlers / sizeof *handlers && !error; i++)

@@ -46,8 +46,8 @@ struct dpi_flow {
 	int *source_node;
 	struct dpi_flow_target *target; /* of each */
 	struct dpi_flow_watch *watches;
-	/* The registry's node is gone: nothing is heard any more, and calls that ask it are DPI_ERR_REGISTRY; data goes on. Set once;
-	 * version and bells tell of it. */
+	/* The registry's node is gone: nothing is heard any more, and calls that ask it are DPI_ERR_REGISTRY; data goes on.
+	 * Set once; version and bells tell of it. */
 	_Atomic bool orphaned;
 	/* flow.c */
 	uint64_t copy; /* this copy's number, in what its coordinator tells */

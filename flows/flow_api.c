@@ -6,24 +6,30 @@
 #include "endpoint.h"
 #include "layer.h"
 
-#define NEED(pointer)                                                                                  \
-	do {                                                                                           \
-		if (!(pointer)) return dpi_fail(DPI_ERR_ARGUMENT, "%s: %s is NULL", __func__, #pointer);      \
+#define NEED(pointer)                                                                                                      \
+	do {                                                                                                               \
+		if (!(pointer)) return dpi_fail(DPI_ERR_ARGUMENT, "%s: %s is NULL", __func__, #pointer);                   \
 	} while (0)
 
-/* An attribute struct of another size than ours: a shorter one is an older program's, in a longer one the rest must be zero. */
+/* An attribute struct of another size than ours: a shorter one is an older program's, in a longer one the rest must be
+ * zero. */
 static int copy_attr(DPI_Flow_Attr *to, const DPI_Flow_Attr *from)
 {
 	size_t given = from->size;
-	if (given < sizeof given) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Create_Flow: attr->size is %zu: start from DPI_FLOW_ATTR_INIT", given);
+	if (given < sizeof given)
+		return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Create_Flow: attr->size is %zu: start from DPI_FLOW_ATTR_INIT",
+				given);
 	for (size_t i = sizeof *to; i < given; i++)
 		if (((const unsigned char *)from)[i])
-			return dpi_fail(DPI_ERR_UNSUPPORTED, "DPI_Create_Flow: attr has a field at byte %zu that this library (%s) does not know", i,
-					dpi_library_path());
+			return dpi_fail(
+				DPI_ERR_UNSUPPORTED,
+				"DPI_Create_Flow: attr has a field at byte %zu that this library (%s) does not know", i,
+				dpi_library_path());
 	memcpy(to, from, given < sizeof *to ? given : sizeof *to);
 	to->size = sizeof *to;
 	if (to->create == DPI_CREATE_NEW || to->create == DPI_CREATE_OR_OPEN) return DPI_SUCCESS;
-	return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Create_Flow: attr->create is %d: it is DPI_CREATE_NEW or DPI_CREATE_OR_OPEN", to->create);
+	return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Create_Flow: attr->create is %d: it is DPI_CREATE_NEW or DPI_CREATE_OR_OPEN",
+			to->create);
 }
 
 /* Takes over the reference, also when it fails. */
@@ -70,7 +76,8 @@ int DPI_Open_Flow(const char *name, DPI_Schema schema, int64_t wait_us, DPI_Cont
 	int64_t answer = dpi_deadline(0, ctx->timeout_us);
 	error = dpi_flow_open(ctx, name, appear, appear > answer ? appear : answer, &f);
 	if (error) return error;
-	if (!mine || dpi_schema_equal(f->definition->schema, "the flow's schema", mine, "this process's", difference, sizeof difference))
+	if (!mine || dpi_schema_equal(f->definition->schema, "the flow's schema", mine, "this process's", difference,
+				      sizeof difference))
 		return handle_open(f, flow);
 	dpi_flow_unref(f);
 	return dpi_fail(DPI_ERR_SCHEMA, "flow '%s' has another schema: %s", name, difference);

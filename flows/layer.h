@@ -23,7 +23,15 @@ struct dpi_flow_layer {
 int dpi_coordinator_open(struct dpi_context *ctx); /* handlers on every node; flows where the registry is held */
 void dpi_coordinator_close(struct dpi_context *ctx);
 
-/* flow.c: news (type SOURCES … FAILED) for a copy of this process. Loop thread. */
+/* flow.c. A copy with one reference: to be freed, or, once it is enlisted and news find it, given back. */
+struct dpi_flow *dpi_flow_new(struct dpi_context *ctx, const char *name);
+void dpi_flow_free(struct dpi_flow *f);
+void dpi_flow_enlist(struct dpi_flow *f);
+/* The place in its bucket's list of the copy of this number; 0: of any that is whole. Under the layer's lock. */
+struct dpi_flow **dpi_flow_place(struct dpi_flow_layer *l, uint64_t id, uint64_t copy);
+/* Tell the coordinator something; it may be gone. Frees p. */
+void dpi_flow_tell(struct dpi_context *ctx, uint16_t type, struct dpi_pack *p);
+/* News (type SOURCES … FAILED) for a copy of this process. Loop thread. */
 void dpi_flow_news(struct dpi_context *ctx, uint16_t type, struct dpi_unpack *body);
 
 /* What a flow can have failed with: any other class is DPI_ERR_FLOW to those who did not find it. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * protocol.h: what a flow's copies and its coordinator, on the registry's node, say to each other over the control channel. All
- * integers little endian. copy: a number that a process gives to each of its copies, never to two. */
+ * protocol.h: what a flow's copies and its coordinator, on the registry's node, say to each other over the control channel.
+ * All integers little endian. copy: a number that a process gives to each of its copies, never to two. */
 #ifndef DPI_FLOWS_PROTOCOL_H
 #define DPI_FLOWS_PROTOCOL_H
 
@@ -17,7 +17,7 @@ enum {
 	DPI_FLOW_ABANDON, /* tell: u64 id, u64 token: the answer to this join was not waited for: the source is closed */
 	DPI_FLOW_LEAVE,	  /* u64 id, u32 source, u32 state */
 	DPI_FLOW_BIND,	  /* u64 id, u32 target, u64 queue */
-	DPI_FLOW_UNBIND,  /* u64 id, u32 target, u64 queue, u32 state; told with UNBOUND: the answer to a bind was not waited for */
+	DPI_FLOW_UNBIND,  /* u64 id, u32 target, u64 queue, u32 state; told: UNBOUND: a bind nobody waited for */
 	DPI_FLOW_SEAL,	  /* u64 id */
 	DPI_FLOW_CANCEL,  /* u64 id, text: the reason, or "" */
 	DPI_FLOW_FAIL,	  /* tell: u64 id, u32 error, text */

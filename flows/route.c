@@ -56,7 +56,8 @@ static enum dpi_route_how how_of(const struct dpi_route *r)
 	default: /* hash */
 		if (!whole) return DPI_ROUTE_HASH;
 		if (r->key[0].type == DPI_TYPE_INT64) return DPI_ROUTE_HASH_8;
-		return r->key[0].type == DPI_TYPE_INT32 || r->key[0].type == DPI_TYPE_DATE32 ? DPI_ROUTE_HASH_4 : DPI_ROUTE_HASH;
+		if (r->key[0].type == DPI_TYPE_INT32 || r->key[0].type == DPI_TYPE_DATE32) return DPI_ROUTE_HASH_4;
+		return DPI_ROUTE_HASH;
 	}
 }
 

@@ -132,7 +132,9 @@ int dpi_run_end(struct dpi_buffer *b, struct dpi_run *run)
 				uint8_t *beside = a->mirror + a->writer.capacity + at;
 				memcpy(beside, &word, sizeof word);
 				struct iovec v = { beside, sizeof word };
-				error = dpi_remote_put(&a->remote, &v, 1, DPI_RING_HEADER + at, NULL, DPI_TP_MORE, &dpi_unawaited);
+				/* the tail as it is: notifications keep their order, so the word is there before the tail goes on */
+				DPI_Tp_Notify notify = { offsetof(struct dpi_ring, tail), atomic_load_explicit(&a->sent, memory_order_relaxed), DPI_TP_NO_BELL };
+				error = dpi_remote_put(&a->remote, &v, 1, DPI_RING_HEADER + at, &notify, DPI_TP_MORE, &dpi_unawaited);
 				if (error == DPI_TP_PENDING) error = DPI_SUCCESS;
 			}
 			pthread_mutex_unlock(&a->lock);

@@ -79,7 +79,8 @@ TEST(flow_names, "FL-100 FL-103 FL-106", 3, .once = true)
 			CHECK_ERROR(DPI_Create_Buffer(name, 0, &b, ctx, &buf), DPI_ERR_EXISTS, name);
 		}
 		snprintf(name, sizeof name, "buffer %d", by);
-		for (a.create = 0; a.create < 2; a.create++) CHECK_ERROR(DPI_Create_Flow(name, &a, ctx, &flow), DPI_ERR_EXISTS, name);
+		for (a.create = 0; a.create < 2; a.create++)
+			CHECK_ERROR(DPI_Create_Flow(name, &a, ctx, &flow), DPI_ERR_EXISTS, name);
 		buf = open_buffer(name, ctx);
 		CHECK_DPI(DPI_Append("x", 1, buf));
 	}
@@ -106,15 +107,15 @@ TEST(flow_create_or_open, "FL-101", 4, .once = true)
 }
 
 /* A name of one definition and attributes of another: what differs is said, and the flow stays what it was. */
-#define DIFFERS(part, ...)                                                                             \
-	do {                                                                                           \
-		DPI_Flow_Attr a = attr_of(3);                                                          \
-		DPI_Flow other;                                                                        \
-		a.create = DPI_CREATE_OR_OPEN;                                                         \
-		__VA_ARGS__;                                                                           \
-		CHECK_ERROR(DPI_Create_Flow("f", &a, ctx, &other), DPI_ERR_EXISTS, part);              \
-		CHECK(!other);                                                                         \
-		CHECK_DPI(DPI_Free_Schema(a.schema));                                                  \
+#define DIFFERS(part, ...)                                                                                                 \
+	do {                                                                                                               \
+		DPI_Flow_Attr a = attr_of(3);                                                                              \
+		DPI_Flow other;                                                                                            \
+		a.create = DPI_CREATE_OR_OPEN;                                                                             \
+		__VA_ARGS__;                                                                                               \
+		CHECK_ERROR(DPI_Create_Flow("f", &a, ctx, &other), DPI_ERR_EXISTS, part);                                  \
+		CHECK(!other);                                                                                             \
+		CHECK_DPI(DPI_Free_Schema(a.schema));                                                                      \
 	} while (0)
 
 TEST(flow_definitions_differ, "FL-102", 2, .once = true)
@@ -212,7 +213,8 @@ TEST(flow_cancel, "FL-108 FL-110", 3, .once = true)
 	char long_one[4000];
 	memset(long_one, 'r', sizeof long_one);
 	long_one[sizeof long_one - 1] = 0;
-	DPI_Flow flow = make("f", DPI_CREATE_OR_OPEN, ctx), g = make("g", DPI_CREATE_OR_OPEN, ctx), h = make("h", DPI_CREATE_OR_OPEN, ctx);
+	DPI_Flow flow = make("f", DPI_CREATE_OR_OPEN, ctx), g = make("g", DPI_CREATE_OR_OPEN, ctx),
+		 h = make("h", DPI_CREATE_OR_OPEN, ctx);
 	harness_barrier();
 	if (rank == 1) {
 		CHECK_DPI(DPI_Cancel_Flow("the user is gone", flow));
@@ -443,8 +445,9 @@ TEST(flow_handles_in_a_child, "E-47 E-48", 1, .once = true)
 		if (!child) {
 			DPI_Flow_Info info = DPI_FLOW_INFO_INIT;
 			DPI_Flow flow;
-			int good = DPI_Get_Flow_Info(current, &info) == DPI_ERR_FORK && DPI_Seal_Flow(current) == DPI_ERR_FORK &&
-				   DPI_Close_Flow(current) == DPI_ERR_FORK && DPI_Open_Flow("f", NULL, 0, ctx, &flow) == DPI_ERR_FORK;
+			int good = DPI_Get_Flow_Info(current, &info) == DPI_ERR_FORK &&
+				   DPI_Seal_Flow(current) == DPI_ERR_FORK && DPI_Close_Flow(current) == DPI_ERR_FORK &&
+				   DPI_Open_Flow("f", NULL, 0, ctx, &flow) == DPI_ERR_FORK;
 			_exit(good ? 0 : 1);
 		}
 		CHECK_INT(waitpid(child, &status, 0), ==, child);
@@ -497,7 +500,8 @@ TEST(flow_without_registry, "FL-115", 3, .once = true)
 	CHECK_ERROR(DPI_Cancel_Flow("x", flow), DPI_ERR_REGISTRY, " ");
 	CHECK_ERROR(DPI_Destroy_Flow("f", ctx), DPI_ERR_REGISTRY, " ");
 	CHECK_ERROR(DPI_Open_Flow("f", NULL, 0, ctx, &other), DPI_ERR_REGISTRY, " ");
-	for (a.create = 0; a.create < 2; a.create++) CHECK_ERROR(DPI_Create_Flow("g", &a, ctx, &other), DPI_ERR_REGISTRY, " ");
+	for (a.create = 0; a.create < 2; a.create++)
+		CHECK_ERROR(DPI_Create_Flow("g", &a, ctx, &other), DPI_ERR_REGISTRY, " ");
 	CHECK_WITHIN(start, 2 * SECOND);
 	CHECK_INT(flow_info(flow).failed, ==, 0);
 	CHECK_DPI(DPI_Get_Flow_Schema(flow, &s));

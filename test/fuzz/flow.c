@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * flow.c: libFuzzer target: messages about flows, to the coordinator and to a copy. The input is a sequence of messages: a byte
- * of type (bit 7: from the other node), two of size, the body. There is one flow at first, id 1, with copy 1 here. */
+ * flow.c: libFuzzer target: messages about flows, to the coordinator and to a copy. The input is a sequence of messages: a
+ * byte of type (bit 7: from the other node), two of size, the body. There is one flow at first, id 1, with copy 1 here. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,7 +47,9 @@ static void start(void)
 
 static void message(struct dpi_peer *from, uint16_t type, const void *bytes, size_t size)
 {
-	struct dpi_request_in in = { .from = from, .type = type, .body = { .at = bytes, .end = (const uint8_t *)bytes + size } };
+	struct dpi_request_in in = { .from = from,
+				     .type = type,
+				     .body = { .at = bytes, .end = (const uint8_t *)bytes + size } };
 	if (ctx.control->handler[type]) ctx.control->handler[type](&ctx, &in);
 	else need(0, "a message without a handler");
 }
@@ -68,7 +70,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct dpi_pack p = { 0 };
 	if (!definition) start();
-	memset(ctx.control->handler + DPI_MESSAGE_FLOW, 0, (DPI_FLOW_MESSAGES_END - DPI_MESSAGE_FLOW) * sizeof *ctx.control->handler);
+	memset(ctx.control->handler + DPI_MESSAGE_FLOW, 0,
+	       (DPI_FLOW_MESSAGES_END - DPI_MESSAGE_FLOW) * sizeof *ctx.control->handler);
 	ctx.control->downs = 0;
 	need(!dpi_flows_open(&ctx), "the layer");
 	dpi_pack_u64(&p, 1);

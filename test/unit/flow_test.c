@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * flow_test.c: copies of flows and their coordinator: what each process hears, and when; deaths; the registry's death; requests
- * and news that no correct library sends. */
+ * flow_test.c: copies of flows and their coordinator: what each process hears, and when; deaths; the registry's death;
+ * requests and news that no correct library sends. */
 #include <signal.h>
 
 #include "flows/layer.h"
@@ -17,7 +17,8 @@ static struct dpi_context *start(void)
 {
 	DPI_Context handle;
 	CHECK_DPI(DPI_Init(&handle));
-	CHECK_DPI(dpi_barrier(dpi_context(), "in", (uint32_t)dpi_context()->expected_nodes + !dpi_context()->expected_nodes, soon()));
+	CHECK_DPI(dpi_barrier(dpi_context(), "in", (uint32_t)dpi_context()->expected_nodes + !dpi_context()->expected_nodes,
+			      soon()));
 	return dpi_context();
 }
 
@@ -29,7 +30,8 @@ static void finish(struct dpi_context *ctx, uint32_t nodes)
 
 static struct dpi_flow *make(struct dpi_context *ctx, const char *name, uint32_t targets, uint32_t sources, int on_death)
 {
-	static const DPI_Column columns[] = { { "key", DPI_TYPE_INT64, 0, 0, 0, 0 }, { "value", DPI_TYPE_INT64, 0, 0, 0, 0 } };
+	static const DPI_Column columns[] = { { "key", DPI_TYPE_INT64, 0, 0, 0, 0 },
+					      { "value", DPI_TYPE_INT64, 0, 0, 0, 0 } };
 	static const char *const key[] = { "key" };
 	struct dpi_flow *f;
 	DPI_Flow_Attr a = DPI_FLOW_ATTR_INIT;
@@ -54,7 +56,8 @@ struct state {
 static bool reached(void *arg)
 {
 	struct state *s = arg;
-	return atomic_load(&s->f->opened) >= s->opened && atomic_load(&s->f->over) >= s->over && atomic_load(&s->f->sealed) >= s->sealed;
+	return atomic_load(&s->f->opened) >= s->opened && atomic_load(&s->f->over) >= s->over &&
+	       atomic_load(&s->f->sealed) >= s->sealed;
 }
 
 static bool has_failed(void *arg)
@@ -181,8 +184,10 @@ TEST(a_dead_node, "FL-118 FL-119 FL-120", 3)
 {
 	if (rank == 2) harness_expect_death(2);
 	struct dpi_context *ctx = start();
-	struct dpi_flow *fails = make(ctx, "fails", 3, 0, DPI_DEATH_FAILS), *goes_on = make(ctx, "goes on", 3, 2, DPI_DEATH_GOES_ON);
-	struct dpi_flow *other = make(ctx, "other", 3, 0, DPI_DEATH_FAILS), *done = make(ctx, "done", 1, 1, DPI_DEATH_FAILS), *none;
+	struct dpi_flow *fails = make(ctx, "fails", 3, 0, DPI_DEATH_FAILS),
+			*goes_on = make(ctx, "goes on", 3, 2, DPI_DEATH_GOES_ON);
+	struct dpi_flow *other = make(ctx, "other", 3, 0, DPI_DEATH_FAILS),
+			*done = make(ctx, "done", 1, 1, DPI_DEATH_FAILS), *none;
 	uint32_t source[3];
 	CHECK_DPI(dpi_flow_bind(fails, (uint32_t)rank, 1, soon()));
 	CHECK_DPI(dpi_flow_bind(goes_on, (uint32_t)rank, 1, soon()));
@@ -204,7 +209,8 @@ TEST(a_dead_node, "FL-118 FL-119 FL-120", 3)
 	CHECK_INT(dpi_flow_where(goes_on, 0).state, ==, DPI_TARGET_BOUND);
 	while (dpi_flow_where(goes_on, 2).state != DPI_TARGET_DEAD) harness_pause();
 	CHECK_ERROR(dpi_flow_bind(goes_on, 2, 7, soon()), DPI_ERR_EXISTS, "died on node 2");
-	for (uint32_t i = 0; i < 2; i++) CHECK((goes_on->source_node[i] == 2) == (dpi_flow_source_state(goes_on, i) == DPI_SOURCE_DEAD));
+	for (uint32_t i = 0; i < 2; i++)
+		CHECK((goes_on->source_node[i] == 2) == (dpi_flow_source_state(goes_on, i) == DPI_SOURCE_DEAD));
 	if (rank == 1) CHECK_DPI(dpi_flow_leave(goes_on, source[0], DPI_SOURCE_CLOSED, soon()));
 	await_state(goes_on, 2, 2, true);
 	CHECK(dpi_flow_complete(goes_on));
@@ -383,9 +389,14 @@ static struct dpi_pack random_request(struct draws *d, uint16_t type, const stru
 		uint8_t bytes[64];
 		fill(bytes, sizeof bytes, draw(d));
 		switch (draw_below(d, create ? 1 : 4)) {
-		case 0: dpi_pack_bytes(&p, bytes, (uint32_t)draw_below(d, sizeof bytes)); break;
-		case 1: dpi_pack_u64(&p, draw_below(d, 2) ? draw_below(d, 4) : draw(d)); break;
-		default: dpi_pack_u32(&p, numbers[draw_below(d, sizeof numbers / sizeof *numbers)]);
+		case 0:
+			dpi_pack_bytes(&p, bytes, (uint32_t)draw_below(d, sizeof bytes));
+			break;
+		case 1:
+			dpi_pack_u64(&p, draw_below(d, 2) ? draw_below(d, 4) : draw(d));
+			break;
+		default:
+			dpi_pack_u32(&p, numbers[draw_below(d, sizeof numbers / sizeof *numbers)]);
 		}
 	}
 	if (draw_below(d, 4) == 0) p.size = draw_below(d, p.size + 1);
@@ -407,28 +418,41 @@ TEST(nonsense_to_the_coordinator, "", 2, .expect_stderr = true)
 		uint8_t bytes[64] = { 0 };
 		for (uint16_t type = DPI_FLOW_CREATE; type <= DPI_FLOW_DESTROY; type++)
 			for (size_t size = 0; size < 8; size++) {
-				bool tell = type == DPI_FLOW_NAMED || type == DPI_FLOW_DROP || type == DPI_FLOW_CLOSE || type == DPI_FLOW_ABANDON ||
+				bool tell = type == DPI_FLOW_NAMED || type == DPI_FLOW_DROP || type == DPI_FLOW_CLOSE ||
+					    type == DPI_FLOW_ABANDON ||
 					    type == DPI_FLOW_FAIL; /* as calls they have no answer */
-				if (!tell) CHECK_ERROR(send_bytes(ctx, 0, type, bytes, size), DPI_ERR_CORRUPT, "no correct library sends");
+				if (!tell)
+					CHECK_ERROR(send_bytes(ctx, 0, type, bytes, size), DPI_ERR_CORRUPT,
+						    "no correct library sends");
 			}
 		/* what is another's */
-		struct { uint16_t type; int error; struct dpi_pack p; } wrong[7] = {
-			{ DPI_FLOW_LEAVE, DPI_ERR_CORRUPT, { 0 } },  { DPI_FLOW_LEAVE, DPI_ERR_CORRUPT, { 0 } }, { DPI_FLOW_UNBIND, DPI_ERR_CORRUPT, { 0 } },
-			{ DPI_FLOW_UNBIND, DPI_ERR_CORRUPT, { 0 } }, { DPI_FLOW_OPEN, DPI_ERR_CORRUPT, { 0 } },  { DPI_FLOW_BIND, DPI_ERR_RANGE, { 0 } },
+		struct {
+			uint16_t type;
+			int error;
+			struct dpi_pack p;
+		} wrong[7] = {
+			{ DPI_FLOW_LEAVE, DPI_ERR_CORRUPT, { 0 } },  { DPI_FLOW_LEAVE, DPI_ERR_CORRUPT, { 0 } },
+			{ DPI_FLOW_UNBIND, DPI_ERR_CORRUPT, { 0 } }, { DPI_FLOW_UNBIND, DPI_ERR_CORRUPT, { 0 } },
+			{ DPI_FLOW_OPEN, DPI_ERR_CORRUPT, { 0 } },   { DPI_FLOW_BIND, DPI_ERR_RANGE, { 0 } },
 			{ DPI_FLOW_JOIN, DPI_ERR_DESTROYED, { 0 } },
 		};
 		for (int i = 0; i < 6; i++) dpi_pack_u64(&wrong[i].p, f->id);
-		for (int i = 0; i < 2; i++) dpi_pack_u32(&wrong[i].p, (uint32_t)i), dpi_pack_u32(&wrong[i].p, DPI_SOURCE_CLOSED);
-		for (int i = 2; i < 4; i++) dpi_pack_u32(&wrong[i].p, i == 2 ? 0 : 77), dpi_pack_u64(&wrong[i].p, 5), dpi_pack_u32(&wrong[i].p, DPI_TARGET_ENDED);
+		for (int i = 0; i < 2; i++)
+			dpi_pack_u32(&wrong[i].p, (uint32_t)i), dpi_pack_u32(&wrong[i].p, DPI_SOURCE_CLOSED);
+		for (int i = 2; i < 4; i++)
+			dpi_pack_u32(&wrong[i].p, i == 2 ? 0 : 77), dpi_pack_u64(&wrong[i].p, 5),
+				dpi_pack_u32(&wrong[i].p, DPI_TARGET_ENDED);
 		dpi_pack_u64(&wrong[4].p, f->copy);
 		dpi_pack_u32(&wrong[5].p, 4), dpi_pack_u64(&wrong[5].p, 5);
 		dpi_pack_u64(&wrong[6].p, 99), dpi_pack_u64(&wrong[6].p, 5);
-		for (int i = 0; i < 7; i++) CHECK_INT(dpi_call(ctx, 0, wrong[i].type, &wrong[i].p, soon(), NULL), ==, wrong[i].error);
+		for (int i = 0; i < 7; i++)
+			CHECK_INT(dpi_call(ctx, 0, wrong[i].type, &wrong[i].p, soon(), NULL), ==, wrong[i].error);
 		CHECK_INT(dpi_flow_source_state(f, 0), ==, DPI_SOURCE_OPEN);
 		CHECK_INT(dpi_flow_where(f, 0).state, ==, DPI_TARGET_BOUND);
 		CHECK_DPI(dpi_flow_check(f));
 		for (int i = 0, n = rounds(3000); i < n; i++) {
-			uint16_t type = (uint16_t)(DPI_FLOW_CREATE + draw_below(&d, DPI_FLOW_MESSAGES_END - DPI_FLOW_CREATE));
+			uint16_t type =
+				(uint16_t)(DPI_FLOW_CREATE + draw_below(&d, DPI_FLOW_MESSAGES_END - DPI_FLOW_CREATE));
 			struct dpi_pack p = random_request(&d, type, f);
 			CHECK_DPI(dpi_tell(ctx, dpi_peer_find(ctx, 0), type, &p));
 			if (i % 100 == 0) { /* it has all been read, and what it did not name stands */
@@ -454,20 +478,25 @@ TEST(nonsense_to_a_copy, "", 2, .expect_stderr = true)
 		if (rank == 1) shared[0] = f->id, shared[1] = f->copy;
 		harness_barrier();
 		if (rank == 0) {
-			uint16_t type = (uint16_t)(DPI_FLOW_SOURCES + draw_below(&d, DPI_FLOW_MESSAGES_END - DPI_FLOW_SOURCES));
+			uint16_t type =
+				(uint16_t)(DPI_FLOW_SOURCES + draw_below(&d, DPI_FLOW_MESSAGES_END - DPI_FLOW_SOURCES));
 			struct dpi_pack p = { 0 };
 			dpi_pack_u64(&p, shared[0]);
 			dpi_pack_u64(&p, shared[1]);
-			uint32_t first = draw_below(&d, 2) ? 0 : (uint32_t)draw(&d), count = draw_below(&d, 2) ? (uint32_t)draw_below(&d, 6) : (uint32_t)draw(&d);
+			uint32_t first = draw_below(&d, 2) ? 0 : (uint32_t)draw(&d),
+				 count = draw_below(&d, 2) ? (uint32_t)draw_below(&d, 6) : (uint32_t)draw(&d);
 			dpi_pack_u32(&p, first);
 			dpi_pack_u32(&p, count);
-			for (int k = (int)draw_below(&d, 60); k > 0; k--) dpi_pack_u8(&p, draw_below(&d, 3) ? (uint8_t)draw_below(&d, 5) : (uint8_t)draw(&d));
+			for (int k = (int)draw_below(&d, 60); k > 0; k--)
+				dpi_pack_u8(&p, draw_below(&d, 3) ? (uint8_t)draw_below(&d, 5) : (uint8_t)draw(&d));
 			CHECK_DPI(dpi_tell(ctx, dpi_peer_find(ctx, 1), type, &p));
 			CHECK_DPI(dpi_barrier(ctx, "read", 2, soon()));
 		} else {
 			CHECK_DPI(dpi_barrier(ctx, "read", 2, soon()));
 			int error = dpi_flow_check(f);
-			if (error) CHECK(error == fails || error == DPI_ERR_PEER || error == DPI_ERR_CANCELLED || error == DPI_ERR_DESTROYED);
+			if (error)
+				CHECK(error == fails || error == DPI_ERR_PEER || error == DPI_ERR_CANCELLED ||
+				      error == DPI_ERR_DESTROYED);
 			CHECK_INT(atomic_load(&f->over), <=, atomic_load(&f->opened));
 			for (uint32_t k = 0; k < 8; k++) {
 				CHECK_INT(dpi_flow_source_state(f, k), <=, DPI_SOURCE_DEAD);

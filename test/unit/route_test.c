@@ -75,13 +75,14 @@ TEST(as_many_functions_as_there_may_be, "FL-203", 0)
 
 static void *register_some(void *arg)
 {
+	static char args[200];
 	struct draws d = draws_from(*(int *)arg);
 	for (int i = 0; i < rounds(3000); i++) {
 		uint32_t version = (uint32_t)draw_below(&d, 200);
 		struct dpi_group_function g;
-		CHECK_DPI(DPI_Register_Group("f", version, group_zero, (char *)NULL + version));
+		CHECK_DPI(DPI_Register_Group("f", version, group_zero, args + version));
 		CHECK_OK(dpi_function_group("f", version, &g));
-		CHECK(g.call == group_zero && g.arg == (char *)NULL + version);
+		CHECK(g.call == group_zero && g.arg == args + version);
 		idle(&d, 1000);
 	}
 	return NULL;

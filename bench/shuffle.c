@@ -212,6 +212,11 @@ void shuffle_meet(void)
 		sched_yield();
 }
 
+void shuffle_sleep(void)
+{
+	clock_nanosleep(CLOCK_MONOTONIC, 0, &(struct timespec){ 0, 20000 }, NULL);
+}
+
 void shuffle_begin(struct outcome *mine)
 {
 	shuffle_meet();

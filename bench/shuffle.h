@@ -100,13 +100,17 @@ void shuffle_meet(void);
 /* The same, and starts the clock. */
 void shuffle_begin(struct outcome *mine);
 
-/* In a loop that waits for another process. */
+/* In a loop that waits for another process. Where not every process has a core, one that waits sleeps, so that those that
+ * work are not held up by it. */
+void shuffle_sleep(void);
 static inline void shuffle_relax(unsigned *spins)
 {
-	if (shuffle.crowded)
+	if (!shuffle.crowded)
+		relax(spins);
+	else if (++*spins < 4)
 		sched_yield();
 	else
-		relax(spins);
+		shuffle_sleep();
 }
 
 #endif

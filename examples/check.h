@@ -4,6 +4,8 @@
 #define CHECK_H
 
 #include <dpi.h>
+#include <pthread.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -34,6 +36,19 @@ static inline double now(void) /* seconds */
 
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+/* Join a thread, if it ends within so many seconds. */
+static inline bool join_within(pthread_t thread, double seconds)
+{
+	struct timespec until;
+	int64_t ns;
+
+	clock_gettime(CLOCK_REALTIME, &until);
+	ns = until.tv_nsec + (int64_t)(seconds * 1e9);
+	until.tv_sec += (time_t)(ns / 1000000000);
+	until.tv_nsec = (long)(ns % 1000000000);
+	return !pthread_timedjoin_np(thread, NULL, &until);
 }
 
 #endif

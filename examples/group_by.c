@@ -15,8 +15,6 @@
  *
  * --rows N   rows in all (default 2,000,000) */
 #include <inttypes.h>
-#include <pthread.h>
-#include <stdbool.h>
 #include <string.h>
 
 #include "check.h"

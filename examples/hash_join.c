@@ -18,9 +18,7 @@
  * --scale S      generate tables of that TPC-H scale factor (1: 1.5 million orders, 6 million rows of lineitem)
  * --tables DIR   or read DIR/orders.tbl and DIR/lineitem.tbl, which every process must see
  * --answers DIR  and compare with DIR/join_count.txt and DIR/join_filtered.txt; generated tables are checked without */
-#include <pthread.h>
 #include <stdatomic.h>
-#include <stdbool.h>
 
 #include "check.h"
 #include "tpch.h"
@@ -235,7 +233,7 @@ static struct report report_of(const struct join *j, bool last)
 		DPI_Node_Info info = DPI_NODE_INFO_INIT;
 
 		CHECK(DPI_Get_Node_Info(n, ctx, &info));
-		add_way(r.came, n == node ? "memory of its own" : info.transport, j->bytes_from[n]);
+		add_way(r.came, n == node ? "local" : info.transport, j->bytes_from[n]);
 	}
 	return r;
 }
@@ -300,13 +298,14 @@ static void report_all(pthread_t joining, const struct join *j, DPI_Source out, 
 		       struct report *latest)
 {
 	uint64_t before = 0, bytes;
+	double at = start, next;
 	bool last = false;
 
-	for (double next = start + 0.5; !last; next += 0.5) {
-		struct timespec until = { (time_t)next, (long)((next - (double)(time_t)next) * 1e9) };
+	for (; !last; at = next) {
 		struct report r;
 
-		last = !pthread_clockjoin_np(joining, NULL, CLOCK_MONOTONIC, &until);
+		last = join_within(joining, 0.5);
+		next = now();
 		r = report_of(j, last);
 		CHECK(DPI_Push(&r, sizeof r, out));
 		if (node || last)
@@ -315,7 +314,7 @@ static void report_all(pthread_t joining, const struct join *j, DPI_Source out, 
 		r = sum_of(latest);
 		bytes = r.rows[ORDERS] * sizeof(struct order) + r.rows[LINEITEM] * sizeof(struct item);
 		printf("%5.1f s  %9" PRIu64 " orders  %10" PRIu64 " rows of lineitem  %7.1f MB/s\n", next - start,
-		       r.rows[ORDERS], r.rows[LINEITEM], (double)(bytes - before) / 5e5);
+		       r.rows[ORDERS], r.rows[LINEITEM], (double)(bytes - before) * 1e-6 / (next - at));
 		before = bytes;
 	}
 	CHECK(DPI_Close_Source(out));

@@ -15,8 +15,6 @@
  *
  * --requests N   of each client (default 2000): the first half puts, the second gets */
 #include <inttypes.h>
-#include <pthread.h>
-#include <stdbool.h>
 #include <string.h>
 
 #include "check.h"

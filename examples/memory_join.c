@@ -11,9 +11,6 @@
  * --scale S      generate tables of that TPC-H scale factor (1: 1.5 million orders, 6 million rows of lineitem)
  * --tables DIR   or read DIR/orders.tbl and DIR/lineitem.tbl, which every process must see
  * --answers DIR  and compare with DIR/join_count.txt and DIR/join_filtered.txt; generated tables are checked without */
-#include <pthread.h>
-#include <stdbool.h>
-
 #include "check.h"
 #include "tpch.h"
 
@@ -201,15 +198,12 @@ static void watch(pthread_t thread, double start, DPI_Buffer progress)
 {
 	uint64_t rows[TABLES], bytes, before = 0;
 
-	for (double next = start + 0.5;; next += 0.5) {
-		struct timespec until = { (time_t)next, (long)((next - (double)(time_t)next) * 1e9) };
-
-		if (!pthread_clockjoin_np(thread, NULL, CLOCK_MONOTONIC, &until))
-			return;
+	for (double at = start, next; !join_within(thread, 0.5); at = next) {
+		next = now();
 		CHECK(DPI_Read(rows, sizeof rows, 0, progress));
 		bytes = rows[ORDERS] * row_size[ORDERS] + rows[LINEITEM] * row_size[LINEITEM];
 		printf("%5.1f s  %9" PRIu64 " orders  %10" PRIu64 " rows of lineitem  %7.1f MB/s\n", next - start,
-		       rows[ORDERS], rows[LINEITEM], (double)(bytes - before) / 5e5);
+		       rows[ORDERS], rows[LINEITEM], (double)(bytes - before) * 1e-6 / (next - at));
 		before = bytes;
 	}
 }

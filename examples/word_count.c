@@ -16,8 +16,6 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
-#include <pthread.h>
-#include <stdbool.h>
 #include <string.h>
 
 #include "check.h"

@@ -84,6 +84,14 @@ static bool take_ready(void)
 	return any;
 }
 
+static void wait_or_take(unsigned *spins)
+{
+	if (take_ready())
+		*spins = 0;
+	else if (shuffle.crowded) /* MPI_Test is rest enough elsewhere */
+		shuffle_relax(spins);
+}
+
 static void wait_for(MPI_Request *request)
 {
 	int done = 0;
@@ -92,9 +100,8 @@ static void wait_for(MPI_Request *request)
 		MPI_Wait(request, MPI_STATUS_IGNORE);
 		return;
 	}
-	for (MPI_Test(request, &done, MPI_STATUS_IGNORE); !done; MPI_Test(request, &done, MPI_STATUS_IGNORE))
-		if (!take_ready() && shuffle.crowded)
-			sched_yield();
+	for (unsigned spins = 0; MPI_Test(request, &done, MPI_STATUS_IGNORE), !done;)
+		wait_or_take(&spins);
 }
 
 static void send_buffer(unsigned target, int tag)
@@ -170,9 +177,8 @@ static void stream(const struct rows *rows)
 
 	if (me_source >= 0)
 		pushed = push_until_end(rows);
-	while (open_sources)
-		if (!take_ready() && shuffle.crowded)
-			sched_yield();
+	for (unsigned spins = 0; open_sources;)
+		wait_or_take(&spins);
 	mine.end = now_ns();
 	for (unsigned s = 0; me_target >= 0 && s < shuffle.sources; s++)
 		for (size_t slot = 0; slot < shuffle.o.window; slot++)

@@ -105,7 +105,9 @@ static void take_until_end(unsigned target, struct outcome *mine)
 
 static void wait_or_take(int target, struct tally *got, unsigned *spins)
 {
-	if (target < 0 || !take_all((unsigned)target, got))
+	if (target >= 0 && take_all((unsigned)target, got))
+		*spins = 0;
+	else
 		shuffle_relax(spins);
 }
 

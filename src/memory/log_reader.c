@@ -32,8 +32,10 @@ static int fetch(struct dpi_request *r, struct dpi_remote *from, void *to, uint6
 		if (error) return error;
 	}
 	int error = dpi_request_posted(r);
-	if (!error) r->begun = false;
-	return error;
+	if (error) return error;
+	r->begun = false;
+	atomic_store_explicit(&r->op_state, DPI_OP_NONE, memory_order_relaxed); /* nothing is under way that a cancel must wait for */
+	return DPI_SUCCESS;
 }
 
 static int bounds(struct dpi_request *r, uint64_t out[2])
@@ -155,14 +157,14 @@ static int advance_read(struct dpi_request *r)
 		switch (r->stage) {
 		case LOG_BOUNDS:
 			/* a look at the end may cost a message: only when the home has said that it moved */
-			if (r->at_end && r->wait_at_end && !l->bounds.direct && (error = await_record(b, r->offset))) return error;
+			if (r->at_end && r->wait_at_end && !r->cancelled && !l->bounds.direct && (error = await_record(b, r->offset))) return error;
 			error = bounds(r, r->log_bounds);
 			if (error) return error;
 			if (r->offset < r->log_bounds[0]) return reclaimed(b, r->offset, r->log_bounds[0]);
 			if (r->offset == r->log_bounds[1]) {
 				r->at_end = true;
 				if (!r->wait_at_end) return r->stop_at_end ? DPI_ERR_TIMEOUT : DPI_ERR_AGAIN;
-				error = await_record(b, r->offset);
+				error = r->cancelled ? DPI_ERR_CANCELLED : await_record(b, r->offset);
 				if (error) return error;
 				break;
 			}

@@ -406,6 +406,8 @@ int DPI_Cancel(DPI_Request request)
 			finish(r, DPI_ERR_CANCELLED);
 			dpi_append_fast(b);
 		}
+	} else {
+		r->cancelled = true;
 	}
 	dpi_buffer_leave(b);
 	return DPI_SUCCESS;

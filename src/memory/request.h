@@ -42,6 +42,7 @@ struct dpi_request {
 	bool at_end;	  /* nothing lies at the position yet */
 	bool stop_at_end; /* then end with DPI_ERR_TIMEOUT */
 	bool wait_at_end; /* then the home is asked to ring when something does */
+	bool cancelled;	  /* while something was under way: give up at the end */
 	uint8_t ahead[520];
 };
 

@@ -180,7 +180,7 @@ TEST(event_loop_appends, "P-30 P-31 P-10", 2, .env = "DPI_LINGER=1min", .deadlin
 }
 
 /* In one thread: both ends of a queue that is too small for what goes through. */
-TEST(event_loop_alone, "P-29 P-30 P-31", 0)
+TEST(event_loop_alone, "P-29 P-30 P-31 P-35", 0)
 {
 	DPI_Context ctx = join();
 	DPI_Buffer in = MAKE("q", 0, ctx, SMALL), out = open_buffer("q", ctx);
@@ -212,6 +212,20 @@ TEST(event_loop_alone, "P-29 P-30 P-31", 0)
 		CHECK(!readable(room, 0));
 	}
 	CHECK_INT(tally.total, ==, n);
+	/* what is lent stays lent */
+	DPI_Record lent[2];
+	size_t count;
+	CHECK_DPI(DPI_Append("lent", 4, in));
+	CHECK_DPI(DPI_Append("next", 4, in));
+	CHECK_DPI(DPI_Flush_Buffer(in));
+	CHECK_DPI(DPI_Next_Records(out, 1, lent, &count));
+	for (int i = 0; i < 3; i++) CHECK(arm(out, DPI_EVENT_RECORDS));
+	CHECK_DPI(DPI_Next_Records(out, 1, lent + 1, &count));
+	CHECK(!arm(out, DPI_EVENT_RECORDS));
+	while (!DPI_Append(data, sizeof data, in)) {}
+	CHECK(!memcmp(lent[0].data, "lent", 4) && !memcmp(lent[1].data, "next", 4));
+	CHECK_DPI(DPI_Release_Records(2, out));
+	CHECK_ERROR(DPI_Release_Records(1, out), DPI_ERR_RANGE, "0 are lent");
 	close(records), close(room);
 	CHECK_DPI(DPI_Finalize(ctx));
 }

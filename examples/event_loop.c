@@ -116,7 +116,7 @@ static int serve(uint32_t expected, DPI_Context ctx)
 	uint64_t sum = (uint64_t)expected / SAMPLES * (SAMPLES / 1000) * (999 * 1000 / 2);
 	uint32_t out_of_bounds = expected / 1000 * (1000 - BOUND);
 	int well = samples.taken == expected && samples.sum == sum && alarms.taken == out_of_bounds;
-	printf("%u samples, %u alarms, %u ticks of 5 ms; the loop was woken %d times; answer checked: %s\n", samples.taken, alarms.taken,
+	printf("%u samples, %u alarms, %u ticks of 5 ms; woken %d times; answer checked: %s\n", samples.taken, alarms.taken,
 	       timer.taken, wakes, well ? "ok" : "WRONG");
 	CHECK(DPI_Close_Buffer(samples.queue)); /* closes the descriptors, too */
 	CHECK(DPI_Close_Buffer(alarms.queue));

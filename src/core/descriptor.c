@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  * descriptor.c: descriptors that are armed, and the progress thread's round of them.
  *
- * Proof that no wake-up is lost. Who arms does  count in; F; look.  Who makes it ready does  publish; G; look at the bell  (bell.h): so either
- * the look sees what was published, or the ringer sees the count, changes the bell's sequence and writes the event descriptor, which
- * wakes the progress thread. That takes the lock under which the descriptor was counted in and listed, so it finds it listed; and the
- * sequence differs from the one noted, which was read before the count. If another round has come first and made the
- * descriptor readable, it has done what this one would. */
+ * Proof that no wake-up is lost. Who arms does  count in; F; look.  Who makes it ready does  publish; G; look at the bell
+ * (bell.h). So either the look sees what was published, or the ringer sees the count, changes the bell's sequence and writes the
+ * event descriptor, which wakes the progress thread. That takes the lock under which the descriptor was listed and counted in, so
+ * it finds it listed; and the sequence differs from the one noted, which was read before the count. If another round came first
+ * and made the descriptor readable, it has done what this one would. */
 #include "descriptor.h"
 
 #include <errno.h>

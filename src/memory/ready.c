@@ -32,7 +32,8 @@ static struct dpi_buffer *begin(int event, DPI_Buffer handle, const char *call, 
 		*error = dpi_fail(DPI_ERR_ARGUMENT, "%s: event is %d: it is DPI_EVENT_RECORDS or DPI_EVENT_ROOM", call, event);
 		return NULL;
 	}
-	struct dpi_buffer *b = dpi_buffer_begin(handle, call, event == DPI_EVENT_RECORDS ? 1u << DPI_USE_QUEUE : DPI_RECORDS, error);
+	unsigned uses = event == DPI_EVENT_RECORDS ? 1u << DPI_USE_QUEUE : DPI_RECORDS;
+	struct dpi_buffer *b = dpi_buffer_begin(handle, call, uses, error);
 	if (!b) return NULL;
 	*d = event == DPI_EVENT_RECORDS ? &b->consumer.records : &b->appender.room;
 	if (event == DPI_EVENT_ROOM || b->consumer.active) return b;

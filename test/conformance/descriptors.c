@@ -13,7 +13,8 @@ TEST(never_armed_never_readable, "P-28 P-29 P-32 P-35", 2)
 	DPI_Buffer q = MAKE("q", 1, ctx, SMALL), back = MAKE("back", 0, ctx, SMALL);
 	harness_barrier();
 	if (rank == 0) {
-		int loop[4] = {loop_with(fd_of(q, DPI_EVENT_ROOM)), loop_with(fd_of(back, DPI_EVENT_RECORDS)), loop_with(fd_of(back, DPI_EVENT_ROOM)),
+		int loop[4] = {loop_with(fd_of(q, DPI_EVENT_ROOM)), loop_with(fd_of(back, DPI_EVENT_RECORDS)),
+			       loop_with(fd_of(back, DPI_EVENT_ROOM)),
 			       loop_with(fd_of_context(ctx))};
 		UNTIL(5 * SECOND, arm(q, DPI_EVENT_ROOM), ); /* ready: not armed */
 		for (int round = 0; round < 200; round++) {
@@ -136,7 +137,8 @@ TEST(death_wakes_event_loops, "P-40 P-7", 2, .env = "DPI_PEER_TIMEOUT=2s")
 TEST(descriptors_of_wrong_things, "P-37 P-38 A-1", 2)
 {
 	DPI_Context ctx = join();
-	DPI_Buffer q = MAKE("q", 0, ctx, DPI_USE_QUEUE), l = MAKE("l", 0, ctx, DPI_USE_LOG), r = MAKE("r", 0, ctx, DPI_USE_REGION, .capacity = 64);
+	DPI_Buffer q = MAKE("q", 0, ctx, DPI_USE_QUEUE), l = MAKE("l", 0, ctx, DPI_USE_LOG),
+		   r = MAKE("r", 0, ctx, DPI_USE_REGION, .capacity = 64);
 	int fd = 7, ready = 7;
 	harness_barrier();
 	CHECK_ERROR(DPI_Get_Buffer_Descriptor(0, q, &fd), DPI_ERR_ARGUMENT, "event");

@@ -450,6 +450,40 @@ DPI_API int DPI_Wait_Any(DPI_Request *requests, size_t count, int64_t timeout_us
  * until DPI_Test or DPI_Wait has said so its memory stays the library's. Never blocks. Thread: handle. Errors: THREAD. */
 DPI_API int DPI_Cancel(DPI_Request request);
 
+/* ------------------------------------------------------------------------------------- file descriptors, for event loops */
+
+/* A program that sleeps in epoll, poll or io_uring learns from a file descriptor that a handle became ready: that the call it
+ * would make finds something, or fails, without waiting. A descriptor that has not been armed is never readable. Arming makes
+ * it unreadable; if nothing is there already, it becomes readable when something may be, once, until it is armed again:
+ *	arm it; ready: make the calls, and again; else sleep until it is readable, make the calls, and again.
+ * Then no wake-up is lost. Seldom it is readable for nothing. The program waits on it and may read it, no more: it belongs to
+ * the library and is closed with its handle. While it sleeps, the library makes progress. */
+enum { DPI_EVENT_RECORDS = 1, DPI_EVENT_ROOM = 2 };
+
+/* The descriptor of an event of a handle, made by the first call; the same every time.
+ * event   DPI_EVENT_RECORDS: a queue has records; makes the handle its consumer, as DPI_Next_Record does.
+ *         DPI_EVENT_ROOM: a queue or log has room for the record that last found none on this handle, or, before, for the
+ *         largest, and all requests of the handle have completed.
+ * fd      out; -1 on error. Never blocks. Thread: handle. Errors: USE THREAD MEMORY LIMIT (no file descriptor is left). */
+DPI_API int DPI_Get_Buffer_Descriptor(int event, DPI_Buffer buf, int *fd);
+
+/* Arm it. ready: out, 1: there is something already, and it is not armed; else 0. Makes progress. Never blocks.
+ * Thread: handle. Errors: USE THREAD STATE (DPI_Get_Buffer_Descriptor comes first). */
+DPI_API int DPI_Arm_Buffer(int event, DPI_Buffer buf, int *ready);
+
+/* The same of a request: ready when it has completed, for DPI_Test. Closed when that, or a wait, has said so. Thread: handle.
+ * fd: out; -1 on error. Never blocks. Errors: MEMORY LIMIT (no file descriptor is left). */
+DPI_API int DPI_Get_Request_Descriptor(DPI_Request request, int *fd);
+/* ready: out, 1 or 0. Makes progress. Never blocks. Thread: handle. Errors: THREAD STATE (DPI_Get_Request_Descriptor comes first). */
+DPI_API int DPI_Arm_Request(DPI_Request request, int *ready);
+
+/* One for all handles of the context: readable when something happened for any of them, whichever. Closed by DPI_Finalize.
+ * fd: out; -1 on error. Never blocks. Thread: any. Errors: MEMORY LIMIT (no file descriptor is left). */
+DPI_API int DPI_Get_Context_Descriptor(DPI_Context ctx, int *fd);
+/* Arm it; then look at every handle, with calls that do not wait, before sleeping. Makes progress. Never blocks.
+ * Thread: any, but one that waits on it. Errors: STATE (DPI_Get_Context_Descriptor comes first). */
+DPI_API int DPI_Arm_Context(DPI_Context ctx);
+
 /* ----------------------------------------------------------------------------------------------------- local memory */
 
 /* Register memory of the caller with every open transport, so that reads and writes from and to it need no copy or

@@ -217,6 +217,7 @@ void dpi_append_close(struct dpi_buffer *b)
 	dpi_linger_disarm(b);
 	dpi_call_forget(b->ctx, &a->joining);
 	detach(b);
+	dpi_descriptor_close(a->room);
 	if (a->credit.address) dpi_window_free(b->ctx, &a->credit);
 	pthread_mutex_destroy(&a->lock);
 }

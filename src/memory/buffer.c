@@ -154,7 +154,7 @@ int dpi_buffer_open_at(struct dpi_context *ctx, const struct dpi_wanted *wanted,
 		error = dpi_fail(DPI_ERR_CORRUPT, "node %d described buffer '%s' with nonsense", home, b->name);
 		goto fail;
 	}
-	b->max_record = b->shape.max_record;
+	b->max_record = b->appender.wanted = b->shape.max_record;
 	if (b->shape.use == DPI_USE_REGION && b->home) {
 		dpi_window_offer_free(&offer);
 		dpi_remote_self(ctx, b->home_peer, &b->home->region, &b->region);

@@ -36,10 +36,13 @@ struct dpi_request {
 	DPI_Part *parts;
 	size_t parts_count;
 	struct dpi_request *part; /* one each */
+	struct dpi_descriptor *descriptor; /* readable when it may have completed; NULL until it is asked for */
 	/* log_reader.c */
 	uint64_t log_bounds[2];
 	bool at_end;	  /* nothing lies at the position yet */
-	bool stop_at_end; /* then end with DPI_ERR_TIMEOUT, instead of looking again */
+	bool stop_at_end; /* then end with DPI_ERR_TIMEOUT */
+	bool wait_at_end; /* then the home is asked to ring when something does */
+	bool cancelled;	  /* while something was under way: give up at the end */
 	uint8_t ahead[520];
 };
 
@@ -71,5 +74,7 @@ void dpi_requests_free(void);
 void dpi_request_close(struct dpi_buffer *b);
 /* Let go of the caller's memory, whatever the state. */
 void dpi_request_give_up(struct dpi_request *r);
+/* Carry on with the handle's list. If not empty: where the next step of it is heard of. */
+bool dpi_request_list_or_listen(struct dpi_buffer *b, struct dpi_listening *l);
 
 #endif

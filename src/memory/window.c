@@ -283,7 +283,10 @@ static uint64_t total(const struct iovec *iov, int n)
 		pthread_mutex_lock(&(r)->carrier->lock);                                       \
 		(result) = (r)->peer->endpoint[(r)->carrier->index] ? (r)->carrier->table->call : DPI_ERR_PEER; \
 		pthread_mutex_unlock(&(r)->carrier->lock);                                     \
-		if ((result) == DPI_ERR_AGAIN) count(&(r)->peer->stats.agains, 1);             \
+		if ((result) == DPI_ERR_AGAIN) {                                               \
+			count(&(r)->peer->stats.agains, 1);                                    \
+			atomic_store_explicit(&(r)->ctx->refused, true, memory_order_relaxed); \
+		}                                                                              \
 		if ((result) == DPI_ERR_PEER && !dpi_remote_check(r))                          \
 			dpi_fail(DPI_ERR_PEER, "node %d cannot be reached by %s any more", (r)->peer->node, (r)->carrier->name); \
 	} while (0)

@@ -240,7 +240,8 @@ typedef struct DPI_Buffer_Attr {
 	int64_t timeout_us;	/* deadline of calls on the handle this call returns */
 	int64_t linger_us;	/* unflushed appends are visible after this at the latest; default setting DPI_LINGER */
 	void *memory;		/* region on the calling node: the caller's own memory, capacity bytes, which must stay
-				   until the buffer is destroyed; NULL: the library allocates */
+				   until the buffer is destroyed; NULL: the library allocates. Memory of DPI_Allocate_Memory is
+				   reached directly on the same host, other memory by tcp or by messages to the home */
 } DPI_Buffer_Attr;
 #define DPI_BUFFER_ATTR_INIT { sizeof(DPI_Buffer_Attr), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
@@ -263,7 +264,8 @@ typedef struct DPI_Buffer_Info {
 	uint64_t appenders;	/* now attached */
 	uint64_t first;		/* log: the oldest position kept */
 	uint64_t end;		/* log: the position the next record gets */
-	char transport[32];	/* this handle's way to the home: "local", "shm", "tcp", … */
+	char transport[32];	/* this handle's way to the home: "local", "shm", "tcp", …; "control": a region whose
+				   memory no transport reaches, so the home does what messages ask for */
 	char name[DPI_NAME_MAX];
 } DPI_Buffer_Info;
 #define DPI_BUFFER_INFO_INIT { sizeof(DPI_Buffer_Info), 0, 0, 0, 0, 0, 0, 0, 0, 0, {0}, {0} }

@@ -164,6 +164,9 @@ static int open_at(struct dpi_context *ctx, const struct wanted *wanted, int hom
 	if (b->shape.use == DPI_USE_REGION && b->home) {
 		dpi_window_offer_free(&offer);
 		dpi_remote_self(ctx, b->home_peer, &b->home->region, &b->region);
+	} else if (b->shape.use == DPI_USE_REGION && dpi_window_out_of_reach(ctx, b->home_peer, &offer)) { /* region_call.c */
+		b->region = (struct dpi_remote){ .ctx = ctx, .peer = b->home_peer, .length = offer.length };
+		dpi_window_offer_free(&offer);
 	} else if (window) {
 		error = dpi_remote_attach(ctx, b->home_peer, &offer, deadline, b->shape.use == DPI_USE_LOG ? &b->log.bounds : &b->region);
 		if (error) goto fail;
@@ -428,6 +431,7 @@ int DPI_Get_Buffer_Info(DPI_Buffer handle, DPI_Buffer_Info *info)
 	const struct dpi_remote *way = b->shape.use == DPI_USE_REGION ? &b->region : b->appender.attached ? &b->appender.remote : &b->log.bounds;
 	if (b->home) snprintf(all.transport, sizeof all.transport, "local");
 	else if (way->carrier) snprintf(all.transport, sizeof all.transport, "%s", way->carrier->name);
+	else if (b->shape.use == DPI_USE_REGION) snprintf(all.transport, sizeof all.transport, "control");
 	else {
 		struct dpi_way choice;
 		dpi_peer_choose(b->ctx, b->home_peer, &choice);

@@ -18,8 +18,15 @@ enum {
 	DPI_MEMORY_INFO,    /* id -> memory, appenders, first, end */
 	DPI_MEMORY_TRUNCATE, /* id, position */
 	DPI_MEMORY_SEGMENT,  /* id, position -> number, base and window of the log's segment in which it lies */
-	DPI_MEMORY_AWAIT     /* id, position: answered when the log goes beyond it */
+	DPI_MEMORY_AWAIT,    /* id, position: answered when the log goes beyond it */
+	/* a region, by its home; answered with DPI_ERR_AGAIN where answers pile up: ask again */
+	DPI_MEMORY_READ,	/* id, offset, size -> bytes */
+	DPI_MEMORY_WRITE,	/* id, offset, bytes */
+	DPI_MEMORY_FETCH_ADD,	/* id, offset, operand -> the word before */
+	DPI_MEMORY_COMPARE_SWAP /* id, offset, expected, desired -> the word before */
 };
+
+#define DPI_MEMORY_CHUNK 32768u /* bytes of a READ or WRITE at most */
 
 /* What an appender's credit window holds; written by the home. */
 #define DPI_POSITIONS 256u

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "../core/registry.h"
 #include "layer.h"
@@ -473,6 +474,7 @@ int dpi_memory_open(struct dpi_context *ctx)
 {
 	ctx->memory = calloc(1, sizeof *ctx->memory);
 	if (!ctx->memory) return dpi_fail(DPI_ERR_MEMORY, "no memory for the memory layer");
+	if (getrandom(&ctx->memory->piece, sizeof ctx->memory->piece, 0) != sizeof ctx->memory->piece) ctx->memory->piece = (uint64_t)dpi_now();
 	pthread_mutex_init(&ctx->memory->lock, NULL);
 	pthread_mutex_init(&ctx->memory->linger_lock, NULL);
 	pthread_mutex_init(&ctx->memory->credit_lock, NULL);

@@ -49,6 +49,7 @@ static void home_free(struct dpi_context *ctx, struct dpi_home *h)
 	}
 	if (h->shape.use == DPI_USE_LOG) dpi_log_free(ctx, h);
 	if (h->region.address) dpi_window_free(ctx, &h->region);
+	dpi_pieces_free(h->pieces);
 	free(h->handle);
 	free(h->ring);
 	pthread_mutex_destroy(&h->lock);

@@ -3,6 +3,7 @@
 #ifndef DPI_MEMORY_HOME_H
 #define DPI_MEMORY_HOME_H
 
+#include "pieces.h"
 #include "protocol.h"
 #include "ring.h"
 #include "window.h"
@@ -83,6 +84,7 @@ struct dpi_home {
 	_Atomic bool destroyed;
 	int references; /* local handles and the list */
 	struct dpi_window region;
+	struct dpi_pieces *pieces; /* loop thread only; NULL: never any */
 	struct dpi_log log;
 	struct dpi_ring_in **ring; /* log: its rings */
 	size_t rings, rings_room;

@@ -43,6 +43,9 @@ struct dpi_request {
 	uint8_t ahead[520];
 	/* region_call.c */
 	uint16_t call;		    /* DPI_MEMORY_READ … */
+	DPI_Reference reference;    /* generation 0: none */
+	DPI_Reference *reference_out;
+	bool flushing;
 	struct dpi_calling calling; /* so the request does not move from its first step on */
 };
 

@@ -9,6 +9,7 @@
 static struct dpi_context *context;
 static uint8_t *memory, model[SIZE];
 static uint64_t id;
+static DPI_Reference piece; /* of the whole region */
 
 static int ask(uint16_t type, struct dpi_pack *p, struct dpi_reply *reply)
 {
@@ -41,7 +42,14 @@ static void one(struct draws *d, bool whole)
 	bool good = whole && inside(offset, size) && size <= DPI_MEMORY_CHUNK && !(atomic && offset % 8);
 	if (good && atomic) memcpy(&word, model + offset, 8);
 	if (draw_below(d, 2)) expected = word;
+	DPI_Reference reference = draw_below(d, 2) ? piece : (DPI_Reference){ .offset = draw(d), .length = draw(d) };
+	if (reference.generation && !draw_below(d, 8)) {
+		uint64_t *field[] = { &reference.offset, &reference.length, &reference.generation };
+		*field[draw_below(d, 3)] ^= (uint64_t)1 << draw_below(d, 64);
+		good = false;
+	}
 	dpi_pack_u64(&p, id);
+	dpi_reference_pack(&p, &reference);
 	dpi_pack_u64(&p, offset);
 	if (type == DPI_MEMORY_READ) dpi_pack_u32(&p, size);
 	if (type == DPI_MEMORY_WRITE) {
@@ -53,7 +61,8 @@ static void one(struct draws *d, bool whole)
 	if (!whole) p.size = draw_below(d, p.size);
 	int error = ask(type, &p, &reply);
 	if (!good) {
-		CHECK(error == DPI_ERR_RANGE || error == DPI_ERR_CORRUPT || error == DPI_ERR_DESTROYED || (error == DPI_ERR_ARGUMENT && atomic));
+		CHECK(error == DPI_ERR_RANGE || error == DPI_ERR_CORRUPT || error == DPI_ERR_DESTROYED || error == DPI_ERR_RECLAIMED ||
+		      error == DPI_ERR_ARGUMENT);
 		return;
 	}
 	CHECK_INT(error, ==, DPI_SUCCESS);
@@ -86,13 +95,14 @@ TEST(region_home_requests, "", 0)
 	CHECK_DPI(DPI_Create_Buffer("r", DPI_NODE_SELF, &attr, ctx, &r));
 	CHECK_DPI(DPI_Create_Buffer("q", DPI_NODE_SELF, NULL, ctx, &q));
 	id = dpi_buffer_get(r)->id;
+	CHECK_DPI(DPI_Allocate_Piece(SIZE, r, &piece));
 	for (int i = 0; i < rounds(4000); i++) one(&d, draw_below(&d, 4));
 	CHECK(!memcmp(memory, model, SIZE));
-	for (uint16_t type = DPI_MEMORY_READ; type <= DPI_MEMORY_COMPARE_SWAP; type++) { /* of a queue, and of nothing */
+	for (uint16_t type = DPI_MEMORY_READ; type <= DPI_MEMORY_FREE; type++) { /* of a queue, and of nothing */
 		for (int i = 0; i < 2; i++) {
 			struct dpi_pack p = { 0 };
 			dpi_pack_u64(&p, i ? dpi_buffer_get(q)->id : UINT64_MAX);
-			for (int k = 0; k < 4; k++) dpi_pack_u64(&p, 0);
+			for (int k = 0; k < 6; k++) dpi_pack_u64(&p, 0);
 			CHECK_INT(ask(type, &p, NULL), ==, i ? DPI_ERR_USE : DPI_ERR_DESTROYED);
 		}
 	}

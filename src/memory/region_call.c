@@ -21,7 +21,9 @@ static bool is_atomic(const struct dpi_request *r)
 static int flush_first(struct dpi_request *r)
 {
 	struct dpi_buffer *b = r->b;
-	if (!r->flushing && (!b->region.carrier || b->region.direct || b->stats.writes == b->flushed_writes)) return DPI_SUCCESS;
+	if (!b->region.carrier || b->region.direct) return DPI_SUCCESS;
+	/* of a write that failed something may be on its way, too */
+	if (!r->flushing && b->stats.writes == b->flushed_writes && r->call != DPI_MEMORY_FREE) return DPI_SUCCESS;
 	if (!r->flushing) {
 		int error = DPI_REQUEST_POST(r, &b->region, dpi_remote_flush(&b->region, &r->op));
 		if (error && atomic_load(&r->op_state) == DPI_OP_NONE) return error;

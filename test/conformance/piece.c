@@ -98,6 +98,10 @@ TEST(pieces_refuse, "A-103 A-105 A-107 A-112 A-111 A-1 A-76 A-77 A-81 M-31 R-9",
 	CHECK_ERROR(DPI_Write_Piece(data, 1, 0, &none, mine), DPI_ERR_ARGUMENT, "DPI_Allocate_Piece");
 	CHECK_ERROR(DPI_Fetch_Add_Piece(0, 1, &none, mine, NULL), DPI_ERR_ARGUMENT, "DPI_Allocate_Piece");
 	CHECK_ERROR(DPI_Write_Piece(data, 1, 0, &f, q), DPI_ERR_USE, "q");
+	CHECK_ERROR(DPI_Read_Piece_Nb(back, 1, 0, &f, mine, NULL), DPI_ERR_ARGUMENT, "request");
+	DPI_Request request = (DPI_Request)(void *)data;
+	CHECK_ERROR(DPI_Write_Piece_Nb(data, 101, 0, &f, mine, &request), DPI_ERR_RANGE, "100");
+	CHECK(request == DPI_REQUEST_NULL);
 	const struct {
 		uint64_t offset, size;
 	} bad[] = {{0, 101}, {1, 100}, {100, 1}, {101, 0}, {UINT64_MAX, 1}, {UINT64_MAX - 7, 16}, {1, SIZE_MAX}, {size, 1}};
@@ -144,7 +148,7 @@ static void all_stale(const DPI_Reference *f, DPI_Buffer r)
 	CHECK(previous == 99 && data[0] == 1);
 }
 
-TEST(piece_freed, "A-104 A-108 A-113", 3)
+TEST(piece_freed, "A-104 A-108", 3)
 {
 	enum { SIZE = 50000 };
 	struct board *board = harness_shared();
@@ -253,7 +257,7 @@ TEST(pieces_race, "A-109 A-107 M-28", 3, .deadline_s = 60)
 }
 
 /* In the order of the handle: what was written at offsets, through whatever transport, is not overtaken by calls by reference. */
-TEST(piece_in_handle_order, "A-107 M-22 M-23 M-24 P-23", 3)
+TEST(piece_in_handle_order, "A-107 A-113 M-22 M-23 P-23", 3)
 {
 	enum { SIZE = 150000 };
 	struct board *board = harness_shared();

@@ -63,6 +63,7 @@ int dpi_request_posted(struct dpi_request *r)
 void dpi_request_give_up(struct dpi_request *r)
 {
 	for (size_t i = 0; i < r->parts_count && r->part; i++) dpi_request_give_up(&r->part[i]);
+	if (r->calling.peer) dpi_call_forget(r->b->ctx, &r->calling);
 	if (atomic_load_explicit(&r->op_state, memory_order_acquire) == DPI_OP_POSTED) {
 		dpi_remote_abandon(r->remote, &r->op);
 		int posted = DPI_OP_POSTED;
@@ -186,6 +187,7 @@ int dpi_request_run(struct dpi_request *r, int64_t timeout_us, const char *what)
 		dpi_request_give_up(r);
 		if (atomic_load_explicit(&r->op_state, memory_order_acquire) == DPI_OP_DONE && step(r)) return r->error;
 	} while (atomic_load_explicit(&r->op_state, memory_order_acquire) == DPI_OP_POSTED);
+	dpi_request_give_up(r); /* the last step may have asked the home something */
 	bool unknown = r->unknown;
 	finish(r, 0);
 	if (unknown)

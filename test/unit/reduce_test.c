@@ -13,7 +13,7 @@ static void add_all(struct dpi_table *t, const struct kit *k, struct draws *d)
 	}
 }
 
-TEST(reduce_at_once, "", 0, .deadline_s = 120)
+TEST(reduce_at_once, "FL-300 FL-301 FL-303 FL-305 FL-307 FL-308 FL-309 FL-310 FL-311", 0, .deadline_s = 120)
 {
 	struct draws d = draws_from(1);
 	register_polys();
@@ -56,7 +56,7 @@ static void travel(struct dpi_table *from, struct dpi_table *to, const struct ki
 	}
 }
 
-TEST(reduce_in_parts, "", 0, .deadline_s = 120)
+TEST(reduce_in_parts, "FL-312 FL-308 FL-315", 0, .deadline_s = 120)
 {
 	struct draws d = draws_from(2);
 	register_polys();
@@ -84,7 +84,7 @@ TEST(reduce_in_parts, "", 0, .deadline_s = 120)
 	}
 }
 
-TEST(reduce_spills, "", 0, .deadline_s = 120)
+TEST(reduce_spills, "FL-315 FL-316", 0, .deadline_s = 120)
 {
 	struct draws d = draws_from(3);
 	register_polys();

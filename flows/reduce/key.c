@@ -97,40 +97,14 @@ static void hash_images(struct dpi_table *t, const struct dpi_feed *f, size_t fi
 	}
 }
 
-static void take_words(struct dpi_table *t, const struct dpi_strided *s, size_t first, size_t n)
-{
-	const uint8_t *p = (const uint8_t *)s->data + first * s->stride;
-	switch (s->type) {
-	case DPI_TYPE_UINT32: /* as what it is, and that is its word, too */
-		for (size_t i = 0; i < n; i++, p += s->stride) {
-			uint32_t x;
-			memcpy(&x, p, sizeof x);
-			t->word[i] = x;
-		}
-		break;
-	case DPI_TYPE_INT32:
-	case DPI_TYPE_DATE32:
-		for (size_t i = 0; i < n; i++, p += s->stride) {
-			int32_t x;
-			memcpy(&x, p, sizeof x);
-			t->word[i] = (uint64_t)(int64_t)x;
-		}
-		break;
-	default: dpi_move_kernels()->load8(t->word, p, s->stride, n);
-	}
-	if (t->kind == DPI_KEY_4 || s->type == DPI_TYPE_INT64) {
-		dpi_move_kernels()->mix(t->hash, t->word, n);
-		return;
-	}
-	struct dpi_strided copy = { .type = s->type, .scale = s->scale, .width = 8, .data = t->word, .stride = 8 };
-	dpi_hash_column(&copy, 0, n, t->hash);
-}
-
 void dpi_key_take(struct dpi_table *t, const struct dpi_feed *f, size_t first, size_t n)
 {
 	dpi_hash_start(t->seed, n, t->hash);
-	if (t->kind != DPI_KEY_IMAGE) {
-		take_words(t, f->column + f->key[0], first, n);
+	if (t->kind != DPI_KEY_IMAGE) { /* eight bytes whose word is not themselves */
+		const struct dpi_strided *s = f->column + f->key[0];
+		struct dpi_strided copy = { .type = s->type, .scale = s->scale, .width = 8, .data = t->word, .stride = 8 };
+		dpi_move_kernels()->load8(t->word, (const uint8_t *)s->data + first * s->stride, s->stride, n);
+		dpi_hash_column(&copy, 0, n, t->hash);
 		return;
 	}
 	take_images(t, f, first, n);
@@ -184,9 +158,6 @@ size_t dpi_key_entry_size(const struct dpi_table *t, const struct dpi_feed *f, s
 
 void dpi_key_put(const struct dpi_table *t, const struct dpi_feed *f, size_t first, size_t i, uint8_t *entry)
 {
-	if (t->kind == DPI_KEY_8) memcpy(entry, t->word + i, 8);
-	else if (t->kind == DPI_KEY_4) memcpy(entry, t->word + i, 4);
-	if (t->kind != DPI_KEY_IMAGE) return;
 	memcpy(entry, t->images + i * t->image, t->key_bytes);
 	for (unsigned b = 0; b < (t->nulls + 7) / 8; b++) entry[t->null_at + b] |= nulls_of(t, i)[b];
 	uint8_t *tail = entry + t->r->state->row_size;

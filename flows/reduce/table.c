@@ -71,12 +71,12 @@ static enum dpi_key_kind key_kind(const struct dpi_reduction *r)
 	const struct dpi_column *c = r->state->column;
 	if (r->key_count != 1 || c->nullable) return DPI_KEY_IMAGE;
 	switch (c->type) {
-	case DPI_TYPE_INT64:
+	case DPI_TYPE_INT64: return DPI_KEY_INT64;
 	case DPI_TYPE_UINT64:
 	case DPI_TYPE_DECIMAL64: return DPI_KEY_8;
 	case DPI_TYPE_INT32:
-	case DPI_TYPE_UINT32:
-	case DPI_TYPE_DATE32: return DPI_KEY_4;
+	case DPI_TYPE_DATE32: return DPI_KEY_INT32;
+	case DPI_TYPE_UINT32: return DPI_KEY_UINT32;
 	default: return DPI_KEY_IMAGE;
 	}
 }
@@ -143,6 +143,7 @@ static int start(struct dpi_table *t, const struct dpi_table_attr *attr)
 	t->room = t->limit;
 	t->used = DPI_ARENA_FIRST;
 	t->stride = t->r->state->varies ? 0 : dpi_words8(t->r->state->row_size);
+	t->second = t->r->state->row_size < 64 ? t->r->state->row_size - 1 : 63;
 	lay_out_key(t);
 	error = start_memory(t);
 	if (!error && t->used + dpi_words8(t->r->state->row_size) + 8 + (t->mask + 1) * 8 > t->limit)
@@ -252,7 +253,6 @@ static int take_columns(struct dpi_table *t, const struct dpi_feed *f, size_t co
 {
 	for (size_t first = 0, done; first < count; first += done) {
 		size_t n = count - first < t->chunk ? count - first : t->chunk;
-		dpi_key_take(t, f, first, n);
 		int full = dpi_table_find(t, f, first, n, &done), error = start_groups(t);
 		if (error) return error;
 		apply_first(t, f, first);

@@ -12,8 +12,10 @@
 
 /* How keys are held while their groups are looked for. */
 enum dpi_key_kind {
-	DPI_KEY_8, /* one column of 8 bytes that is never NULL: table.word */
-	DPI_KEY_4, /* of 4 bytes */
+	DPI_KEY_INT64, /* one column that is never NULL: table.word, which is also what is hashed */
+	DPI_KEY_INT32, /* or DATE32 */
+	DPI_KEY_UINT32,
+	DPI_KEY_8,     /* of 8 bytes: table.word */
 	DPI_KEY_IMAGE
 };
 
@@ -52,6 +54,7 @@ struct dpi_table {
 	size_t limit;  /* bytes of entries and slots together */
 	size_t used;   /* of arena */
 	size_t stride; /* of entries; 0: they vary */
+	size_t second; /* where in an entry its next line may begin, most likely */
 	uint64_t *slot;
 	uint64_t mask;	  /* slots - 1; a power of two */
 	uint64_t groups, grow_at; /* grow_at: so many groups, and the slots must grow first */
@@ -91,7 +94,7 @@ static inline size_t dpi_words8(size_t bytes)
 	return (bytes + 7) & ~(size_t)7;
 }
 
-/* key.c: copy the keys of n rows and hash them. */
+/* key.c: copy the keys of n rows and hash them, where find.c does not do that itself. */
 void dpi_key_take(struct dpi_table *t, const struct dpi_feed *f, size_t first, size_t n);
 bool dpi_key_same(const struct dpi_table *t, const struct dpi_feed *f, size_t first, const uint8_t *entry, size_t i);
 /* Bytes of an entry of row i's key, without the size before it. */

@@ -33,7 +33,8 @@ static struct row *rows_new(size_t count, uint64_t groups)
 
 	for (size_t i = 0; i < count; i++) {
 		state ^= state << 13, state ^= state >> 7, state ^= state << 17;
-		row[i] = (struct row){ (int64_t)((state >> 11) % groups * 7919), (int64_t)(state >> 40), -(int64_t)(state >> 50) };
+		uint64_t key = (state >> 11) % groups * 0xd6e8feb86659fd93u; /* no row of numbers, which some hashes spread too well */
+		row[i] = (struct row){ (int64_t)((key ^ key >> 32) * 0xd6e8feb86659fd93u), (int64_t)(state >> 40), -(int64_t)(state >> 50) };
 	}
 	return row;
 }

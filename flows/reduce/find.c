@@ -2,6 +2,7 @@
  * find.c: the index of a table: open addressing with linear probing over slots of 8 bytes. */
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "error.h"
 #include "table.h"
@@ -14,12 +15,38 @@ static inline uint8_t *entry_at(const struct dpi_table *t, uint64_t slot)
 	return t->arena + (size_t)(uint32_t)slot * 8;
 }
 
+#define INLINE static inline __attribute__((always_inline))
+#define AGAIN 3u /* the first slots stand behind the last once more, so that four can be read anywhere */
+#define PAGES ((size_t)2 << 20) /* bytes of slots from which on large pages pay: their places are at random */
+
+uint64_t *dpi_slots_new(uint64_t slots)
+{
+	slots += AGAIN;
+	if (slots * 8 < PAGES) return calloc(slots, 8);
+	void *m = mmap(NULL, slots * 8, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (m == MAP_FAILED) return NULL;
+	madvise(m, slots * 8, MADV_HUGEPAGE);
+	return m;
+}
+
+void dpi_slots_clear(uint64_t *slot, uint64_t slots)
+{
+	memset(slot, 0, (slots + AGAIN) * sizeof *slot);
+}
+
+void dpi_slots_free(uint64_t *slot, uint64_t slots)
+{
+	slots += AGAIN;
+	if (slot && slots * 8 >= PAGES) munmap(slot, slots * 8);
+	else free(slot);
+}
+
 /* Twice the slots, if the budget has room for them. */
 static bool grow(struct dpi_table *t)
 {
 	uint64_t slots = 2 * (t->mask + 1);
 	if (t->used + slots * 8 > t->limit) return false;
-	uint64_t *slot = calloc(slots, sizeof *slot);
+	uint64_t *slot = dpi_slots_new(slots);
 	if (!slot) return false;
 	for (uint64_t i = 0; i <= t->mask; i++) {
 		uint64_t s = t->slot[i], at = s >> 32 & (slots - 1);
@@ -27,7 +54,8 @@ static bool grow(struct dpi_table *t)
 		while (slot[at]) at = (at + 1) & (slots - 1);
 		slot[at] = s;
 	}
-	free(t->slot);
+	memcpy(slot + slots, slot, AGAIN * sizeof *slot);
+	dpi_slots_free(t->slot, t->mask + 1);
 	t->slot = slot;
 	t->mask = slots - 1;
 	t->grow_at = slots / 2;
@@ -52,62 +80,119 @@ static uint8_t *make(struct dpi_table *t, const struct dpi_feed *f, size_t first
 	else memcpy(entry, t->word + i, t->key_bytes);
 	while (t->slot[at]) at = (at + 1) & t->mask;
 	t->slot[at] = tag << 32 | (uint64_t)((t->used + head) / 8);
+	if (at < AGAIN) t->slot[t->mask + 1 + at] = t->slot[at];
 	t->used += size;
 	t->groups++;
 	t->created[t->created_count++] = (uint32_t)i;
 	return entry;
 }
 
-#define INLINE static inline __attribute__((always_inline))
 
-INLINE bool same(const struct dpi_table *t, const struct dpi_feed *f, size_t first, enum dpi_key_kind kind, const uint8_t *entry, size_t i)
+INLINE bool is_word(enum dpi_key_kind kind)
+{
+	return kind == DPI_KEY_INT64 || kind == DPI_KEY_INT32 || kind == DPI_KEY_UINT32;
+}
+
+INLINE uint64_t word_at(enum dpi_key_kind kind, const uint8_t *p)
+{
+	uint64_t eight;
+	uint32_t four;
+	if (kind == DPI_KEY_INT64) return memcpy(&eight, p, 8), eight;
+	memcpy(&four, p, 4);
+	return kind == DPI_KEY_INT32 ? (uint64_t)(int64_t)(int32_t)four : four;
+}
+
+/* Is entry that of row i, whose key is word where it is one? */
+INLINE bool same(const struct dpi_table *t, const struct dpi_feed *f, size_t first, enum dpi_key_kind kind, const uint8_t *entry,
+		 size_t i, uint64_t word)
 {
 	uint64_t eight;
 	uint32_t four;
 	if (kind == DPI_KEY_IMAGE) return dpi_key_same(t, f, first, entry, i);
-	if (kind == DPI_KEY_INT64 || kind == DPI_KEY_8) return memcpy(&eight, entry, 8), eight == t->word[i];
-	return memcpy(&four, entry, 4), four == (uint32_t)t->word[i];
+	if (kind == DPI_KEY_INT64 || kind == DPI_KEY_8) return memcpy(&eight, entry, 8), eight == word;
+	return memcpy(&four, entry, 4), four == (uint32_t)word;
 }
 
-INLINE uint8_t *look(const struct dpi_table *t, const struct dpi_feed *f, size_t first, enum dpi_key_kind kind, size_t i)
+/* Of four slots, without a jump, the first that has the tag; else any. */
+INLINE uint64_t first_of_four(const uint64_t *slot, uint64_t tag)
+{
+	uint64_t s = slot[3];
+	s = slot[2] >> 32 == tag ? slot[2] : s;
+	s = slot[1] >> 32 == tag ? slot[1] : s;
+	return slot[0] >> 32 == tag ? slot[0] : s;
+}
+
+/* Rows from i on whose groups are among the first four slots; where that ends. */
+INLINE size_t find_near(const struct dpi_table *t, const struct dpi_feed *f, size_t first, enum dpi_key_kind kind,
+			const struct dpi_strided *key, size_t i, size_t n)
+{
+	const uint64_t *slot = t->slot, *hash = t->hash, *words = t->word;
+	uint64_t mask = t->mask, seed = t->seed, word = 0, h;
+	uint8_t *arena = t->arena, **entry = t->entry;
+	size_t stride = is_word(kind) ? key->stride : 0;
+	const uint8_t *p = is_word(kind) ? (const uint8_t *)key->data + (first + i) * stride : NULL;
+	for (; i < n; i++, p += stride) {
+		if (is_word(kind)) {
+			word = word_at(kind, p);
+			h = dpi_hash_word(seed, word);
+			__builtin_prefetch((const void *)((uintptr_t)p + AHEAD));
+		} else {
+			h = hash[i];
+			if (kind == DPI_KEY_8) word = words[i];
+		}
+		uint8_t *e = arena + (size_t)(uint32_t)first_of_four(slot + (h & mask), (uint32_t)h) * 8;
+		if (e == arena || !same(t, f, first, kind, e, i, word)) break; /* at place 0 is no entry */
+		entry[i] = e;
+	}
+	return i;
+}
+
+/* The same where slots and entries are not in the cache: they are asked for, a pass each. */
+INLINE void fetch_slots(struct dpi_table *t, enum dpi_key_kind kind, const struct dpi_strided *key, size_t first, size_t n)
+{
+	const uint64_t *slot = t->slot;
+	uint64_t mask = t->mask, seed = t->seed, *hash = t->hash, *word = t->word;
+	size_t stride = is_word(kind) ? key->stride : 0;
+	const uint8_t *p = is_word(kind) ? (const uint8_t *)key->data + first * stride : NULL;
+	for (size_t i = 0; i < n; i++, p += stride) {
+		if (is_word(kind)) {
+			word[i] = word_at(kind, p);
+			hash[i] = dpi_hash_word(seed, word[i]);
+			__builtin_prefetch((const void *)((uintptr_t)p + AHEAD));
+		}
+		__builtin_prefetch(slot + (hash[i] & mask));
+	}
+}
+
+static void fetch_entries(struct dpi_table *t, size_t n)
+{
+	const uint64_t *slot = t->slot, *hash = t->hash;
+	uint64_t mask = t->mask;
+	uint8_t *arena = t->arena, **entry = t->entry;
+	size_t second = t->second;
+	for (size_t i = 0; i < n; i++) {
+		uint8_t *e = arena + (size_t)(uint32_t)first_of_four(slot + (hash[i] & mask), (uint32_t)hash[i]) * 8;
+		entry[i] = e;
+		__builtin_prefetch(e, 1);
+		__builtin_prefetch(e + second, 1);
+	}
+}
+
+INLINE size_t find_fetched(const struct dpi_table *t, const struct dpi_feed *f, size_t first, enum dpi_key_kind kind, size_t i, size_t n)
+{
+	const uint8_t *arena = t->arena;
+	while (i < n && t->entry[i] != arena && same(t, f, first, kind, t->entry[i], i, t->word[i])) i++;
+	return i;
+}
+
+/* Anywhere; word and hash are there. */
+INLINE uint8_t *find_far(const struct dpi_table *t, const struct dpi_feed *f, size_t first, enum dpi_key_kind kind, size_t i)
 {
 	uint64_t tag = (uint32_t)t->hash[i], mask = t->mask;
 	for (uint64_t at = tag & mask;; at = (at + 1) & mask) {
 		uint64_t s = t->slot[at];
 		if (!s) return NULL;
-		if (s >> 32 == tag && same(t, f, first, kind, entry_at(t, s), i)) return entry_at(t, s);
-	}
-}
-
-/* The key of row i, taken and hashed. */
-INLINE void take(struct dpi_table *t, enum dpi_key_kind kind, const uint8_t *p, size_t i)
-{
-	uint64_t word = 0;
-	int32_t four;
-	if (kind == DPI_KEY_INT64) memcpy(&word, p, 8);
-	else if (kind == DPI_KEY_UINT32) memcpy(&word, p, 4);
-	else if (kind == DPI_KEY_INT32) memcpy(&four, p, 4), word = (uint64_t)(int64_t)four;
-	else return;
-	__builtin_prefetch(p + AHEAD);
-	t->word[i] = word;
-	t->hash[i] = dpi_hash_word(t->seed, word);
-}
-
-/* Ask for the slots, then for the entries that they point to, most likely the right ones. */
-INLINE void fetch_ahead(struct dpi_table *t, enum dpi_key_kind kind, const uint8_t *p, size_t stride, size_t n)
-{
-	const uint64_t *slot = t->slot;
-	uint64_t mask = t->mask;
-	for (size_t i = 0; i < n; i++, p += stride) {
-		take(t, kind, p, i);
-		__builtin_prefetch(slot + (t->hash[i] & mask));
-	}
-	for (size_t i = 0; i < n; i++) {
-		uint64_t tag = (uint32_t)t->hash[i], at = tag & mask, s = slot[at];
-		while (s && s >> 32 != tag) s = slot[at = (at + 1) & mask];
-		t->entry[i] = s ? entry_at(t, s) : NULL;
-		__builtin_prefetch(entry_at(t, s), 1);
-		__builtin_prefetch(entry_at(t, s) + t->second, 1);
+		if (s >> 32 == tag && same(t, f, first, kind, entry_at(t, s), i, t->word[i])) return entry_at(t, s);
 	}
 }
 
@@ -130,16 +215,16 @@ static int no_room(struct dpi_table *t)
 INLINE int find(struct dpi_table *t, const struct dpi_feed *f, size_t first, enum dpi_key_kind kind, size_t n, size_t *done)
 {
 	const struct dpi_strided *key = f->column + f->key[0]; /* looked at where it is one number */
-	size_t stride = kind == DPI_KEY_IMAGE ? 0 : key->stride;
-	const uint8_t *p = kind == DPI_KEY_IMAGE ? NULL : (const uint8_t *)key->data + first * stride;
 	bool big = t->used + (t->mask + 1) * 8 > BIG;
-	if (big) fetch_ahead(t, kind, p, stride, n);
-	for (size_t i = 0; i < n; i++, p += stride) {
-		uint8_t *e = big ? t->entry[i] : NULL;
-		if (!big) take(t, kind, p, i);
-		if (!e || !same(t, f, first, kind, e, i)) e = look(t, f, first, kind, i);
-		if (__builtin_expect(!e, 0)) e = make(t, f, first, i);
-		if (__builtin_expect(!e, 0)) {
+	if (big) fetch_slots(t, kind, key, first, n), fetch_entries(t, n);
+	for (size_t i = 0; (i = big ? find_fetched(t, f, first, kind, i, n) : find_near(t, f, first, kind, key, i, n)) < n; i++) {
+		if (!big && is_word(kind)) {
+			t->word[i] = word_at(kind, (const uint8_t *)key->data + (first + i) * key->stride);
+			t->hash[i] = dpi_hash_word(t->seed, t->word[i]);
+		}
+		uint8_t *e = find_far(t, f, first, kind, i);
+		if (!e) e = make(t, f, first, i);
+		if (!e) {
 			int error = no_room(t);
 			*done = i;
 			if (error) return error;

@@ -115,7 +115,7 @@ static int start_memory(struct dpi_table *t)
 		return dpi_fail_errno(DPI_ERR_MEMORY, "no address space for a table of %zu bytes: give the reduction less memory", t->room);
 	}
 	madvise(t->arena, t->room, MADV_HUGEPAGE);
-	t->slot = calloc(slots, sizeof *t->slot);
+	t->slot = dpi_slots_new(slots);
 	t->mask = slots - 1;
 	t->grow_at = slots / 2;
 	t->blank = calloc(1, dpi_words8(t->r->state->row_size));
@@ -173,16 +173,17 @@ void dpi_table_free(struct dpi_table *t)
 	if (!t) return;
 	end_side(&t->input), end_side(&t->state);
 	if (t->arena) munmap(t->arena, t->room);
+	dpi_slots_free(t->slot, t->mask + 1);
 	dpi_spill_free(t->spill);
 	dpi_hll_free(t->hll);
-	free(t->reducer), free(t->directory), free(t->slot), free(t->blank), free(t->hash), free(t->word), free(t->other_hash);
+	free(t->reducer), free(t->directory), free(t->blank), free(t->hash), free(t->word), free(t->other_hash);
 	free(t->images), free(t->entry), free(t->created), free(t->scratch), free(t->out), free(t->lent), free(t->record);
 	free(t);
 }
 
 void dpi_table_empty(struct dpi_table *t)
 {
-	if (t->groups) memset(t->slot, 0, (t->mask + 1) * sizeof *t->slot);
+	if (t->groups) dpi_slots_clear(t->slot, t->mask + 1);
 	t->groups = 0;
 	t->used = DPI_ARENA_FIRST;
 	t->filled = false;

@@ -104,6 +104,10 @@ void dpi_key_put(const struct dpi_table *t, const struct dpi_feed *f, size_t row
 /* find.c: the groups of the n rows whose keys were taken, into t->entry. done: how many were found, up to the error: FULL, LIMIT. */
 int dpi_table_find(struct dpi_table *t, const struct dpi_feed *f, size_t first, size_t n, size_t *done);
 
+uint64_t *dpi_slots_new(uint64_t slots); /* zero; NULL: no memory */
+void dpi_slots_clear(uint64_t *slot, uint64_t slots);
+void dpi_slots_free(uint64_t *slot, uint64_t slots);
+
 /* accumulate.c, merge.c: bring the states of rows first … first + n up to date, whose entries are entry[0 … n - 1]. */
 int dpi_accumulate(struct dpi_table *t, const struct dpi_feed *f, uint32_t aggregate, size_t first, size_t n,
 		   uint8_t *const *entry);

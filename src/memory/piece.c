@@ -6,7 +6,8 @@
 static struct dpi_buffer *begin(const DPI_Reference *reference, DPI_Buffer handle, const char *call, int *error)
 {
 	if (reference && reference->generation) return dpi_buffer_begin(handle, call, 1u << DPI_USE_REGION, error);
-	*error = dpi_fail(DPI_ERR_ARGUMENT, "%s: %s: pass what DPI_Allocate_Piece gave", call, reference ? "the reference names no piece" : "reference is NULL");
+	*error = dpi_fail(DPI_ERR_ARGUMENT, "%s: %s: pass what DPI_Allocate_Piece gave", call,
+			  reference ? "the reference names no piece" : "reference is NULL");
 	return NULL;
 }
 
@@ -41,8 +42,8 @@ int DPI_Free_Piece(const DPI_Reference *reference, DPI_Buffer handle)
 static int range(const struct dpi_buffer *b, const DPI_Reference *reference, uint64_t offset, uint64_t size, const char *call)
 {
 	if (offset <= reference->length && size <= reference->length - offset) return DPI_SUCCESS;
-	return dpi_fail(DPI_ERR_RANGE, "%s: %llu bytes at %llu lie outside the piece of %llu bytes in region '%s' of %llu", call, (unsigned long long)size,
-			(unsigned long long)offset, (unsigned long long)reference->length, b->name, (unsigned long long)b->region.length);
+	return dpi_fail(DPI_ERR_RANGE, "%s: %llu bytes at %llu lie outside the piece of %llu bytes in region '%s' of %llu", call,
+			(unsigned long long)size, (unsigned long long)offset, (unsigned long long)reference->length, b->name, (unsigned long long)b->region.length);
 }
 
 static int copy(uint16_t type, void *data, size_t size, uint64_t offset, const DPI_Reference *reference, DPI_Buffer handle, DPI_Request *request,

@@ -167,8 +167,8 @@ static int cut(struct dpi_pieces *p, uint32_t at, uint64_t size)
 int dpi_pieces_allocate(struct dpi_pieces *p, uint64_t size, DPI_Reference *out)
 {
 	if (!size || size > p->length)
-		return dpi_fail(DPI_ERR_ARGUMENT, "a piece of %llu bytes cannot be in a region of %llu: it has 1 byte at least", (unsigned long long)size,
-				(unsigned long long)p->length);
+		return dpi_fail(DPI_ERR_ARGUMENT, "a piece of %llu bytes cannot be in a region of %llu: it has 1 byte at least",
+				(unsigned long long)size, (unsigned long long)p->length);
 	uint32_t at = find(p, size);
 	if (at == NONE)
 		return dpi_fail(DPI_ERR_FULL, "no %llu bytes in a row are free, of %llu in all: free pieces", (unsigned long long)size,
@@ -199,10 +199,11 @@ int dpi_pieces_check(const struct dpi_pieces *p, const DPI_Reference *r)
 	uint32_t at = (uint32_t)(r->generation & (DPI_PIECES_MAX - 1));
 	uint64_t serial = r->generation >> PLACE_BITS;
 	if (!p || !serial || at >= p->count || p->extent[at].serial != serial)
-		return dpi_fail(DPI_ERR_RECLAIMED, "the piece of %llu bytes at %llu was freed", (unsigned long long)r->length, (unsigned long long)r->offset);
+		return dpi_fail(DPI_ERR_RECLAIMED, "the piece of %llu bytes at %llu was freed", (unsigned long long)r->length,
+				(unsigned long long)r->offset);
 	if (p->extent[at].offset != r->offset || p->extent[at].length != r->length)
-		return dpi_fail(DPI_ERR_ARGUMENT, "the reference was altered: its piece has %llu bytes at %llu", (unsigned long long)p->extent[at].length,
-				(unsigned long long)p->extent[at].offset);
+		return dpi_fail(DPI_ERR_ARGUMENT, "the reference was altered: its piece has %llu bytes at %llu",
+				(unsigned long long)p->extent[at].length, (unsigned long long)p->extent[at].offset);
 	return DPI_SUCCESS;
 }
 

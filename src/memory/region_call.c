@@ -87,7 +87,8 @@ static bool take(struct dpi_request *r, struct dpi_unpack *u)
 		DPI_Reference got;
 		uint64_t length = r->b->region.length;
 		dpi_reference_unpack(u, &got);
-		if (u->bad || got.length != r->size || got.offset > length || got.length > length - got.offset || got.offset % 8 || !got.generation)
+		if (u->bad || got.length != r->size || got.offset > length || got.length > length - got.offset ||
+		    got.offset % 8 || !got.generation)
 			return false;
 		*r->reference_out = got;
 	}
@@ -99,8 +100,8 @@ static int failed(struct dpi_request *r, int error)
 {
 	const DPI_Reference *f = &r->reference;
 	if (error != DPI_ERR_RECLAIMED) return dpi_buffer_answered(r->b, error);
-	return dpi_fail(error, "the piece of %llu bytes at %llu of region '%s' was freed: its references are stale", (unsigned long long)f->length,
-			(unsigned long long)f->offset, r->b->name);
+	return dpi_fail(error, "the piece of %llu bytes at %llu of region '%s' was freed: its references are stale",
+			(unsigned long long)f->length, (unsigned long long)f->offset, r->b->name);
 }
 
 static void account(struct dpi_request *r)

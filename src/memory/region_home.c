@@ -59,7 +59,8 @@ static uint8_t *place(struct dpi_context *ctx, struct dpi_request_in *in, const 
 	bool piece = w->reference.generation;
 	if (piece) error = dpi_pieces_check(h->pieces, &w->reference);
 	uint64_t base = piece ? w->reference.offset : 0, length = piece ? w->reference.length : h->region.length;
-	if (!error && size > DPI_MEMORY_CHUNK) error = dpi_fail(DPI_ERR_CORRUPT, "a request for more bytes at once than a correct library asks for");
+	if (!error && size > DPI_MEMORY_CHUNK)
+		error = dpi_fail(DPI_ERR_CORRUPT, "a request for more bytes at once than a correct library asks for");
 	if (!error && (w->offset > length || size > length - w->offset))
 		error = dpi_fail(DPI_ERR_RANGE, "%llu bytes at %llu lie outside the %s of %llu bytes", (unsigned long long)size,
 				 (unsigned long long)w->offset, piece ? "piece" : "region", (unsigned long long)length);
@@ -119,7 +120,8 @@ static void on_allocate(struct dpi_context *ctx, struct dpi_request_in *in)
 	struct dpi_pack p = { 0 };
 	if (!h) return;
 	if (!h->pieces) h->pieces = dpi_pieces_new(h->region.length, &ctx->memory->piece);
-	int error = h->pieces ? dpi_pieces_allocate(h->pieces, size, &reference) : dpi_fail(DPI_ERR_MEMORY, "no memory for the table of the region's pieces");
+	int error = h->pieces ? dpi_pieces_allocate(h->pieces, size, &reference)
+			      : dpi_fail(DPI_ERR_MEMORY, "no memory for the table of the region's pieces");
 	if (!error) dpi_reference_pack(&p, &reference);
 	answer(ctx, in, error, &p);
 }

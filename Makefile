@@ -34,7 +34,7 @@ STATIC := $(BUILD)/libdpi.a
 # --------------------------------------------------------------------------------------------------------- what there is
 
 # A file with sources of its own folder beside it (NAME.c and NAME/*.c) is one program.
-lib_dirs := src src/core src/memory src/offload flows flows/expr flows/move flows/codec transports/shm transports/tcp transports/hook
+lib_dirs := src src/core src/memory src/offload flows flows/expr flows/move flows/codec flows/reduce transports/shm transports/tcp transports/hook
 lib_src := $(wildcard $(addsuffix /*.c,$(lib_dirs)))
 tool_src := $(wildcard src/tools/*.c)
 example_src := $(wildcard examples/*.c)

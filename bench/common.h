@@ -28,9 +28,10 @@ struct options {
 	uint64_t processes;
 	uint64_t flush;		/* 0 or 1: flush after every record */
 	uint64_t parts;		/* that rows are dealt out to */
+	uint64_t groups;	/* different keys */
 	uint64_t touch;		/* 0 or 1: the receiver reads every cache line */
 	double seconds;
-	const char *mode, *direction, *transport, *memory, *method, *roles, *keys, *dist;
+	const char *mode, *direction, *transport, *memory, *method, *roles, *keys, *dist, *by;
 };
 
 /* Fills *o from defaults and argv. accepted: names separated by spaces. A wrong option ends the program with a sentence. */

@@ -94,7 +94,7 @@ struct dpi_flow *dpi_flow_get(DPI_Flow handle)
 {
 	struct dpi_context *ctx = dpi_context();
 	/* looked at first, as in a forked child, where no handle is alive, the lock may be held for ever */
-	if (!ctx || !dpi_handle_get(DPI_HANDLE_FLOW, (uint64_t)(uintptr_t)handle)) return NULL;
+	if (!ctx || !dpi_handle_alive(DPI_HANDLE_FLOW, (uint64_t)(uintptr_t)handle)) return NULL;
 	pthread_mutex_lock(&ctx->flows->lock);
 	struct dpi_flow *f = dpi_handle_get(DPI_HANDLE_FLOW, (uint64_t)(uintptr_t)handle);
 	if (f) f->references++;

@@ -28,6 +28,8 @@ struct dpi_source *dpi_source_begin(DPI_Source handle, const char *call, int *er
 
 /* ------------------------------------------------------------------------------------------------------- opening */
 
+#define LATENCY_LINGER_US 50
+
 static void source_free(struct dpi_source *s)
 {
 	dpi_route_free(s->route);
@@ -49,7 +51,8 @@ static int source_new(struct dpi_flow *f, int64_t timeout_us, struct dpi_source 
 	s->flow = dpi_flow_ref(f);
 	s->ctx = f->ctx;
 	s->timeout_us = timeout_us ? timeout_us : f->ctx->timeout_us;
-	s->linger_us = d->linger_us;
+	/* with the latency hint only what a transport could not take at once is left to linger */
+	s->linger_us = d->hint == DPI_HINT_LATENCY ? LATENCY_LINGER_US : d->linger_us;
 	s->row_size = d->schema->varies ? 0 : d->schema->row_size;
 	s->segment = dpi_flow_segment_size(d->schema, d->segment);
 	s->reserved = -1;

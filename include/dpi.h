@@ -60,7 +60,7 @@ extern "C" {
 	X(ERR_LIMIT, 15, "a limit of the system or of the library is reached")                     \
 	X(ERR_PEER, 16, "the peer died or cannot be reached")                                      \
 	X(ERR_REGISTRY, 17, "the registry died or cannot be reached")                              \
-	X(ERR_RECLAIMED, 18, "the position was truncated")                                         \
+	X(ERR_RECLAIMED, 18, "the position was truncated, or the piece freed")                     \
 	X(ERR_UNKNOWN, 19, "whether the operation happened cannot be known")                       \
 	X(ERR_UNSUPPORTED, 20, "not supported by this library, transport or machine")              \
 	X(ERR_CONFIG, 21, "a setting or the cluster file is wrong")                                \
@@ -244,7 +244,8 @@ typedef struct DPI_Buffer_Attr {
 	int64_t timeout_us;	/* deadline of calls on the handle this call returns */
 	int64_t linger_us;	/* unflushed appends are visible after this at the latest; default setting DPI_LINGER */
 	void *memory;		/* region on the calling node: the caller's own memory, capacity bytes, which must stay
-				   until the buffer is destroyed; NULL: the library allocates */
+				   until the buffer is destroyed; NULL: the library allocates. Memory of DPI_Allocate_Memory is
+				   reached directly on the same host, other memory by tcp or by messages to the home */
 } DPI_Buffer_Attr;
 #define DPI_BUFFER_ATTR_INIT { sizeof(DPI_Buffer_Attr), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
@@ -267,7 +268,8 @@ typedef struct DPI_Buffer_Info {
 	uint64_t appenders;	/* now attached */
 	uint64_t first;		/* log: the oldest position kept */
 	uint64_t end;		/* log: the position the next record gets */
-	char transport[32];	/* this handle's way to the home: "local", "shm", "tcp", … */
+	char transport[32];	/* this handle's way to the home: "local", "shm", "tcp", …; "control": a region whose
+				   memory no transport reaches, so the home does what messages ask for */
 	char name[DPI_NAME_MAX];
 } DPI_Buffer_Info;
 #define DPI_BUFFER_INFO_INIT { sizeof(DPI_Buffer_Info), 0, 0, 0, 0, 0, 0, 0, 0, 0, {0}, {0} }
@@ -395,6 +397,41 @@ DPI_API int DPI_Compare_Swap(uint64_t offset, uint64_t expected, uint64_t desire
  * mapped. address: out, valid until the handle is closed. Never blocks. Thread: any. Errors: USE UNSUPPORTED. */
 DPI_API int DPI_Get_Address(DPI_Buffer buf, void **address);
 
+/* --------------------------------------------------------------------------------- pieces of regions, from anywhere */
+
+/* Names a piece: bytes of a region that DPI_Allocate_Piece has set apart. Plain data: a program may store it, send it and use
+ * it with any handle of the region, on any node, until the piece is freed. */
+typedef struct DPI_Reference {
+	uint64_t offset;	/* of the piece in the region, a multiple of 8 */
+	uint64_t length;	/* bytes, as asked for */
+	uint64_t generation;	/* no other piece of the region has it, or ever had; 0: names none */
+} DPI_Reference;
+
+/* Set size bytes of a region apart, from 1 to the region's size, which hold what lies there (zeros, if nothing was ever
+ * written). The piece lives until DPI_Free_Piece, whoever allocated it. reference: out.
+ * Blocks for the home's answer at most the handle's timeout. Thread: handle.
+ * Errors: USE THREAD FULL (no such run is free) MEMORY LIMIT (a million pieces) PEER DESTROYED UNKNOWN (the deadline passed after it was
+ * sent). */
+DPI_API int DPI_Allocate_Piece(uint64_t size, DPI_Buffer buf, DPI_Reference *reference);
+
+/* Free a piece. Every copy of its reference is stale from then on, and its bytes may become part of other pieces.
+ * Blocks and thread rule as DPI_Allocate_Piece. Errors: USE THREAD RECLAIMED (freed already) PEER DESTROYED UNKNOWN (the deadline passed
+ * after it was sent). */
+DPI_API int DPI_Free_Piece(const DPI_Reference *reference, DPI_Buffer buf);
+
+/* DPI_Read, DPI_Write, DPI_Fetch_Add and DPI_Compare_Swap at an offset within a piece. The home carries them out and looks at
+ * the generation in the same step: a stale reference is DPI_ERR_RECLAIMED, and never reads or changes a byte of a later
+ * piece. A long read or write has several such steps, each of tens of KiB. A read of 0 bytes only looks. It costs a message to the
+ * home and back; a program that knows that the piece lives may use the plain calls at its offset, which look at
+ * nothing. reference: the caller's, read during the call. Otherwise as the plain calls. Errors: as theirs, RANGE being outside
+ * the piece, and RECLAIMED (the piece was freed). */
+DPI_API int DPI_Read_Piece(void *data, size_t size, uint64_t offset, const DPI_Reference *reference, DPI_Buffer buf);
+DPI_API int DPI_Write_Piece(const void *data, size_t size, uint64_t offset, const DPI_Reference *reference, DPI_Buffer buf);
+DPI_API int DPI_Fetch_Add_Piece(uint64_t offset, uint64_t operand, const DPI_Reference *reference, DPI_Buffer buf,
+				uint64_t *previous);
+DPI_API int DPI_Compare_Swap_Piece(uint64_t offset, uint64_t expected, uint64_t desired, const DPI_Reference *reference,
+				   DPI_Buffer buf, uint64_t *previous);
+
 /* ------------------------------------------------------------------------------------------ several buffers at once */
 
 /* One part of a scatter or gather. */
@@ -431,6 +468,14 @@ DPI_API int DPI_Read_Record_Nb(uint64_t position, void *data, size_t size, DPI_B
 DPI_API int DPI_Fetch_Add_Nb(uint64_t offset, uint64_t operand, DPI_Buffer buf, uint64_t *previous, DPI_Request *request);
 DPI_API int DPI_Compare_Swap_Nb(uint64_t offset, uint64_t expected, uint64_t desired, DPI_Buffer buf, uint64_t *previous,
 				DPI_Request *request);
+DPI_API int DPI_Read_Piece_Nb(void *data, size_t size, uint64_t offset, const DPI_Reference *reference, DPI_Buffer buf,
+			      DPI_Request *request);
+DPI_API int DPI_Write_Piece_Nb(const void *data, size_t size, uint64_t offset, const DPI_Reference *reference, DPI_Buffer buf,
+			       DPI_Request *request);
+DPI_API int DPI_Fetch_Add_Piece_Nb(uint64_t offset, uint64_t operand, const DPI_Reference *reference, DPI_Buffer buf,
+				   uint64_t *previous, DPI_Request *request);
+DPI_API int DPI_Compare_Swap_Piece_Nb(uint64_t offset, uint64_t expected, uint64_t desired, const DPI_Reference *reference,
+				      DPI_Buffer buf, uint64_t *previous, DPI_Request *request);
 DPI_API int DPI_Scatter_Nb(DPI_Part *parts, size_t count, DPI_Request *request);
 DPI_API int DPI_Gather_Nb(DPI_Part *parts, size_t count, DPI_Request *request);
 
@@ -449,6 +494,40 @@ DPI_API int DPI_Wait_Any(DPI_Request *requests, size_t count, int64_t timeout_us
 /* Ask that a request not happen. It completes as DPI_ERR_CANCELLED if it had not begun, else with its own result;
  * until DPI_Test or DPI_Wait has said so its memory stays the library's. Never blocks. Thread: handle. Errors: THREAD. */
 DPI_API int DPI_Cancel(DPI_Request request);
+
+/* ------------------------------------------------------------------------------------- file descriptors, for event loops */
+
+/* A program that sleeps in epoll, poll or io_uring learns from a file descriptor that a handle became ready: that the call it
+ * would make finds something, or fails, without waiting. A descriptor that has not been armed is never readable. Arming makes
+ * it unreadable; if nothing is there already, it becomes readable when something may be, once, until it is armed again:
+ *	arm it; ready: make the calls, and again; else sleep until it is readable, make the calls, and again.
+ * Then no wake-up is lost. Seldom it is readable for nothing. The program waits on it and may read it, no more: it belongs to
+ * the library and is closed with its handle. While it sleeps, the library makes progress. */
+enum { DPI_EVENT_RECORDS = 1, DPI_EVENT_ROOM = 2 };
+
+/* The descriptor of an event of a handle, made by the first call; the same every time.
+ * event   DPI_EVENT_RECORDS: a queue has records; makes the handle its consumer, as DPI_Next_Record does.
+ *         DPI_EVENT_ROOM: a queue or log has room for the record that last found none on this handle, or, before, for the
+ *         largest, and all requests of the handle have completed.
+ * fd      out; -1 on error. Never blocks. Thread: handle. Errors: USE THREAD MEMORY LIMIT (no file descriptor is left). */
+DPI_API int DPI_Get_Buffer_Descriptor(int event, DPI_Buffer buf, int *fd);
+
+/* Arm it. ready: out, 1: there is something already, and it is not armed; else 0. Makes progress. Never blocks.
+ * Thread: handle. Errors: USE THREAD STATE (DPI_Get_Buffer_Descriptor comes first). */
+DPI_API int DPI_Arm_Buffer(int event, DPI_Buffer buf, int *ready);
+
+/* The same of a request: ready when it has completed, for DPI_Test. Closed when that, or a wait, has said so. Thread: handle.
+ * fd: out; -1 on error. Never blocks. Errors: MEMORY LIMIT (no file descriptor is left). */
+DPI_API int DPI_Get_Request_Descriptor(DPI_Request request, int *fd);
+/* ready: out, 1 or 0. Makes progress. Never blocks. Thread: handle. Errors: THREAD STATE (DPI_Get_Request_Descriptor comes first). */
+DPI_API int DPI_Arm_Request(DPI_Request request, int *ready);
+
+/* One for all handles of the context: readable when something happened for any of them, whichever. Closed by DPI_Finalize.
+ * fd: out; -1 on error. Never blocks. Thread: any. Errors: MEMORY LIMIT (no file descriptor is left). */
+DPI_API int DPI_Get_Context_Descriptor(DPI_Context ctx, int *fd);
+/* Arm it; then look at every handle, with calls that do not wait, before sleeping. Makes progress. Never blocks.
+ * Thread: any, but one that waits on it. Errors: STATE (DPI_Get_Context_Descriptor comes first). */
+DPI_API int DPI_Arm_Context(DPI_Context ctx);
 
 /* ----------------------------------------------------------------------------------------------------- local memory */
 

@@ -7,6 +7,7 @@
 #include "../flows/flow.h"
 #include "cluster.h"
 #include "control.h"
+#include "descriptor.h"
 #include "handle.h"
 #include "memory/memory.h"
 
@@ -56,6 +57,7 @@ static void context_free(struct dpi_context *ctx)
 	if (ctx->memory) dpi_memory_close(ctx);
 	if (ctx->control) dpi_control_close(ctx);
 	dpi_carriers_close(ctx);
+	if (ctx->descriptors) dpi_descriptors_close(ctx);
 	dpi_loop_close(ctx);
 	dpi_bells_close(&ctx->bells);
 	dpi_settings_free(&ctx->settings);
@@ -90,6 +92,7 @@ int DPI_Init_Abi(uint32_t version, const DPI_Init_Attr *attr, DPI_Context *out)
 	if (!error) error = dpi_carriers_open(ctx);
 	if (!error) error = dpi_memory_open(ctx);
 	if (!error) error = dpi_flows_open(ctx);
+	if (!error) error = dpi_descriptors_open(ctx); /* its service after those that ring */
 	if (!error) error = dpi_loop_start(ctx);
 	if (!error) error = dpi_control_start(ctx);
 	if (!error) {

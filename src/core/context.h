@@ -21,6 +21,7 @@ struct dpi_control;  /* control.c */
 struct dpi_registry; /* registry.c; only on the node that holds it */
 struct dpi_cluster;  /* cluster.c: what this node knows of the others */
 struct dpi_loop;     /* loop.c */
+struct dpi_descriptors; /* descriptor.c */
 struct dpi_memory_layer;
 struct dpi_flow_layer;
 
@@ -55,6 +56,7 @@ struct dpi_context {
 	int64_t spin_ns;
 	struct dpi_bells bells; /* this node's own */
 	struct dpi_loop *loop;
+	struct dpi_descriptors *descriptors;
 	struct dpi_control *control;
 	struct dpi_cluster *cluster;
 	struct dpi_registry *registry;
@@ -62,6 +64,7 @@ struct dpi_context {
 	int carriers;
 	_Atomic uint32_t next_bell;
 	_Atomic int inside; /* calls that wait now */
+	_Atomic bool refused; /* a transport had no room for a post; until the context's descriptor is armed */
 	struct dpi_memory_layer *memory;
 	struct dpi_flow_layer *flows;
 };

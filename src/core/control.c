@@ -261,6 +261,14 @@ int dpi_tell(struct dpi_context *ctx, struct dpi_peer *to, uint16_t type, struct
 	return error;
 }
 
+bool dpi_control_piles_up(struct dpi_context *ctx, struct dpi_peer *peer)
+{
+	pthread_mutex_lock(&ctx->control->lock);
+	bool piles = peer->channel && peer->channel->queued > DPI_CHANNEL_QUEUE_MAX / 4;
+	pthread_mutex_unlock(&ctx->control->lock);
+	return piles;
+}
+
 static bool call_done(void *arg)
 {
 	return atomic_load_explicit(&((struct dpi_calling *)arg)->done, memory_order_acquire);
@@ -297,6 +305,8 @@ int dpi_call_start(struct dpi_context *ctx, struct dpi_peer *to, uint16_t type, 
 		pthread_mutex_unlock(&k->lock);
 	}
 	if (request) dpi_pack_free(request);
+	if (error == DPI_ERR_PEER && !atomic_load_explicit(&to->dead, memory_order_acquire)) /* the loop is about to find out why */
+		dpi_fail(error, "the control connection to node %d is broken", to->node);
 	if (error) return error;
 	atomic_fetch_add_explicit(&to->stats.calls, 1, memory_order_relaxed);
 	if (to == k->self) dpi_loop_kick(ctx);

@@ -66,6 +66,9 @@ void dpi_call_forget(struct dpi_context *ctx, struct dpi_calling *call);
 /* A message without an answer; never blocks; from any thread; only to a peer already connected. Frees message. */
 int dpi_tell(struct dpi_context *ctx, struct dpi_peer *to, uint16_t type, struct dpi_pack *message);
 
+/* Do messages pile up for a peer that does not read them? A channel with too many ends. Any thread. */
+bool dpi_control_piles_up(struct dpi_context *ctx, struct dpi_peer *peer);
+
 /* Called on the loop thread when a peer is dead or gone. */
 typedef void dpi_peer_down(struct dpi_context *ctx, struct dpi_peer *peer);
 int dpi_on_peer_down(struct dpi_context *ctx, dpi_peer_down *down); /* before dpi_control_start */

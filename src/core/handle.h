@@ -39,6 +39,14 @@ void dpi_handle_close(uint64_t handle);
 /* Call on each open handle of a kind, which it may close; while no other thread opens any. */
 void dpi_handle_each(enum dpi_handle_kind kind, void (*each)(uint64_t handle, void *object));
 
+/* Is it a live one of this kind now? For those who get the object later, under a lock that whoever closes the handle takes. */
+static inline int dpi_handle_alive(enum dpi_handle_kind kind, uint64_t handle)
+{
+	if (handle >> 56 != (uint64_t)kind || !dpi_handle_slots) return 0;
+	struct dpi_handle_slot *s = dpi_handle_slots + (handle & (DPI_HANDLE_MAX - 1));
+	return atomic_load_explicit(&s->handle, memory_order_relaxed) == handle;
+}
+
 /* The object, or NULL if the handle is not a live one of this kind. */
 static inline void *dpi_handle_get(enum dpi_handle_kind kind, uint64_t handle)
 {

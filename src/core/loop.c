@@ -157,6 +157,14 @@ void dpi_loop_kick(struct dpi_context *ctx)
 	(void)n;
 }
 
+void dpi_loop_stand_up(struct dpi_context *ctx)
+{
+	struct dpi_standing *s = dpi_loop_standing(ctx);
+	if (atomic_load(&s->state) == DPI_STANDING_UP || atomic_load(&s->inside)) return;
+	atomic_store(&s->wanted, true);
+	dpi_loop_kick(ctx);
+}
+
 bool dpi_loop_inside(struct dpi_context *ctx)
 {
 	return ctx->loop->running && pthread_equal(ctx->loop->thread, pthread_self());
@@ -286,8 +294,9 @@ static void *loop_main(void *arg)
 		pthread_cond_broadcast(&l->passed);
 		pthread_mutex_unlock(&l->lock);
 		if (!l->watching) {
-			if (kicked && atomic_load(&l->standing.state) == DPI_STANDING_DEEP && !atomic_load(&l->standing.inside))
-				watch_carriers(ctx, true);
+			bool up = kicked && atomic_load(&l->standing.state) == DPI_STANDING_DEEP;
+			up |= atomic_exchange(&l->standing.wanted, false);
+			if (up && !atomic_load(&l->standing.inside)) watch_carriers(ctx, true);
 			else if (dpi_now() >= l->look_again) look_again(ctx);
 		}
 	}

@@ -29,6 +29,8 @@ int dpi_loop_start(struct dpi_context *ctx); /* the thread */
 void dpi_loop_stop(struct dpi_context *ctx); /* join it */
 void dpi_loop_close(struct dpi_context *ctx);
 void dpi_loop_kick(struct dpi_context *ctx); /* run the services soon; any thread */
+/* Serve the transports again at once, if it has stood down for a caller who has left: now nobody may come back. Any thread. */
+void dpi_loop_stand_up(struct dpi_context *ctx);
 bool dpi_loop_inside(struct dpi_context *ctx); /* is this the loop thread */
 
 #endif

@@ -14,6 +14,7 @@ struct dpi_standing {
 	_Atomic int inside;	  /* callers that serve the transports now: they spin, or lead */
 	_Atomic uint64_t entries; /* callers that ever began to */
 	_Atomic int state;	  /* of the loop */
+	_Atomic bool wanted;	  /* the loop is to stand up */
 	_Atomic int leader;	  /* a caller sleeps on epoll below */
 	int epoll;		  /* event descriptor and carriers, for the leader */
 };

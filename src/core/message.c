@@ -55,6 +55,12 @@ void dpi_pack_bytes(struct dpi_pack *p, const void *data, uint32_t size)
 	if (at && size) memcpy(at, data, size);
 }
 
+void *dpi_pack_room(struct dpi_pack *p, uint32_t size)
+{
+	dpi_pack_u32(p, size);
+	return grow(p, size);
+}
+
 void dpi_pack_text(struct dpi_pack *p, const char *text)
 {
 	size_t n = strlen(text);

@@ -22,6 +22,7 @@ void dpi_pack_u8(struct dpi_pack *p, uint8_t v);
 void dpi_pack_u32(struct dpi_pack *p, uint32_t v);
 void dpi_pack_u64(struct dpi_pack *p, uint64_t v);
 void dpi_pack_bytes(struct dpi_pack *p, const void *data, uint32_t size); /* u32 length, bytes */
+void *dpi_pack_room(struct dpi_pack *p, uint32_t size); /* the same, for the caller to write the bytes; NULL: failed */
 void dpi_pack_text(struct dpi_pack *p, const char *text);
 void dpi_pack_fd(struct dpi_pack *p, int fd); /* u8: present or not (-1); travels only between processes of one host */
 void dpi_pack_free(struct dpi_pack *p);

@@ -20,6 +20,7 @@
 void dpi_append_fast(struct dpi_buffer *b)
 {
 	struct dpi_appender *a = &b->appender;
+	dpi_descriptor_fire(a->room); /* what it may have waited for, of this handle's own */
 	/* without membarrier a record needs a fence of its own: see appended */
 	b->fast = a->attached && !b->runs && !b->first && !a->open_room && !b->closing &&
 		  !atomic_load_explicit(&b->ctx->bells.page->fence, memory_order_relaxed);
@@ -205,6 +206,7 @@ int dpi_append_no_room(struct dpi_buffer *b, struct dpi_request *r)
 	struct dpi_appender *a = &b->appender;
 	int error = dpi_append_publish(b, 0);
 	r->refused = error == DPI_ERR_AGAIN;
+	a->wanted = r->size;
 	if (error || b->shape.full != DPI_FULL_ERROR) return error ? error : DPI_ERR_AGAIN;
 	/* A log's ring is mostly full only until the home has emptied it; the home says when it cannot. A queue's may be replaced. */
 	if (b->shape.use == DPI_USE_LOG) {

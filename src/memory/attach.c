@@ -196,6 +196,9 @@ bool dpi_append_grow(struct dpi_buffer *b, int64_t deadline)
 		return false;
 	}
 	dpi_ring_link(&a->writer);
+	/* there is no way back from here, so a transport that is busy is given time, whatever the deadline */
+	int64_t least = dpi_now() + DPI_ANSWER_NS;
+	if (deadline < least) deadline = least;
 	while ((error = dpi_append_publish(b, 0)) == DPI_ERR_AGAIN && dpi_now() < deadline) dpi_progress(b->ctx);
 	if (error || use_ring(b, &remote, base)) {
 		/* the old ring has ended and there is no new one: this handle cannot go on */
@@ -214,6 +217,7 @@ void dpi_append_close(struct dpi_buffer *b)
 	dpi_linger_disarm(b);
 	dpi_call_forget(b->ctx, &a->joining);
 	detach(b);
+	dpi_descriptor_close(a->room);
 	if (a->credit.address) dpi_window_free(b->ctx, &a->credit);
 	pthread_mutex_destroy(&a->lock);
 }

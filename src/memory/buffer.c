@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "../core/registry.h"
 #include "layer.h"
@@ -154,10 +155,13 @@ int dpi_buffer_open_at(struct dpi_context *ctx, const struct dpi_wanted *wanted,
 		error = dpi_fail(DPI_ERR_CORRUPT, "node %d described buffer '%s' with nonsense", home, b->name);
 		goto fail;
 	}
-	b->max_record = b->shape.max_record;
+	b->max_record = b->appender.wanted = b->shape.max_record;
 	if (b->shape.use == DPI_USE_REGION && b->home) {
 		dpi_window_offer_free(&offer);
 		dpi_remote_self(ctx, b->home_peer, &b->home->region, &b->region);
+	} else if (b->shape.use == DPI_USE_REGION && dpi_window_out_of_reach(ctx, b->home_peer, &offer)) { /* region_call.c */
+		b->region = (struct dpi_remote){ .ctx = ctx, .peer = b->home_peer, .length = offer.length };
+		dpi_window_offer_free(&offer);
 	} else if (window) {
 		error = dpi_remote_attach(ctx, b->home_peer, &offer, deadline, b->shape.use == DPI_USE_LOG ? &b->log.bounds : &b->region);
 		if (error) goto fail;
@@ -409,6 +413,7 @@ int DPI_Get_Buffer_Info(DPI_Buffer handle, DPI_Buffer_Info *info)
 	const struct dpi_remote *way = b->shape.use == DPI_USE_REGION ? &b->region : b->appender.attached ? &b->appender.remote : &b->log.bounds;
 	if (b->home) snprintf(all.transport, sizeof all.transport, "local");
 	else if (way->carrier) snprintf(all.transport, sizeof all.transport, "%s", way->carrier->name);
+	else if (b->shape.use == DPI_USE_REGION) snprintf(all.transport, sizeof all.transport, "control");
 	else {
 		struct dpi_way choice;
 		dpi_peer_choose(b->ctx, b->home_peer, &choice);
@@ -450,6 +455,7 @@ int dpi_memory_open(struct dpi_context *ctx)
 {
 	ctx->memory = calloc(1, sizeof *ctx->memory);
 	if (!ctx->memory) return dpi_fail(DPI_ERR_MEMORY, "no memory for the memory layer");
+	if (getrandom(&ctx->memory->piece, sizeof ctx->memory->piece, 0) != sizeof ctx->memory->piece) ctx->memory->piece = (uint64_t)dpi_now();
 	pthread_mutex_init(&ctx->memory->lock, NULL);
 	pthread_mutex_init(&ctx->memory->linger_lock, NULL);
 	pthread_mutex_init(&ctx->memory->credit_lock, NULL);

@@ -3,6 +3,7 @@
 #ifndef DPI_MEMORY_BUFFER_H
 #define DPI_MEMORY_BUFFER_H
 
+#include "../core/descriptor.h"
 #include "../core/handle.h"
 #include "../core/wait.h"
 #include "home.h"
@@ -14,6 +15,7 @@
 #define DPI_PUT_GROUP_BYTES 65536u /* the same where publishing is a put */
 #define DPI_SMALL_BYTES 128u	/* records up to this are copied without a call */
 #define DPI_LARGE_BYTES 32768u	/* a record from here on goes from the caller's memory to a transport without a copy */
+#define DPI_LOOK_AGAIN_NS 1000000 /* where nothing tells that there is a change: a transport that refused, several bells */
 #define DPI_GROW_AFTER_NS 2000000 /* a ring that stays full for this long is replaced by a larger one */
 
 struct dpi_request;
@@ -42,6 +44,8 @@ struct dpi_appender {
 	pthread_mutex_t lock; /* guards sent and the order of puts between the owner and the linger service */
 	_Atomic uint64_t sent; /* published by puts */
 	bool no_growth;
+	uint64_t wanted; /* size of the record that last found no room; at first the largest */
+	struct dpi_descriptor *room; /* readable when there is room for that; NULL until it is asked for */
 };
 
 /* The consuming side of a handle at a queue's home. */
@@ -61,6 +65,7 @@ struct dpi_consumer {
 	size_t lent; /* records */
 	struct dpi_lent *run; /* circular, oldest at run_first */
 	size_t runs, runs_room, run_first;
+	struct dpi_descriptor *records; /* readable when there are some; NULL until it is asked for */
 };
 
 /* Segments of a log that this handle has attached. */
@@ -70,6 +75,8 @@ struct dpi_log_reader {
 	uint64_t segment_size;
 	struct dpi_calling asking; /* for the segment of this position */
 	uint64_t asked;
+	struct dpi_calling awaiting; /* for a record at this position, the end */
+	uint64_t awaited;
 	struct {
 		bool attached;
 		uint64_t base, limit; /* positions it holds, as far as known: limit is lowered where a PAD is found */
@@ -174,6 +181,8 @@ void dpi_append_arm(struct dpi_buffer *b);  /* after a store to written: see tha
 int dpi_append_is_full(const struct dpi_buffer *b); /* DPI_ERR_FULL with its sentence */
 
 /* queue.c */
+int dpi_consumer_activate(struct dpi_buffer *b, const char *call); /* become the consumer; USE */
+bool dpi_consumer_ready(struct dpi_buffer *b); /* the next call on it finds a record, or fails */
 void dpi_consumer_close(struct dpi_buffer *b);
 /* log_reader.c */
 void dpi_log_reader_close(struct dpi_buffer *b);

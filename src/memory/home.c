@@ -49,6 +49,7 @@ static void home_free(struct dpi_context *ctx, struct dpi_home *h)
 	}
 	if (h->shape.use == DPI_USE_LOG) dpi_log_free(ctx, h);
 	if (h->region.address) dpi_window_free(ctx, &h->region);
+	dpi_pieces_free(h->pieces);
 	free(h->handle);
 	free(h->ring);
 	pthread_mutex_destroy(&h->lock);
@@ -132,8 +133,7 @@ static bool same_host(struct dpi_context *ctx, const struct dpi_peer *peer)
 	return peer->same_host || peer->node == ctx->node;
 }
 
-/* The buffer a request is about; answers DESTROYED if there is none. */
-static struct dpi_home *target(struct dpi_context *ctx, struct dpi_request_in *in, uint64_t id)
+struct dpi_home *dpi_home_target(struct dpi_context *ctx, struct dpi_request_in *in, uint64_t id)
 {
 	struct dpi_home *h = in->body.bad ? NULL : find(first(ctx), id);
 	if (h) return h;
@@ -182,7 +182,7 @@ static struct dpi_handle_in *handle_find(struct dpi_home *h, const struct dpi_pe
 static void on_open(struct dpi_context *ctx, struct dpi_request_in *in)
 {
 	uint64_t id = dpi_unpack_u64(&in->body), handle = dpi_unpack_u64(&in->body);
-	struct dpi_home *h = target(ctx, in, id);
+	struct dpi_home *h = dpi_home_target(ctx, in, id);
 	if (!h) return;
 	if (!handle_find(h, in->from, handle)) {
 		if (h->handles == h->handles_room) {
@@ -232,7 +232,7 @@ static void handle_end(struct dpi_context *ctx, struct dpi_home *h, struct dpi_h
 static void on_close(struct dpi_context *ctx, struct dpi_request_in *in)
 {
 	uint64_t id = dpi_unpack_u64(&in->body), handle = dpi_unpack_u64(&in->body);
-	struct dpi_home *h = target(ctx, in, id);
+	struct dpi_home *h = dpi_home_target(ctx, in, id);
 	if (!h) return;
 	struct dpi_handle_in *found = handle_find(h, in->from, handle);
 	if (found) handle_end(ctx, h, found, DPI_RING_CLOSED);
@@ -266,7 +266,7 @@ static void on_append(struct dpi_context *ctx, struct dpi_request_in *in)
 	bool by_credit = dpi_unpack_u8(&in->body), credit = dpi_unpack_u8(&in->body);
 	struct dpi_window_offer offer = { .fd = -1 };
 	if (credit) dpi_window_unpack(&in->body, &offer);
-	struct dpi_home *h = target(ctx, in, id);
+	struct dpi_home *h = dpi_home_target(ctx, in, id);
 	struct dpi_handle_in *found = h ? handle_find(h, in->from, handle) : NULL;
 	struct dpi_ring_in *r = NULL;
 	int error = DPI_SUCCESS;
@@ -323,7 +323,7 @@ static void on_append(struct dpi_context *ctx, struct dpi_request_in *in)
 static void on_grow(struct dpi_context *ctx, struct dpi_request_in *in)
 {
 	uint64_t id = dpi_unpack_u64(&in->body), handle = dpi_unpack_u64(&in->body), base = dpi_unpack_u64(&in->body);
-	struct dpi_home *h = target(ctx, in, id);
+	struct dpi_home *h = dpi_home_target(ctx, in, id);
 	if (!h) return;
 	struct dpi_handle_in *found = handle_find(h, in->from, handle);
 	struct dpi_ring_in *old = found ? found->ring : NULL, *r;
@@ -376,7 +376,7 @@ static void destroy(struct dpi_context *ctx, struct dpi_home *h)
 
 static void on_named(struct dpi_context *ctx, struct dpi_request_in *in)
 {
-	struct dpi_home *h = target(ctx, in, dpi_unpack_u64(&in->body));
+	struct dpi_home *h = dpi_home_target(ctx, in, dpi_unpack_u64(&in->body));
 	if (!h) return;
 	h->creator = NULL;
 	answer_error(ctx, in, DPI_SUCCESS);
@@ -384,7 +384,7 @@ static void on_named(struct dpi_context *ctx, struct dpi_request_in *in)
 
 static void on_destroy(struct dpi_context *ctx, struct dpi_request_in *in)
 {
-	struct dpi_home *h = target(ctx, in, dpi_unpack_u64(&in->body));
+	struct dpi_home *h = dpi_home_target(ctx, in, dpi_unpack_u64(&in->body));
 	if (!h) return;
 	destroy(ctx, h);
 	answer_error(ctx, in, DPI_SUCCESS);
@@ -398,7 +398,7 @@ static void on_gone(struct dpi_context *ctx, struct dpi_request_in *in)
 
 static void on_info(struct dpi_context *ctx, struct dpi_request_in *in)
 {
-	struct dpi_home *h = target(ctx, in, dpi_unpack_u64(&in->body));
+	struct dpi_home *h = dpi_home_target(ctx, in, dpi_unpack_u64(&in->body));
 	struct dpi_pack p = { 0 };
 	if (!h) return;
 	pthread_mutex_lock(&h->lock);
@@ -422,14 +422,14 @@ static bool wrong_use(struct dpi_context *ctx, struct dpi_request_in *in, const 
 static void on_truncate(struct dpi_context *ctx, struct dpi_request_in *in)
 {
 	uint64_t id = dpi_unpack_u64(&in->body), position = dpi_unpack_u64(&in->body);
-	struct dpi_home *h = target(ctx, in, id);
+	struct dpi_home *h = dpi_home_target(ctx, in, id);
 	if (h && !wrong_use(ctx, in, h)) answer_error(ctx, in, dpi_log_truncate(ctx, h, position));
 }
 
 static void on_segment(struct dpi_context *ctx, struct dpi_request_in *in)
 {
 	uint64_t id = dpi_unpack_u64(&in->body), position = dpi_unpack_u64(&in->body);
-	struct dpi_home *h = target(ctx, in, id);
+	struct dpi_home *h = dpi_home_target(ctx, in, id);
 	if (!h || wrong_use(ctx, in, h)) return;
 	struct dpi_log *l = &h->log;
 	struct dpi_log_bounds *bounds = l->bounds.address;
@@ -452,7 +452,7 @@ static void on_segment(struct dpi_context *ctx, struct dpi_request_in *in)
 static void on_await(struct dpi_context *ctx, struct dpi_request_in *in)
 {
 	uint64_t id = dpi_unpack_u64(&in->body), position = dpi_unpack_u64(&in->body);
-	struct dpi_home *h = target(ctx, in, id);
+	struct dpi_home *h = dpi_home_target(ctx, in, id);
 	if (!h || wrong_use(ctx, in, h)) return;
 	struct dpi_log_bounds *bounds = h->log.bounds.address;
 	if (atomic_load(&bounds->end) > position) {
@@ -515,6 +515,7 @@ int dpi_home_open(struct dpi_context *ctx)
 	int error = DPI_SUCCESS;
 	for (size_t i = 0; i < sizeof handlers / sizeof *handlers && !error; i++)
 		error = dpi_handle_messages(ctx, handlers[i].type, handlers[i].handler);
+	if (!error) error = dpi_region_home_open(ctx);
 	if (!error) error = dpi_on_peer_down(ctx, dpi_home_peer_down);
 	if (!error) error = dpi_loop_service(ctx, drain_logs);
 	if (!error) error = dpi_loop_service(ctx, dpi_credit_service);

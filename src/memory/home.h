@@ -3,6 +3,7 @@
 #ifndef DPI_MEMORY_HOME_H
 #define DPI_MEMORY_HOME_H
 
+#include "pieces.h"
 #include "protocol.h"
 #include "ring.h"
 #include "window.h"
@@ -83,6 +84,7 @@ struct dpi_home {
 	_Atomic bool destroyed;
 	int references; /* local handles and the list */
 	struct dpi_window region;
+	struct dpi_pieces *pieces; /* loop thread only; NULL: never any */
 	struct dpi_log log;
 	struct dpi_ring_in **ring; /* log: its rings */
 	size_t rings, rings_room;
@@ -97,6 +99,11 @@ void dpi_home_release(struct dpi_context *ctx, struct dpi_home *h);   /* any thr
 /* A region over memory of the caller; any thread. id out. */
 int dpi_home_over(struct dpi_context *ctx, const struct dpi_buffer_shape *shape, void *memory, uint64_t *id);
 void dpi_home_peer_down(struct dpi_context *ctx, struct dpi_peer *peer);
+/* The buffer a request is about, its body unpacked; NULL: answered already. */
+struct dpi_home *dpi_home_target(struct dpi_context *ctx, struct dpi_request_in *in, uint64_t id);
+
+/* region_home.c */
+int dpi_region_home_open(struct dpi_context *ctx); /* message handlers */
 
 /* ring_in.c: the reader's side; by the reader's thread. */
 int dpi_ring_in_make(struct dpi_context *ctx, struct dpi_home *h, uint64_t capacity, uint64_t base, struct dpi_ring_in **out);

@@ -16,6 +16,7 @@ struct dpi_memory_layer {
 	pthread_mutex_t lock; /* all that follows; homes are listed and unlisted on the loop thread */
 	struct dpi_home *home;
 	uint64_t next_home;
+	uint64_t piece; /* pieces.h: the latest serial, begun at random; loop thread only */
 	struct dpi_buffer *buffer; /* open handles */
 	struct dpi_local_memory *local;
 	/* linger.c */

@@ -11,6 +11,7 @@
 void dpi_log_reader_close(struct dpi_buffer *b)
 {
 	dpi_call_forget(b->ctx, &b->log.asking);
+	dpi_call_forget(b->ctx, &b->log.awaiting);
 	for (int i = 0; i < DPI_SEGMENTS_CACHED; i++)
 		if (b->log.segment[i].attached) dpi_remote_detach(&b->log.segment[i].remote);
 	if (b->log.bounds.length) dpi_remote_detach(&b->log.bounds);
@@ -31,8 +32,10 @@ static int fetch(struct dpi_request *r, struct dpi_remote *from, void *to, uint6
 		if (error) return error;
 	}
 	int error = dpi_request_posted(r);
-	if (!error) r->begun = false;
-	return error;
+	if (error) return error;
+	r->begun = false;
+	atomic_store_explicit(&r->op_state, DPI_OP_NONE, memory_order_relaxed); /* nothing is under way that a cancel must wait for */
+	return DPI_SUCCESS;
 }
 
 static int bounds(struct dpi_request *r, uint64_t out[2])
@@ -123,6 +126,22 @@ static int no_record(const struct dpi_buffer *b, uint64_t position)
 			b->name, (unsigned long long)position);
 }
 
+/* Ask the home to tell, at the handle's bell, when something lies at the log's end; DPI_ERR_AGAIN until it has. */
+static int await_record(struct dpi_buffer *b, uint64_t position)
+{
+	struct dpi_log_reader *l = &b->log;
+	if (l->awaiting.peer && l->awaited != position) dpi_call_forget(b->ctx, &l->awaiting);
+	if (!l->awaiting.peer) {
+		struct dpi_pack p = { 0 };
+		dpi_pack_u64(&p, b->id);
+		dpi_pack_u64(&p, position);
+		int error = dpi_call_start(b->ctx, b->home_peer, DPI_MEMORY_AWAIT, &p, b->bell, &l->awaiting);
+		if (error) return error;
+		l->awaited = position;
+	}
+	return dpi_buffer_answered(b, dpi_call_end(b->ctx, &l->awaiting, NULL));
+}
+
 /* One step of a read. stage 0: bounds; 1: segment, word and first bytes; 2: the rest; 3: bounds again */
 enum { LOG_BOUNDS, LOG_WORD, LOG_REST, LOG_AGAIN };
 
@@ -137,12 +156,17 @@ static int advance_read(struct dpi_request *r)
 		struct dpi_remote *s;
 		switch (r->stage) {
 		case LOG_BOUNDS:
+			/* a look at the end may cost a message: only when the home has said that it moved */
+			if (r->at_end && r->wait_at_end && !r->cancelled && !l->bounds.direct && (error = await_record(b, r->offset))) return error;
 			error = bounds(r, r->log_bounds);
 			if (error) return error;
 			if (r->offset < r->log_bounds[0]) return reclaimed(b, r->offset, r->log_bounds[0]);
 			if (r->offset == r->log_bounds[1]) {
 				r->at_end = true;
-				return r->stop_at_end ? DPI_ERR_TIMEOUT : DPI_ERR_AGAIN;
+				if (!r->wait_at_end) return r->stop_at_end ? DPI_ERR_TIMEOUT : DPI_ERR_AGAIN;
+				error = r->cancelled ? DPI_ERR_CANCELLED : await_record(b, r->offset);
+				if (error) return error;
+				break;
 			}
 			if (r->offset > r->log_bounds[1] || r->offset % 8) return no_record(b, r->offset);
 			r->stage = LOG_WORD;
@@ -274,6 +298,7 @@ int DPI_Read_Record_Nb(uint64_t position, void *data, size_t size, DPI_Buffer ha
 	struct dpi_buffer *b = dpi_buffer_begin(handle, "DPI_Read_Record_Nb", 1u << DPI_USE_LOG, &error);
 	if (!b) return error;
 	dpi_log_request(&r, b, position, data, size, record_size, next);
+	r.wait_at_end = true;
 	error = dpi_request_start(&r, request);
 	dpi_buffer_leave(b);
 	return error;

@@ -18,8 +18,20 @@ enum {
 	DPI_MEMORY_INFO,    /* id -> memory, appenders, first, end */
 	DPI_MEMORY_TRUNCATE, /* id, position */
 	DPI_MEMORY_SEGMENT,  /* id, position -> number, base and window of the log's segment in which it lies */
-	DPI_MEMORY_AWAIT     /* id, position: answered when the log goes beyond it */
+	DPI_MEMORY_AWAIT,    /* id, position: answered when the log goes beyond it */
+	/* a region, by its home; answered with DPI_ERR_AGAIN where answers pile up: ask again */
+	DPI_MEMORY_READ,	 /* id, reference, offset, size -> bytes */
+	DPI_MEMORY_WRITE,	 /* id, reference, offset, bytes */
+	DPI_MEMORY_FETCH_ADD,	 /* id, reference, offset, operand -> the word before */
+	DPI_MEMORY_COMPARE_SWAP, /* id, reference, offset, expected, desired -> the word before */
+	DPI_MEMORY_ALLOCATE,	 /* id, size -> reference */
+	DPI_MEMORY_FREE		 /* id, reference */
 };
+/* A reference is offset, length, generation; generation 0: the whole region. */
+void dpi_reference_pack(struct dpi_pack *p, const DPI_Reference *r); /* region_home.c */
+void dpi_reference_unpack(struct dpi_unpack *u, DPI_Reference *r);
+
+#define DPI_MEMORY_CHUNK 32768u /* bytes of a READ or WRITE at most */
 
 /* What an appender's credit window holds; written by the home. */
 #define DPI_POSITIONS 256u

@@ -41,8 +41,7 @@ static void drop(struct dpi_buffer *b, size_t at)
 	if (!r->lent) dpi_ring_in_free(b->ctx, b->home, r);
 }
 
-/* Become the consumer. */
-static int activate(struct dpi_buffer *b, const char *call)
+int dpi_consumer_activate(struct dpi_buffer *b, const char *call)
 {
 	struct dpi_home *h = b->home;
 	int error = DPI_SUCCESS;
@@ -114,6 +113,19 @@ static bool something(void *arg)
 	return false;
 }
 
+bool dpi_consumer_ready(struct dpi_buffer *b)
+{
+	struct dpi_consumer *c = &b->consumer;
+	struct dpi_ring_in *from;
+	DPI_Record record;
+	if (over(b) || c->corrupt) return true;
+	if (atomic_load_explicit(&b->home->changed, memory_order_acquire) && import(b)) return true; /* the next call will say why */
+	enum dpi_ring_found found = look(b, &record, &from);
+	if (found == DPI_RING_FOUND) from->reader.read -= dpi_ring_need(record.size); /* unread */
+	c->corrupt = found == DPI_RING_CORRUPT;
+	return found != DPI_RING_EMPTY;
+}
+
 /* first: of this call. An appender that comes or goes wakes it, too, and the call waits on. */
 static int wait_for_records(struct dpi_buffer *b, int64_t deadline, bool first, const char *call)
 {
@@ -133,7 +145,7 @@ static int next(struct dpi_buffer *b, DPI_Record *record, struct dpi_ring_in **f
 	int64_t deadline = 0;
 	bool waited = false;
 	if (!c->active) {
-		int error = activate(b, call);
+		int error = dpi_consumer_activate(b, call);
 		if (error) return error;
 	}
 	if (__builtin_expect(c->corrupt, 0)) {
@@ -355,6 +367,7 @@ void dpi_consumer_close(struct dpi_buffer *b)
 		atomic_store(&h->changed, true);
 	}
 	pthread_mutex_unlock(&h->lock);
+	dpi_descriptor_close(c->records);
 	free(c->ring);
 	free(c->run);
 	memset(c, 0, sizeof *c);

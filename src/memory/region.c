@@ -13,7 +13,7 @@ static int range(const struct dpi_buffer *b, uint64_t offset, uint64_t size, con
 			(unsigned long long)offset, b->name, (unsigned long long)b->region.length);
 }
 
-static void account(struct dpi_buffer *b, bool write, uint64_t size)
+void dpi_region_account(struct dpi_buffer *b, bool write, uint64_t size)
 {
 	if (write) {
 		DPI_COUNT(b, writes, 1);
@@ -38,13 +38,13 @@ static int advance_copy(struct dpi_request *r)
 			r->sequence += r->expected;
 		}
 		if (r->sequence == r->size) {
-			account(b, r->stage, r->size);
+			dpi_region_account(b, r->stage, r->size);
 			return DPI_SUCCESS;
 		}
-		uint64_t most = b->region.carrier->attr.max_put;
+		uint64_t most = b->region.carrier->attr.max_put, at = r->offset + r->sequence;
+		if (most > 8) most = (most & ~(uint64_t)7) - (at & 7); /* no piece ends within a word */
 		r->expected = r->size - r->sequence < most || !most ? r->size - r->sequence : most;
 		struct iovec v = { (uint8_t *)r->data + r->sequence, r->expected };
-		uint64_t at = r->offset + r->sequence;
 		error = r->stage ? DPI_REQUEST_POST(r, &b->region, dpi_remote_put(&b->region, &v, 1, at, NULL, 0, &r->op))
 				 : DPI_REQUEST_POST(r, &b->region, dpi_remote_get(&b->region, &v, 1, at, &r->op));
 		r->begun = !error || (error == DPI_ERR_AGAIN && atomic_load(&r->op_state) != DPI_OP_NONE);
@@ -58,14 +58,15 @@ static int advance_direct(struct dpi_request *r)
 	if (error) return error;
 	uint8_t *at = r->b->region.direct + r->offset;
 	dpi_words_copy(at, r->data, r->size, r->stage);
-	account(r->b, r->stage, r->size);
+	dpi_region_account(r->b, r->stage, r->size);
 	return DPI_SUCCESS;
 }
 
 void dpi_region_request(struct dpi_request *r, struct dpi_buffer *b, bool write, void *data, uint64_t size, uint64_t offset)
 {
-	*r = (struct dpi_request){ .advance = b->region.direct ? advance_direct : advance_copy, .b = b, .stage = write, .data = data, .size = size,
-				   .offset = offset };
+	*r = (struct dpi_request){ .advance = b->region.direct ? advance_direct : b->region.carrier ? advance_copy : dpi_region_advance_call, .b = b,
+				   .stage = write, .data = data, .size = size, .offset = offset,
+				   .call = write ? DPI_MEMORY_WRITE : DPI_MEMORY_READ };
 }
 
 int dpi_region_range(const struct dpi_buffer *b, uint64_t offset, uint64_t size, const char *call)
@@ -83,7 +84,7 @@ static int copy(bool write, void *data, size_t size, uint64_t offset, DPI_Buffer
 	if (!error && b->region.direct && !b->first && !request) { /* no request is needed for a copy in memory */
 		error = dpi_buffer_check(b);
 		if (!error) dpi_words_copy(b->region.direct + offset, data, size, write);
-		if (!error) account(b, write, size);
+		if (!error) dpi_region_account(b, write, size);
 	} else if (!error) {
 		struct dpi_request r;
 		dpi_region_request(&r, b, write, data, size, offset);
@@ -160,8 +161,10 @@ static int atomic(bool swap, uint64_t offset, uint64_t expected, uint64_t operan
 	if (!b) return error;
 	error = offset % 8 ? dpi_fail(DPI_ERR_ARGUMENT, "%s: offset %llu is not a multiple of 8", call, (unsigned long long)offset) : range(b, offset, 8, call);
 	if (!error) {
-		struct dpi_request r = { .advance = advance_atomic, .b = b, .stage = swap, .offset = offset, .operand = operand, .expected = expected,
-					 .previous_out = previous };
+		bool by_call = !b->region.direct && !b->region.carrier;
+		struct dpi_request r = { .advance = by_call ? dpi_region_advance_call : advance_atomic, .b = b, .stage = swap, .offset = offset,
+					 .operand = operand, .expected = expected, .previous_out = previous,
+					 .call = swap ? DPI_MEMORY_COMPARE_SWAP : DPI_MEMORY_FETCH_ADD };
 		error = request ? dpi_request_start(&r, request) : dpi_request_run(&r, 0, call);
 	}
 	dpi_buffer_leave(b);
@@ -198,7 +201,7 @@ int DPI_Get_Address(DPI_Buffer handle, void **address)
 	if (b->shape.use != DPI_USE_REGION) return dpi_fail(DPI_ERR_USE, "DPI_Get_Address: buffer '%s' is not a region", b->name);
 	if (!b->region.direct)
 		return dpi_fail(DPI_ERR_UNSUPPORTED, "DPI_Get_Address: region '%s' of node %d is reached by %s and has no address here: use DPI_Read and DPI_Write",
-				b->name, b->home_peer->node, b->region.carrier->name);
+				b->name, b->home_peer->node, b->region.carrier ? b->region.carrier->name : "calls to it");
 	*address = b->region.direct;
 	return DPI_SUCCESS;
 }

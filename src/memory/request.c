@@ -63,6 +63,7 @@ int dpi_request_posted(struct dpi_request *r)
 void dpi_request_give_up(struct dpi_request *r)
 {
 	for (size_t i = 0; i < r->parts_count && r->part; i++) dpi_request_give_up(&r->part[i]);
+	if (r->calling.peer) dpi_call_forget(r->b->ctx, &r->calling);
 	if (atomic_load_explicit(&r->op_state, memory_order_acquire) == DPI_OP_POSTED) {
 		dpi_remote_abandon(r->remote, &r->op);
 		int posted = DPI_OP_POSTED;
@@ -76,6 +77,7 @@ static void finish(struct dpi_request *r, int error)
 	r->part = NULL;
 	r->error = error;
 	r->finished = true;
+	dpi_descriptor_fire(r->descriptor); /* the call that finished it may be about another */
 }
 
 static bool step(struct dpi_request *r)
@@ -120,11 +122,21 @@ static bool ready(void *arg)
 	return (dpi_request_list(r->b) && step(r)) || refused(r);
 }
 
+bool dpi_request_list_or_listen(struct dpi_buffer *b, struct dpi_listening *l)
+{
+	if (dpi_request_list(b)) return true;
+	const struct dpi_request *r = b->first;
+	l->bells = (uint64_t)1 << b->bell;
+	for (size_t i = 0; i < r->parts_count; i++)
+		if (!r->part[i].finished) l->bells |= (uint64_t)1 << r->part[i].b->bell;
+	if (refused(r)) l->look_at = dpi_now() + DPI_LOOK_AGAIN_NS; /* nothing tells when the transport has room */
+	return false;
+}
+
 /* Requests that several bells, or none, move on: a wait takes one bell, so these look again every millisecond. */
-#define LOOK_AGAIN_NS 1000000
 static bool looks_again(const struct dpi_request *r)
 {
-	return r->parts_count > 1 || r->at_end || (r->append && !r->b->appender.tail);
+	return r->parts_count > 1 || (r->append && !r->b->appender.tail);
 }
 
 /* Wait until r is finished, getting a larger ring for an append that finds its ring full for long. */
@@ -134,7 +146,7 @@ static int wait_growing(struct dpi_request *r, const struct dpi_wait *w, bool ma
 	for (;;) {
 		struct dpi_wait slice = *w;
 		bool grow = may_grow && !b->appender.no_growth && b->shape.growth == DPI_GROWTH_DOUBLE;
-		int64_t soon = dpi_now() + (grow ? DPI_GROW_AFTER_NS : LOOK_AGAIN_NS);
+		int64_t soon = dpi_now() + (grow ? DPI_GROW_AFTER_NS : DPI_LOOK_AGAIN_NS);
 		if ((grow || looks_again(r)) && soon < w->deadline) slice.deadline = soon;
 		int error = dpi_wait(b->ctx, &slice);
 		if (r->finished) return DPI_SUCCESS;
@@ -175,6 +187,7 @@ int dpi_request_run(struct dpi_request *r, int64_t timeout_us, const char *what)
 		dpi_request_give_up(r);
 		if (atomic_load_explicit(&r->op_state, memory_order_acquire) == DPI_OP_DONE && step(r)) return r->error;
 	} while (atomic_load_explicit(&r->op_state, memory_order_acquire) == DPI_OP_POSTED);
+	dpi_request_give_up(r); /* the last step may have asked the home something */
 	bool unknown = r->unknown;
 	finish(r, 0);
 	if (unknown)
@@ -228,6 +241,7 @@ void dpi_request_close(struct dpi_buffer *b)
 
 static void free_uncollected(uint64_t handle, void *object)
 {
+	dpi_descriptor_close(((struct dpi_request *)object)->descriptor);
 	dpi_handle_close(handle);
 	free(object);
 }
@@ -250,6 +264,7 @@ static int collect(DPI_Request *handle, struct dpi_request *r)
 	int error = r->error;
 	dpi_handle_close((uint64_t)(uintptr_t)*handle);
 	*handle = DPI_REQUEST_NULL;
+	dpi_descriptor_close(r->descriptor);
 	free(r);
 	if (error == DPI_ERR_CANCELLED) dpi_fail(error, "the request was cancelled before it began");
 	return error;
@@ -339,7 +354,7 @@ int DPI_Wait_Any(DPI_Request *requests, size_t count, int64_t timeout_us, size_t
 		int64_t deadline = dpi_deadline(timeout_us, b->timeout_us);
 		for (;;) {
 			struct dpi_wait w = { .ready = any_ready, .arg = &any, .bell = b->bell, .deadline = deadline };
-			int64_t soon = dpi_now() + (mixed ? LOOK_AGAIN_NS : DPI_GROW_AFTER_NS);
+			int64_t soon = dpi_now() + (mixed ? DPI_LOOK_AGAIN_NS : DPI_GROW_AFTER_NS);
 			bool slice = (mixed || (b->first && is_append(b->first))) && soon < deadline;
 			if (slice) w.deadline = soon;
 			error = dpi_wait(b->ctx, &w);
@@ -393,7 +408,37 @@ int DPI_Cancel(DPI_Request request)
 			finish(r, DPI_ERR_CANCELLED);
 			dpi_append_fast(b);
 		}
+	} else {
+		r->cancelled = true;
 	}
 	dpi_buffer_leave(b);
 	return DPI_SUCCESS;
+}
+
+/* -------------------------------------------------------------------------------------------------------- descriptors */
+
+static bool may_be_collected(void *arg, struct dpi_listening *l)
+{
+	struct dpi_request *r = arg;
+	if (!r->finished) dpi_request_list_or_listen(r->b, l);
+	return r->finished;
+}
+
+int DPI_Get_Request_Descriptor(DPI_Request request, int *fd)
+{
+	int error;
+	struct dpi_request *r = get(request, &error);
+	return r ? dpi_descriptor_get(dpi_context(), "DPI_Get_Request_Descriptor", &r->descriptor, fd) : error;
+}
+
+int DPI_Arm_Request(DPI_Request request, int *done)
+{
+	int error;
+	struct dpi_request *r = get(request, &error);
+	if (!r) return error;
+	struct dpi_buffer *b = r->finished ? NULL : r->b;
+	if (b && !dpi_buffer_enter(b)) return thread_error("DPI_Arm_Request");
+	error = dpi_descriptor_arm("DPI_Arm_Request", r->descriptor, may_be_collected, r, done);
+	if (b) dpi_buffer_leave(b);
+	return error;
 }

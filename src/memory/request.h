@@ -36,11 +36,20 @@ struct dpi_request {
 	DPI_Part *parts;
 	size_t parts_count;
 	struct dpi_request *part; /* one each */
+	struct dpi_descriptor *descriptor; /* readable when it may have completed; NULL until it is asked for */
 	/* log_reader.c */
 	uint64_t log_bounds[2];
 	bool at_end;	  /* nothing lies at the position yet */
-	bool stop_at_end; /* then end with DPI_ERR_TIMEOUT, instead of looking again */
+	bool stop_at_end; /* then end with DPI_ERR_TIMEOUT */
+	bool wait_at_end; /* then the home is asked to ring when something does */
+	bool cancelled;	  /* while something was under way: give up at the end */
 	uint8_t ahead[520];
+	/* region_call.c */
+	uint16_t call;		    /* DPI_MEMORY_READ … */
+	DPI_Reference reference;    /* generation 0: none */
+	DPI_Reference *reference_out;
+	bool flushing;
+	struct dpi_calling calling; /* so the request does not move from its first step on */
 };
 
 /* One part of a scatter or gather as a request: append.c, log_reader.c, region.c. */
@@ -48,6 +57,9 @@ void dpi_append_request(struct dpi_request *r, struct dpi_buffer *b, void *data,
 void dpi_log_request(struct dpi_request *r, struct dpi_buffer *b, uint64_t position, void *data, uint64_t size, size_t *size_out, uint64_t *next);
 int dpi_region_range(const struct dpi_buffer *b, uint64_t offset, uint64_t size, const char *call);
 void dpi_region_request(struct dpi_request *r, struct dpi_buffer *b, bool write, void *data, uint64_t size, uint64_t offset);
+void dpi_region_account(struct dpi_buffer *b, bool write, uint64_t size);
+/* region_call.c: one step of what the region's home does for this node: r->call. */
+int dpi_region_advance_call(struct dpi_request *r);
 
 /* The state of what was posted: DPI_ERR_AGAIN while under way. Gives it up if the peer is dead. */
 int dpi_request_posted(struct dpi_request *r);
@@ -71,5 +83,7 @@ void dpi_requests_free(void);
 void dpi_request_close(struct dpi_buffer *b);
 /* Let go of the caller's memory, whatever the state. */
 void dpi_request_give_up(struct dpi_request *r);
+/* Carry on with the handle's list. If not empty: where the next step of it is heard of. */
+bool dpi_request_list_or_listen(struct dpi_buffer *b, struct dpi_listening *l);
 
 #endif

@@ -86,6 +86,8 @@ static int advance_begin(struct dpi_request *r)
 {
 	struct dpi_buffer *b = r->b;
 	struct dpi_appender *a = &b->appender;
+	if (!a->attached && a->writer.capacity) /* another ring would begin anew, and the reader counts */
+		return dpi_fail(DPI_ERR_TRANSPORT, "the ring at node %d could not be replaced, and is lost", b->home_peer->node);
 	int error = dpi_append_attach(b);
 	if (!error) error = dpi_buffer_check(b);
 	if (error) return error;

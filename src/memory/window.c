@@ -169,6 +169,23 @@ void dpi_window_offer_free(struct dpi_window_offer *o)
 	o->fd = -1;
 }
 
+/* Where in the offer a carrier's key stands; offer->keys: nowhere. */
+static int key_of(const struct dpi_carrier *c, const struct dpi_window_offer *o)
+{
+	int k = 0;
+	while (k < o->keys && strcmp(o->key[k].transport, c->name)) k++;
+	return k;
+}
+
+bool dpi_window_out_of_reach(struct dpi_context *ctx, struct dpi_peer *peer, const struct dpi_window_offer *o)
+{
+	struct dpi_way way;
+	for (int i = 0; i < ctx->carriers; i++)
+		if (key_of(ctx->carrier[i], o) < o->keys) return false;
+	dpi_peer_choose(ctx, peer, &way);
+	return way.carrier;
+}
+
 int dpi_remote_attach(struct dpi_context *ctx, struct dpi_peer *peer, struct dpi_window_offer *o, int64_t deadline, struct dpi_remote *r)
 {
 	char tried[400] = "";
@@ -184,10 +201,9 @@ int dpi_remote_attach(struct dpi_context *ctx, struct dpi_peer *peer, struct dpi
 	}
 	for (int i = 0; i < ctx->carriers; i++) {
 		struct dpi_carrier *c = ctx->carrier[i];
-		int k = 0, error;
+		int k = key_of(c, o), error;
 		DPI_Tp_Endpoint *endpoint;
 		void *direct = NULL;
-		while (k < o->keys && strcmp(o->key[k].transport, c->name)) k++;
 		if (k == o->keys) {
 			error = dpi_fail(DPI_ERR_TRANSPORT, "node %d does not offer this memory through it", peer->node);
 		} else if (!(error = dpi_peer_endpoint(ctx, peer, i, deadline, &endpoint))) {
@@ -283,7 +299,10 @@ static uint64_t total(const struct iovec *iov, int n)
 		pthread_mutex_lock(&(r)->carrier->lock);                                       \
 		(result) = (r)->peer->endpoint[(r)->carrier->index] ? (r)->carrier->table->call : DPI_ERR_PEER; \
 		pthread_mutex_unlock(&(r)->carrier->lock);                                     \
-		if ((result) == DPI_ERR_AGAIN) count(&(r)->peer->stats.agains, 1);             \
+		if ((result) == DPI_ERR_AGAIN) {                                               \
+			count(&(r)->peer->stats.agains, 1);                                    \
+			atomic_store_explicit(&(r)->ctx->refused, true, memory_order_relaxed); \
+		}                                                                              \
 		if ((result) == DPI_ERR_PEER && !dpi_remote_check(r))                          \
 			dpi_fail(DPI_ERR_PEER, "node %d cannot be reached by %s any more", (r)->peer->node, (r)->carrier->name); \
 	} while (0)

@@ -36,7 +36,7 @@ void dpi_window_pack(struct dpi_context *ctx, const struct dpi_window *w, bool s
 struct dpi_remote {
 	struct dpi_context *ctx;
 	struct dpi_peer *peer;
-	struct dpi_carrier *carrier; /* NULL: this process's own memory */
+	struct dpi_carrier *carrier; /* NULL: this process's own memory, or, without direct, reached by calls to its owner */
 	DPI_Tp_Remote *tp;
 	uint8_t *direct; /* NULL: only by put and get */
 	uint64_t length;
@@ -55,6 +55,9 @@ struct dpi_window_offer {
 };
 void dpi_window_unpack(struct dpi_unpack *u, struct dpi_window_offer *offer); /* u->bad on nonsense */
 void dpi_window_offer_free(struct dpi_window_offer *offer);
+
+/* Does a transport reach the peer, but none of its memory that is offered? */
+bool dpi_window_out_of_reach(struct dpi_context *ctx, struct dpi_peer *peer, const struct dpi_window_offer *offer);
 
 /* Attach by the best transport that reaches the peer; connects if need be until deadline. Takes the offer's fd. On the loop
  * thread only where the connection exists. Errors: PEER TRANSPORT MEMORY. */

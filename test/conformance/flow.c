@@ -85,6 +85,7 @@ TEST(flow_names, "FL-100 FL-103 FL-106", 3, .once = true)
 		CHECK_DPI(DPI_Append("x", 1, buf));
 	}
 	CHECK_INT(flow_info(mine).targets, ==, 3);
+	CHECK_DPI(DPI_Free_Schema(a.schema));
 	leave(ctx);
 }
 
@@ -189,6 +190,8 @@ TEST(flow_schemas, "FL-104 FL-105", 2, .once = true)
 	CHECK_DPI(DPI_Compare_Schemas(s, same, &equal, difference, sizeof difference));
 	CHECK(equal);
 	CHECK_DPI(DPI_Free_Schema(s));
+	CHECK_DPI(DPI_Free_Schema(same));
+	CHECK_DPI(DPI_Free_Schema(other));
 	leave(ctx);
 }
 
@@ -350,6 +353,8 @@ TEST(flow_handles, "FL-112 R-11", 0)
 	ctx = join(); /* the cluster of one is a new one, its names are gone */
 	CHECK_ERROR(DPI_Seal_Flow(flow), DPI_ERR_HANDLE, "flow");
 	CHECK_ERROR(DPI_Open_Flow("f", NULL, DPI_NO_WAIT, ctx, &out), DPI_ERR_NAME, "'f'");
+	CHECK_DPI(DPI_Free_Schema(a.schema));
+	CHECK_DPI(DPI_Free_Schema(newer.a.schema));
 	CHECK_DPI(DPI_Finalize(ctx));
 }
 
@@ -505,6 +510,8 @@ TEST(flow_without_registry, "FL-115", 3, .once = true)
 	CHECK_WITHIN(start, 2 * SECOND);
 	CHECK_INT(flow_info(flow).failed, ==, 0);
 	CHECK_DPI(DPI_Get_Flow_Schema(flow, &s));
+	CHECK_DPI(DPI_Free_Schema(s));
+	CHECK_DPI(DPI_Free_Schema(a.schema));
 	CHECK_DPI(DPI_Close_Flow(flow));
 	CHECK_DPI(DPI_Finalize(ctx));
 }

@@ -67,6 +67,12 @@ static void try_all(DPI_Context ctx, DPI_Buffer q, DPI_Buffer r, DPI_Request req
 	CHECK_ERROR(DPI_Test(&request, &node), DPI_ERR_FORK, "fork");
 	CHECK_ERROR(DPI_Wait(&request, 0), DPI_ERR_FORK, "fork");
 	CHECK_ERROR(DPI_Cancel(request), DPI_ERR_FORK, "fork");
+	CHECK_ERROR(DPI_Get_Buffer_Descriptor(DPI_EVENT_ROOM, q, &node), DPI_ERR_FORK, "fork");
+	CHECK_ERROR(DPI_Arm_Buffer(DPI_EVENT_ROOM, q, &node), DPI_ERR_FORK, "fork");
+	CHECK_ERROR(DPI_Get_Request_Descriptor(request, &node), DPI_ERR_FORK, "fork");
+	CHECK_ERROR(DPI_Arm_Request(request, &node), DPI_ERR_FORK, "fork");
+	CHECK_ERROR(DPI_Get_Context_Descriptor(ctx, &node), DPI_ERR_FORK, "fork");
+	CHECK_ERROR(DPI_Arm_Context(ctx), DPI_ERR_FORK, "fork");
 }
 
 static void try_what_works(void)

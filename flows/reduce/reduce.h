@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * reduce.h: reduce by key: rows of one key become one row. A reduction says how; a table does it, once at a source, where it
+ * gives partial rows, and once more at the target, where it gives the results. spec/08-flows.md says what comes out.
+ *
+ * A partial row is an ordinary row of the reduction's state schema: the key's columns, then those of each aggregate's state.
+ * A table is these rows, one a key, with an index over them; so they are lent to travel as they lie, without a copy. */
+#ifndef DPI_REDUCE_H
+#define DPI_REDUCE_H
+
+#include "../schema.h"
+#include "../vector.h"
+
+/* ------------------------------------------------------------------------------- what dpi.h is to say of it one day */
+
+#define DPI_AGGREGATES_MAX 256		/* of a reduction */
+#define DPI_STATE_MAX (1 << 20)		/* bytes of a registered reducer's state, or of a top k */
+
+/* What becomes of the values that the rows of one key have in a column. NULL is passed over, but for count(*) and first. */
+enum {
+	DPI_AGGREGATE_COUNT_ALL = 0,	  /* INT64: rows; no column */
+	DPI_AGGREGATE_COUNT = 1,	  /* INT64: values that are not NULL */
+	DPI_AGGREGATE_SUM = 2,		  /* of integers INT64 or UINT64, of decimals DECIMAL128, of floats DOUBLE */
+	DPI_AGGREGATE_MIN = 3,		  /* the column's type; NaN is above all others */
+	DPI_AGGREGATE_MAX = 4,
+	DPI_AGGREGATE_AVG = 5,		  /* of decimals DECIMAL128 with at least 6 digits behind the point; else DOUBLE */
+	DPI_AGGREGATE_FIRST = 6,	  /* the first row's value, NULL or not */
+	DPI_AGGREGATE_TOP_K = 7,	  /* BINARY: values of the column, packed, of the k rows that are largest in `by` */
+	DPI_AGGREGATE_COUNT_DISTINCT = 8, /* INT64: by HyperLogLog */
+	DPI_AGGREGATE_REDUCER = 9	  /* a registered one */
+};
+
+typedef struct DPI_Aggregate {
+	int function;		/* DPI_AGGREGATE_* */
+	const char *column;	/* argument; NULL for COUNT_ALL; may be NULL for a reducer */
+	const char *name;	/* of the output's column, unique there; NULL: the column's own, or "count" */
+	const char *by;		/* TOP_K: what orders, a number or date of at most 64 bits; NULL: the column itself.
+				   REDUCER: a second argument, or NULL */
+	uint32_t k;		/* TOP_K */
+	int ascending;		/* TOP_K: 1: the smallest first */
+	uint32_t precision;	/* COUNT_DISTINCT: 4 … 16; default 12. A state has 2^precision bytes */
+	const char *reducer;	/* REDUCER: its name and version */
+	uint32_t version;
+} DPI_Aggregate;
+
+/* A reducer of the program. Its functions are deterministic, the same in every process, and return DPI_SUCCESS or an error, with
+ * which the flow fails. States are 8-byte aligned and travel as bytes: without pointers. */
+typedef struct DPI_Reducer {
+	size_t size;		/* sizeof(DPI_Reducer) */
+	uint32_t state;		/* bytes of a state, 1 … DPI_STATE_MAX */
+	DPI_Column result;	/* type, nullable, width, precision and scale of what it yields; its name counts for nothing */
+	int (*init)(void *state, void *arg);				/* of bytes that are zero; NULL: zero is fine */
+	int (*accumulate)(void *state, const DPI_Value *values, void *arg); /* the row's arguments: column, by; also NULLs */
+	int (*merge)(void *state, const void *from, void *arg);		/* what from saw came after; NULL: none */
+	int (*finalise)(const void *state, void *arg, DPI_Value *result); /* what it points to stays till the next call */
+	int (*check)(const void *state, void *arg);			/* of a state from elsewhere; NULL: all are good */
+	void *arg;
+} DPI_Reducer;
+#define DPI_REDUCER_INIT { sizeof(DPI_Reducer), 0, { 0, 0, 0, 0, 0, 0 }, 0, 0, 0, 0, 0, 0 }
+
+/* -------------------------------------------------------------------------------------------------------- reducers */
+
+/* Register one under name and version; it replaces what was there, for tables made later. ARGUMENT LIMIT MEMORY. Any thread. */
+int dpi_reducer_register(const char *name, uint32_t version, const DPI_Reducer *reducer);
+/* NAME: not registered in this process; the sentence names it. Any thread. */
+int dpi_reducer_find(const char *name, uint32_t version, DPI_Reducer *reducer);
+
+/* ------------------------------------------------------------------------------------------------------- reductions */
+
+struct dpi_aggregate {
+	int function;
+	int column, by;		 /* of the input; -1: none */
+	int type, scale;	 /* of the argument; none: 0 */
+	uint32_t k, precision;
+	bool ascending;
+	uint32_t state;		 /* its first column in the state schema */
+	uint32_t version, bytes; /* reducer; bytes: of its state */
+	DPI_Column result;	 /* reducer: what it yields; name NULL */
+	bool merges;
+	char reducer[DPI_NAME_MAX], name[DPI_NAME_MAX];
+};
+
+struct dpi_reduction { /* never changes; used by any number of threads */
+	_Atomic uint32_t references;
+	struct dpi_schema *input;
+	struct dpi_schema *state;  /* keys, states: partial rows; key columns lie as in output */
+	struct dpi_schema *output; /* keys, a column for each aggregate */
+	bool merges;		   /* else it runs at the target only, on the rows as they are */
+	uint32_t key_count;	   /* 0: all rows are of one key */
+	uint16_t key[DPI_KEYS_MAX];
+	uint32_t count;
+	struct dpi_aggregate aggregate[];
+};
+
+/* One reference. Every error has its sentence, which names the aggregate. ARGUMENT (also: no such function) NAME (no such column; a reducer
+ * is not registered here) UNSUPPORTED (a type that the function does not take) LIMIT MEMORY. */
+int dpi_reduction_new(struct dpi_schema *input, const uint16_t *key, size_t key_count, const DPI_Aggregate *aggregates,
+		      size_t count, struct dpi_reduction **r);
+static inline struct dpi_reduction *dpi_reduction_ref(struct dpi_reduction *r)
+{
+	atomic_fetch_add_explicit(&r->references, 1, memory_order_relaxed);
+	return r;
+}
+void dpi_reduction_unref(struct dpi_reduction *r); /* NULL is allowed */
+
+/* As bytes, without the input's schema, little endian, versioned; equal reductions have equal bytes. They name the registered
+ * reducers and say what they are like; so parsing needs none of them. CORRUPT VERSION MEMORY: the bytes of anybody are checked. */
+size_t dpi_reduction_bytes(const struct dpi_reduction *r);
+void dpi_reduction_write(const struct dpi_reduction *r, void *bytes); /* dpi_reduction_bytes of them */
+int dpi_reduction_parse(const void *bytes, size_t size, struct dpi_schema *input, struct dpi_reduction **r);
+#define DPI_REDUCTION_VERSION 1u
+
+/* ----------------------------------------------------------------------------------------------------------- tables */
+
+/* Rows in line, stride bytes apart; or, where rows is NULL, anywhere. */
+struct dpi_run {
+	const void *rows;
+	size_t stride;
+	const DPI_Record *record;
+	size_t count;
+};
+
+enum dpi_when_full {
+	DPI_TABLE_DRAINS, /* DPI_ERR_FULL: take the partial rows out, then go on */
+	DPI_TABLE_LIMITED, /* DPI_ERR_LIMIT, with a sentence */
+	DPI_TABLE_SPILLS	/* rows of keys that have no place wait in a file until the results are taken */
+};
+
+struct dpi_table_attr {
+	uint64_t budget; /* bytes of states, keys and index, and of what goes to the file; at least DPI_TABLE_LEAST */
+	enum dpi_when_full full;
+	const char *directory; /* of the file, which has no name there; NULL: $TMPDIR, or /tmp */
+	uint64_t salt;	       /* of the hash of keys */
+};
+#define DPI_TABLE_LEAST ((uint64_t)64 << 10)
+#define DPI_TABLE_MOST ((uint64_t)32 << 30)
+
+struct dpi_table_stats {
+	uint64_t rows, partials; /* taken in: as they are, and partial ones */
+	uint64_t groups;	 /* now in memory */
+	uint64_t bytes;		 /* in use now, of the budget */
+	uint64_t fulls;		 /* times it was full */
+	uint64_t spilled;	 /* rows that went to the file, each time counted */
+	uint64_t file;		 /* bytes of the file, at most so far */
+};
+
+struct dpi_table; /* one thread at a time */
+
+/* r must outlive it. attr's text is copied. NAME VERSION (a registered reducer is not here, or another) ARGUMENT (budget) LIMIT
+ * (not even one key fits) MEMORY. */
+int dpi_table_new(const struct dpi_reduction *r, const struct dpi_table_attr *attr, struct dpi_table **t);
+void dpi_table_free(struct dpi_table *t); /* NULL is allowed */
+
+/* Take rows of the input in, in order. They may be a peer's and change meanwhile. taken: out, how many, also on an error. FULL (no sentence)
+ * LIMIT MEMORY CORRUPT STATE (rows are being taken out), a reducer's own. */
+int dpi_table_add(struct dpi_table *t, const struct dpi_run *rows, size_t *taken);
+/* The same with columns of the input. */
+int dpi_table_add_batch(struct dpi_table *t, const struct dpi_batch *batch, size_t *taken);
+/* Take partial rows in: rows of the state schema, of anybody. UNSUPPORTED: it does not merge. Otherwise as dpi_table_add. */
+int dpi_table_merge(struct dpi_table *t, const struct dpi_run *rows, size_t *taken);
+
+/* Take the partial rows out, run by run, in the order in which their keys came; a run stands until the next call. With count 0 all are out, and
+ * the table is as new. UNSUPPORTED: it does not merge, or has spilled. */
+int dpi_table_next_partial(struct dpi_table *t, struct dpi_run *run);
+/* Take the results out: rows of the output schema; otherwise the same, but in no order. RANGE (a sum does not fit its column; the sentence
+ * names it) LIMIT MEMORY TRANSPORT… of the file, a reducer's own. */
+int dpi_table_next_result(struct dpi_table *t, struct dpi_run *run);
+/* Forget everything. */
+void dpi_table_clear(struct dpi_table *t);
+
+void dpi_table_stats(const struct dpi_table *t, struct dpi_table_stats *s);
+
+#endif

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * table.h: the inside of a table of groups. Rows are taken in by chunks, each in passes over all its rows: keys are copied and hashed,
+ * their groups found or made, then each aggregate's states brought up to date. */
+#ifndef DPI_REDUCE_TABLE_H
+#define DPI_REDUCE_TABLE_H
+
+#include "../move/hash.h"
+#include "../row_batch.h"
+#include "build.h"
+
+#define DPI_CHUNK 512u /* rows whose words and places lie in the first cache at once */
+
+/* How keys are held while their groups are looked for. */
+enum dpi_key_kind {
+	DPI_KEY_INT64, /* one column that is never NULL: table.word, which is also what is hashed */
+	DPI_KEY_INT32, /* or DATE32 */
+	DPI_KEY_UINT32,
+	DPI_KEY_8,     /* of 8 bytes: table.word */
+	DPI_KEY_IMAGE
+};
+
+/* Rows being taken in: columns of the input or of the state schema, those that are needed, and the rows they are of. */
+struct dpi_feed {
+	bool partial;
+	const uint16_t *key;	     /* columns */
+	struct dpi_strided *column;  /* in the order of the schema */
+	const struct dpi_run *run;   /* the rows, of which first is the first of column; or */
+	const struct dpi_batch *batch;
+	size_t first;
+};
+
+/* What of one side, the input or the state, is looked at, and memory to look at it. */
+struct dpi_side {
+	struct dpi_schema *schema;
+	uint32_t needed_count;
+	uint16_t *needed;	    /* columns */
+	struct dpi_strided *column; /* of all */
+	bool converts;		    /* batch is there */
+	struct dpi_row_batch batch; /* for rows that lie anywhere */
+};
+
+struct dpi_table {
+	const struct dpi_reduction *r;
+	enum dpi_when_full full;
+	char *directory;
+	uint64_t seed, budget;
+	struct dpi_side input, state;
+	DPI_Reducer *reducer; /* of each aggregate, where it is one */
+
+	/* An entry is a row of the state schema at a multiple of 8; where rows vary, behind a word with its size. A slot holds the lower
+	 * half of a key's hash above the entry's place in words of 8 bytes; 0: empty. Place 0 is nobody's. */
+	uint8_t *arena;
+	size_t room;   /* bytes of arena, of address space: pages come when touched */
+	size_t limit;  /* bytes of entries and slots together */
+	size_t used;   /* of arena */
+	size_t stride; /* of entries; 0: they vary */
+	size_t second; /* where in an entry its next line may begin, most likely */
+	uint64_t *slot;
+	uint64_t mask;	  /* slots - 1; a power of two */
+	uint64_t groups, grow_at; /* grow_at: so many groups, and the slots must grow first */
+	bool filled;	  /* a row found no place and waits in the file: no new key gets one any more */
+	uint8_t *blank;	  /* an entry's fixed part before the first row */
+
+	/* the key in an entry and in an image: what comes before the states, then a word of its NULLs */
+	enum dpi_key_kind kind;
+	uint32_t key_bytes, image, nulls, null_at; /* nulls: nullable columns of the key; image: bytes of one */
+	bool varies;
+
+	/* of the chunk under way */
+	size_t chunk; /* rows, at most */
+	uint64_t *hash, *word, *other_hash;
+	uint8_t *images, **entry; /* entry NULL: the row goes to the file */
+	uint32_t *created, created_count; /* rows that made their group */
+	uint64_t *scratch;		  /* a state that is a peer's, or is sorted; aligned */
+
+	/* of the rows going out */
+	bool goes_out;
+	size_t out_at;	  /* place of the next entry */
+	uint8_t *out;	  /* the row of the output that is being made */
+	size_t out_room, out_size; /* out_size: of one that waits for the next run; else 0 */
+	uint8_t *lent;
+	size_t lent_room;
+	DPI_Record *record; /* DPI_CHUNK of them, where rows vary */
+	struct dpi_hll *hll;
+
+	struct dpi_spill *spill; /* NULL: nothing went to the file */
+	struct dpi_table_stats stats;
+};
+
+#define DPI_ARENA_FIRST 64u /* place of the first entry, in bytes */
+
+static inline size_t dpi_words8(size_t bytes)
+{
+	return (bytes + 7) & ~(size_t)7;
+}
+
+/* key.c: copy the keys of n rows and hash them, where find.c does not do that itself. */
+void dpi_key_take(struct dpi_table *t, const struct dpi_feed *f, size_t first, size_t n);
+bool dpi_key_same(const struct dpi_table *t, const struct dpi_feed *f, size_t first, const uint8_t *entry, size_t i);
+/* Bytes of an entry of row i's key, without the size before it. */
+size_t dpi_key_entry_size(const struct dpi_table *t, const struct dpi_feed *f, size_t row, size_t i);
+void dpi_key_put(const struct dpi_table *t, const struct dpi_feed *f, size_t row, size_t i, uint8_t *entry);
+
+/* find.c: the groups of the n rows whose keys were taken, into t->entry. done: how many were found, up to the error: FULL, LIMIT. */
+int dpi_table_find(struct dpi_table *t, const struct dpi_feed *f, size_t first, size_t n, size_t *done);
+
+uint64_t *dpi_slots_new(uint64_t slots); /* zero; NULL: no memory */
+void dpi_slots_clear(uint64_t *slot, uint64_t slots);
+void dpi_slots_free(uint64_t *slot, uint64_t slots);
+
+/* accumulate.c, merge.c: bring the states of rows first … first + n up to date, whose entries are entry[0 … n - 1]. */
+int dpi_accumulate(struct dpi_table *t, const struct dpi_feed *f, uint32_t aggregate, size_t first, size_t n,
+		   uint8_t *const *entry);
+int dpi_merge_states(struct dpi_table *t, const struct dpi_feed *f, uint32_t aggregate, size_t first, size_t n,
+		     uint8_t *const *entry);
+/* For the entries that rows of the chunk made: the first row's value. from: a column of the argument's type. */
+void dpi_take_first(struct dpi_table *t, const struct dpi_aggregate *a, const struct dpi_strided *from, size_t first);
+/* Loops that both need. */
+void dpi_take_extreme(const struct dpi_table *t, const struct dpi_aggregate *a, const struct dpi_strided *from, size_t first,
+		      size_t n, uint8_t *const *entry);
+void dpi_add_double(const struct dpi_column *c, const struct dpi_strided *from, size_t first, size_t n, uint8_t *const *entry);
+/* A state before its first value. */
+void dpi_blank_state(const struct dpi_reduction *r, const struct dpi_aggregate *a, uint8_t *row);
+
+/* spill.c: rows that wait in a file, in parts by their keys' hash, for a time when there is room. A part's rows keep their order. */
+int dpi_spill_row(struct dpi_table *t, const struct dpi_feed *f, size_t row, uint64_t hash);
+/* All groups are out and the table is empty: take the rows of one part in. *more: there was one. */
+int dpi_spill_next(struct dpi_table *t, bool *more);
+void dpi_spill_free(struct dpi_spill *s); /* NULL is allowed */
+/* Of a table's budget, bytes that are kept for it. */
+size_t dpi_spill_memory(uint64_t budget);
+/* Take in rows of one kind, as dpi_table_add and dpi_table_merge do. */
+int dpi_table_take(struct dpi_table *t, const struct dpi_run *run, bool partial, size_t *taken);
+void dpi_table_empty(struct dpi_table *t); /* of groups */
+
+/* finish.c: the row of the output that an entry makes, at t->out; its size. */
+int dpi_finish_row(struct dpi_table *t, const uint8_t *entry, uint8_t **row, size_t *size);
+
+#endif

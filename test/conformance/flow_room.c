@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * flow_room.c: targets that are behind, or not there: memory stays bounded, who waits learns for whom; cycles. */
+#include "flow_kit.h"
+
+#define MEMORY ((uint64_t)1 << 18)
+
+TEST(flow_back_pressure, "FL-420 FL-421 FL-422", 2)
+{
+	DPI_Context ctx = join();
+	DPI_Flow f = FLOW("f", ctx, .sources = 1, .segment = 4096, .memory = MEMORY);
+	int64_t *sent = harness_shared();
+	DPI_Tuple u;
+	if (rank == 0) {
+		DPI_Source s = source_with(f, 300 * MS);
+		struct flow_row r = row_of(0, 1, 0);
+		CHECK_ERROR(DPI_Try_Push(&r, sizeof r, s), DPI_ERR_AGAIN, "'f'");
+		CHECK_ERROR(DPI_Push(&r, sizeof r, s), DPI_ERR_TIMEOUT, "target 0 of flow 'f' was not opened");
+		harness_barrier();
+		harness_barrier();
+		int error;
+		while (!(error = DPI_Push(&r, sizeof r, s))) r = row_of(0, 1, ++*sent);
+		CHECK_ERROR(error, DPI_ERR_TIMEOUT, "target 0 of flow 'f' on node 1 had no room");
+		CHECK_ERROR(DPI_Try_Push(&r, sizeof r, s), DPI_ERR_AGAIN, " ");
+		DPI_Source_Stats stats = { .size = sizeof stats };
+		CHECK_DPI(DPI_Get_Source_Stats(s, &stats));
+		CHECK_INT(stats.rows, ==, *sent);
+		CHECK_INT(stats.stalls, >, 0);
+		CHECK_INT(stats.stall_us, >=, 300 * MS * 9 / 10);
+		CHECK_INT(*sent * (int64_t)sizeof r, >=, 16384);
+		CHECK_INT(*sent * (int64_t)sizeof r, <=, (int64_t)MEMORY);
+		harness_barrier();
+		CHECK_DPI(DPI_Push(&r, sizeof r, s)); /* it waits until there is room */
+		++*sent;
+		CHECK_DPI(DPI_Close_Source(s));
+	} else {
+		harness_barrier();
+		DPI_Target t = target_of(0, f);
+		harness_barrier();
+		harness_barrier();
+		DPI_Target_Stats stats = { .size = sizeof stats };
+		CHECK_DPI(DPI_Get_Target_Stats(t, &stats));
+		CHECK_INT(stats.memory, <=, MEMORY);
+		int64_t rows = 0;
+		int error;
+		for (; !(error = DPI_Next(t, &u)); rows++) CHECK_INT(((const struct flow_row *)u.data)->number, ==, rows);
+		CHECK_INT(error, ==, DPI_ERR_END);
+		CHECK_INT(rows, ==, *sent);
+	}
+	leave(ctx);
+}
+
+/* A push is admitted to all of its targets or to none. */
+TEST(flow_all_or_none, "FL-423", 3)
+{
+	DPI_Context ctx = join();
+	DPI_Flow f = FLOW("f", ctx, .targets = 2, .sources = 1, .segment = 1024, .memory = 65536, .dist = DPI_DIST_BROADCAST);
+	int64_t *sent = harness_shared();
+	if (rank == 0) {
+		DPI_Source s = source_of(f);
+		harness_barrier();
+		for (struct flow_row r = row_of(0, 0, 0); *sent < 5000;) {
+			int error = DPI_Try_Push(&r, sizeof r, s);
+			if (error != DPI_ERR_AGAIN) {
+				CHECK_DPI(error);
+				++*sent;
+				r = row_of(0, *sent, *sent);
+			}
+		}
+		CHECK_DPI(DPI_Close_Source(s));
+	} else {
+		DPI_Target t = target_of((uint32_t)rank - 1, f);
+		DPI_Tuple u;
+		int64_t rows = 0;
+		int error;
+		harness_barrier();
+		for (; !(error = DPI_Next(t, &u)); rows++) {
+			CHECK_INT(((const struct flow_row *)u.data)->number, ==, rows);
+			if (rank == 2 && rows % 500 == 0) pause_ms(1); /* it is behind */
+		}
+		CHECK_INT(error, ==, DPI_ERR_END);
+		CHECK_INT(rows, ==, 5000);
+	}
+	leave(ctx);
+}
+
+/* One thread that is source and target of a cycle of two flows whose rings are full. */
+TEST(flow_cycle, "FL-424", 2)
+{
+	DPI_Context ctx = join();
+	enum { LAPS = 20, IN_FLIGHT = 3000 };
+	DPI_Flow there = FLOW("there", ctx, .sources = 1, .segment = 512, .memory = 16384), back = FLOW("back", ctx, .sources = 1, .segment = 512, .memory = 16384);
+	DPI_Target t = target_of(0, rank ? there : back);
+	DPI_Source s = source_of(rank ? back : there);
+	int64_t pushed = 0, taken = 0, total = (int64_t)LAPS * IN_FLIGHT, held = 0;
+	static struct flow_row store[IN_FLIGHT + 1];
+	DPI_Tuple u;
+	while (taken < total) {
+		bool source = !rank && pushed < IN_FLIGHT, more = pushed < total;
+		struct flow_row r = source ? row_of(0, pushed, pushed) : store[held ? held - 1 : 0];
+		if (more && (source || held)) {
+			int error = DPI_Try_Push(&r, sizeof r, s);
+			if (!error && !source) held--;
+			if (!error) pushed++;
+			else CHECK_INT(error, ==, DPI_ERR_AGAIN);
+		}
+		int error = held < IN_FLIGHT && taken < total ? DPI_Try_Next(t, &u) : DPI_ERR_AGAIN;
+		if (error == DPI_ERR_AGAIN) continue;
+		CHECK_DPI(error);
+		memcpy(&r, u.data, sizeof r);
+		CHECK_INT(r.check, ==, row_of(0, r.key, r.number).check);
+		taken++;
+		store[held++] = r;
+	}
+	while (pushed < total) { /* rank 1 sends the last ones back */
+		int error = DPI_Try_Push(&store[held - 1], sizeof *store, s);
+		if (!error) held--, pushed++;
+		else CHECK_INT(error, ==, DPI_ERR_AGAIN);
+	}
+	CHECK_INT(pushed, ==, total);
+	CHECK_DPI(DPI_Close_Source(s));
+	CHECK_ERROR(DPI_Next(t, &u), DPI_ERR_END, " ");
+	leave(ctx);
+}
+
+TEST(flow_lend, "FL-425 FL-426", 2)
+{
+	DPI_Context ctx = join();
+	DPI_Flow f = FLOW("f", ctx, .sources = 1, .segment = 512, .memory = 1 << 20);
+	if (rank == 0) {
+		DPI_Source s = source_of(f);
+		for (int64_t i = 0; i < 5000; i += 10) {
+			push_rows(s, 0, i, 10);
+			CHECK_DPI(DPI_Flush_Source(s));
+		}
+		CHECK_DPI(DPI_Close_Source(s));
+	} else {
+		DPI_Target t = target_of(0, f);
+		DPI_Batch b[DPI_LENT_MAX + 1];
+		int64_t rows = 0;
+		size_t lent = 0;
+		int error = DPI_SUCCESS;
+		CHECK_ERROR(DPI_Release_Batch(1, t), DPI_ERR_RANGE, "0 are lent");
+		while (!error) {
+			error = DPI_Next_Batch(t, &b[lent]);
+			if (error == DPI_ERR_LIMIT) {
+				CHECK_INT(lent, ==, DPI_LENT_MAX);
+				CHECK_DPI(DPI_Release_Batch(lent / 2, t)); /* those lent longest */
+				for (size_t i = 0; i < lent - lent / 2; i++) b[i] = b[i + lent / 2];
+				lent -= lent / 2;
+				error = DPI_SUCCESS;
+				continue;
+			}
+			if (error) break;
+			CHECK_INT(((const struct flow_row *)b[lent].rows)->number, ==, rows);
+			rows += (int64_t)b[lent].count;
+			lent++;
+			/* nothing that is lent changes */
+			for (size_t i = 0; i < lent; i++)
+				for (size_t k = 0; k < b[i].count; k++) {
+					const struct flow_row *r = (const struct flow_row *)b[i].rows + k;
+					CHECK_INT(r->check, ==, row_of(0, r->key, r->number).check);
+				}
+		}
+		CHECK_ERROR(error, DPI_ERR_END, " ");
+		CHECK_INT(rows, ==, 5000);
+		CHECK_ERROR(DPI_Release_Batch(lent + 1, t), DPI_ERR_RANGE, "lent");
+		CHECK_DPI(DPI_Close_Target(t));
+	}
+	leave(ctx);
+}

@@ -14,7 +14,7 @@
 struct order {
 	uint64_t key;
 	int64_t total;
-	int32_t date;
+	int64_t date;
 };
 
 struct item { /* a row of lineitem */
@@ -82,7 +82,7 @@ static int generate(uint64_t r, struct order *order, struct item lines[7])
 	int count;
 
 	order->key = r / 8 * 32 + r % 8 + 1;
-	order->date = days(1992, 1, 1) + (int32_t)draw(&random, 2406);
+	order->date = days(1992, 1, 1) + (int64_t)draw(&random, 2406);
 	order->total = 0;
 	count = 1 + (int)draw(&random, 7);
 	for (int l = 0; l < count; l++) {
@@ -95,7 +95,7 @@ static int generate(uint64_t r, struct order *order, struct item lines[7])
 		lines[l].key = order->key;
 		lines[l].price = quantity * (90000 + part / 10 % 20001 + 100 * (part % 1000));
 		lines[l].discount = (int32_t)draw(&random, 11);
-		lines[l].ship_date = order->date + 1 + (int32_t)draw(&random, 121);
+		lines[l].ship_date = (int32_t)(order->date + 1 + (int64_t)draw(&random, 121));
 		order->total += lines[l].price * (100 - lines[l].discount) * (100 + tax) / 10000;
 	}
 	return count;

@@ -5,12 +5,12 @@
 
 if [ "$SAN" ]; then skip "valgrind" "a sanitizer looks after memory already"; exit 0; fi
 command -v valgrind >/dev/null || { skip "valgrind" "no valgrind (package valgrind)"; exit 0; }
-for example in hello listing1 work_queue; do
-	[ -f "examples/$example.c" ] || continue
+for example in hello listing1 work_queue 'hash_join --scale 0.002' 'word_count README.md' 'kv --requests 100'; do
+	[ -f "examples/${example%% *}.c" ] || continue
 	for transport in shm tcp; do
 		try "$example over $transport" timeout 120 \
 			"$BUILD/bin/dpirun" -n 2 -x DPI_TRANSPORT=$transport -x DPI_TIMEOUT=60s \
 			valgrind -q --error-exitcode=9 --leak-check=full --show-leak-kinds=definite,indirect,possible \
-			--errors-for-leak-kinds=definite,indirect,possible "$BUILD/examples/$example"
+			--errors-for-leak-kinds=definite,indirect,possible "$BUILD"/examples/$example
 	done
 done

@@ -130,7 +130,7 @@ INLINE size_t find_near(const struct dpi_table *t, const struct dpi_feed *f, siz
 	uint64_t mask = t->mask, seed = t->seed, word = 0, h;
 	uint8_t *arena = t->arena, **entry = t->entry;
 	size_t stride = is_word(kind) ? key->stride : 0;
-	const uint8_t *p = is_word(kind) ? (const uint8_t *)key->data + (first + i) * stride : NULL;
+	const uint8_t *p = is_word(kind) ? (const uint8_t *)key->data + (first + i) * stride : arena;
 	for (; i < n; i++, p += stride) {
 		if (is_word(kind)) {
 			word = word_at(kind, p);
@@ -153,7 +153,7 @@ INLINE void fetch_slots(struct dpi_table *t, enum dpi_key_kind kind, const struc
 	const uint64_t *slot = t->slot;
 	uint64_t mask = t->mask, seed = t->seed, *hash = t->hash, *word = t->word;
 	size_t stride = is_word(kind) ? key->stride : 0;
-	const uint8_t *p = is_word(kind) ? (const uint8_t *)key->data + first * stride : NULL;
+	const uint8_t *p = is_word(kind) ? (const uint8_t *)key->data + first * stride : t->arena;
 	for (size_t i = 0; i < n; i++, p += stride) {
 		if (is_word(kind)) {
 			word[i] = word_at(kind, p);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * reduction.c: libFuzzer target: bytes that say they are a reduction of a schema of every type; then, for one that is, rows and
- * partial rows of anybody, taken in by a table that is small, and all that it gives. */
+ * reduction.c: libFuzzer target: bytes that say they are a reduction of a schema of every type; then, for one that is, rows
+ * and partial rows of anybody, taken in by a table that is small, and all that it gives. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,7 +23,8 @@ static int take(void *state, const DPI_Value *v, void *arg)
 	uint64_t *s = state;
 	(void)arg;
 	for (int k = 0; k < 2; k++)
-		for (uint32_t i = 0; v[k].type >= DPI_TYPE_FIXED && i < v[k].size; i++) *s += ((const uint8_t *)v[k].data)[i];
+		for (uint32_t i = 0; v[k].type >= DPI_TYPE_FIXED && i < v[k].size; i++)
+			*s += ((const uint8_t *)v[k].data)[i];
 	*s += v->u;
 	return DPI_SUCCESS;
 }
@@ -45,12 +46,15 @@ static int give(const void *state, void *arg, DPI_Value *result)
 static struct dpi_schema *schema(void)
 {
 	static const DPI_Column columns[] = {
-		{ "b", DPI_TYPE_BOOL, 1, 0, 0, 0 },	    { "i8", DPI_TYPE_INT8, 1, 0, 0, 0 },    { "i16", DPI_TYPE_INT16, 0, 0, 0, 0 },
-		{ "i32", DPI_TYPE_INT32, 0, 0, 0, 0 },	    { "i64", DPI_TYPE_INT64, 0, 0, 0, 0 },  { "u8", DPI_TYPE_UINT8, 0, 0, 0, 0 },
-		{ "u16", DPI_TYPE_UINT16, 1, 0, 0, 0 },	    { "u32", DPI_TYPE_UINT32, 0, 0, 0, 0 }, { "u64", DPI_TYPE_UINT64, 1, 0, 0, 0 },
-		{ "f", DPI_TYPE_FLOAT, 1, 0, 0, 0 },	    { "d", DPI_TYPE_DOUBLE, 0, 0, 0, 0 },   { "day", DPI_TYPE_DATE32, 1, 0, 0, 0 },
+		{ "b", DPI_TYPE_BOOL, 1, 0, 0, 0 },         { "i8", DPI_TYPE_INT8, 1, 0, 0, 0 },
+		{ "i16", DPI_TYPE_INT16, 0, 0, 0, 0 },      { "i32", DPI_TYPE_INT32, 0, 0, 0, 0 },
+		{ "i64", DPI_TYPE_INT64, 0, 0, 0, 0 },      { "u8", DPI_TYPE_UINT8, 0, 0, 0, 0 },
+		{ "u16", DPI_TYPE_UINT16, 1, 0, 0, 0 },     { "u32", DPI_TYPE_UINT32, 0, 0, 0, 0 },
+		{ "u64", DPI_TYPE_UINT64, 1, 0, 0, 0 },     { "f", DPI_TYPE_FLOAT, 1, 0, 0, 0 },
+		{ "d", DPI_TYPE_DOUBLE, 0, 0, 0, 0 },       { "day", DPI_TYPE_DATE32, 1, 0, 0, 0 },
 		{ "dec", DPI_TYPE_DECIMAL64, 0, 0, 18, 2 }, { "wide", DPI_TYPE_DECIMAL128, 1, 0, 38, 3 },
-		{ "fix", DPI_TYPE_FIXED, 1, 5, 0, 0 },	    { "bin", DPI_TYPE_BINARY, 1, 0, 0, 0 }, { "text", DPI_TYPE_UTF8, 0, 0, 0, 0 },
+		{ "fix", DPI_TYPE_FIXED, 1, 5, 0, 0 },      { "bin", DPI_TYPE_BINARY, 1, 0, 0, 0 },
+		{ "text", DPI_TYPE_UTF8, 0, 0, 0, 0 },
 	};
 	static struct dpi_schema *s;
 	DPI_Reducer r = { sizeof r, 8, { 0, DPI_TYPE_BINARY, 0, 0, 0, 0 }, NULL, take, add, give, NULL, NULL };
@@ -76,7 +80,8 @@ static void good_rows(const struct dpi_schema *s, const struct dpi_run *run)
 {
 	for (size_t i = 0; i < run->count; i++) {
 		const void *row = run->rows ? (const uint8_t *)run->rows + i * run->stride : run->record[i].data;
-		need(!dpi_row_check(s, row, run->rows ? s->row_size : run->record[i].size, false), "what a table gives is a row");
+		need(!dpi_row_check(s, row, run->rows ? s->row_size : run->record[i].size, false),
+		     "what a table gives is a row");
 	}
 }
 
@@ -87,7 +92,8 @@ static void empty(struct dpi_table *t, const struct dpi_reduction *r, bool parti
 	for (;;) {
 		size_t taken;
 		int error = partial ? dpi_table_next_partial(t, &run) : dpi_table_next_result(t, &run);
-		need(!error || error == DPI_ERR_RANGE || error == DPI_ERR_LIMIT || error == DPI_ERR_UNSUPPORTED, "all is taken out");
+		need(!error || error == DPI_ERR_RANGE || error == DPI_ERR_LIMIT || error == DPI_ERR_UNSUPPORTED,
+		     "all is taken out");
 		if (error || !run.count) break;
 		good_rows(partial ? r->state : r->output, &run);
 		if (to) error = dpi_table_merge(to, &run, &taken);
@@ -116,7 +122,8 @@ static void rows(const struct dpi_reduction *r, const uint8_t *data, size_t size
 		DPI_Record record = { copy, n };
 		struct dpi_run run = { .record = &record, .count = 1 };
 		int error = partial ? dpi_table_merge(t, &run, &taken) : dpi_table_add(t, &run, &taken);
-		need(!error || error == DPI_ERR_CORRUPT || error == DPI_ERR_LIMIT || error == DPI_ERR_UNSUPPORTED, "a row is one or is not");
+		need(!error || error == DPI_ERR_CORRUPT || error == DPI_ERR_LIMIT || error == DPI_ERR_UNSUPPORTED,
+		     "a row is one or is not");
 		free(copy);
 		data += n, size -= n;
 	}
@@ -137,7 +144,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	data += 2, size -= 2;
 	if (n > size) n = size;
 	int error = dpi_reduction_parse(data, n, schema(), &r);
-	need(!error || error == DPI_ERR_CORRUPT || error == DPI_ERR_VERSION, "bytes are a reduction, corrupt or of another version");
+	need(!error || error == DPI_ERR_CORRUPT || error == DPI_ERR_VERSION,
+	     "bytes are a reduction, corrupt or of another version");
 	if (error) return 0;
 	round_trip(r, data, n);
 	if (r->state->row_size <= 1 << 16) rows(r, data + n, size - n);

@@ -443,6 +443,67 @@ TEST(reduce_registered, "FL-311 FL-313 FL-314", 0)
 	dpi_reduction_unref(r);
 }
 
+static int keep_last(void *state, const DPI_Value *v, void *arg)
+{
+	(void)arg;
+	memcpy(state, &v->i, 8);
+	return DPI_SUCCESS;
+}
+
+/* The state as a value of the type that arg is; of 0 NULL. */
+static int give(const void *state, void *arg, DPI_Value *v)
+{
+	int64_t i;
+	memcpy(&i, state, 8);
+	*v = (DPI_Value){ .type = i ? *(const int *)arg : DPI_TYPE_NULL };
+	if (v->type >= DPI_TYPE_FIXED) v->data = state, v->size = v->type == DPI_TYPE_FIXED ? 3 : (uint32_t)i;
+	else if (v->type == DPI_TYPE_FLOAT || v->type == DPI_TYPE_DOUBLE) v->d = (double)i;
+	else if (v->type) memcpy(v->w, (int64_t[]){ i, 0 }, 16);
+	return DPI_SUCCESS;
+}
+
+TEST(reduce_results_of_every_type, "FL-301 FL-311", 0)
+{
+	static int types[DPI_TYPE_UTF8 + 1];
+	DPI_Aggregate a[DPI_TYPE_UTF8];
+	char name[DPI_TYPE_UTF8][8];
+	for (int i = 0; i < DPI_TYPE_UTF8; i++) {
+		DPI_Reducer u = DPI_REDUCER_INIT;
+		types[i] = i + 1;
+		u.state = 8, u.result.type = i + 1, u.result.nullable = 1, u.result.width = i + 1 == DPI_TYPE_FIXED ? 3 : 0;
+		u.accumulate = keep_last, u.finalise = give, u.arg = types + i;
+		CHECK_OK(dpi_reducer_register("last", (uint32_t)i, &u));
+		snprintf(name[i], sizeof name[i], "%d", i);
+		a[i] = (DPI_Aggregate){ .function = DPI_AGGREGATE_REDUCER, .column = "i", .name = name[i], .reducer = "last",
+					.version = (uint32_t)i };
+	}
+	struct dpi_reduction *r = made(a, DPI_TYPE_UTF8);
+	struct dpi_table *t = table_of(r, 1 << 20, DPI_TABLE_LIMITED);
+	for (int64_t i = 0; i < 2; i++) {
+		struct dpi_run run;
+		DPI_Value v;
+		put_int(t, i);
+		CHECK_OK(dpi_table_next_result(t, &run));
+		CHECK(run.count == 1 && run.record);
+		CHECK_OK(dpi_row_check(r->output, run.record->data, run.record->size, true));
+		for (int c = 0; c < DPI_TYPE_UTF8; c++) {
+			CHECK_OK(dpi_row_value(r->output, run.record->data, run.record->size, (size_t)c + 1, &v));
+			CHECK_INT(v.type, ==, i ? c + 1 : DPI_TYPE_NULL);
+			if (c + 1 >= DPI_TYPE_FIXED && i) CHECK_INT(((const uint8_t *)v.data)[0], ==, 1);
+			else if (i) CHECK(c + 1 == DPI_TYPE_FLOAT || c + 1 == DPI_TYPE_DOUBLE ? v.d == 1 : v.i == 1);
+		}
+		CHECK_OK(dpi_table_next_result(t, &run));
+		CHECK_INT(run.count, ==, 0);
+	}
+	types[3] = DPI_TYPE_DOUBLE; /* not what it was registered with */
+	put_int(t, 1);
+	struct dpi_run run;
+	CHECK_INT(dpi_table_next_result(t, &run), ==, DPI_ERR_ARGUMENT);
+	CHECK_HAS(dpi_detail(), "\"last\"");
+	dpi_table_free(t);
+	dpi_reduction_unref(r);
+}
+
 TEST(reduce_bytes, "FL-318", 0, .deadline_s = 60)
 {
 	struct draws d = draws_from(5);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Group-by sum over rows of an int64 key and two int64 values, in memory, one core: by the library's table of groups, or by a
- * loop as one writes it by hand for just this: linear probing over slots that hold key and sums, and no NULL, no overflow, no
- * budget. groups: different keys, drawn at random. Mode one: what one core takes in alone; two: as a source and a target do,
- * partial rows merged in a second table. */
+/* Group-by sum over rows of an int64 key and two int64 values, in memory, one core: by the library's table of groups, or by
+ * a loop as one writes it by hand for just this: linear probing over slots that hold key and sums, and no NULL, no overflow,
+ * no budget. groups: different keys, drawn at random. Mode one: what one core takes in alone; two: as a source and a target
+ * do, partial rows merged in a second table. */
 #include "common.h"
 #include "process.h"
 
@@ -33,8 +33,10 @@ static struct row *rows_new(size_t count, uint64_t groups)
 
 	for (size_t i = 0; i < count; i++) {
 		state ^= state << 13, state ^= state >> 7, state ^= state << 17;
-		uint64_t key = (state >> 11) % groups * 0xd6e8feb86659fd93u; /* no row of numbers, which some hashes spread too well */
-		row[i] = (struct row){ (int64_t)((key ^ key >> 32) * 0xd6e8feb86659fd93u), (int64_t)(state >> 40), -(int64_t)(state >> 50) };
+		uint64_t key = (state >> 11) % groups *
+			       0xd6e8feb86659fd93u; /* no row of numbers, which some hashes spread too well */
+		row[i] = (struct row){ (int64_t)((key ^ key >> 32) * 0xd6e8feb86659fd93u), (int64_t)(state >> 40),
+				       -(int64_t)(state >> 50) };
 	}
 	return row;
 }
@@ -189,7 +191,8 @@ int main(int argc, char **argv)
 	rows = 0;
 	timer_start(o.seconds);
 	for (; !time_is_up; rows += count)
-		taken += strcmp(o.by, "hand") ? by_library(r, row, count, !strcmp(o.mode, "two"), &sum) : by_hand(row, count, &sum);
+		taken += strcmp(o.by, "hand") ? by_library(r, row, count, !strcmp(o.mode, "two"), &sum)
+					      : by_hand(row, count, &sum);
 	keep(sum);
 	rate = (double)rows / ((double)taken * 1e-9);
 	result_print("reduce", strcmp(o.by, "hand") ? "dpi" : "hand", &o,

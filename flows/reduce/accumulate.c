@@ -15,7 +15,8 @@ static void count_rows(const struct dpi_column *c, size_t n, uint8_t *const *ent
 	for (size_t i = 0; i < n; i++) dpi_bump(entry[i] + c->offset, 1);
 }
 
-static void count_values(const struct dpi_column *c, const struct dpi_strided *from, size_t first, size_t n, uint8_t *const *entry)
+static void count_values(const struct dpi_column *c, const struct dpi_strided *from, size_t first, size_t n,
+			 uint8_t *const *entry)
 {
 	if (!from->null && !from->valid) {
 		count_rows(c, n, entry);
@@ -24,7 +25,8 @@ static void count_values(const struct dpi_column *c, const struct dpi_strided *f
 	for (size_t i = 0; i < n; i++) dpi_bump(entry[i] + c->offset, !dpi_strided_is_null(from, first + i));
 }
 
-void dpi_add_double(const struct dpi_column *c, const struct dpi_strided *from, size_t first, size_t n, uint8_t *const *entry)
+void dpi_add_double(const struct dpi_column *c, const struct dpi_strided *from, size_t first, size_t n,
+		    uint8_t *const *entry)
 {
 	EACH_VALUE(double, {
 		double sum;
@@ -34,7 +36,8 @@ void dpi_add_double(const struct dpi_column *c, const struct dpi_strided *from, 
 	});
 }
 
-static void add_float(const struct dpi_column *c, const struct dpi_strided *from, size_t first, size_t n, uint8_t *const *entry)
+static void add_float(const struct dpi_column *c, const struct dpi_strided *from, size_t first, size_t n,
+		      uint8_t *const *entry)
 {
 	EACH_VALUE(float, {
 		double sum;
@@ -196,7 +199,8 @@ static void take_distinct(struct dpi_table *t, const struct dpi_aggregate *a, co
 	dpi_hash_column(from, first, n, t->other_hash);
 	for (size_t i = 0; i < n; i++) {
 		uint64_t h = t->other_hash[i], rest = h >> p | UINT64_C(1) << (64 - p);
-		uint8_t *r = entry[i] + c->offset + (h & ((UINT64_C(1) << p) - 1)), rank = (uint8_t)(1 + __builtin_ctzll(rest));
+		uint8_t *r = entry[i] + c->offset + (h & ((UINT64_C(1) << p) - 1)),
+			rank = (uint8_t)(1 + __builtin_ctzll(rest));
 		if (rank > *r && !dpi_strided_is_null(from, first + i)) *r = rank;
 	}
 }

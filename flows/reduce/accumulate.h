@@ -7,7 +7,8 @@
 
 #include "../move/hash.h"
 
-/* For values first … first + n of from that are not NULL: x, of type kind, and to, where column c of its entry lies, which is not NULL any more. */
+/* For values first … first + n of from that are not NULL: x, of type kind, and to, where column c of its entry lies, which
+ * is not NULL any more. */
 #define EACH_VALUE(kind, ...)                                                                          \
 	do {                                                                                           \
 		const uint8_t *p = (const uint8_t *)from->data + first * from->stride;                 \

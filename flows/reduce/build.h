@@ -6,8 +6,9 @@
 #include "../sketch.h"
 #include "reduce.h"
 
-/* An empty one; key, and of each aggregate function, column, by, k, ascending, precision, names, and of a reducer version, bytes, result and
- * merges, are filled in before dpi_reduction_finish checks and derives the rest. Errors: as dpi_reduction_new. */
+/* An empty one; key, and of each aggregate function, column, by, k, ascending, precision, names, and of a reducer version,
+ * bytes, result and merges, are filled in before dpi_reduction_finish checks and derives the rest. Errors: as
+ * dpi_reduction_new. */
 int dpi_reduction_start(struct dpi_schema *input, size_t key_count, size_t count, struct dpi_reduction **r);
 int dpi_reduction_finish(struct dpi_reduction *r);
 

@@ -70,7 +70,8 @@ static uint8_t *make(struct dpi_table *t, const struct dpi_feed *f, size_t first
 		if (t->groups >= t->mask + 1 - (t->mask + 1) / 8) return NULL;
 		t->grow_at = t->groups + 64; /* tried again now and then: it is memory that was short, maybe */
 	}
-	size_t row = t->varies ? dpi_key_entry_size(t, f, first, i) : t->r->state->row_size, head = t->stride ? 0 : 8, size = head + dpi_words8(row);
+	size_t row = t->varies ? dpi_key_entry_size(t, f, first, i) : t->r->state->row_size, head = t->stride ? 0 : 8,
+	       size = head + dpi_words8(row);
 	if (size > t->limit || t->used + size + (t->mask + 1) * 8 > t->limit) return NULL;
 	uint8_t *entry = t->arena + t->used + head;
 	uint64_t tag = (uint32_t)t->hash[i], at = tag & t->mask, bytes = row;
@@ -103,8 +104,8 @@ INLINE uint64_t word_at(enum dpi_key_kind kind, const uint8_t *p)
 }
 
 /* Is entry that of row i, whose key is word where it is one? */
-INLINE bool same(const struct dpi_table *t, const struct dpi_feed *f, size_t first, enum dpi_key_kind kind, const uint8_t *entry,
-		 size_t i, uint64_t word)
+INLINE bool same(const struct dpi_table *t, const struct dpi_feed *f, size_t first, enum dpi_key_kind kind,
+		 const uint8_t *entry, size_t i, uint64_t word)
 {
 	uint64_t eight;
 	uint32_t four;
@@ -130,7 +131,7 @@ INLINE size_t find_near(const struct dpi_table *t, const struct dpi_feed *f, siz
 	uint64_t mask = t->mask, seed = t->seed, word = 0, h;
 	uint8_t *arena = t->arena, **entry = t->entry;
 	size_t stride = is_word(kind) ? key->stride : 0;
-	const uint8_t *p = is_word(kind) ? (const uint8_t *)key->data + (first + i) * stride : NULL;
+	const uint8_t *p = is_word(kind) ? (const uint8_t *)key->data + (first + i) * stride : arena;
 	for (; i < n; i++, p += stride) {
 		if (is_word(kind)) {
 			word = word_at(kind, p);
@@ -153,7 +154,7 @@ INLINE void fetch_slots(struct dpi_table *t, enum dpi_key_kind kind, const struc
 	const uint64_t *slot = t->slot;
 	uint64_t mask = t->mask, seed = t->seed, *hash = t->hash, *word = t->word;
 	size_t stride = is_word(kind) ? key->stride : 0;
-	const uint8_t *p = is_word(kind) ? (const uint8_t *)key->data + first * stride : NULL;
+	const uint8_t *p = is_word(kind) ? (const uint8_t *)key->data + first * stride : t->arena;
 	for (size_t i = 0; i < n; i++, p += stride) {
 		if (is_word(kind)) {
 			word[i] = word_at(kind, p);
@@ -178,7 +179,8 @@ static void fetch_entries(struct dpi_table *t, size_t n)
 	}
 }
 
-INLINE size_t find_fetched(const struct dpi_table *t, const struct dpi_feed *f, size_t first, enum dpi_key_kind kind, size_t i, size_t n)
+INLINE size_t find_fetched(const struct dpi_table *t, const struct dpi_feed *f, size_t first, enum dpi_key_kind kind,
+			   size_t i, size_t n)
 {
 	const uint8_t *arena = t->arena;
 	while (i < n && t->entry[i] != arena && same(t, f, first, kind, t->entry[i], i, t->word[i])) i++;
@@ -205,11 +207,14 @@ static int no_room(struct dpi_table *t)
 		return DPI_SUCCESS;
 	}
 	if (!t->groups)
-		return dpi_fail(DPI_ERR_LIMIT, "a single key with its states does not fit the %zu bytes that the reduction may use: give it more",
-				t->limit);
-	return dpi_fail(DPI_ERR_LIMIT,
-			"the %llu keys so far fill the %zu bytes that the reduction may use: give it more memory, or let it spill",
-			(unsigned long long)t->groups, t->limit);
+		return dpi_fail(
+			DPI_ERR_LIMIT,
+			"a single key with its states does not fit the %zu bytes that the reduction may use: give it more",
+			t->limit);
+	return dpi_fail(
+		DPI_ERR_LIMIT,
+		"the %llu keys so far fill the %zu bytes that the reduction may use: give it more memory, or let it spill",
+		(unsigned long long)t->groups, t->limit);
 }
 
 INLINE int find(struct dpi_table *t, const struct dpi_feed *f, size_t first, enum dpi_key_kind kind, size_t n, size_t *done)
@@ -217,7 +222,8 @@ INLINE int find(struct dpi_table *t, const struct dpi_feed *f, size_t first, enu
 	const struct dpi_strided *key = f->column + f->key[0]; /* looked at where it is one number */
 	bool big = t->used + (t->mask + 1) * 8 > BIG;
 	if (big) fetch_slots(t, kind, key, first, n), fetch_entries(t, n);
-	for (size_t i = 0; (i = big ? find_fetched(t, f, first, kind, i, n) : find_near(t, f, first, kind, key, i, n)) < n; i++) {
+	for (size_t i = 0; (i = big ? find_fetched(t, f, first, kind, i, n) : find_near(t, f, first, kind, key, i, n)) < n;
+	     i++) {
 		if (!big && is_word(kind)) {
 			t->word[i] = word_at(kind, (const uint8_t *)key->data + (first + i) * key->stride);
 			t->hash[i] = dpi_hash_word(t->seed, t->word[i]);

@@ -87,8 +87,8 @@ static int finish_decimal_avg(const struct dpi_aggregate *a, dpi_u128 low, int64
 }
 
 /* *null: the result is NULL. to: 16 bytes. */
-static int finish_numbers(struct dpi_table *t, const struct dpi_aggregate *a, const struct dpi_column *o, const uint8_t *entry,
-			  uint8_t *to, bool *null)
+static int finish_numbers(struct dpi_table *t, const struct dpi_aggregate *a, const struct dpi_column *o,
+			  const uint8_t *entry, uint8_t *to, bool *null)
 {
 	const struct dpi_column *c = t->r->state->column + a->state;
 	bool carries = a->type == DPI_TYPE_DECIMAL128, avg = a->function == DPI_AGGREGATE_AVG;
@@ -119,7 +119,9 @@ static int reserve(struct dpi_table *t, size_t bytes)
 	if (bytes <= t->out_room) return DPI_SUCCESS;
 	size_t room = bytes + bytes / 2;
 	uint8_t *out = bytes > DPI_ROW_MAX ? NULL : realloc(t->out, room);
-	if (!out) return dpi_fail(bytes > DPI_ROW_MAX ? DPI_ERR_SIZE : DPI_ERR_MEMORY, "no room for a result of %zu bytes", bytes);
+	if (!out)
+		return dpi_fail(bytes > DPI_ROW_MAX ? DPI_ERR_SIZE : DPI_ERR_MEMORY, "no room for a result of %zu bytes",
+				bytes);
 	t->out = out;
 	t->out_room = room;
 	return DPI_SUCCESS;
@@ -172,12 +174,15 @@ static int finish_reducer(struct dpi_table *t, uint32_t k, const struct dpi_colu
 	}
 	if (v.type != o->type || ((o->variable || o->type == DPI_TYPE_FIXED) && v.size && !v.data) ||
 	    (o->type == DPI_TYPE_FIXED && v.size != o->width))
-		return dpi_fail(DPI_ERR_ARGUMENT, "the reducer \"%s\" yields a value of type %d with %u bytes, and its result is of type %d",
+		return dpi_fail(DPI_ERR_ARGUMENT,
+				"the reducer \"%s\" yields a value of type %d with %u bytes, and its result is of type %d",
 				t->r->aggregate[k].reducer, v.type, v.size, o->type);
 	if (o->variable) return append(t, o, v.data, v.size, size);
 	if (o->type == DPI_TYPE_BOOL) v.i = v.i != 0;
 	float f = (float)v.d;
-	const void *from = o->type == DPI_TYPE_FIXED ? v.data : o->type == DPI_TYPE_FLOAT ? (const void *)&f : (const void *)v.w;
+	const void *from = o->type == DPI_TYPE_FIXED   ? v.data
+			   : o->type == DPI_TYPE_FLOAT ? (const void *)&f
+						       : (const void *)v.w;
 	memcpy(t->out + o->offset, from, o->width);
 	return DPI_SUCCESS;
 }

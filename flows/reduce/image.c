@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * image.c: reductions as bytes, and of bytes. Words of four bytes, little endian: magic, version, number of key columns, of aggregates;
- * each key column; for each aggregate 15 words (struct fixed), then its name and its reducer's. */
+ * image.c: reductions as bytes, and of bytes. Words of four bytes, little endian: magic, version, number of key columns, of
+ * aggregates; each key column; for each aggregate 15 words (struct fixed), then its name and its reducer's. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,8 +20,13 @@ struct fixed {
 static struct fixed fixed_of(const struct dpi_aggregate *a)
 {
 	const DPI_Column *c = &a->result;
-	struct fixed f = { .function = (uint32_t)a->function, .column = (uint32_t)a->column, .by = (uint32_t)a->by, .k = a->k,
-			   .precision = a->precision, .ascending = a->ascending, .name = (uint32_t)strlen(a->name),
+	struct fixed f = { .function = (uint32_t)a->function,
+			   .column = (uint32_t)a->column,
+			   .by = (uint32_t)a->by,
+			   .k = a->k,
+			   .precision = a->precision,
+			   .ascending = a->ascending,
+			   .name = (uint32_t)strlen(a->name),
 			   .reducer = (uint32_t)strlen(a->reducer) };
 	if (a->function != DPI_AGGREGATE_REDUCER) return f;
 	f.version = a->version, f.bytes = a->bytes, f.merges = a->merges, f.type = (uint32_t)c->type;
@@ -75,7 +80,9 @@ static bool is_column(const struct dpi_schema *in, uint32_t c)
 
 static int parse_reducer(uint32_t i, const struct fixed *f, struct dpi_aggregate *a)
 {
-	DPI_Column c = { "result", (int)f->type, (int)f->nullable, f->width, (int)(f->digits & 0xffff), (int)(f->digits >> 16) };
+	DPI_Column c = {
+		"result", (int)f->type, (int)f->nullable, f->width, (int)(f->digits & 0xffff), (int)(f->digits >> 16)
+	};
 	struct dpi_schema *s;
 	a->version = f->version;
 	a->bytes = f->bytes;
@@ -88,13 +95,15 @@ static int parse_reducer(uint32_t i, const struct fixed *f, struct dpi_aggregate
 	return error;
 }
 
-static int parse_aggregate(const uint8_t **at, const uint8_t *end, const struct dpi_schema *in, uint32_t i, struct dpi_aggregate *a)
+static int parse_aggregate(const uint8_t **at, const uint8_t *end, const struct dpi_schema *in, uint32_t i,
+			   struct dpi_aggregate *a)
 {
 	struct fixed f;
 	if ((size_t)(end - *at) < sizeof f) return wrong(i, "too few bytes");
 	memcpy(&f, *at, sizeof f);
 	*at += sizeof f;
-	if (f.name >= DPI_NAME_MAX || f.reducer >= DPI_NAME_MAX || f.name + f.reducer > (size_t)(end - *at)) return wrong(i, "too few bytes");
+	if (f.name >= DPI_NAME_MAX || f.reducer >= DPI_NAME_MAX || f.name + f.reducer > (size_t)(end - *at))
+		return wrong(i, "too few bytes");
 	bool good = take_name(*at, f.name, a->name) && take_name(*at + f.name, f.reducer, a->reducer);
 	*at += f.name + f.reducer;
 	if (!good) return wrong(i, "a name that is none");
@@ -121,8 +130,8 @@ static int parse(const uint8_t *at, const uint8_t *end, struct dpi_reduction *r)
 		uint32_t key;
 		memcpy(&key, at, 4);
 		if (key >= r->input->columns)
-			return dpi_fail(DPI_ERR_CORRUPT, "the bytes of a reduction name column %u of a schema that has %u", key,
-					r->input->columns);
+			return dpi_fail(DPI_ERR_CORRUPT, "the bytes of a reduction name column %u of a schema that has %u",
+					key, r->input->columns);
 		r->key[i] = (uint16_t)key;
 	}
 	for (uint32_t i = 0; i < r->count && !error; i++) error = parse_aggregate(&at, end, r->input, i, r->aggregate + i);
@@ -140,12 +149,13 @@ int dpi_reduction_parse(const void *bytes, size_t size, struct dpi_schema *input
 	if (size < sizeof head || head[0] != MAGIC)
 		return dpi_fail(DPI_ERR_CORRUPT, "%zu bytes that should be a reduction do not begin as one", size);
 	if (head[1] != DPI_REDUCTION_VERSION)
-		return dpi_fail(DPI_ERR_VERSION, "a reduction of version %u, and this library knows version %u: use one libdpi everywhere",
+		return dpi_fail(DPI_ERR_VERSION,
+				"a reduction of version %u, and this library knows version %u: use one libdpi everywhere",
 				head[1], DPI_REDUCTION_VERSION);
 	size_t left = (size - sizeof head) / 4;
 	if (head[2] > DPI_KEYS_MAX || head[3] > DPI_AGGREGATES_MAX || head[2] > left || head[3] > left)
-		return dpi_fail(DPI_ERR_CORRUPT, "the bytes of a reduction, %zu, announce %u key columns and %u aggregates", size, head[2],
-				head[3]);
+		return dpi_fail(DPI_ERR_CORRUPT, "the bytes of a reduction, %zu, announce %u key columns and %u aggregates",
+				size, head[2], head[3]);
 	int error = dpi_reduction_start(input, head[2], head[3], &r);
 	if (!error) error = parse((const uint8_t *)bytes + sizeof head, (const uint8_t *)bytes + size, r);
 	if (error == DPI_ERR_ARGUMENT || error == DPI_ERR_UNSUPPORTED || error == DPI_ERR_NAME || error == DPI_ERR_LIMIT) {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * key.c: keys of a chunk of rows, copied once: as words where they are one number, else as images, which are what entries begin
- * with. Equal keys have equal bytes there: NULL is zeros and its bit, -0.0 is 0.0, every NaN the same. */
+ * key.c: keys of a chunk of rows, copied once: as words where they are one number, else as images, which are what entries
+ * begin with. Equal keys have equal bytes there: NULL is zeros and its bit, -0.0 is 0.0, every NaN the same. */
 #include <string.h>
 
 #include "../move/kernel.h"
@@ -34,8 +34,8 @@ static inline uint8_t *nulls_of(const struct dpi_table *t, size_t i)
 	return t->images + i * t->image + t->image - 8;
 }
 
-static void take_nulls(const struct dpi_table *t, const struct dpi_strided *s, const struct dpi_column *c, unsigned bit, size_t first,
-		       size_t n)
+static void take_nulls(const struct dpi_table *t, const struct dpi_strided *s, const struct dpi_column *c, unsigned bit,
+		       size_t first, size_t n)
 {
 	if (!s->valid && !s->null) return;
 	for (size_t i = 0; i < n; i++) {
@@ -89,7 +89,10 @@ static void hash_images(struct dpi_table *t, const struct dpi_feed *f, size_t fi
 	unsigned bit = 0;
 	for (uint32_t k = 0; k < t->r->key_count; k++) {
 		const struct dpi_column *c = t->r->state->column + k;
-		struct dpi_strided s = { .type = c->type, .scale = c->scale, .width = c->width, .data = t->images + c->offset,
+		struct dpi_strided s = { .type = c->type,
+					 .scale = c->scale,
+					 .width = c->width,
+					 .data = t->images + c->offset,
 					 .stride = t->image };
 		if (c->nullable) s.null = nulls_of(t, 0) + bit / 8, s.null_mask = (uint8_t)(1u << bit % 8), bit++;
 		if (c->variable) dpi_hash_column(f->column + f->key[k], first, n, t->hash);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * merge.c: states that came as partial rows into those that are here. They may be anybody's: what could lead astray is copied
- * and checked first. */
+ * merge.c: states that came as partial rows into those that are here. They may be anybody's: what could lead astray is
+ * copied and checked first. */
 #include "accumulate.h"
 #include "error.h"
 #include "table.h"
@@ -8,7 +8,8 @@
 
 static int broken(const struct dpi_aggregate *a, const char *what)
 {
-	return dpi_fail(DPI_ERR_CORRUPT, "a partial row's state of \"%s\" %s: no source of this flow sends that", a->name, what);
+	return dpi_fail(DPI_ERR_CORRUPT, "a partial row's state of \"%s\" %s: no source of this flow sends that", a->name,
+			what);
 }
 
 static void merge_sums(const struct dpi_column *c, bool carries, const struct dpi_strided *from, size_t first, size_t n,
@@ -27,8 +28,8 @@ static void merge_sums(const struct dpi_column *c, bool carries, const struct dp
 	});
 }
 
-static int merge_counts(const struct dpi_aggregate *a, const struct dpi_column *c, const struct dpi_strided *from, size_t first,
-			size_t n, uint8_t *const *entry)
+static int merge_counts(const struct dpi_aggregate *a, const struct dpi_column *c, const struct dpi_strided *from,
+			size_t first, size_t n, uint8_t *const *entry)
 {
 	bool negative = false;
 	EACH_VALUE(int64_t, {
@@ -38,8 +39,8 @@ static int merge_counts(const struct dpi_aggregate *a, const struct dpi_column *
 	return negative ? broken(a, "is a count below 0") : DPI_SUCCESS;
 }
 
-static int merge_top(struct dpi_table *t, const struct dpi_aggregate *a, const struct dpi_strided *from, size_t first, size_t n,
-		     uint8_t *const *entry)
+static int merge_top(struct dpi_table *t, const struct dpi_aggregate *a, const struct dpi_strided *from, size_t first,
+		     size_t n, uint8_t *const *entry)
 {
 	const struct dpi_column *c = t->r->state->column + a->state;
 	uint32_t width = t->r->input->column[a->column].width;
@@ -81,7 +82,8 @@ static int merge_reducer(struct dpi_table *t, uint32_t k, const struct dpi_strid
 	return error;
 }
 
-int dpi_merge_states(struct dpi_table *t, const struct dpi_feed *f, uint32_t k, size_t first, size_t n, uint8_t *const *entry)
+int dpi_merge_states(struct dpi_table *t, const struct dpi_feed *f, uint32_t k, size_t first, size_t n,
+		     uint8_t *const *entry)
 {
 	const struct dpi_aggregate *a = t->r->aggregate + k;
 	const struct dpi_column *c = t->r->state->column + a->state;

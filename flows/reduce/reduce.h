@@ -42,12 +42,12 @@ typedef struct DPI_Aggregate {
 	uint32_t version;
 } DPI_Aggregate;
 
-/* A reducer of the program. Its functions are deterministic, the same in every process, and return DPI_SUCCESS or an error, with
- * which the flow fails. States are 8-byte aligned and travel as bytes: without pointers. */
+/* A reducer of the program. Its functions are deterministic, the same in every process, and return DPI_SUCCESS or an error,
+ * with which the flow fails. States are 8-byte aligned and travel as bytes: without pointers. */
 typedef struct DPI_Reducer {
 	size_t size;		/* sizeof(DPI_Reducer) */
 	uint32_t state;		/* bytes of a state, 1 … DPI_STATE_MAX */
-	DPI_Column result;	/* type, nullable, width, precision and scale of what it yields; its name counts for nothing */
+	DPI_Column result; /* type, nullable, width, precision and scale of what it yields; its name counts for nothing */
 	int (*init)(void *state, void *arg);				/* of bytes that are zero; NULL: zero is fine */
 	int (*accumulate)(void *state, const DPI_Value *values, void *arg); /* the row's arguments: column, by; also NULLs */
 	int (*merge)(void *state, const void *from, void *arg);		/* what from saw came after; NULL: none */
@@ -59,7 +59,8 @@ typedef struct DPI_Reducer {
 
 /* -------------------------------------------------------------------------------------------------------- reducers */
 
-/* Register one under name and version; it replaces what was there, for tables made later. ARGUMENT LIMIT MEMORY. Any thread. */
+/* Register one under name and version; it replaces what was there, for tables made later. ARGUMENT LIMIT MEMORY. Any thread.
+ */
 int dpi_reducer_register(const char *name, uint32_t version, const DPI_Reducer *reducer);
 /* NAME: not registered in this process; the sentence names it. Any thread. */
 int dpi_reducer_find(const char *name, uint32_t version, DPI_Reducer *reducer);
@@ -91,8 +92,8 @@ struct dpi_reduction { /* never changes; used by any number of threads */
 	struct dpi_aggregate aggregate[];
 };
 
-/* One reference. Every error has its sentence, which names the aggregate. ARGUMENT (also: no such function) NAME (no such column; a reducer
- * is not registered here) UNSUPPORTED (a type that the function does not take) LIMIT MEMORY. */
+/* One reference. Every error has its sentence, which names the aggregate. ARGUMENT (also: no such function) NAME (no such
+ * column; a reducer is not registered here) UNSUPPORTED (a type that the function does not take) LIMIT MEMORY. */
 int dpi_reduction_new(struct dpi_schema *input, const uint16_t *key, size_t key_count, const DPI_Aggregate *aggregates,
 		      size_t count, struct dpi_reduction **r);
 static inline struct dpi_reduction *dpi_reduction_ref(struct dpi_reduction *r)
@@ -102,8 +103,9 @@ static inline struct dpi_reduction *dpi_reduction_ref(struct dpi_reduction *r)
 }
 void dpi_reduction_unref(struct dpi_reduction *r); /* NULL is allowed */
 
-/* As bytes, without the input's schema, little endian, versioned; equal reductions have equal bytes. They name the registered
- * reducers and say what they are like; so parsing needs none of them. CORRUPT VERSION MEMORY: the bytes of anybody are checked. */
+/* As bytes, without the input's schema, little endian, versioned; equal reductions have equal bytes. They name the
+ * registered reducers and say what they are like; so parsing needs none of them. CORRUPT VERSION MEMORY: the bytes of
+ * anybody are checked. */
 size_t dpi_reduction_bytes(const struct dpi_reduction *r);
 void dpi_reduction_write(const struct dpi_reduction *r, void *bytes); /* dpi_reduction_bytes of them */
 int dpi_reduction_parse(const void *bytes, size_t size, struct dpi_schema *input, struct dpi_reduction **r);
@@ -145,24 +147,24 @@ struct dpi_table_stats {
 
 struct dpi_table; /* one thread at a time */
 
-/* r must outlive it. attr's text is copied. NAME VERSION (a registered reducer is not here, or another) ARGUMENT (budget) LIMIT
- * (not even one key fits) MEMORY. */
+/* r must outlive it. attr's text is copied. NAME VERSION (a registered reducer is not here, or another) ARGUMENT (budget)
+ * LIMIT (not even one key fits) MEMORY. */
 int dpi_table_new(const struct dpi_reduction *r, const struct dpi_table_attr *attr, struct dpi_table **t);
 void dpi_table_free(struct dpi_table *t); /* NULL is allowed */
 
-/* Take rows of the input in, in order. They may be a peer's and change meanwhile. taken: out, how many, also on an error. FULL (no sentence)
- * LIMIT MEMORY CORRUPT STATE (rows are being taken out), a reducer's own. */
+/* Take rows of the input in, in order. They may be a peer's and change meanwhile. taken: out, how many, also on an error.
+ * FULL (no sentence) LIMIT MEMORY CORRUPT STATE (rows are being taken out), a reducer's own. */
 int dpi_table_add(struct dpi_table *t, const struct dpi_run *rows, size_t *taken);
 /* The same with columns of the input. */
 int dpi_table_add_batch(struct dpi_table *t, const struct dpi_batch *batch, size_t *taken);
 /* Take partial rows in: rows of the state schema, of anybody. UNSUPPORTED: it does not merge. Otherwise as dpi_table_add. */
 int dpi_table_merge(struct dpi_table *t, const struct dpi_run *rows, size_t *taken);
 
-/* Take the partial rows out, run by run, in the order in which their keys came; a run stands until the next call. With count 0 all are out, and
- * the table is as new. UNSUPPORTED: it does not merge, or has spilled. */
+/* Take the partial rows out, run by run, in the order in which their keys came; a run stands until the next call. With count
+ * 0 all are out, and the table is as new. UNSUPPORTED: it does not merge, or has spilled. */
 int dpi_table_next_partial(struct dpi_table *t, struct dpi_run *run);
-/* Take the results out: rows of the output schema; otherwise the same, but in no order. RANGE (a sum does not fit its column; the sentence
- * names it) LIMIT MEMORY TRANSPORT… of the file, a reducer's own. */
+/* Take the results out: rows of the output schema; otherwise the same, but in no order. RANGE (a sum does not fit its
+ * column; the sentence names it) LIMIT MEMORY TRANSPORT… of the file, a reducer's own. */
 int dpi_table_next_result(struct dpi_table *t, struct dpi_run *run);
 /* Forget everything. */
 void dpi_table_clear(struct dpi_table *t);

@@ -31,9 +31,11 @@ static int check(const char *name, const DPI_Reducer *r)
 	if (!length || length == DPI_NAME_MAX)
 		return dpi_fail(DPI_ERR_ARGUMENT, "a reducer's name has 1 to %d bytes", DPI_NAME_MAX - 1);
 	if (!r->state || r->state > DPI_STATE_MAX)
-		return dpi_fail(DPI_ERR_ARGUMENT, "the reducer \"%s\" has a state of %u bytes: 1 to %d", name, r->state, DPI_STATE_MAX);
+		return dpi_fail(DPI_ERR_ARGUMENT, "the reducer \"%s\" has a state of %u bytes: 1 to %d", name, r->state,
+				DPI_STATE_MAX);
 	if (!r->accumulate || !r->finalise)
-		return dpi_fail(DPI_ERR_ARGUMENT, "the reducer \"%s\" has no accumulate or no finalise: it needs both", name);
+		return dpi_fail(DPI_ERR_ARGUMENT, "the reducer \"%s\" has no accumulate or no finalise: it needs both",
+				name);
 	DPI_Column c = r->result;
 	struct dpi_schema *s;
 	c.name = name;
@@ -75,6 +77,7 @@ int dpi_reducer_find(const char *name, uint32_t version, DPI_Reducer *reducer)
 	if (e) *reducer = e->reducer;
 	pthread_mutex_unlock(&lock);
 	if (e) return DPI_SUCCESS;
-	return dpi_fail(DPI_ERR_NAME, "the reducer \"%.*s\", version %u, is not registered in this process: register it first",
+	return dpi_fail(DPI_ERR_NAME,
+			"the reducer \"%.*s\", version %u, is not registered in this process: register it first",
 			DPI_NAME_MAX, name, version);
 }

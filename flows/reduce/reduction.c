@@ -45,8 +45,9 @@ static int check_top_k(struct dpi_aggregate *a, uint32_t i, const struct dpi_col
 	if (c->variable) return refuse(a, i, c, "values of a fixed size; FIXED bytes, or a number that names the text");
 	size_t size = a->k ? dpi_topk_size(a->k, c->width) : 0;
 	if (size && size <= DPI_STATE_MAX) return DPI_SUCCESS;
-	return dpi_fail(DPI_ERR_ARGUMENT, "aggregate %u, top k, has k %u with values of %u bytes: from 1, and at most %d bytes in all",
-			i, a->k, c->width, DPI_STATE_MAX);
+	return dpi_fail(DPI_ERR_ARGUMENT,
+			"aggregate %u, top k, has k %u with values of %u bytes: from 1, and at most %d bytes in all", i,
+			a->k, c->width, DPI_STATE_MAX);
 }
 
 /* Do function and columns fit? Sets what of them is derived. */
@@ -58,7 +59,8 @@ static int check_aggregate(const struct dpi_schema *in, struct dpi_aggregate *a,
 		return dpi_fail(DPI_ERR_ARGUMENT, "aggregate %u, %s, has no column: name its argument", i,
 				function_names[a->function]);
 	if (c && a->function == DPI_AGGREGATE_COUNT_ALL)
-		return dpi_fail(DPI_ERR_ARGUMENT, "aggregate %u, count(*), has a column: count is for values that are not NULL", i);
+		return dpi_fail(DPI_ERR_ARGUMENT,
+				"aggregate %u, count(*), has a column: count is for values that are not NULL", i);
 	a->type = c ? c->type : 0;
 	a->scale = c ? c->scale : 0;
 	a->merges = a->function != DPI_AGGREGATE_REDUCER || a->merges;
@@ -197,8 +199,8 @@ static int make_schemas(struct dpi_reduction *r, struct columns *s)
 		r->aggregate[i].state = (uint32_t)s->count - dpi_aggregate_columns(r->aggregate + i);
 	}
 	if (s->count > DPI_COLUMNS_MAX)
-		return dpi_fail(DPI_ERR_LIMIT, "the states of %u aggregates need %zu columns: at most %d", r->count, s->count,
-				DPI_COLUMNS_MAX);
+		return dpi_fail(DPI_ERR_LIMIT, "the states of %u aggregates need %zu columns: at most %d", r->count,
+				s->count, DPI_COLUMNS_MAX);
 	return dpi_schema_new(s->column, s->count, &r->state);
 }
 
@@ -215,8 +217,9 @@ int dpi_reduction_start(struct dpi_schema *input, size_t key_count, size_t count
 	if (key_count > DPI_KEYS_MAX)
 		return dpi_fail(DPI_ERR_ARGUMENT, "a key of %zu columns: it has at most %d", key_count, DPI_KEYS_MAX);
 	if (count > DPI_AGGREGATES_MAX || !(key_count + count))
-		return dpi_fail(DPI_ERR_ARGUMENT, "%zu aggregates%s: there are at most %d, and at least one where there is no key",
-				count, key_count ? "" : " without a key", DPI_AGGREGATES_MAX);
+		return dpi_fail(DPI_ERR_ARGUMENT,
+				"%zu aggregates%s: there are at most %d, and at least one where there is no key", count,
+				key_count ? "" : " without a key", DPI_AGGREGATES_MAX);
 	*r = calloc(1, sizeof **r + count * sizeof *(*r)->aggregate);
 	if (!*r) return dpi_fail(DPI_ERR_MEMORY, "no memory for a reduction of %zu aggregates", count);
 	(*r)->references = 1;
@@ -254,15 +257,16 @@ static int find_column(const struct dpi_schema *in, const char *name, uint32_t i
 {
 	*column = name ? dpi_schema_find(in, name) : -1;
 	if (!name || *column >= 0) return DPI_SUCCESS;
-	return dpi_fail(DPI_ERR_NAME, "aggregate %u is of the column \"%.*s\", which the schema does not have", i, DPI_NAME_MAX,
-			name);
+	return dpi_fail(DPI_ERR_NAME, "aggregate %u is of the column \"%.*s\", which the schema does not have", i,
+			DPI_NAME_MAX, name);
 }
 
 static int copy_name(const char *name, uint32_t i, char *to)
 {
 	size_t size = strnlen(name, DPI_NAME_MAX);
 	if (size == DPI_NAME_MAX)
-		return dpi_fail(DPI_ERR_ARGUMENT, "a name in aggregate %u is longer than %d bytes: shorten it", i, DPI_NAME_MAX - 1);
+		return dpi_fail(DPI_ERR_ARGUMENT, "a name in aggregate %u is longer than %d bytes: shorten it", i,
+				DPI_NAME_MAX - 1);
 	memcpy(to, name, size + 1);
 	return DPI_SUCCESS;
 }

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
- * spill.c: rows of keys that found no place in a full table wait in a file without a name. Each row of a key does, from the first on,
- * so results are those of a table with room for all. Rows lie in 16 parts by their keys' hash; when the table's groups are
- * out, one part after the other is taken in like any rows, and what finds no place then goes to 16 parts of its own. Each time some
- * groups find one, so this ends, whatever the hashes are.
+ * spill.c: rows of keys that found no place in a full table wait in a file without a name. Each row of a key does, from the
+ * first on, so results are those of a table with room for all. Rows lie in 16 parts by their keys' hash; when the table's
+ * groups are out, one part after the other is taken in like any rows, and what finds no place then goes to 16 parts of its
+ * own. Each time some groups find one, so this ends, whatever the hashes are.
  *
- * A part is a chain of blocks, each with the number of the next in its first 8 bytes, then a stream of rows: size, kind, bytes. */
+ * A part is a chain of blocks, each with the number of the next in its first 8 bytes, then a stream of rows: size, kind,
+ * bytes. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -91,7 +92,8 @@ static int write_block(struct dpi_spill *s, const uint8_t *bytes, uint32_t block
 		ssize_t n = pwrite(s->file, bytes + done, size - done, (off_t)block * s->block + done);
 		if (n > 0) done += (uint32_t)n;
 		else if (n == 0 || errno != EINTR)
-			return dpi_fail_errno(DPI_ERR_LIMIT, "the reduction could not write to its file in %s, of %llu bytes so far",
+			return dpi_fail_errno(DPI_ERR_LIMIT,
+					      "the reduction could not write to its file in %s, of %llu bytes so far",
 					      s->where ? s->where : "?", (unsigned long long)s->blocks * s->block);
 	}
 	return DPI_SUCCESS;
@@ -102,9 +104,12 @@ static int read_block(struct dpi_spill *s, uint32_t block, uint32_t size)
 	for (uint32_t done = 0; done < size;) {
 		ssize_t n = pread(s->file, s->read + done, size - done, (off_t)block * s->block + done);
 		if (n > 0) done += (uint32_t)n;
-		else if (n == 0) return dpi_fail(DPI_ERR_INTERNAL, "the reduction's file in %s ends too early", s->where ? s->where : "?");
+		else if (n == 0)
+			return dpi_fail(DPI_ERR_INTERNAL, "the reduction's file in %s ends too early",
+					s->where ? s->where : "?");
 		else if (errno != EINTR)
-			return dpi_fail_errno(DPI_ERR_LIMIT, "the reduction could not read its file in %s", s->where ? s->where : "?");
+			return dpi_fail_errno(DPI_ERR_LIMIT, "the reduction could not read its file in %s",
+					      s->where ? s->where : "?");
 	}
 	return DPI_SUCCESS;
 }
@@ -115,7 +120,8 @@ static int new_block(struct dpi_spill *s, uint32_t *block)
 		*block = s->unused[--s->unused_count];
 		return DPI_SUCCESS;
 	}
-	if (s->blocks == NONE) return dpi_fail(DPI_ERR_LIMIT, "the reduction's file has %u blocks: give it more memory", s->blocks);
+	if (s->blocks == NONE)
+		return dpi_fail(DPI_ERR_LIMIT, "the reduction's file has %u blocks: give it more memory", s->blocks);
 	*block = s->blocks++;
 	return DPI_SUCCESS;
 }
@@ -150,7 +156,8 @@ static int start(struct dpi_table *t)
 	s->file = -1;
 	s->block = block_bytes(t->budget);
 	s->lot_room = (size_t)LOT * s->block;
-	s->memory = malloc((size_t)(PARTS + 1) * s->block), s->lot = malloc(s->lot_room), s->record = calloc(DPI_CHUNK, sizeof *s->record);
+	s->memory = malloc((size_t)(PARTS + 1) * s->block), s->lot = malloc(s->lot_room),
+	s->record = calloc(DPI_CHUNK, sizeof *s->record);
 	if (!s->memory || !s->lot || !s->record) return dpi_fail(DPI_ERR_MEMORY, "no memory to spill");
 	for (unsigned p = 0; p < PARTS; p++) s->part[p].buffer = s->memory + (size_t)p * s->block;
 	s->read = s->memory + (size_t)PARTS * s->block;
@@ -205,7 +212,8 @@ static int write_columns(struct dpi_spill *s, const struct dpi_schema *schema, c
 			 uint64_t hash)
 {
 	uint64_t size = dpi_row_size_in_batch(schema, batch, row);
-	if (size > DPI_ROW_MAX) return dpi_fail(DPI_ERR_SIZE, "a row of %llu bytes: at most %d", (unsigned long long)size, DPI_ROW_MAX);
+	if (size > DPI_ROW_MAX)
+		return dpi_fail(DPI_ERR_SIZE, "a row of %llu bytes: at most %d", (unsigned long long)size, DPI_ROW_MAX);
 	uint8_t *bytes = malloc(size);
 	if (!bytes) return dpi_fail(DPI_ERR_MEMORY, "no memory for a row of %llu bytes", (unsigned long long)size);
 	dpi_row_write_from_batch(schema, batch, row, bytes);
@@ -222,7 +230,9 @@ int dpi_spill_row(struct dpi_table *t, const struct dpi_feed *f, size_t row, uin
 	if (f->batch) return write_columns(t->spill, t->r->input, f->batch, row, hash);
 	const struct dpi_schema *schema = f->partial ? t->r->state : t->r->input;
 	const struct dpi_run *run = f->run;
-	if (run->rows) return write_row(t->spill, (const uint8_t *)run->rows + row * run->stride, schema->row_size, f->partial, hash);
+	if (run->rows)
+		return write_row(t->spill, (const uint8_t *)run->rows + row * run->stride, schema->row_size, f->partial,
+				 hash);
 	return write_row(t->spill, run->record[f->first + row].data, run->record[f->first + row].size, f->partial, hash);
 }
 
@@ -276,7 +286,8 @@ static bool at_end(const struct dpi_spill *s)
 	return s->read_at == s->read_end && !s->from.bytes;
 }
 
-/* Some rows of one kind, which begin at multiples of 8. head: of the next row; size 0 when the last of them is the chain's. */
+/* Some rows of one kind, which begin at multiples of 8. head: of the next row; size 0 when the last of them is the chain's.
+ */
 static int read_lot(struct dpi_spill *s, uint32_t *head, struct dpi_run *run)
 {
 	size_t used = 0;

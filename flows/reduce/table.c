@@ -59,7 +59,8 @@ static int find_reducers(struct dpi_table *t)
 		if (u->state != a->bytes || !u->merge == a->merges || x->type != y->type || x->nullable != y->nullable ||
 		    x->width != y->width || x->precision != y->precision || x->scale != y->scale)
 			return dpi_fail(DPI_ERR_VERSION,
-					"the reducer \"%s\", version %u, of this process has another state or result than that of the reduction: "
+					"the reducer \"%s\", version %u, of this process has another state or result than "
+					"that of the reduction: "
 					"register the same one everywhere",
 					a->reducer, a->version);
 	}
@@ -112,20 +113,22 @@ static int start_memory(struct dpi_table *t)
 	t->arena = mmap(NULL, t->room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (t->arena == MAP_FAILED) {
 		t->arena = NULL;
-		return dpi_fail_errno(DPI_ERR_MEMORY, "no address space for a table of %zu bytes: give the reduction less memory", t->room);
+		return dpi_fail_errno(DPI_ERR_MEMORY,
+				      "no address space for a table of %zu bytes: give the reduction less memory", t->room);
 	}
 	madvise(t->arena, t->room, MADV_HUGEPAGE);
 	t->slot = dpi_slots_new(slots);
 	t->mask = slots - 1;
 	t->grow_at = slots / 2;
 	t->blank = calloc(1, dpi_words8(t->r->state->row_size));
-	t->hash = calloc(n, sizeof *t->hash), t->word = calloc(n, sizeof *t->word), t->other_hash = calloc(n, sizeof *t->other_hash);
+	t->hash = calloc(n, sizeof *t->hash), t->word = calloc(n, sizeof *t->word),
+	t->other_hash = calloc(n, sizeof *t->other_hash);
 	t->images = t->kind == DPI_KEY_IMAGE ? calloc(n, t->image) : NULL;
 	t->entry = calloc(n, sizeof *t->entry), t->created = calloc(n, sizeof *t->created);
 	t->scratch = malloc(scratch_bytes(t->r));
 	t->record = calloc(DPI_CHUNK, sizeof *t->record);
-	if (!t->slot || !t->blank || !t->hash || !t->word || !t->other_hash || (t->kind == DPI_KEY_IMAGE && !t->images) || !t->entry ||
-	    !t->created || !t->scratch || !t->record)
+	if (!t->slot || !t->blank || !t->hash || !t->word || !t->other_hash || (t->kind == DPI_KEY_IMAGE && !t->images) ||
+	    !t->entry || !t->created || !t->scratch || !t->record)
 		return dpi_fail(DPI_ERR_MEMORY, "no memory for a table of groups");
 	for (uint32_t i = 0; i < t->r->count; i++) dpi_blank_state(t->r, t->r->aggregate + i, t->blank);
 	return DPI_SUCCESS;
@@ -137,8 +140,9 @@ static int start(struct dpi_table *t, const struct dpi_table_attr *attr)
 	if (!error) error = find_reducers(t);
 	if (error) return error;
 	if (attr->budget < DPI_TABLE_LEAST || attr->budget > DPI_TABLE_MOST)
-		return dpi_fail(DPI_ERR_ARGUMENT, "a table of %llu bytes: it has %llu to %llu", (unsigned long long)attr->budget,
-				(unsigned long long)DPI_TABLE_LEAST, (unsigned long long)DPI_TABLE_MOST);
+		return dpi_fail(DPI_ERR_ARGUMENT, "a table of %llu bytes: it has %llu to %llu",
+				(unsigned long long)attr->budget, (unsigned long long)DPI_TABLE_LEAST,
+				(unsigned long long)DPI_TABLE_MOST);
 	t->limit = attr->budget - (t->full == DPI_TABLE_SPILLS ? dpi_spill_memory(attr->budget) : 0);
 	t->room = t->limit;
 	t->used = DPI_ARENA_FIRST;
@@ -147,10 +151,12 @@ static int start(struct dpi_table *t, const struct dpi_table_attr *attr)
 	lay_out_key(t);
 	error = start_memory(t);
 	if (!error && t->used + dpi_words8(t->r->state->row_size) + 8 + (t->mask + 1) * 8 > t->limit)
-		error = dpi_fail(DPI_ERR_LIMIT, "a table of %zu bytes has no room for a single key, whose states have %u: give it more",
+		error = dpi_fail(DPI_ERR_LIMIT,
+				 "a table of %zu bytes has no room for a single key, whose states have %u: give it more",
 				 t->limit, t->r->state->row_size);
 	t->directory = attr->directory ? strdup(attr->directory) : NULL;
-	if (!error && attr->directory && !t->directory) error = dpi_fail(DPI_ERR_MEMORY, "no memory for the name of a directory");
+	if (!error && attr->directory && !t->directory)
+		error = dpi_fail(DPI_ERR_MEMORY, "no memory for the name of a directory");
 	return error;
 }
 
@@ -268,8 +274,13 @@ static int take_columns(struct dpi_table *t, const struct dpi_feed *f, size_t co
 
 static struct dpi_strided field(const struct dpi_column *c, const uint8_t *rows, size_t stride)
 {
-	return (struct dpi_strided){ .type = c->type, .scale = c->scale, .width = c->width, .data = rows + c->offset, .stride = stride,
-				     .null = c->null_mask ? rows + c->null_at : NULL, .null_mask = c->null_mask };
+	return (struct dpi_strided){ .type = c->type,
+				     .scale = c->scale,
+				     .width = c->width,
+				     .data = rows + c->offset,
+				     .stride = stride,
+				     .null = c->null_mask ? rows + c->null_at : NULL,
+				     .null_mask = c->null_mask };
 }
 
 /* Text of a peer that becomes a key is looked at once, here. */
@@ -287,18 +298,20 @@ static int check_text(const struct dpi_table *t, const struct dpi_batch *batch)
 }
 
 /* Rows of any size and place become columns, some at a time. */
-static int take_records(struct dpi_table *t, struct dpi_side *side, struct dpi_feed *f, const DPI_Record *record, size_t count,
-			size_t *taken)
+static int take_records(struct dpi_table *t, struct dpi_side *side, struct dpi_feed *f, const DPI_Record *record,
+			size_t count, size_t *taken)
 {
 	uint64_t wanted[DPI_COLUMNS_MAX / 64] = { 0 };
 	int error = DPI_SUCCESS;
-	for (uint32_t i = 0; i < side->needed_count; i++) wanted[side->needed[i] / 64] |= UINT64_C(1) << side->needed[i] % 64;
+	for (uint32_t i = 0; i < side->needed_count; i++)
+		wanted[side->needed[i] / 64] |= UINT64_C(1) << side->needed[i] % 64;
 	if (!side->converts) error = dpi_row_batch_new(side->schema, wanted, &side->batch);
 	if (error) return error;
 	side->converts = true;
 	for (size_t n; count && !error; record += n, count -= n, f->first += n) {
 		size_t bytes = 0, before = *taken;
-		for (n = 0; n < count && n < t->chunk && (!n || bytes + record[n].size <= CONVERT); n++) bytes += record[n].size;
+		for (n = 0; n < count && n < t->chunk && (!n || bytes + record[n].size <= CONVERT); n++)
+			bytes += record[n].size;
 		error = dpi_row_batch_records(&side->batch, record, n);
 		if (!error && f->partial && t->varies) error = check_text(t, &side->batch.batch);
 		for (uint32_t i = 0; i < side->needed_count; i++)
@@ -343,7 +356,8 @@ static int no_merge(const struct dpi_reduction *r)
 {
 	const struct dpi_aggregate *a = r->aggregate;
 	while (a->merges) a++;
-	return dpi_fail(DPI_ERR_UNSUPPORTED, "the reducer \"%s\" has no merge: it runs at the target only, on rows as they are", a->reducer);
+	return dpi_fail(DPI_ERR_UNSUPPORTED,
+			"the reducer \"%s\" has no merge: it runs at the target only, on rows as they are", a->reducer);
 }
 
 int dpi_table_merge(struct dpi_table *t, const struct dpi_run *rows, size_t *taken)
@@ -391,13 +405,16 @@ int dpi_table_next_partial(struct dpi_table *t, struct dpi_run *run)
 {
 	*run = (struct dpi_run){ 0 };
 	if (!t->r->merges) return no_merge(t->r);
-	if (t->spill || t->filled) return dpi_fail(DPI_ERR_UNSUPPORTED, "rows of this table wait in a file: take results, not partial rows");
+	if (t->spill || t->filled)
+		return dpi_fail(DPI_ERR_UNSUPPORTED, "rows of this table wait in a file: take results, not partial rows");
 	start_out(t);
 	if (!t->stride) {
 		run->count = list_entries(t);
 		run->record = t->record;
 	} else if (t->out_at < t->used) {
-		*run = (struct dpi_run){ .rows = t->arena + t->out_at, .stride = t->stride, .count = (t->used - t->out_at) / t->stride };
+		*run = (struct dpi_run){ .rows = t->arena + t->out_at,
+					 .stride = t->stride,
+					 .count = (t->used - t->out_at) / t->stride };
 		t->out_at = t->used;
 	}
 	if (!run->count) dpi_table_clear(t);

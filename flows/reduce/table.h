@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * table.h: the inside of a table of groups. Rows are taken in by chunks, each in passes over all its rows: keys are copied and hashed,
- * their groups found or made, then each aggregate's states brought up to date. */
+ * table.h: the inside of a table of groups. Rows are taken in by chunks, each in passes over all its rows: keys are copied
+ * and hashed, their groups found or made, then each aggregate's states brought up to date. */
 #ifndef DPI_REDUCE_TABLE_H
 #define DPI_REDUCE_TABLE_H
 
@@ -47,8 +47,9 @@ struct dpi_table {
 	struct dpi_side input, state;
 	DPI_Reducer *reducer; /* of each aggregate, where it is one */
 
-	/* An entry is a row of the state schema at a multiple of 8; where rows vary, behind a word with its size. A slot holds the lower
-	 * half of a key's hash above the entry's place in words of 8 bytes; 0: empty. Place 0 is nobody's. */
+	/* An entry is a row of the state schema at a multiple of 8; where rows vary, behind a word with its size. A slot
+	 * holds the lower half of a key's hash above the entry's place in words of 8 bytes; 0: empty. Place 0 is nobody's.
+	 */
 	uint8_t *arena;
 	size_t room;   /* bytes of arena, of address space: pages come when touched */
 	size_t limit;  /* bytes of entries and slots together */
@@ -101,7 +102,8 @@ bool dpi_key_same(const struct dpi_table *t, const struct dpi_feed *f, size_t fi
 size_t dpi_key_entry_size(const struct dpi_table *t, const struct dpi_feed *f, size_t row, size_t i);
 void dpi_key_put(const struct dpi_table *t, const struct dpi_feed *f, size_t row, size_t i, uint8_t *entry);
 
-/* find.c: the groups of the n rows whose keys were taken, into t->entry. done: how many were found, up to the error: FULL, LIMIT. */
+/* find.c: the groups of the n rows whose keys were taken, into t->entry. done: how many were found, up to the error: FULL,
+ * LIMIT. */
 int dpi_table_find(struct dpi_table *t, const struct dpi_feed *f, size_t first, size_t n, size_t *done);
 
 uint64_t *dpi_slots_new(uint64_t slots); /* zero; NULL: no memory */
@@ -118,11 +120,13 @@ void dpi_take_first(struct dpi_table *t, const struct dpi_aggregate *a, const st
 /* Loops that both need. */
 void dpi_take_extreme(const struct dpi_table *t, const struct dpi_aggregate *a, const struct dpi_strided *from, size_t first,
 		      size_t n, uint8_t *const *entry);
-void dpi_add_double(const struct dpi_column *c, const struct dpi_strided *from, size_t first, size_t n, uint8_t *const *entry);
+void dpi_add_double(const struct dpi_column *c, const struct dpi_strided *from, size_t first, size_t n,
+		    uint8_t *const *entry);
 /* A state before its first value. */
 void dpi_blank_state(const struct dpi_reduction *r, const struct dpi_aggregate *a, uint8_t *row);
 
-/* spill.c: rows that wait in a file, in parts by their keys' hash, for a time when there is room. A part's rows keep their order. */
+/* spill.c: rows that wait in a file, in parts by their keys' hash, for a time when there is room. A part's rows keep their
+ * order. */
 int dpi_spill_row(struct dpi_table *t, const struct dpi_feed *f, size_t row, uint64_t hash);
 /* All groups are out and the table is empty: take the rows of one part in. *more: there was one. */
 int dpi_spill_next(struct dpi_table *t, bool *more);

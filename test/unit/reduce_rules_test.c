@@ -79,18 +79,27 @@ TEST(reduce_output_schema, "FL-301", 0)
 		const char *column;
 		int type, nullable, scale;
 	} want[] = {
-		{ DPI_AGGREGATE_COUNT_ALL, NULL, DPI_TYPE_INT64, 0, 0 },  { DPI_AGGREGATE_COUNT, "i", DPI_TYPE_INT64, 0, 0 },
-		{ DPI_AGGREGATE_SUM, "i", DPI_TYPE_INT64, 1, 0 },	  { DPI_AGGREGATE_SUM, "u", DPI_TYPE_UINT64, 0, 0 },
-		{ DPI_AGGREGATE_SUM, "d", DPI_TYPE_DOUBLE, 1, 0 },	  { DPI_AGGREGATE_SUM, "dec", DPI_TYPE_DECIMAL128, 1, 3 },
-		{ DPI_AGGREGATE_AVG, "i", DPI_TYPE_DOUBLE, 1, 0 },	  { DPI_AGGREGATE_AVG, "dec", DPI_TYPE_DECIMAL128, 1, 6 },
-		{ DPI_AGGREGATE_MIN, "day", DPI_TYPE_DATE32, 0, 0 },	  { DPI_AGGREGATE_FIRST, "dec", DPI_TYPE_DECIMAL128, 1, 3 },
-		{ DPI_AGGREGATE_TOP_K, "i", DPI_TYPE_BINARY, 0, 0 },	  { DPI_AGGREGATE_COUNT_DISTINCT, "text", DPI_TYPE_INT64, 0, 0 },
+		{ DPI_AGGREGATE_COUNT_ALL, NULL, DPI_TYPE_INT64, 0, 0 },
+		{ DPI_AGGREGATE_COUNT, "i", DPI_TYPE_INT64, 0, 0 },
+		{ DPI_AGGREGATE_SUM, "i", DPI_TYPE_INT64, 1, 0 },
+		{ DPI_AGGREGATE_SUM, "u", DPI_TYPE_UINT64, 0, 0 },
+		{ DPI_AGGREGATE_SUM, "d", DPI_TYPE_DOUBLE, 1, 0 },
+		{ DPI_AGGREGATE_SUM, "dec", DPI_TYPE_DECIMAL128, 1, 3 },
+		{ DPI_AGGREGATE_AVG, "i", DPI_TYPE_DOUBLE, 1, 0 },
+		{ DPI_AGGREGATE_AVG, "dec", DPI_TYPE_DECIMAL128, 1, 6 },
+		{ DPI_AGGREGATE_MIN, "day", DPI_TYPE_DATE32, 0, 0 },
+		{ DPI_AGGREGATE_FIRST, "dec", DPI_TYPE_DECIMAL128, 1, 3 },
+		{ DPI_AGGREGATE_TOP_K, "i", DPI_TYPE_BINARY, 0, 0 },
+		{ DPI_AGGREGATE_COUNT_DISTINCT, "text", DPI_TYPE_INT64, 0, 0 },
 	};
 	DPI_Aggregate a[COUNT(want)] = { { 0 } };
 	char name[COUNT(want)][8];
 	for (size_t i = 0; i < COUNT(want); i++) {
 		snprintf(name[i], sizeof name[i], "%zu", i);
-		a[i] = (DPI_Aggregate){ .function = want[i].function, .column = want[i].column, .name = name[i], .k = want[i].function == DPI_AGGREGATE_TOP_K };
+		a[i] = (DPI_Aggregate){ .function = want[i].function,
+					.column = want[i].column,
+					.name = name[i],
+					.k = want[i].function == DPI_AGGREGATE_TOP_K };
 	}
 	struct dpi_reduction *r = made(a, COUNT(want));
 	CHECK_INT(r->output->columns, ==, 1 + COUNT(want));
@@ -103,7 +112,9 @@ TEST(reduce_output_schema, "FL-301", 0)
 		CHECK_INT(c->scale, ==, want[i].scale);
 	}
 	dpi_reduction_unref(r);
-	r = made((DPI_Aggregate[]){ { .function = DPI_AGGREGATE_SUM, .column = "u" }, { .function = DPI_AGGREGATE_COUNT_ALL } }, 2);
+	r = made((DPI_Aggregate[]){ { .function = DPI_AGGREGATE_SUM, .column = "u" },
+				    { .function = DPI_AGGREGATE_COUNT_ALL } },
+		 2);
 	CHECK_STR(r->output->column[1].name, "u");
 	CHECK_STR(r->output->column[2].name, "count");
 	dpi_reduction_unref(r);
@@ -155,7 +166,8 @@ static int result(struct dpi_table *t, const struct dpi_reduction *r, DPI_Value 
 	CHECK_INT(run.count, ==, 1);
 	CHECK(run.rows);
 	memcpy(row, run.rows, r->output->row_size);
-	for (size_t c = 1; c < r->output->columns; c++) CHECK_OK(dpi_row_value(r->output, row, r->output->row_size, c, v + c - 1));
+	for (size_t c = 1; c < r->output->columns; c++)
+		CHECK_OK(dpi_row_value(r->output, row, r->output->row_size, c, v + c - 1));
 	CHECK_OK(dpi_table_next_result(t, &run));
 	CHECK_INT(run.count, ==, 0);
 	return DPI_SUCCESS;
@@ -170,7 +182,8 @@ static wide of_value(const DPI_Value *v)
 
 TEST(reduce_sums_at_their_limits, "FL-303 FL-304", 0)
 {
-	DPI_Aggregate sums[] = { { .function = DPI_AGGREGATE_SUM, .column = "i" }, { .function = DPI_AGGREGATE_SUM, .column = "dec" } };
+	DPI_Aggregate sums[] = { { .function = DPI_AGGREGATE_SUM, .column = "i" },
+				 { .function = DPI_AGGREGATE_SUM, .column = "dec" } };
 	struct dpi_reduction *r = made(sums, 2);
 	struct dpi_table *t = table_of(r, 1 << 20, DPI_TABLE_LIMITED);
 	DPI_Value v[2];
@@ -334,7 +347,9 @@ TEST(reduce_budget, "FL-315", 0)
 	dpi_table_free(t);
 	struct dpi_table_attr attr = { .budget = DPI_TABLE_LEAST - 1 };
 	CHECK_INT(dpi_table_new(r, &attr, &t), ==, DPI_ERR_ARGUMENT);
-	attr = (struct dpi_table_attr){ .budget = DPI_TABLE_LEAST, .full = DPI_TABLE_SPILLS, .directory = "/nowhere/at/all" };
+	attr = (struct dpi_table_attr){ .budget = DPI_TABLE_LEAST,
+					.full = DPI_TABLE_SPILLS,
+					.directory = "/nowhere/at/all" };
 	CHECK_OK(dpi_table_new(r, &attr, &t));
 	CHECK_INT(add_numbers(t, r, 1 << 20), ==, DPI_ERR_LIMIT);
 	CHECK_HAS(dpi_detail(), "/nowhere/at/all");
@@ -428,6 +443,67 @@ TEST(reduce_registered, "FL-311 FL-313 FL-314", 0)
 	dpi_reduction_unref(r);
 }
 
+static int keep_last(void *state, const DPI_Value *v, void *arg)
+{
+	(void)arg;
+	memcpy(state, &v->i, 8);
+	return DPI_SUCCESS;
+}
+
+/* The state as a value of the type that arg is; of 0 NULL. */
+static int give(const void *state, void *arg, DPI_Value *v)
+{
+	int64_t i;
+	memcpy(&i, state, 8);
+	*v = (DPI_Value){ .type = i ? *(const int *)arg : DPI_TYPE_NULL };
+	if (v->type >= DPI_TYPE_FIXED) v->data = state, v->size = v->type == DPI_TYPE_FIXED ? 3 : (uint32_t)i;
+	else if (v->type == DPI_TYPE_FLOAT || v->type == DPI_TYPE_DOUBLE) v->d = (double)i;
+	else if (v->type) memcpy(v->w, (int64_t[]){ i, 0 }, 16);
+	return DPI_SUCCESS;
+}
+
+TEST(reduce_results_of_every_type, "FL-301 FL-311", 0)
+{
+	static int types[DPI_TYPE_UTF8 + 1];
+	DPI_Aggregate a[DPI_TYPE_UTF8];
+	char name[DPI_TYPE_UTF8][8];
+	for (int i = 0; i < DPI_TYPE_UTF8; i++) {
+		DPI_Reducer u = DPI_REDUCER_INIT;
+		types[i] = i + 1;
+		u.state = 8, u.result.type = i + 1, u.result.nullable = 1, u.result.width = i + 1 == DPI_TYPE_FIXED ? 3 : 0;
+		u.accumulate = keep_last, u.finalise = give, u.arg = types + i;
+		CHECK_OK(dpi_reducer_register("last", (uint32_t)i, &u));
+		snprintf(name[i], sizeof name[i], "%d", i);
+		a[i] = (DPI_Aggregate){ .function = DPI_AGGREGATE_REDUCER, .column = "i", .name = name[i], .reducer = "last",
+					.version = (uint32_t)i };
+	}
+	struct dpi_reduction *r = made(a, DPI_TYPE_UTF8);
+	struct dpi_table *t = table_of(r, 1 << 20, DPI_TABLE_LIMITED);
+	for (int64_t i = 0; i < 2; i++) {
+		struct dpi_run run;
+		DPI_Value v;
+		put_int(t, i);
+		CHECK_OK(dpi_table_next_result(t, &run));
+		CHECK(run.count == 1 && run.record);
+		CHECK_OK(dpi_row_check(r->output, run.record->data, run.record->size, true));
+		for (int c = 0; c < DPI_TYPE_UTF8; c++) {
+			CHECK_OK(dpi_row_value(r->output, run.record->data, run.record->size, (size_t)c + 1, &v));
+			CHECK_INT(v.type, ==, i ? c + 1 : DPI_TYPE_NULL);
+			if (c + 1 >= DPI_TYPE_FIXED && i) CHECK_INT(((const uint8_t *)v.data)[0], ==, 1);
+			else if (i) CHECK(c + 1 == DPI_TYPE_FLOAT || c + 1 == DPI_TYPE_DOUBLE ? v.d == 1 : v.i == 1);
+		}
+		CHECK_OK(dpi_table_next_result(t, &run));
+		CHECK_INT(run.count, ==, 0);
+	}
+	types[3] = DPI_TYPE_DOUBLE; /* not what it was registered with */
+	put_int(t, 1);
+	struct dpi_run run;
+	CHECK_INT(dpi_table_next_result(t, &run), ==, DPI_ERR_ARGUMENT);
+	CHECK_HAS(dpi_detail(), "\"last\"");
+	dpi_table_free(t);
+	dpi_reduction_unref(r);
+}
+
 TEST(reduce_bytes, "FL-318", 0, .deadline_s = 60)
 {
 	struct draws d = draws_from(5);
@@ -471,7 +547,8 @@ TEST(reduce_partial_rows_of_anybody, "FL-317", 0, .deadline_s = 60)
 	int refused = 0;
 	for (int round = rounds(100); round--;) {
 		struct kit k = kit_new(&d, 20, 10, KIT_MERGES);
-		struct dpi_table *t = table_of(k.r, 64 << 20, DPI_TABLE_LIMITED), *from = table_of(k.r, 64 << 20, DPI_TABLE_LIMITED);
+		struct dpi_table *t = table_of(k.r, 64 << 20, DPI_TABLE_LIMITED),
+				 *from = table_of(k.r, 64 << 20, DPI_TABLE_LIMITED);
 		struct dpi_run run;
 		int error;
 		hand_in(from, k.schema, k.row, k.rows, &d, false, &error);
@@ -499,10 +576,11 @@ TEST(reduce_partial_rows_of_anybody, "FL-317", 0, .deadline_s = 60)
 
 TEST(reduce_states_that_are_none, "FL-317", 0)
 {
-	struct dpi_reduction *r = made((DPI_Aggregate[]){ { .function = DPI_AGGREGATE_COUNT, .column = "i" },
-							  { .function = DPI_AGGREGATE_TOP_K, .column = "u", .name = "top", .k = 3 },
-							  { .function = DPI_AGGREGATE_COUNT_DISTINCT, .column = "d", .precision = 4 } },
-				       3);
+	struct dpi_reduction *r = made(
+		(DPI_Aggregate[]){ { .function = DPI_AGGREGATE_COUNT, .column = "i" },
+				   { .function = DPI_AGGREGATE_TOP_K, .column = "u", .name = "top", .k = 3 },
+				   { .function = DPI_AGGREGATE_COUNT_DISTINCT, .column = "d", .precision = 4 } },
+		3);
 	struct dpi_table *t = table_of(r, 1 << 20, DPI_TABLE_LIMITED), *from = table_of(r, 1 << 20, DPI_TABLE_LIMITED);
 	uint8_t row[512];
 	struct dpi_run run;

@@ -8,7 +8,10 @@ static void add_all(struct dpi_table *t, const struct kit *k, struct draws *d)
 		int error;
 		size_t n = 1 + draw_below(d, 2000);
 		if (n > k->rows - i) n = k->rows - i;
-		CHECK_INT(hand_in(t, k->schema, k->row + i, n, d, false, &error), ==, n);
+		bool columns = draw_below(d, 3) == 0;
+		size_t taken = columns ? hand_in_batch(t, k->schema, k->row + i, n)
+				       : hand_in(t, k->schema, k->row + i, n, d, false, &error);
+		CHECK_INT(taken, ==, n);
 		i += n;
 	}
 }
@@ -18,7 +21,8 @@ TEST(reduce_at_once, "FL-300 FL-301 FL-303 FL-305 FL-307 FL-308 FL-309 FL-310 FL
 	struct draws d = draws_from(1);
 	register_polys();
 	for (int round = rounds(60); round--;) {
-		struct kit k = kit_new(&d, draw_below(&d, 3000), 1 + draw_below(&d, 1000), (int)draw_below(&d, 2) * KIT_NUMBER_KEY);
+		struct kit k = kit_new(&d, draw_below(&d, 3000), 1 + draw_below(&d, 1000),
+				       (int)draw_below(&d, 2) * KIT_NUMBER_KEY);
 		struct dpi_table *t = table_of(k.r, 256 << 20, DPI_TABLE_LIMITED);
 		add_all(t, &k, &d);
 		check_results(t, &k);
@@ -67,10 +71,12 @@ TEST(reduce_in_parts, "FL-312 FL-308 FL-315", 0, .deadline_s = 120)
 		size_t sources = 1 + draw_below(&d, 4);
 		for (size_t s = 0, i = 0; s < sources; s++) {
 			uint64_t least = DPI_TABLE_LEAST + k.r->state->row_size;
-			struct dpi_table *t = table_of(k.r, least + draw_below(&d, 2) * (draw_below(&d, 1 << 20)), DPI_TABLE_DRAINS);
+			struct dpi_table *t = table_of(k.r, least + draw_below(&d, 2) * (draw_below(&d, 1 << 20)),
+						       DPI_TABLE_DRAINS);
 			for (size_t end = s + 1 == sources ? k.rows : i + draw_below(&d, k.rows - i + 1); i < end;) {
 				int error;
-				size_t n = 1 + draw_below(&d, end - i), taken = hand_in(t, k.schema, k.row + i, n, &d, false, &error);
+				size_t n = 1 + draw_below(&d, end - i),
+				       taken = hand_in(t, k.schema, k.row + i, n, &d, false, &error);
 				CHECK(error || taken == n);
 				i += taken;
 				if (error || draw_below(&d, 8) == 0) travel(t, target, &k, &d);

@@ -191,7 +191,7 @@ static void compare_ways(struct draws *d, uint64_t base, uint64_t capacity, int 
 	uint8_t record[500];
 	dpi_ring_until(&a.w, published, group);
 	for (int i = 0; i < records; i++) {
-		uint64_t size = draw_below(d, draw_below(d, 4) ? 140 : 501);
+		uint64_t size = i / 32 % 2 ? 24 : draw_below(d, draw_below(d, 4) ? 140 : 501); /* runs of one size, too */
 		fill(record, size, (uint64_t)i);
 		bool is_short = dpi_ring_write(&a.w, record, size);
 		uint8_t *room = dpi_ring_room(&b.w, size), *room_a = is_short ? NULL : dpi_ring_room(&a.w, size);
@@ -220,6 +220,15 @@ static void compare_ways(struct draws *d, uint64_t base, uint64_t capacity, int 
 			CHECK((const uint8_t *)of_a - a.ring->data == (const uint8_t *)of_b - b.ring->data);
 			CHECK(size_a == size_b && !memcmp(of_a, of_b, size_a));
 		}
+		DPI_Record many[16];
+		size_t most = draw_below(d, 17), n = dpi_ring_read_many(&a.r, most, many);
+		for (size_t k = 0; k < n; k++) {
+			const void *of_b = NULL;
+			size_t size_b = 0;
+			CHECK_INT(dpi_ring_next(&b.r, &of_b, &size_b), ==, DPI_RING_FOUND);
+			CHECK((const uint8_t *)many[k].data - a.ring->data == (const uint8_t *)of_b - b.ring->data && many[k].size == size_b);
+		}
+		CHECK(a.r.read == b.r.read);
 		if (!room || !draw_below(d, 8)) give_back(&a), give_back(&b);
 	}
 	close_pair(&a);
@@ -493,6 +502,12 @@ static enum dpi_ring_found look(struct dpi_ring_reader *r, struct draws *d)
 {
 	const void *data;
 	size_t size;
+	if (!draw_below(d, 4)) {
+		DPI_Record many[8];
+		size_t n = dpi_ring_read_many(r, 8, many);
+		for (size_t i = 0; i < n; i++) check_found(r, many[i].data, many[i].size);
+		CHECK(n <= 8 && r->tail - r->read <= r->capacity && r->read % 8 == 0);
+	}
 	bool is_short = draw_below(d, 2) && dpi_ring_read(r, &data, &size);
 	enum dpi_ring_found found = is_short ? DPI_RING_FOUND : dpi_ring_next(r, &data, &size);
 	CHECK(found == DPI_RING_FOUND || found == DPI_RING_EMPTY || found == DPI_RING_ENDED || found == DPI_RING_CORRUPT);

@@ -44,9 +44,8 @@ static int publish_direct(struct dpi_buffer *b)
 	if (__builtin_expect(atomic_load_explicit(&b->destroyed, memory_order_relaxed) ||
 			     atomic_load_explicit(&b->home_peer->dead, memory_order_relaxed), 0))
 		return dpi_buffer_check(b);
+	dpi_ring_publish(&a->writer, a->tail, a->published);
 	a->published = written;
-	DPI_DELAY(append_publishes);
-	atomic_store_explicit(a->tail, written, memory_order_release);
 	dpi_remote_ring(&a->remote, a->home_bell);
 	DPI_ADD(b->appender.publishes, 1);
 	return DPI_SUCCESS;

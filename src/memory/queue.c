@@ -331,7 +331,7 @@ int DPI_Next_Records(DPI_Buffer handle, size_t max, DPI_Record *records, size_t 
 	if (!error) error = next(b, &records[0], &from, true, "DPI_Next_Records");
 	while (!error) {
 		size_t first = n;
-		n += 1 + dpi_ring_read_many(&from->reader, max - n - 1, records + n + 1);
+		n += 1 + dpi_ring_read_many(&from->reader, records[n].size, max - n - 1, records + n + 1);
 		for (size_t i = first; i < n; i++) bytes += records[i].size;
 		lend(c, from, n - first);
 		if (n == max) break;

@@ -310,23 +310,24 @@ static inline __attribute__((always_inline)) bool dpi_ring_read(struct dpi_ring_
 	return true;
 }
 
-/* The short way for many: how many records were read, at most max. In a run of equal sizes each begins where a prediction says, not where
- * the load of the one before says, so that the loads of many lines are under way at once. */
-static inline __attribute__((always_inline)) size_t dpi_ring_read_many(struct dpi_ring_reader *r, size_t max, DPI_Record *records)
+/* The short way for many: how many records were read, at most max. size: of the record before. In a run of equal sizes each begins where a
+ * prediction says, not where the load of the one before says, so that the loads of many lines are under way at once. */
+static inline __attribute__((always_inline)) size_t dpi_ring_read_many(struct dpi_ring_reader *r, uint64_t size, size_t max, DPI_Record *records)
 {
-	size_t n = 0;
-	while (n < max && dpi_ring_read(r, &records[n].data, &records[n].size)) {
-		const uint64_t size = records[n++].size, word = size | (uint64_t)DPI_RING_RECORD << 32, need = dpi_ring_need(size);
-		uint64_t at = r->read & r->mask, left = r->tail - r->read, end = r->capacity - at, from = r->read;
+	for (size_t n = 0;;) {
+		uint64_t at = r->read & r->mask, left = r->tail - r->read, end = r->capacity - at, pad = dpi_ring_pad(r->read, size);
+		const uint64_t word = size | (uint64_t)DPI_RING_RECORD << 32, step = pad + dpi_ring_need(size);
+		const uint64_t pad_word = (pad - DPI_RING_WORD) | (uint64_t)DPI_RING_PAD << 32;
+		const uint8_t *p = r->ring->data + at, *from = p;
 		if (left > end) left = end;
-		for (const uint8_t *p = r->ring->data + at; n < max && left >= need && dpi_ring_get_word(p) == word; p += need) {
-			records[n++] = (DPI_Record){ p + DPI_RING_WORD, size };
-			left -= need;
-			from += need;
+		for (; n < max && left >= step && (!pad || dpi_ring_get_word(p) == pad_word) && dpi_ring_get_word(p + pad) == word; p += step) {
+			records[n++] = (DPI_Record){ p + pad + DPI_RING_WORD, size };
+			left -= step;
 		}
-		r->read = from;
+		r->read += (uint64_t)(p - from);
+		if (n == max || !dpi_ring_read(r, &records[n].data, &records[n].size)) return n;
+		size = records[n++].size;
 	}
-	return n;
 }
 
 /* Where the count oldest records that were not given back end, at most at end. They were checked when they were read, and may

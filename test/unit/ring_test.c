@@ -271,12 +271,12 @@ TEST(ring_shows_no_pad_and_no_link_before_its_tail, "", 0)
 /* One pair goes the short ways where it may, the other never. */
 static void compare_ways(struct draws *d, uint64_t base, uint64_t capacity, int records)
 {
-	struct pair a = open_pair(capacity, base, 500), b = open_pair(capacity, base, 500);
+	struct pair a = open_pair(capacity, base, 700), b = open_pair(capacity, base, 700);
 	uint64_t published = base, group = draw_below(d, 2) ? capacity / 8 : draw_below(d, capacity) | 1;
-	uint8_t record[500];
+	uint8_t record[700];
 	dpi_ring_until(&a.w, published, group);
 	for (int i = 0; i < records; i++) {
-		uint64_t size = i / 32 % 2 ? 24 : draw_below(d, draw_below(d, 4) ? 140 : 501); /* runs of one size, too */
+		uint64_t size = i / 32 % 2 ? (i / 64 % 2 ? 600 : 24) : draw_below(d, draw_below(d, 4) ? 140 : 701); /* runs of one size, too */
 		fill(record, size, (uint64_t)i);
 		bool is_short = dpi_ring_write(&a.w, record, size);
 		uint8_t *room = dpi_ring_room(&b.w, size), *room_a = is_short ? NULL : dpi_ring_room(&a.w, size);
@@ -306,7 +306,7 @@ static void compare_ways(struct draws *d, uint64_t base, uint64_t capacity, int 
 			CHECK(size_a == size_b && !memcmp(of_a, of_b, size_a));
 		}
 		DPI_Record many[16];
-		size_t most = draw_below(d, 17), n = dpi_ring_read_many(&a.r, most, many);
+		size_t most = draw_below(d, 17), n = dpi_ring_read_many(&a.r, draw_below(d, 2) ? 24 : i / 64 % 2 ? 600 : draw_below(d, 701), most, many);
 		for (size_t k = 0; k < n; k++) {
 			const void *of_b = NULL;
 			size_t size_b = 0;
@@ -634,7 +634,7 @@ static enum dpi_ring_found look(struct dpi_ring_reader *r, struct draws *d)
 	size_t size;
 	if (!draw_below(d, 4)) {
 		DPI_Record many[8];
-		size_t n = dpi_ring_read_many(r, 8, many);
+		size_t n = dpi_ring_read_many(r, draw_below(d, r->max_record + 1), 8, many);
 		for (size_t i = 0; i < n; i++) check_found(r, many[i].data, many[i].size);
 		CHECK(n <= 8 && r->tail - r->read <= r->capacity && r->read % 8 == 0);
 	}

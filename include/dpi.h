@@ -561,7 +561,7 @@ struct dpi_way_1 {
 	uint64_t capacity, head_seen, reserved1[3], published, group, reserved2;
 	uint64_t *flush;
 	const uint32_t *bell;
-	uint64_t publishes, flushes;
+	uint64_t quick;
 };
 struct dpi_slot_1 {
 	uint64_t handle;
@@ -572,6 +572,8 @@ extern DPI_API int dpi_arm_1(DPI_Buffer buf);
 extern DPI_API int dpi_ring_1(DPI_Buffer buf);
 
 #if defined(__GNUC__) && defined(__OPTIMIZE__) && !defined(DPI_NO_INLINE) && !defined(__SANITIZE_THREAD__)
+typedef uint64_t __attribute__((may_alias)) dpi_word_1;
+
 static inline __attribute__((always_inline)) int dpi_append_1(const void *data, size_t size, DPI_Buffer buf)
 {
 	uint64_t handle = (uint64_t)(uintptr_t)buf, written, end;
@@ -586,16 +588,13 @@ static inline __attribute__((always_inline)) int dpi_append_1(const void *data, 
 	written = way->written;
 	end = written + 8 + ((size + 7) & ~(uint64_t)7);
 	if (__builtin_expect(!data || size >= __atomic_load_n(&way->below, __ATOMIC_RELAXED) || end > way->until ||
-				     __atomic_load_n(&way->busy, __ATOMIC_RELAXED) || !__atomic_load_n(&way->armed, __ATOMIC_RELAXED),
+				     __atomic_load_n(&way->busy, __ATOMIC_RELAXED),
 			     0))
 		return (DPI_Append)(data, size, buf);
-	to = way->data + (written & way->mask);
+	to = way->data + (written & way->mask) + 8;
 #if defined(__x86_64__)
 	__asm__ volatile("prefetchw %0" : : "m"(way->data[(written + 1024) & way->mask]));
 #endif
-	written = size | (uint64_t)1 << 32;
-	__builtin_memcpy(to, &written, 8);
-	to += 8;
 	__asm__("" : "+r"(from)); /* the compiler warns of branches that this size does not take */
 #define dpi_pieces_1(n) (__builtin_memcpy(to, from, n), __builtin_memcpy(to + size - (n), from + size - (n), n))
 	if (size > 32) {
@@ -610,6 +609,8 @@ static inline __attribute__((always_inline)) int dpi_append_1(const void *data, 
 		for (written = 0; written < size; written++) to[written] = from[written];
 	}
 #undef dpi_pieces_1
+	if (size <= 56) __atomic_store_n((dpi_word_1 *)(void *)(way->data + (end & way->mask)), 0, __ATOMIC_RELAXED);
+	__atomic_store_n((dpi_word_1 *)(void *)(to - 8), size | (uint64_t)1 << 32, __ATOMIC_RELEASE);
 	__atomic_store_n(&way->written, end, __ATOMIC_RELEASE);
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 	way->appends++;
@@ -621,26 +622,29 @@ static inline __attribute__((always_inline)) int dpi_append_1(const void *data, 
 
 static inline __attribute__((always_inline)) int dpi_flush_1(DPI_Buffer buf)
 {
-	uint64_t handle = (uint64_t)(uintptr_t)buf, written, until;
+	uint64_t handle = (uint64_t)(uintptr_t)buf, written, until, *flush;
 	struct dpi_slot_1 *slot = dpi_slots_1 + (handle & 0xfffff);
 	struct dpi_way_1 *way;
 
 	if (__builtin_expect(handle >> 56 != 2 || !dpi_slots_1 || __atomic_load_n(&slot->handle, __ATOMIC_ACQUIRE) != handle, 0))
 		return (DPI_Flush_Buffer)(buf);
 	way = slot->way;
-	if (__builtin_expect(!way->flush || !__atomic_load_n(&way->below, __ATOMIC_RELAXED) ||
+	flush = way->flush;
+	if (__builtin_expect(!flush || !__atomic_load_n(&way->below, __ATOMIC_RELAXED) ||
 				     __atomic_load_n(&way->busy, __ATOMIC_RELAXED),
 			     0))
 		return (DPI_Flush_Buffer)(buf);
 	written = way->written;
+	if (written - way->published - 1 < 64) __atomic_store_n(flush + 1, written, __ATOMIC_RELEASE);
 	way->published = written;
-	__atomic_store_n(way->flush, written, __ATOMIC_RELEASE);
-	until = (written | way->mask) + 1;
-	if (way->head_seen + way->capacity - 8 < until) until = way->head_seen + way->capacity - 8;
-	if (written + way->group - 1 < until) until = written + way->group - 1;
-	way->until = until;
-	way->publishes++;
-	way->flushes++;
+	__atomic_store_n(flush, written, __ATOMIC_RELEASE);
+	if (__builtin_expect(way->until - written < way->group / 2, 0)) {
+		until = (written | way->mask) + 1;
+		if (way->head_seen + way->capacity - 8 < until) until = way->head_seen + way->capacity - 8;
+		if (written + way->group - 1 < until) until = written + way->group - 1;
+		way->until = until;
+	}
+	way->quick++;
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 	if (__builtin_expect(__atomic_load_n(way->bell + 1, __ATOMIC_RELAXED) | __atomic_load_n(way->bell + 2, __ATOMIC_RELAXED), 0))
 		return dpi_ring_1(buf);

@@ -16,7 +16,7 @@
 
 #include "error.h"
 
-#define BELL_VERSION 1u
+#define BELL_VERSION 2u
 
 int dpi_bells_create(struct dpi_bells *b, uint64_t incarnation)
 {
@@ -43,6 +43,7 @@ int dpi_bells_create(struct dpi_bells *b, uint64_t incarnation)
 	}
 	b->page->version = BELL_VERSION;
 	b->page->incarnation = incarnation;
+	b->alone = !syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0);
 	/* A process that cannot register must fence as a ringer: it says so in the pages it rings, here and in dpi_bells_map. */
 	if (syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED, 0, 0)) b->page->fence = 1;
 	return DPI_SUCCESS;
@@ -109,7 +110,14 @@ void dpi_bell_wake(const struct dpi_bells *b, uint32_t bell)
 
 void dpi_bell_fence(const struct dpi_bells *own)
 {
-	(void)own;
-	syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL_EXPEDITED, 0, 0);
+	atomic_thread_fence(memory_order_seq_cst); /* before the look at others */
+	bool others = atomic_load_explicit(&own->page->others, memory_order_relaxed);
+	syscall(SYS_membarrier, others || !own->alone ? MEMBARRIER_CMD_GLOBAL_EXPEDITED : MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
+	atomic_thread_fence(memory_order_seq_cst);
+}
+
+void dpi_bell_fence_own(const struct dpi_bells *own)
+{
+	syscall(SYS_membarrier, own->alone ? MEMBARRIER_CMD_PRIVATE_EXPEDITED : MEMBARRIER_CMD_GLOBAL_EXPEDITED, 0, 0);
 	atomic_thread_fence(memory_order_seq_cst);
 }

@@ -8,7 +8,11 @@
  * and G one of the two sees the other (store buffering). G would cost every publisher, so G is only a compiler barrier,
  * and F is membarrier(GLOBAL_EXPEDITED), which puts a full fence into every running thread of every registered process, that is into the
  * ringer between its publish and its look if it is there. Where membarrier is missing, page->fence is 1 and G is a real fence; F is
- * always both, as the ringers of one page may differ. */
+ * always both, as the ringers of one page may differ.
+ *
+ * While nobody but the process itself rings its bells, membarrier(PRIVATE_EXPEDITED) does, which disturbs no other process. Who rings those
+ * of another process for the first time, or is about to, sets page->others and fences. The waiter counts in, fences, and looks at others: if
+ * it is 0, the count precedes it, others precedes the ringer's fence, and that its look, now and ever after: it sees the count. */
 #ifndef DPI_CORE_BELL_H
 #define DPI_CORE_BELL_H
 
@@ -32,7 +36,8 @@ struct dpi_bell_page {
 	uint32_t version;
 	_Atomic uint32_t fence; /* 1: ringers fence; set by whoever rings here and cannot do without */
 	uint64_t incarnation;
-	uint32_t pad[12];
+	_Atomic uint32_t others; /* 1: a process other than the owner rings here */
+	uint32_t pad[11];
 	struct dpi_bell bell[DPI_BELLS];
 };
 _Static_assert(sizeof(struct dpi_bell_page) == 4096, "one page");
@@ -42,6 +47,7 @@ struct dpi_bells {
 	struct dpi_bell_page *page; /* NULL: not mapped here */
 	int event_fd;		    /* of the node that owns the page */
 	int page_fd;		    /* owner only */
+	bool alone;		    /* owner only: a fence of this process alone can be had */
 };
 
 int dpi_bells_create(struct dpi_bells *b, uint64_t incarnation); /* makes page, memfd and eventfd; registers membarrier */
@@ -67,7 +73,18 @@ static inline bool dpi_bell_ring(const struct dpi_bells *b, uint32_t bell)
 /* The bell at which this thread is counted in as a poller, while it serves the transports. */
 extern _Thread_local struct dpi_bell *dpi_bell_polled __attribute__((visibility("hidden")));
 
+/* To be called before ringing a bell of another process: at the latest between the publish and dpi_bell_ring. */
+static inline void dpi_bell_other(const struct dpi_bells *b)
+{
+	if (__builtin_expect(atomic_load_explicit(&b->page->others, memory_order_relaxed), 1)) return;
+	atomic_store_explicit(&b->page->others, 1, memory_order_relaxed);
+	DPI_DELAY(bell_other);
+	atomic_thread_fence(memory_order_seq_cst);
+}
+
 /* The waiter's fence F. */
 void dpi_bell_fence(const struct dpi_bells *own);
+/* The same against threads of this process only. */
+void dpi_bell_fence_own(const struct dpi_bells *own);
 
 #endif

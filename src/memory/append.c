@@ -32,6 +32,7 @@ void dpi_append_fast(struct dpi_buffer *b)
 	if (a->attached && !b->runs) dpi_ring_until(&a->writer, a->published, a->group);
 	struct dpi_bell_page *page = a->attached && a->tail ? a->remote.peer->bells.page : NULL;
 	bool store = b->fast && page && b->shape.use == DPI_USE_QUEUE && a->home_bell < DPI_BELLS;
+	if (store) dpi_bell_other(&a->remote.peer->bells);
 	a->flush = store ? a->tail : NULL;
 	a->bell = store ? &page->bell[a->home_bell] : NULL;
 }
@@ -45,9 +46,8 @@ static int publish_direct(struct dpi_buffer *b)
 	if (__builtin_expect(atomic_load_explicit(&b->destroyed, memory_order_relaxed) ||
 			     atomic_load_explicit(&b->home_peer->dead, memory_order_relaxed), 0))
 		return dpi_buffer_check(b);
+	dpi_ring_publish(&a->writer, a->tail, a->published);
 	a->published = written;
-	DPI_DELAY(append_publishes);
-	atomic_store_explicit(a->tail, written, memory_order_release);
 	dpi_remote_ring(&a->remote, a->home_bell);
 	DPI_ADD(b->appender.publishes, 1);
 	return DPI_SUCCESS;

@@ -431,9 +431,10 @@ int DPI_Get_Buffer_Stats(DPI_Buffer handle, DPI_Buffer_Stats *stats)
 #define COPY(name, unit, text) all.name = __atomic_load_n(&b->stats.name, __ATOMIC_RELAXED);
 	DPI_BUFFER_STATS(COPY)
 #undef COPY
+	uint64_t quick = __atomic_load_n(&b->appender.quick, __ATOMIC_RELAXED);
 	all.appends = __atomic_load_n(&b->appends, __ATOMIC_RELAXED);
-	all.publishes = __atomic_load_n(&b->appender.publishes, __ATOMIC_RELAXED);
-	all.flushes = __atomic_load_n(&b->appender.flushes, __ATOMIC_RELAXED);
+	all.publishes = __atomic_load_n(&b->appender.publishes, __ATOMIC_RELAXED) + quick;
+	all.flushes = __atomic_load_n(&b->appender.flushes, __ATOMIC_RELAXED) + quick;
 	all.append_bytes = __atomic_load_n(&b->append_bytes, __ATOMIC_RELAXED);
 	return dpi_give("DPI_Get_Buffer_Stats", stats, &all, sizeof all);
 }

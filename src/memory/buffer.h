@@ -28,7 +28,8 @@ struct dpi_appender {
 	_Atomic uint64_t *tail;	 /* the ring's own, through shared memory; NULL: by puts */
 	_Atomic uint64_t *flush; /* tail, if a flush is a store to it; or NULL */
 	struct dpi_bell *bell;	 /* then: the consumer's */
-	uint64_t publishes, flushes; /* counted here, the rest in stats */
+	uint64_t quick;		     /* flushes that were such a store */
+	uint64_t publishes, flushes; /* the others; counted here, the rest in stats */
 	bool attached;
 	struct dpi_calling joining; /* the home is asked for the ring */
 	bool by_credit;		    /* was it asked for one to put into */
@@ -57,6 +58,7 @@ struct dpi_lent { /* a run of records of one ring */
 struct dpi_consumer {
 	bool active;
 	uint64_t caught_up; /* records consumed when it last found nothing */
+	int vain;     /* waits that go to sleep without looking again first */
 	bool corrupt; /* found behind a run that was lent: told by the next call */
 	/* The ring of the record that DPI_Next_Record lent, the last that was read from it; then nothing else is lent. NULL: none. */
 	struct dpi_ring_in *single;

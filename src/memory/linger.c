@@ -71,7 +71,7 @@ static int64_t service(struct dpi_context *ctx, int64_t now)
 				DPI_DELAY(linger_disarms);
 				atomic_store(&b->armed, false);
 				DPI_DELAY(linger_disarmed);
-				dpi_bell_fence(&ctx->bells);
+				dpi_bell_fence_own(&ctx->bells);
 				DPI_DELAY(linger_fenced);
 				if (!dpi_append_linger(b)) { /* nothing slipped in between */
 					m->armed[i] = m->armed[--m->armed_count];

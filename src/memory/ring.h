@@ -6,10 +6,19 @@
  * by a PAD before it. LINK, always with room, is the last in a
  * ring that was replaced by a larger one.
  *
- * Writer and reader meet in two words only, on lines of their own:
+ * Writer and reader meet in two words, on lines of their own:
  *   tail: stored with release by the writer after the records; loaded with acquire by the reader before it looks at them.
  *   head: stored with release by the reader after its last look at the records; loaded with acquire by the writer before it overwrites them.
  * Neither waits for the other inside a record: a writer that stops or dies leaves tail before its half-written record.
+ *
+ * And in a third, that a small record alone comes with one line instead of two: the word of the record at tail. Whatever lies in the ring
+ * from before may look like a record, so the writer clears the word behind a small record (which is free: LINK's room), and before it
+ * stores a tail after such a record it stores its position in clear with release. All this does the owner, never the linger service. A
+ * reader that has read up to a position and finds clear, loaded with acquire, equal to it sees no older bytes in the word there: it is
+ * 0, or what the owner has written there since. If that is a RECORD, it was stored with release after the bytes of the record,
+ * which is whole. It counts as published, and for the one behind it clear must be seen again; a PAD, which may be taken back, and a LINK are
+ * left until tail has passed them.
+ *
  * The reader does not trust the ring: tail and each header are loaded once, bounded, then used. */
 #ifndef DPI_MEMORY_RING_H
 #define DPI_MEMORY_RING_H
@@ -21,10 +30,12 @@
 #include <sys/uio.h>
 
 #include "../core/delay.h"
+#include "dpi.h"
 
 struct dpi_ring {
 	_Atomic uint64_t tail;
-	uint8_t pad0[120]; /* two lines: the neighbour is prefetched with it */
+	_Atomic uint64_t clear; /* the word at this position was 0, and has been nothing but the word of a record, PAD or LINK since */
+	uint8_t pad0[112]; /* two lines: the neighbour is prefetched with it */
 	_Atomic uint64_t head;
 	uint8_t pad1[120];
 	uint8_t data[];
@@ -70,17 +81,38 @@ struct dpi_ring_writer {
 	uint64_t reserved;	  /* its largest size */
 };
 
+typedef uint64_t __attribute__((may_alias)) dpi_ring_word;
+/* Release: the reader may be looking at the word of a record, whose bytes are there. */
 static inline void dpi_ring_put_word(uint8_t *at, uint64_t size, uint64_t kind)
 {
-	uint64_t word = size | kind << 32;
-	memcpy(at, &word, sizeof word);
+	__atomic_store_n((dpi_ring_word *)(void *)at, size | kind << 32, __ATOMIC_RELEASE);
 }
 
 /* One load, whatever the compiler does with the value: what is checked is what is used. */
 static inline uint64_t dpi_ring_get_word(const uint8_t *at)
 {
-	typedef uint64_t __attribute__((may_alias)) word;
-	return __atomic_load_n((const word *)(const void *)at, __ATOMIC_RELAXED);
+	return __atomic_load_n((const dpi_ring_word *)(const void *)at, __ATOMIC_RELAXED);
+}
+
+#define DPI_RING_NOWHERE 1u /* no position */
+#define DPI_RING_SINGLE 64u /* a record of so many bytes, its word included, is small */
+/* The word of a record whose bytes are there. */
+static inline void dpi_ring_put_record(struct dpi_ring_writer *w, uint64_t position, uint64_t size)
+{
+	uint64_t need = dpi_ring_need(size);
+	if (need <= DPI_RING_SINGLE) dpi_ring_put_word(w->data + ((position + need) & w->mask), 0, 0);
+	DPI_DELAY(ring_cleared);
+	dpi_ring_put_word(w->data + (position & w->mask), size, DPI_RING_RECORD);
+}
+
+/* Publish all that is written. before: the last tail of this thread. */
+static inline void dpi_ring_publish(struct dpi_ring_writer *w, _Atomic uint64_t *tail, uint64_t before)
+{
+	struct dpi_ring *ring = (struct dpi_ring *)(void *)tail; /* its first member */
+	uint64_t written = atomic_load_explicit(&w->written, memory_order_relaxed);
+	if (written - before - 1 < DPI_RING_SINGLE) atomic_store_explicit(&ring->clear, written, memory_order_release); /* small ones, at least one */
+	DPI_DELAY(append_publishes);
+	atomic_store_explicit(&ring->tail, written, memory_order_release);
 }
 
 /* Make room for a record of size bytes: where its bytes go, or NULL when the ring is full now. */
@@ -110,7 +142,7 @@ static inline uint8_t *dpi_ring_room(struct dpi_ring_writer *w, uint64_t size)
 /* The record in the room is whole: size bytes of it. */
 static inline void dpi_ring_commit(struct dpi_ring_writer *w, uint64_t size)
 {
-	dpi_ring_put_word(w->data + (w->place & w->mask), size, DPI_RING_RECORD);
+	dpi_ring_put_record(w, w->place, size);
 	DPI_DELAY(ring_commits);
 	atomic_store_explicit(&w->written, w->place + dpi_ring_need(size), memory_order_release);
 }
@@ -167,10 +199,11 @@ static inline __attribute__((always_inline)) bool dpi_ring_write_sized(struct dp
 	dpi_ring_ask(w->data, written, w->mask);
 	if (pad) dpi_ring_put_word(at, pad - DPI_RING_WORD, DPI_RING_PAD);
 	at += pad;
-	dpi_ring_put_word(at, size, DPI_RING_RECORD);
 	if (small) dpi_ring_copy(at + DPI_RING_WORD, data, size);
 	else if (size) memcpy(at + DPI_RING_WORD, data, size);
 	DPI_DELAY(ring_writes);
+	dpi_ring_put_record(w, written + pad, size);
+	DPI_DELAY(ring_commits);
 	atomic_store_explicit(&w->written, end, memory_order_release);
 	return true;
 }
@@ -196,7 +229,8 @@ static inline void dpi_ring_link(struct dpi_ring_writer *w)
 struct dpi_ring_reader {
 	struct dpi_ring *ring;
 	uint64_t capacity, mask, max_record;
-	uint64_t tail; /* as last loaded, bounded */
+	uint64_t tail; /* as last loaded, bounded; or the end of a record that was seen by its word */
+	uint64_t clear; /* as last loaded */
 	uint64_t read; /* next to look at */
 	uint64_t head; /* given back up to here */
 	uint64_t head_told; /* and the writer knows up to here */
@@ -204,20 +238,38 @@ struct dpi_ring_reader {
 
 enum dpi_ring_found { DPI_RING_EMPTY, DPI_RING_FOUND, DPI_RING_ENDED, DPI_RING_CORRUPT };
 
+/* The end of a record that can be seen by its word, all before it being read; or 0: there is none. */
+static inline uint64_t dpi_ring_seen_end(const struct dpi_ring_reader *r)
+{
+	if (r->clear != r->tail) return 0;
+	uint64_t at = r->read & r->mask;
+	uint64_t word = __atomic_load_n((const dpi_ring_word *)(const void *)(r->ring->data + at), __ATOMIC_ACQUIRE);
+	uint64_t length = word - ((uint64_t)DPI_RING_RECORD << 32), need = dpi_ring_need(length);
+	if (length > r->max_record || need > r->capacity - at || r->read + need - r->head > r->capacity) return 0;
+	return r->read + need;
+}
+
 /* Is there anything new? Cheap, for waiting. */
 static inline bool dpi_ring_ready(const struct dpi_ring_reader *r)
 {
-	return r->read != r->tail || atomic_load_explicit(&r->ring->tail, memory_order_relaxed) != r->tail;
+	if (r->read != r->tail || dpi_ring_seen_end(r)) return true;
+	return (int64_t)(atomic_load_explicit(&r->ring->tail, memory_order_relaxed) - r->tail) > 0;
 }
 
 /* The next record, where it lies. It stays there until dpi_ring_release passes it. */
 static inline enum dpi_ring_found dpi_ring_next(struct dpi_ring_reader *r, const void **data, size_t *size)
 {
 	for (;;) {
-		if (r->read == r->tail) {
+		uint64_t seen = r->read == r->tail ? dpi_ring_seen_end(r) : 0;
+		if (seen) {
+			DPI_DELAY(ring_saw_word);
+			r->tail = seen;
+		} else if (r->read == r->tail) {
 			uint64_t tail = atomic_load_explicit(&r->ring->tail, memory_order_acquire);
 			DPI_DELAY(ring_saw_tail);
-			if ((int64_t)(tail - r->tail) <= 0) return DPI_RING_EMPTY; /* below: a notification overtaken by a later one */
+			r->clear = atomic_load_explicit(&r->ring->clear, memory_order_acquire);
+			/* below: a notification overtaken by a later one, or a record was seen by its word */
+			if ((int64_t)(tail - r->tail) <= 0) return DPI_RING_EMPTY;
 			if (tail - r->head > r->capacity || tail - r->read > r->capacity || tail % 8) return DPI_RING_CORRUPT;
 			r->tail = tail;
 		}
@@ -256,6 +308,26 @@ static inline __attribute__((always_inline)) bool dpi_ring_read(struct dpi_ring_
 	*size = (size_t)length;
 	r->read += need;
 	return true;
+}
+
+/* The short way for many: how many records were read, at most max. size: of the record before. In a run of equal sizes each begins where a
+ * prediction says, not where the load of the one before says, so that the loads of many lines are under way at once. */
+static inline __attribute__((always_inline)) size_t dpi_ring_read_many(struct dpi_ring_reader *r, uint64_t size, size_t max, DPI_Record *records)
+{
+	for (size_t n = 0;;) {
+		uint64_t at = r->read & r->mask, left = r->tail - r->read, end = r->capacity - at, pad = dpi_ring_pad(r->read, size);
+		const uint64_t word = size | (uint64_t)DPI_RING_RECORD << 32, step = pad + dpi_ring_need(size);
+		const uint64_t pad_word = (pad - DPI_RING_WORD) | (uint64_t)DPI_RING_PAD << 32;
+		const uint8_t *p = r->ring->data + at, *from = p;
+		if (left > end) left = end;
+		for (; n < max && left >= step && (!pad || dpi_ring_get_word(p) == pad_word) && dpi_ring_get_word(p + pad) == word; p += step) {
+			records[n++] = (DPI_Record){ p + pad + DPI_RING_WORD, size };
+			left -= step;
+		}
+		r->read += (uint64_t)(p - from);
+		if (n == max || !dpi_ring_read(r, &records[n].data, &records[n].size)) return n;
+		size = records[n++].size;
+	}
 }
 
 /* Where the count oldest records that were not given back end, at most at end. They were checked when they were read, and may

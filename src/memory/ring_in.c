@@ -23,8 +23,9 @@ int dpi_ring_in_make(struct dpi_context *ctx, struct dpi_home *h, uint64_t capac
 	struct dpi_ring *ring = r->window.address;
 	atomic_init(&ring->tail, base);
 	atomic_init(&ring->head, base);
+	atomic_init(&ring->clear, DPI_RING_NOWHERE); /* nor does a put, which may bring the bytes of a record after its word */
 	r->reader = (struct dpi_ring_reader){ .ring = ring, .capacity = capacity, .mask = capacity - 1, .max_record = h->shape.max_record,
-					      .tail = base, .read = base, .head = base, .head_told = base };
+					      .tail = base, .clear = DPI_RING_NOWHERE, .read = base, .head = base, .head_told = base };
 	/* An appender that does not see the head must never wait for space that was given back untold: untold space is less than what
 	 * the largest record and its PAD leave of the ring. */
 	uint64_t spare = capacity - 2 * DPI_RING_WORD - 2 * dpi_ring_need(h->shape.max_record);

@@ -21,12 +21,12 @@ SAME(published, appender.published);
 SAME(group, appender.group);
 SAME(flush, appender.flush);
 SAME(bell, appender.bell);
-SAME(publishes, appender.publishes);
-SAME(flushes, appender.flushes);
+SAME(quick, appender.quick);
 _Static_assert(offsetof(struct dpi_bell, sleepers) == 4 && offsetof(struct dpi_bell, pollers) == 8, "dpi.h and bell.h differ");
 _Static_assert(sizeof(struct dpi_slot_1) == sizeof(struct dpi_handle_slot) && DPI_HANDLE_BUFFER == 2 && DPI_HANDLE_MAX == 0x100000,
 	       "dpi.h and handle.h differ");
-_Static_assert(DPI_RING_WORD == 8 && DPI_RING_RECORD == 1 && DPI_RING_AHEAD == 1024 && DPI_SMALL_BYTES == 128, "dpi.h and ring.h differ");
+_Static_assert(DPI_RING_WORD == 8 && DPI_RING_RECORD == 1 && DPI_RING_AHEAD == 1024 && DPI_RING_SINGLE == 64 && DPI_SMALL_BYTES == 128 &&
+			       offsetof(struct dpi_ring, clear) == 8, "dpi.h and ring.h differ");
 
 /* A record was published, and somebody sleeps. */
 int dpi_ring_1(DPI_Buffer handle)

@@ -80,6 +80,7 @@ struct player {
 	const struct dpi_bells *other; /* where the other is woken */
 	int me;
 	uint32_t seen;
+	bool across; /* the other is another process */
 };
 
 static bool heard(void *arg)
@@ -102,6 +103,7 @@ static void say(struct player *p, struct draws *d)
 {
 	if (p->game->longest_idle) idle(d, p->game->longest_idle);
 	atomic_fetch_add_explicit(&p->game->said[p->me], 1, memory_order_release);
+	if (p->across) dpi_bell_other(p->other);
 	dpi_bell_ring(p->other, (uint32_t)!p->me + 1);
 }
 
@@ -124,7 +126,7 @@ static void between_threads(bool polls, bool fence, int64_t spin_ns, int n, int6
 	game.rounds = (uint32_t)rounds(n);
 	game.longest_idle = longest_idle;
 	open_node(&node, polls, fence, spin_ns);
-	struct player a = { &game, &node.ctx, &node.ctx.bells, 0, 0 }, b = { &game, &node.ctx, &node.ctx.bells, 1, 0 };
+	struct player a = { &game, &node.ctx, &node.ctx.bells, 0, 0, false }, b = { &game, &node.ctx, &node.ctx.bells, 1, 0, false };
 	pthread_t t = start_thread(play, &b);
 	play(&a);
 	end_thread(t);
@@ -184,8 +186,9 @@ static void between_processes(bool polls, bool fence, int64_t spin_ns, int n, in
 	struct dpi_bells *b = &nodes[!me].ctx.bells;
 	CHECK_INT(dpi_bells_map(&other, fcntl(b->page_fd, flags, 3), fcntl(b->event_fd, flags, 3)), ==, DPI_SUCCESS);
 	CHECK_INT(other.page->fence, ==, fence);
-	struct player p = { game, &nodes[me].ctx, &other, me, 0 };
+	struct player p = { game, &nodes[me].ctx, &other, me, 0, true };
 	play(&p);
+	CHECK_INT(nodes[me].ctx.bells.page->others, ==, 1);
 	dpi_bells_close(&other);
 	for (int i = 0; i < 2; i++) close_node(&nodes[i]);
 	int status;

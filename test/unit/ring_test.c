@@ -19,10 +19,11 @@ static struct pair open_pair(uint64_t capacity, uint64_t base, uint64_t max_reco
 	struct pair p = { .ring = guarded(DPI_RING_HEADER + capacity) };
 	atomic_init(&p.ring->tail, base);
 	atomic_init(&p.ring->head, base);
+	atomic_init(&p.ring->clear, DPI_RING_NOWHERE);
 	p.w = (struct dpi_ring_writer){ .data = p.ring->data, .capacity = capacity, .mask = capacity - 1, .head = &p.ring->head,
 					.head_seen = base, .written = base };
 	p.r = (struct dpi_ring_reader){ .ring = p.ring, .capacity = capacity, .mask = capacity - 1, .max_record = max_record,
-					.tail = base, .read = base, .head = base, .head_told = base };
+					.tail = base, .clear = DPI_RING_NOWHERE, .read = base, .head = base, .head_told = base };
 	return p;
 }
 
@@ -31,6 +32,7 @@ static void close_pair(struct pair *p)
 	guarded_free(p->ring, DPI_RING_HEADER + p->w.capacity);
 }
 
+/* Publish, and the reader may not find what comes next by its word. */
 static uint64_t publish(struct pair *p)
 {
 	uint64_t written = atomic_load_explicit(&p->w.written, memory_order_relaxed);
@@ -95,6 +97,10 @@ TEST(ring_takes_every_size_at_every_offset, "", 0)
 			if (pad) CHECK_INT(word_at(&p, base), ==, (pad - 8) | (uint64_t)DPI_RING_PAD << 32);
 			CHECK_INT(word_at(&p, base + pad), ==, size | (uint64_t)DPI_RING_RECORD << 32);
 			CHECK(filled(room, size, base + size));
+			if (need <= 64) { /* the word behind a small one is cleared, and nothing else is touched */
+				CHECK_INT(word_at(&p, base + pad + need), ==, 0);
+				memset(data + ((base + pad + need) & (LEAST - 1)), 0xee, 8);
+			}
 			CHECK(pad ? all(room + size, data + at, 0xee) : all(data, data + at, 0xee) && all(room + size, end, 0xee));
 			CHECK_INT(dpi_ring_next(&p.r, &found, &found_size), ==, DPI_RING_EMPTY); /* nor for the reader */
 			publish(&p);
@@ -181,17 +187,96 @@ TEST(ring_least_holds_two_of_the_largest, "", 0)
 	}
 }
 
+/* -------------------------------------------------------------------------------------- records seen by their word */
+
+TEST(ring_shows_a_small_record_before_its_tail, "", 0)
+{
+	uint64_t step = rounds(20) < 20 ? 88 : 8;
+	struct pair p = open_pair(LEAST, 0, 300);
+	uint8_t record[300];
+	uint64_t seen = 0;
+	for (uint64_t at = 0; at < LEAST; at += step)
+		for (uint64_t first = 0; first <= 80; first += 4)
+			for (uint64_t size = 0; size <= 80; size += 4) {
+				const void *found;
+				size_t found_size;
+				uint64_t base = 3 * LEAST + at;
+				/* what lies there looks like records */
+				for (uint64_t i = 0; i < LEAST; i += 8) dpi_ring_put_word(p.ring->data + i, 8, DPI_RING_RECORD);
+				set_position(&p, base);
+				p.ring->clear = p.r.clear = DPI_RING_NOWHERE;
+				p.r.tail = p.r.read = p.r.head = p.r.head_told = base;
+				fill(record, first, 1);
+				memcpy(dpi_ring_room(&p.w, first), record, first);
+				dpi_ring_commit(&p.w, first);
+				CHECK(!dpi_ring_ready(&p.r));
+				dpi_ring_publish(&p.w, &p.ring->tail, base);
+				CHECK_INT(dpi_ring_next(&p.r, &found, &found_size), ==, DPI_RING_FOUND);
+				CHECK(!dpi_ring_ready(&p.r));
+				CHECK_INT(dpi_ring_next(&p.r, &found, &found_size), ==, DPI_RING_EMPTY);
+				fill(record, size, 2);
+				uint8_t *room = dpi_ring_room(&p.w, size);
+				bool padded = p.w.place != p.w.written, early = p.w.written - base <= 64 && !padded;
+				CHECK(!dpi_ring_ready(&p.r)); /* the bytes of a record are not its word */
+				memcpy(room, record, size);
+				CHECK(!dpi_ring_ready(&p.r));
+				dpi_ring_commit(&p.w, size);
+				CHECK(dpi_ring_ready(&p.r) == early);
+				if (!early) publish(&p);
+				CHECK_INT(dpi_ring_next(&p.r, &found, &found_size), ==, DPI_RING_FOUND);
+				CHECK(found == room && found_size == size && filled(found, size, 2));
+				CHECK(p.r.read == p.w.written && p.r.tail == p.w.written);
+				CHECK(!dpi_ring_ready(&p.r)); /* what is behind it is not looked at */
+				CHECK_INT(dpi_ring_next(&p.r, &found, &found_size), ==, DPI_RING_EMPTY);
+				publish(&p);
+				CHECK(!dpi_ring_ready(&p.r));
+				CHECK_INT(dpi_ring_next(&p.r, &found, &found_size), ==, DPI_RING_EMPTY);
+				seen += early;
+			}
+	CHECK(seen > 0);
+	close_pair(&p);
+}
+
+TEST(ring_shows_no_pad_and_no_link_before_its_tail, "", 0)
+{
+	const void *found;
+	size_t size;
+	for (int link = 0; link < 2; link++) {
+		struct pair p = open_pair(LEAST, 2 * LEAST, 600);
+		CHECK(dpi_ring_room(&p.w, 0));
+		dpi_ring_commit(&p.w, 0);
+		dpi_ring_publish(&p.w, &p.ring->tail, 2 * LEAST);
+		CHECK_INT(dpi_ring_next(&p.r, &found, &size), ==, DPI_RING_FOUND);
+		CHECK_INT(dpi_ring_next(&p.r, &found, &size), ==, DPI_RING_EMPTY);
+		CHECK(p.r.clear == p.r.read);
+		if (link) dpi_ring_link(&p.w);
+		else CHECK(dpi_ring_room(&p.w, 600) && p.w.place != p.w.written);
+		CHECK(word_at(&p, p.r.read) != 0 && !dpi_ring_ready(&p.r));
+		CHECK_INT(dpi_ring_next(&p.r, &found, &size), ==, DPI_RING_EMPTY);
+		if (link) {
+			publish(&p);
+			CHECK_INT(dpi_ring_next(&p.r, &found, &size), ==, DPI_RING_ENDED);
+		} else { /* the room is not used: another record takes its place */
+			CHECK(dpi_ring_room(&p.w, 8));
+			dpi_ring_commit(&p.w, 8);
+			CHECK_INT(dpi_ring_next(&p.r, &found, &size), ==, DPI_RING_FOUND);
+			CHECK(size == 8);
+		}
+		close_pair(&p);
+	}
+}
+
 /* ------------------------------------------------------------------------------------------------- the short ways */
 
 /* One pair goes the short ways where it may, the other never. */
 static void compare_ways(struct draws *d, uint64_t base, uint64_t capacity, int records)
 {
-	struct pair a = open_pair(capacity, base, 500), b = open_pair(capacity, base, 500);
+	struct pair a = open_pair(capacity, base, 700), b = open_pair(capacity, base, 700);
 	uint64_t published = base, group = draw_below(d, 2) ? capacity / 8 : draw_below(d, capacity) | 1;
-	uint8_t record[500];
+	uint8_t record[700];
 	dpi_ring_until(&a.w, published, group);
 	for (int i = 0; i < records; i++) {
-		uint64_t size = draw_below(d, draw_below(d, 4) ? 140 : 501);
+		uint64_t size = i / 32 % 2 ? (i / 64 % 2 ? 600 : 24) : draw_below(d, draw_below(d, 4) ? 140 : 701); /* runs of one size, too */
 		fill(record, size, (uint64_t)i);
 		bool is_short = dpi_ring_write(&a.w, record, size);
 		uint8_t *room = dpi_ring_room(&b.w, size), *room_a = is_short ? NULL : dpi_ring_room(&a.w, size);
@@ -220,6 +305,15 @@ static void compare_ways(struct draws *d, uint64_t base, uint64_t capacity, int 
 			CHECK((const uint8_t *)of_a - a.ring->data == (const uint8_t *)of_b - b.ring->data);
 			CHECK(size_a == size_b && !memcmp(of_a, of_b, size_a));
 		}
+		DPI_Record many[16];
+		size_t most = draw_below(d, 17), n = dpi_ring_read_many(&a.r, draw_below(d, 2) ? 24 : i / 64 % 2 ? 600 : draw_below(d, 701), most, many);
+		for (size_t k = 0; k < n; k++) {
+			const void *of_b = NULL;
+			size_t size_b = 0;
+			CHECK_INT(dpi_ring_next(&b.r, &of_b, &size_b), ==, DPI_RING_FOUND);
+			CHECK((const uint8_t *)many[k].data - a.ring->data == (const uint8_t *)of_b - b.ring->data && many[k].size == size_b);
+		}
+		CHECK(a.r.read == b.r.read);
 		if (!room || !draw_below(d, 8)) give_back(&a), give_back(&b);
 	}
 	close_pair(&a);
@@ -262,7 +356,10 @@ static bool write_record(struct pair *p, struct draws *d, const void *data, uint
 		if (size) memcpy(room, data, size);
 		dpi_ring_commit(&p->w, size);
 	}
-	if (!room || draw_below(d, 2)) *published = publish(p);
+	if (!room || draw_below(d, 2)) {
+		dpi_ring_publish(&p->w, &p->ring->tail, *published);
+		*published = p->w.written;
+	}
 	dpi_ring_until(&p->w, *published, 1 + draw_below(d, p->w.capacity / 4));
 	return room;
 }
@@ -366,8 +463,50 @@ static void read_stream(struct stream *s)
 		}
 		if (s->longest_idle) idle(&d, s->longest_idle);
 	}
-	CHECK(p->r.read == atomic_load(&p->ring->tail));
+	for (int64_t give_up_tail = patience(); p->r.read != atomic_load(&p->ring->tail); sched_yield()) /* the last was seen by its word */
+		if (dpi_now() > give_up_tail) FAIL("the tail does not come to %" PRIu64, p->r.read);
 	atomic_store(&s->over, true);
+}
+
+/* Each record published by itself, most of them small: the reader sees them by their words, if it is there. */
+static void *stream_flusher(void *arg)
+{
+	struct stream *s = arg;
+	struct draws sizes = { s->seed }, d = draws_from(1);
+	struct pair *p = s->pair;
+	uint8_t record[2048];
+	for (uint64_t i = 0; i < s->records; i++) {
+		uint64_t size = next_size(&sizes, s), published = p->w.written;
+		int64_t give_up = patience();
+		uint8_t *room;
+		fill(record, size, i);
+		while (!(room = dpi_ring_room(&p->w, size))) {
+			sched_yield();
+			if (dpi_now() > give_up) FAIL("no room for record %" PRIu64, i);
+		}
+		if (size) memcpy(room, record, size);
+		dpi_ring_commit(&p->w, size);
+		if (draw_below(&d, 16)) dpi_ring_publish(&p->w, &p->ring->tail, published);
+		if (s->longest_idle) idle(&d, s->longest_idle);
+		else if (i % 4) /* let it be read */
+			for (int n = 0; n < 200 && atomic_load_explicit(&p->ring->head, memory_order_relaxed) != p->w.written; n++) dpi_pause();
+	}
+	dpi_ring_publish(&p->w, &p->ring->tail, p->w.written - 1);
+	return NULL;
+}
+
+TEST(ring_with_records_seen_by_their_words, "", 0)
+{
+	static struct stream s;
+	for (int dawdle = 0; dawdle < 2; dawdle++) {
+		s = (struct stream){ .records = (uint64_t)rounds(dawdle ? 20000 : 200000), .largest = 100, .rings = 1,
+				     .longest_idle = dawdle ? 20000 : 0, .seed = draws_from(6).state };
+		s.pair[0] = open_pair(LEAST, LEAST - 64, 100);
+		pthread_t writer = start_thread(stream_flusher, &s);
+		read_stream(&s);
+		end_thread(writer);
+		close_pair(&s.pair[0]);
+	}
 }
 
 static void run_stream(uint64_t base, uint64_t records, uint64_t largest, int rings, int64_t longest_idle)
@@ -493,6 +632,12 @@ static enum dpi_ring_found look(struct dpi_ring_reader *r, struct draws *d)
 {
 	const void *data;
 	size_t size;
+	if (!draw_below(d, 4)) {
+		DPI_Record many[8];
+		size_t n = dpi_ring_read_many(r, draw_below(d, r->max_record + 1), 8, many);
+		for (size_t i = 0; i < n; i++) check_found(r, many[i].data, many[i].size);
+		CHECK(n <= 8 && r->tail - r->read <= r->capacity && r->read % 8 == 0);
+	}
 	bool is_short = draw_below(d, 2) && dpi_ring_read(r, &data, &size);
 	enum dpi_ring_found found = is_short ? DPI_RING_FOUND : dpi_ring_next(r, &data, &size);
 	CHECK(found == DPI_RING_FOUND || found == DPI_RING_EMPTY || found == DPI_RING_ENDED || found == DPI_RING_CORRUPT);
@@ -516,6 +661,7 @@ TEST(ring_reader_survives_any_bytes, "", 0)
 		}
 		for (int i = 0; i < 30; i++) {
 			if (!draw_below(&d, 3)) p.ring->tail = lying_tail(&d, &p.r);
+			if (!draw_below(&d, 3)) p.ring->clear = draw_below(&d, 2) ? p.r.read : lying_tail(&d, &p.r);
 			seen[look(&p.r, &d)]++; /* on and on, even after CORRUPT */
 			if (!draw_below(&d, 4)) dpi_ring_release(&p.r, p.r.read);
 		}
@@ -580,6 +726,7 @@ static void *scribble(void *arg)
 		uint64_t at = draw_below(&d, 32), word = 8 * draw_below(&d, 3) | (uint64_t)DPI_RING_RECORD << 32;
 		__atomic_store_n(&words[at], draw_below(&d, 4) ? word : lie(&d, 8 * at, LEAST, 300), __ATOMIC_RELAXED);
 		for (int i = 0; i < 8; i++) __atomic_fetch_xor(&words[at], 0xffff0000, __ATOMIC_RELAXED); /* now long, now short */
+		atomic_store_explicit(&s->p.ring->clear, 8 * draw_below(&d, 32), memory_order_relaxed);
 		atomic_store_explicit(&s->p.ring->tail, draw_below(&d, 32) ? 8 + 8 * draw_below(&d, 32) : draw(&d), memory_order_relaxed);
 	}
 	return NULL;

@@ -108,10 +108,10 @@ void dpi_bell_wake(const struct dpi_bells *b, uint32_t bell)
 	}
 }
 
-void dpi_bell_fence(const struct dpi_bells *own)
+void dpi_bell_fence(const struct dpi_bells *own, uint32_t bell)
 {
 	atomic_thread_fence(memory_order_seq_cst); /* before the look at others */
-	bool others = atomic_load_explicit(&own->page->others, memory_order_relaxed);
+	bool others = atomic_load_explicit(&own->page->bell[bell].others, memory_order_relaxed);
 	syscall(SYS_membarrier, others || !own->alone ? MEMBARRIER_CMD_GLOBAL_EXPEDITED : MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
 	atomic_thread_fence(memory_order_seq_cst);
 }

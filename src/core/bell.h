@@ -10,8 +10,8 @@
  * ringer between its publish and its look if it is there. Where membarrier is missing, page->fence is 1 and G is a real fence; F is
  * always both, as the ringers of one page may differ.
  *
- * While nobody but the process itself rings its bells, membarrier(PRIVATE_EXPEDITED) does, which disturbs no other process. Who rings those
- * of another process for the first time, or is about to, sets page->others and fences. The waiter counts in, fences, and looks at others: if
+ * While nobody but the process itself rings a bell, membarrier(PRIVATE_EXPEDITED) does, which disturbs no other process. Who rings one
+ * of another process for the first time, or is about to, sets its others and fences. The waiter counts in, fences, and looks at others: if
  * it is 0, the count precedes it, others precedes the ringer's fence, and that its look, now and ever after: it sees the count. */
 #ifndef DPI_CORE_BELL_H
 #define DPI_CORE_BELL_H
@@ -29,15 +29,15 @@ struct dpi_bell {
 	_Atomic uint32_t sequence; /* futex word; changed by every ring that found a waiter */
 	_Atomic uint32_t sleepers; /* threads that sleep on the futex */
 	_Atomic uint32_t pollers;  /* threads that sleep in poll on the node's event descriptor */
-	uint32_t pad[13];
+	_Atomic uint32_t others;   /* 1: a process other than the owner rings it */
+	uint32_t pad[12];
 };
 
 struct dpi_bell_page {
 	uint32_t version;
 	_Atomic uint32_t fence; /* 1: ringers fence; set by whoever rings here and cannot do without */
 	uint64_t incarnation;
-	_Atomic uint32_t others; /* 1: a process other than the owner rings here */
-	uint32_t pad[11];
+	uint32_t pad[12];
 	struct dpi_bell bell[DPI_BELLS];
 };
 _Static_assert(sizeof(struct dpi_bell_page) == 4096, "one page");
@@ -74,16 +74,17 @@ static inline bool dpi_bell_ring(const struct dpi_bells *b, uint32_t bell)
 extern _Thread_local struct dpi_bell *dpi_bell_polled __attribute__((visibility("hidden")));
 
 /* To be called before ringing a bell of another process: at the latest between the publish and dpi_bell_ring. */
-static inline void dpi_bell_other(const struct dpi_bells *b)
+static inline void dpi_bell_other(const struct dpi_bells *b, uint32_t bell)
 {
-	if (__builtin_expect(atomic_load_explicit(&b->page->others, memory_order_relaxed), 1)) return;
-	atomic_store_explicit(&b->page->others, 1, memory_order_relaxed);
+	struct dpi_bell *p = &b->page->bell[bell];
+	if (__builtin_expect(atomic_load_explicit(&p->others, memory_order_relaxed), 1)) return;
+	atomic_store_explicit(&p->others, 1, memory_order_relaxed);
 	DPI_DELAY(bell_other);
 	atomic_thread_fence(memory_order_seq_cst);
 }
 
 /* The waiter's fence F. */
-void dpi_bell_fence(const struct dpi_bells *own);
+void dpi_bell_fence(const struct dpi_bells *own, uint32_t bell);
 /* The same against threads of this process only. */
 void dpi_bell_fence_own(const struct dpi_bells *own);
 

@@ -267,7 +267,7 @@ static void *loop_main(void *arg)
 		/* count in at the service bell, then look once more (bell.h) */
 		atomic_store_explicit(&bell->pollers, 1, memory_order_relaxed);
 		DPI_DELAY(loop_counted_in);
-		dpi_bell_fence(&ctx->bells);
+		dpi_bell_fence(&ctx->bells, DPI_BELL_SERVICE);
 		int64_t again = run_services(ctx);
 		if (again < next) next = again;
 		if (!l->watching && l->look_again < next) next = l->look_again;

@@ -55,7 +55,7 @@ void dpi_peer_disconnect(struct dpi_context *ctx, struct dpi_peer *peer);
 static inline bool dpi_peer_ring(struct dpi_peer *peer, uint32_t bell)
 {
 	if (!peer->bells.page || bell >= DPI_BELLS) return false;
-	dpi_bell_other(&peer->bells);
+	dpi_bell_other(&peer->bells, bell);
 	if (dpi_bell_ring(&peer->bells, bell)) atomic_fetch_add_explicit(&peer->stats.wakeups, 1, memory_order_relaxed);
 	return true;
 }

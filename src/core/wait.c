@@ -107,7 +107,7 @@ static int sleep_on_futex(struct dpi_context *ctx, const struct dpi_wait *w)
 	DPI_DELAY(sleeper_comes);
 	atomic_fetch_add_explicit(&b->sleepers, 1, memory_order_relaxed);
 	DPI_DELAY(sleeper_counted_in);
-	dpi_bell_fence(&ctx->bells);
+	dpi_bell_fence(&ctx->bells, w->bell);
 	for (;;) {
 		/* acquire: pairs with the release in dpi_bell_wake; taken before ready so that a later ring changes it */
 		uint32_t sequence = atomic_load_explicit(&b->sequence, memory_order_acquire);
@@ -135,7 +135,7 @@ static int sleep_as_leader(struct dpi_context *ctx, const struct dpi_wait *w, st
 	DPI_DELAY(leader_comes);
 	atomic_fetch_add_explicit(&b->pollers, 1, memory_order_relaxed);
 	DPI_DELAY(leader_counted_in);
-	dpi_bell_fence(&ctx->bells);
+	dpi_bell_fence(&ctx->bells, w->bell);
 	dpi_bell_polled = b;
 	while (!w->ready(w->arg)) {
 		bool again = false;

@@ -32,7 +32,7 @@ void dpi_append_fast(struct dpi_buffer *b)
 	if (a->attached && !b->runs) dpi_ring_until(&a->writer, a->published, a->group);
 	struct dpi_bell_page *page = a->attached && a->tail ? a->remote.peer->bells.page : NULL;
 	bool store = b->fast && page && b->shape.use == DPI_USE_QUEUE && a->home_bell < DPI_BELLS;
-	if (store) dpi_bell_other(&a->remote.peer->bells);
+	if (store) dpi_bell_other(&a->remote.peer->bells, a->home_bell);
 	a->flush = store ? a->tail : NULL;
 	a->bell = store ? &page->bell[a->home_bell] : NULL;
 }

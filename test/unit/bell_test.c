@@ -103,7 +103,7 @@ static void say(struct player *p, struct draws *d)
 {
 	if (p->game->longest_idle) idle(d, p->game->longest_idle);
 	atomic_fetch_add_explicit(&p->game->said[p->me], 1, memory_order_release);
-	if (p->across) dpi_bell_other(p->other);
+	if (p->across) dpi_bell_other(p->other, (uint32_t)!p->me + 1);
 	dpi_bell_ring(p->other, (uint32_t)!p->me + 1);
 }
 
@@ -188,7 +188,8 @@ static void between_processes(bool polls, bool fence, int64_t spin_ns, int n, in
 	CHECK_INT(other.page->fence, ==, fence);
 	struct player p = { game, &nodes[me].ctx, &other, me, 0, true };
 	play(&p);
-	CHECK_INT(nodes[me].ctx.bells.page->others, ==, 1);
+	CHECK_INT(nodes[me].ctx.bells.page->bell[me + 1].others, ==, 1);
+	CHECK_INT(nodes[me].ctx.bells.page->bell[DPI_BELL_SERVICE].others, ==, 0);
 	dpi_bells_close(&other);
 	for (int i = 0; i < 2; i++) close_node(&nodes[i]);
 	int status;

@@ -130,9 +130,10 @@ INLINE uint64_t first_of_four(const uint64_t *slot, uint64_t tag)
 	return slot[0] >> 32 == tag ? slot[0] : s;
 }
 
-/* Rows from i on whose groups are among the first four slots; where that ends. */
+/* Rows from i on whose groups are among the first four slots, or sparse, where there is hardly a second, in the first; where
+ * that ends. */
 INLINE size_t find_near(const struct dpi_table *t, const struct dpi_feed *f, size_t first, enum dpi_key_kind kind,
-			const struct dpi_strided *key, size_t i, size_t n)
+			bool sparse, const struct dpi_strided *key, size_t i, size_t n)
 {
 	const uint64_t *slot = t->slot, *hash = t->hash;
 	uint64_t mask = t->mask, seed = t->seed, word = 0, h;
@@ -147,7 +148,8 @@ INLINE size_t find_near(const struct dpi_table *t, const struct dpi_feed *f, siz
 		} else {
 			h = hash[i];
 		}
-		uint8_t *e = arena + (size_t)(uint32_t)first_of_four(slot + (h & mask), (uint32_t)h) * 8;
+		uint64_t s = sparse ? slot[h & mask] : first_of_four(slot + (h & mask), (uint32_t)h);
+		uint8_t *e = arena + (size_t)(uint32_t)s * 8;
 		if (e == arena || !same(t, f, first, kind, e, i, word)) break; /* at place 0 is no entry */
 		entry[i] = e;
 	}
@@ -228,8 +230,11 @@ INLINE int find(struct dpi_table *t, const struct dpi_feed *f, size_t first, enu
 	const struct dpi_strided *key = f->column + f->key[0]; /* looked at where it is one number */
 	bool big = t->used + (t->mask + 1) * 8 > BIG;
 	if (big) fetch_slots(t, kind, key, first, n), fetch_entries(t, n);
-	for (size_t i = 0; (i = big ? find_fetched(t, f, first, kind, i, n) : find_near(t, f, first, kind, key, i, n)) < n;
-	     i++) {
+	for (size_t i = 0;; i++) {
+		if (big) i = find_fetched(t, f, first, kind, i, n);
+		else if (t->groups * 32 < t->mask) i = find_near(t, f, first, kind, true, key, i, n);
+		else i = find_near(t, f, first, kind, false, key, i, n);
+		if (i >= n) break;
 		if (!big && is_word(kind)) {
 			t->word[i] = word_at(kind, (const uint8_t *)key->data + (first + i) * key->stride);
 			t->hash[i] = dpi_hash_word(t->seed, t->word[i]);

@@ -14,13 +14,14 @@
 		const uint8_t *p = (const uint8_t *)from->data + first * from->stride;                 \
 		size_t stride = from->stride, at = c->offset;                                          \
 		bool nulls = from->null || from->valid || c->null_mask;                                \
-		for (size_t i = 0; i < n && !nulls; i++, p += stride) {                                \
-			kind x;                                                                        \
-			uint8_t *to = entry[i] + at;                                                   \
-			memcpy(&x, p, sizeof x);                                                       \
-			__VA_ARGS__;                                                                   \
-		}                                                                                      \
-		for (size_t i = 0; i < n && nulls; i++, p += stride) {                                 \
+		if (!nulls)                                                                            \
+			for (size_t i = 0; i < n; i++, p += stride) {                                  \
+				kind x;                                                                \
+				uint8_t *to = entry[i] + at;                                           \
+				memcpy(&x, p, sizeof x);                                               \
+				__VA_ARGS__;                                                           \
+			}                                                                              \
+		for (size_t i = nulls ? 0 : n; i < n; i++, p += stride) {                              \
 			kind x;                                                                        \
 			uint8_t *to = entry[i] + at;                                                   \
 			if (dpi_strided_is_null(from, first + i)) continue;                            \

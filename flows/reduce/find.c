@@ -77,7 +77,7 @@ static uint8_t *make(struct dpi_table *t, const struct dpi_feed *f, size_t first
 	uint64_t tag = (uint32_t)t->hash[i], at = tag & t->mask, bytes = row;
 	if (head) memcpy(entry - 8, &bytes, 8);
 	dpi_row_copy(entry, t->blank, t->r->state->row_size);
-	if (t->kind == DPI_KEY_IMAGE) dpi_key_put(t, f, first, i, entry);
+	if (t->kind >= DPI_KEY_FIXED) dpi_key_put(t, f, first, i, entry);
 	else memcpy(entry, t->word + i, t->key_bytes);
 	while (t->slot[at]) at = (at + 1) & t->mask;
 	t->slot[at] = tag << 32 | (uint64_t)((t->used + head) / 8);
@@ -91,27 +91,34 @@ static uint8_t *make(struct dpi_table *t, const struct dpi_feed *f, size_t first
 
 INLINE bool is_word(enum dpi_key_kind kind)
 {
-	return kind == DPI_KEY_INT64 || kind == DPI_KEY_INT32 || kind == DPI_KEY_UINT32;
+	return kind < DPI_KEY_FIXED;
+}
+
+INLINE uint64_t load(const uint8_t *p)
+{
+	uint64_t w;
+	return memcpy(&w, p, sizeof w), w;
 }
 
 INLINE uint64_t word_at(enum dpi_key_kind kind, const uint8_t *p)
 {
-	uint64_t eight;
 	uint32_t four;
-	if (kind == DPI_KEY_INT64) return memcpy(&eight, p, 8), eight;
-	memcpy(&four, p, 4);
-	return kind == DPI_KEY_INT32 ? (uint64_t)(int64_t)(int32_t)four : four;
+	return kind == DPI_KEY_8 ? load(p) : (memcpy(&four, p, sizeof four), four);
 }
 
 /* Is entry that of row i, whose key is word where it is one? */
 INLINE bool same(const struct dpi_table *t, const struct dpi_feed *f, size_t first, enum dpi_key_kind kind,
 		 const uint8_t *entry, size_t i, uint64_t word)
 {
-	uint64_t eight;
-	uint32_t four;
-	if (kind == DPI_KEY_IMAGE) return dpi_key_same(t, f, first, entry, i);
-	if (kind == DPI_KEY_INT64 || kind == DPI_KEY_8) return memcpy(&eight, entry, 8), eight == word;
-	return memcpy(&four, entry, 4), four == (uint32_t)word;
+	if (is_word(kind)) return word_at(kind, entry) == word;
+	const uint64_t *image = t->images + i * (t->key_words + 1);
+	uint64_t differ = (load(entry + t->null_at) ^ image[t->key_words]) & t->null_mask;
+	uint32_t last = t->key_words - 1;
+	if (t->key_words) {
+		for (uint32_t w = 0; w < last; w++) differ |= load(entry + 8 * w) ^ image[w];
+		differ |= (load(entry + 8 * last) ^ image[last]) & t->last_mask;
+	}
+	return !differ && (kind == DPI_KEY_FIXED || dpi_key_same_bytes(t, f, first, entry, i));
 }
 
 /* Of four slots, without a jump, the first that has the tag; else any. */
@@ -123,11 +130,12 @@ INLINE uint64_t first_of_four(const uint64_t *slot, uint64_t tag)
 	return slot[0] >> 32 == tag ? slot[0] : s;
 }
 
-/* Rows from i on whose groups are among the first four slots; where that ends. */
+/* Rows from i on whose groups are among the first four slots, or sparse, where there is hardly a second, in the first; where
+ * that ends. */
 INLINE size_t find_near(const struct dpi_table *t, const struct dpi_feed *f, size_t first, enum dpi_key_kind kind,
-			const struct dpi_strided *key, size_t i, size_t n)
+			bool sparse, const struct dpi_strided *key, size_t i, size_t n)
 {
-	const uint64_t *slot = t->slot, *hash = t->hash, *words = t->word;
+	const uint64_t *slot = t->slot, *hash = t->hash;
 	uint64_t mask = t->mask, seed = t->seed, word = 0, h;
 	uint8_t *arena = t->arena, **entry = t->entry;
 	size_t stride = is_word(kind) ? key->stride : 0;
@@ -139,9 +147,9 @@ INLINE size_t find_near(const struct dpi_table *t, const struct dpi_feed *f, siz
 			__builtin_prefetch((const void *)((uintptr_t)p + AHEAD));
 		} else {
 			h = hash[i];
-			if (kind == DPI_KEY_8) word = words[i];
 		}
-		uint8_t *e = arena + (size_t)(uint32_t)first_of_four(slot + (h & mask), (uint32_t)h) * 8;
+		uint64_t s = sparse ? slot[h & mask] : first_of_four(slot + (h & mask), (uint32_t)h);
+		uint8_t *e = arena + (size_t)(uint32_t)s * 8;
 		if (e == arena || !same(t, f, first, kind, e, i, word)) break; /* at place 0 is no entry */
 		entry[i] = e;
 	}
@@ -222,8 +230,11 @@ INLINE int find(struct dpi_table *t, const struct dpi_feed *f, size_t first, enu
 	const struct dpi_strided *key = f->column + f->key[0]; /* looked at where it is one number */
 	bool big = t->used + (t->mask + 1) * 8 > BIG;
 	if (big) fetch_slots(t, kind, key, first, n), fetch_entries(t, n);
-	for (size_t i = 0; (i = big ? find_fetched(t, f, first, kind, i, n) : find_near(t, f, first, kind, key, i, n)) < n;
-	     i++) {
+	for (size_t i = 0;; i++) {
+		if (big) i = find_fetched(t, f, first, kind, i, n);
+		else if (t->groups * 32 < t->mask) i = find_near(t, f, first, kind, true, key, i, n);
+		else i = find_near(t, f, first, kind, false, key, i, n);
+		if (i >= n) break;
 		if (!big && is_word(kind)) {
 			t->word[i] = word_at(kind, (const uint8_t *)key->data + (first + i) * key->stride);
 			t->hash[i] = dpi_hash_word(t->seed, t->word[i]);
@@ -244,11 +255,11 @@ INLINE int find(struct dpi_table *t, const struct dpi_feed *f, size_t first, enu
 int dpi_table_find(struct dpi_table *t, const struct dpi_feed *f, size_t first, size_t n, size_t *done)
 {
 	t->created_count = 0;
+	if (!is_word(t->kind)) dpi_key_take(t, f, first, n);
 	switch (t->kind) {
-	case DPI_KEY_INT64: return find(t, f, first, DPI_KEY_INT64, n, done);
-	case DPI_KEY_INT32: return find(t, f, first, DPI_KEY_INT32, n, done);
-	case DPI_KEY_UINT32: return find(t, f, first, DPI_KEY_UINT32, n, done);
-	case DPI_KEY_8: dpi_key_take(t, f, first, n); return find(t, f, first, DPI_KEY_8, n, done);
-	default: dpi_key_take(t, f, first, n); return find(t, f, first, DPI_KEY_IMAGE, n, done);
+	case DPI_KEY_8: return find(t, f, first, DPI_KEY_8, n, done);
+	case DPI_KEY_4: return find(t, f, first, DPI_KEY_4, n, done);
+	case DPI_KEY_FIXED: return find(t, f, first, DPI_KEY_FIXED, n, done);
+	default: return find(t, f, first, DPI_KEY_VARIES, n, done);
 	}
 }

@@ -3,7 +3,6 @@
  * begin with. Equal keys have equal bytes there: NULL is zeros and its bit, -0.0 is 0.0, every NaN the same. */
 #include <string.h>
 
-#include "../move/kernel.h"
 #include "../move/move.h"
 #include "table.h"
 
@@ -28,20 +27,21 @@ static void canonical(int type, uint8_t *p, size_t stride, size_t n)
 	}
 }
 
-/* The word of NULLs of image i. */
-static inline uint8_t *nulls_of(const struct dpi_table *t, size_t i)
+/* The image of row i: words of the key, then a word of its NULLs. */
+static inline uint8_t *image_of(const struct dpi_table *t, size_t i)
 {
-	return t->images + i * t->image + t->image - 8;
+	return (uint8_t *)(t->images + i * (t->key_words + 1));
 }
 
 static void take_nulls(const struct dpi_table *t, const struct dpi_strided *s, const struct dpi_column *c, unsigned bit,
 		       size_t first, size_t n)
 {
+	uint64_t *nulls = t->images + t->key_words;
 	if (!s->valid && !s->null) return;
-	for (size_t i = 0; i < n; i++) {
+	for (size_t i = 0; i < n; i++, nulls += t->key_words + 1) {
 		if (!dpi_strided_is_null(s, first + i)) continue;
-		nulls_of(t, i)[bit / 8] |= (uint8_t)(1u << bit % 8);
-		memset(t->images + i * t->image + c->offset, 0, c->width);
+		*nulls |= UINT64_C(1) << bit;
+		memset(image_of(t, i) + c->offset, 0, c->width);
 	}
 }
 
@@ -54,7 +54,7 @@ static uint32_t bytes_of(const struct dpi_strided *s, size_t i)
 static void take_places(const struct dpi_table *t, const struct dpi_feed *f, size_t first, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
-		uint8_t *image = t->images + i * t->image;
+		uint8_t *image = image_of(t, i);
 		uint32_t place[2] = { t->r->state->row_size, 0 };
 		for (uint32_t k = 0; k < t->r->key_count; k++) {
 			const struct dpi_strided *s = f->column + f->key[k];
@@ -68,78 +68,50 @@ static void take_places(const struct dpi_table *t, const struct dpi_feed *f, siz
 
 static void take_images(struct dpi_table *t, const struct dpi_feed *f, size_t first, size_t n)
 {
+	size_t stride = 8 * ((size_t)t->key_words + 1);
 	unsigned bit = 0;
-	memset(t->images, 0, n * t->image);
+	memset(t->images, 0, n * stride);
 	for (uint32_t k = 0; k < t->r->key_count; k++) {
 		const struct dpi_column *c = t->r->state->column + k;
 		const struct dpi_strided *s = f->column + f->key[k];
-		uint8_t *to = t->images + c->offset;
+		uint8_t *to = image_of(t, 0) + c->offset;
 		if (c->type == DPI_TYPE_BOOL && !s->stride)
-			for (size_t i = 0; i < n; i++) to[i * t->image] = dpi_bit(s->data, first + i);
+			for (size_t i = 0; i < n; i++) to[i * stride] = dpi_bit(s->data, first + i);
 		else if (!c->variable)
-			dpi_copy_strided(to, t->image, (const uint8_t *)s->data + first * s->stride, s->stride, c->width, n);
-		canonical(c->type, to, t->image, n);
+			dpi_copy_strided(to, stride, (const uint8_t *)s->data + first * s->stride, s->stride, c->width, n);
+		canonical(c->type, to, stride, n);
 		if (c->nullable) take_nulls(t, s, c, bit++, first, n);
 	}
 	if (t->varies) take_places(t, f, first, n);
 }
 
+/* A hash of the image, which stays in the table: so it need not be that of the columns. */
 static void hash_images(struct dpi_table *t, const struct dpi_feed *f, size_t first, size_t n)
 {
-	unsigned bit = 0;
-	for (uint32_t k = 0; k < t->r->key_count; k++) {
-		const struct dpi_column *c = t->r->state->column + k;
-		struct dpi_strided s = { .type = c->type,
-					 .scale = c->scale,
-					 .width = c->width,
-					 .data = t->images + c->offset,
-					 .stride = t->image };
-		if (c->nullable) s.null = nulls_of(t, 0) + bit / 8, s.null_mask = (uint8_t)(1u << bit % 8), bit++;
-		if (c->variable) dpi_hash_column(f->column + f->key[k], first, n, t->hash);
-		else dpi_hash_column(&s, 0, n, t->hash);
+	size_t words = t->key_words + (t->nulls != 0);
+	for (size_t i = 0; i < n; i++) {
+		const uint64_t *image = t->images + i * (t->key_words + 1);
+		uint64_t h = t->seed;
+		for (size_t w = 0; w < words; w++) h = dpi_hash_word(h, image[w]);
+		for (uint32_t k = 0; k < t->r->key_count && t->varies; k++) {
+			const struct dpi_strided *s = f->column + f->key[k];
+			if (!t->r->state->column[k].variable || dpi_strided_is_null(s, first + i)) continue;
+			h = dpi_hash_bytes(h, (const uint8_t *)s->data + s->offset[first + i], bytes_of(s, first + i));
+		}
+		t->hash[i] = h;
 	}
 }
 
 void dpi_key_take(struct dpi_table *t, const struct dpi_feed *f, size_t first, size_t n)
 {
-	dpi_hash_start(t->seed, n, t->hash);
-	if (t->kind != DPI_KEY_IMAGE) { /* eight bytes whose word is not themselves */
-		const struct dpi_strided *s = f->column + f->key[0];
-		struct dpi_strided copy = { .type = s->type, .scale = s->scale, .width = 8, .data = t->word, .stride = 8 };
-		dpi_move_kernels()->load8(t->word, (const uint8_t *)s->data + first * s->stride, s->stride, n);
-		dpi_hash_column(&copy, 0, n, t->hash);
-		return;
-	}
 	take_images(t, f, first, n);
 	hash_images(t, f, first, n);
 }
 
 /* ---------------------------------------------------------------------------------------------------------- and entries */
 
-static uint64_t entry_nulls(const struct dpi_table *t, const uint8_t *entry)
+bool dpi_key_same_bytes(const struct dpi_table *t, const struct dpi_feed *f, size_t first, const uint8_t *entry, size_t i)
 {
-	uint64_t bits = 0;
-	memcpy(&bits, entry + t->null_at, (t->nulls + 7) / 8);
-	return t->nulls < 64 ? bits & ((UINT64_C(1) << t->nulls) - 1) : bits;
-}
-
-bool dpi_key_same(const struct dpi_table *t, const struct dpi_feed *f, size_t first, const uint8_t *entry, size_t i)
-{
-	const uint8_t *image = t->images + i * t->image;
-	uint32_t at = 0;
-	for (; at + 8 <= t->key_bytes; at += 8) {
-		uint64_t a, b;
-		memcpy(&a, entry + at, 8), memcpy(&b, image + at, 8);
-		if (a != b) return false;
-	}
-	for (; at < t->key_bytes; at++)
-		if (entry[at] != image[at]) return false;
-	if (t->nulls) {
-		uint64_t bits;
-		memcpy(&bits, nulls_of(t, i), 8);
-		if (bits != entry_nulls(t, entry)) return false;
-	}
-	if (!t->varies) return true;
 	const uint8_t *tail = entry + t->r->state->row_size;
 	for (uint32_t k = 0; k < t->r->key_count; k++) {
 		const struct dpi_strided *s = f->column + f->key[k];
@@ -161,8 +133,9 @@ size_t dpi_key_entry_size(const struct dpi_table *t, const struct dpi_feed *f, s
 
 void dpi_key_put(const struct dpi_table *t, const struct dpi_feed *f, size_t first, size_t i, uint8_t *entry)
 {
-	memcpy(entry, t->images + i * t->image, t->key_bytes);
-	for (unsigned b = 0; b < (t->nulls + 7) / 8; b++) entry[t->null_at + b] |= nulls_of(t, i)[b];
+	const uint8_t *image = image_of(t, i), *nulls = image + 8 * (size_t)t->key_words;
+	memcpy(entry, image, t->key_bytes);
+	for (unsigned b = 0; b < (t->nulls + 7) / 8; b++) entry[t->null_at + b] |= nulls[b];
 	uint8_t *tail = entry + t->r->state->row_size;
 	for (uint32_t k = 0; k < t->r->key_count && t->varies; k++) {
 		const struct dpi_strided *s = f->column + f->key[k];

@@ -43,11 +43,12 @@ typedef struct DPI_Aggregate {
 } DPI_Aggregate;
 
 /* A reducer of the program. Its functions are deterministic, the same in every process, and return DPI_SUCCESS or an error,
- * with which the flow fails. States are 8-byte aligned and travel as bytes: without pointers. */
+ * with which the flow fails. States are 8-byte aligned and travel as bytes: without pointers. FIXED values may lie in
+ * memory that another process can write: read each byte once. */
 typedef struct DPI_Reducer {
 	size_t size;		/* sizeof(DPI_Reducer) */
 	uint32_t state;		/* bytes of a state, 1 … DPI_STATE_MAX */
-	DPI_Column result; /* type, nullable, width, precision and scale of what it yields; its name counts for nothing */
+	DPI_Column result;	/* type, nullable, width, precision and scale of what it yields; its name does not count */
 	int (*init)(void *state, void *arg);				/* of bytes that are zero; NULL: zero is fine */
 	int (*accumulate)(void *state, const DPI_Value *values, void *arg); /* the row's arguments: column, by; also NULLs */
 	int (*merge)(void *state, const void *from, void *arg);		/* what from saw came after; NULL: none */
@@ -59,8 +60,8 @@ typedef struct DPI_Reducer {
 
 /* -------------------------------------------------------------------------------------------------------- reducers */
 
-/* Register one under name and version; it replaces what was there, for tables made later. ARGUMENT LIMIT MEMORY. Any thread.
- */
+/* Register one under name and version; it replaces what was there, for tables made later. Any thread. ARGUMENT LIMIT
+ * MEMORY. */
 int dpi_reducer_register(const char *name, uint32_t version, const DPI_Reducer *reducer);
 /* NAME: not registered in this process; the sentence names it. Any thread. */
 int dpi_reducer_find(const char *name, uint32_t version, DPI_Reducer *reducer);

@@ -67,18 +67,19 @@ static int find_reducers(struct dpi_table *t)
 	return DPI_SUCCESS;
 }
 
-static enum dpi_key_kind key_kind(const struct dpi_reduction *r)
+static enum dpi_key_kind key_kind(const struct dpi_reduction *r, bool varies)
 {
 	const struct dpi_column *c = r->state->column;
-	if (r->key_count != 1 || c->nullable) return DPI_KEY_IMAGE;
+	if (varies) return DPI_KEY_VARIES;
+	if (r->key_count != 1 || c->nullable) return DPI_KEY_FIXED;
 	switch (c->type) {
-	case DPI_TYPE_INT64: return DPI_KEY_INT64;
+	case DPI_TYPE_INT64:
 	case DPI_TYPE_UINT64:
 	case DPI_TYPE_DECIMAL64: return DPI_KEY_8;
 	case DPI_TYPE_INT32:
-	case DPI_TYPE_DATE32: return DPI_KEY_INT32;
-	case DPI_TYPE_UINT32: return DPI_KEY_UINT32;
-	default: return DPI_KEY_IMAGE;
+	case DPI_TYPE_UINT32:
+	case DPI_TYPE_DATE32: return DPI_KEY_4;
+	default: return DPI_KEY_FIXED;
 	}
 }
 
@@ -92,10 +93,13 @@ static void lay_out_key(struct dpi_table *t)
 		t->varies |= c->variable;
 		if (c->nullable && t->nulls == 1) t->null_at = c->null_at;
 	}
-	t->kind = key_kind(t->r);
-	t->image = (uint32_t)dpi_words8(t->key_bytes) + 8;
+	t->kind = key_kind(t->r, t->varies);
+	t->key_words = (uint32_t)(dpi_words8(t->key_bytes) / 8);
+	t->last_mask = t->key_bytes % 8 ? (UINT64_C(1) << t->key_bytes % 8 * 8) - 1 : ~UINT64_C(0);
+	t->null_mask = t->nulls < 64 ? (UINT64_C(1) << t->nulls) - 1 : ~UINT64_C(0);
+	size_t image = 8 * ((size_t)t->key_words + 1);
 	t->chunk = DPI_CHUNK;
-	if (t->kind == DPI_KEY_IMAGE && t->image > IMAGES / DPI_CHUNK) t->chunk = t->image < IMAGES ? IMAGES / t->image : 1;
+	if (t->kind >= DPI_KEY_FIXED && image > IMAGES / DPI_CHUNK) t->chunk = image < IMAGES ? IMAGES / image : 1;
 }
 
 /* The largest state that is copied before it is looked at. */
@@ -123,11 +127,11 @@ static int start_memory(struct dpi_table *t)
 	t->blank = calloc(1, dpi_words8(t->r->state->row_size));
 	t->hash = calloc(n, sizeof *t->hash), t->word = calloc(n, sizeof *t->word),
 	t->other_hash = calloc(n, sizeof *t->other_hash);
-	t->images = t->kind == DPI_KEY_IMAGE ? calloc(n, t->image) : NULL;
+	t->images = t->kind >= DPI_KEY_FIXED ? calloc(n, 8 * ((size_t)t->key_words + 1)) : NULL;
 	t->entry = calloc(n, sizeof *t->entry), t->created = calloc(n, sizeof *t->created);
 	t->scratch = malloc(scratch_bytes(t->r));
 	t->record = calloc(DPI_CHUNK, sizeof *t->record);
-	if (!t->slot || !t->blank || !t->hash || !t->word || !t->other_hash || (t->kind == DPI_KEY_IMAGE && !t->images) ||
+	if (!t->slot || !t->blank || !t->hash || !t->word || !t->other_hash || (t->kind >= DPI_KEY_FIXED && !t->images) ||
 	    !t->entry || !t->created || !t->scratch || !t->record)
 		return dpi_fail(DPI_ERR_MEMORY, "no memory for a table of groups");
 	for (uint32_t i = 0; i < t->r->count; i++) dpi_blank_state(t->r, t->r->aggregate + i, t->blank);
@@ -144,7 +148,7 @@ static int start(struct dpi_table *t, const struct dpi_table_attr *attr)
 				(unsigned long long)attr->budget, (unsigned long long)DPI_TABLE_LEAST,
 				(unsigned long long)DPI_TABLE_MOST);
 	t->limit = attr->budget - (t->full == DPI_TABLE_SPILLS ? dpi_spill_memory(attr->budget) : 0);
-	t->room = t->limit;
+	t->room = t->limit + 64; /* eight bytes may be read from any byte of the last entry */
 	t->used = DPI_ARENA_FIRST;
 	t->stride = t->r->state->varies ? 0 : dpi_words8(t->r->state->row_size);
 	t->second = t->r->state->row_size < 64 ? t->r->state->row_size - 1 : 63;

@@ -12,11 +12,10 @@
 
 /* How keys are held while their groups are looked for. */
 enum dpi_key_kind {
-	DPI_KEY_INT64, /* one column that is never NULL: table.word, which is also what is hashed */
-	DPI_KEY_INT32, /* or DATE32 */
-	DPI_KEY_UINT32,
-	DPI_KEY_8,     /* of 8 bytes: table.word */
-	DPI_KEY_IMAGE
+	DPI_KEY_8, /* one column of 8 bytes that are compared as such, never NULL: table.word */
+	DPI_KEY_4, /* of 4 bytes */
+	DPI_KEY_FIXED, /* any others: table.images */
+	DPI_KEY_VARIES
 };
 
 /* Rows being taken in: columns of the input or of the state schema, those that are needed, and the rows they are of. */
@@ -64,13 +63,16 @@ struct dpi_table {
 
 	/* the key in an entry and in an image: what comes before the states, then a word of its NULLs */
 	enum dpi_key_kind kind;
-	uint32_t key_bytes, image, nulls, null_at; /* nulls: nullable columns of the key; image: bytes of one */
+	uint32_t key_bytes, key_words;
+	uint32_t nulls, null_at; /* nullable columns of the key, and where in an entry their bits begin */
+	uint64_t last_mask, null_mask; /* what of the last word is the key's, and of the word at null_at */
 	bool varies;
 
 	/* of the chunk under way */
 	size_t chunk; /* rows, at most */
 	uint64_t *hash, *word, *other_hash;
-	uint8_t *images, **entry; /* entry NULL: the row goes to the file */
+	uint64_t *images;	  /* key_words + 1 for each row */
+	uint8_t **entry;	  /* entry NULL: the row goes to the file */
 	uint32_t *created, created_count; /* rows that made their group */
 	uint64_t *scratch;		  /* a state that is a peer's, or is sorted; aligned */
 
@@ -95,9 +97,10 @@ static inline size_t dpi_words8(size_t bytes)
 	return (bytes + 7) & ~(size_t)7;
 }
 
-/* key.c: copy the keys of n rows and hash them, where find.c does not do that itself. */
+/* key.c: copy the keys of n rows into images, and hash them. */
 void dpi_key_take(struct dpi_table *t, const struct dpi_feed *f, size_t first, size_t n);
-bool dpi_key_same(const struct dpi_table *t, const struct dpi_feed *f, size_t first, const uint8_t *entry, size_t i);
+/* The variable columns' bytes; the rest is the same. */
+bool dpi_key_same_bytes(const struct dpi_table *t, const struct dpi_feed *f, size_t first, const uint8_t *entry, size_t i);
 /* Bytes of an entry of row i's key, without the size before it. */
 size_t dpi_key_entry_size(const struct dpi_table *t, const struct dpi_feed *f, size_t row, size_t i);
 void dpi_key_put(const struct dpi_table *t, const struct dpi_feed *f, size_t row, size_t i, uint8_t *entry);

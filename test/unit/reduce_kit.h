@@ -89,7 +89,7 @@ struct kit {
 	uint16_t key[DPI_KEYS_MAX];
 	size_t aggregates;
 	DPI_Aggregate aggregate[KIT_AGGREGATES];
-	char name[KIT_AGGREGATES][16];
+	char name[KIT_AGGREGATES][24];
 	struct dpi_reduction *r;
 	size_t rows;
 	DPI_Value (*value)[KIT_COLUMNS];

@@ -48,8 +48,8 @@ extern "C" {
 	X(ERR_STATE, 3, "the call is not allowed in this state")                                   \
 	X(ERR_THREAD, 4, "another thread is inside a call on this handle")                         \
 	X(ERR_FORK, 5, "the context belongs to the parent of this forked process")                 \
-	X(ERR_USE, 6, "the buffer's use does not have this call")                                  \
-	X(ERR_SIZE, 7, "the record is larger than the buffer's largest record")                    \
+	X(ERR_USE, 6, "the buffer's use, or the flow's schema, does not have this call")           \
+	X(ERR_SIZE, 7, "the record or row is too large, or has another size than rows of the flow")\
 	X(ERR_RANGE, 8, "the offset or position lies outside the buffer")                          \
 	X(ERR_NAME, 9, "no such name in the cluster")                                              \
 	X(ERR_EXISTS, 10, "the name is taken")                                                     \
@@ -69,7 +69,7 @@ extern "C" {
 	X(ERR_TRANSPORT, 24, "the transport failed")                                               \
 	X(ERR_AGAIN, 25, "not now; try again after progress")                                      \
 	X(ERR_CANCELLED, 26, "the operation was cancelled")                                        \
-	X(ERR_DESTROYED, 27, "the buffer was destroyed")                                           \
+	X(ERR_DESTROYED, 27, "the buffer or flow was destroyed")                                   \
 	X(ERR_CORRUPT, 28, "a peer wrote what no correct peer writes")                             \
 	X(ERR_INTERNAL, 29, "a defect of the library")                                             \
 	X(ERR_END, 30, "the flow has ended: nothing comes any more")                               \

@@ -48,8 +48,8 @@ extern "C" {
 	X(ERR_STATE, 3, "the call is not allowed in this state")                                   \
 	X(ERR_THREAD, 4, "another thread is inside a call on this handle")                         \
 	X(ERR_FORK, 5, "the context belongs to the parent of this forked process")                 \
-	X(ERR_USE, 6, "the buffer's use does not have this call")                                  \
-	X(ERR_SIZE, 7, "the record is larger than the buffer's largest record")                    \
+	X(ERR_USE, 6, "the buffer's use, or the flow's schema, does not have this call")           \
+	X(ERR_SIZE, 7, "the record or row is too large, or has another size than rows of the flow") \
 	X(ERR_RANGE, 8, "the offset or position lies outside the buffer")                          \
 	X(ERR_NAME, 9, "no such name in the cluster")                                              \
 	X(ERR_EXISTS, 10, "the name is taken")                                                     \
@@ -69,7 +69,7 @@ extern "C" {
 	X(ERR_TRANSPORT, 24, "the transport failed")                                               \
 	X(ERR_AGAIN, 25, "not now; try again after progress")                                      \
 	X(ERR_CANCELLED, 26, "the operation was cancelled")                                        \
-	X(ERR_DESTROYED, 27, "the buffer was destroyed")                                           \
+	X(ERR_DESTROYED, 27, "the buffer or flow was destroyed")                                   \
 	X(ERR_CORRUPT, 28, "a peer wrote what no correct peer writes")                             \
 	X(ERR_INTERNAL, 29, "a defect of the library")                                             \
 	X(ERR_END, 30, "the flow has ended: nothing comes any more")                               \
@@ -930,8 +930,8 @@ DPI_API int DPI_Remove_Key(const char *name);
 
 /* -------------------------------------------------------------------------------------------- flows: functions by name */
 
-/* What a definition names and cannot carry: functions of the program, registered in every process that opens an endpoint
- * of a flow that needs them. They are deterministic, the same everywhere, and called by any thread that pushes. */
+/* What a definition names and cannot carry: functions of the program, registered in every process that opens a source of the
+ * flow, or asks DPI_Route. They are deterministic, the same everywhere, and called by any thread that pushes. */
 
 /* group: the key of a row, which counts as a UINT64. arg: as registered. Returns DPI_SUCCESS or an error, which the push
  * returns. */
@@ -945,17 +945,18 @@ typedef int DPI_Dist_Function(const void *row, size_t size, uint64_t key, uint32
 #define DPI_FUNCTIONS_MAX 1024	/* registered in a process */
 
 /* Register a function under a name and a version, for flows whose definition has both; the same name and version again
- * replaces it for endpoints opened later. name: 1 … DPI_NAME_MAX-1 bytes; copied. version: any. function: stays callable
- * while an endpoint that uses it is open. arg: handed to it. Works before DPI_Init. Never blocks. Thread: any.
+ * replaces it for sources opened later. name: 1 … DPI_NAME_MAX-1 bytes; copied. version: any. function: stays callable
+ * while a source that uses it is open. arg: handed to it. Works before DPI_Init. Never blocks. Thread: any.
  * Errors: LIMIT (DPI_FUNCTIONS_MAX are registered) MEMORY. */
 DPI_API int DPI_Register_Group(const char *name, uint32_t version, DPI_Group_Function *function, void *arg);
 DPI_API int DPI_Register_Dist(const char *name, uint32_t version, DPI_Dist_Function *function, void *arg);
 
 /* ----------------------------------------------------------------------------------------------- flows: definition */
 
-/* A flow moves rows of one schema from its sources to its targets. Its targets are numbered 0 … targets - 1 and logical: any
- * process opens any of them. Sources come and go. It ends once it is sealed, all its sources are closed, and what they
- * pushed was taken. */
+/* A flow moves rows of one schema from its sources to its targets. Its targets are numbered 0 … targets - 1 and logical:
+ * any process opens any of them. Sources come and go. It ends once it is sealed, all its sources are closed, and what they
+ * pushed was taken. When it fails, calls on all its endpoints, everywhere, return its failure: FLOW PEER CANCELLED
+ * DESTROYED. */
 typedef struct dpi_flow_handle *DPI_Flow;
 typedef struct dpi_source_handle *DPI_Source;
 typedef struct dpi_target_handle *DPI_Target;
@@ -1017,11 +1018,11 @@ typedef struct DPI_Flow_Info {
 #define DPI_FLOW_INFO_INIT { sizeof(DPI_Flow_Info), 0, 0, 0, 0, 0, 0, {0} }
 
 /* Create a flow by name and open a handle to it. name: 1 … DPI_NAME_MAX-1 bytes, unique in the cluster; copied. attr: the
- * caller's. flow: out; close it with DPI_Close_Flow. Blocks for the registry's answer at most DPI_TIMEOUT. Thread: any.
- * Errors: EXISTS (and with DPI_CREATE_OR_OPEN: it is there with another definition; the detail names the difference) NAME
- * (a key column is not in the schema; a function is not registered here) SIZE (a row's fixed part does not fit a segment)
- * LIMIT (beyond DPI_DEFINITION_MAX) UNSUPPORTED (a key that the dist does not take) REGISTRY TIMEOUT MEMORY.
- * Source: DPI paper 4.2. */
+ * caller's. flow: out; close it with DPI_Close_Flow. Functions that attr names need not be registered here: DPI_Open_Source
+ * looks for them. Blocks for the registry's answer at most DPI_TIMEOUT. Thread: any. Errors: EXISTS (and with
+ * DPI_CREATE_OR_OPEN: it is there with another definition; the detail names the difference) NAME (a key column is not in
+ * the schema) SIZE (a row's fixed part does not fit a segment) LIMIT (beyond DPI_DEFINITION_MAX) UNSUPPORTED (a key that
+ * the dist does not take) REGISTRY TIMEOUT MEMORY. Source: DPI paper 4.2. */
 DPI_API int DPI_Create_Flow(const char *name, const DPI_Flow_Attr *attr, DPI_Context ctx, DPI_Flow *flow);
 
 /* Open a handle to a flow, waiting for its name at most wait_us. schema: what this process takes rows to be; NULL: it will
@@ -1064,45 +1065,53 @@ typedef struct DPI_Source_Attr {
 } DPI_Source_Attr;
 #define DPI_SOURCE_ATTR_INIT { sizeof(DPI_Source_Attr), 0 }
 
-/* Open a source of a flow. attr: may be NULL; the caller's. source: out; close it with DPI_Close_Source, else the flow does not
- * end. Blocks for the registry's answer at most DPI_TIMEOUT. Thread: any. Errors: SEALED NAME (a function of the definition
- * is not registered here) FLOW LIMIT REGISTRY TIMEOUT MEMORY DESTROYED. */
+/* Open a source of a flow; each thread that pushes opens its own. attr: may be NULL; the caller's. source: out; close it
+ * with DPI_Close_Source, else the flow does not end. Blocks for the registry's answer at most DPI_TIMEOUT. Thread: any.
+ * Errors: SEALED NAME (a function of the definition is not registered here) LIMIT (DPI_SOURCES_MAX; handles) REGISTRY
+ * TIMEOUT MEMORY FLOW PEER CANCELLED DESTROYED. */
 DPI_API int DPI_Open_Source(DPI_Flow flow, const DPI_Source_Attr *attr, DPI_Source *source);
 
 /* Push a row: to all the targets that dist says, or, on an error, to none. row: size bytes as the schema lays them out; may
- * be reused on return. Rows of one source reach a target in the order pushed. They travel when a segment is full, after
- * the linger time, or with DPI_Flush_Source. Waits for a target to be opened, and for room at it, at most the handle's
- * timeout. Thread: handle. Errors: THREAD SIZE CORRUPT (no row of the schema) TIMEOUT (the detail names the target) PEER FLOW
- * CANCELLED DESTROYED MEMORY. Source: DPI paper 4.3. */
+ * be reused on return. Rows of one source reach a target in the order pushed. They travel when a segment is full, after the
+ * linger time, or with DPI_Flush_Source. Waits for a target to be opened, and for room at it, at most the handle's timeout;
+ * the first row to a target asks its process for memory. Thread: handle. Errors: THREAD SIZE CORRUPT (no row of the schema;
+ * a dist function named a target that is none) STATE (room is handed out) TIMEOUT (the detail names the target) LIMIT (the
+ * target's memory has no room for another source) UNKNOWN (a row larger than a segment reached some of its targets) PEER
+ * FLOW CANCELLED DESTROYED MEMORY, and a function's own. Source: DPI paper 4.3. */
 DPI_API int DPI_Push(const void *row, size_t size, DPI_Source source);
 
-/* The same, but never waits: DPI_ERR_AGAIN when a target has no room now. */
+/* The same, but never waits for a target or for room: DPI_ERR_AGAIN, and no target has got the row. A row larger than a
+ * segment begins anew with each call: DPI_Push is for these. Errors: as DPI_Push, AGAIN. */
 DPI_API int DPI_Try_Push(const void *row, size_t size, DPI_Source source);
 
-/* Push count rows, which stand back to back in a schema whose rows do not vary. pushed: out, how many were, also on an error;
- * may be NULL. Otherwise as DPI_Push. */
+/* Push count rows, which stand back to back in a schema whose rows do not vary. pushed: out, how many were, also on an
+ * error; may be NULL. Otherwise as DPI_Push. Errors: also USE (rows vary). */
 DPI_API int DPI_Push_Batch(const void *rows, size_t count, DPI_Source source, size_t *pushed);
 
-/* Hand out room in the segment for a target, to build a row in place; what dist would say is not asked. size: bytes,
- * at most; room: out, 8-byte aligned, the library's until DPI_Commit or DPI_Discard. Waits and errors as DPI_Push; STATE when room is
- * already handed out; SIZE (it does not fit a segment). Thread: handle. */
+/* Hand out room in the segment for a target, to build a row in place; what dist would say is not asked. size: bytes of the
+ * row, where rows vary at most; room: out, 8-byte aligned, to be written until DPI_Commit or DPI_Discard, before which
+ * nothing else is pushed. Waits and errors as DPI_Push; STATE when room is already handed out; SIZE (another than the
+ * rows', or it does not fit a segment). Thread: handle. */
 DPI_API int DPI_Reserve(size_t size, uint32_t target, DPI_Source source, void **room);
-/* Push the row built in the room: its first size bytes. Never blocks. Thread: handle. Errors: THREAD STATE SIZE CORRUPT. */
+/* Push the row built in the room: its first size bytes. Never blocks. Thread: handle. Errors: THREAD STATE; SIZE CORRUPT (no
+ * row of the schema: the room stays handed out) PEER FLOW CANCELLED DESTROYED. */
 DPI_API int DPI_Commit(size_t size, DPI_Source source);
-/* Give the room back unused. Never blocks. Thread: handle. Errors: THREAD STATE. */
+/* Give the room back unused. Never blocks. Thread: handle. Errors: THREAD STATE PEER FLOW CANCELLED DESTROYED. */
 DPI_API int DPI_Discard(DPI_Source source);
 
-/* Push a mark: it reaches every target after all rows that this source pushed before it. mark: any, but not below this source's
- * last. Rows before it travel at once. Waits and errors as DPI_Push; ARGUMENT (it falls). Thread: handle. */
+/* Push a mark: it reaches every target after all rows that this source pushed before it. mark: any, but not below this
+ * source's last. Rows before it travel at once. Waits for each target as DPI_Push, so the handle's timeout is not
+ * DPI_NO_WAIT. On an error some targets may have got it: push it again. Thread: handle. Errors: THREAD ARGUMENT (it falls)
+ * STATE TIMEOUT LIMIT PEER FLOW CANCELLED DESTROYED MEMORY. */
 DPI_API int DPI_Push_Mark(uint64_t mark, DPI_Source source);
 
-/* Make every row pushed before visible at its target. Blocks at most the handle's timeout. Thread: handle. Errors: THREAD
- * TIMEOUT PEER FLOW CANCELLED DESTROYED. */
+/* Make every row pushed before visible at its target; not taken. Blocks at most the handle's timeout. Thread: handle.
+ * Errors: THREAD TIMEOUT PEER FLOW CANCELLED DESTROYED. */
 DPI_API int DPI_Flush_Source(DPI_Source source);
 
-/* Close a source: flushes, and says to each target how many rows it got. The handle is closed whatever is returned; on
- * an error but HANDLE and THREAD the source counts as dead. Blocks at most the handle's timeout. Thread: handle.
- * Errors: as DPI_Flush_Source, REGISTRY. */
+/* Close a source: flushes, and says to each target how many rows it got. The handle is closed whatever is returned but
+ * THREAD; on another error the source counts as dead. Blocks at most the handle's timeout, and for the registry's answer.
+ * Thread: handle. Errors: THREAD STATE (room was handed out, and is lost) TIMEOUT PEER FLOW CANCELLED DESTROYED REGISTRY. */
 DPI_API int DPI_Close_Source(DPI_Source source);
 
 /* --------------------------------------------------------------------------------------------------- flows: targets */
@@ -1137,32 +1146,36 @@ typedef struct DPI_Batch {
 
 /* Open a target of a flow and receive its rows. index: which. attr: may be NULL. target: out; close it with
  * DPI_Close_Target. Blocks for the registry's answer at most DPI_TIMEOUT. Thread: any. Errors: EXISTS (it is open, or was)
- * RANGE FLOW LIMIT REGISTRY TIMEOUT MEMORY DESTROYED. */
+ * RANGE (there is no such target) LIMIT (the flow's memory has no room for all its sources; handles) REGISTRY TIMEOUT MEMORY
+ * FLOW PEER CANCELLED DESTROYED. */
 DPI_API int DPI_Open_Target(uint32_t index, const DPI_Target_Attr *attr, DPI_Flow flow, DPI_Target *target);
 
 /* Take the next row, or mark. A mark comes once every source that is open has pushed it or a later one. Gives back the row
- * that the last call gave. tuple: out; data stays in place until the next DPI_Next, DPI_Next_Batch or close on the handle. Waits at most
- * the handle's timeout. Thread: handle. Errors: THREAD END (the flow has ended: nothing comes any more) TIMEOUT (the detail
- * says which sources are open) PEER FLOW CANCELLED DESTROYED CORRUPT REGISTRY. */
+ * that the last call gave. tuple: out; data stays in place until the next DPI_Next, DPI_Try_Next, DPI_Next_Batch or close on
+ * the handle. Waits at most the handle's timeout. Thread: handle. Errors: THREAD END (the flow has ended: nothing comes any
+ * more) TIMEOUT (the detail says how many sources are open, and names one) PEER FLOW CANCELLED DESTROYED CORRUPT (a source
+ * wrote what none writes; it is cut off) REGISTRY (it is gone: nobody can say whether more comes) MEMORY. */
 DPI_API int DPI_Next(DPI_Target target, DPI_Tuple *tuple);
 
-/* The same, but never waits: DPI_ERR_AGAIN. */
+/* The same, but never waits. Errors: as DPI_Next, AGAIN (nothing is there now). */
 DPI_API int DPI_Try_Next(DPI_Target target, DPI_Tuple *tuple);
 
-/* Lend a run of rows, or give a mark, without giving anything back. batch: out. Otherwise as DPI_Next. Errors: LIMIT
- * (DPI_LENT_MAX runs are lent). */
+/* Lend a run of rows, or give a mark, which is not lent and not given back. Runs that are lent stay. batch: out. Otherwise
+ * as DPI_Next. Errors: also LIMIT (DPI_LENT_MAX runs are lent). */
 #define DPI_LENT_MAX 64
 DPI_API int DPI_Next_Batch(DPI_Target target, DPI_Batch *batch);
 
 /* Give back the count runs lent longest. Never blocks. Thread: handle. Errors: THREAD RANGE (more than are lent). */
 DPI_API int DPI_Release_Batch(size_t count, DPI_Target target);
 
-/* Wait until one of count targets has something to say: a row, a mark, its end or an error. index: out. timeout_us: at
- * most. Thread: handle, for each. Errors: THREAD TIMEOUT. */
+/* Wait until one of count targets may have something: a row, a mark, its end or an error. index: out, the first such. Take
+ * with DPI_Try_Next, which may find nothing all the same: then wait again. timeout_us: at most; 0: DPI_TIMEOUT;
+ * DPI_NO_WAIT. Thread: handle, for each. Errors: THREAD TIMEOUT. */
 DPI_API int DPI_Wait_Targets(const DPI_Target *targets, size_t count, int64_t timeout_us, size_t *index);
 
-/* Close a target. Before its flow has ended this is a death of the target: see DPI_Flow_Attr. Never blocks for peers.
- * Thread: handle. Errors: THREAD. */
+/* Close a target. Before its flow has ended this is a death of the target: see DPI_Flow_Attr. The handle is closed whatever
+ * is returned but THREAD. Blocks for the registry's answer at most DPI_TIMEOUT. Thread: handle. Errors: THREAD REGISTRY
+ * TIMEOUT. */
 DPI_API int DPI_Close_Target(DPI_Target target);
 
 /* ------------------------------------------------------------------------------------------------ flows: statistics */

@@ -99,6 +99,8 @@ stands_in() { # FILE: each line of the input is a word in it
 	stands_in man/man7/dpi.7 <"$tmp/classes"
 	table DPI_BUFFER_STATS include/dpi.h | stands_in "$(page DPI_Get_Buffer_Stats 3)"
 	table DPI_PEER_STATS include/dpi.h | stands_in "$(page DPI_Get_Peer_Stats 3)"
+	table DPI_SOURCE_STATS include/dpi.h | stands_in "$(page DPI_Get_Source_Stats 3)"
+	table DPI_TARGET_STATS include/dpi.h | stands_in "$(page DPI_Get_Target_Stats 3)"
 	sed -nE 's/^\t(int|void) \(\*([a-z_]+)\)\(.*/\2/p; s/^#define (DPI_TP_[A-Z_]+) 0x.*/\1/p' include/dpi_transport.h |
 		stands_in man/man7/dpi_transport.7
 } >"$tmp/out"
@@ -120,7 +122,7 @@ for f in src/tools/*.c; do
 	name=$(basename "$f" .c | tr _ -)
 	[ -f "man/man1/$name.1" ] || echo "man/man1/$name.1: $name has no page"
 done >"$tmp/out"
-for name in dpi dpi_memory dpi_environment dpi_transport; do
+for name in dpi dpi_memory dpi_environment dpi_expression dpi_flow dpi_transport dpi_tutorial; do
 	[ -f "man/man7/$name.7" ] || echo "man/man7/$name.7: no such page"
 done >>"$tmp/out"
 verdict "every program has a page, and the overviews are there" "$tmp/out"
@@ -128,6 +130,11 @@ verdict "every program has a page, and the overviews are there" "$tmp/out"
 grep -rnoE '(examples|spec|bench|include|man)/[A-Za-z0-9_./-]+\.(c|h|md|[137])\b' man spec README.md 2>/dev/null |
 	while IFS=: read -r f n path; do [ -f "$path" ] || echo "$f:$n: there is no $path"; done >"$tmp/out"
 verdict "every example and file named is there" "$tmp/out"
+
+cat examples/hash_join.c examples/tpch.h >"$tmp/join"
+sed -n '/^\.Bd -literal/,/^\.Ed/ { /^\./d; /^\$ /d; s/\\e/\\/g; p; }' man/man7/dpi_tutorial.7 | grep -vxFf "$tmp/join" |
+	sed 's/^/man\/man7\/dpi_tutorial.7: the example has not: /' >"$tmp/out"
+verdict "the tutorial's code is the example's" "$tmp/out"
 
 # ------------------------------------------------------------------------------------------------------------- pages
 

@@ -45,7 +45,7 @@ static void sweep(struct dpi_target *t)
 	for (size_t n = 0; n < t->inlets;) {
 		struct dpi_inlet *i = t->inlet[n];
 		if (i->over && i->ring && (i->ring->ended = true, dpi_ring_in_over(i->ring))) ring_free(t, i);
-		if (i->over && !i->ring && !i->lent && t->piece.inlet != i) {
+		if (i->over && !i->ring && !i->lent && t->piece.inlet != i && t->kept.piece.inlet != i) {
 			free(i);
 			t->inlet[n] = t->inlet[--t->inlets];
 		} else {
@@ -235,7 +235,10 @@ static enum dpi_found next(struct dpi_target *t, struct dpi_inlet *i, struct dpi
 		if (i->kind == DPI_FLOW_ROWS) {
 			if (!size) continue;
 			wrong = take_rows(t, i, data, size, piece);
-			if (wrong) return nonsense(t, i, wrong, error);
+			if (wrong) {
+				piece->inlet = NULL; /* nothing is lent */
+				return nonsense(t, i, wrong, error);
+			}
 			return DPI_FOUND_ROWS;
 		}
 		if (!first) return nonsense(t, i, "a short segment that goes on", error);

@@ -62,7 +62,7 @@ TEST(flow_threads, "FL-450", 4, .deadline_s = 60)
 }
 
 /* 64 sources and 64 targets, 16 of each in each process's one thread, which takes while it has no room. */
-TEST(flow_64_by_64, "FL-451", 4, .deadline_s = 60)
+TEST(flow_64_by_64, "FL-451", 4, .once = true, .deadline_s = 60)
 {
 	enum { EACH = 16, ROWS = 2000 };
 	static const uint64_t memory = 8 << 20;

@@ -25,8 +25,8 @@ static int add(struct dpi_target *t, struct dpi_ring_in *ring)
 
 static void ring_free(struct dpi_target *t, struct dpi_inlet *i)
 {
-	struct dpi_ring_in *r = i->ring, *larger = atomic_load(&r->larger);
-	if (larger && !r->ended) dpi_ring_in_free(t->ctx, t->home, larger); /* its source died before it linked */
+	struct dpi_ring_in *r = i->ring;
+	dpi_ring_in_free_larger(t->ctx, t->home, r); /* its source died before it linked, or nobody reads on */
 	r->ended = true;
 	if (!r->lent) dpi_ring_in_free(t->ctx, t->home, r);
 	i->ring = NULL;

@@ -21,10 +21,17 @@ static DPI_Flow waiting_flow(const char *name, DPI_Context ctx, int on_death)
 				 { "from", DPI_TYPE_INT64, 0, 0, 0, 0 }, { "check", DPI_TYPE_UINT64, 0, 0, 0, 0 } };
 	DPI_Schema schema;
 	CHECK_DPI(DPI_Create_Schema(columns, 4, &schema));
-	DPI_Flow f = FLOW(name, ctx, .schema = schema, .targets = 4, .segment = 512, .memory = 65536, .dist = DPI_DIST_RADIX, .key = key,
-			  .key_count = 1, .on_death = on_death);
+	DPI_Flow f = FLOW(name, ctx, .schema = schema, .targets = 4, .segment = 512, .memory = 65536, .dist = DPI_DIST_RADIX,
+			  .key = key, .key_count = 1, .on_death = on_death);
 	CHECK_DPI(DPI_Free_Schema(schema));
 	return f;
+}
+
+static DPI_Flow_Info state_of(DPI_Flow f)
+{
+	DPI_Flow_Info info = DPI_FLOW_INFO_INIT;
+	CHECK_DPI(DPI_Get_Flow_Info(f, &info));
+	return info;
 }
 
 static int push_to(DPI_Source s, int rank, int64_t target, int64_t *number)
@@ -69,7 +76,8 @@ static void check_all(DPI_Source s, DPI_Target t, int class, const char *sentenc
 }
 
 /* The first four ranks: wait, and learn of the failure at once or within the bound of a death. The last: end(). */
-static void fail_while_waiting(int rank, int class, const char *sentence, int last_is_target, void (*end)(DPI_Flow, DPI_Source, DPI_Target, DPI_Context))
+static void fail_while_waiting(int rank, int class, const char *sentence, int last_is_target,
+			       void (*end)(DPI_Flow, DPI_Source, DPI_Target, DPI_Context))
 {
 	struct waiting *w = harness_shared();
 	DPI_Context ctx = join();
@@ -115,7 +123,7 @@ static void cancel(DPI_Flow f, DPI_Source s, DPI_Target t, DPI_Context ctx)
 static void destroy(DPI_Flow f, DPI_Source s, DPI_Target t, DPI_Context ctx)
 {
 	CHECK_DPI(DPI_Destroy_Flow("f", ctx));
-	UNTIL(SECOND, info.failed == DPI_ERR_DESTROYED, DPI_Flow_Info info = DPI_FLOW_INFO_INIT; CHECK_DPI(DPI_Get_Flow_Info(f, &info)));
+	UNTIL(SECOND, info.failed == DPI_ERR_DESTROYED, DPI_Flow_Info info = state_of(f));
 	check_all(s, t, DPI_ERR_DESTROYED, "'f' was destroyed");
 	CHECK_DPI(DPI_Finalize(ctx));
 }
@@ -152,13 +160,34 @@ static void leave_open(DPI_Flow f, DPI_Source s, DPI_Target t, DPI_Context ctx)
 	CHECK_DPI(DPI_Finalize(ctx));
 }
 
-TEST(flow_cancelled_while_others_wait, "FL-440 FL-442", 5) { fail_while_waiting(rank, DPI_ERR_CANCELLED, "by node 4: nobody wants the answer", 1, cancel); }
-TEST(flow_destroyed_while_others_wait, "FL-441 FL-442", 5) { fail_while_waiting(rank, DPI_ERR_DESTROYED, "'f' was destroyed", 0, destroy); }
-TEST(flow_source_killed, "FL-443 FL-442", 5) { fail_while_waiting(rank, DPI_ERR_PEER, "node 4", 0, die); }
-TEST(flow_target_killed, "FL-443 FL-442", 5) { fail_while_waiting(rank, DPI_ERR_PEER, "node 4", 1, die); }
-TEST(flow_target_closed_early, "FL-446 FL-442", 5) { fail_while_waiting(rank, DPI_ERR_FLOW, "target 3 of flow 'f' was closed by node 4", 1, close_early); }
-TEST(flow_source_closed_with_error, "FL-447 FL-442", 5) { fail_while_waiting(rank, DPI_ERR_FLOW, "by node 4", 0, close_with_error); }
-TEST(flow_target_left_open, "FL-446 FL-436", 5) { fail_while_waiting(rank, DPI_ERR_FLOW, "target 3 of flow 'f' was closed by node 4", 1, leave_open); }
+TEST(flow_cancelled_while_others_wait, "FL-440 FL-442", 5)
+{
+	fail_while_waiting(rank, DPI_ERR_CANCELLED, "by node 4: nobody wants the answer", 1, cancel);
+}
+TEST(flow_destroyed_while_others_wait, "FL-441 FL-442", 5)
+{
+	fail_while_waiting(rank, DPI_ERR_DESTROYED, "'f' was destroyed", 0, destroy);
+}
+TEST(flow_source_killed, "FL-443 FL-442", 5)
+{
+	fail_while_waiting(rank, DPI_ERR_PEER, "node 4", 0, die);
+}
+TEST(flow_target_killed, "FL-443 FL-442", 5)
+{
+	fail_while_waiting(rank, DPI_ERR_PEER, "node 4", 1, die);
+}
+TEST(flow_target_closed_early, "FL-446 FL-442", 5)
+{
+	fail_while_waiting(rank, DPI_ERR_FLOW, "target 3 of flow 'f' was closed by node 4", 1, close_early);
+}
+TEST(flow_source_closed_with_error, "FL-447 FL-442", 5)
+{
+	fail_while_waiting(rank, DPI_ERR_FLOW, "by node 4", 0, close_with_error);
+}
+TEST(flow_target_left_open, "FL-446 FL-436", 5)
+{
+	fail_while_waiting(rank, DPI_ERR_FLOW, "target 3 of flow 'f' was closed by node 4", 1, leave_open);
+}
 
 /* ------------------------------------------------------------------------------------------------ flows that go on */
 
@@ -189,8 +218,8 @@ static void push_until_killed(DPI_Flow f, struct killed *k, int incarnation)
 	}
 }
 
-/* A source is killed at any moment, several times, while another pushes all the time: what it had flushed comes, whole, in order
- * and without gap; the other goes on; the flow ends. */
+/* A source is killed at any moment, several times, while another pushes all the time: what it had flushed comes, whole,
+ * in order and without gap; the other goes on; the flow ends. */
 TEST(flow_goes_on_without_sources, "FL-444", 3, .deadline_s = 60)
 {
 	struct killed *k = harness_shared();
@@ -225,7 +254,8 @@ TEST(flow_goes_on_without_sources, "FL-444", 3, .deadline_s = 60)
 			}
 			if (kills == KILLS || now() < until) continue;
 			int incarnation = harness_spawns(2);
-			UNTIL(10 * SECOND, k->flushed[incarnation] || !error, error = DPI_Try_Next(t, &u); if (!error) flow_take(&tally, u.data, u.size));
+			UNTIL(10 * SECOND, k->flushed[incarnation] || !error, error = DPI_Try_Next(t, &u);
+			      if (!error) flow_take(&tally, u.data, u.size));
 			harness_kill(2, SIGKILL);
 			AWAIT(!harness_alive(2));
 			if (++kills < KILLS) harness_spawn_rank(2);
@@ -252,8 +282,8 @@ static void go_on_without_target(int rank, bool killed, int dist)
 				 { "from", DPI_TYPE_INT64, 0, 0, 0, 0 }, { "check", DPI_TYPE_UINT64, 0, 0, 0, 0 } };
 	CHECK_DPI(DPI_Create_Schema(columns, 4, &schema));
 	bool all = dist == DPI_DIST_BROADCAST;
-	DPI_Flow f = FLOW("f", ctx, .schema = schema, .targets = 2, .sources = 1, .segment = 512, .memory = 65536, .dist = dist,
-			  .key = all ? NULL : key, .key_count = !all, .on_death = DPI_DEATH_GOES_ON);
+	DPI_Flow f = FLOW("f", ctx, .schema = schema, .targets = 2, .sources = 1, .segment = 512, .memory = 65536,
+			  .dist = dist, .key = all ? NULL : key, .key_count = !all, .on_death = DPI_DEATH_GOES_ON);
 	CHECK_DPI(DPI_Free_Schema(schema));
 	DPI_Tuple u;
 	if (rank == 0) {
@@ -330,8 +360,7 @@ TEST(flow_data_without_registry, "FL-448 FL-115", 3)
 		push_rows(ended, 1, 0, 100);
 		CHECK_DPI(DPI_Close_Source(ended));
 	}
-	if (rank == 2)
-		UNTIL(5 * SECOND, info.closed == 1, DPI_Flow_Info info = DPI_FLOW_INFO_INIT; CHECK_DPI(DPI_Get_Flow_Info(done, &info)));
+	if (rank == 2) UNTIL(5 * SECOND, info.closed == 1, DPI_Flow_Info info = state_of(done));
 	harness_barrier();
 	if (rank == 0) harness_kill(0, SIGKILL);
 	AWAIT(!harness_alive(0));

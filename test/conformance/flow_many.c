@@ -51,7 +51,8 @@ TEST(flow_threads, "FL-450", 4, .deadline_s = 60)
 		for (int k = 0; k < THREADS; k++) end_thread(threads[i][k]);
 		end_thread(target_threads[i]);
 		__atomic_fetch_add(&all[i], targets[i].tally.total, __ATOMIC_SEQ_CST);
-		for (int k = 0; k < 4 * THREADS; k++) __atomic_fetch_add(&per_source[i][k], targets[i].tally.rows[k], __ATOMIC_SEQ_CST);
+		for (int k = 0; k < 4 * THREADS; k++)
+			__atomic_fetch_add(&per_source[i][k], targets[i].tally.rows[k], __ATOMIC_SEQ_CST);
 	}
 	harness_barrier();
 	for (int i = 0; i < FLOWS; i++) {

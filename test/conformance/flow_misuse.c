@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * flow_misuse.c: handles of sources and targets: closed, of another thread, in a child; arguments; calls in a wrong order. */
+ * flow_misuse.c: handles of sources and targets: closed, of another thread, in a child; arguments; wrong order. */
 #include <sys/wait.h>
 
 #include "flow_kit.h"
@@ -224,7 +224,8 @@ TEST(flow_endpoint_arguments, "FL-432 FL-438 FL-439", 2, .once = true)
 	t = target_of((uint32_t)rank, f);
 	harness_barrier();
 	DPI_Target again;
-	CHECK_ERROR(DPI_Open_Target(1 - (uint32_t)rank, NULL, f, &again), DPI_ERR_EXISTS, rank ? "target 0 of flow 'f' is open on node 0" : "is open on node 1");
+	CHECK_ERROR(DPI_Open_Target(1 - (uint32_t)rank, NULL, f, &again), DPI_ERR_EXISTS,
+		    rank ? "target 0 of flow 'f' is open on node 0" : "is open on node 1");
 	CHECK_ERROR(DPI_Open_Target((uint32_t)rank, NULL, f, &again), DPI_ERR_EXISTS, "is open on node");
 	CHECK(!again);
 	DPI_Target_Stats ts = { .size = 1 };
@@ -360,7 +361,7 @@ TEST(flow_no_wait, "FL-434", 2)
 		CHECK_AT_ONCE(start);
 		harness_barrier();
 		harness_barrier();
-		UNTIL(5 * SECOND, error == DPI_SUCCESS, int error = DPI_Push(&r, sizeof r, s); if (error) CHECK_INT(error, ==, DPI_ERR_TIMEOUT));
+		UNTIL(5 * SECOND, !e, int e = DPI_Push(&r, sizeof r, s); if (e) CHECK_INT(e, ==, DPI_ERR_TIMEOUT));
 		start = now();
 		int error;
 		do r = row_of(0, 1, ++rows); /* until it is full */
@@ -420,7 +421,8 @@ TEST(flow_functions_missing, "FL-435 FL-204", 2, .once = true)
 		CHECK_DPI(DPI_Register_Dist("to both", 4, to_both, NULL));
 		g = FLOW("g", ctx, .targets = 2, .group = "one group", .group_version = 3);
 		static const char *const key[] = { "key" };
-		d = FLOW("d", ctx, .targets = 2, .dist = DPI_DIST_FUNCTION, .dist_function = "to both", .dist_version = 4, .key = key, .key_count = 1);
+		d = FLOW("d", ctx, .targets = 2, .dist = DPI_DIST_FUNCTION, .dist_function = "to both", .dist_version = 4,
+			 .key = key, .key_count = 1);
 		harness_barrier();
 	} else {
 		harness_barrier();
@@ -478,10 +480,11 @@ TEST(flow_left_open, "FL-436", 3)
 		CHECK_DPI(DPI_Finalize(ctx));
 		return;
 	}
-	UNTIL(10 * SECOND, info.closed == 1, DPI_Flow_Info info = DPI_FLOW_INFO_INIT; CHECK_DPI(DPI_Get_Flow_Info(f, &info)));
-	CHECK_DPI(DPI_Close_Source(s));
-	UNTIL(10 * SECOND, !info.alive, DPI_Node_Info info = DPI_NODE_INFO_INIT; CHECK_DPI(DPI_Get_Node_Info(1, ctx, &info)));
 	DPI_Flow_Info info = DPI_FLOW_INFO_INIT;
+	UNTIL(10 * SECOND, info.closed == 1, CHECK_DPI(DPI_Get_Flow_Info(f, &info)));
+	CHECK_DPI(DPI_Close_Source(s));
+	DPI_Node_Info node = DPI_NODE_INFO_INIT;
+	UNTIL(10 * SECOND, !node.alive, CHECK_DPI(DPI_Get_Node_Info(1, ctx, &node)));
 	CHECK_DPI(DPI_Get_Flow_Info(f, &info));
 	CHECK_INT(info.failed, ==, 0);
 	CHECK_DPI(DPI_Finalize(ctx));

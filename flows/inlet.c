@@ -25,8 +25,8 @@ static int add(struct dpi_target *t, struct dpi_ring_in *ring)
 
 static void ring_free(struct dpi_target *t, struct dpi_inlet *i)
 {
-	struct dpi_ring_in *r = i->ring, *larger = atomic_load(&r->larger);
-	if (larger && !r->ended) dpi_ring_in_free(t->ctx, t->home, larger); /* its source died before it linked */
+	struct dpi_ring_in *r = i->ring;
+	dpi_ring_in_free_larger(t->ctx, t->home, r); /* its source died before it linked, or nobody reads on */
 	r->ended = true;
 	if (!r->lent) dpi_ring_in_free(t->ctx, t->home, r);
 	i->ring = NULL;
@@ -45,7 +45,7 @@ static void sweep(struct dpi_target *t)
 	for (size_t n = 0; n < t->inlets;) {
 		struct dpi_inlet *i = t->inlet[n];
 		if (i->over && i->ring && (i->ring->ended = true, dpi_ring_in_over(i->ring))) ring_free(t, i);
-		if (i->over && !i->ring && !i->lent && t->piece.inlet != i) {
+		if (i->over && !i->ring && !i->lent && t->piece.inlet != i && t->kept.piece.inlet != i) {
 			free(i);
 			t->inlet[n] = t->inlet[--t->inlets];
 		} else {
@@ -235,7 +235,10 @@ static enum dpi_found next(struct dpi_target *t, struct dpi_inlet *i, struct dpi
 		if (i->kind == DPI_FLOW_ROWS) {
 			if (!size) continue;
 			wrong = take_rows(t, i, data, size, piece);
-			if (wrong) return nonsense(t, i, wrong, error);
+			if (wrong) {
+				piece->inlet = NULL; /* nothing is lent */
+				return nonsense(t, i, wrong, error);
+			}
 			return DPI_FOUND_ROWS;
 		}
 		if (!first) return nonsense(t, i, "a short segment that goes on", error);

@@ -36,11 +36,25 @@ static int timed_out(const struct dpi_target *t, const char *call)
 			call, t->index, f->name, opened - over, opened, first, dpi_flow_source_node(f, first));
 }
 
+/* What DPI_Wait_Targets has found. */
+static int take_kept(struct dpi_target *t, const char *call, struct dpi_piece *piece, uint64_t *mark)
+{
+	struct dpi_find *k = &t->kept;
+	enum dpi_found found = k->found;
+	*piece = k->piece;
+	*mark = k->mark;
+	k->found = DPI_FOUND_NOTHING;
+	k->piece = (struct dpi_piece){ 0 };
+	if (found == DPI_FOUND_ERROR) return dpi_fail(k->error, "%s", k->sentence);
+	return found == DPI_FOUND_END ? dpi_fail(DPI_ERR_END, "%s: flow '%s' has ended", call, t->flow->name) : DPI_SUCCESS;
+}
+
 /* The next piece or mark. AGAIN only if it is not to wait. */
 static int find(struct dpi_target *t, bool wait, const char *call, struct dpi_piece *piece, uint64_t *mark)
 {
 	int64_t deadline = 0, start = 0;
 	int error;
+	if (t->kept.found != DPI_FOUND_NOTHING) return take_kept(t, call, piece, mark);
 	if (t->ended) return dpi_fail(DPI_ERR_END, "%s: flow '%s' has ended", call, t->flow->name);
 	for (;;) {
 		switch (dpi_target_look(t, piece, mark, &error)) {
@@ -188,12 +202,26 @@ struct several {
 	size_t count, found;
 };
 
+/* Something may have come. */
 static bool some_ready(void *arg)
 {
 	struct several *s = arg;
+	for (size_t n = 0; n < s->count; n++)
+		if (dpi_target_ready(dpi_target_get(s->targets[n]))) return true;
+	return false;
+}
+
+/* Something to give has: news that change nothing for the program, and marks that wait for others, are none. */
+static bool some_found(struct several *s)
+{
 	for (s->found = 0; s->found < s->count; s->found++) {
 		struct dpi_target *t = dpi_target_get(s->targets[s->found]);
-		if (!t || t->ended || t->at != t->stop || dpi_target_ready(t)) return true;
+		struct dpi_find *k = &t->kept;
+		if (t->ended || t->at != t->stop || k->found != DPI_FOUND_NOTHING) return true;
+		if (!dpi_target_ready(t)) continue;
+		k->found = dpi_target_look(t, &k->piece, &k->mark, &k->error);
+		if (k->found == DPI_FOUND_ERROR) snprintf(k->sentence, sizeof k->sentence, "%s", dpi_detail());
+		if (k->found != DPI_FOUND_NOTHING) return true;
 	}
 	return false;
 }
@@ -213,7 +241,7 @@ int DPI_Wait_Targets(const DPI_Target *targets, size_t count, int64_t timeout_us
 		struct dpi_target *t = dpi_target_get(targets[0]);
 		struct several s = { targets, count, 0 };
 		int64_t deadline = dpi_deadline(timeout_us, t->ctx->timeout_us), now;
-		while (!some_ready(&s)) {
+		while (!some_found(&s)) {
 			now = dpi_now();
 			if (now >= deadline) {
 				error = dpi_fail(DPI_ERR_TIMEOUT, "DPI_Wait_Targets: none of %zu targets has anything within the deadline", count);

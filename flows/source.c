@@ -214,7 +214,8 @@ int DPI_Close_Source(DPI_Source handle)
 	if (!s) return dpi_handle_error(DPI_HANDLE_SOURCE, (uint64_t)(uintptr_t)handle);
 	if (atomic_exchange_explicit(&s->busy, 1, memory_order_relaxed))
 		return dpi_fail(DPI_ERR_THREAD, "DPI_Close_Source: another thread is inside a call on this source of flow '%s'", s->flow->name);
-	int64_t deadline = deadline_of(s), least = dpi_now() + 1000000;
+	/* a close that was too short cannot be tried again: not even DPI_NO_WAIT loses rows */
+	int64_t deadline = s->timeout_us < 0 ? dpi_deadline(0, s->ctx->timeout_us) : deadline_of(s), least = dpi_now() + 1000000;
 	return close_source(s, dpi_flow_check(s->flow), deadline > least ? deadline : least);
 }
 

@@ -108,6 +108,7 @@ static int close_target(struct dpi_target *t, int64_t deadline)
 {
 	int error = DPI_SUCCESS;
 	if (t->piece.inlet) dpi_piece_release(t, &t->piece);
+	if (t->kept.piece.inlet) dpi_piece_release(t, &t->kept.piece);
 	while (t->lents) {
 		dpi_piece_release(t, &t->lent[t->first]);
 		t->first = (t->first + 1) % DPI_LENT_MAX;

@@ -36,6 +36,17 @@ struct dpi_piece {
 	void *own;		  /* freed with it: a large row, or the list of varying rows */
 };
 
+enum dpi_found { DPI_FOUND_NOTHING, DPI_FOUND_ROWS, DPI_FOUND_MARK, DPI_FOUND_END, DPI_FOUND_ERROR };
+
+/* What a look has found. */
+struct dpi_find {
+	enum dpi_found found;
+	struct dpi_piece piece;
+	uint64_t mark;
+	int error;
+	char sentence[512];
+};
+
 struct dpi_target {
 	/* first what programs know, too: struct dpi_next_1 of dpi.h, and short_push.c */
 	_Atomic uint32_t busy;
@@ -60,6 +71,7 @@ struct dpi_target {
 	uint64_t caught_up; /* rows taken when it last found nothing */
 	struct dpi_piece lent[DPI_LENT_MAX]; /* of DPI_Next_Batch, circular, oldest at first */
 	size_t lents, first;
+	struct dpi_find kept; /* by DPI_Wait_Targets, for the next call that takes */
 	DPI_Target_Stats stats;
 };
 
@@ -74,7 +86,6 @@ static inline void dpi_target_leave(struct dpi_target *t)
 }
 
 /* inlet.c */
-enum dpi_found { DPI_FOUND_NOTHING, DPI_FOUND_ROWS, DPI_FOUND_MARK, DPI_FOUND_END, DPI_FOUND_ERROR };
 /* Look at every inlet once, from the present one on. rows: *piece. mark: *mark. Error: *error. */
 enum dpi_found dpi_target_look(struct dpi_target *t, struct dpi_piece *piece, uint64_t *mark, int *error);
 /* Would it find something, or the flow's failure? Cheap. */

@@ -109,6 +109,8 @@ int dpi_region_home_open(struct dpi_context *ctx); /* message handlers */
 int dpi_ring_in_make(struct dpi_context *ctx, struct dpi_home *h, uint64_t capacity, uint64_t base, struct dpi_ring_in **out);
 void dpi_ring_in_give_back(struct dpi_ring_in *r, uint64_t end); /* release and, when due, tell the appender */
 void dpi_ring_in_free(struct dpi_context *ctx, struct dpi_home *h, struct dpi_ring_in *r);
+/* Those that replaced it, of which none was read: it may have been replaced several times. */
+void dpi_ring_in_free_larger(struct dpi_context *ctx, struct dpi_home *h, struct dpi_ring_in *r);
 /* The next record of one ring; on LINK *r becomes the larger ring (the old one is freed once nothing of it is lent). */
 enum dpi_ring_found dpi_ring_in_next(struct dpi_context *ctx, struct dpi_home *h, struct dpi_ring_in **r, const void **data, size_t *size);
 /* LINK was read: *r becomes the larger ring. False: there is none. */

@@ -37,8 +37,7 @@ void dpi_log_free(struct dpi_context *ctx, struct dpi_home *h)
 {
 	struct dpi_log *l = &h->log;
 	for (size_t i = 0; i < h->rings; i++) {
-		struct dpi_ring_in *larger = atomic_load(&h->ring[i]->larger);
-		if (larger) dpi_ring_in_free(ctx, h, larger);
+		dpi_ring_in_free_larger(ctx, h, h->ring[i]);
 		dpi_ring_in_free(ctx, h, h->ring[i]);
 	}
 	h->rings = 0;
@@ -219,9 +218,9 @@ bool dpi_log_drain(struct dpi_context *ctx, struct dpi_home *h)
 			continue;
 		}
 		if (over && dpi_ring_in_over(*r)) {
-			struct dpi_ring_in *old = *r, *larger = atomic_load(&old->larger);
+			struct dpi_ring_in *old = *r;
 			h->ring[i] = h->ring[--h->rings];
-			if (larger && !old->ended) dpi_ring_in_free(ctx, h, larger);
+			if (!old->ended) dpi_ring_in_free_larger(ctx, h, old);
 			dpi_ring_in_free(ctx, h, old);
 			continue;
 		}

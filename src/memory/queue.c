@@ -34,9 +34,9 @@ static int import(struct dpi_buffer *b)
 static void drop(struct dpi_buffer *b, size_t at)
 {
 	struct dpi_consumer *c = &b->consumer;
-	struct dpi_ring_in *r = c->ring[at], *larger = atomic_load(&r->larger);
+	struct dpi_ring_in *r = c->ring[at];
 	c->ring[at] = c->ring[--c->rings];
-	if (larger && !r->ended) dpi_ring_in_free(b->ctx, b->home, larger); /* its appender died before it linked */
+	if (!r->ended) dpi_ring_in_free_larger(b->ctx, b->home, r); /* its appender died before it linked, or nobody reads on */
 	r->ended = true;
 	if (!r->lent) dpi_ring_in_free(b->ctx, b->home, r);
 }

@@ -126,6 +126,14 @@ void dpi_ring_in_free(struct dpi_context *ctx, struct dpi_home *h, struct dpi_ri
 	free(r);
 }
 
+void dpi_ring_in_free_larger(struct dpi_context *ctx, struct dpi_home *h, struct dpi_ring_in *r)
+{
+	for (struct dpi_ring_in *larger = atomic_load(&r->larger), *next; larger; larger = next) {
+		next = atomic_load(&larger->larger);
+		dpi_ring_in_free(ctx, h, larger);
+	}
+}
+
 bool dpi_ring_in_replace(struct dpi_context *ctx, struct dpi_home *h, struct dpi_ring_in **at)
 {
 	struct dpi_ring_in *r = *at;

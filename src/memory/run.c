@@ -86,10 +86,10 @@ static int advance_begin(struct dpi_request *r)
 {
 	struct dpi_buffer *b = r->b;
 	struct dpi_appender *a = &b->appender;
-	if (!a->attached && a->writer.capacity) /* another ring would begin anew, and the reader counts */
-		return dpi_fail(DPI_ERR_TRANSPORT, "the ring at node %d could not be replaced, and is lost", b->home_peer->node);
-	int error = dpi_append_attach(b);
-	if (!error) error = dpi_buffer_check(b);
+	int error = dpi_buffer_check(b); /* first: it may be why there is no ring any more */
+	if (!error && !a->attached && a->writer.capacity) /* another ring would begin anew, and the reader counts */
+		error = dpi_fail(DPI_ERR_TRANSPORT, "the ring at node %d could not be replaced, and is lost", b->home_peer->node);
+	if (!error) error = dpi_append_attach(b);
 	if (error) return error;
 	if (!dpi_ring_room(&a->writer, r->size)) return dpi_append_no_room(b, r);
 	return DPI_SUCCESS;

@@ -285,7 +285,7 @@ struct endpoint {
 	do {                                                                                           \
 		char text[300];                                                                        \
 		snprintf(text, sizeof text, __VA_ARGS__);                                              \
-		FAIL("scenario %d: %s", (e)->s->p.number, text);                                       \
+		FAIL("scenario %d (dist %d, %u sources, %u targets, segment %u, kills %d): %s", (e)->s->p.number, (e)->s->p.attr.dist, (e)->s->p.sources, (e)->s->p.targets, (e)->s->p.attr.segment, (e)->s->p.kills, text);                                       \
 	} while (0)
 #define GOOD(e, call)                                                                                  \
 	do {                                                                                           \

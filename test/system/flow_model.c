@@ -577,7 +577,7 @@ static void *be_target(void *arg)
 
 /* ---------------------------------------------------------------------------------------------------------- scenarios */
 
-static void kill_victim(struct scenario *s)
+static void kill_victim(struct scenario *s, _Atomic int *done, int scenarios)
 {
 	struct progress *now = s->now;
 	uint64_t pushed = 0, rows = 0;
@@ -589,6 +589,7 @@ static void kill_victim(struct scenario *s)
 	} while (pushed < s->p.kill_at && pushed < rows);
 	harness_kill(VICTIM, SIGKILL);
 	AWAIT(!harness_alive(VICTIM));
+	*done = scenarios;
 	harness_spawn_rank(VICTIM);
 }
 
@@ -610,7 +611,7 @@ static void play(struct shared *shared, int number, int rank, DPI_Context ctx)
 		AWAIT(s.now->opened == s.p.sources);
 		CHECK_DPI(DPI_Seal_Flow(s.flow));
 	}
-	if (s.p.kills && rank == 0) kill_victim(&s);
+	if (s.p.kills && rank == 0) kill_victim(&s, &shared->done[VICTIM], shared->done[0] + 1);
 	for (int i = 0; i < ends; i++)
 		if (pthread_join(end[i].thread, NULL)) FAIL("pthread_join");
 	CHECK_DPI(DPI_Close_Flow(s.flow));
@@ -638,8 +639,7 @@ static void run_model(int rank, int most, double limit)
 	CHECK_DPI(DPI_Register_Dist("model_dist", 1, dist, NULL));
 	CHECK_DPI(DPI_Register_Group("model_group", 1, group, NULL));
 	CHECK_DPI(DPI_Init(&ctx));
-	if (harness_spawns(rank) > 1) shared->done[rank]++; /* killed in the scenario that is on */
-	else if (rank == 0) shared->last = most;
+	if (rank == 0) shared->last = most;
 	for (int n = shared->done[rank]; n < most; n = shared->done[rank]) {
 		for (int r = 0; r < RANKS; r++) AWAIT(shared->done[r] >= n);
 		if (n >= shared->last && n) break;

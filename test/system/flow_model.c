@@ -267,6 +267,7 @@ struct progress { /* of one scenario */
 struct shared {
 	_Atomic int done[RANKS]; /* scenarios */
 	_Atomic int last;	 /* no scenario from here on */
+	_Atomic int up, kills;	 /* processes that have begun, and were killed */
 	struct progress progress[2];
 };
 
@@ -612,7 +613,7 @@ static void play(struct shared *shared, int number, int rank, DPI_Context ctx)
 		AWAIT(s.now->opened == s.p.sources);
 		CHECK_DPI(DPI_Seal_Flow(s.flow));
 	}
-	if (s.p.kills && rank == 0) kill_victim(&s, &shared->done[VICTIM], shared->done[0] + 1);
+	if (s.p.kills && rank == 0) kill_victim(&s, &shared->done[VICTIM], shared->done[0] + 1), shared->kills++;
 	for (int i = 0; i < ends; i++)
 		if (pthread_join(end[i].thread, NULL)) FAIL("pthread_join");
 	CHECK_DPI(DPI_Close_Flow(s.flow));
@@ -641,6 +642,7 @@ static void run_model(int rank, int most, double limit)
 	CHECK_DPI(DPI_Register_Group("model_group", 1, group, NULL));
 	CHECK_DPI(DPI_Init(&ctx));
 	if (rank == 0) shared->last = most;
+	shared->up++;
 	for (int n = shared->done[rank]; n < most; n = shared->done[rank]) {
 		for (int r = 0; r < RANKS; r++) AWAIT(shared->done[r] >= n);
 		if (n >= shared->last && n) break;
@@ -655,6 +657,7 @@ static void run_model(int rank, int most, double limit)
 		}
 		shared->done[rank]++;
 	}
+	if (rank == 0) AWAIT(shared->up == RANKS + shared->kills); /* the last to be killed needs the registry to begin */
 	if (rank == 0) printf("%d scenarios in %.1f s\n", shared->done[0], seconds() - start);
 	CHECK_DPI(DPI_Finalize(ctx));
 }

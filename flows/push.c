@@ -65,13 +65,10 @@ static int push_large(struct dpi_source *s, const uint32_t *to, uint32_t count, 
 }
 
 /* To all of the targets or, on an error, to none: first room at each, then the row. */
-static int push_row(struct dpi_source *s, const void *row, uint64_t size, bool wait)
+static int push_to(struct dpi_source *s, const uint32_t *to, uint32_t count, const void *row, uint64_t size, bool wait)
 {
-	const uint32_t *to;
-	uint32_t count;
 	uint64_t need = dpi_flow_row_need(s->flow->definition->schema, size);
-	int error = dpi_route_row(s->route, row, (uint32_t)size, &to, &count);
-	if (error) return error;
+	int error = DPI_SUCCESS;
 	if (__builtin_expect(!count, 0)) DPI_ADD(s->stats.filtered, 1);
 	if (need > s->segment - sizeof(struct dpi_flow_segment)) return push_large(s, to, count, row, size, wait);
 	for (uint32_t i = 0; i < count; i++) {
@@ -83,6 +80,17 @@ static int push_row(struct dpi_source *s, const void *row, uint64_t size, bool w
 		if (s->lane[to[i]].dropped) DPI_ADD(s->stats.dropped, 1);
 		else error = put_row(s, to[i], row, size, need);
 	}
+	return error;
+}
+
+static int push_row(struct dpi_source *s, const void *row, uint64_t size, bool wait)
+{
+	const uint32_t *to;
+	uint32_t count;
+	int error = dpi_route_row(s->route, row, (uint32_t)size, &to, &count);
+	if (error) return error;
+	error = push_to(s, to, count, row, size, wait);
+	if (error) dpi_route_back(s->route, 1);
 	return error;
 }
 
@@ -138,6 +146,7 @@ int DPI_Push_Batch(const void *rows, size_t count, DPI_Source handle, size_t *pu
 		size_t n = count - done < RUN_ROWS ? count - done : RUN_ROWS;
 		for (size_t i = 0; i < n && !plain && !error; i++) error = check_row(s, row + i * size, size, "DPI_Push_Batch");
 		if (error) break;
+		size_t end = done + n;
 		if (single) dpi_route_rows(s->route, row, size, n, part);
 		for (size_t i = 0; i < n && !error; i++, row += size) {
 			struct dpi_buffer *b = single ? s->way[part[i]] : NULL;
@@ -164,6 +173,7 @@ int DPI_Push_Batch(const void *rows, size_t count, DPI_Source handle, size_t *pu
 			if (error == DPI_ERR_AGAIN) error = no_room(s, true, "DPI_Push_Batch");
 			done += !error;
 		}
+		if (single) dpi_route_back(s->route, end - done);
 	}
 	dpi_source_leave(s);
 	if (pushed) *pushed = done;

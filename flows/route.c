@@ -94,6 +94,11 @@ void dpi_route_begin(struct dpi_route *r, uint32_t first)
 	r->next = first % r->d->targets;
 }
 
+void dpi_route_back(struct dpi_route *r, size_t count)
+{
+	if (r->how == DPI_ROUTE_ROBIN) r->next = (uint32_t)((r->next + r->targets - count % r->targets) % r->targets);
+}
+
 int dpi_route_new(const struct dpi_definition *d, uint32_t first, struct dpi_route **route)
 {
 	struct dpi_route *r = calloc(1, sizeof *r);

@@ -41,6 +41,11 @@ static int make_queue(struct dpi_target *t, uint32_t numa, int64_t deadline)
 	int error = dpi_run_queue(t->ctx, &shape, deadline, &t->queue);
 	if (error) return error;
 	t->home = dpi_home_find(t->ctx, t->queue);
+	if (t->home) { /* no source knows of the queue yet */
+		pthread_mutex_lock(&t->home->lock);
+		t->home->awaited = d->sources;
+		pthread_mutex_unlock(&t->home->lock);
+	}
 	return t->home ? DPI_SUCCESS : dpi_fail(DPI_ERR_INTERNAL, "a queue was made and is not there");
 }
 

@@ -249,11 +249,12 @@ static void answer_ring(struct dpi_context *ctx, struct dpi_request_in *in, cons
 }
 
 /* Would another ring of this size go beyond what the buffer may hold? Counts it if not. */
-static bool account(struct dpi_home *h, uint64_t capacity)
+static bool account(struct dpi_home *h, uint64_t capacity, bool growth)
 {
 	pthread_mutex_lock(&h->lock);
+	uint64_t kept = growth ? h->awaited * h->shape.capacity : 0;
 	/* a log's max_capacity is for the records kept: its rings are emptied by the home at once */
-	bool fits = h->shape.use == DPI_USE_LOG || h->memory + capacity <= h->shape.max_capacity;
+	bool fits = h->shape.use == DPI_USE_LOG || h->memory + capacity + kept <= h->shape.max_capacity;
 	if (fits) h->memory += capacity;
 	pthread_mutex_unlock(&h->lock);
 	return fits;
@@ -280,9 +281,13 @@ static void on_append(struct dpi_context *ctx, struct dpi_request_in *in)
 		answer_error(ctx, in, dpi_fail(DPI_ERR_CORRUPT, "a request to append that no correct library sends"));
 		return;
 	}
-	if (found->ring) ring_end(ctx, h, found, DPI_RING_CLOSED); /* it could not reach that one */
+	bool again = found->ring; /* it could not reach that one */
+	if (again) ring_end(ctx, h, found, DPI_RING_CLOSED);
+	pthread_mutex_lock(&h->lock);
+	if (!again && h->awaited) h->awaited--;
+	pthread_mutex_unlock(&h->lock);
 	uint64_t capacity = h->shape.capacity;
-	if (!account(h, capacity)) {
+	if (!account(h, capacity, false)) {
 		dpi_window_offer_free(&offer);
 		answer_error(ctx, in, dpi_fail(DPI_ERR_LIMIT, "the buffer has %llu appenders and no memory for another: each takes %llu bytes of max_capacity, %llu",
 					       (unsigned long long)h->appenders, (unsigned long long)capacity, (unsigned long long)h->shape.max_capacity));
@@ -332,7 +337,7 @@ static void on_grow(struct dpi_context *ctx, struct dpi_request_in *in)
 		return;
 	}
 	uint64_t capacity = 2 * old->reader.capacity;
-	if (h->shape.use == DPI_USE_LOG || !account(h, capacity)) {
+	if (h->shape.use == DPI_USE_LOG || !account(h, capacity, true)) {
 		answer_error(ctx, in, dpi_fail(DPI_ERR_FULL, "the buffer holds %llu bytes of at most %llu", (unsigned long long)h->memory,
 					       (unsigned long long)h->shape.max_capacity));
 		return;

@@ -79,6 +79,7 @@ struct dpi_home {
 	struct dpi_handle_in *handle;
 	size_t handles, handles_room;
 	uint64_t appenders, memory;
+	uint64_t awaited; /* appenders that are still to come: memory for their rings is kept from growth */
 	struct dpi_peer *creator; /* until NAMED */
 	struct dpi_buffer *consumer;
 	_Atomic bool destroyed;

@@ -74,10 +74,10 @@ struct dpi_run_in {
  * to its larger one as in dpi_ring_in_next. Nothing is given back. */
 enum dpi_ring_found dpi_run_next(struct dpi_context *ctx, struct dpi_home *h, struct dpi_ring_in **r, struct dpi_run_in *run, const uint8_t **data,
 				 uint64_t *size, bool *first);
-/* Is there anything new? */
+/* Is there anything to read? Of what was loaded last several runs may be left. */
 static inline bool dpi_run_ready(const struct dpi_ring_in *r)
 {
-	return (int64_t)(atomic_load_explicit(&r->reader.ring->tail, memory_order_relaxed) - r->reader.tail) > 0;
+	return r->reader.read != r->reader.tail || (int64_t)(atomic_load_explicit(&r->reader.ring->tail, memory_order_relaxed) - r->reader.tail) > 0;
 }
 /* All up to position was read and is not looked at again, but for the word of a run that may go on. */
 void dpi_run_give_back(struct dpi_ring_in *r, const struct dpi_run_in *run, uint64_t position);

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * inlet.c: libFuzzer target: a ring as a hostile source writes it, read by a target. The input: a byte that chooses the schema, then
+ * steps: a word of 4 bytes, by how much the tail goes on (12 bits; all ones: any 8 bytes that follow) and how many bytes are written
+ * at it before that, and those bytes. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "flows/target.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+#define CAPACITY 4096u
+
+static struct dpi_definition *definition[3];
+static struct dpi_ring *ring;
+static struct dpi_context ctx;
+static struct dpi_peer peer;
+
+static void need(bool good, const char *what)
+{
+	if (good) return;
+	fprintf(stderr, "broken: %s: %s\n", what, dpi_detail());
+	__builtin_trap();
+}
+
+/* Rows of which any bytes are one; rows that are checked; rows that vary. */
+static void start(void)
+{
+	static const DPI_Column columns[] = { { "k", DPI_TYPE_INT64, 0, 0, 0, 0 }, { "b", DPI_TYPE_BOOL, 1, 0, 0, 0 }, { "t", DPI_TYPE_UTF8, 1, 0, 0, 0 } };
+	for (size_t i = 0; i < 3; i++) {
+		DPI_Flow_Attr a = DPI_FLOW_ATTR_INIT;
+		a.dist = DPI_DIST_BROADCAST;
+		a.segment = 512;
+		a.on_death = DPI_DEATH_GOES_ON;
+		need(!DPI_Create_Schema(columns, i + 1, &a.schema) && !dpi_definition_from(&a, &definition[i]), "a definition");
+		DPI_Free_Schema(a.schema);
+	}
+	dpi_log_set(-1, -1);
+	ring = malloc(DPI_RING_HEADER + CAPACITY);
+	need(ring, "memory");
+}
+
+/* Every byte of what was found is touched. */
+static void touch(const struct dpi_target *t, const struct dpi_piece *p)
+{
+	static volatile uint8_t sink __attribute__((unused));
+	need(p->inlet && p->data <= p->stop, "a run of rows");
+	if (t->stride) {
+		need((size_t)(p->stop - p->data) % t->stride == 0, "whole rows");
+		for (const uint8_t *at = p->data; at < p->stop; at++) sink ^= *at;
+		return;
+	}
+	for (const DPI_Record *r = (const DPI_Record *)(const void *)p->data; r < (const DPI_Record *)(const void *)p->stop; r++)
+		for (size_t i = 0; i < r->size; i++) sink ^= ((const uint8_t *)r->data)[i];
+}
+
+static void look(struct dpi_target *t)
+{
+	for (;;) {
+		struct dpi_piece piece = { 0 };
+		uint64_t mark;
+		int error = DPI_SUCCESS;
+		enum dpi_found found = dpi_target_look(t, &piece, &mark, &error);
+		if (found == DPI_FOUND_ERROR) need(error == DPI_ERR_CORRUPT, "an error's class");
+		if (found == DPI_FOUND_ROWS) {
+			touch(t, &piece);
+			dpi_piece_release(t, &piece);
+		}
+		if (found == DPI_FOUND_NOTHING || found == DPI_FOUND_END) return;
+	}
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	static uint8_t states[1] = { DPI_SOURCE_OPEN };
+	static int nodes[1];
+	if (!ring) start();
+	if (!size) return 0;
+	struct dpi_flow flow = { .ctx = &ctx, .name = "f", .definition = definition[data[0] % 3], .source = states, .source_node = nodes };
+	atomic_init(&flow.opened, 1);
+	pthread_mutex_init(&flow.lock, NULL);
+	struct dpi_home home = { .shape = { .max_record = 512 } };
+	pthread_mutex_init(&home.lock, NULL);
+	const struct dpi_schema *schema = flow.definition->schema;
+	struct dpi_target *t = aligned_alloc(64, (sizeof *t + 63) / 64 * 64);
+	struct dpi_ring_in *in = calloc(1, sizeof *in);
+	struct dpi_inlet *inlet = calloc(1, sizeof *inlet);
+	need(t && in && inlet, "memory");
+	memset(t, 0, sizeof *t);
+	memset(ring, 0, DPI_RING_HEADER + CAPACITY);
+	in->reader = (struct dpi_ring_reader){ .ring = ring, .capacity = CAPACITY, .mask = CAPACITY - 1, .max_record = 512 };
+	in->from = &peer;
+	in->tell_at = UINT64_MAX; /* the source is not told */
+	*inlet = (struct dpi_inlet){ .ring = in };
+	*t = (struct dpi_target){ .stride = schema->varies ? 0 : schema->row_size, .flow = &flow, .ctx = &ctx, .home = &home, .inlet = &inlet,
+				  .inlets = 1, .room = 1 };
+	for (data++, size--; size >= 4;) {
+		uint32_t word;
+		uint64_t tail = ring->tail;
+		memcpy(&word, data, 4);
+		data += 4, size -= 4;
+		uint32_t on = word & 0xfff, count = word >> 12 & 0xfff;
+		if (count > size) count = (uint32_t)size;
+		for (uint32_t i = 0; i < count; i++) ring->data[(tail + i) & (CAPACITY - 1)] = data[i];
+		data += count, size -= count;
+		tail += on;
+		if (on == 0xfff && size >= 8) {
+			memcpy(&tail, data, 8);
+			data += 8, size -= 8;
+		}
+		atomic_store(&ring->tail, tail);
+		look(t);
+	}
+	dpi_part_free(&inlet->part);
+	free(inlet);
+	free(in);
+	free(t);
+	pthread_mutex_destroy(&home.lock);
+	pthread_mutex_destroy(&flow.lock);
+	return 0;
+}

@@ -108,12 +108,18 @@ void dpi_bell_wake(const struct dpi_bells *b, uint32_t bell)
 	}
 }
 
-void dpi_bell_fence(const struct dpi_bells *own, uint32_t bell)
+void dpi_bell_fence_all(const struct dpi_bells *own, uint64_t bells)
 {
+	bool others = false;
 	atomic_thread_fence(memory_order_seq_cst); /* before the look at others */
-	bool others = atomic_load_explicit(&own->page->bell[bell].others, memory_order_relaxed);
+	for (; bells; bells &= bells - 1) others |= atomic_load_explicit(&own->page->bell[__builtin_ctzll(bells)].others, memory_order_relaxed) != 0;
 	syscall(SYS_membarrier, others || !own->alone ? MEMBARRIER_CMD_GLOBAL_EXPEDITED : MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
 	atomic_thread_fence(memory_order_seq_cst);
+}
+
+void dpi_bell_fence(const struct dpi_bells *own, uint32_t bell)
+{
+	dpi_bell_fence_all(own, UINT64_C(1) << bell);
 }
 
 void dpi_bell_fence_own(const struct dpi_bells *own)

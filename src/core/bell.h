@@ -85,6 +85,7 @@ static inline void dpi_bell_other(const struct dpi_bells *b, uint32_t bell)
 
 /* The waiter's fence F. */
 void dpi_bell_fence(const struct dpi_bells *own, uint32_t bell);
+void dpi_bell_fence_all(const struct dpi_bells *own, uint64_t bells); /* bit n: bell n; counted in at all of them */
 /* The same against threads of this process only. */
 void dpi_bell_fence_own(const struct dpi_bells *own);
 

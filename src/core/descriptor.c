@@ -88,7 +88,7 @@ static int64_t look_round(struct dpi_context *ctx, int64_t now)
 }
 
 /* List it and count it in where it is not yet. False: that is nowhere, or it has fired. */
-static bool listen_to(struct dpi_descriptor *d, const struct dpi_listening *l)
+static uint64_t listen_to(struct dpi_descriptor *d, const struct dpi_listening *l)
 {
 	struct dpi_descriptors *all = d->ctx->descriptors;
 	bool kick = false;
@@ -112,7 +112,7 @@ static bool listen_to(struct dpi_descriptor *d, const struct dpi_listening *l)
 	}
 	pthread_mutex_unlock(&all->lock);
 	if (kick) dpi_loop_kick(d->ctx);
-	return more != 0;
+	return more;
 }
 
 static void disarm(struct dpi_descriptor *d)
@@ -131,7 +131,7 @@ int dpi_descriptor_arm(const char *call, struct dpi_descriptor *d, dpi_is_ready 
 	*now = 0;
 	if (!d) return dpi_fail(DPI_ERR_STATE, "%s: there is no descriptor to arm: get it first", call);
 	disarm(d);
-	for (bool more = true; more;) {
+	for (uint64_t more = 1; more;) {
 		struct dpi_listening l = { 0, DPI_NEVER };
 		dpi_progress(d->ctx);
 		DPI_DELAY(descriptor_looks);
@@ -142,7 +142,7 @@ int dpi_descriptor_arm(const char *call, struct dpi_descriptor *d, dpi_is_ready 
 		}
 		more = listen_to(d, &l);
 		DPI_DELAY(descriptor_counted_in);
-		if (more) dpi_bell_fence(&d->ctx->bells);
+		if (more) dpi_bell_fence_all(&d->ctx->bells, more);
 	}
 	dpi_progress(d->ctx); /* send what the last look has posted */
 	dpi_loop_stand_up(d->ctx);

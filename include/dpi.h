@@ -49,7 +49,7 @@ extern "C" {
 	X(ERR_THREAD, 4, "another thread is inside a call on this handle")                         \
 	X(ERR_FORK, 5, "the context belongs to the parent of this forked process")                 \
 	X(ERR_USE, 6, "the buffer's use, or the flow's schema, does not have this call")           \
-	X(ERR_SIZE, 7, "the record or row is too large, or has another size than rows of the flow") \
+	X(ERR_SIZE, 7, "the record or row is too large, or not of the size of rows") \
 	X(ERR_RANGE, 8, "the offset or position lies outside the buffer")                          \
 	X(ERR_NAME, 9, "no such name in the cluster")                                              \
 	X(ERR_EXISTS, 10, "the name is taken")                                                     \

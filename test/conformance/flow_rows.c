@@ -4,6 +4,20 @@
 
 #define ROWS 3000
 
+/* The tables of counters are the structs' fields, in order. */
+TEST(flow_counters, "FL-403", 0)
+{
+	size_t source = offsetof(DPI_Source_Stats, rows), target = offsetof(DPI_Target_Stats, rows);
+#define IN_ORDER(name, unit, text) CHECK_INT(offsetof(DPI_Source_Stats, name), ==, source); source += sizeof(uint64_t); CHECK(*unit && *text);
+	DPI_SOURCE_STATS(IN_ORDER)
+#undef IN_ORDER
+#define IN_ORDER(name, unit, text) CHECK_INT(offsetof(DPI_Target_Stats, name), ==, target); target += sizeof(uint64_t); CHECK(*unit && *text);
+	DPI_TARGET_STATS(IN_ORDER)
+#undef IN_ORDER
+	CHECK_INT(source, ==, sizeof(DPI_Source_Stats));
+	CHECK_INT(target, ==, sizeof(DPI_Target_Stats));
+}
+
 /* Every rank has a target and a source; a thread takes while the process pushes. */
 struct taker {
 	DPI_Target target;

@@ -228,6 +228,7 @@ TEST(flow_endpoint_arguments, "FL-432 FL-438 FL-439", 2, .once = true)
 		    rank ? "target 0 of flow 'f' is open on node 0" : "is open on node 1");
 	CHECK_ERROR(DPI_Open_Target((uint32_t)rank, NULL, f, &again), DPI_ERR_EXISTS, "is open on node");
 	CHECK(!again);
+	harness_barrier(); /* both have looked while both are open */
 	DPI_Target_Stats ts = { .size = 1 };
 	DPI_Batch b;
 	size_t which;

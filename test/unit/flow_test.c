@@ -138,6 +138,7 @@ TEST(a_destroyed_flow_fails_everywhere, "FL-109", 2)
 	CHECK_ERROR(dpi_flow_seal(f, soon()), DPI_ERR_DESTROYED, "flow 'f' was destroyed");
 	harness_barrier();
 	CHECK_ERROR(dpi_flow_destroy(ctx, "f", soon()), DPI_ERR_NAME, "'f'");
+	harness_barrier(); /* the name is taken again below */
 	struct dpi_flow *again = make(ctx, "f", 2, 0, DPI_DEATH_FAILS);
 	CHECK(again != f);
 	CHECK_DPI(dpi_flow_check(again));

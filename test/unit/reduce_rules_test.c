@@ -415,7 +415,7 @@ TEST(reduce_registered, "FL-311 FL-313 FL-314", 0)
 	put_int(t, 6);
 	uint8_t row[256] = { 0 };
 	DPI_Value values[NUMBERS];
-	for (int i = 0; i < NUMBERS; i++) values[i] = (DPI_Value){ .type = numbers[i].type, .i = i == I ? 7 : 0 };
+	for (int i = 0; i < NUMBERS; i++) values[i] = (DPI_Value){ .type = numbers[i].type, .w = { i == I ? 7 : 0 } };
 	DPI_Record record = { row, 0 };
 	CHECK_OK(dpi_row_pack(r->input, values, row, sizeof row, &record.size));
 	CHECK_INT(dpi_table_add(t, &(struct dpi_run){ .record = &record, .count = 1 }, &taken), ==, DPI_ERR_RANGE);

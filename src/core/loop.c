@@ -26,6 +26,7 @@
 #define SERVICES 8
 #define BATCH 32
 #define STAND_DOWN_NS 1000000
+#define ARM_AGAIN_NS 20000 /* a carrier that could not be armed is tried again */
 
 struct dpi_loop {
 	struct dpi_standing standing;
@@ -222,7 +223,7 @@ void dpi_loop_carrier_ready(struct dpi_context *ctx, struct dpi_watch *w, uint32
 		return;
 	}
 	if (pthread_mutex_trylock(&c->lock)) return; /* a poster is inside: it is level-triggered, look again */
-	c->table->progress(c->tp, 0, NULL);
+	dpi_carrier_progress(c);
 	pthread_mutex_unlock(&c->lock);
 }
 
@@ -233,7 +234,11 @@ static bool carriers_armed(struct dpi_context *ctx)
 	bool armed = true;
 	for (int i = 0; i < ctx->carriers; i++) {
 		struct dpi_carrier *c = ctx->carrier[i];
-		if (!c->needs_progress || pthread_mutex_trylock(&c->lock)) continue;
+		if (!c->needs_progress) continue;
+		if (pthread_mutex_trylock(&c->lock)) { /* a poster is inside, who may leave something to be sent */
+			armed = false;
+			continue;
+		}
 		if (c->table->arm(c->tp, 0) == DPI_ERR_AGAIN) {
 			c->table->progress(c->tp, 0, NULL);
 			if (c->table->arm(c->tp, 0) == DPI_ERR_AGAIN) armed = false;
@@ -271,7 +276,10 @@ static void *loop_main(void *arg)
 		int64_t again = run_services(ctx);
 		if (again < next) next = again;
 		if (!l->watching && l->look_again < next) next = l->look_again;
-		if (!carriers_armed(ctx)) next = 0;
+		if (!carriers_armed(ctx)) {
+			int64_t soon = dpi_now() + ARM_AGAIN_NS;
+			if (soon < next) next = soon;
+		}
 		DPI_DELAY(loop_sleeps);
 		int n = dpi_epoll_sleep(l->epoll, l->batch, BATCH, next);
 		DPI_DELAY(loop_wakes);

@@ -56,12 +56,28 @@ static bool lock_carrier(struct dpi_carrier *c)
 /* Let the transports do at once what they left for the next round. */
 static void settle(struct dpi_context *ctx)
 {
+	bool missed = false;
 	for (int i = 0; i < ctx->carriers; i++) {
 		struct dpi_carrier *c = ctx->carrier[i];
-		if (!c->needs_progress || !lock_carrier(c)) continue;
+		if (!c->needs_progress) continue;
+		if (!lock_carrier(c)) {
+			missed = true;
+			continue;
+		}
 		if (c->table->arm(c->tp, 0) == DPI_ERR_AGAIN) c->table->progress(c->tp, 0, NULL);
 		pthread_mutex_unlock(&c->lock);
 	}
+	if (missed) { /* whoever sleeps on the transports, leader or progress thread, looks again */
+		uint64_t one = 1;
+		ssize_t n = write(ctx->bells.event_fd, &one, sizeof one);
+		(void)n;
+	}
+}
+
+void dpi_carrier_progress(struct dpi_carrier *c)
+{
+	c->table->progress(c->tp, 0, NULL);
+	if (c->table->arm(c->tp, 0) == DPI_ERR_AGAIN) c->table->progress(c->tp, 0, NULL);
 }
 
 void dpi_progress(struct dpi_context *ctx)
@@ -183,13 +199,18 @@ static void enter(struct dpi_standing *s)
 	atomic_fetch_add_explicit(&s->entries, 1, memory_order_relaxed);
 }
 
+/* What the transports left for the next round is mostly sent along with the caller's next post. If not, the progress thread finds it when
+ * it stands up and arms them. One that never stood down does not, nor does a leader who sleeps already: then it is done here. */
 static void leave(struct dpi_context *ctx, struct dpi_standing *s)
 {
 	DPI_DELAY(wait_leaves);
 	atomic_fetch_sub(&s->inside, 1);
 	DPI_DELAY(wait_left);
 	/* seq_cst: see loop.c */
-	if (atomic_load(&s->state) == DPI_STANDING_DEEP && !atomic_load(&s->inside)) dpi_loop_kick(ctx);
+	int state = atomic_load(&s->state);
+	bool others = atomic_load(&s->inside);
+	if (state == DPI_STANDING_DEEP && !others) dpi_loop_kick(ctx);
+	if (state == DPI_STANDING_UP || others) settle(ctx);
 }
 
 int dpi_wait(struct dpi_context *ctx, const struct dpi_wait *w)
@@ -216,9 +237,6 @@ int dpi_wait(struct dpi_context *ctx, const struct dpi_wait *w)
 		if (serve) leave(ctx, s); /* a sleeper on the futex serves nobody */
 		error = sleep_on_futex(ctx, w);
 	}
-	/* What the transports left for the next round is mostly sent along with the caller's next post. If not, the progress thread finds
-	 * it when it stands up and arms them; one that never stood down does not. */
-	if (serve && atomic_load(&s->state) == DPI_STANDING_UP) settle(ctx);
 	atomic_fetch_sub(&ctx->inside, 1);
 	return error;
 }

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct dpi_carrier;
 struct dpi_context;
 
 struct dpi_wait {
@@ -30,6 +31,9 @@ static inline void dpi_pause(void)
 
 /* One non-blocking round of progress on all transports, if no other thread is at it. */
 void dpi_progress(struct dpi_context *ctx);
+
+/* A round of progress on one carrier, whose lock the caller holds: nothing is left for another round, which may be long in coming. */
+void dpi_carrier_progress(struct dpi_carrier *c);
 
 /* A bell for a new handle. */
 uint32_t dpi_bell_pick(struct dpi_context *ctx);

@@ -9,6 +9,7 @@
 #include <sys/random.h>
 
 #include "home.h"
+#include "wait.h"
 
 #define DRAIN_BYTES (1u << 20) /* of one log, before other work of the loop has its turn */
 
@@ -129,7 +130,7 @@ static void tell_ordered(struct dpi_ring_in *r, uint64_t told)
 		while ((error = dpi_remote_put(&r->credit, &v, 1, offsetof(struct dpi_credit, position) + at * 8, last ? &notify : NULL,
 					       last ? 0 : DPI_TP_MORE, &dpi_unawaited)) == DPI_ERR_AGAIN && dpi_now() < deadline) {
 			pthread_mutex_lock(&r->credit.carrier->lock);
-			r->credit.carrier->table->progress(r->credit.carrier->tp, 0, NULL);
+			dpi_carrier_progress(r->credit.carrier);
 			pthread_mutex_unlock(&r->credit.carrier->lock);
 		}
 		if (error && error != DPI_TP_PENDING) return; /* the peer is dead, or dies */

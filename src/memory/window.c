@@ -12,6 +12,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "wait.h"
+
 #define HUGE_PAGE (2u << 20)
 
 static int place(void *address, uint64_t length, int numa)
@@ -104,7 +106,7 @@ void dpi_window_withdraw(struct dpi_context *ctx, struct dpi_window *w)
 		/* a peer's operation into it is finished first: each progress moves it on, and a dead peer ends it */
 		int64_t deadline = 0;
 		while (c->table->withdraw(w->exposed[i]) == DPI_ERR_AGAIN) {
-			c->table->progress(c->tp, 0, NULL);
+			dpi_carrier_progress(c);
 			pthread_mutex_unlock(&c->lock);
 			if (!deadline) deadline = dpi_now() + 2000000000;
 			if (dpi_now() > deadline) {
@@ -262,7 +264,7 @@ void dpi_remote_detach(struct dpi_remote *r)
 		for (;;) {
 			pthread_mutex_lock(&r->carrier->lock);
 			int error = r->peer->endpoint[r->carrier->index] ? r->carrier->table->detach(r->tp) : DPI_SUCCESS;
-			if (error == DPI_ERR_AGAIN) r->carrier->table->progress(r->carrier->tp, 0, NULL);
+			if (error == DPI_ERR_AGAIN) dpi_carrier_progress(r->carrier);
 			pthread_mutex_unlock(&r->carrier->lock);
 			if (error != DPI_ERR_AGAIN || dpi_now() > deadline) break; /* left to disconnect, which frees it */
 			usleep(50);

@@ -26,7 +26,7 @@
 #define SERVICES 8
 #define BATCH 32
 #define STAND_DOWN_NS 1000000
-#define ARM_AGAIN_NS 20000 /* a carrier that could not be armed is tried again */
+#define ARM_AGAIN_NS 1000000 /* a carrier whose lock somebody had is tried again: who posts leaves nothing behind, mostly */
 
 struct dpi_loop {
 	struct dpi_standing standing;

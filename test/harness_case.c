@@ -246,14 +246,18 @@ static bool start_rank(int rank, int gate)
 	*p = (struct process){.rank = rank};
 	p->out = memfd_create("out", MFD_CLOEXEC);
 	p->err = memfd_create("err", MFD_CLOEXEC);
+	if (gate >= 0) page->spawns[rank]++;
 	p->pid = fork();
-	if (p->pid == 0) run_rank(p, gate);
+	if (p->pid == 0) {
+		page->pid[rank] = getpid();
+		if (gate < 0) page->spawns[rank]++; /* whoever asked for it, and the rank itself, find both: see harness_spawn_rank */
+		run_rank(p, gate);
+	}
 	if (listener >= 0) close(listener);
 	listener = -1;
 	if (p->pid < 0) return false;
 	setpgid(p->pid, rank && processes[0].pid ? processes[0].pid : p->pid);
 	page->pid[rank] = p->pid;
-	page->spawns[rank]++;
 	return true;
 }
 

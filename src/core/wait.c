@@ -9,6 +9,7 @@
 #include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -53,10 +54,11 @@ static bool lock_carrier(struct dpi_carrier *c)
 	return !pthread_mutex_timedlock(&c->lock, &t);
 }
 
-/* Let the transports do at once what they left for the next round. */
+/* Let the transports do at once what they left for the next round. The sentence of what the caller found before stays. */
 static void settle(struct dpi_context *ctx)
 {
 	bool missed = false;
+	char sentence[DPI_DETAIL_MAX];
 	for (int i = 0; i < ctx->carriers; i++) {
 		struct dpi_carrier *c = ctx->carrier[i];
 		if (!c->needs_progress) continue;
@@ -64,7 +66,11 @@ static void settle(struct dpi_context *ctx)
 			missed = true;
 			continue;
 		}
-		if (c->table->arm(c->tp, 0) == DPI_ERR_AGAIN) c->table->progress(c->tp, 0, NULL);
+		if (c->table->arm(c->tp, 0) == DPI_ERR_AGAIN) {
+			strcpy(sentence, dpi_detail());
+			c->table->progress(c->tp, 0, NULL);
+			dpi_fail(DPI_SUCCESS, "%s", sentence);
+		}
 		pthread_mutex_unlock(&c->lock);
 	}
 	if (missed) { /* whoever sleeps on the transports, leader or progress thread, looks again */

@@ -326,7 +326,7 @@ int hook_arm(DPI_Tp *tp, uint32_t lane)
 {
 	if (!tp->timed) return tp->table->arm(tp->lower, lane);
 	int64_t due = next_due(tp);
-	if (due <= hook_now()) return hook_fail(tp, DPI_ERR_AGAIN, "hook has something to do");
+	if (due <= hook_now()) return DPI_ERR_AGAIN; /* no sentence: it would hide that of what the caller found */
 	hook_wake(tp, due);
 	return tp->lower_sleeps ? tp->table->arm(tp->lower, 0) : DPI_SUCCESS;
 }

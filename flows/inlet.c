@@ -123,11 +123,12 @@ static enum dpi_found nonsense(struct dpi_target *t, struct dpi_inlet *i, const 
 	return DPI_FOUND_ERROR;
 }
 
-/* The list of rows that vary in size bytes; malloc'ed. Each word is read once, bounded, then used. */
-static const char *list_rows(const struct dpi_schema *s, const uint8_t *data, uint64_t size, DPI_Record **list, uint64_t *count)
+/* The list of rows that vary in size bytes, and the rows' own bytes; malloc'ed. Each word is read once, bounded, then used. */
+static const char *list_rows(const struct dpi_schema *s, const uint8_t *data, uint64_t size, DPI_Record **list, uint64_t *count, uint64_t *bytes)
 {
 	uint64_t room = 0, at = 0, n = 0;
 	*list = NULL;
+	*bytes = 0;
 	while (at < size) {
 		uint64_t word, left = size - at;
 		if (left < 8) return "a row's length is cut off";
@@ -140,6 +141,7 @@ static const char *list_rows(const struct dpi_schema *s, const uint8_t *data, ui
 			*list = p;
 		}
 		(*list)[n++] = (DPI_Record){ data + at + 8, (size_t)word };
+		*bytes += word;
 		at += 8 + ((word + 7) & ~UINT64_C(7));
 	}
 	for (uint64_t k = 0; k < n; k++)
@@ -152,7 +154,7 @@ static const char *take_rows(struct dpi_target *t, struct dpi_inlet *i, const ui
 {
 	const struct dpi_schema *s = t->flow->definition->schema;
 	*piece = (struct dpi_piece){ .inlet = i, .ring = i->ring, .end = i->ring->reader.read, .data = data, .stop = data + size };
-	uint64_t count;
+	uint64_t count, bytes = size;
 	if (t->stride) {
 		count = size / t->stride;
 		if (count * t->stride != size) return "a row is cut off";
@@ -160,7 +162,7 @@ static const char *take_rows(struct dpi_target *t, struct dpi_inlet *i, const ui
 			if (dpi_row_check(s, data + k * t->stride, t->stride, false)) return "a row is none of the flow's schema";
 	} else {
 		DPI_Record *list;
-		const char *wrong = list_rows(s, data, size, &list, &count);
+		const char *wrong = list_rows(s, data, size, &list, &count, &bytes);
 		if (wrong) {
 			free(list);
 			return wrong;
@@ -173,7 +175,7 @@ static const char *take_rows(struct dpi_target *t, struct dpi_inlet *i, const ui
 	i->lent++;
 	i->ring->lent++;
 	DPI_ADD(t->stats.rows, count);
-	DPI_ADD(t->stats.bytes, size);
+	DPI_ADD(t->stats.bytes, bytes);
 	DPI_ADD(t->stats.batches, 1);
 	return NULL;
 }
@@ -334,6 +336,12 @@ static enum dpi_found round_once(struct dpi_target *t, struct dpi_piece *piece, 
 	return DPI_FOUND_NOTHING;
 }
 
+/* A target sleeps when dpi_target_ready is false, and whoever may change that rings its home's bell after the change: the source
+ * that publishes into a ring; the home, when a ring's source has closed it or died; the flow's copy, when it has changed. ready
+ * looks at each of these, and at nothing else does a look find more than the one before it:
+ * - Before the flow is complete, news count (version, read before the look that it is noted for).
+ * - Once it is, nothing more is heard, and only inlets that end bring the end. So last is kept from then on: whichever look finds
+ *   the last inlet over, also one that had a mark to give first, is followed by one that finds the end. */
 enum dpi_found dpi_target_look(struct dpi_target *t, struct dpi_piece *piece, uint64_t *mark, int *error)
 {
 	piece->inlet = NULL;
@@ -342,7 +350,7 @@ enum dpi_found dpi_target_look(struct dpi_target *t, struct dpi_piece *piece, ui
 	enum dpi_found found = round_once(t, piece, mark, error);
 	if (found != DPI_FOUND_NOTHING) return found;
 	bool orphaned = atomic_load_explicit(&t->flow->orphaned, memory_order_acquire);
-	if (version == t->seen && !orphaned) return DPI_FOUND_NOTHING;
+	if (version == t->seen && !orphaned && !t->last) return DPI_FOUND_NOTHING;
 	/* The flow has changed: sources may be over. Rings that any of them made were made before it was told so: they are found now. */
 	bool complete = dpi_flow_complete(t->flow);
 	if ((*error = import(t))) return DPI_FOUND_ERROR;
@@ -357,8 +365,8 @@ enum dpi_found dpi_target_look(struct dpi_target *t, struct dpi_piece *piece, ui
 		*error = dpi_fail(DPI_ERR_REGISTRY, "the registry is gone, so nobody can say whether flow '%s' has ended; every source that is known here has", t->flow->name);
 		return DPI_FOUND_ERROR;
 	}
-	/* complete, but not all is read: what is left is on its way, and nothing but this round finds the end */
-	if (!complete) t->seen = version;
+	t->last = complete || orphaned;
+	t->seen = version;
 	sweep(t);
 	return DPI_FOUND_NOTHING;
 }
@@ -366,9 +374,12 @@ enum dpi_found dpi_target_look(struct dpi_target *t, struct dpi_piece *piece, ui
 bool dpi_target_ready(struct dpi_target *t)
 {
 	if (atomic_load_explicit(&t->flow->version, memory_order_acquire) != t->seen || atomic_load_explicit(&t->home->changed, memory_order_acquire)) return true;
+	bool over = t->last;
 	for (size_t n = 0; n < t->inlets; n++) {
 		struct dpi_inlet *i = t->inlet[n];
-		if (!i->over && (dpi_run_ready(i->ring) || dpi_ring_in_over(i->ring))) return true;
+		if (i->over) continue;
+		if (dpi_run_ready(i->ring) || dpi_ring_in_over(i->ring)) return true;
+		over = false;
 	}
-	return false;
+	return over;
 }

@@ -226,9 +226,6 @@ static bool some_found(struct several *s)
 	return false;
 }
 
-/* Each target has a bell of its own, and a wait takes one: the others are looked at again every so often. */
-#define LOOK_AGAIN_NS 500000
-
 int DPI_Wait_Targets(const DPI_Target *targets, size_t count, int64_t timeout_us, size_t *index)
 {
 	int error = DPI_SUCCESS;
@@ -240,16 +237,12 @@ int DPI_Wait_Targets(const DPI_Target *targets, size_t count, int64_t timeout_us
 	if (!error) {
 		struct dpi_target *t = dpi_target_get(targets[0]);
 		struct several s = { targets, count, 0 };
-		int64_t deadline = dpi_deadline(timeout_us, t->ctx->timeout_us), now;
+		struct dpi_wait w = { .ready = some_ready, .arg = &s, .bell = t->home->bell, .deadline = dpi_deadline(timeout_us, t->ctx->timeout_us) };
+		for (size_t n = 1; n < count; n++) w.bells |= UINT64_C(1) << dpi_target_get(targets[n])->home->bell;
 		while (!some_found(&s)) {
-			now = dpi_now();
-			if (now >= deadline) {
-				error = dpi_fail(DPI_ERR_TIMEOUT, "DPI_Wait_Targets: none of %zu targets has anything within the deadline", count);
-				break;
-			}
-			struct dpi_wait w = { .ready = some_ready, .arg = &s, .bell = t->home->bell, .deadline = deadline };
-			if (count > 1 && now + LOOK_AGAIN_NS < deadline) w.deadline = now + LOOK_AGAIN_NS;
-			dpi_wait(t->ctx, &w);
+			if (!dpi_wait(t->ctx, &w)) continue;
+			error = dpi_fail(DPI_ERR_TIMEOUT, "DPI_Wait_Targets: none of %zu targets has anything within the deadline", count);
+			break;
 		}
 		*index = s.found;
 	}

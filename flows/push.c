@@ -17,13 +17,24 @@ static int check_row(const struct dpi_source *s, const void *row, uint64_t size,
 	return schema->plain ? DPI_SUCCESS : dpi_row_check(schema, row, (uint32_t)size, false);
 }
 
-/* The row is in the segment's room, need bytes of it. */
-static int wrote(struct dpi_source *s, uint32_t target, uint64_t need)
+/* A row of size bytes is in the segment's room, need bytes of it. One that is lost with its target, where the flow goes on, was
+ * dropped: so those that are counted by what is written are counted from behind it. */
+static int wrote(struct dpi_source *s, uint32_t target, uint64_t size, uint64_t need)
 {
 	struct dpi_lane *l = &s->lane[target];
+	bool dropped = false;
 	int error = dpi_run_wrote(l->b, &l->run, need);
 	if (!error && s->flow->definition->hint == DPI_HINT_LATENCY) error = dpi_run_publish(l->b, &l->run);
-	return error == DPI_ERR_AGAIN ? DPI_SUCCESS : error; /* the linger service sends what the transport could not take */
+	if (error && error != DPI_ERR_AGAIN) { /* AGAIN: the linger service sends what the transport could not take */
+		error = dpi_lane_failed(s, target, error, &dropped);
+		if (!dropped) return error;
+		DPI_ADD(s->stats.dropped, 1);
+		if (s->row_size) DPI_ADD(l->rows_at, need);
+	} else if (!s->row_size) {
+		DPI_ADD(l->rows, 1);
+		DPI_ADD(l->bytes, size);
+	}
+	return DPI_SUCCESS;
 }
 
 static int put_row(struct dpi_source *s, uint32_t target, const void *row, uint64_t size, uint64_t need)
@@ -33,11 +44,9 @@ static int put_row(struct dpi_source *s, uint32_t target, const void *row, uint6
 	if (!s->row_size) {
 		memcpy(to, &size, 8);
 		to += 8;
-		l->rows++;
-		l->bytes += size;
 	}
 	memcpy(to, row, size);
-	return wrote(s, target, need);
+	return wrote(s, target, size, need);
 }
 
 /* Room at a target; the clock is asked only of those who wait. */
@@ -231,12 +240,8 @@ int DPI_Commit(size_t size, DPI_Source handle)
 		error = dpi_fail(DPI_ERR_SIZE, "DPI_Commit: %zu bytes, %llu were reserved", size, (unsigned long long)s->reserved_size);
 	else error = check_row(s, at + (s->row_size ? 0 : 8), size, "DPI_Commit");
 	if (!error) {
-		if (!s->row_size) {
-			memcpy(at, &bytes, 8);
-			l->rows++;
-			l->bytes += size;
-		}
-		error = wrote(s, target, dpi_flow_row_need(s->flow->definition->schema, size));
+		if (!s->row_size) memcpy(at, &bytes, 8);
+		error = wrote(s, target, size, dpi_flow_row_need(s->flow->definition->schema, size));
 		s->reserved = -1;
 		dpi_source_short(s);
 	}

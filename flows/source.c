@@ -226,6 +226,15 @@ void dpi_source_finish(uint64_t handle, void *object)
 	close_source(s, dpi_flow_check(s->flow), dpi_now() + 200000000);
 }
 
+int DPI_Get_Source_Number(DPI_Source handle, uint32_t *number)
+{
+	struct dpi_source *s = dpi_source_get(handle);
+	if (!s) return dpi_handle_error(DPI_HANDLE_SOURCE, (uint64_t)(uintptr_t)handle);
+	if (!number) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Get_Source_Number: number is NULL: pass where it may go");
+	*number = s->number;
+	return DPI_SUCCESS;
+}
+
 int DPI_Get_Source_Stats(DPI_Source handle, DPI_Source_Stats *stats)
 {
 	struct dpi_source *s = dpi_source_get(handle);

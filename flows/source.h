@@ -59,6 +59,8 @@ void dpi_source_short(struct dpi_source *s);
 int dpi_lane_room(struct dpi_source *s, uint32_t target, uint64_t need, int64_t deadline, bool *dropped);
 /* A segment with no rows, or, with size, that many bytes behind its header; it is whole when this returns. */
 int dpi_lane_send(struct dpi_source *s, uint32_t target, uint32_t kind, uint64_t value, const void *bytes, uint64_t size, int64_t deadline, bool *dropped);
+/* What became of an error at a lane: the flow's failure, if that is the reason; none where the flow goes on without the target. */
+int dpi_lane_failed(struct dpi_source *s, uint32_t target, int error, bool *dropped);
 /* End the open segment. */
 int dpi_lane_end(struct dpi_source *s, uint32_t target, int64_t deadline);
 /* Make all visible. */

@@ -65,6 +65,7 @@ struct dpi_target {
 	struct dpi_inlet **inlet;
 	size_t inlets, room, turn;
 	uint64_t seen;	 /* version of the flow that was looked at */
+	bool last;	 /* no news come any more: the end is due when every inlet is over */
 	bool marked;
 	uint64_t mark;	 /* reported last */
 	bool ended;	 /* DPI_ERR_END was found */

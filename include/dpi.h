@@ -1109,14 +1109,15 @@ DPI_API int DPI_Push_Mark(uint64_t mark, DPI_Source source);
  * Errors: THREAD TIMEOUT PEER FLOW CANCELLED DESTROYED. */
 DPI_API int DPI_Flush_Source(DPI_Source source);
 
-/* Close a source: flushes, and says to each target how many rows it got. The handle is closed whatever is returned but
- * THREAD; on another error the source counts as dead. Blocks at most the handle's timeout, and for the registry's answer.
- * Thread: handle. Errors: THREAD STATE (room was handed out, and is lost) TIMEOUT PEER FLOW CANCELLED DESTROYED REGISTRY. */
 /* Close a source: flushes, and says to each target how many rows it got. The handle is closed whatever is returned; on
  * an error but HANDLE and THREAD the source counts as dead. Blocks at most the handle's timeout, with DPI_NO_WAIT, as it cannot
  * be tried again, at most DPI_TIMEOUT. Thread: handle.
  * Errors: as DPI_Flush_Source, REGISTRY. */
 DPI_API int DPI_Close_Source(DPI_Source source);
+
+/* The number by which targets know the source, DPI_Tuple.source. number: out. Never blocks. Thread: any. Errors: none of its
+ * own. */
+DPI_API int DPI_Get_Source_Number(DPI_Source source, uint32_t *number);
 
 /* --------------------------------------------------------------------------------------------------- flows: targets */
 

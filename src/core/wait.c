@@ -6,6 +6,7 @@
  * looks at the clock far apart) does not spin for its next waits. */
 #include "wait.h"
 
+#include <errno.h>
 #include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
@@ -121,18 +122,69 @@ static bool spin(struct dpi_context *ctx, const struct dpi_wait *w)
 	return false;
 }
 
-/* Sleep on the bell's futex: nothing but bells can bring what is waited for, or another caller leads. */
+static uint64_t bells_of(const struct dpi_wait *w)
+{
+	return w->bells | UINT64_C(1) << w->bell;
+}
+
+static void count_sleepers(struct dpi_context *ctx, uint64_t bells, uint32_t by)
+{
+	for (; bells; bells &= bells - 1)
+		atomic_fetch_add_explicit(&ctx->bells.page->bell[__builtin_ctzll(bells)].sleepers, by, memory_order_relaxed);
+}
+
+static void count_pollers(struct dpi_context *ctx, uint64_t bells, uint32_t by)
+{
+	for (; bells; bells &= bells - 1)
+		atomic_fetch_add_explicit(&ctx->bells.page->bell[__builtin_ctzll(bells)].pollers, by, memory_order_relaxed);
+}
+
+/* linux/futex.h has these since 5.16; without the call the first bell is slept on, and the others are looked at every so often. */
+struct futex_of {
+	uint64_t value, address;
+	uint32_t flags, pad;
+};
+#define FUTEX_OF_32 2
+#ifndef SYS_futex_waitv
+#define SYS_futex_waitv 449
+#endif
+#define LOOK_AGAIN_NS 500000
+
+/* acquire: pairs with the release in dpi_bell_wake. To be taken before ready, so that a later ring changes it. */
+static int take_sequences(struct dpi_context *ctx, uint64_t bells, struct futex_of *f)
+{
+	int n = 0;
+	for (; bells; bells &= bells - 1, n++) {
+		struct dpi_bell *b = &ctx->bells.page->bell[__builtin_ctzll(bells)];
+		f[n] = (struct futex_of){ atomic_load_explicit(&b->sequence, memory_order_acquire), (uintptr_t)&b->sequence, FUTEX_OF_32, 0 };
+	}
+	return n;
+}
+
+static void sleep_on(const struct futex_of *f, int n, int64_t left)
+{
+	if (n > 1) {
+		int64_t end = dpi_now() + left; /* futex_waitv takes a point in time */
+		struct timespec t = { end / 1000000000, end % 1000000000 };
+		if (syscall(SYS_futex_waitv, f, n, 0, &t, CLOCK_MONOTONIC) >= 0 || errno != ENOSYS) return;
+		if (left > LOOK_AGAIN_NS) left = LOOK_AGAIN_NS;
+	}
+	struct timespec t = { left / 1000000000, left % 1000000000 };
+	syscall(SYS_futex, (uint32_t *)(uintptr_t)f->address, FUTEX_WAIT, (uint32_t)f->value, &t, NULL, 0);
+}
+
+/* Sleep on the bells' futexes: nothing but bells can bring what is waited for, or another caller leads. */
 static int sleep_on_futex(struct dpi_context *ctx, const struct dpi_wait *w)
 {
-	struct dpi_bell *b = &ctx->bells.page->bell[w->bell];
+	uint64_t bells = bells_of(w);
+	struct futex_of f[DPI_BELLS];
 	int error = DPI_SUCCESS;
 	DPI_DELAY(sleeper_comes);
-	atomic_fetch_add_explicit(&b->sleepers, 1, memory_order_relaxed);
+	count_sleepers(ctx, bells, 1);
 	DPI_DELAY(sleeper_counted_in);
-	dpi_bell_fence(&ctx->bells, w->bell);
+	dpi_bell_fence_all(&ctx->bells, bells);
 	for (;;) {
-		/* acquire: pairs with the release in dpi_bell_wake; taken before ready so that a later ring changes it */
-		uint32_t sequence = atomic_load_explicit(&b->sequence, memory_order_acquire);
+		int n = take_sequences(ctx, bells, f);
 		DPI_DELAY(sleeper_looks);
 		if (w->ready(w->arg)) break;
 		int64_t left = w->deadline - dpi_now();
@@ -140,25 +192,24 @@ static int sleep_on_futex(struct dpi_context *ctx, const struct dpi_wait *w)
 			error = DPI_ERR_TIMEOUT;
 			break;
 		}
-		struct timespec t = { left / 1000000000, left % 1000000000 };
 		DPI_DELAY(sleeper_sleeps);
-		syscall(SYS_futex, &b->sequence, FUTEX_WAIT, sequence, &t, NULL, 0);
+		sleep_on(f, n, left);
 		DPI_DELAY(sleeper_wakes);
 	}
-	atomic_fetch_sub_explicit(&b->sleepers, 1, memory_order_relaxed);
+	count_sleepers(ctx, bells, UINT32_MAX);
 	return error;
 }
 
 /* Sleep on the event descriptor and the transports, serving them. */
 static int sleep_as_leader(struct dpi_context *ctx, const struct dpi_wait *w, struct dpi_standing *s)
 {
-	struct dpi_bell *b = &ctx->bells.page->bell[w->bell];
+	uint64_t bells = bells_of(w);
 	int error = DPI_SUCCESS;
 	DPI_DELAY(leader_comes);
-	atomic_fetch_add_explicit(&b->pollers, 1, memory_order_relaxed);
+	count_pollers(ctx, bells, 1);
 	DPI_DELAY(leader_counted_in);
-	dpi_bell_fence(&ctx->bells, w->bell);
-	dpi_bell_polled = b;
+	dpi_bell_fence_all(&ctx->bells, bells);
+	dpi_bell_polled = &ctx->bells.page->bell[w->bell]; /* rings of its others wake it once too often */
 	while (!w->ready(w->arg)) {
 		bool again = false;
 		for (int i = 0; i < ctx->carriers; i++) {
@@ -194,7 +245,7 @@ static int sleep_as_leader(struct dpi_context *ctx, const struct dpi_wait *w, st
 		}
 	}
 	dpi_bell_polled = NULL;
-	atomic_fetch_sub_explicit(&b->pollers, 1, memory_order_relaxed);
+	count_pollers(ctx, bells, UINT32_MAX);
 	return error;
 }
 

@@ -14,6 +14,7 @@ struct dpi_wait {
 	void *arg;
 	uint32_t bell;	  /* rung by whoever changes what ready looks at */
 	int64_t deadline; /* dpi_now */
+	uint64_t bells;	  /* others that are rung too: bit n: bell n */
 };
 
 /* DPI_SUCCESS when ready, DPI_ERR_TIMEOUT when the deadline passed (no sentence: the caller knows on whom it waited). Never on the loop thread. */

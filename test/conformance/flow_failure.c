@@ -333,6 +333,63 @@ TEST(flow_goes_on_without_target, "FL-445", 3) { go_on_without_target(rank, true
 TEST(flow_goes_on_without_target_of_all, "FL-445", 3) { go_on_without_target(rank, true, DPI_DIST_BROADCAST); }
 TEST(flow_goes_on_without_closed_target, "FL-445 FL-446", 3) { go_on_without_target(rank, false, DPI_DIST_RADIX); }
 
+/* A target goes at any moment while each row for it travels at once, pushed or built in place: no push fails, and each row is
+ * counted as pushed or as dropped. */
+static void go_on_at_once(int rank, bool killed)
+{
+	enum { ROWS = 3000 };
+	_Atomic int *pushed = harness_shared();
+	DPI_Context ctx = join();
+	DPI_Flow f = FLOW("f", ctx, .targets = 2, .sources = 1, .segment = 512, .hint = DPI_HINT_LATENCY, .on_death = DPI_DEATH_GOES_ON);
+	DPI_Tuple u;
+	if (rank == 0) {
+		DPI_Source s = source_of(f);
+		DPI_Source_Stats stats = { .size = sizeof stats };
+		int64_t in_all = 0, refused = 0;
+		for (int64_t n = 0; n < ROWS || !refused; n++, in_all++) {
+			struct flow_row r = row_of(0, n, n);
+			uint32_t to, count;
+			void *room;
+			*pushed = (int)n;
+			CHECK_DPI(DPI_Route(&r, sizeof r, f, &to, &count));
+			int error = n % 2 ? DPI_Reserve(sizeof r, to, s, &room) : DPI_Push(&r, sizeof r, s);
+			if (n % 2 && !error) {
+				memcpy(room, &r, sizeof r);
+				CHECK_DPI(DPI_Commit(sizeof r, s));
+			} else if (n % 2) { /* one who asks for room at a target that is gone is told so */
+				CHECK_ERROR(error, DPI_ERR_PEER, "is gone");
+				refused++;
+			} else {
+				CHECK_DPI(error);
+			}
+		}
+		CHECK_DPI(DPI_Get_Source_Stats(s, &stats));
+		CHECK_INT(stats.rows + stats.dropped + (uint64_t)refused, ==, in_all);
+		CHECK_DPI(DPI_Close_Source(s));
+	} else if (rank == 1) {
+		DPI_Target t = target_of(0, f);
+		struct flow_tally tally = { 0 };
+		flow_drain(t, &tally);
+		CHECK_INT(tally.total, >, ROWS / 4);
+	} else {
+		DPI_Target t = target_of(1, f);
+		CHECK_DPI(DPI_Next(t, &u));
+		AWAIT(*pushed > ROWS / 4);
+		if (killed) {
+			harness_expect_death(2);
+			harness_kill(2, SIGKILL);
+		}
+		CHECK_DPI(DPI_Close_Target(t));
+		CHECK_DPI(DPI_Finalize(ctx));
+		return;
+	}
+	CHECK_DPI(DPI_Barrier("end", 2, 0, ctx));
+	CHECK_DPI(DPI_Finalize(ctx));
+}
+
+TEST(flow_goes_on_at_once, "FL-445", 3) { go_on_at_once(rank, true); }
+TEST(flow_goes_on_at_once_closed, "FL-445 FL-446", 3) { go_on_at_once(rank, false); }
+
 /* ---------------------------------------------------------------------------------------------------- the registry */
 
 /* Rank 0 is the registry's node in this implementation and any other that keeps it in the first. */

@@ -43,6 +43,7 @@ static void refuse_stats(DPI_Source s, DPI_Target t, int class, const char *part
 	DPI_Source_Stats ss = { .size = sizeof ss };
 	DPI_Target_Stats ts = { .size = sizeof ts };
 	CHECK_ERROR(DPI_Get_Source_Stats(s, &ss), class, part);
+	CHECK_ERROR(DPI_Get_Source_Number(s, &(uint32_t){ 0 }), class, part);
 	CHECK_ERROR(DPI_Get_Target_Stats(t, &ts), class, part);
 }
 
@@ -272,6 +273,7 @@ TEST(flow_endpoint_arguments, "FL-432 FL-438 FL-439", 2, .once = true)
 		CHECK_ERROR(DPI_Reserve(sizeof *r, 2, s, &room), DPI_ERR_ARGUMENT, "target is 2: flow 'f' has 2");
 		CHECK_ERROR(DPI_Reserve(sizeof *r, UINT32_MAX, s, &room), DPI_ERR_ARGUMENT, "flow 'f' has 2");
 		CHECK_ERROR(DPI_Get_Source_Stats(s, NULL), DPI_ERR_ARGUMENT, "NULL");
+		CHECK_ERROR(DPI_Get_Source_Number(s, NULL), DPI_ERR_ARGUMENT, "NULL");
 		CHECK_ERROR(DPI_Get_Source_Stats(s, &ss), DPI_ERR_ARGUMENT, "size is 0");
 		ss.size = sizeof ss;
 		CHECK_DPI(DPI_Get_Source_Stats(s, &ss));

@@ -72,6 +72,7 @@ struct game {
 	_Atomic uint32_t said[2];
 	uint32_t rounds;
 	int64_t longest_idle;
+	uint32_t bells; /* of each, from which the other draws one; 0: 1 */
 };
 
 struct player {
@@ -91,7 +92,8 @@ static bool heard(void *arg)
 
 static void await_other(struct player *p, uint32_t round)
 {
-	struct dpi_wait w = { heard, p, (uint32_t)p->me + 1, patience() };
+	struct dpi_wait w = { heard, p, (uint32_t)p->me + 1, patience(), 0 };
+	for (uint32_t n = 1; n < p->game->bells; n++) w.bells |= UINT64_C(1) << ((uint32_t)p->me + 1 + 2 * n);
 	int error = dpi_wait(p->ctx, &w);
 	uint32_t said = atomic_load(&p->game->said[!p->me]);
 	if (error) FAIL("player %d slept through round %u: error %d, the other has said %u", p->me, round, error, said);
@@ -103,8 +105,9 @@ static void say(struct player *p, struct draws *d)
 {
 	if (p->game->longest_idle) idle(d, p->game->longest_idle);
 	atomic_fetch_add_explicit(&p->game->said[p->me], 1, memory_order_release);
-	if (p->across) dpi_bell_other(p->other, (uint32_t)!p->me + 1);
-	dpi_bell_ring(p->other, (uint32_t)!p->me + 1);
+	uint32_t bell = (uint32_t)!p->me + 1 + (p->game->bells ? 2 * (uint32_t)draw_below(d, p->game->bells) : 0);
+	if (p->across) dpi_bell_other(p->other, bell);
+	dpi_bell_ring(p->other, bell);
 }
 
 static void *play(void *arg)
@@ -119,10 +122,11 @@ static void *play(void *arg)
 	return NULL;
 }
 
-static void between_threads(bool polls, bool fence, int64_t spin_ns, int n, int64_t longest_idle)
+static void between_threads_on(uint32_t bells, bool polls, bool fence, int64_t spin_ns, int n, int64_t longest_idle)
 {
 	static struct node node;
 	static struct game game;
+	game.bells = bells;
 	game.rounds = (uint32_t)rounds(n);
 	game.longest_idle = longest_idle;
 	open_node(&node, polls, fence, spin_ns);
@@ -130,10 +134,21 @@ static void between_threads(bool polls, bool fence, int64_t spin_ns, int n, int6
 	pthread_t t = start_thread(play, &b);
 	play(&a);
 	end_thread(t);
-	for (int i = 1; i <= 2; i++) CHECK_INT(node.ctx.bells.page->bell[i].sleepers + node.ctx.bells.page->bell[i].pollers, ==, 0);
+	for (int i = 0; i < (int)DPI_BELLS; i++) CHECK_INT(node.ctx.bells.page->bell[i].sleepers + node.ctx.bells.page->bell[i].pollers, ==, 0);
 	CHECK_INT(node.ctx.inside, ==, 0);
 	close_node(&node);
 }
+
+static void between_threads(bool polls, bool fence, int64_t spin_ns, int n, int64_t longest_idle)
+{
+	between_threads_on(0, polls, fence, spin_ns, n, longest_idle);
+}
+
+/* Each waits on several bells, of which any is rung: the thread that serves the transports, and the other, on futexes. */
+TEST(bells_wake_a_sleeper_on_many, "", 0) { between_threads_on(2, false, false, 0, 10000, 0); }
+TEST(bells_wake_a_sleeper_on_many_at_odd_times, "", 0) { between_threads_on(30, false, false, 0, 5000, 40000); }
+TEST(bells_wake_a_poller_on_many, "", 0) { between_threads_on(3, true, false, 0, 10000, 20000); }
+TEST(bells_wake_on_many_with_real_fences, "", 0) { between_threads_on(3, true, true, 3000, 10000, 20000); }
 
 TEST(bell_wakes_sleepers, "", 0)
 {
@@ -242,7 +257,7 @@ static void *crowd_waiter(void *arg)
 {
 	struct member *m = arg;
 	while (m->seen != m->crowd->total) {
-		struct dpi_wait w = { counted, m, 5, patience() };
+		struct dpi_wait w = { counted, m, 5, patience(), 0 };
 		if (dpi_wait(&m->crowd->node.ctx, &w)) FAIL("waiter %d sleeps on at %u of %u", m->who, m->crowd->count, m->crowd->total);
 		m->seen = atomic_load_explicit(&m->crowd->count, memory_order_acquire);
 		atomic_store(&m->crowd->seen[m->who], m->seen);
@@ -357,7 +372,7 @@ static void check_deadlines(bool polls, int64_t spin_ns)
 	struct node n;
 	open_node(&n, polls, false, spin_ns);
 	int looks = 0;
-	struct dpi_wait w = { never, &looks, 3, 0 };
+	struct dpi_wait w = { never, &looks, 3, 0, 0 };
 	int64_t start = dpi_now();
 	CHECK_INT(dpi_wait(&n.ctx, &w), ==, DPI_ERR_TIMEOUT); /* DPI_NO_WAIT */
 	CHECK(looks > 0);
@@ -370,7 +385,7 @@ static void check_deadlines(bool polls, int64_t spin_ns)
 		CHECK_INT(dpi_now() - start, <, (ms + 1000) * MS * harness_slow());
 	}
 	looks = 0;
-	w = (struct dpi_wait){ second_time, &looks, 3, DPI_NEVER }; /* seen by the look between counting in and sleeping */
+	w = (struct dpi_wait){ second_time, &looks, 3, DPI_NEVER, 0 }; /* seen by the look between counting in and sleeping */
 	CHECK_INT(dpi_wait(&n.ctx, &w), ==, DPI_SUCCESS);
 	CHECK_INT(n.ctx.inside, ==, 0);
 	close_node(&n);

@@ -137,7 +137,7 @@ static bool waiter_over(void *arg)
 
 static void *waiter(void *arg)
 {
-	struct dpi_wait w = { waiter_over, arg, bell_of(0), patience() * 10 };
+	struct dpi_wait w = { waiter_over, arg, bell_of(0), patience() * 10, 0 };
 	CHECK_INT(dpi_wait(&ctx, &w), ==, DPI_SUCCESS);
 	return NULL;
 }

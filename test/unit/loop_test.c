@@ -434,7 +434,7 @@ static void *caller(void *arg)
 	while (!atomic_load(&c.wire->over)) {
 		uint64_t how = draw_below(&d, 8);
 		c.seen = atomic_load(&c.wire->received);
-		struct dpi_wait w = { arrived, &c, WIRE_BELL, dpi_now() + (int64_t)draw_below(&d, how ? 300000 : 4 * MS) };
+		struct dpi_wait w = { arrived, &c, WIRE_BELL, dpi_now() + (int64_t)draw_below(&d, how ? 300000 : 4 * MS), 0 };
 		if (how < 6) {
 			dpi_wait(&ctx, &w);
 		} else if (how < 7) {
@@ -499,7 +499,7 @@ TEST(transports_that_are_busy_hold_nobody_up, "", 0)
 	for (int ms = 1; ms < 20; ms *= 2)
 		for (int spins = 0; spins < 2; spins++) {
 			int64_t begin = dpi_now();
-			struct dpi_wait w = { nothing, NULL, WIRE_BELL, begin + ms * MS };
+			struct dpi_wait w = { nothing, NULL, WIRE_BELL, begin + ms * MS, 0 };
 			ctx.spin_ns = spins * 20000;
 			CHECK_INT(dpi_wait(&ctx, &w), ==, DPI_ERR_TIMEOUT);
 			CHECK_INT(dpi_now() - begin, >=, ms * MS);
@@ -512,7 +512,7 @@ TEST(transports_that_are_busy_hold_nobody_up, "", 0)
 static void *long_wait(void *arg)
 {
 	struct caller c = { *(uint64_t *)arg, &wires[0] };
-	struct dpi_wait w = { arrived, &c, WIRE_BELL, DPI_NEVER };
+	struct dpi_wait w = { arrived, &c, WIRE_BELL, DPI_NEVER, 0 };
 	CHECK_INT(dpi_wait(&ctx, &w), ==, DPI_SUCCESS);
 	return NULL;
 }
@@ -524,7 +524,7 @@ static bool told(void *arg)
 
 static void *lead(void *arg)
 {
-	struct dpi_wait w = { told, arg, WIRE_BELL, DPI_NEVER };
+	struct dpi_wait w = { told, arg, WIRE_BELL, DPI_NEVER, 0 };
 	CHECK_INT(dpi_wait(&ctx, &w), ==, DPI_SUCCESS);
 	return NULL;
 }

@@ -222,7 +222,7 @@ TEST(stopped, "P-12 M-37 M-12", 4)
 	if (rank == 1) {
 		uint64_t next[3] = {0, 0, 0}, number[2];
 		bool before = false, room = false;
-		while (next[0] < 200) {
+		while (next[0] < 200 || !before) { /* appenders have no order among them */
 			CHECK_DPI(DPI_Next_Record(q, &record));
 			if (record.size == 6) before = true;
 			else if (record.size == 16) {
@@ -233,7 +233,7 @@ TEST(stopped, "P-12 M-37 M-12", 4)
 				room = true;
 			}
 		}
-		CHECK(before && !room);
+		CHECK(!room);
 		CHECK_DPI(DPI_Barrier("all but one", 3, 0, ctx));
 		CHECK_DPI(DPI_Set_Timeout(200 * MS, q));
 		for (;;) {

@@ -31,6 +31,7 @@ struct options {
 	uint64_t groups;	/* different keys */
 	uint64_t touch;		/* 0 or 1: the receiver reads every cache line */
 	double seconds;
+	double scale;		/* TPC-H's scale factor */
 	const char *mode, *direction, *transport, *memory, *method, *roles, *keys, *dist, *by;
 };
 

@@ -42,12 +42,57 @@ int dpi_lane_failed(struct dpi_source *s, uint32_t target, int error, bool *drop
 	return dpi_fail(DPI_ERR_PEER, "%s", sentence);
 }
 
-static int open_lane(struct dpi_source *s, uint32_t target, int64_t deadline, bool *dropped)
+/* Ask a target for a ring. Blocks only to connect to its node. */
+static int ask(struct dpi_source *s, uint32_t target, int64_t deadline)
+{
+	struct dpi_lane *l = &s->lane[target];
+	char name[DPI_NAME_MAX];
+	struct dpi_flow_target where = dpi_flow_where(s->flow, target);
+	if (where.state != DPI_TARGET_BOUND) return dpi_fail(DPI_ERR_PEER, "it was closed, or its process died");
+	snprintf(name, sizeof name, "%.100s, target %u", s->flow->name, target);
+	struct dpi_wanted wanted = { name, s->timeout_us, s->linger_us, s->watch.bell };
+	int64_t least = dpi_now() + DPI_ANSWER_NS;
+	int error = dpi_run_open_start(s->ctx, &wanted, where.node, where.queue, deadline > least ? deadline : least, &l->opening);
+	if (error) l->opening = NULL;
+	else s->asked++;
+	return error;
+}
+
+/* With a target that is needed now, ask as many of the next ones as were asked before: they are likely to be needed too, and then
+ * have answered. So a source of many targets waits a few times in all, and none has more than twice the rings that it needs. What
+ * goes wrong is told when they are. */
+static void ask_more(struct dpi_source *s, uint32_t target)
+{
+	uint32_t targets = s->flow->definition->targets, most = s->asked - 1;
+	for (uint32_t i = 1; i <= most && i < targets; i++) {
+		uint32_t t = (target + i) % targets;
+		const struct dpi_lane *l = &s->lane[t];
+		if (!l->b && !l->opening && !l->dropped && dpi_flow_where(s->flow, t).state == DPI_TARGET_BOUND) ask(s, t, 0);
+	}
+}
+
+struct opening {
+	struct dpi_source *s;
+	struct dpi_lane *l;
+	int error;
+};
+
+static bool opened(void *arg)
+{
+	struct opening *o = arg;
+	if (o->error != DPI_ERR_AGAIN || atomic_load_explicit(&o->s->flow->failed, memory_order_relaxed)) return true;
+	o->error = dpi_run_open_step(o->l->opening);
+	return o->error != DPI_ERR_AGAIN;
+}
+
+int dpi_lane_open(struct dpi_source *s, uint32_t target, int64_t deadline, bool *dropped)
 {
 	struct dpi_flow *f = s->flow;
+	struct dpi_lane *l = &s->lane[target];
 	struct binding b = { s, target, UINT64_MAX };
-	char name[DPI_NAME_MAX];
-	if (!bound(&b)) {
+	*dropped = l->dropped;
+	if (l->b || l->dropped) return DPI_SUCCESS;
+	if (!l->opening && !bound(&b)) {
 		if (!deadline) return DPI_ERR_AGAIN;
 		struct dpi_wait w = { .ready = bound, .arg = &b, .bell = s->watch.bell, .deadline = deadline };
 		if (dpi_wait(s->ctx, &w))
@@ -55,13 +100,24 @@ static int open_lane(struct dpi_source *s, uint32_t target, int64_t deadline, bo
 	}
 	int error = dpi_flow_check(f);
 	if (error) return error;
-	struct dpi_flow_target where = dpi_flow_where(f, target);
-	if (where.state != DPI_TARGET_BOUND)
-		return dpi_lane_failed(s, target, dpi_fail(DPI_ERR_PEER, "it was closed, or its process died"), dropped);
-	snprintf(name, sizeof name, "%.100s, target %u", f->name, target);
+	if (!l->opening) {
+		error = ask(s, target, deadline);
+		if (error) return dpi_lane_failed(s, target, error, dropped);
+		ask_more(s, target);
+	}
+	struct opening o = { s, l, DPI_ERR_AGAIN };
 	int64_t least = dpi_now() + DPI_ANSWER_NS;
-	error = dpi_run_open(s->ctx, name, where.node, where.queue, s->timeout_us, s->linger_us, deadline > least ? deadline : least, &s->lane[target].b);
-	return error ? dpi_lane_failed(s, target, error, dropped) : DPI_SUCCESS;
+	struct dpi_wait w = { .ready = opened, .arg = &o, .bell = s->watch.bell, .deadline = deadline > least ? deadline : least };
+	if (!deadline && !opened(&o)) return DPI_ERR_AGAIN;
+	if (deadline && dpi_wait(s->ctx, &w))
+		return dpi_fail(DPI_ERR_TIMEOUT, "node %d, which has target %u of flow '%s', did not answer within the deadline", l->opening->home_peer->node,
+				target, f->name);
+	error = dpi_flow_check(f);
+	if (o.error == DPI_ERR_AGAIN) return error;
+	if (!o.error) l->b = l->opening;
+	l->opening = NULL;
+	if (o.error) return dpi_lane_failed(s, target, o.error, dropped);
+	return error;
 }
 
 /* ---------------------------------------------------------------------------------------------------------- room */
@@ -113,7 +169,7 @@ static int begin_segment(struct dpi_source *s, uint32_t target, uint32_t kind, u
 	int error = DPI_SUCCESS;
 	*dropped = l->dropped;
 	if (l->dropped) return DPI_SUCCESS;
-	if (!l->b) error = open_lane(s, target, deadline, dropped);
+	if (!l->b) error = dpi_lane_open(s, target, deadline, dropped);
 	if (error || *dropped) return error;
 	error = dpi_lane_end(s, target, deadline);
 	if (!error) error = begin_run(s, target, size, deadline);

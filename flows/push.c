@@ -49,12 +49,21 @@ static int put_row(struct dpi_source *s, uint32_t target, const void *row, uint6
 	return wrote(s, target, size, need);
 }
 
+/* Not to wait for room is no reason not to wait for the answer of a target that was never sent to. AGAIN: it is not bound. */
+static int open_now(struct dpi_source *s, uint32_t target, bool *dropped)
+{
+	int error = dpi_lane_open(s, target, 0, dropped);
+	return error == DPI_ERR_AGAIN && s->lane[target].opening ? dpi_lane_open(s, target, 1, dropped) : error;
+}
+
 /* Room at a target; the clock is asked only of those who wait. */
 static int room(struct dpi_source *s, uint32_t target, uint64_t need, bool wait, bool *dropped)
 {
 	int error = dpi_lane_room(s, target, need, 0, dropped);
 	if (error != DPI_ERR_AGAIN || !wait) return error;
-	return dpi_lane_room(s, target, need, dpi_deadline(0, s->timeout_us), dropped);
+	int64_t deadline = dpi_deadline(0, s->timeout_us);
+	if (!deadline && (error = open_now(s, target, dropped)) == DPI_SUCCESS && !*dropped) return dpi_lane_room(s, target, need, 0, dropped);
+	return deadline ? dpi_lane_room(s, target, need, deadline, dropped) : error;
 }
 
 /* A row that is larger than a segment. What is there of one that was not sent whole is dropped at its target. */
@@ -63,7 +72,8 @@ static int push_large(struct dpi_source *s, const uint32_t *to, uint32_t count, 
 	int64_t deadline = wait ? dpi_deadline(0, s->timeout_us) : 0;
 	for (uint32_t i = 0; i < count; i++) {
 		bool dropped;
-		int error = dpi_lane_send_large(s, to[i], row, size, deadline, &dropped);
+		int error = wait && !deadline ? open_now(s, to[i], &dropped) : DPI_SUCCESS;
+		if (!error) error = dpi_lane_send_large(s, to[i], row, size, deadline, &dropped);
 		if (dropped) DPI_ADD(s->stats.dropped, 1);
 		if (error && i)
 			return dpi_fail(DPI_ERR_UNKNOWN, "a row of %llu bytes reached %u of its %u targets, then: %.300s", (unsigned long long)size, i, count,

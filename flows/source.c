@@ -186,6 +186,7 @@ static int close_source(struct dpi_source *s, int error, int64_t deadline)
 	if (error && !*sentence) snprintf(sentence, sizeof sentence, "%s", dpi_detail());
 	for (uint32_t t = 0; t < s->flow->definition->targets; t++) {
 		struct dpi_buffer *b = s->lane[t].b;
+		if (s->lane[t].opening) dpi_run_open_drop(s->lane[t].opening);
 		if (!b) continue;
 		int64_t left = (deadline - dpi_now()) / 1000;
 		int e = dpi_run_close(b, left < 1 ? 1 : left);

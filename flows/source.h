@@ -13,6 +13,7 @@
 /* The way to one target. Without a buffer: nothing was sent to it yet. */
 struct dpi_lane {
 	struct dpi_buffer *b;
+	struct dpi_buffer *opening; /* its target is asked for a ring */
 	struct dpi_run run;  /* the open segment of rows; end 0: none */
 	uint64_t rows_at;    /* position of its first row */
 	uint64_t rows, bytes; /* in segments that are ended; of rows that vary all */
@@ -34,6 +35,7 @@ struct dpi_source {
 	uint32_t number, row_size; /* row_size 0: rows vary */
 	uint32_t segment;	   /* bytes of a segment */
 	int64_t timeout_us, linger_us;
+	uint32_t asked; /* targets that were asked for a ring */
 	bool closing, marked;
 	uint64_t mark;
 	int reserved; /* target for which room is handed out; -1: none */
@@ -55,7 +57,9 @@ static inline void dpi_source_leave(struct dpi_source *s)
 void dpi_source_short(struct dpi_source *s);
 
 /* lane.c. deadline: dpi_now, 0: do not wait. DPI_ERR_AGAIN (no sentence) only where it is 0.
- * See that need bytes fit the open segment of rows to a target. *dropped: the target died and the flow goes on. */
+ * See that there is a way. A target that is bound is given time to answer, whatever the deadline, if that is not 0. */
+int dpi_lane_open(struct dpi_source *s, uint32_t target, int64_t deadline, bool *dropped);
+/* See that need bytes fit the open segment of rows to a target. *dropped: the target died and the flow goes on. */
 int dpi_lane_room(struct dpi_source *s, uint32_t target, uint64_t need, int64_t deadline, bool *dropped);
 /* A segment with no rows, or, with size, that many bytes behind its header; it is whole when this returns. */
 int dpi_lane_send(struct dpi_source *s, uint32_t target, uint32_t kind, uint64_t value, const void *bytes, uint64_t size, int64_t deadline, bool *dropped);

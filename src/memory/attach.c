@@ -128,10 +128,9 @@ int dpi_append_connect(struct dpi_buffer *b, int64_t deadline, bool *direct)
 			   : dpi_fail(DPI_ERR_TRANSPORT, "no transport reaches node %d: %s", b->home_peer->node, way.reason);
 }
 
-int dpi_append_attach(struct dpi_buffer *b)
+int dpi_append_ask(struct dpi_buffer *b)
 {
 	struct dpi_appender *a = &b->appender;
-	struct dpi_reply reply;
 	bool direct;
 	if (a->attached) return DPI_SUCCESS;
 	int error = dpi_buffer_check(b);
@@ -140,10 +139,17 @@ int dpi_append_attach(struct dpi_buffer *b)
 		error = dpi_append_connect(b, dpi_now() + DPI_ANSWER_NS, &direct);
 		if (!error) error = ask(b, !direct);
 	}
-	if (error) {
-		dpi_call_forget(b->ctx, &a->joining);
-		return error;
-	}
+	if (error) dpi_call_forget(b->ctx, &a->joining);
+	return error;
+}
+
+int dpi_append_attach(struct dpi_buffer *b)
+{
+	struct dpi_appender *a = &b->appender;
+	struct dpi_reply reply;
+	if (a->attached) return DPI_SUCCESS;
+	int error = dpi_append_ask(b);
+	if (error) return error;
 	error = dpi_call_end(b->ctx, &a->joining, &reply);
 	if (error) return dpi_buffer_answered(b, error);
 	error = join(b, &reply);

@@ -112,11 +112,9 @@ static int tell_closed(struct dpi_buffer *b, int64_t deadline)
 	return dpi_call(b->ctx, b->home_peer->node, DPI_MEMORY_CLOSE, &p, deadline < soon ? deadline : soon, NULL);
 }
 
-int dpi_buffer_open_at(struct dpi_context *ctx, const struct dpi_wanted *wanted, int home, uint64_t id, int64_t deadline, DPI_Buffer *out)
+/* A handle of which its home does not know yet. */
+static int open_new(struct dpi_context *ctx, const struct dpi_wanted *wanted, int home, uint64_t id, int64_t deadline, struct dpi_buffer **out)
 {
-	struct dpi_reply reply;
-	struct dpi_pack p = { 0 };
-	struct dpi_window_offer offer = { .fd = -1 };
 	struct dpi_buffer *b = aligned_alloc(64, (sizeof *b + 63) / 64 * 64);
 	if (!b) return dpi_fail(DPI_ERR_MEMORY, "no memory for a handle");
 	memset(b, 0, sizeof *b);
@@ -124,7 +122,7 @@ int dpi_buffer_open_at(struct dpi_context *ctx, const struct dpi_wanted *wanted,
 	b->id = id;
 	b->timeout_us = wanted->timeout_us ? wanted->timeout_us : ctx->timeout_us;
 	b->linger_us = wanted->linger_us ? wanted->linger_us : ctx->settings.number[DPI_SETTING_LINGER];
-	b->bell = dpi_bell_pick(ctx);
+	b->bell = wanted->bell ? wanted->bell : dpi_bell_pick(ctx);
 	b->appender.credit.fd = -1;
 	snprintf(b->name, sizeof b->name, "%s", wanted->name);
 	pthread_mutex_init(&b->appender.lock, NULL);
@@ -135,25 +133,41 @@ int dpi_buffer_open_at(struct dpi_context *ctx, const struct dpi_wanted *wanted,
 		b->handle = (DPI_Buffer)(uintptr_t)dpi_handle_open(DPI_HANDLE_BUFFER, b);
 		if (!b->handle) error = dpi_fail(DPI_ERR_LIMIT, "%u handles are open: close some", DPI_HANDLE_MAX);
 	}
-	if (error) goto fail;
-	keep(b); /* from here on a GONE finds it */
-	dpi_pack_u64(&p, id);
+	if (!error) {
+		keep(b); /* from here on a GONE finds it */
+		*out = b;
+		return DPI_SUCCESS;
+	}
+	pthread_mutex_destroy(&b->appender.lock);
+	buffer_free(b);
+	return error;
+}
+
+static struct dpi_pack open_request(const struct dpi_buffer *b)
+{
+	struct dpi_pack p = { 0 };
+	dpi_pack_u64(&p, b->id);
 	dpi_pack_u64(&p, (uint64_t)(uintptr_t)b->handle);
-	error = dpi_call(ctx, home, DPI_MEMORY_OPEN, &p, deadline, &reply);
-	if (error) goto fail;
-	dpi_shape_unpack(&reply.body, &b->shape);
-	b->salt = dpi_unpack_u64(&reply.body);
-	b->log.segment_size = dpi_unpack_u64(&reply.body);
-	bool window = dpi_unpack_u8(&reply.body);
-	if (window) dpi_window_unpack(&reply.body, &offer);
-	bool bad = reply.body.bad || dpi_shape_check(&b->shape) || window != (b->shape.use != DPI_USE_QUEUE) ||
+	return p;
+}
+
+/* The home has answered: what kind of buffer it is. */
+static int open_answered(struct dpi_buffer *b, struct dpi_reply *reply, int64_t deadline)
+{
+	struct dpi_context *ctx = b->ctx;
+	struct dpi_window_offer offer = { .fd = -1 };
+	dpi_shape_unpack(&reply->body, &b->shape);
+	b->salt = dpi_unpack_u64(&reply->body);
+	b->log.segment_size = dpi_unpack_u64(&reply->body);
+	bool window = dpi_unpack_u8(&reply->body);
+	if (window) dpi_window_unpack(&reply->body, &offer);
+	bool bad = reply->body.bad || dpi_shape_check(&b->shape) || window != (b->shape.use != DPI_USE_QUEUE) ||
 		   (b->shape.use == DPI_USE_LOG && (b->log.segment_size < DPI_RING_LEAST || b->log.segment_size > (uint64_t)1 << 41 ||
 						     offer.length < sizeof(struct dpi_log_bounds)));
-	dpi_reply_free(&reply);
+	dpi_reply_free(reply);
 	if (bad) {
 		if (window) dpi_window_offer_free(&offer);
-		error = dpi_fail(DPI_ERR_CORRUPT, "node %d described buffer '%s' with nonsense", home, b->name);
-		goto fail;
+		return dpi_fail(DPI_ERR_CORRUPT, "node %d described buffer '%s' with nonsense", b->home_peer->node, b->name);
 	}
 	b->max_record = b->appender.wanted = b->shape.max_record;
 	if (b->shape.use == DPI_USE_REGION && b->home) {
@@ -163,25 +177,69 @@ int dpi_buffer_open_at(struct dpi_context *ctx, const struct dpi_wanted *wanted,
 		b->region = (struct dpi_remote){ .ctx = ctx, .peer = b->home_peer, .length = offer.length };
 		dpi_window_offer_free(&offer);
 	} else if (window) {
-		error = dpi_remote_attach(ctx, b->home_peer, &offer, deadline, b->shape.use == DPI_USE_LOG ? &b->log.bounds : &b->region);
-		if (error) goto fail;
+		return dpi_remote_attach(ctx, b->home_peer, &offer, deadline, b->shape.use == DPI_USE_LOG ? &b->log.bounds : &b->region);
 	}
+	return DPI_SUCCESS;
+}
+
+/* Give up a handle whose opening came to nothing; error: why, with its sentence. known: its home may know of it. */
+static int open_failed(struct dpi_buffer *b, bool known, int error)
+{
+	char sentence[DPI_DETAIL_MAX];
+	snprintf(sentence, sizeof sentence, "%s", dpi_detail());
+	if (known && !dpi_buffer_check(b)) tell_closed(b, DPI_NEVER);
+	forget(b);
+	dpi_handle_close((uint64_t)(uintptr_t)b->handle);
+	pthread_mutex_destroy(&b->appender.lock);
+	buffer_free(b);
+	return dpi_fail(error, "%s", sentence);
+}
+
+int dpi_buffer_open_at(struct dpi_context *ctx, const struct dpi_wanted *wanted, int home, uint64_t id, int64_t deadline, DPI_Buffer *out)
+{
+	struct dpi_buffer *b;
+	struct dpi_reply reply;
+	int error = open_new(ctx, wanted, home, id, deadline, &b);
+	if (error) return error;
+	struct dpi_pack p = open_request(b);
+	error = dpi_call(ctx, home, DPI_MEMORY_OPEN, &p, deadline, &reply);
+	if (!error) error = open_answered(b, &reply, deadline);
+	if (error) return open_failed(b, b->shape.use, error);
 	bool direct; /* what stands against connecting is told by the first append, which tries again */
 	if (!b->home && b->shape.use != DPI_USE_REGION) dpi_append_connect(b, deadline, &direct);
 	*out = b->handle;
 	return DPI_SUCCESS;
-fail:
-	if (b->handle) {
-		char sentence[DPI_DETAIL_MAX];
-		snprintf(sentence, sizeof sentence, "%s", dpi_detail());
-		if (b->shape.use && !dpi_buffer_check(b)) tell_closed(b, DPI_NEVER); /* the home knows the handle already */
-		dpi_fail(error, "%s", sentence);
-		forget(b);
-		dpi_handle_close((uint64_t)(uintptr_t)b->handle);
-	}
-	pthread_mutex_destroy(&b->appender.lock);
+}
+
+int dpi_buffer_open_start(struct dpi_context *ctx, const struct dpi_wanted *wanted, int home, uint64_t id, int64_t deadline, struct dpi_buffer **out)
+{
+	struct dpi_buffer *b;
+	int error = open_new(ctx, wanted, home, id, deadline, &b);
+	if (error) return error;
+	struct dpi_pack p = open_request(b);
+	error = dpi_call_start(ctx, b->home_peer, DPI_MEMORY_OPEN, &p, b->bell, &b->appender.opening);
+	if (error) return open_failed(b, false, error);
+	*out = b;
+	return DPI_SUCCESS;
+}
+
+int dpi_buffer_open_end(struct dpi_buffer *b)
+{
+	struct dpi_reply reply;
+	if (!b->appender.opening.peer) return DPI_SUCCESS;
+	int error = dpi_call_end(b->ctx, &b->appender.opening, &reply);
+	return error ? error : open_answered(b, &reply, dpi_now() + DPI_ANSWER_NS);
+}
+
+void dpi_buffer_open_drop(struct dpi_buffer *b)
+{
+	struct dpi_pack p = open_request(b);
+	dpi_call_forget(b->ctx, &b->appender.opening);
+	dpi_append_close(b);
+	dpi_tell(b->ctx, b->home_peer, DPI_MEMORY_CLOSE, &p);
+	forget(b);
+	dpi_handle_close((uint64_t)(uintptr_t)b->handle);
 	buffer_free(b);
-	return error;
 }
 
 static int check_timeouts(const char *call, int64_t timeout_us, int64_t linger_us)
@@ -243,7 +301,7 @@ int DPI_Create_Buffer(const char *name, int node, const DPI_Buffer_Attr *attr, D
 	if (node == DPI_NODE_SELF) node = ctx->node;
 	if (a.memory && node != ctx->node)
 		return dpi_fail(DPI_ERR_ARGUMENT, "attr->memory is memory of this process, node %d: the region's home cannot be node %d", ctx->node, node);
-	struct dpi_wanted wanted = { name, a.timeout_us, a.linger_us };
+	struct dpi_wanted wanted = { name, a.timeout_us, a.linger_us, 0 };
 	struct dpi_name entry;
 	int64_t deadline = dpi_deadline(0, ctx->timeout_us);
 	if (a.create == DPI_CREATE_OR_OPEN && !dpi_name_find(ctx, name, DPI_NAME_BUFFER, dpi_now(), &entry))
@@ -295,7 +353,7 @@ int DPI_Open_Buffer(const char *name, const DPI_Open_Attr *attr, DPI_Context han
 	if (!error) error = dpi_timeout_check("DPI_Open_Buffer", "wait_us", a.wait_us);
 	if (error) return error;
 	struct dpi_name entry;
-	struct dpi_wanted wanted = { name, a.timeout_us, a.linger_us };
+	struct dpi_wanted wanted = { name, a.timeout_us, a.linger_us, 0 };
 	int64_t appear = a.wait_us < 0 ? dpi_now() : dpi_deadline(a.wait_us, ctx->timeout_us);
 	error = dpi_name_find(ctx, name, DPI_NAME_BUFFER, appear, &entry);
 	if (error) return error;

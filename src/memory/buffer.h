@@ -33,6 +33,7 @@ struct dpi_appender {
 	uint64_t quick;		     /* flushes that were such a store */
 	uint64_t publishes, flushes; /* the others; counted here, the rest in stats */
 	bool attached;
+	struct dpi_calling opening; /* the home is asked what buffer it is: dpi_buffer_open_start */
 	struct dpi_calling joining; /* the home is asked for the ring */
 	bool by_credit;		    /* was it asked for one to put into */
 	int join_error;
@@ -159,14 +160,22 @@ int dpi_buffer_answered(struct dpi_buffer *b, int error);
 struct dpi_wanted {
 	const char *name;
 	int64_t timeout_us, linger_us; /* 0: the defaults */
+	uint32_t bell;		       /* 0: any */
 };
 /* Open a handle to a buffer whose home and id are known. */
 int dpi_buffer_open_at(struct dpi_context *ctx, const struct dpi_wanted *wanted, int home, uint64_t id, int64_t deadline, DPI_Buffer *out);
+/* The same in steps, for a queue. start: asks the home, and blocks only if its node is not connected. end: DPI_ERR_AGAIN: it has not
+ * answered, and rings the bell when it has; after any error drop is due, which never blocks. */
+int dpi_buffer_open_start(struct dpi_context *ctx, const struct dpi_wanted *wanted, int home, uint64_t id, int64_t deadline, struct dpi_buffer **out);
+int dpi_buffer_open_end(struct dpi_buffer *b);
+void dpi_buffer_open_drop(struct dpi_buffer *b);
 /* A call to the home; frees p. */
 int dpi_buffer_call(struct dpi_buffer *b, uint16_t type, struct dpi_pack *p, int64_t deadline, struct dpi_reply *reply);
 
 /* attach.c: a step towards a ring to append to; DPI_ERR_AGAIN: the home has not answered yet, and rings b->bell when it has. */
 int dpi_append_attach(struct dpi_buffer *b);
+/* Its first half: ask for it, if that was not done. The answer may be awaited after that of the opening. */
+int dpi_append_ask(struct dpi_buffer *b);
 int dpi_append_attach_wait(struct dpi_buffer *b, int64_t deadline);
 /* See that a transport that puts is connected. direct: it is not needed. */
 int dpi_append_connect(struct dpi_buffer *b, int64_t deadline, bool *direct);

@@ -3,6 +3,7 @@
 #include "run.h"
 
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "layer.h"
@@ -41,21 +42,58 @@ void dpi_run_queue_end(struct dpi_context *ctx, uint64_t id)
 	dpi_call(ctx, ctx->node, DPI_MEMORY_DESTROY, &p, dpi_now() + DPI_ANSWER_NS, NULL);
 }
 
+/* It is open: may runs be written to it? */
+static int check_runs(struct dpi_buffer *b)
+{
+	if (b->shape.use != DPI_USE_QUEUE || b->shape.capacity < DPI_RUNS_IN_RING * (dpi_ring_need(b->max_record) + 64))
+		return dpi_fail(DPI_ERR_CORRUPT, "node %d offers %s a queue that holds no runs", b->home_peer->node, b->name);
+	b->runs = true;
+	dpi_append_fast(b);
+	return DPI_SUCCESS;
+}
+
 int dpi_run_open(struct dpi_context *ctx, const char *name, int node, uint64_t id, int64_t timeout_us, int64_t linger_us, int64_t deadline,
 		 struct dpi_buffer **out)
 {
 	DPI_Buffer handle;
-	int error = dpi_buffer_open_at(ctx, &(struct dpi_wanted){ name, timeout_us, linger_us }, node, id, deadline, &handle);
+	int error = dpi_buffer_open_at(ctx, &(struct dpi_wanted){ name, timeout_us, linger_us, 0 }, node, id, deadline, &handle);
 	if (error) return error;
 	struct dpi_buffer *b = dpi_buffer_get(handle);
-	if (b->shape.use != DPI_USE_QUEUE || b->shape.capacity < DPI_RUNS_IN_RING * (dpi_ring_need(b->max_record) + 64)) {
-		DPI_Close_Buffer(handle);
-		return dpi_fail(DPI_ERR_CORRUPT, "node %d offers %s a queue that holds no runs", node, name);
-	}
-	b->runs = true;
-	dpi_append_fast(b);
-	*out = b;
-	return DPI_SUCCESS;
+	error = check_runs(b);
+	if (error) DPI_Close_Buffer(handle);
+	else *out = b;
+	return error;
+}
+
+/* An error while it is being opened. */
+static int open_failed(struct dpi_buffer *b, int error)
+{
+	char sentence[DPI_DETAIL_MAX];
+	snprintf(sentence, sizeof sentence, "%s", dpi_detail());
+	dpi_buffer_open_drop(b);
+	return dpi_fail(error, "%s", sentence);
+}
+
+int dpi_run_open_start(struct dpi_context *ctx, const struct dpi_wanted *wanted, int node, uint64_t id, int64_t deadline, struct dpi_buffer **b)
+{
+	int error = dpi_buffer_open_start(ctx, wanted, node, id, deadline, b);
+	if (error) return error;
+	error = dpi_append_ask(*b);
+	return error ? open_failed(*b, error) : DPI_SUCCESS;
+}
+
+int dpi_run_open_step(struct dpi_buffer *b)
+{
+	bool asked = b->appender.opening.peer;
+	int error = dpi_buffer_open_end(b);
+	if (!error && asked) error = check_runs(b);
+	if (!error) error = dpi_append_attach(b);
+	return error && error != DPI_ERR_AGAIN ? open_failed(b, error) : error;
+}
+
+void dpi_run_open_drop(struct dpi_buffer *b)
+{
+	dpi_buffer_open_drop(b);
 }
 
 int dpi_run_close(struct dpi_buffer *b, int64_t timeout_us)

@@ -38,6 +38,11 @@ void dpi_run_queue_end(struct dpi_context *ctx, uint64_t id);
 /* Open a handle that writes runs to a queue whose node and id are known; name for sentences. Blocks for the home's answer. */
 int dpi_run_open(struct dpi_context *ctx, const char *name, int node, uint64_t id, int64_t timeout_us, int64_t linger_us, int64_t deadline,
 		 struct dpi_buffer **b);
+/* The same in steps, with a ring, which is asked for at the same time; bell: rung when there is an answer, and when there is room. start
+ * blocks only to connect to the node, until deadline. step: DPI_ERR_AGAIN, or an error, after which the handle is gone. */
+int dpi_run_open_start(struct dpi_context *ctx, const struct dpi_wanted *wanted, int node, uint64_t id, int64_t deadline, struct dpi_buffer **b);
+int dpi_run_open_step(struct dpi_buffer *b);
+void dpi_run_open_drop(struct dpi_buffer *b); /* one that is not open yet */
 /* Publish all and close the handle; timeout_us bounds it. */
 int dpi_run_close(struct dpi_buffer *b, int64_t timeout_us);
 

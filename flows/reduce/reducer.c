@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "context.h"
 #include "error.h"
 #include "table.h"
 
@@ -115,4 +116,12 @@ int dpi_reduction_check(const struct dpi_reduction *r)
 	for (uint32_t i = 0; i < r->count && !error; i++)
 		if (r->aggregate[i].function == DPI_AGGREGATE_REDUCER) error = dpi_aggregate_reducer(r->aggregate + i, &u);
 	return error;
+}
+
+int DPI_Register_Reducer(const char *name, uint32_t version, const DPI_Reducer *reducer)
+{
+	DPI_Reducer r = DPI_REDUCER_INIT;
+	if (!reducer) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Register_Reducer: reducer is NULL");
+	int error = dpi_take("DPI_Register_Reducer", &r, sizeof r, reducer);
+	return error ? error : dpi_reducer_register(name, version, &r);
 }

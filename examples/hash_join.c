@@ -292,26 +292,30 @@ static struct report sum_of(const struct report *latest)
 /* The sums by discount are those of the whole answer. */
 static bool print_revenue(DPI_Target target, const struct report *sum)
 {
-	uint64_t rows = 0;
-	int128 all = 0;
+	struct revenue by[101] = { { 0 } }, all = { 0 };
 	DPI_Tuple tuple;
 	int error;
 
-	printf("discount      rows  revenue\n");
-	while ((error = DPI_Next(target, &tuple)) == DPI_SUCCESS) {
+	while ((error = DPI_Next(target, &tuple)) == DPI_SUCCESS) { /* in no order */
 		struct revenue r;
-		char text[64];
 
 		memcpy(&r, tuple.data, sizeof r);
-		printf("    %3d%%  %8" PRIu64 "  %s\n", (int)r.discount, (uint64_t)r.rows, decimal_text(r.sum, 4, text));
-		rows += (uint64_t)r.rows;
-		all += r.sum;
+		by[r.discount] = r;
+		all.rows += r.rows;
+		all.sum += r.sum;
 	}
 	if (error != DPI_ERR_END)
 		CHECK(error);
+	printf("discount      rows  revenue\n");
+	for (int d = 0; d <= 100; d++) {
+		char text[64];
+
+		if (by[d].rows)
+			printf("    %3d%%  %8" PRIi64 "  %s\n", d, by[d].rows, decimal_text(by[d].sum, 4, text));
+	}
 	printf("reduced on the way: %" PRIu64 " rows to %" PRIu64 " that travelled, %.1f kB\n", sum->sold, sum->sent,
 	       (double)sum->sent_bytes * 1e-3);
-	return rows == sum->answer.filtered_rows && all == sum->answer.revenue;
+	return (uint64_t)all.rows == sum->answer.filtered_rows && all.sum == sum->answer.revenue;
 }
 
 static bool print_result(const struct report *latest, DPI_Target revenue, double seconds)

@@ -4,6 +4,7 @@
  * as far as there is room: then it takes no more rows until all of it is out. */
 #include "partial.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -109,9 +110,11 @@ static int send_record(struct dpi_source *s, uint32_t target, struct way *w, int
 }
 
 /* The flow fails with what the table found. */
-static int broken(struct dpi_source *s, int error)
+static int broken(struct dpi_source *s)
 {
-	dpi_flow_fail(s->flow, error, dpi_detail());
+	char sentence[512];
+	snprintf(sentence, sizeof sentence, "source %u: %.400s", s->number, dpi_detail());
+	dpi_flow_fail(s->flow, DPI_ERR_FLOW, sentence);
 	return dpi_flow_check(s->flow);
 }
 
@@ -126,7 +129,7 @@ static int go_out(struct dpi_source *s, uint32_t target, int64_t deadline)
 		}
 		w->sent = 0;
 		error = dpi_table_next_partial(w->table, &w->out);
-		if (error) error = broken(s, error);
+		if (error) error = broken(s);
 		else w->goes_out = w->out.count;
 	}
 	return error;
@@ -151,7 +154,7 @@ static int take(struct dpi_source *s, uint32_t target, const struct dpi_rows *ro
 		error = dpi_table_add(w->table, &rest, &n);
 		*taken += n;
 		DPI_ADD(s->stats.reduced, n);
-		if (error && error != DPI_ERR_FULL) return broken(s, error);
+		if (error && error != DPI_ERR_FULL) return broken(s);
 		w->goes_out = error;
 	}
 }
@@ -224,6 +227,7 @@ static int make_stage(struct dpi_source *s, uint32_t target, uint64_t need)
 	r->mask = size - 1;
 	r->until = size;
 	b->armed = true; /* nobody publishes a stage */
+	b->ctx = s->ctx;
 	w->stage = b;
 	s->way[target] = b;
 	return DPI_SUCCESS;

@@ -97,9 +97,12 @@ static int map(struct dpi_target *t, const struct dpi_rows *rows, uint32_t sourc
 static enum dpi_found broken(struct dpi_target *t, struct dpi_inlet *i, int *error)
 {
 	char sentence[512];
-	snprintf(sentence, sizeof sentence, "%.500s", dpi_detail());
-	if (*error == DPI_ERR_CORRUPT && i) return dpi_inlet_cut(t, i, sentence, error);
-	dpi_flow_fail(t->flow, *error, sentence);
+	if (*error == DPI_ERR_CORRUPT && i) {
+		snprintf(sentence, sizeof sentence, "%.300s", dpi_detail());
+		return dpi_inlet_cut(t, i, sentence, error);
+	}
+	snprintf(sentence, sizeof sentence, "target %u: %.400s", t->index, dpi_detail());
+	dpi_flow_fail(t->flow, DPI_ERR_FLOW, sentence);
 	*error = dpi_flow_check(t->flow);
 	return DPI_FOUND_ERROR;
 }

@@ -1059,7 +1059,7 @@ typedef struct DPI_Reducer {
 DPI_API int DPI_Register_Reducer(const char *name, uint32_t version, const DPI_Reducer *reducer);
 
 enum { DPI_REDUCE_BOTH = 0, DPI_REDUCE_TARGET = 1 };	/* partial at the source, final at the target; or all at the target */
-enum { DPI_FULL_SPILLS = 0, DPI_FULL_FAILS = 1 };	/* a target's full table: a file; or DPI_ERR_LIMIT */
+enum { DPI_FULL_SPILLS = 0, DPI_FULL_FAILS = 1 };	/* a target's full table: a file; or the flow fails */
 enum { DPI_WINDOW_END = 0, DPI_WINDOW_MARKS = 1, DPI_WINDOW_ROWS = 2 }; /* results: at the end; at marks; every so many rows */
 
 /* A codec over segments. */

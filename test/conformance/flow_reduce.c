@@ -113,8 +113,8 @@ TEST(flow_reduce_budget, "FL-329", 2)
 	if (rank) {
 		DPI_Target t = target_of(0, f);
 		int error = DPI_Next(t, &u);
-		CHECK_ERROR(error, DPI_ERR_LIMIT, "give it more memory");
-		CHECK_ERROR(DPI_Try_Next(t, &u), DPI_ERR_LIMIT, "give it more memory");
+		CHECK_ERROR(error, DPI_ERR_FLOW, "give it more memory");
+		CHECK_ERROR(DPI_Try_Next(t, &u), DPI_ERR_FLOW, "give it more memory");
 		CHECK_DPI(DPI_Close_Target(t));
 	} else {
 		DPI_Source s = source_of(f);
@@ -124,8 +124,8 @@ TEST(flow_reduce_budget, "FL-329", 2)
 			r = sale_of(rank, i, 100000);
 			error = DPI_Push(&r, sizeof r, s);
 		}
-		CHECK_ERROR(error, DPI_ERR_LIMIT, "give it more memory");
-		CHECK_ERROR(DPI_Close_Source(s), DPI_ERR_LIMIT, "give it more memory");
+		CHECK_ERROR(error, DPI_ERR_FLOW, "give it more memory");
+		CHECK_ERROR(DPI_Close_Source(s), DPI_ERR_FLOW, "give it more memory");
 	}
 	leave(ctx);
 }

@@ -138,8 +138,9 @@ define shared_program
 $(1): $(call obj,$(2)) $(LIB)
 	@mkdir -p $$(@D)
 	$$(call say,LD,$$@)
-	$$(Q)$$(CC) $$(ALL_LDFLAGS) -o $$@ $$(filter %.o,$$^) -L$(BUILD) -ldpi -Wl,-rpath,'$$$$ORIGIN/..'
+	$$(Q)$$(CC) $$(ALL_LDFLAGS) -o $$@ $$(filter %.o,$$^) -L$(BUILD) -ldpi $$(LDLIBS) -Wl,-rpath,'$$$$ORIGIN/..'
 endef
+$(BUILD)/examples/parameter_server: LDLIBS = -lm
 harness := $(call obj,$(harness_src))
 $(foreach f,$(tool_src),$(eval $(call static_program,$(BUILD)/bin/$(subst _,-,$(basename $(notdir $(f)))),$(f),)))
 $(foreach f,$(unit_src) $(system_src),$(eval $(call static_program,$(f:%.c=$(BUILD)/%),$(f),$(harness))))

@@ -4,14 +4,14 @@
  *	dpirun -n 4 build/examples/group_by
  *
  * All processes run this program. Each has a share of the rows and pushes them into the flow "sales", which is a target in
- * every process: dist sends all rows of one group to the same target, by the hash of the group. So each target has its
- * groups whole: it adds them up in a hash table of its own, and no two tables need merging.
+ * every process: dist sends all rows of one group to the same target, by the hash of the group. The flow reduces: its
+ * definition names the aggregates, and what comes out of a target is a row for each of its groups.
  *
- * What was added up travels through a second flow, "groups", whose one target is in node 0: a gather. It is sealed in the
+ * Rows are added up twice: in each source, before they travel, and in the target. With few groups next to nothing travels;
+ * with many a group's rows still travel as one from each source. The program prints how much it was.
+ *
+ * What was added up goes through a second flow, "groups", whose one target is in node 0: a gather. It is sealed in the
  * same way, so node 0 has every group when that flow ends.
- *
- * With few groups this moves far more rows than it must, and as many targets as there are groups have all the work. A
- * program that knows its groups to be few adds up before it pushes.
  *
  * --rows N   rows in all (default 2,000,000) */
 #include <inttypes.h>
@@ -30,8 +30,12 @@ static const DPI_Column sale_columns[] = {
 	{ .name = "group", .type = DPI_TYPE_INT64 },
 	{ .name = "amount", .type = DPI_TYPE_INT64 },
 };
+static const DPI_Aggregate aggregates[] = {
+	{ .function = DPI_AGGREGATE_COUNT_ALL },
+	{ .function = DPI_AGGREGATE_SUM, .column = "amount" },
+};
 
-struct group { /* a row of the flow "groups" */
+struct group { /* what comes out of it: the key, then the aggregates; and a row of the flow "groups" */
 	int64_t group, count, sum;
 };
 static const DPI_Column group_columns[] = {
@@ -56,14 +60,13 @@ static struct sale sale_of(uint64_t row, uint64_t groups)
 }
 
 /* The first column is the key. */
-static DPI_Flow create_flow(const char *name, const DPI_Column *columns, size_t count, uint32_t targets)
+static DPI_Flow create_flow(const char *name, const DPI_Column *columns, size_t count, DPI_Flow_Attr attr)
 {
-	DPI_Flow_Attr attr = DPI_FLOW_ATTR_INIT;
 	DPI_Flow flow;
 
 	CHECK(DPI_Create_Schema(columns, count, &attr.schema));
+	attr.size = sizeof attr;
 	attr.create = DPI_CREATE_OR_OPEN; /* every process says the same */
-	attr.targets = targets;
 	attr.sources = (uint32_t)nodes;
 	attr.key = &columns[0].name;
 	attr.key_count = 1;
@@ -72,103 +75,29 @@ static DPI_Flow create_flow(const char *name, const DPI_Column *columns, size_t 
 	return flow;
 }
 
-/* ------------------------------------------------------------------------------------------------- adding up at a target */
-
-struct table { /* open addressing, at most half full; a slot without rows is free */
-	struct group *slot;
-	uint64_t mask, used;
-};
-
-static struct group *find(const struct table *t, int64_t group)
-{
-	uint64_t at = mix((uint64_t)group) & t->mask;
-
-	while (t->slot[at].count && t->slot[at].group != group)
-		at = (at + 1) & t->mask;
-	return &t->slot[at];
-}
-
-static void grow(struct table *t)
-{
-	struct table old = *t;
-
-	t->mask = old.slot ? 2 * old.mask + 1 : 255;
-	t->slot = need(calloc(t->mask + 1, sizeof *t->slot));
-	for (uint64_t i = 0; old.slot && i <= old.mask; i++)
-		if (old.slot[i].count)
-			*find(t, old.slot[i].group) = old.slot[i];
-	free(old.slot);
-}
-
-static void add_up(struct table *t, const struct sale *sale)
-{
-	struct group *g;
-
-	if (!t->slot || 2 * t->used > t->mask)
-		grow(t);
-	g = find(t, sale->group);
-	t->used += !g->count;
-	g->group = sale->group;
-	g->count++;
-	g->sum += sale->amount;
-}
-
-/* The rows lie in this process's memory, one after another, as C structs. */
-static void take_sales(DPI_Target target, struct table *t)
-{
-	DPI_Batch run;
-	int error;
-
-	while ((error = DPI_Next_Batch(target, &run)) != DPI_ERR_END) {
-		CHECK(error);
-		for (size_t i = 0; i < run.count; i++)
-			add_up(t, (const struct sale *)run.rows + i);
-		CHECK(DPI_Release_Batch(1, target));
-	}
-	CHECK(DPI_Close_Target(target));
-}
-
-/* ---------------------------------------------------------------------------------- pushing, in a thread of its own */
+/* ------------------------------------------------------------------------------------ pushing, in a thread of its own */
 
 struct work {
 	uint64_t groups;
-	struct table table;
-	DPI_Source sales, gather;
+	DPI_Source sales;
+	uint64_t sent; /* bytes */
 };
 
 static void *push_sales(void *arg)
 {
 	struct work *w = arg;
+	DPI_Source_Stats stats = { .size = sizeof stats };
 	uint64_t end = rows * ((uint64_t)node + 1) / (uint64_t)nodes;
 
 	for (uint64_t r = rows * (uint64_t)node / (uint64_t)nodes; r < end; r++) {
 		struct sale sale = sale_of(r, w->groups);
 		CHECK(DPI_Push(&sale, sizeof sale, w->sales));
 	}
+	CHECK(DPI_Flush_Source(w->sales)); /* for the figure: closing would do it, too */
+	CHECK(DPI_Get_Source_Stats(w->sales, &stats));
+	w->sent = stats.bytes;
 	CHECK(DPI_Close_Source(w->sales)); /* this process has no more */
 	return NULL;
-}
-
-static void *push_groups(void *arg)
-{
-	struct work *w = arg;
-
-	for (uint64_t i = 0; w->table.slot && i <= w->table.mask; i++)
-		if (w->table.slot[i].count)
-			CHECK(DPI_Push(&w->table.slot[i], sizeof w->table.slot[i], w->gather));
-	CHECK(DPI_Close_Source(w->gather));
-	return NULL;
-}
-
-static pthread_t start_thread(void *(*body)(void *), struct work *w)
-{
-	pthread_t thread;
-
-	if (pthread_create(&thread, NULL, body, w)) {
-		fprintf(stderr, "cannot start a thread\n");
-		exit(1);
-	}
-	return thread;
 }
 
 /* ------------------------------------------------------------------------------------------------------------ the check */
@@ -200,41 +129,61 @@ static bool check_groups(DPI_Target target, uint64_t groups)
 	return !wrong && !missing;
 }
 
+/* Everything that comes from one flow goes into another. */
+static uint64_t pass_on(DPI_Target from, DPI_Source to)
+{
+	uint64_t count = 0;
+	DPI_Batch run;
+	int error;
+
+	while ((error = DPI_Next_Batch(from, &run)) != DPI_ERR_END) {
+		CHECK(error);
+		CHECK(DPI_Push_Batch(run.rows, run.count, to, NULL));
+		count += run.count;
+		CHECK(DPI_Release_Batch(1, from));
+	}
+	CHECK(DPI_Close_Target(from));
+	CHECK(DPI_Close_Source(to));
+	return count;
+}
+
 static bool group_by(uint64_t groups)
 {
 	struct work work = { .groups = groups };
 	DPI_Flow sales, gather;
 	DPI_Target in, all = NULL;
+	DPI_Source out;
 	pthread_t thread;
 	char name[DPI_NAME_MAX];
 	bool right = true;
 	double start;
+	uint64_t here;
 
 	snprintf(name, sizeof name, "sales of %" PRIu64 " groups", groups);
-	sales = create_flow(name, sale_columns, 2, (uint32_t)nodes);
+	sales = create_flow(name, sale_columns, 2, (DPI_Flow_Attr){ .targets = (uint32_t)nodes, .aggregates = aggregates, .aggregate_count = 2 });
 	snprintf(name, sizeof name, "%" PRIu64 " groups", groups);
-	gather = create_flow(name, group_columns, 3, 1);
+	gather = create_flow(name, group_columns, 3, (DPI_Flow_Attr){ .targets = 1 });
 	CHECK(DPI_Open_Target((uint32_t)node, NULL, sales, &in));
 	if (node == 0)
 		CHECK(DPI_Open_Target(0, NULL, gather, &all));
 	CHECK(DPI_Open_Source(sales, NULL, &work.sales));
-	CHECK(DPI_Open_Source(gather, NULL, &work.gather));
+	CHECK(DPI_Open_Source(gather, NULL, &out));
 	CHECK(DPI_Barrier("start", (uint32_t)nodes, 0, ctx));
 	start = now();
 
-	thread = start_thread(push_sales, &work);
-	take_sales(in, &work.table);
+	if (pthread_create(&thread, NULL, push_sales, &work)) {
+		fprintf(stderr, "cannot start a thread\n");
+		exit(1);
+	}
+	here = pass_on(in, out);
 	pthread_join(thread, NULL);
-	printf("%" PRIu64 " rows of %" PRIu64 " groups, %" PRIu64 " of them added up here: %.1f million rows/s\n", rows,
-	       groups, work.table.used, (double)rows / (now() - start) * 1e-6);
-
-	thread = start_thread(push_groups, &work);
+	printf("%" PRIu64 " rows of %" PRIu64 " groups: %.1f million rows/s; %" PRIu64 " groups added up here; sent from here: "
+	       "%" PRIu64 " bytes for %" PRIu64 "\n", rows, groups, (double)rows / (now() - start) * 1e-6, here, work.sent,
+	       rows / (uint64_t)nodes * sizeof(struct sale));
 	if (node == 0) {
 		right = check_groups(all, groups);
 		printf("answer checked: %s\n", right ? "ok" : "WRONG");
 	}
-	pthread_join(thread, NULL);
-	free(work.table.slot);
 	CHECK(DPI_Close_Flow(sales));
 	CHECK(DPI_Close_Flow(gather));
 	return right;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * hash_join.c: a distributed hash join over two flows, as section 6.1 of the DPI paper describes it.
+ * hash_join.c: a distributed hash join over flows, as section 6.1 of the DPI paper describes it.
  *
  *	dpirun -n 4 build/examples/hash_join --scale 0.05
  *
@@ -13,7 +13,10 @@
  * Rows have the layout of C structs of the same fields and are taken where they lie in this process's memory. Nothing
  * announces the end of a table: a flow ends when all its sources are closed and everything was taken.
  *
- * A third flow with one target gathers what every process has to say, as it goes and at its end; node 0 prints it.
+ * What the join finds for the second query goes into a third flow, "revenue", which reduces: it adds up by discount, in each
+ * process before anything travels and then in node 0, where the sums come out.
+ *
+ * A fourth flow gathers what every process has to say, as it goes and at its end; node 0 prints it.
  *
  * --scale S      generate tables of that TPC-H scale factor (1: 1.5 million orders, 6 million rows of lineitem)
  * --tables DIR   or read DIR/orders.tbl and DIR/lineitem.tbl, which every process must see
@@ -43,21 +46,35 @@ static const DPI_Column lineitem_columns[] = { /* struct item */
 	{ .name = "l_shipdate", .type = DPI_TYPE_DATE32 },
 };
 
+struct sale { /* a row of the flow "revenue" */
+	int64_t discount, revenue;
+};
+static const DPI_Column sale_columns[] = {
+	{ .name = "discount", .type = DPI_TYPE_INT64 },
+	{ .name = "revenue", .type = DPI_TYPE_DECIMAL64, .scale = 4 },
+};
+static const DPI_Aggregate sums[] = {
+	{ .function = DPI_AGGREGATE_COUNT_ALL },
+	{ .function = DPI_AGGREGATE_SUM, .column = "revenue" },
+};
+struct revenue { /* what comes out of it */
+	int64_t discount, rows;
+	int128 sum;
+};
+
 /* Every process says the same; whoever comes first creates the flow. The first column is the key, if there are targets
  * to choose from. */
-static DPI_Flow create_flow(const char *name, const DPI_Column *columns, size_t count, uint32_t targets, int hint)
+static DPI_Flow create_flow(const char *name, const DPI_Column *columns, size_t count, DPI_Flow_Attr attr)
 {
-	DPI_Flow_Attr attr = DPI_FLOW_ATTR_INIT;
 	DPI_Flow flow;
 
 	CHECK(DPI_Create_Schema(columns, count, &attr.schema));
+	attr.size = sizeof attr;
 	attr.create = DPI_CREATE_OR_OPEN;
 	attr.sources = (uint32_t)nodes; /* when as many have been opened, no more can come, and the flow can end */
-	attr.targets = targets;
 	attr.key = &columns[0].name;
 	attr.key_count = 1;
 	attr.dist = DPI_DIST_HASH;
-	attr.hint = hint;
 	CHECK(DPI_Create_Flow(name, &attr, ctx, &flow));
 	CHECK(DPI_Free_Schema(attr.schema));
 	return flow;
@@ -119,6 +136,8 @@ struct join {
 	struct slot *slot;
 	uint64_t mask;
 	struct answer answer;
+	DPI_Source revenue;
+	DPI_Source_Stats sent;	       /* of revenue */
 	_Atomic uint64_t rows[TABLES]; /* taken; the main thread looks at them */
 	uint64_t *bytes_from;	       /* of each node */
 };
@@ -154,6 +173,13 @@ static void build(struct join *j)
 	free(j->orders);
 }
 
+static void sell(struct join *j, const struct item *item)
+{
+	struct sale sale = { item->discount, item->price * (100 - item->discount) };
+
+	CHECK(DPI_Push(&sale, sizeof sale, j->revenue));
+}
+
 static void probe(struct join *j, const void *rows, size_t count)
 {
 	const struct item *item = rows;
@@ -162,8 +188,8 @@ static void probe(struct join *j, const void *rows, size_t count)
 		if (i + AHEAD < count)
 			__builtin_prefetch(&j->slot[mix(item[i + AHEAD].key) & j->mask]);
 		for (uint64_t at = mix(item[i].key) & j->mask; j->slot[at].used; at = (at + 1) & j->mask)
-			if (j->slot[at].order.key == item[i].key)
-				answer_match(&j->answer, &j->slot[at].order, &item[i]);
+			if (j->slot[at].order.key == item[i].key && answer_match(&j->answer, &j->slot[at].order, &item[i]))
+				sell(j, &item[i]);
 	}
 }
 
@@ -190,6 +216,9 @@ static void *consume(void *arg)
 	take_table(j, ORDERS, keep_orders);
 	build(j);
 	take_table(j, LINEITEM, probe);
+	CHECK(DPI_Flush_Source(j->revenue)); /* for the figures: closing would do it, too */
+	CHECK(DPI_Get_Source_Stats(j->revenue, &j->sent));
+	CHECK(DPI_Close_Source(j->revenue));
 	free(j->slot);
 	return NULL;
 }
@@ -205,6 +234,7 @@ enum { WAYS = 4 };
 struct report { /* a row of the flow "report" */
 	int64_t node;
 	uint64_t rows[TABLES], stall_us;
+	uint64_t sold, sent, sent_bytes; /* rows of "revenue": pushed, and as they travelled */
 	struct way came[WAYS];
 	struct answer answer; /* of the last report; 0 before */
 };
@@ -229,6 +259,9 @@ static struct report report_of(const struct join *j, bool last)
 		return r;
 	r.answer = j->answer;
 	r.stall_us = stall_us;
+	r.sold = j->sent.reduced;
+	r.sent = j->sent.rows;
+	r.sent_bytes = j->sent.bytes;
 	for (int n = 0; n < nodes; n++) {
 		DPI_Node_Info info = DPI_NODE_INFO_INIT;
 
@@ -248,12 +281,44 @@ static struct report sum_of(const struct report *latest)
 			sum.rows[table] += latest[n].rows[table];
 		for (int w = 0; w < WAYS && latest[n].came[w].transport[0]; w++)
 			add_way(sum.came, latest[n].came[w].transport, latest[n].came[w].bytes);
+		sum.sold += latest[n].sold;
+		sum.sent += latest[n].sent;
+		sum.sent_bytes += latest[n].sent_bytes;
 		answer_add(&sum.answer, &latest[n].answer);
 	}
 	return sum;
 }
 
-static bool print_result(const struct report *latest, double seconds)
+/* The sums by discount are those of the whole answer. */
+static bool print_revenue(DPI_Target target, const struct report *sum)
+{
+	struct revenue by[101] = { { 0 } }, all = { 0 };
+	DPI_Tuple tuple;
+	int error;
+
+	while ((error = DPI_Next(target, &tuple)) == DPI_SUCCESS) { /* in no order */
+		struct revenue r;
+
+		memcpy(&r, tuple.data, sizeof r);
+		by[r.discount] = r;
+		all.rows += r.rows;
+		all.sum += r.sum;
+	}
+	if (error != DPI_ERR_END)
+		CHECK(error);
+	printf("discount      rows  revenue\n");
+	for (int d = 0; d <= 100; d++) {
+		char text[64];
+
+		if (by[d].rows)
+			printf("    %3d%%  %8" PRIi64 "  %s\n", d, by[d].rows, decimal_text(by[d].sum, 4, text));
+	}
+	printf("reduced on the way: %" PRIu64 " rows to %" PRIu64 " that travelled, %.1f kB\n", sum->sold, sum->sent,
+	       (double)sum->sent_bytes * 1e-3);
+	return (uint64_t)all.rows == sum->answer.filtered_rows && all.sum == sum->answer.revenue;
+}
+
+static bool print_result(const struct report *latest, DPI_Target revenue, double seconds)
 {
 	struct report sum = sum_of(latest);
 	uint64_t all = sum.rows[ORDERS] + sum.rows[LINEITEM], most = 0;
@@ -274,6 +339,10 @@ static bool print_result(const struct report *latest, double seconds)
 	for (int w = 0; w < WAYS && sum.came[w].transport[0]; w++)
 		printf("%s %.1f MB by %s", w ? "," : "", (double)sum.came[w].bytes * 1e-6, sum.came[w].transport);
 	printf("\n");
+	if (!print_revenue(revenue, &sum)) {
+		printf("the sums by discount are not those of the answer\n");
+		return false;
+	}
 	return answer_check(&sum.answer, &tables);
 }
 
@@ -328,10 +397,10 @@ int main(int argc, char **argv)
 		{ .name = "node", .type = DPI_TYPE_INT64 },
 		{ .name = "report", .type = DPI_TYPE_FIXED, .width = sizeof(struct report) - sizeof(int64_t) },
 	};
-	struct join join = { .answer = { 0 } };
-	DPI_Flow flow[TABLES], report;
+	struct join join = { .sent = { .size = sizeof join.sent } };
+	DPI_Flow flow[TABLES], revenue, report;
 	DPI_Source report_out;
-	DPI_Target report_in = NULL;
+	DPI_Target revenue_in = NULL, report_in = NULL;
 	struct report *latest;
 	pthread_t producer, consumer;
 	double start;
@@ -345,15 +414,19 @@ int main(int argc, char **argv)
 	join.bytes_from = need(calloc((size_t)nodes, sizeof *join.bytes_from));
 	latest = need(calloc((size_t)nodes, sizeof *latest));
 
-	flow[ORDERS] = create_flow("orders", orders_columns, 3, (uint32_t)nodes, DPI_HINT_BANDWIDTH);
-	flow[LINEITEM] = create_flow("lineitem", lineitem_columns, 4, (uint32_t)nodes, DPI_HINT_BANDWIDTH);
-	report = create_flow("report", report_columns, 2, 1, DPI_HINT_LATENCY);
+	flow[ORDERS] = create_flow("orders", orders_columns, 3, (DPI_Flow_Attr){ .targets = (uint32_t)nodes });
+	flow[LINEITEM] = create_flow("lineitem", lineitem_columns, 4, (DPI_Flow_Attr){ .targets = (uint32_t)nodes });
+	revenue = create_flow("revenue", sale_columns, 2, (DPI_Flow_Attr){ .aggregates = sums, .aggregate_count = 2 });
+	report = create_flow("report", report_columns, 2, (DPI_Flow_Attr){ .hint = DPI_HINT_LATENCY });
 	for (int table = 0; table < TABLES; table++)
 		CHECK(DPI_Open_Target((uint32_t)node, NULL, flow[table], &join.target[table]));
-	if (!node)
+	if (!node) {
+		CHECK(DPI_Open_Target(0, NULL, revenue, &revenue_in));
 		CHECK(DPI_Open_Target(0, NULL, report, &report_in));
+	}
 	for (int table = 0; table < TABLES; table++)
 		source[table] = open_source(flow[table]);
+	join.revenue = open_source(revenue);
 	report_out = open_source(report);
 	if (node == 0)
 		printf("joining orders and lineitem%s%s with %d process%s\n", tables.tables ? " of " : ", generated,",
@@ -367,7 +440,7 @@ int main(int argc, char **argv)
 	}
 	report_all(consumer, &join, report_out, report_in, start, latest);
 	if (node == 0)
-		right = print_result(latest, now() - start);
+		right = print_result(latest, revenue_in, now() - start);
 	pthread_join(producer, NULL);
 
 	CHECK(DPI_Barrier("end", (uint32_t)nodes, 0, ctx));

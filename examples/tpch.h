@@ -245,18 +245,19 @@ struct answer {
 	int128 revenue;	     /* hundredths of a cent */
 };
 
-/* One more row of the join. */
-static inline void answer_match(struct answer *a, const struct order *o, const struct item *i)
+/* One more row of the join. Returns whether the second query has it. */
+static inline bool answer_match(struct answer *a, const struct order *o, const struct item *i)
 {
 	int the_ides = days(1995, 3, 15);
 
 	a->rows++;
 	a->price += i->price;
 	a->total += o->total;
-	if (o->date < the_ides && the_ides < i->ship_date) {
-		a->filtered_rows++;
-		a->revenue += i->price * (100 - i->discount);
-	}
+	if (o->date >= the_ides || the_ides >= i->ship_date)
+		return false;
+	a->filtered_rows++;
+	a->revenue += i->price * (100 - i->discount);
+	return true;
 }
 
 static void answer_add(struct answer *sum, const struct answer *a)

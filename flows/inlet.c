@@ -113,7 +113,7 @@ static void pass(struct dpi_inlet *i)
 
 /* ------------------------------------------------------------------------------------------------------- segments */
 
-static enum dpi_found nonsense(struct dpi_target *t, struct dpi_inlet *i, const char *what, int *error)
+enum dpi_found dpi_inlet_cut(struct dpi_target *t, struct dpi_inlet *i, const char *what, int *error)
 {
 	i->cut = true;
 	*error = dpi_fail(DPI_ERR_CORRUPT, "a source of flow '%s' on node %d wrote what no source writes (%s); it is cut off", t->flow->name,
@@ -230,23 +230,23 @@ static enum dpi_found next(struct dpi_target *t, struct dpi_inlet *i, struct dpi
 		bool first;
 		enum dpi_ring_found found = dpi_run_next(t->ctx, t->home, &i->ring, &i->run, &data, &size, &first);
 		if (found == DPI_RING_EMPTY) return DPI_FOUND_NOTHING;
-		if (found != DPI_RING_FOUND) return nonsense(t, i, "a ring with something else than segments", error);
+		if (found != DPI_RING_FOUND) return dpi_inlet_cut(t, i, "a ring with something else than segments", error);
 		const char *wrong = first ? take_header(t, i, data, size, &h) : NULL;
-		if (wrong) return nonsense(t, i, wrong, error);
+		if (wrong) return dpi_inlet_cut(t, i, wrong, error);
 		if (first) data += sizeof h, size -= sizeof h;
 		if (i->kind == DPI_FLOW_ROWS) {
 			if (!size) continue;
 			wrong = take_rows(t, i, data, size, piece);
 			if (wrong) {
 				piece->some = false; /* nothing is lent */
-				return nonsense(t, i, wrong, error);
+				return dpi_inlet_cut(t, i, wrong, error);
 			}
 			return DPI_FOUND_ROWS;
 		}
-		if (!first) return nonsense(t, i, "a short segment that goes on", error);
+		if (!first) return dpi_inlet_cut(t, i, "a short segment that goes on", error);
 		if (i->kind == DPI_FLOW_PART && !t->wire_stride) {
 			wrong = take_part(t, i, data, size, piece);
-			if (wrong) return nonsense(t, i, wrong, error);
+			if (wrong) return dpi_inlet_cut(t, i, wrong, error);
 			pass(i);
 			if (piece->some) return DPI_FOUND_ROWS;
 			continue;
@@ -258,11 +258,11 @@ static enum dpi_found next(struct dpi_target *t, struct dpi_inlet *i, struct dpi
 			return DPI_FOUND_MARK;
 		}
 		if (i->kind == DPI_FLOW_END && !size) {
-			if (h.value != i->rows) return nonsense(t, i, "an end that counts other rows than came", error);
+			if (h.value != i->rows) return dpi_inlet_cut(t, i, "an end that counts other rows than came", error);
 			inlet_over(i);
 			return DPI_FOUND_END;
 		}
-		return nonsense(t, i, "a segment of a kind that there is not", error);
+		return dpi_inlet_cut(t, i, "a segment of a kind that there is not", error);
 	}
 }
 
@@ -309,14 +309,21 @@ static bool all_over(const struct dpi_target *t)
 	return true;
 }
 
+/* Nothing is to be read from it now. */
+static bool rests(const struct dpi_target *t, const struct dpi_inlet *i)
+{
+	return i->over || (t->holds && i->marked && !(t->marked && i->mark <= t->mark));
+}
+
 /* One round over the inlets. */
 static enum dpi_found round_once(struct dpi_target *t, struct dpi_piece *piece, uint64_t *mark, int *error)
 {
 	for (size_t n = 0; n < t->inlets;) {
 		if (t->turn >= t->inlets) t->turn = 0;
 		struct dpi_inlet *i = t->inlet[t->turn];
-		enum dpi_found found = i->over ? DPI_FOUND_NOTHING : next(t, i, piece, error);
-		if (found == DPI_FOUND_NOTHING && !i->over && dpi_ring_in_over(i->ring)) {
+		bool rest = rests(t, i);
+		enum dpi_found found = rest ? DPI_FOUND_NOTHING : next(t, i, piece, error);
+		if (found == DPI_FOUND_NOTHING && !rest && dpi_ring_in_over(i->ring)) {
 			/* closed without an end, or dead; looked at again: it may have published between the two looks */
 			found = next(t, i, piece, error);
 			if (found == DPI_FOUND_NOTHING) {
@@ -378,7 +385,7 @@ bool dpi_target_ready(struct dpi_target *t)
 	for (size_t n = 0; n < t->inlets; n++) {
 		struct dpi_inlet *i = t->inlet[n];
 		if (i->over) continue;
-		if (dpi_run_ready(i->ring) || dpi_ring_in_over(i->ring)) return true;
+		if (!rests(t, i) && (dpi_run_ready(i->ring) || dpi_ring_in_over(i->ring))) return true;
 		over = false;
 	}
 	return over;

@@ -122,12 +122,18 @@ int dpi_lane_open(struct dpi_source *s, uint32_t target, int64_t deadline, bool 
 
 /* ---------------------------------------------------------------------------------------------------------- room */
 
+/* The short way leads to the open segment, or there is none; where a pipe is, it leads into that. */
+static void set_way(struct dpi_source *s, uint32_t target, struct dpi_buffer *b)
+{
+	if (!s->pipe) s->way[target] = b;
+}
+
 int dpi_lane_end(struct dpi_source *s, uint32_t target, int64_t deadline)
 {
 	struct dpi_lane *l = &s->lane[target];
 	int error;
 	if (!l->run.end) return DPI_SUCCESS;
-	s->way[target] = NULL;
+	set_way(s, target, NULL);
 	uint64_t written = atomic_load_explicit(&l->b->appender.writer.written, memory_order_relaxed);
 	while ((error = dpi_run_end(l->b, &l->run)) == DPI_ERR_AGAIN) {
 		if (dpi_now() >= deadline) return deadline ? dpi_fail(DPI_ERR_TIMEOUT, "the way to target %u is busy", target) : DPI_ERR_AGAIN;
@@ -191,7 +197,7 @@ int dpi_lane_room(struct dpi_source *s, uint32_t target, uint64_t need, int64_t 
 	l->rows_at = atomic_load_explicit(&l->b->appender.writer.written, memory_order_relaxed);
 	DPI_ADD(s->stats.segments, 1);
 	if (error) return dpi_lane_failed(s, target, error, dropped);
-	s->way[target] = l->b;
+	set_way(s, target, l->b);
 	return DPI_SUCCESS;
 }
 

@@ -54,6 +54,7 @@ static int take_kept(struct dpi_target *t, const char *call, struct dpi_piece *p
 static int find(struct dpi_target *t, bool wait, const char *call, struct dpi_piece *piece, uint64_t *mark)
 {
 	int64_t deadline = 0, start = 0;
+	uint64_t came = t->stats.rows;
 	int error;
 	if (t->kept.found != DPI_FOUND_NOTHING) return take_kept(t, call, piece, mark);
 	if (t->ended) return dpi_fail(DPI_ERR_END, "%s: flow '%s' has ended", call, t->flow->name);
@@ -74,7 +75,10 @@ static int find(struct dpi_target *t, bool wait, const char *call, struct dpi_pi
 			start = dpi_now();
 			deadline = dpi_deadline(0, t->timeout_us);
 			DPI_ADD(t->stats.waits, 1);
+		} else if (t->pipe && t->pipe->final && t->stats.rows != came) { /* the table takes in what comes: it is not in vain */
+			deadline = dpi_deadline(0, t->timeout_us);
 		}
+		came = t->stats.rows;
 		struct dpi_wait w = { .ready = ready, .arg = t, .bell = t->home->bell, .deadline = deadline };
 		error = dpi_wait(t->ctx, &w);
 		int64_t now = dpi_now();

@@ -14,6 +14,11 @@ struct dpi_pipe_source {
 	struct dpi_maps *maps;
 	struct dpi_partial *partial;
 };
+/* Rows as they are pushed go into tables of partial rows: s->way is of these, and pushes may take the short way to them. */
+static inline bool dpi_pipe_short(const struct dpi_source *s)
+{
+	return s->pipe->partial && !s->pipe->maps;
+}
 
 /* s->pipe, NULL if there is nothing to do. Before the source joins its flow. NAME (a function is not registered here)
  * UNSUPPORTED MEMORY. */
@@ -37,10 +42,12 @@ struct dpi_pipe_target {
 	bool results;	     /* the final table gives them now, and then: */
 	enum dpi_found then; /* MARK, END, or NOTHING */
 	uint64_t mark;
+	struct dpi_piece rest; /* rows of the next window; some is false: none */
 };
 
 int dpi_pipe_open_target(struct dpi_target *t); /* t->pipe; as for sources */
 void dpi_pipe_close_target(struct dpi_target *t);
+void dpi_pipe_let_go(struct dpi_target *t); /* of what it holds of the inlets */
 enum dpi_found dpi_pipe_find(struct dpi_target *t, struct dpi_piece *piece, uint64_t *mark, int *error);
 
 /* What the program is to get next: dpi_target_look, through the pipe. A piece that a pipe made lies in memory of its own. */
@@ -51,7 +58,7 @@ static inline enum dpi_found dpi_target_find(struct dpi_target *t, struct dpi_pi
 /* Would it find something? Cheap. */
 static inline bool dpi_target_waits(struct dpi_target *t)
 {
-	return (t->pipe && t->pipe->results) || dpi_target_ready(t);
+	return (t->pipe && (t->pipe->results || t->pipe->rest.some)) || dpi_target_ready(t);
 }
 
 #endif

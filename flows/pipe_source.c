@@ -47,7 +47,7 @@ static int map(struct dpi_source *s, const struct dpi_rows *in, struct dpi_mappe
 
 static int give(struct dpi_source *s, const uint32_t *to, uint32_t count, const DPI_Record *row, bool wait)
 {
-	if (s->pipe->partial) return dpi_partial_push(s, s->pipe->partial, to, count, row, wait);
+	if (s->pipe->partial) return dpi_partial_push(s, to, count, row, wait);
 	return dpi_push_to(s, to, count, row->data, row->size, wait);
 }
 
@@ -77,11 +77,9 @@ static void again(struct dpi_source *s, const uint8_t *rows, uint32_t size, size
 static int give_run(struct dpi_source *s, const struct dpi_mapped *out, const uint16_t *part, size_t *given)
 {
 	int error = DPI_SUCCESS;
-	if (s->pipe->partial) return dpi_partial_push_run(s, s->pipe->partial, out->record, part, out->count, given);
 	for (*given = 0; *given < out->count && !error; *given += !error) {
 		uint32_t to = part[*given];
-		const DPI_Record *r = out->record + *given;
-		error = dpi_push_to(s, &to, 1, r->data, r->size, true);
+		error = give(s, &to, 1, out->record + *given, true);
 	}
 	return error;
 }
@@ -133,5 +131,5 @@ int dpi_pipe_push_run(struct dpi_source *s, const uint8_t *rows, uint32_t size, 
 
 int dpi_pipe_drain(struct dpi_source *s, int64_t deadline)
 {
-	return s->pipe->partial ? dpi_partial_drain(s, s->pipe->partial, deadline) : DPI_SUCCESS;
+	return s->pipe->partial ? dpi_partial_drain(s, deadline) : DPI_SUCCESS;
 }

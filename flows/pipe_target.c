@@ -22,6 +22,11 @@ int dpi_pipe_open_target(struct dpi_target *t)
 	return error;
 }
 
+void dpi_pipe_let_go(struct dpi_target *t)
+{
+	if (t->pipe && t->pipe->rest.some) dpi_piece_release(t, &t->pipe->rest);
+}
+
 void dpi_pipe_close_target(struct dpi_target *t)
 {
 	if (!t->pipe) return;
@@ -88,6 +93,20 @@ static int map(struct dpi_target *t, const struct dpi_rows *rows, uint32_t sourc
 	return error;
 }
 
+/* The table refuses the rows of a source: it is cut off; or it fails, and so does the flow. */
+static enum dpi_found broken(struct dpi_target *t, struct dpi_inlet *i, int *error)
+{
+	char sentence[512];
+	if (*error == DPI_ERR_CORRUPT && i) {
+		snprintf(sentence, sizeof sentence, "%.300s", dpi_detail());
+		return dpi_inlet_cut(t, i, sentence, error);
+	}
+	snprintf(sentence, sizeof sentence, "target %u: %.400s", t->index, dpi_detail());
+	dpi_flow_fail(t->flow, DPI_ERR_FLOW, sentence);
+	*error = dpi_flow_check(t->flow);
+	return DPI_FOUND_ERROR;
+}
+
 /* The results that the table has still to give, and then what they came before. */
 static enum dpi_found results(struct dpi_target *t, struct dpi_piece *piece, uint64_t *mark, int *error)
 {
@@ -95,8 +114,8 @@ static enum dpi_found results(struct dpi_target *t, struct dpi_piece *piece, uin
 	for (;;) {
 		struct dpi_rows rows;
 		*error = dpi_final_next(p->final, &rows);
-		if (*error) *error = fail(t, *error);
-		if (!*error && rows.count) *error = map(t, &rows, DPI_SOURCE_NONE, piece);
+		if (*error) return broken(t, NULL, error);
+		if (rows.count) *error = map(t, &rows, DPI_SOURCE_NONE, piece);
 		if (*error) return DPI_FOUND_ERROR;
 		if (rows.count && piece->some) return DPI_FOUND_ROWS;
 		if (!rows.count) break;
@@ -107,21 +126,31 @@ static enum dpi_found results(struct dpi_target *t, struct dpi_piece *piece, uin
 	return p->then;
 }
 
+/* Rows into the table, up to the window's end. */
+static enum dpi_found take_in(struct dpi_target *t, struct dpi_piece *piece, int *error)
+{
+	struct dpi_pipe_target *p = t->pipe;
+	struct dpi_rows rows = rows_of(t, piece);
+	struct dpi_inlet *i = piece->inlet;
+	size_t taken;
+	*error = dpi_final_take(p->final, &rows, &taken, &p->results);
+	p->then = DPI_FOUND_NOTHING;
+	if (*error || taken == rows.count) {
+		dpi_piece_release(t, piece);
+	} else {
+		piece->data += taken * (t->wire_stride ? t->wire_stride : sizeof(DPI_Record));
+		p->rest = *piece;
+	}
+	return *error ? broken(t, i, error) : DPI_FOUND_NOTHING;
+}
+
 /* What the table makes of it: nothing yet, or its results begin. */
 static enum dpi_found reduce(struct dpi_target *t, enum dpi_found found, struct dpi_piece *piece, uint64_t mark, int *error)
 {
 	struct dpi_pipe_target *p = t->pipe;
-	if (found == DPI_FOUND_ROWS) {
-		*error = dpi_final_take(p->final, piece, &p->results);
-		dpi_piece_release(t, piece);
-		p->then = DPI_FOUND_NOTHING;
-		if (!*error) return DPI_FOUND_NOTHING;
-		*error = fail(t, *error);
-		return DPI_FOUND_ERROR;
-	}
-	if (found != DPI_FOUND_MARK && found != DPI_FOUND_END) return found;
-	if (!dpi_final_closes(p->final, found, mark)) return found;
-	if (found == DPI_FOUND_END) t->ended = false; /* not before its results are taken */
+	if (found == DPI_FOUND_ROWS) return take_in(t, piece, error);
+	if (found == DPI_FOUND_ERROR || !dpi_final_closes(p->final, found)) return found;
+	t->ended = false; /* not before its results are taken */
 	p->results = true;
 	p->then = found;
 	p->mark = mark;
@@ -138,7 +167,9 @@ enum dpi_found dpi_pipe_find(struct dpi_target *t, struct dpi_piece *piece, uint
 			if (found != DPI_FOUND_NOTHING) return found;
 		}
 		piece->some = false;
-		found = dpi_target_look(t, &in, mark, error);
+		in = t->pipe->rest;
+		t->pipe->rest.some = false;
+		found = in.some ? DPI_FOUND_ROWS : dpi_target_look(t, &in, mark, error);
 		if (found == DPI_FOUND_NOTHING) return found;
 		if (t->pipe->final) {
 			found = reduce(t, found, &in, *mark, error);

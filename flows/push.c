@@ -15,7 +15,8 @@ static int check_row(const struct dpi_source *s, const void *row, uint64_t size,
 	if (s->push_size && __builtin_expect(size != s->push_size, 0))
 		return dpi_fail(DPI_ERR_SIZE, "%s: the row has %llu bytes, a row of flow '%s' has %u", call, (unsigned long long)size, s->flow->name, s->push_size);
 	if (size > DPI_ROW_MAX) return dpi_fail(DPI_ERR_SIZE, "%s: the row has %llu bytes, at most %u are taken", call, (unsigned long long)size, DPI_ROW_MAX);
-	return schema->plain ? DPI_SUCCESS : dpi_row_check(schema, row, (uint32_t)size, false);
+	/* text that becomes a key is looked at, as the target does that, too */
+	return schema->plain ? DPI_SUCCESS : dpi_row_check(schema, row, (uint32_t)size, s->flow->definition->partial);
 }
 
 /* A row of size bytes is in the segment's room, need bytes of it. One that is lost with its target, where the flow goes on, was
@@ -167,7 +168,7 @@ int DPI_Push_Batch(const void *rows, size_t count, DPI_Source handle, size_t *pu
 		size_t n = count - done < RUN_ROWS ? count - done : RUN_ROWS;
 		for (size_t i = 0; i < n && !plain && !error; i++) error = check_row(s, row + i * size, size, "DPI_Push_Batch");
 		if (error) break;
-		if (s->pipe) {
+		if (s->pipe && !dpi_pipe_short(s)) {
 			size_t given = 0;
 			error = dpi_pipe_push_run(s, row, size, n, &given);
 			if (error == DPI_ERR_AGAIN) error = dpi_push_no_room(s, true, "DPI_Push_Batch");
@@ -191,7 +192,10 @@ int DPI_Push_Batch(const void *rows, size_t count, DPI_Source handle, size_t *pu
 					continue;
 				}
 			}
-			if (single) {
+			if (single && s->pipe) {
+				uint32_t to = part[i];
+				error = dpi_pipe_push(s, &to, 1, row, size, true);
+			} else if (single) {
 				bool dropped;
 				error = room(s, part[i], size, true, &dropped);
 				if (!error && !dropped) error = put_row(s, part[i], row, size, size);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "final.h"
 #include "pipe.h"
 #include "wait.h"
 
@@ -73,6 +74,7 @@ static int open_target(struct dpi_flow *f, uint32_t index, const DPI_Target_Attr
 	t->index = index;
 	t->timeout_us = a->timeout_us ? a->timeout_us : f->ctx->timeout_us;
 	t->stride = d->output->varies ? 0 : d->output->row_size;
+	t->holds = d->reduction && d->window == DPI_WINDOW_MARKS;
 	t->wire_stride = d->wire->varies ? 0 : d->wire->row_size;
 	t->seen = UINT64_MAX;
 	int64_t deadline = dpi_deadline(0, f->ctx->timeout_us);
@@ -123,6 +125,7 @@ static int close_target(struct dpi_target *t, int64_t deadline)
 		t->first = (t->first + 1) % DPI_LENT_MAX;
 		t->lents--;
 	}
+	dpi_pipe_let_go(t);
 	/* it may have ended without this program's having asked once more */
 	struct dpi_piece piece;
 	uint64_t mark;
@@ -159,6 +162,7 @@ int DPI_Get_Target_Stats(DPI_Target handle, DPI_Target_Stats *stats)
 #define COPY(name, unit, text) all.name = __atomic_load_n(&t->stats.name, __ATOMIC_RELAXED);
 	DPI_TARGET_STATS(COPY)
 #undef COPY
+	if (t->pipe && t->pipe->final) dpi_final_stats(t->pipe->final, &all);
 	pthread_mutex_lock(&t->home->lock);
 	all.memory = t->home->memory;
 	pthread_mutex_unlock(&t->home->lock);

@@ -72,6 +72,7 @@ struct dpi_target {
 	bool last;	 /* no news come any more: the end is due when every inlet is over */
 	bool marked;
 	uint64_t mark;	 /* reported last */
+	bool holds;	 /* windows end at marks: a source that has passed one which is not reported waits */
 	bool ended;	 /* DPI_ERR_END was found */
 	uint64_t caught_up; /* rows taken when it last found nothing */
 	struct dpi_piece lent[DPI_LENT_MAX]; /* of DPI_Next_Batch, circular, oldest at first */
@@ -95,6 +96,8 @@ static inline void dpi_target_leave(struct dpi_target *t)
 enum dpi_found dpi_target_look(struct dpi_target *t, struct dpi_piece *piece, uint64_t *mark, int *error);
 /* Would it find something, or the flow's failure? Cheap. */
 bool dpi_target_ready(struct dpi_target *t);
+/* What a source wrote is nonsense: nothing more is read from it. Sets *error, with what in the sentence. */
+enum dpi_found dpi_inlet_cut(struct dpi_target *t, struct dpi_inlet *i, const char *what, int *error);
 /* A piece is not needed any more. */
 void dpi_piece_release(struct dpi_target *t, struct dpi_piece *piece);
 void dpi_inlets_free(struct dpi_target *t);

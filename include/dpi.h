@@ -1053,8 +1053,13 @@ typedef struct DPI_Reducer {
 } DPI_Reducer;
 #define DPI_REDUCER_INIT { sizeof(DPI_Reducer), 0, { 0, 0, 0, 0, 0, 0 }, 0, 0, 0, 0, 0, 0 }
 
+/* Register one, as DPI_Register_Group does. reducer: copied; its functions stay callable while an endpoint that uses them is open.
+ * Works before DPI_Init. Never blocks. Thread: any. Errors: ARGUMENT (no name; state, result or a function is missing) LIMIT
+ * (DPI_FUNCTIONS_MAX reducers are registered) MEMORY. */
+DPI_API int DPI_Register_Reducer(const char *name, uint32_t version, const DPI_Reducer *reducer);
+
 enum { DPI_REDUCE_BOTH = 0, DPI_REDUCE_TARGET = 1 };	/* partial at the source, final at the target; or all at the target */
-enum { DPI_FULL_SPILLS = 0, DPI_FULL_FAILS = 1 };	/* a target's full table: a file; or DPI_ERR_LIMIT */
+enum { DPI_FULL_SPILLS = 0, DPI_FULL_FAILS = 1 };	/* a target's full table: a file; or the flow fails */
 enum { DPI_WINDOW_END = 0, DPI_WINDOW_MARKS = 1, DPI_WINDOW_ROWS = 2 }; /* results: at the end; at marks; every so many rows */
 
 /* A codec over segments. */
@@ -1123,7 +1128,7 @@ typedef struct DPI_Flow_Attr {
 	const DPI_Aggregate *aggregates; /* reduce by the key's columns: aggregate_count */
 	size_t aggregate_count;		/* 0: no reduce; … DPI_AGGREGATES_MAX */
 	int reduce;			/* DPI_REDUCE_*; a reducer without merge runs at the target alone */
-	uint64_t reduce_memory;		/* bytes of each target's table; default 64 MiB; 64 KiB … 32 GiB */
+	uint64_t reduce_memory;		/* bytes of each target's table, and of a source's all; default 64 MiB; 64 KiB … 32 GiB */
 	int reduce_full;		/* DPI_FULL_* */
 	int window;			/* DPI_WINDOW_* */
 	uint64_t window_rows;		/* DPI_WINDOW_ROWS: rows that reach reduce at one target; takes DPI_REDUCE_TARGET */
@@ -1331,7 +1336,8 @@ DPI_API int DPI_Close_Target(DPI_Target target);
 	X(stall_us, "us", "time in these waits")                                                   \
 	X(stall_target, "target", "the target of the last of them")                                \
 	X(sifted, "rows", "rows that stages at the source did not let pass")                       \
-	X(row_errors, "rows", "of these those with an error: DPI_ROW_ERROR_DROPS")
+	X(row_errors, "rows", "of these those with an error: DPI_ROW_ERROR_DROPS")                 \
+	X(reduced, "rows", "rows that partial rows were made of, once for each target")
 
 /* The one table of counters of a target: name, unit, meaning. */
 #define DPI_TARGET_STATS(X)                                                                        \
@@ -1344,7 +1350,9 @@ DPI_API int DPI_Close_Target(DPI_Target target);
 	X(sources, "sources", "that have sent something")                                          \
 	X(memory, "bytes", "of rings, now")                                                        \
 	X(sifted, "rows", "rows that stages at the target did not let pass")                       \
-	X(row_errors, "rows", "of these those with an error: DPI_ROW_ERROR_DROPS")
+	X(row_errors, "rows", "of these those with an error: DPI_ROW_ERROR_DROPS")                 \
+	X(results, "rows", "that reduce has made")                                                 \
+	X(spilled, "rows", "that had no place in its table and went to the file, each time counted")
 
 typedef struct DPI_Source_Stats {
 	size_t size;			/* set by the caller: sizeof(DPI_Source_Stats) */

@@ -217,7 +217,7 @@ static int take_reducer(struct dpi_table *t, uint32_t k, const struct dpi_stride
 		if (by) v[1] = dpi_value_at(by, first + i);
 		error = u->accumulate(entry[i] + c->offset, v, u->arg);
 	}
-	return error;
+	return error ? dpi_reducer_failed(t->r->aggregate + k, "accumulate", error) : DPI_SUCCESS;
 }
 
 int dpi_accumulate(struct dpi_table *t, const struct dpi_feed *f, uint32_t k, size_t first, size_t n, uint8_t *const *entry)

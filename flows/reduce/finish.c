@@ -167,7 +167,7 @@ static int finish_reducer(struct dpi_table *t, uint32_t k, const struct dpi_colu
 	const struct dpi_column *c = t->r->state->column + t->r->aggregate[k].state;
 	DPI_Value v = { 0 };
 	int error = u->finalise(entry + c->offset, u->arg, &v);
-	if (error) return error;
+	if (error) return dpi_reducer_failed(t->r->aggregate + k, "finalise", error);
 	if (v.type == DPI_TYPE_NULL && o->nullable) {
 		t->out[o->null_at] |= o->null_mask;
 		return DPI_SUCCESS;

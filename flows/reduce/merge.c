@@ -76,10 +76,10 @@ static int merge_reducer(struct dpi_table *t, uint32_t k, const struct dpi_strid
 	int error = DPI_SUCCESS;
 	for (size_t i = 0; i < n && !error; i++) {
 		memcpy(t->scratch, (const uint8_t *)from->data + (first + i) * from->stride, c->width);
-		if (u->check) error = u->check(t->scratch, u->arg);
-		if (!error) error = u->merge(entry[i] + c->offset, t->scratch, u->arg);
+		if (u->check && u->check(t->scratch, u->arg)) return broken(t->r->aggregate + k, "is none, as the reducer's check says");
+		error = u->merge(entry[i] + c->offset, t->scratch, u->arg);
 	}
-	return error;
+	return error ? dpi_reducer_failed(t->r->aggregate + k, "merge", error) : DPI_SUCCESS;
 }
 
 int dpi_merge_states(struct dpi_table *t, const struct dpi_feed *f, uint32_t k, size_t first, size_t n,

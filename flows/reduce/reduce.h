@@ -18,6 +18,9 @@
 int dpi_reducer_register(const char *name, uint32_t version, const DPI_Reducer *reducer);
 /* NAME: not registered in this process; the sentence names it. Any thread. */
 int dpi_reducer_find(const char *name, uint32_t version, DPI_Reducer *reducer);
+struct dpi_aggregate;
+/* One of its functions returned an error: that, with a sentence; what no function returns is FLOW. */
+int dpi_reducer_failed(const struct dpi_aggregate *a, const char *function, int error);
 
 /* ------------------------------------------------------------------------------------------------------- reductions */
 
@@ -56,6 +59,8 @@ static inline struct dpi_reduction *dpi_reduction_ref(struct dpi_reduction *r)
 	return r;
 }
 void dpi_reduction_unref(struct dpi_reduction *r); /* NULL is allowed */
+/* Are its reducers registered here, the same ones? NAME VERSION. */
+int dpi_reduction_check(const struct dpi_reduction *r);
 
 /* As bytes, without the input's schema, little endian, versioned; equal reductions have equal bytes. They name the
  * registered reducers and say what they are like; so parsing needs none of them. CORRUPT VERSION MEMORY: the bytes of

@@ -4,8 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "context.h"
 #include "error.h"
-#include "reduce.h"
+#include "table.h"
 
 struct entry {
 	struct entry *next;
@@ -80,4 +81,47 @@ int dpi_reducer_find(const char *name, uint32_t version, DPI_Reducer *reducer)
 	return dpi_fail(DPI_ERR_NAME,
 			"the reducer \"%.*s\", version %u, is not registered in this process: register it first",
 			DPI_NAME_MAX, name, version);
+}
+
+int dpi_reducer_failed(const struct dpi_aggregate *a, const char *function, int error)
+{
+	/* those that mean something else to who calls the table */
+	bool other = error < 0 || error >= DPI_ERROR_CLASSES || error == DPI_ERR_FULL || error == DPI_ERR_AGAIN || error == DPI_ERR_CORRUPT;
+	return dpi_fail(other ? DPI_ERR_FLOW : error, "%s of the reducer \"%s\" of version %u returned %s (%d)", function, a->reducer,
+			a->version, dpi_error_name(error), error);
+}
+
+/* Is the one of this process like the one that the reduction was made with? */
+static int same(const struct dpi_aggregate *a, const DPI_Reducer *u)
+{
+	const DPI_Column *x = &u->result, *y = &a->result;
+	if (u->state == a->bytes && !u->merge != a->merges && x->type == y->type && x->nullable == y->nullable && x->width == y->width &&
+	    x->precision == y->precision && x->scale == y->scale)
+		return DPI_SUCCESS;
+	return dpi_fail(DPI_ERR_VERSION,
+			"the reducer \"%s\", version %u, of this process has another state or result than that of the reduction: "
+			"register the same one everywhere", a->reducer, a->version);
+}
+
+int dpi_aggregate_reducer(const struct dpi_aggregate *a, DPI_Reducer *u)
+{
+	int error = dpi_reducer_find(a->reducer, a->version, u);
+	return error ? error : same(a, u);
+}
+
+int dpi_reduction_check(const struct dpi_reduction *r)
+{
+	DPI_Reducer u;
+	int error = DPI_SUCCESS;
+	for (uint32_t i = 0; i < r->count && !error; i++)
+		if (r->aggregate[i].function == DPI_AGGREGATE_REDUCER) error = dpi_aggregate_reducer(r->aggregate + i, &u);
+	return error;
+}
+
+int DPI_Register_Reducer(const char *name, uint32_t version, const DPI_Reducer *reducer)
+{
+	DPI_Reducer r = DPI_REDUCER_INIT;
+	if (!reducer) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Register_Reducer: reducer is NULL");
+	int error = dpi_take("DPI_Register_Reducer", &r, sizeof r, reducer);
+	return error ? error : dpi_reducer_register(name, version, &r);
 }

@@ -49,22 +49,11 @@ static int find_reducers(struct dpi_table *t)
 {
 	t->reducer = calloc(t->r->count + 1, sizeof *t->reducer);
 	if (!t->reducer) return dpi_fail(DPI_ERR_MEMORY, "no memory for %u aggregates", t->r->count);
-	for (uint32_t i = 0; i < t->r->count; i++) {
-		const struct dpi_aggregate *a = t->r->aggregate + i;
-		if (a->function != DPI_AGGREGATE_REDUCER) continue;
-		int error = dpi_reducer_find(a->reducer, a->version, t->reducer + i);
-		if (error) return error;
-		const DPI_Reducer *u = t->reducer + i;
-		const DPI_Column *x = &u->result, *y = &a->result;
-		if (u->state != a->bytes || !u->merge == a->merges || x->type != y->type || x->nullable != y->nullable ||
-		    x->width != y->width || x->precision != y->precision || x->scale != y->scale)
-			return dpi_fail(DPI_ERR_VERSION,
-					"the reducer \"%s\", version %u, of this process has another state or result than "
-					"that of the reduction: "
-					"register the same one everywhere",
-					a->reducer, a->version);
-	}
-	return DPI_SUCCESS;
+	int error = DPI_SUCCESS;
+	for (uint32_t i = 0; i < t->r->count && !error; i++)
+		if (t->r->aggregate[i].function == DPI_AGGREGATE_REDUCER)
+			error = dpi_aggregate_reducer(t->r->aggregate + i, t->reducer + i);
+	return error;
 }
 
 static enum dpi_key_kind key_kind(const struct dpi_reduction *r, bool varies)
@@ -224,7 +213,7 @@ static int start_groups(struct dpi_table *t)
 		uint32_t at = t->r->state->column[t->r->aggregate[k].state].offset;
 		for (uint32_t i = 0; i < t->created_count && u->init; i++) {
 			int error = u->init(t->entry[t->created[i]] + at, u->arg);
-			if (error) return error;
+			if (error) return dpi_reducer_failed(t->r->aggregate + k, "init", error);
 		}
 	}
 	return DPI_SUCCESS;

@@ -90,6 +90,9 @@ struct dpi_table {
 	struct dpi_table_stats stats;
 };
 
+/* The reducer of an aggregate, which is one. NAME VERSION. */
+int dpi_aggregate_reducer(const struct dpi_aggregate *a, DPI_Reducer *u);
+
 #define DPI_ARENA_FIRST 64u /* place of the first entry, in bytes */
 
 static inline size_t dpi_words8(size_t bytes)

@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * flow_reduce.c: flows that reduce by key: results against a model, by every way to push and take; budgets. */
+#include "reduce_flow_kit.h"
+
+static const DPI_Aggregate all_sums[] = {
+	{ .function = DPI_AGGREGATE_COUNT_ALL, .name = "n" },
+	{ .function = DPI_AGGREGATE_SUM, .column = "a", .name = "sum" },
+	{ .function = DPI_AGGREGATE_AVG, .column = "a", .name = "avg" },
+	{ .function = DPI_AGGREGATE_MIN, .column = "a", .name = "least" },
+	{ .function = DPI_AGGREGATE_MAX, .column = "a", .name = "most" },
+	{ .function = DPI_AGGREGATE_SUM, .column = "b", .name = "half" },
+	{ .function = DPI_AGGREGATE_COUNT_DISTINCT, .column = "a", .name = "distinct", .precision = 10 },
+	{ .function = DPI_AGGREGATE_TOP_K, .column = "a", .name = "top", .k = 3 },
+};
+enum { ALL = 8, FIXED = 7 }; /* results without the top k do not vary */
+struct result {
+	int64_t key, n, sum;
+	double avg;
+	int64_t least, most;
+	double half;
+	int64_t distinct;
+};
+
+static void check_result(struct group *g, int64_t keys, const void *row, size_t size, DPI_Schema output)
+{
+	struct result r;
+	memcpy(&r, row, sizeof r);
+	CHECK(r.key >= -keys / 2 && r.key < keys - keys / 2);
+	g += r.key + keys / 2;
+	CHECK(!g->came);
+	g->came = true;
+	CHECK_INT(r.n, ==, g->count);
+	CHECK_INT(r.sum, ==, g->sum);
+	CHECK(r.avg == (double)g->sum / (double)g->count);
+	CHECK_INT(r.least, ==, g->least);
+	CHECK_INT(r.most, ==, g->most);
+	CHECK(r.half == (double)g->sum / 4);
+	CHECK_INT(r.distinct, >=, g->distinct - g->distinct / 5 - 1);
+	CHECK_INT(r.distinct, <=, g->distinct + g->distinct / 5 + 1);
+	if (!output) {
+		CHECK_INT(size, ==, sizeof r);
+		return;
+	}
+	DPI_Value v;
+	CHECK_DPI(DPI_Get_Value(row, size, ALL, output, &v));
+	CHECK_INT(v.type, ==, DPI_TYPE_BINARY);
+	CHECK_INT(v.size, ==, 8 * (g->count < 3 ? g->count : 3));
+	CHECK(!memcmp(v.data, g->top, v.size));
+}
+
+/* Every rank is a source and a target. */
+static void reduce_all(int rank, int ranks, size_t count, int64_t rows, int64_t keys, DPI_Flow_Attr *attr)
+{
+	uint64_t *came = harness_shared();
+	DPI_Context ctx = join();
+	attr->targets = attr->sources = (uint32_t)ranks;
+	DPI_Flow f = reduce_flow("f", all_sums, count, attr, ctx);
+	DPI_Schema output;
+	CHECK_DPI(DPI_Get_Flow_Output_Schema(f, &output));
+	DPI_Target t = target_of((uint32_t)rank, f);
+	DPI_Source s = source_of(f);
+	struct group *g = model_of(ranks, rows, keys);
+	DPI_Tuple u;
+	int error;
+	push_sales(s, rank, 0, rows, keys);
+	CHECK_DPI(DPI_Close_Source(s));
+	uint64_t groups = 0, here = 0;
+	for (; !(error = DPI_Next(t, &u)); here++) {
+		CHECK_INT(u.kind, ==, DPI_TUPLE_ROW);
+		CHECK_INT(u.source, ==, DPI_SOURCE_NONE);
+		check_result(g, keys, u.data, u.size, count == ALL ? output : NULL);
+	}
+	CHECK_ERROR(error, DPI_ERR_END, "ended");
+	CHECK_ERROR(DPI_Next(t, &u), DPI_ERR_END, "ended");
+	CHECK_INT(target_stats(t).results, ==, here);
+	__atomic_fetch_add(came, here, __ATOMIC_SEQ_CST);
+	harness_barrier();
+	for (int64_t k = 0; k < keys; k++) groups += g[k].count != 0;
+	CHECK_INT(*came, ==, groups);
+	if (attr->reduce_memory == 65536) CHECK_INT(target_stats(t).spilled, >, 0);
+	CHECK_DPI(DPI_Close_Target(t));
+	CHECK_DPI(DPI_Free_Schema(output));
+	free(g);
+	leave(ctx);
+}
+
+TEST(flow_reduce_few, "FL-320 FL-321 FL-324", 3)
+{
+	reduce_all(rank, ranks, FIXED, 3000, 7, FLOW_ATTR(.segment = 4096));
+}
+
+TEST(flow_reduce_many, "FL-320 FL-321 FL-324", 3, .deadline_s = 60)
+{
+	reduce_all(rank, ranks, ALL, 4000, 1000, FLOW_ATTR(.segment = 4096));
+}
+
+TEST(flow_reduce_at_the_target, "FL-320 FL-325", 3)
+{
+	reduce_all(rank, ranks, ALL, 2000, 200, FLOW_ATTR(.reduce = DPI_REDUCE_TARGET));
+}
+
+/* Tables at sources that go out again and again, those at targets in a file. */
+TEST(flow_reduce_spills, "FL-320 FL-326 FL-329", 3, .deadline_s = 60)
+{
+	reduce_all(rank, ranks, ALL, 3000, 1500, FLOW_ATTR(.segment = 2048, .reduce_memory = 65536));
+}
+
+TEST(flow_reduce_budget, "FL-329", 2)
+{
+	DPI_Context ctx = join();
+	DPI_Flow f = REDUCE("f", all_sums, ALL, ctx, .sources = 1, .reduce_memory = 65536, .reduce_full = DPI_FULL_FAILS);
+	DPI_Tuple u;
+	if (rank) {
+		DPI_Target t = target_of(0, f);
+		int error = DPI_Next(t, &u);
+		CHECK_ERROR(error, DPI_ERR_FLOW, "give it more memory");
+		CHECK_ERROR(DPI_Try_Next(t, &u), DPI_ERR_FLOW, "give it more memory");
+		CHECK_DPI(DPI_Close_Target(t));
+	} else {
+		DPI_Source s = source_of(f);
+		struct sale r;
+		int error = DPI_SUCCESS;
+		for (int64_t i = 0; !error; i++) {
+			r = sale_of(rank, i, 100000);
+			error = DPI_Push(&r, sizeof r, s);
+		}
+		CHECK_ERROR(error, DPI_ERR_FLOW, "give it more memory");
+		CHECK_ERROR(DPI_Close_Source(s), DPI_ERR_FLOW, "give it more memory");
+	}
+	leave(ctx);
+}
+
+/* ------------------------------------------------------------------------------------------------- by every way */
+
+TEST(flow_reduce_by_batches, "FL-320 FL-324", 2)
+{
+	enum { ROWS = 5000, KEYS = 3000 };
+	DPI_Context ctx = join();
+	DPI_Flow f = REDUCE("f", all_sums, FIXED, ctx, .sources = 1, .segment = 2048);
+	if (rank == 0) {
+		DPI_Source s = source_of(f);
+		struct sale *rows = calloc(ROWS, sizeof *rows);
+		size_t pushed = 1, done = 0;
+		for (int64_t i = 0; i < ROWS; i++) rows[i] = sale_of(0, i, KEYS);
+		for (size_t n = 1; done < ROWS; n = n * 2 + 1, done += pushed) {
+			if (n > ROWS - done) n = ROWS - done;
+			if (n == 1) CHECK_DPI(DPI_Push(rows + done, sizeof *rows, s));
+			else CHECK_DPI(DPI_Push_Batch(rows + done, n, s, &pushed));
+			CHECK_INT(pushed, ==, n);
+		}
+		CHECK_INT(source_stats(s).reduced, <=, ROWS);
+		CHECK_DPI(DPI_Close_Source(s));
+		free(rows);
+	} else {
+		DPI_Target t = target_of(0, f);
+		struct group *g = model_of(1, ROWS, KEYS);
+		DPI_Batch b[64];
+		size_t lent = 0, which;
+		int error;
+		int64_t groups = 0;
+		CHECK_DPI(DPI_Wait_Targets(&t, 1, 0, &which));
+		while (!(error = DPI_Next_Batch(t, b + lent))) {
+			CHECK_INT(b[lent].kind, ==, DPI_TUPLE_ROW);
+			CHECK_INT(b[lent].source, ==, DPI_SOURCE_NONE);
+			CHECK_INT(b[lent].stride, ==, sizeof(struct result));
+			lent++;
+		}
+		CHECK_ERROR(error, DPI_ERR_END, "ended");
+		for (size_t i = 0; i < lent; i++) /* all of them still stand */
+			for (size_t k = 0; k < b[i].count; k++, groups++)
+				check_result(g, KEYS, (const char *)b[i].rows + k * b[i].stride, b[i].stride, NULL);
+		for (int64_t k = 0; k < KEYS; k++) groups -= g[k].count != 0;
+		CHECK_INT(groups, ==, 0);
+		CHECK_DPI(DPI_Release_Batch(lent, t));
+		CHECK_DPI(DPI_Close_Target(t));
+		free(g);
+	}
+	leave(ctx);
+}
+
+/* One thread is source and target; rings and tables are small, so that pushes find no room. */
+TEST(flow_reduce_without_room, "FL-326 FL-328", 1, .deadline_s = 60)
+{
+	enum { ROWS = 20000, KEYS = 8000 };
+	DPI_Context ctx = join();
+	DPI_Flow f = REDUCE("f", all_sums, FIXED, ctx, .sources = 1, .segment = 2048, .memory = 16384, .reduce_memory = 65536);
+	DPI_Target t = target_of(0, f);
+	DPI_Source s = source_with(f, 1 * MS);
+	struct group *g = model_of(1, ROWS, KEYS);
+	int64_t again = 0, late = 0, groups = 0;
+	DPI_Tuple u;
+	int error;
+	(void)rank;
+	for (int64_t i = 0; i < ROWS;) {
+		struct sale r = sale_of(0, i, KEYS);
+		error = i % 1000 < 10 ? DPI_Push(&r, sizeof r, s) : DPI_Try_Push(&r, sizeof r, s);
+		if (error == DPI_ERR_TIMEOUT) late++;
+		else if (error == DPI_ERR_AGAIN) again++;
+		else if (error) CHECK_DPI(error);
+		else i++;
+		if (error) CHECK_ERROR(DPI_Try_Next(t, &u), DPI_ERR_AGAIN, " ");
+	}
+	CHECK_INT(again, >, 0);
+	while ((error = DPI_Flush_Source(s)) == DPI_ERR_TIMEOUT) CHECK_ERROR(DPI_Try_Next(t, &u), DPI_ERR_AGAIN, " ");
+	CHECK_DPI(error);
+	CHECK_DPI(DPI_Close_Source(s));
+	while (!(error = DPI_Next(t, &u))) check_result(g, KEYS, u.data, u.size, NULL), groups++;
+	CHECK_ERROR(error, DPI_ERR_END, "ended");
+	for (int64_t k = 0; k < KEYS; k++) groups -= g[k].count != 0;
+	CHECK_INT(groups, ==, 0);
+	CHECK_DPI(DPI_Close_Target(t));
+	free(g);
+	leave(ctx);
+}
+
+/* Names as keys, NULL among them; results that vary. */
+TEST(flow_reduce_text, "FL-320 FL-324 FL-334", 2)
+{
+	static const char *const names[] = { NULL, "", "a", "a rather long name of a group, longer than a word or two", "b" };
+	static const char *const key[] = { "name" };
+	DPI_Column columns[] = { { "name", DPI_TYPE_UTF8, 1, 0, 0, 0 }, { "x", DPI_TYPE_INT32, 1, 0, 0, 0 } };
+	DPI_Aggregate sums[] = { { .function = DPI_AGGREGATE_SUM, .column = "x" }, { .function = DPI_AGGREGATE_COUNT, .column = "x", .name = "n" } };
+	DPI_Schema schema, output;
+	DPI_Context ctx = join();
+	DPI_Flow f;
+	uint8_t row[256];
+	size_t size;
+	CHECK_DPI(DPI_Create_Schema(columns, 2, &schema));
+	CHECK_DPI(DPI_Create_Flow("f", FLOW_ATTR(.create = DPI_CREATE_OR_OPEN, .schema = schema, .key = key, .key_count = 1, .sources = 2, .aggregates = sums,
+						  .aggregate_count = 2), ctx, &f));
+	DPI_Target t = rank ? NULL : target_of(0, f);
+	DPI_Source s = source_of(f);
+	for (int i = 0; i < 1000; i++) {
+		const char *name = names[i % 5];
+		DPI_Value v[2] = { { .type = DPI_TYPE_NULL }, { .type = DPI_TYPE_NULL } };
+		if (name) v[0] = (DPI_Value){ .type = DPI_TYPE_UTF8, .size = (uint32_t)strlen(name), .data = name };
+		if (i % 2) v[1] = (DPI_Value){ .type = DPI_TYPE_INT32, .i = i };
+		CHECK_DPI(DPI_Pack_Row(v, schema, row, sizeof row, &size));
+		CHECK_DPI(DPI_Push(row, size, s));
+	}
+	/* text that is none would be refused by the target: it does not get that far */
+	DPI_Value bad[2] = { { .type = DPI_TYPE_UTF8, .size = 2, .data = "ab" }, { .type = DPI_TYPE_NULL } };
+	CHECK_DPI(DPI_Pack_Row(bad, schema, row, sizeof row, &size));
+	row[size - 1] = 0xff;
+	CHECK_ERROR(DPI_Push(row, size, s), DPI_ERR_CORRUPT, "UTF-8");
+	CHECK_DPI(DPI_Close_Source(s));
+	if (!rank) {
+		DPI_Tuple u;
+		DPI_Value v;
+		int error, met = 0;
+		CHECK_DPI(DPI_Get_Flow_Output_Schema(f, &output));
+		while (!(error = DPI_Next(t, &u))) {
+			int64_t sum = 0;
+			int which = 0;
+			CHECK_DPI(DPI_Get_Value(u.data, u.size, 0, output, &v));
+			while (which < 5 && !(names[which] ? v.type && v.size == strlen(names[which]) && !memcmp(v.data, names[which], v.size) : !v.type)) which++;
+			CHECK_INT(which, <, 5);
+			met |= 1 << which;
+			for (int i = which; i < 1000; i += 5) sum += i % 2 ? 2 * i : 0;
+			CHECK_DPI(DPI_Get_Value(u.data, u.size, 1, output, &v));
+			CHECK_INT(v.i, ==, sum);
+			CHECK_DPI(DPI_Get_Value(u.data, u.size, 2, output, &v));
+			CHECK_INT(v.i, ==, 200);
+		}
+		CHECK_ERROR(error, DPI_ERR_END, "ended");
+		CHECK_INT(met, ==, 31);
+		CHECK_DPI(DPI_Close_Target(t));
+		CHECK_DPI(DPI_Free_Schema(output));
+	}
+	CHECK_DPI(DPI_Free_Schema(schema));
+	leave(ctx);
+}

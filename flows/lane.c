@@ -26,7 +26,7 @@ static bool bound(void *arg)
 }
 
 /* What is wrong at a lane: the flow's failure, if that is the reason; nothing, where the flow goes on without the target. */
-static int lane_failed(struct dpi_source *s, uint32_t target, int error, bool *dropped)
+int dpi_lane_failed(struct dpi_source *s, uint32_t target, int error, bool *dropped)
 {
 	char sentence[512];
 	int failed = dpi_flow_check(s->flow);
@@ -42,7 +42,7 @@ static int lane_failed(struct dpi_source *s, uint32_t target, int error, bool *d
 	return dpi_fail(DPI_ERR_PEER, "%s", sentence);
 }
 
-static int open_lane(struct dpi_source *s, uint32_t target, int64_t deadline, bool *dropped)
+int dpi_lane_open(struct dpi_source *s, uint32_t target, int64_t deadline, bool *dropped)
 {
 	struct dpi_flow *f = s->flow;
 	struct binding b = { s, target, UINT64_MAX };
@@ -57,11 +57,11 @@ static int open_lane(struct dpi_source *s, uint32_t target, int64_t deadline, bo
 	if (error) return error;
 	struct dpi_flow_target where = dpi_flow_where(f, target);
 	if (where.state != DPI_TARGET_BOUND)
-		return lane_failed(s, target, dpi_fail(DPI_ERR_PEER, "it was closed, or its process died"), dropped);
+		return dpi_lane_failed(s, target, dpi_fail(DPI_ERR_PEER, "it was closed, or its process died"), dropped);
 	snprintf(name, sizeof name, "%.100s, target %u", f->name, target);
 	int64_t least = dpi_now() + DPI_ANSWER_NS;
 	error = dpi_run_open(s->ctx, name, where.node, where.queue, s->timeout_us, s->linger_us, deadline > least ? deadline : least, &s->lane[target].b);
-	return error ? lane_failed(s, target, error, dropped) : DPI_SUCCESS;
+	return error ? dpi_lane_failed(s, target, error, dropped) : DPI_SUCCESS;
 }
 
 /* ---------------------------------------------------------------------------------------------------------- room */
@@ -85,7 +85,7 @@ int dpi_lane_end(struct dpi_source *s, uint32_t target, int64_t deadline)
 }
 
 /* Begin a run, waiting in slices. */
-static int begin_run(struct dpi_source *s, uint32_t target, uint64_t size, int64_t deadline)
+int dpi_lane_begin_run(struct dpi_source *s, uint32_t target, uint64_t size, int64_t deadline)
 {
 	struct dpi_lane *l = &s->lane[target];
 	int error = dpi_run_begin(l->b, &l->run, size, false);
@@ -113,12 +113,12 @@ static int begin_segment(struct dpi_source *s, uint32_t target, uint32_t kind, u
 	int error = DPI_SUCCESS;
 	*dropped = l->dropped;
 	if (l->dropped) return DPI_SUCCESS;
-	if (!l->b) error = open_lane(s, target, deadline, dropped);
+	if (!l->b) error = dpi_lane_open(s, target, deadline, dropped);
 	if (error || *dropped) return error;
 	error = dpi_lane_end(s, target, deadline);
-	if (!error) error = begin_run(s, target, size, deadline);
+	if (!error) error = dpi_lane_begin_run(s, target, size, deadline);
 	if (error == DPI_ERR_AGAIN) return error;
-	if (error) return lane_failed(s, target, error, dropped);
+	if (error) return dpi_lane_failed(s, target, error, dropped);
 	struct dpi_flow_segment h = { .base = { .sequence = l->rows, .flags = DPI_SEGMENT_MAGIC | kind, .reserved = s->number }, .value = value };
 	memcpy(dpi_run_place(l->b), &h, sizeof h);
 	return DPI_SUCCESS;
@@ -126,6 +126,7 @@ static int begin_segment(struct dpi_source *s, uint32_t target, uint32_t kind, u
 
 int dpi_lane_room(struct dpi_source *s, uint32_t target, uint64_t need, int64_t deadline, bool *dropped)
 {
+	if (s->coded) return dpi_coded_room(s, target, need, deadline, dropped);
 	struct dpi_lane *l = &s->lane[target];
 	*dropped = l->dropped;
 	if (l->dropped || dpi_run_left(l->b, &l->run) >= need) return DPI_SUCCESS;
@@ -134,13 +135,14 @@ int dpi_lane_room(struct dpi_source *s, uint32_t target, uint64_t need, int64_t 
 	error = dpi_run_wrote(l->b, &l->run, sizeof(struct dpi_flow_segment));
 	l->rows_at = atomic_load_explicit(&l->b->appender.writer.written, memory_order_relaxed);
 	DPI_ADD(s->stats.segments, 1);
-	if (error) return lane_failed(s, target, error, dropped);
+	if (error) return dpi_lane_failed(s, target, error, dropped);
 	s->way[target] = l->b;
 	return DPI_SUCCESS;
 }
 
 int dpi_lane_send(struct dpi_source *s, uint32_t target, uint32_t kind, uint64_t value, const void *bytes, uint64_t size, int64_t deadline, bool *dropped)
 {
+	if (s->coded) return dpi_coded_send(s, target, kind, value, deadline, dropped);
 	struct dpi_lane *l = &s->lane[target];
 	uint64_t header = sizeof(struct dpi_flow_segment);
 	int error = begin_segment(s, target, kind, value, header + size, deadline, dropped);
@@ -149,11 +151,12 @@ int dpi_lane_send(struct dpi_source *s, uint32_t target, uint32_t kind, uint64_t
 	error = dpi_run_wrote(l->b, &l->run, header + size);
 	/* the run is full to its end, so ending it sends nothing */
 	if (!error) error = dpi_run_end(l->b, &l->run);
-	return error ? lane_failed(s, target, error, dropped) : DPI_SUCCESS;
+	return error ? dpi_lane_failed(s, target, error, dropped) : DPI_SUCCESS;
 }
 
 int dpi_lane_send_large(struct dpi_source *s, uint32_t target, const void *row, uint64_t size, int64_t deadline, bool *dropped)
 {
+	if (s->coded) return dpi_coded_send_large(s, target, row, size, deadline, dropped);
 	struct dpi_lane *l = &s->lane[target];
 	uint64_t header = sizeof(struct dpi_flow_segment), room = s->segment - header;
 	for (uint64_t offset = 0; offset < size;) {
@@ -165,7 +168,7 @@ int dpi_lane_send_large(struct dpi_source *s, uint32_t target, const void *row, 
 		dpi_part_write(dpi_run_place(l->b) + header, part, row, size, offset, 0, &taken);
 		error = dpi_run_wrote(l->b, &l->run, header + part);
 		if (!error) error = dpi_run_end(l->b, &l->run);
-		if (error) return lane_failed(s, target, error, dropped);
+		if (error) return dpi_lane_failed(s, target, error, dropped);
 		offset += taken;
 	}
 	l->rows++;
@@ -175,13 +178,14 @@ int dpi_lane_send_large(struct dpi_source *s, uint32_t target, const void *row, 
 
 int dpi_lane_flush(struct dpi_source *s, uint32_t target, int64_t deadline)
 {
+	if (s->coded) return dpi_coded_flush(s, target, deadline);
 	struct dpi_lane *l = &s->lane[target];
 	bool dropped = false;
 	if (!l->b || l->dropped) return DPI_SUCCESS;
 	int64_t left = (deadline - dpi_now()) / 1000;
 	l->b->timeout_us = left < 1 ? 1 : left;
 	int error = dpi_run_flush(l->b, &l->run);
-	return error && error != DPI_ERR_TIMEOUT ? lane_failed(s, target, error, &dropped) : error;
+	return error && error != DPI_ERR_TIMEOUT ? dpi_lane_failed(s, target, error, &dropped) : error;
 }
 
 void dpi_lane_count(const struct dpi_source *s, uint32_t target, uint64_t *rows, uint64_t *bytes)
@@ -189,7 +193,7 @@ void dpi_lane_count(const struct dpi_source *s, uint32_t target, uint64_t *rows,
 	const struct dpi_lane *l = &s->lane[target];
 	*rows = l->rows;
 	*bytes = l->bytes;
-	if (!s->row_size || !l->run.end) return;
+	if (!s->row_size || s->coded || !l->run.end) return;
 	uint64_t open = atomic_load_explicit(&l->b->appender.writer.written, memory_order_relaxed) - l->rows_at;
 	*rows += open / s->row_size;
 	*bytes += open;

@@ -32,6 +32,7 @@ struct dpi_source *dpi_source_begin(DPI_Source handle, const char *call, int *er
 
 static void source_free(struct dpi_source *s)
 {
+	dpi_coded_close(s);
 	dpi_route_free(s->route);
 	free(s->lane);
 	free(s->way);
@@ -54,7 +55,7 @@ static int source_new(struct dpi_flow *f, int64_t timeout_us, struct dpi_source 
 	/* with the latency hint only what a transport could not take at once is left to linger */
 	s->linger_us = d->hint == DPI_HINT_LATENCY ? LATENCY_LINGER_US : d->linger_us;
 	s->row_size = d->schema->varies ? 0 : d->schema->row_size;
-	s->segment = dpi_flow_segment_size(d->schema, d->segment);
+	s->segment = dpi_flow_plain_size(d);
 	s->reserved = -1;
 	s->watch.bell = dpi_bell_pick(f->ctx);
 	if (s->lane && s->way) {
@@ -73,6 +74,7 @@ static int open_source(struct dpi_flow *f, int64_t timeout_us, DPI_Source *out)
 	if (error) return error;
 	/* what this process lacks is found before the flow counts another source */
 	error = dpi_route_new(f->definition, 0, &s->route);
+	if (!error) error = dpi_coded_open(s);
 	int64_t deadline = dpi_deadline(0, f->ctx->timeout_us);
 	if (!error) error = dpi_flow_join(f, deadline, &s->number);
 	if (error) {
@@ -148,7 +150,7 @@ static int send_all(struct dpi_source *s, uint32_t kind, uint64_t value, bool on
 		dpi_lane_count(s, t, &rows, &bytes);
 		int error = dpi_lane_send(s, t, kind, kind == DPI_FLOW_END ? rows : value, NULL, 0, deadline, &dropped);
 		if (error) return error;
-		if (!dropped && kind == DPI_FLOW_MARK) dpi_run_publish(s->lane[t].b, &s->lane[t].run);
+		if (!dropped && !s->coded && kind == DPI_FLOW_MARK) dpi_run_publish(s->lane[t].b, &s->lane[t].run);
 	}
 	return DPI_SUCCESS;
 }
@@ -184,6 +186,7 @@ static int close_source(struct dpi_source *s, int error, int64_t deadline)
 	if (!error) error = send_all(s, DPI_FLOW_END, 0, true, deadline);
 	if (!error) error = flush(s, deadline);
 	if (error && !*sentence) snprintf(sentence, sizeof sentence, "%s", dpi_detail());
+	dpi_coded_close(s);
 	for (uint32_t t = 0; t < s->flow->definition->targets; t++) {
 		struct dpi_buffer *b = s->lane[t].b;
 		if (!b) continue;

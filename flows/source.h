@@ -3,6 +3,7 @@
 #ifndef DPI_FLOWS_SOURCE_H
 #define DPI_FLOWS_SOURCE_H
 
+#include "coded.h"
 #include "endpoint.h"
 #include "flow.h"
 #include "handle.h"
@@ -26,13 +27,14 @@ struct dpi_source {
 	struct dpi_short_route route_short;
 	struct dpi_buffer **way; /* of each target: its lane's buffer while a segment of rows is open there; else NULL */
 	struct dpi_lane *lane;	 /* of each target */
+	struct dpi_coded *coded; /* of a flow with codecs; else NULL */
 	struct dpi_flow *flow;
 	struct dpi_context *ctx;
 	DPI_Source handle;
 	struct dpi_route *route;
 	struct dpi_flow_watch watch;
 	uint32_t number, row_size; /* row_size 0: rows vary */
-	uint32_t segment;	   /* bytes of a segment */
+	uint32_t segment;	   /* bytes of a segment; before codecs */
 	int64_t timeout_us, linger_us;
 	bool closing, marked;
 	uint64_t mark;
@@ -64,6 +66,10 @@ int dpi_lane_end(struct dpi_source *s, uint32_t target, int64_t deadline);
 /* Make all visible. */
 int dpi_lane_flush(struct dpi_source *s, uint32_t target, int64_t deadline);
 void dpi_lane_count(const struct dpi_source *s, uint32_t target, uint64_t *rows, uint64_t *bytes);
+/* What coded.c has of these: the lane's ring; a run in it; what became of an error there. Under what the lane is used under. */
+int dpi_lane_open(struct dpi_source *s, uint32_t target, int64_t deadline, bool *dropped);
+int dpi_lane_begin_run(struct dpi_source *s, uint32_t target, uint64_t size, int64_t deadline);
+int dpi_lane_failed(struct dpi_source *s, uint32_t target, int error, bool *dropped);
 /* A part of a row that is larger than a segment. */
 int dpi_lane_send_large(struct dpi_source *s, uint32_t target, const void *row, uint64_t size, int64_t deadline, bool *dropped);
 

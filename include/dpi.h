@@ -1194,7 +1194,10 @@ DPI_API int DPI_Close_Target(DPI_Target target);
 	X(dropped, "rows", "rows for targets that died, in a flow that goes on")                   \
 	X(stalls, "times", "pushes that waited for room")                                          \
 	X(stall_us, "us", "time in these waits")                                                   \
-	X(stall_target, "target", "the target of the last of them")
+	X(stall_target, "target", "the target of the last of them")                                \
+	X(plain_bytes, "bytes", "of segments, before their codecs")                                \
+	X(coded_bytes, "bytes", "of the same segments, after them")                                \
+	X(codec_memory, "bytes", "of rows that wait for their codecs, and of these, now")
 
 /* The one table of counters of a target: name, unit, meaning. */
 #define DPI_TARGET_STATS(X)                                                                        \
@@ -1205,7 +1208,10 @@ DPI_API int DPI_Close_Target(DPI_Target target);
 	X(waits, "times", "calls that found nothing and waited")                                   \
 	X(wait_us, "us", "time in these waits")                                                    \
 	X(sources, "sources", "that have sent something")                                          \
-	X(memory, "bytes", "of rings, now")
+	X(memory, "bytes", "of rings, now")                                                        \
+	X(coded_bytes, "bytes", "of segments, before their codecs were undone")                    \
+	X(plain_bytes, "bytes", "of the same segments, after that")                                \
+	X(codec_memory, "bytes", "of what is being decoded, and of decoded rows, now")
 
 typedef struct DPI_Source_Stats {
 	size_t size;			/* set by the caller: sizeof(DPI_Source_Stats) */

@@ -96,7 +96,6 @@ void dpi_coded_discard(struct dpi_source *s, uint32_t target);
 int dpi_coded_put(struct dpi_source *s, uint32_t target, const void *row, uint64_t size, uint64_t need);
 
 /* coded_linger.c */
-int dpi_coded_linger_open(struct dpi_context *ctx);
 void dpi_coded_linger_add(struct dpi_coded *c);
 void dpi_coded_linger_remove(struct dpi_coded *c); /* on return the service does not touch it */
 void dpi_coded_linger_wake(struct dpi_coded *c);

@@ -9,6 +9,8 @@
 struct dpi_coded;
 struct dpi_coordinator;
 
+int dpi_coded_linger_open(struct dpi_context *ctx); /* coded_linger.c */
+
 #define DPI_FLOW_BUCKETS 1024u
 
 /* Locks are taken in this order: layer, flow, control. */

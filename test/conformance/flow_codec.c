@@ -86,7 +86,7 @@ static void *take(void *arg)
 	return NULL;
 }
 
-TEST(codec_ways, "C-11 C-12 C-19", 3, .deadline_s = 60)
+TEST(codec_ways, "C-11 C-12 C-18", 3, .deadline_s = 60)
 {
 	enum { ROWS = 1000 };
 	DPI_Context ctx = join();
@@ -230,7 +230,7 @@ TEST(codec_linger, "C-12", 2)
 	leave(ctx);
 }
 
-TEST(codec_marks_and_lent_rows, "C-11 C-20", 2)
+TEST(codec_marks_and_lent_rows, "C-11 C-19", 2)
 {
 	enum { MARKS = 40, EACH = 30 };
 	DPI_Context ctx = join();

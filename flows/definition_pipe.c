@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "codec/codec.h"
+#include "coded.h"
 #include "definition_parts.h"
 #include "error.h"
 #include "reduce/reduce.h"
@@ -175,11 +176,13 @@ static int make_codecs(const DPI_Flow_Attr *attr, struct dpi_definition *d)
 
 static int check_wire(const struct dpi_definition *d)
 {
-	uint32_t room = dpi_flow_segment_size(d->wire, d->segment) - (uint32_t)sizeof(struct dpi_flow_segment);
-	if (dpi_flow_row_need(d->wire, d->wire->row_size) <= room && d->wire->row_size < d->segment) return DPI_SUCCESS;
+	if (d->wire == d->schema && !d->codecs) return DPI_SUCCESS; /* check_sizes has its own sentence */
+	uint32_t room = dpi_flow_plain_size(d) - (uint32_t)sizeof(struct dpi_flow_segment);
+	if (dpi_flow_row_need(d->wire, d->wire->row_size) <= room) return DPI_SUCCESS;
 	return dpi_fail(DPI_ERR_SIZE,
-			"attr->segment is %u, and the fixed part of a row that travels, behind the stages at the source%s, has %u bytes: raise it, at most to %u",
-			d->segment, d->partial ? " and reduce" : "", d->wire->row_size, DPI_FLOW_SEGMENT_MOST);
+			"attr->segment is %u, of which encryption takes %u, and the fixed part of a row that travels, behind the stages at the source%s, has %u "
+			"bytes: raise it, at most to %u", d->segment, dpi_coded_more(d), d->partial ? " and reduce" : "", d->wire->row_size,
+			DPI_FLOW_SEGMENT_MOST);
 }
 
 int dpi_pipe_from(const DPI_Flow_Attr *attr, const struct dpi_parsed_pipe *parsed, struct dpi_definition *d)

@@ -306,7 +306,9 @@ int dpi_flows_open(struct dpi_context *ctx)
 	ctx->flows = calloc(1, sizeof *ctx->flows);
 	if (!ctx->flows) return dpi_fail(DPI_ERR_MEMORY, "no memory for the flow layer");
 	pthread_mutex_init(&ctx->flows->lock, NULL);
-	int error = dpi_coordinator_open(ctx);
+	pthread_mutex_init(&ctx->flows->coded_lock, NULL);
+	int error = dpi_coded_linger_open(ctx);
+	if (!error) error = dpi_coordinator_open(ctx);
 	for (uint16_t type = DPI_FLOW_SOURCES; type < DPI_FLOW_MESSAGES_END && !error; type++)
 		error = dpi_handle_messages(ctx, type, on_news);
 	return error ? error : dpi_on_peer_down(ctx, on_peer_down);
@@ -322,6 +324,7 @@ void dpi_flows_close(struct dpi_context *ctx)
 			l->copy[i] = f->next;
 			dpi_flow_free(f);
 		}
+	pthread_mutex_destroy(&l->coded_lock);
 	pthread_mutex_destroy(&l->lock);
 	free(l);
 	ctx->flows = NULL;

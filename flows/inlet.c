@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * inlet.c: what sources have put into their rings at a target: segments, checked, in order; marks of all; the end. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -37,6 +38,8 @@ static void inlet_over(struct dpi_inlet *i)
 {
 	i->over = true;
 	dpi_part_free(&i->part);
+	dpi_decoder_end(i->decoder);
+	i->decoder = NULL;
 }
 
 /* Free what is over. */
@@ -92,6 +95,7 @@ void dpi_piece_release(struct dpi_target *t, struct dpi_piece *p)
 	struct dpi_inlet *i = p->inlet;
 	struct dpi_ring_in *r = p->ring;
 	free(p->own);
+	if (p->decoded) dpi_decoded_release(t->decoder, p->decoded);
 	if (r) {
 		r->lent--;
 		i->lent--;
@@ -113,14 +117,25 @@ static void pass(struct dpi_inlet *i)
 
 /* ------------------------------------------------------------------------------------------------------- segments */
 
-enum dpi_found dpi_inlet_cut(struct dpi_target *t, struct dpi_inlet *i, const char *what, int *error)
+static enum dpi_found cut(struct dpi_target *t, struct dpi_inlet *i, int class, const char *what, int *error)
 {
+	char why[256];
+	snprintf(why, sizeof why, "%s", what); /* it may be the sentence that is now replaced */
 	i->cut = true;
-	*error = dpi_fail(DPI_ERR_CORRUPT, "a source of flow '%s' on node %d wrote what no source writes (%s); it is cut off", t->flow->name,
-			  i->ring->from->node, what);
-	if (t->flow->definition->on_death == DPI_DEATH_FAILS) dpi_flow_fail(t->flow, DPI_ERR_CORRUPT, dpi_detail());
+	if (class == DPI_ERR_CORRUPT)
+		*error = dpi_fail(class, "a source of flow '%s' on node %d wrote what no source writes (%s); it is cut off", t->flow->name,
+				  i->ring->from->node, why);
+	else
+		*error = dpi_fail(class, "what a source of flow '%s' on node %d sent cannot be decoded (%s); it is cut off", t->flow->name,
+				  i->ring->from->node, why);
+	if (t->flow->definition->on_death == DPI_DEATH_FAILS) dpi_flow_fail(t->flow, class, dpi_detail());
 	inlet_over(i);
 	return DPI_FOUND_ERROR;
+}
+
+enum dpi_found dpi_inlet_cut(struct dpi_target *t, struct dpi_inlet *i, const char *what, int *error)
+{
+	return cut(t, i, DPI_ERR_CORRUPT, what, error);
 }
 
 /* The list of rows that vary in size bytes, and the rows' own bytes; malloc'ed. Each word is read once, bounded, then used. */
@@ -150,10 +165,13 @@ static const char *list_rows(const struct dpi_schema *s, const uint8_t *data, ui
 	return NULL;
 }
 
-static const char *take_rows(struct dpi_target *t, struct dpi_inlet *i, const uint8_t *data, uint64_t size, struct dpi_piece *piece)
+/* decoded: what they lie in; NULL: the ring. */
+static const char *take_rows(struct dpi_target *t, struct dpi_inlet *i, const uint8_t *data, uint64_t size, struct dpi_decoded *decoded,
+			     struct dpi_piece *piece)
 {
 	const struct dpi_schema *s = t->flow->definition->wire;
-	*piece = (struct dpi_piece){ .inlet = i, .some = true, .source = i->source, .ring = i->ring, .end = i->ring->reader.read, .data = data, .stop = data + size };
+	*piece = (struct dpi_piece){ .inlet = i, .some = true, .source = i->source, .data = data, .stop = data + size, .decoded = decoded };
+	if (!decoded) piece->ring = i->ring, piece->end = i->ring->reader.read;
 	uint64_t count, bytes = size;
 	if (t->wire_stride) {
 		count = size / t->wire_stride;
@@ -172,8 +190,7 @@ static const char *take_rows(struct dpi_target *t, struct dpi_inlet *i, const ui
 		piece->stop = (const uint8_t *)(list + count);
 	}
 	i->rows += count;
-	i->lent++;
-	i->ring->lent++;
+	if (!decoded) i->lent++, i->ring->lent++;
 	DPI_ADD(t->stats.rows, count);
 	DPI_ADD(t->stats.bytes, bytes);
 	DPI_ADD(t->stats.batches, 1);
@@ -220,6 +237,24 @@ static const char *take_header(struct dpi_target *t, struct dpi_inlet *i, const 
 	return NULL;
 }
 
+/* The segment that begins, of a flow with codecs. Its place in the ring is free then. */
+static const char *take_coded(struct dpi_target *t, struct dpi_inlet *i, const struct dpi_flow_segment *h, const uint8_t *data, uint64_t *size,
+			      struct dpi_decoded **rows, int *class)
+{
+	const char *wrong = NULL;
+	uint64_t coded = *size;
+	*class = DPI_ERR_CORRUPT;
+	if (!(i->kind & DPI_FLOW_CODED)) return "a segment that no codec made";
+	i->kind &= ~DPI_FLOW_CODED;
+	if (!i->decoder) wrong = dpi_decoder_begin(t->decoder, i->source, &i->decoder, class);
+	if (!wrong) wrong = dpi_decode(t->decoder, i->decoder, h, data, size, rows, class);
+	if (wrong) return wrong;
+	pass(i);
+	DPI_ADD(t->stats.coded_bytes, coded);
+	DPI_ADD(t->stats.plain_bytes, *size);
+	return NULL;
+}
+
 /* The next thing of one inlet. */
 static enum dpi_found next(struct dpi_target *t, struct dpi_inlet *i, struct dpi_piece *piece, int *error)
 {
@@ -228,16 +263,23 @@ static enum dpi_found next(struct dpi_target *t, struct dpi_inlet *i, struct dpi
 		const uint8_t *data;
 		uint64_t size;
 		bool first;
+		struct dpi_decoded *decoded = NULL;
+		int class = DPI_ERR_CORRUPT;
 		enum dpi_ring_found found = dpi_run_next(t->ctx, t->home, &i->ring, &i->run, &data, &size, &first);
 		if (found == DPI_RING_EMPTY) return DPI_FOUND_NOTHING;
 		if (found != DPI_RING_FOUND) return dpi_inlet_cut(t, i, "a ring with something else than segments", error);
 		const char *wrong = first ? take_header(t, i, data, size, &h) : NULL;
-		if (wrong) return dpi_inlet_cut(t, i, wrong, error);
 		if (first) data += sizeof h, size -= sizeof h;
+		if (!wrong && t->decoder) {
+			wrong = first ? take_coded(t, i, &h, data, &size, &decoded, &class) : "a coded segment that goes on";
+			if (decoded) data = decoded->rows;
+		}
+		if (wrong) return cut(t, i, class, wrong, error);
 		if (i->kind == DPI_FLOW_ROWS) {
 			if (!size) continue;
-			wrong = take_rows(t, i, data, size, piece);
+			wrong = take_rows(t, i, data, size, decoded, piece);
 			if (wrong) {
+				dpi_decoded_release(t->decoder, decoded);
 				piece->some = false; /* nothing is lent */
 				return dpi_inlet_cut(t, i, wrong, error);
 			}
@@ -246,6 +288,7 @@ static enum dpi_found next(struct dpi_target *t, struct dpi_inlet *i, struct dpi
 		if (!first) return dpi_inlet_cut(t, i, "a short segment that goes on", error);
 		if (i->kind == DPI_FLOW_PART && !t->wire_stride) {
 			wrong = take_part(t, i, data, size, piece);
+			dpi_decoded_release(t->decoder, decoded);
 			if (wrong) return dpi_inlet_cut(t, i, wrong, error);
 			pass(i);
 			if (piece->some) return DPI_FOUND_ROWS;
@@ -262,6 +305,7 @@ static enum dpi_found next(struct dpi_target *t, struct dpi_inlet *i, struct dpi
 			inlet_over(i);
 			return DPI_FOUND_END;
 		}
+		dpi_decoded_release(t->decoder, decoded);
 		return dpi_inlet_cut(t, i, "a segment of a kind that there is not", error);
 	}
 }

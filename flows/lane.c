@@ -147,7 +147,7 @@ int dpi_lane_end(struct dpi_source *s, uint32_t target, int64_t deadline)
 }
 
 /* Begin a run, waiting in slices. */
-static int begin_run(struct dpi_source *s, uint32_t target, uint64_t size, int64_t deadline)
+int dpi_lane_begin_run(struct dpi_source *s, uint32_t target, uint64_t size, int64_t deadline)
 {
 	struct dpi_lane *l = &s->lane[target];
 	int error = dpi_run_begin(l->b, &l->run, size, false);
@@ -178,7 +178,7 @@ static int begin_segment(struct dpi_source *s, uint32_t target, uint32_t kind, u
 	if (!l->b) error = dpi_lane_open(s, target, deadline, dropped);
 	if (error || *dropped) return error;
 	error = dpi_lane_end(s, target, deadline);
-	if (!error) error = begin_run(s, target, size, deadline);
+	if (!error) error = dpi_lane_begin_run(s, target, size, deadline);
 	if (error == DPI_ERR_AGAIN) return error;
 	if (error) return dpi_lane_failed(s, target, error, dropped);
 	struct dpi_flow_segment h = { .base = { .sequence = l->rows, .flags = DPI_SEGMENT_MAGIC | kind, .reserved = s->number }, .value = value };
@@ -188,6 +188,7 @@ static int begin_segment(struct dpi_source *s, uint32_t target, uint32_t kind, u
 
 int dpi_lane_room(struct dpi_source *s, uint32_t target, uint64_t need, int64_t deadline, bool *dropped)
 {
+	if (s->coded) return dpi_coded_room(s, target, need, deadline, dropped);
 	struct dpi_lane *l = &s->lane[target];
 	*dropped = l->dropped;
 	if (l->dropped || dpi_run_left(l->b, &l->run) >= need) return DPI_SUCCESS;
@@ -203,6 +204,7 @@ int dpi_lane_room(struct dpi_source *s, uint32_t target, uint64_t need, int64_t 
 
 int dpi_lane_send(struct dpi_source *s, uint32_t target, uint32_t kind, uint64_t value, const void *bytes, uint64_t size, int64_t deadline, bool *dropped)
 {
+	if (s->coded) return dpi_coded_send(s, target, kind, value, deadline, dropped);
 	struct dpi_lane *l = &s->lane[target];
 	uint64_t header = sizeof(struct dpi_flow_segment);
 	int error = begin_segment(s, target, kind, value, header + size, deadline, dropped);
@@ -216,6 +218,7 @@ int dpi_lane_send(struct dpi_source *s, uint32_t target, uint32_t kind, uint64_t
 
 int dpi_lane_send_large(struct dpi_source *s, uint32_t target, const void *row, uint64_t size, int64_t deadline, bool *dropped)
 {
+	if (s->coded) return dpi_coded_send_large(s, target, row, size, deadline, dropped);
 	struct dpi_lane *l = &s->lane[target];
 	uint64_t header = sizeof(struct dpi_flow_segment), room = s->segment - header;
 	for (uint64_t offset = 0; offset < size;) {
@@ -237,6 +240,7 @@ int dpi_lane_send_large(struct dpi_source *s, uint32_t target, const void *row, 
 
 int dpi_lane_flush(struct dpi_source *s, uint32_t target, int64_t deadline)
 {
+	if (s->coded) return dpi_coded_flush(s, target, deadline);
 	struct dpi_lane *l = &s->lane[target];
 	bool dropped = false;
 	if (!l->b || l->dropped) return DPI_SUCCESS;
@@ -251,7 +255,7 @@ void dpi_lane_count(const struct dpi_source *s, uint32_t target, uint64_t *rows,
 	const struct dpi_lane *l = &s->lane[target];
 	*rows = l->rows;
 	*bytes = l->bytes;
-	if (!s->row_size || !l->run.end) return;
+	if (!s->row_size || s->coded || !l->run.end) return;
 	uint64_t open = atomic_load_explicit(&l->b->appender.writer.written, memory_order_relaxed) - l->rows_at;
 	*rows += open / s->row_size;
 	*bytes += open;

@@ -42,6 +42,7 @@ static int wrote(struct dpi_source *s, uint32_t target, uint64_t size, uint64_t 
 static int put_row(struct dpi_source *s, uint32_t target, const void *row, uint64_t size, uint64_t need)
 {
 	struct dpi_lane *l = &s->lane[target];
+	if (s->coded) return dpi_coded_put(s, target, row, size, need);
 	uint8_t *to = dpi_run_place(l->b);
 	if (!s->row_size) {
 		memcpy(to, &size, 8);
@@ -215,6 +216,12 @@ int DPI_Push_Batch(const void *rows, size_t count, DPI_Source handle, size_t *pu
 
 /* --------------------------------------------------------------------------------------------------- room in place */
 
+/* Where the row is built. */
+static uint8_t *place_of(struct dpi_source *s, uint32_t target)
+{
+	return s->coded ? dpi_coded_hold(s, target) : dpi_run_place(s->lane[target].b);
+}
+
 int DPI_Reserve(size_t size, uint32_t target, DPI_Source handle, void **out)
 {
 	int error;
@@ -237,7 +244,7 @@ int DPI_Reserve(size_t size, uint32_t target, DPI_Source handle, void **out)
 		s->reserved = (int)target;
 		s->reserved_size = size;
 		s->short_row = 0;
-		*out = dpi_run_place(s->lane[target].b) + (s->row_size ? 0 : 8);
+		*out = place_of(s, target) + (s->row_size ? 0 : 8);
 	}
 	dpi_source_leave(s);
 	return error;
@@ -258,15 +265,14 @@ int DPI_Commit(size_t size, DPI_Source handle)
 	struct dpi_source *s = begin_reserved(handle, "DPI_Commit", &error);
 	if (!s) return error;
 	uint32_t target = (uint32_t)s->reserved;
-	struct dpi_lane *l = &s->lane[target];
-	uint8_t *at = dpi_run_place(l->b);
-	uint64_t bytes = size;
+	uint8_t *at = place_of(s, target);
+	uint64_t bytes = size, need = dpi_flow_row_need(s->flow->definition->wire, size);
 	if (size > s->reserved_size || (s->row_size && size != s->row_size))
 		error = dpi_fail(DPI_ERR_SIZE, "DPI_Commit: %zu bytes, %llu were reserved", size, (unsigned long long)s->reserved_size);
 	else error = check_row(s, at + (s->row_size ? 0 : 8), size, "DPI_Commit");
 	if (!error) {
 		if (!s->row_size) memcpy(at, &bytes, 8);
-		error = wrote(s, target, size, dpi_flow_row_need(s->flow->definition->wire, size));
+		error = s->coded ? dpi_coded_commit(s, target, size, need) : wrote(s, target, size, need);
 		s->reserved = -1;
 		dpi_source_short(s);
 	}
@@ -279,6 +285,7 @@ int DPI_Discard(DPI_Source handle)
 	int error;
 	struct dpi_source *s = begin_reserved(handle, "DPI_Discard", &error);
 	if (!s) return error;
+	if (s->coded) dpi_coded_discard(s, (uint32_t)s->reserved);
 	s->reserved = -1; /* nothing was written: the room is simply used again */
 	dpi_source_short(s);
 	dpi_source_leave(s);

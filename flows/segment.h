@@ -8,18 +8,27 @@
 #include "row_part.h"
 #include "row_segment.h"
 
+/* What codecs made of a segment (coded.h). */
+struct dpi_flow_coded {
+	uint64_t serial;		/* coded segments of this source to this target before it */
+	uint32_t plain[DPI_CODECS_MAX]; /* bytes before each codec */
+	uint32_t as_is;			/* bit i: codec i would have made it longer, and left it as it is */
+	uint32_t zero;
+};
+
 struct dpi_flow_segment {
 	struct dpi_segment base; /* sequence: rows of this source to this target before it; reserved: the source; rows, bytes: 0 */
 	uint64_t value;		 /* the mark; at the end the rows in all */
-	uint64_t unused[4];	 /* rows begin a cache line: 0 */
+	struct dpi_flow_coded coded; /* of DPI_FLOW_CODED; else 0: rows begin a cache line */
 };
 _Static_assert(sizeof(struct dpi_flow_segment) == 64, "a cache line");
 
-/* base.flags, besides the magic: exactly one of these */
+/* base.flags, besides the magic: exactly one of these, and CODED if and only if the flow has codecs */
 #define DPI_FLOW_ROWS 0x0100u
 #define DPI_FLOW_MARK 0x0200u
 #define DPI_FLOW_END 0x0400u
 #define DPI_FLOW_PART 0x0800u
+#define DPI_FLOW_CODED 0x1000u
 
 /* Bytes of a segment of this schema within at most segment bytes; rows that do not vary fill it exactly. */
 static inline uint32_t dpi_flow_segment_size(const struct dpi_schema *s, uint32_t segment)

@@ -33,6 +33,7 @@ struct dpi_source *dpi_source_begin(DPI_Source handle, const char *call, int *er
 
 static void source_free(struct dpi_source *s)
 {
+	dpi_coded_close(s);
 	dpi_pipe_close_source(s);
 	dpi_route_free(s->route);
 	free(s->lane);
@@ -57,7 +58,7 @@ static int source_new(struct dpi_flow *f, int64_t timeout_us, struct dpi_source 
 	s->linger_us = d->hint == DPI_HINT_LATENCY ? LATENCY_LINGER_US : d->linger_us;
 	s->push_size = d->schema->varies ? 0 : d->schema->row_size;
 	s->row_size = d->wire->varies ? 0 : d->wire->row_size;
-	s->segment = dpi_flow_segment_size(d->wire, d->segment);
+	s->segment = dpi_flow_plain_size(d);
 	s->reserved = -1;
 	s->watch.bell = dpi_bell_pick(f->ctx);
 	if (s->lane && s->way) {
@@ -76,6 +77,7 @@ static int open_source(struct dpi_flow *f, int64_t timeout_us, DPI_Source *out)
 	if (error) return error;
 	/* what this process lacks is found before the flow counts another source */
 	error = dpi_route_new(f->definition, 0, &s->route);
+	if (!error) error = dpi_coded_open(s);
 	if (!error) error = dpi_pipe_open_source(s);
 	int64_t deadline = dpi_deadline(0, f->ctx->timeout_us);
 	if (!error) error = dpi_flow_join(f, deadline, &s->number);
@@ -153,7 +155,7 @@ static int send_all(struct dpi_source *s, uint32_t kind, uint64_t value, bool on
 		dpi_lane_count(s, t, &rows, &bytes);
 		int error = dpi_lane_send(s, t, kind, kind == DPI_FLOW_END ? rows : value, NULL, 0, deadline, &dropped);
 		if (error) return error;
-		if (!dropped && kind == DPI_FLOW_MARK) dpi_run_publish(s->lane[t].b, &s->lane[t].run);
+		if (!dropped && !s->coded && kind == DPI_FLOW_MARK) dpi_run_publish(s->lane[t].b, &s->lane[t].run);
 	}
 	return DPI_SUCCESS;
 }
@@ -191,6 +193,7 @@ static int close_source(struct dpi_source *s, int error, int64_t deadline)
 	if (!error) error = send_all(s, DPI_FLOW_END, 0, true, deadline);
 	if (!error) error = flush(s, deadline);
 	if (error && !*sentence) snprintf(sentence, sizeof sentence, "%s", dpi_detail());
+	dpi_coded_close(s);
 	for (uint32_t t = 0; t < s->flow->definition->targets; t++) {
 		struct dpi_buffer *b = s->lane[t].b;
 		if (s->lane[t].opening) dpi_run_open_drop(s->lane[t].opening);

@@ -3,6 +3,7 @@
 #ifndef DPI_FLOWS_SOURCE_H
 #define DPI_FLOWS_SOURCE_H
 
+#include "coded.h"
 #include "endpoint.h"
 #include "flow.h"
 #include "handle.h"
@@ -27,6 +28,7 @@ struct dpi_source {
 	struct dpi_short_route route_short;
 	struct dpi_buffer **way; /* of each target: its lane's buffer while a segment of rows is open there; else NULL */
 	struct dpi_lane *lane;	 /* of each target */
+	struct dpi_coded *coded; /* of a flow with codecs; else NULL */
 	struct dpi_flow *flow;
 	struct dpi_context *ctx;
 	DPI_Source handle;
@@ -35,7 +37,7 @@ struct dpi_source {
 	struct dpi_pipe_source *pipe; /* pipe.h: stages and reduce; NULL: rows travel as they are pushed */
 	uint32_t number;
 	uint32_t push_size, row_size; /* of rows as they are pushed, and as they travel; 0: they vary */
-	uint32_t segment;	   /* bytes of a segment */
+	uint32_t segment;	   /* bytes of a segment; before codecs */
 	int64_t timeout_us, linger_us;
 	uint32_t asked; /* targets that were asked for a ring */
 	bool closing, marked;
@@ -78,6 +80,8 @@ int dpi_lane_end(struct dpi_source *s, uint32_t target, int64_t deadline);
 /* Make all visible. */
 int dpi_lane_flush(struct dpi_source *s, uint32_t target, int64_t deadline);
 void dpi_lane_count(const struct dpi_source *s, uint32_t target, uint64_t *rows, uint64_t *bytes);
+/* A run in the lane's ring, for coded.c. */
+int dpi_lane_begin_run(struct dpi_source *s, uint32_t target, uint64_t size, int64_t deadline);
 /* A part of a row that is larger than a segment. */
 int dpi_lane_send_large(struct dpi_source *s, uint32_t target, const void *row, uint64_t size, int64_t deadline, bool *dropped);
 

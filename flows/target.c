@@ -35,7 +35,7 @@ static uint64_t first_ring(const struct dpi_definition *d, uint64_t segment)
 static int make_queue(struct dpi_target *t, uint32_t numa, int64_t deadline)
 {
 	const struct dpi_definition *d = t->flow->definition;
-	uint64_t segment = dpi_flow_segment_size(d->wire, d->segment);
+	uint64_t segment = dpi_flow_run_size(d);
 	struct dpi_buffer_shape shape = dpi_run_shape(segment, first_ring(d, segment), d->memory, numa);
 	if (d->sources && shape.capacity * d->sources > d->memory)
 		return dpi_fail(DPI_ERR_LIMIT, "flow '%s' gives each target %llu bytes of memory, and %u sources need at least %llu: raise attr->memory, or make segments smaller",
@@ -55,6 +55,7 @@ static void target_free(struct dpi_target *t)
 {
 	if (t->queue) dpi_run_queue_end(t->ctx, t->queue);
 	dpi_inlets_free(t);
+	dpi_decoder_close(t->decoder);
 	dpi_pipe_close_target(t);
 	if (t->home) dpi_home_release(t->ctx, t->home);
 	dpi_flow_unref(t->flow);
@@ -80,6 +81,7 @@ static int open_target(struct dpi_flow *f, uint32_t index, const DPI_Target_Attr
 	int64_t deadline = dpi_deadline(0, f->ctx->timeout_us);
 	error = dpi_pipe_open_target(t); /* what this process lacks is found before it is bound */
 	if (!error) error = make_queue(t, (uint32_t)a->numa, deadline);
+	if (!error) error = dpi_decoder_open(d, (struct dpi_coded_place){ t->ctx->incarnation, t->queue }, &t->decoder);
 	if (!error) error = dpi_flow_bind(f, index, t->queue, deadline);
 	if (error) {
 		target_free(t);
@@ -166,5 +168,6 @@ int DPI_Get_Target_Stats(DPI_Target handle, DPI_Target_Stats *stats)
 	pthread_mutex_lock(&t->home->lock);
 	all.memory = t->home->memory;
 	pthread_mutex_unlock(&t->home->lock);
+	if (t->decoder) all.codec_memory = atomic_load_explicit(&t->decoder->memory, memory_order_relaxed);
 	return dpi_give("DPI_Get_Target_Stats", stats, &all, sizeof all);
 }

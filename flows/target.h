@@ -3,6 +3,7 @@
 #ifndef DPI_FLOWS_TARGET_H
 #define DPI_FLOWS_TARGET_H
 
+#include "coded.h"
 #include "endpoint.h"
 #include "flow.h"
 #include "handle.h"
@@ -25,6 +26,7 @@ struct dpi_inlet {
 	uint64_t behind; /* position behind what was lent last, or taken */
 	size_t lent;	 /* runs */
 	struct dpi_part_assembly part;
+	struct dpi_decoder_in *decoder; /* of a flow with codecs */
 };
 
 /* A run of rows that was read. */
@@ -36,6 +38,7 @@ struct dpi_piece {
 	uint64_t end;		  /* position */
 	const uint8_t *data, *stop;
 	void *own;		  /* freed with it: a large row, or the list of varying rows */
+	struct dpi_decoded *decoded; /* what it lies in, of a flow with codecs */
 };
 
 enum dpi_found { DPI_FOUND_NOTHING, DPI_FOUND_ROWS, DPI_FOUND_MARK, DPI_FOUND_END, DPI_FOUND_ERROR };
@@ -66,6 +69,7 @@ struct dpi_target {
 	int64_t timeout_us;
 	uint64_t queue;
 	struct dpi_home *home;
+	struct dpi_decoder *decoder; /* of a flow with codecs; else NULL */
 	struct dpi_inlet **inlet;
 	size_t inlets, room, turn;
 	uint64_t seen;	 /* version of the flow that was looked at */

@@ -1069,7 +1069,7 @@ typedef struct DPI_Codec {
 	int level;		/* of those that compress, as its library counts; 0: the usual one */
 	const char *key;	/* AES_256_GCM: the name of a key that each process with an endpoint holds: DPI_Set_Key */
 } DPI_Codec;
-#define DPI_CODECS_MAX 8	/* of a flow */
+#define DPI_CODECS_MAX 4	/* of a flow */
 
 /* ----------------------------------------------------------------------------------------------- flows: definition */
 
@@ -1203,8 +1203,9 @@ typedef struct DPI_Source_Attr {
 
 /* Open a source of a flow; each thread that pushes opens its own. attr: may be NULL; the caller's. source: out; close it
  * with DPI_Close_Source, else the flow does not end. Blocks for the registry's answer at most DPI_TIMEOUT. Thread: any.
- * Errors: SEALED NAME (a function of the definition is not registered here) LIMIT (DPI_SOURCES_MAX; handles) REGISTRY
- * TIMEOUT MEMORY FLOW PEER CANCELLED DESTROYED. */
+ * Errors: SEALED NAME (a function of the definition is not registered here, or a key of its codecs not held) UNSUPPORTED (a
+ * codec's library is not installed: the detail names the package) LIMIT (DPI_SOURCES_MAX; handles) REGISTRY TIMEOUT MEMORY FLOW
+ * PEER CANCELLED DESTROYED. */
 DPI_API int DPI_Open_Source(DPI_Flow flow, const DPI_Source_Attr *attr, DPI_Source *source);
 
 /* Push a row: to all the targets that dist says, or, on an error, to none. row: size bytes as the schema lays them out; may
@@ -1290,15 +1291,15 @@ typedef struct DPI_Batch {
 
 /* Open a target of a flow and receive its rows. index: which. attr: may be NULL. target: out; close it with
  * DPI_Close_Target. Blocks for the registry's answer at most DPI_TIMEOUT. Thread: any. Errors: EXISTS (it is open, or was)
- * RANGE (there is no such target) LIMIT (the flow's memory has no room for all its sources; handles) REGISTRY TIMEOUT MEMORY
- * FLOW PEER CANCELLED DESTROYED. */
+ * RANGE (there is no such target) NAME UNSUPPORTED (as DPI_Open_Source) LIMIT (the flow's memory has no room for all its
+ * sources; handles) REGISTRY TIMEOUT MEMORY FLOW PEER CANCELLED DESTROYED. */
 DPI_API int DPI_Open_Target(uint32_t index, const DPI_Target_Attr *attr, DPI_Flow flow, DPI_Target *target);
 
 /* Take the next row, or mark. A mark comes once every source that is open has pushed it or a later one. Gives back the row
  * that the last call gave. tuple: out; data stays in place until the next DPI_Next, DPI_Try_Next, DPI_Next_Batch or close on
  * the handle. Waits at most the handle's timeout. Thread: handle. Errors: THREAD END (the flow has ended: nothing comes any
  * more) TIMEOUT (the detail says how many sources are open, and names one) PEER FLOW CANCELLED DESTROYED CORRUPT (a source
- * wrote what none writes; it is cut off) REGISTRY (it is gone: nobody can say whether more comes) MEMORY. */
+ * wrote what none writes; it is cut off) AUTH (a source encrypts with another key; it is cut off) REGISTRY (it is gone: nobody can say whether more comes) MEMORY. */
 DPI_API int DPI_Next(DPI_Target target, DPI_Tuple *tuple);
 
 /* The same, but never waits. Errors: as DPI_Next, AGAIN (nothing is there now). */
@@ -1337,7 +1338,10 @@ DPI_API int DPI_Close_Target(DPI_Target target);
 	X(stall_target, "target", "the target of the last of them")                                \
 	X(sifted, "rows", "rows that stages at the source did not let pass")                       \
 	X(row_errors, "rows", "of these those with an error: DPI_ROW_ERROR_DROPS")                 \
-	X(reduced, "rows", "rows that partial rows were made of, once for each target")
+	X(reduced, "rows", "rows that partial rows were made of, once for each target")            \
+	X(plain_bytes, "bytes", "of segments, before their codecs")                                \
+	X(coded_bytes, "bytes", "of the same segments, after them")                                \
+	X(codec_memory, "bytes", "of rows that wait for their codecs, and of these, now")
 
 /* The one table of counters of a target: name, unit, meaning. */
 #define DPI_TARGET_STATS(X)                                                                        \
@@ -1352,7 +1356,10 @@ DPI_API int DPI_Close_Target(DPI_Target target);
 	X(sifted, "rows", "rows that stages at the target did not let pass")                       \
 	X(row_errors, "rows", "of these those with an error: DPI_ROW_ERROR_DROPS")                 \
 	X(results, "rows", "that reduce has made")                                                 \
-	X(spilled, "rows", "that had no place in its table and went to the file, each time counted")
+	X(spilled, "rows", "that had no place in its table and went to the file, each time counted") \
+	X(coded_bytes, "bytes", "of segments, before their codecs were undone")                    \
+	X(plain_bytes, "bytes", "of the same segments, after that")                                \
+	X(codec_memory, "bytes", "of what is being decoded, and of decoded rows, now")
 
 typedef struct DPI_Source_Stats {
 	size_t size;			/* set by the caller: sizeof(DPI_Source_Stats) */

@@ -26,6 +26,8 @@ struct header {
 	uint8_t check[CHECK]; /* derived with the key: tells another key from damage */
 };
 
+_Static_assert(sizeof(struct header) + TAG == DPI_CODEC_SEALED, "the header and the tag");
+
 struct derived {
 	uint64_t process; /* the mark of the process that drew the salt */
 	uint64_t counter;

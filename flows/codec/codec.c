@@ -79,6 +79,18 @@ int dpi_coder_open(const struct dpi_codec *codec, int level, const char *key, st
 	return error;
 }
 
+int dpi_coder_like(const struct dpi_coder *other, struct dpi_coder **coder)
+{
+	struct dpi_coder *c = calloc(1, sizeof *c);
+	if (!c) return dpi_fail(DPI_ERR_MEMORY, "no memory for a coder of %s", other->codec->name);
+	*c = *other;
+	c->encoder = c->decoder = NULL;
+	int error = c->codec->open(c);
+	if (error) dpi_coder_close(c);
+	else *coder = c;
+	return error;
+}
+
 void dpi_coder_close(struct dpi_coder *c)
 {
 	if (!c) return;

@@ -35,7 +35,12 @@ const struct dpi_codec *dpi_codec_numbered(uint32_t id);
  * one. key: the name of a key this process holds, for a keyed codec; else NULL. DPI_ERR_UNSUPPORTED: the library is not
  * there, the sentence names the package; DPI_ERR_NAME: no such key; DPI_ERR_ARGUMENT: level; DPI_ERR_MEMORY. */
 int dpi_coder_open(const struct dpi_codec *codec, int level, const char *key, struct dpi_coder **c);
+/* Another one of the same codec, level and key, also where the process holds that key no more. */
+int dpi_coder_like(const struct dpi_coder *other, struct dpi_coder **c);
 void dpi_coder_close(struct dpi_coder *c); /* wipes what it derived; NULL is fine */
+
+/* Bytes by which what a keyed codec makes is longer. */
+#define DPI_CODEC_SEALED 72u
 
 /* No encoding of size bytes is longer. */
 size_t dpi_coder_bound(const struct dpi_coder *c, size_t size);

@@ -1,0 +1,378 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * coded.c: the source's side of codecs. */
+#include "coded.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "source.h"
+
+#define LINGER_COMPRESSES 65536 /* bytes that the linger service, which has other things to do, compresses at most */
+
+/* --------------------------------------------------------------------------------------------- what both ends share */
+
+static const struct dpi_codec *codec_of(const struct dpi_definition *d, uint32_t i)
+{
+	return dpi_codec_numbered(d->codec[i].codec);
+}
+
+uint32_t dpi_coded_more(const struct dpi_definition *d)
+{
+	uint32_t more = 0;
+	for (uint32_t i = 0; i < d->codecs; i++)
+		if (codec_of(d, i)->keyed) more += DPI_CODEC_SEALED;
+	return more;
+}
+
+uint32_t dpi_flow_plain_size(const struct dpi_definition *d)
+{
+	return dpi_flow_segment_size(d->wire, d->segment - dpi_coded_more(d));
+}
+
+uint32_t dpi_flow_run_size(const struct dpi_definition *d)
+{
+	return dpi_flow_plain_size(d) + dpi_coded_more(d);
+}
+
+int dpi_coders_open(const struct dpi_definition *d, struct dpi_coder *coder[DPI_CODECS_MAX])
+{
+	int error = DPI_SUCCESS;
+	for (uint32_t i = 0; i < d->codecs && !error; i++) {
+		const struct dpi_codec *codec = codec_of(d, i);
+		error = dpi_coder_open(codec, d->codec[i].level, codec->keyed ? d->codec[i].key : NULL, &coder[i]);
+	}
+	if (error) dpi_coders_close(coder);
+	return error;
+}
+
+void dpi_coders_close(struct dpi_coder *coder[DPI_CODECS_MAX])
+{
+	for (uint32_t i = 0; i < DPI_CODECS_MAX; i++) {
+		dpi_coder_close(coder[i]);
+		coder[i] = NULL;
+	}
+}
+
+/* ------------------------------------------------------------------------------------------------ opening and closing */
+
+static int make_scratch(struct dpi_coded *c)
+{
+	const struct dpi_definition *d = c->s->flow->definition;
+	size_t most = c->room + c->more;
+	for (uint32_t i = 0; i < d->codecs; i++) {
+		size_t bound = dpi_coder_bound(c->coder[i], most);
+		if (bound > c->scratch_size) c->scratch_size = bound;
+	}
+	for (int i = 0; i < 2; i++)
+		if (!(c->scratch[i] = malloc(c->scratch_size))) return dpi_fail(DPI_ERR_MEMORY, "no memory for the codecs of a source");
+	c->s->stats.codec_memory = 2 * c->scratch_size;
+	return DPI_SUCCESS;
+}
+
+static void coded_free(struct dpi_coded *c)
+{
+	for (uint32_t t = 0; t < c->s->flow->definition->targets; t++) {
+		pthread_mutex_destroy(&c->lane[t].lock);
+		free(c->lane[t].rows);
+	}
+	pthread_mutex_destroy(&c->lock);
+	dpi_coders_close(c->coder);
+	free(c->scratch[0]);
+	free(c->scratch[1]);
+	free(c->lane);
+	free(c);
+}
+
+int dpi_coded_open(struct dpi_source *s)
+{
+	const struct dpi_definition *d = s->flow->definition;
+	if (!d->codecs) return DPI_SUCCESS;
+	struct dpi_coded *c = calloc(1, sizeof *c);
+	if (!c || !(c->lane = calloc(d->targets, sizeof *c->lane))) {
+		free(c);
+		return dpi_fail(DPI_ERR_MEMORY, "no memory for the codecs of a source");
+	}
+	c->s = s;
+	c->room = s->segment - (uint32_t)sizeof(struct dpi_flow_segment);
+	c->more = dpi_coded_more(d);
+	atomic_init(&c->asleep, true);
+	pthread_mutex_init(&c->lock, NULL);
+	for (uint32_t t = 0; t < d->targets; t++) pthread_mutex_init(&c->lane[t].lock, NULL);
+	int error = dpi_coders_open(d, c->coder);
+	if (!error) error = make_scratch(c);
+	if (error) {
+		coded_free(c);
+		return error;
+	}
+	s->coded = c;
+	dpi_coded_linger_add(c);
+	return DPI_SUCCESS;
+}
+
+void dpi_coded_close(struct dpi_source *s)
+{
+	if (!s->coded) return;
+	dpi_coded_linger_remove(s->coded);
+	coded_free(s->coded);
+	s->coded = NULL;
+}
+
+/* ---------------------------------------------------------------------------------------------------------- encoding */
+
+/* One codec after the other. Between them all stays in memory that nobody else can write: what another process changed while it is
+ * encrypted would be authenticated. Under c->lock. */
+static int encode(struct dpi_coded *c, struct dpi_coded_with *with, const uint8_t *from, uint64_t size, bool lingered, const uint8_t **out,
+		  uint64_t *out_size)
+{
+	const struct dpi_definition *d = c->s->flow->definition;
+	struct dpi_flow_coded *coded = &with->header.coded;
+	for (uint32_t i = 0; i < d->codecs; i++) {
+		bool keyed = codec_of(d, i)->keyed;
+		uint8_t *to = from == c->scratch[0] ? c->scratch[1] : c->scratch[0];
+		size_t n = size;
+		coded->plain[i] = (uint32_t)size;
+		if (keyed || (size && (!lingered || size <= LINGER_COMPRESSES))) {
+			int error = dpi_coder_encode(c->coder[i], from, size, keyed ? with : NULL, keyed ? sizeof *with : 0, to, c->scratch_size, &n);
+			if (error) return error;
+		}
+		if (!keyed && n >= size) {
+			coded->as_is |= 1u << i;
+			continue;
+		}
+		from = to;
+		size = n;
+	}
+	*out = from;
+	*out_size = size;
+	return DPI_SUCCESS;
+}
+
+/* ----------------------------------------------------------------------------------------------------------- sending */
+
+/* The rest of this section: under the lane's lock. */
+
+/* A run is open, and nothing is in it. */
+static int begin(struct dpi_source *s, uint32_t target, int64_t deadline)
+{
+	struct dpi_lane *l = &s->lane[target];
+	struct dpi_coded_lane *cl = &s->coded->lane[target];
+	while (cl->unended) {
+		int error = dpi_run_end(l->b, &l->run);
+		if (error && error != DPI_ERR_AGAIN) return error;
+		cl->unended = error;
+		if (!error) break;
+		if (dpi_now() >= deadline) return deadline ? dpi_fail(DPI_ERR_TIMEOUT, "the way to target %u is busy", target) : DPI_ERR_AGAIN;
+		dpi_progress(s->ctx);
+	}
+	return l->run.end ? DPI_SUCCESS : dpi_lane_begin_run(s, target, s->segment + s->coded->more, deadline);
+}
+
+static int send(struct dpi_source *s, uint32_t target, uint32_t kind, uint64_t value, const uint8_t *bytes, uint64_t size, int64_t deadline, bool lingered)
+{
+	struct dpi_coded *c = s->coded;
+	struct dpi_coded_lane *cl = &c->lane[target];
+	struct dpi_lane *l = &s->lane[target];
+	uint64_t header = sizeof(struct dpi_flow_segment), coded;
+	const uint8_t *out;
+	int error = begin(s, target, deadline);
+	if (error) return error;
+	if (lingered && pthread_mutex_trylock(&c->lock)) return DPI_ERR_AGAIN;
+	if (!lingered) pthread_mutex_lock(&c->lock);
+	struct dpi_coded_with with = {
+		.header = { .base = { .sequence = cl->sent, .flags = DPI_SEGMENT_MAGIC | DPI_FLOW_CODED | kind, .reserved = s->number },
+			    .value = value, .coded.serial = cl->serial },
+		.place = { l->b->home_peer->incarnation, l->b->id },
+	};
+	error = encode(c, &with, bytes, size, lingered, &out, &coded);
+	if (!error) {
+		uint8_t *to = dpi_run_place(l->b);
+		memcpy(to, &with.header, header);
+		if (coded) memcpy(to + header, out, coded);
+		DPI_ADD(s->stats.segments, kind == DPI_FLOW_ROWS);
+		DPI_ADD(s->stats.plain_bytes, size);
+		DPI_ADD(s->stats.coded_bytes, coded);
+	}
+	pthread_mutex_unlock(&c->lock);
+	if (error) return error;
+	cl->serial++;
+	error = dpi_run_wrote(l->b, &l->run, header + coded);
+	int end = dpi_run_end(l->b, &l->run), publish = dpi_run_publish(l->b, &l->run);
+	cl->unended = end;
+	if (end && end != DPI_ERR_AGAIN && !error) error = end;
+	return error || publish == DPI_ERR_AGAIN ? error : publish; /* else the rings' own linger service sends it */
+}
+
+static int send_rows(struct dpi_source *s, uint32_t target, int64_t deadline, bool lingered)
+{
+	struct dpi_coded_lane *cl = &s->coded->lane[target];
+	if (cl->from == cl->fill) return DPI_SUCCESS;
+	int error = send(s, target, DPI_FLOW_ROWS, 0, cl->rows + cl->from, cl->fill - cl->from, deadline, lingered);
+	if (error) return error;
+	cl->sent += cl->waiting;
+	cl->waiting = 0;
+	if (!cl->held) cl->fill = 0;
+	cl->from = cl->fill;
+	atomic_store_explicit(&cl->filled, cl->fill, memory_order_relaxed);
+	atomic_store_explicit(&cl->pending, false, memory_order_relaxed);
+	return DPI_SUCCESS;
+}
+
+/* ------------------------------------------------------------------------------------------------------------- lanes */
+
+static int ended(struct dpi_source *s, uint32_t target, int error, bool *dropped)
+{
+	return error && error != DPI_ERR_AGAIN ? dpi_lane_failed(s, target, error, dropped) : error;
+}
+
+/* Its ring is there, so that from now on the linger service can send; and its memory. */
+static int open_lane(struct dpi_source *s, uint32_t target, int64_t deadline, bool *dropped)
+{
+	struct dpi_coded_lane *cl = &s->coded->lane[target];
+	int error = DPI_SUCCESS;
+	*dropped = s->lane[target].dropped;
+	if (*dropped || cl->rows) return DPI_SUCCESS;
+	if (!s->lane[target].b) error = dpi_lane_open(s, target, deadline, dropped);
+	if (error || *dropped) return error;
+	error = begin(s, target, deadline); /* the service knows nothing of this lane yet */
+	if (error) return ended(s, target, error, dropped);
+	cl->rows = aligned_alloc(64, (s->coded->room + 63) / 64 * 64);
+	if (!cl->rows) return dpi_fail(DPI_ERR_MEMORY, "no memory for the rows for target %u", target);
+	memset(cl->rows, 0, s->coded->room); /* what stands between rows is sent, too */
+	DPI_ADD(s->stats.codec_memory, s->coded->room);
+	return DPI_SUCCESS;
+}
+
+int dpi_coded_room(struct dpi_source *s, uint32_t target, uint64_t need, int64_t deadline, bool *dropped)
+{
+	struct dpi_coded_lane *cl = &s->coded->lane[target];
+	int error = open_lane(s, target, deadline, dropped);
+	if (error || *dropped || atomic_load_explicit(&cl->filled, memory_order_relaxed) + need <= s->coded->room) return error;
+	pthread_mutex_lock(&cl->lock);
+	error = send_rows(s, target, deadline, false);
+	error = ended(s, target, error, dropped);
+	pthread_mutex_unlock(&cl->lock);
+	return error;
+}
+
+int dpi_coded_send(struct dpi_source *s, uint32_t target, uint32_t kind, uint64_t value, int64_t deadline, bool *dropped)
+{
+	struct dpi_coded_lane *cl = &s->coded->lane[target];
+	int error = open_lane(s, target, deadline, dropped);
+	if (error || *dropped) return error;
+	pthread_mutex_lock(&cl->lock);
+	error = send_rows(s, target, deadline, false);
+	if (!error) error = send(s, target, kind, value, NULL, 0, deadline, false);
+	error = ended(s, target, error, dropped);
+	pthread_mutex_unlock(&cl->lock);
+	return error;
+}
+
+int dpi_coded_send_large(struct dpi_source *s, uint32_t target, const void *row, uint64_t size, int64_t deadline, bool *dropped)
+{
+	struct dpi_coded_lane *cl = &s->coded->lane[target];
+	int error = open_lane(s, target, deadline, dropped);
+	if (error || *dropped) return error;
+	pthread_mutex_lock(&cl->lock);
+	error = send_rows(s, target, deadline, false);
+	for (uint64_t offset = 0; offset < size && !error;) {
+		size_t taken, left = DPI_SEGMENT_HEADER + sizeof(struct dpi_part_header) + size - offset;
+		size_t part = dpi_part_write(cl->rows, left < s->coded->room ? left : s->coded->room, row, size, offset, 0, &taken);
+		error = send(s, target, DPI_FLOW_PART, 0, cl->rows, part, deadline, false);
+		offset += taken;
+	}
+	if (!error) {
+		cl->sent++;
+		s->lane[target].rows++;
+		s->lane[target].bytes += size;
+	}
+	error = ended(s, target, error, dropped);
+	pthread_mutex_unlock(&cl->lock);
+	return error;
+}
+
+int dpi_coded_flush(struct dpi_source *s, uint32_t target, int64_t deadline)
+{
+	struct dpi_coded_lane *cl = &s->coded->lane[target];
+	struct dpi_lane *l = &s->lane[target];
+	bool dropped = false;
+	if (!cl->rows || l->dropped) return DPI_SUCCESS;
+	pthread_mutex_lock(&cl->lock);
+	int error = send_rows(s, target, deadline, false);
+	if (error == DPI_ERR_AGAIN) error = dpi_fail(DPI_ERR_TIMEOUT, "target %u of flow '%s' has no room", target, s->flow->name);
+	int64_t left = (deadline - dpi_now()) / 1000;
+	l->b->timeout_us = left < 1 ? 1 : left;
+	if (!error) error = dpi_run_flush(l->b, &l->run);
+	if (error && error != DPI_ERR_TIMEOUT) error = dpi_lane_failed(s, target, error, &dropped);
+	pthread_mutex_unlock(&cl->lock);
+	return error;
+}
+
+void dpi_coded_linger_send(struct dpi_coded *c, uint32_t target)
+{
+	struct dpi_coded_lane *cl = &c->lane[target];
+	if (!atomic_load(&cl->pending) || pthread_mutex_trylock(&cl->lock)) return;
+	/* what is wrong is the source's thread to find: it comes to it again with the same rows, or at the same ring */
+	if (!c->s->lane[target].dropped) send_rows(c->s, target, 0, true);
+	else atomic_store(&cl->pending, false);
+	pthread_mutex_unlock(&cl->lock);
+}
+
+/* -------------------------------------------------------------------------------------------------------------- rows */
+
+/* need bytes more are at fill. Under the lane's lock, which it gives back. */
+static int filled(struct dpi_source *s, uint32_t target, uint64_t size, uint64_t need)
+{
+	struct dpi_coded *c = s->coded;
+	struct dpi_coded_lane *cl = &c->lane[target];
+	int error = DPI_SUCCESS;
+	bool first = cl->fill == cl->from;
+	cl->fill += need;
+	cl->waiting++;
+	cl->held = false;
+	atomic_store_explicit(&cl->filled, cl->fill, memory_order_relaxed);
+	s->lane[target].rows++;
+	s->lane[target].bytes += size;
+	if (first) atomic_store(&cl->pending, true);
+	if (s->flow->definition->hint == DPI_HINT_LATENCY) error = send_rows(s, target, 0, false);
+	pthread_mutex_unlock(&cl->lock);
+	/* seq_cst, as pending: the service stores asleep, then looks at pending once more */
+	if (first && atomic_load(&c->asleep)) dpi_coded_linger_wake(c);
+	return error == DPI_ERR_AGAIN ? DPI_SUCCESS : error; /* the linger service tries again */
+}
+
+int dpi_coded_put(struct dpi_source *s, uint32_t target, const void *row, uint64_t size, uint64_t need)
+{
+	struct dpi_coded_lane *cl = &s->coded->lane[target];
+	pthread_mutex_lock(&cl->lock);
+	uint8_t *to = cl->rows + cl->fill;
+	if (!s->row_size) {
+		memcpy(to, &size, 8);
+		to += 8;
+	}
+	memcpy(to, row, size);
+	return filled(s, target, size, need);
+}
+
+uint8_t *dpi_coded_hold(struct dpi_source *s, uint32_t target)
+{
+	struct dpi_coded_lane *cl = &s->coded->lane[target];
+	pthread_mutex_lock(&cl->lock);
+	cl->held = true;
+	uint8_t *at = cl->rows + cl->fill;
+	pthread_mutex_unlock(&cl->lock);
+	return at;
+}
+
+int dpi_coded_commit(struct dpi_source *s, uint32_t target, uint64_t size, uint64_t need)
+{
+	pthread_mutex_lock(&s->coded->lane[target].lock);
+	return filled(s, target, size, need);
+}
+
+void dpi_coded_discard(struct dpi_source *s, uint32_t target)
+{
+	struct dpi_coded_lane *cl = &s->coded->lane[target];
+	pthread_mutex_lock(&cl->lock);
+	cl->held = false;
+	pthread_mutex_unlock(&cl->lock);
+}

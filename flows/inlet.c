@@ -87,17 +87,26 @@ static int import(struct dpi_target *t)
 
 /* ------------------------------------------------------------------------------------------------------- giving back */
 
+/* Is anything of this ring lent? */
+static bool older_lent(const struct dpi_target *t, const struct dpi_ring_in *r)
+{
+	for (size_t n = 0; n < t->lents; n++)
+		if (t->lent[(t->first + n) % DPI_LENT_MAX].ring == r) return true;
+	return false;
+}
+
 void dpi_piece_release(struct dpi_target *t, struct dpi_piece *p)
 {
 	struct dpi_inlet *i = p->inlet;
 	struct dpi_ring_in *r = p->ring;
 	free(p->own);
+	if (p->columns || p->loan) dpi_columns_done(t, p);
 	if (r) {
 		r->lent--;
 		i->lent--;
 		if (r->ended && r != i->ring) {
 			if (!r->lent) dpi_ring_in_free(t->ctx, t->home, r);
-		} else {
+		} else if (p == &t->lent[t->first] || !older_lent(t, r)) {
 			i->behind = p->end;
 			dpi_run_give_back(r, &i->run, i->lent ? p->end : r->reader.read);
 		}
@@ -232,7 +241,8 @@ static enum dpi_found next(struct dpi_target *t, struct dpi_inlet *i, struct dpi
 		const char *wrong = first ? take_header(t, i, data, size, &h) : NULL;
 		if (wrong) return nonsense(t, i, wrong, error);
 		if (first) data += sizeof h, size -= sizeof h;
-		if (i->kind == DPI_FLOW_ROWS) {
+		bool columnar = t->flow->definition->layout == DPI_LAYOUT_COLUMNS;
+		if (i->kind == DPI_FLOW_ROWS && !columnar) {
 			if (!size) continue;
 			wrong = take_rows(t, i, data, size, piece);
 			if (wrong) {
@@ -242,6 +252,10 @@ static enum dpi_found next(struct dpi_target *t, struct dpi_inlet *i, struct dpi
 			return DPI_FOUND_ROWS;
 		}
 		if (!first) return nonsense(t, i, "a short segment that goes on", error);
+		if (i->kind == DPI_FLOW_COLUMNS && columnar) {
+			wrong = dpi_columns_take(t, i, data, size, piece);
+			return wrong ? nonsense(t, i, wrong, error) : DPI_FOUND_ROWS;
+		}
 		if (i->kind == DPI_FLOW_PART && !t->stride) {
 			wrong = take_part(t, i, data, size, piece);
 			if (wrong) return nonsense(t, i, wrong, error);
@@ -336,7 +350,8 @@ static enum dpi_found round_once(struct dpi_target *t, struct dpi_piece *piece, 
 
 enum dpi_found dpi_target_look(struct dpi_target *t, struct dpi_piece *piece, uint64_t *mark, int *error)
 {
-	piece->inlet = NULL;
+	*piece = (struct dpi_piece){ 0 };
+	if (t->lents) dpi_target_collect(t);
 	if ((*error = dpi_flow_check(t->flow)) || (*error = import(t))) return DPI_FOUND_ERROR;
 	uint64_t version = atomic_load_explicit(&t->flow->version, memory_order_acquire);
 	enum dpi_found found = round_once(t, piece, mark, error);
@@ -365,6 +380,7 @@ enum dpi_found dpi_target_look(struct dpi_target *t, struct dpi_piece *piece, ui
 
 bool dpi_target_ready(struct dpi_target *t)
 {
+	if (t->lents && dpi_piece_back(&t->lent[t->first])) return true; /* room to give back, which a source may wait for */
 	if (atomic_load_explicit(&t->flow->version, memory_order_acquire) != t->seen || atomic_load_explicit(&t->home->changed, memory_order_acquire)) return true;
 	for (size_t n = 0; n < t->inlets; n++) {
 		struct dpi_inlet *i = t->inlet[n];

@@ -33,7 +33,7 @@ static uint64_t first_ring(const struct dpi_definition *d, uint64_t segment)
 static int make_queue(struct dpi_target *t, uint32_t numa, int64_t deadline)
 {
 	const struct dpi_definition *d = t->flow->definition;
-	uint64_t segment = dpi_flow_segment_size(d->schema, d->segment);
+	uint64_t segment = d->layout == DPI_LAYOUT_COLUMNS ? dpi_flow_columns_size(d->segment) : dpi_flow_segment_size(d->schema, d->segment);
 	struct dpi_buffer_shape shape = dpi_run_shape(segment, first_ring(d, segment), d->memory, numa);
 	if (d->sources && shape.capacity * d->sources > d->memory)
 		return dpi_fail(DPI_ERR_LIMIT, "flow '%s' gives each target %llu bytes of memory, and %u sources need at least %llu: raise attr->memory, or make segments smaller",
@@ -53,6 +53,7 @@ static void target_free(struct dpi_target *t)
 {
 	if (t->queue) dpi_run_queue_end(t->ctx, t->queue);
 	dpi_inlets_free(t);
+	dpi_columns_spare_free(t);
 	if (t->home) dpi_home_release(t->ctx, t->home);
 	dpi_flow_unref(t->flow);
 	free(t);

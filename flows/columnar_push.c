@@ -144,8 +144,9 @@ int dpi_columns_push_row(struct dpi_source *s, const uint32_t *to, uint32_t coun
 	struct dpi_columns *c = s->columns;
 	DPI_Record record = { row, size };
 	size_t done = 0;
+	if (!count) return DPI_SUCCESS;
 	if (d->schema->varies && dpi_column_need_row(d->schema, row, (uint32_t)size) > capacity(s))
-		return count ? dpi_push_large(s, to, count, row, size, wait) : DPI_SUCCESS;
+		return dpi_push_large(s, to, count, row, size, wait);
 	int error = dpi_row_batch_records(&c->rows, &record, 1);
 	if (!error) error = push_same(s, to, count, &c->rows.batch, 0, 1, wait, &done);
 	if (d->hint == DPI_HINT_LATENCY) dpi_columns_send(s);
@@ -197,7 +198,7 @@ int DPI_Push_Arrow(const struct ArrowArray *array, const struct ArrowSchema *sch
 	if (!error) {
 		error = dpi_arrow_import(&batch, array);
 		if (!error) error = dpi_columns_push_batch(s, &batch.batch, &done);
-		if (error == DPI_ERR_AGAIN) error = dpi_fail(DPI_ERR_TIMEOUT, "DPI_Push_Arrow: no room, and the source's timeout is DPI_NO_WAIT");
+		if (error == DPI_ERR_AGAIN) error = dpi_push_no_room(s, true, "DPI_Push_Arrow");
 		dpi_arrow_batch_free(&batch);
 	}
 	dpi_source_leave(s);

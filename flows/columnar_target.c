@@ -38,7 +38,7 @@ const char *dpi_columns_take(struct dpi_target *t, struct dpi_inlet *i, const ui
 		*piece = (struct dpi_piece){ 0 };
 		return "columns that are none of a segment's";
 	}
-	*piece = (struct dpi_piece){ .inlet = i, .ring = i->ring, .end = i->ring->reader.read, .columns = c };
+	*piece = (struct dpi_piece){ .inlet = i, .some = true, .source = i->source, .ring = i->ring, .end = i->ring->reader.read, .columns = c };
 	uint64_t rows = c->reader.batch.rows, bytes = rows * s->row_size;
 	for (uint32_t k = 0; k < s->columns && s->varies; k++)
 		if (s->column[k].variable) bytes += (uint64_t)(c->reader.vector[k].offset[rows] - c->reader.vector[k].offset[0]);
@@ -208,11 +208,11 @@ int DPI_Next_Arrow(DPI_Target handle, DPI_Batch *batch, struct ArrowArray *array
 	} else if (t->at != t->stop) {
 		dpi_target_rest(t, &piece);
 	} else {
-		if (t->piece.inlet) dpi_piece_release(t, &t->piece);
+		if (t->piece.some) dpi_piece_release(t, &t->piece);
 		t->at = t->stop = NULL;
-		error = dpi_target_find(t, true, "DPI_Next_Arrow", &piece, &mark);
+		error = dpi_target_take(t, true, "DPI_Next_Arrow", &piece, &mark);
 	}
-	if (!error && !piece.inlet) {
+	if (!error && !piece.some) {
 		batch->kind = DPI_TUPLE_MARK;
 		batch->mark = mark;
 	} else if (!error) {
@@ -222,7 +222,7 @@ int DPI_Next_Arrow(DPI_Target handle, DPI_Batch *batch, struct ArrowArray *array
 			keep(t, &piece);
 			if (schema && schema->release) schema->release(schema);
 		} else {
-			batch->source = piece.inlet->source;
+			batch->source = piece.source;
 			dpi_target_lend(t, &piece);
 		}
 	}

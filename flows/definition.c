@@ -18,7 +18,7 @@ static const char *const dist_names[] = { "HASH", "RADIX", "RANGE", "ROUND_ROBIN
 
 /* ---------------------------------------------------------------------------------------------------------- numbers */
 
-static int below(const char *field, uint32_t value, uint32_t most, const char *values)
+int dpi_definition_below(const char *field, uint32_t value, uint32_t most, const char *values)
 {
 	if (value <= most) return DPI_SUCCESS;
 	return dpi_fail(DPI_ERR_ARGUMENT, "attr->%s is %d: it is one of %s", field, (int)value, values);
@@ -26,10 +26,10 @@ static int below(const char *field, uint32_t value, uint32_t most, const char *v
 
 static int check_numbers(const struct dpi_definition *d)
 {
-	int error = below("dist", d->dist, DPI_DIST_FUNCTION, "DPI_DIST_*");
-	if (!error) error = below("hint", d->hint, DPI_HINT_LATENCY, "DPI_HINT_BANDWIDTH and DPI_HINT_LATENCY");
-	if (!error) error = below("on_death", d->on_death, DPI_DEATH_GOES_ON, "DPI_DEATH_FAILS and DPI_DEATH_GOES_ON");
-	if (!error) error = below("layout", d->layout, DPI_LAYOUT_COLUMNS, "DPI_LAYOUT_ROWS and DPI_LAYOUT_COLUMNS");
+	int error = dpi_definition_below("dist", d->dist, DPI_DIST_FUNCTION, "DPI_DIST_*");
+	if (!error) error = dpi_definition_below("hint", d->hint, DPI_HINT_LATENCY, "DPI_HINT_BANDWIDTH and DPI_HINT_LATENCY");
+	if (!error) error = dpi_definition_below("on_death", d->on_death, DPI_DEATH_GOES_ON, "DPI_DEATH_FAILS and DPI_DEATH_GOES_ON");
+	if (!error) error = dpi_definition_below("layout", d->layout, DPI_LAYOUT_COLUMNS, "DPI_LAYOUT_ROWS and DPI_LAYOUT_COLUMNS");
 	if (error) return error;
 	if (d->targets > DPI_TARGETS_MAX)
 		return dpi_fail(DPI_ERR_ARGUMENT, "attr->targets is %u: a flow has 1 to %d", d->targets, DPI_TARGETS_MAX);
@@ -87,7 +87,7 @@ static int check_unused(const struct dpi_definition *d, const DPI_Flow_Attr *att
 
 /* -------------------------------------------------------------------------------------------------------------- key */
 
-static int copy_name(const char *field, const char *name, char to[static DPI_NAME_MAX])
+int dpi_definition_copy_name(const char *field, const char *name, char to[static DPI_NAME_MAX])
 {
 	size_t n = strnlen(name, DPI_NAME_MAX);
 	if (!n || n == DPI_NAME_MAX)
@@ -139,7 +139,7 @@ static int copy_key(struct dpi_definition *d, const DPI_Flow_Attr *attr)
 		if (error) return error;
 	}
 	d->key_count = (uint32_t)attr->key_count;
-	return attr->group ? copy_name("group", attr->group, d->group) : DPI_SUCCESS;
+	return attr->group ? dpi_definition_copy_name("group", attr->group, d->group) : DPI_SUCCESS;
 }
 
 static int check_key(const struct dpi_definition *d)
@@ -229,7 +229,7 @@ static int copy_dist(struct dpi_definition *d, const DPI_Flow_Attr *attr)
 			return dpi_fail(DPI_ERR_ARGUMENT,
 					"attr->dist_function is NULL: DPI_DIST_FUNCTION takes the name of a registered "
 					"function");
-		return copy_name("dist_function", attr->dist_function, d->dist_function);
+		return dpi_definition_copy_name("dist_function", attr->dist_function, d->dist_function);
 	default: return DPI_SUCCESS;
 	}
 }
@@ -241,6 +241,10 @@ static int check_sizes(const struct dpi_definition *d)
 	size_t bytes = dpi_definition_bytes(d), schema = dpi_schema_bytes(d->schema);
 	uint32_t room = dpi_flow_segment_size(d->schema, d->segment) - (uint32_t)sizeof(struct dpi_flow_segment);
 	uint64_t least = dpi_column_least(d->schema) + sizeof(struct dpi_flow_segment);
+	if (d->layout == DPI_LAYOUT_COLUMNS && (d->stages || d->reduction || d->codecs))
+		return dpi_fail(DPI_ERR_UNSUPPORTED,
+				"attr->layout is DPI_LAYOUT_COLUMNS, and attr->%s is given: columns travel as they are pushed; take "
+				"DPI_LAYOUT_ROWS", d->stages ? "stages" : d->reduction ? "reduce" : "codecs");
 	if (d->layout == DPI_LAYOUT_COLUMNS && least > dpi_flow_columns_size(d->segment))
 		return dpi_fail(DPI_ERR_SIZE,
 				"attr->segment is %u, and one row of %u columns takes %llu bytes of a columnar segment: raise it, at "
@@ -257,7 +261,8 @@ static int check_sizes(const struct dpi_definition *d)
 	return DPI_SUCCESS;
 }
 
-int dpi_definition_make(struct dpi_schema *s, const DPI_Flow_Attr *attr, struct dpi_definition **made)
+int dpi_definition_make(struct dpi_schema *s, const DPI_Flow_Attr *attr, const struct dpi_parsed_pipe *parsed,
+			struct dpi_definition **made)
 {
 	struct dpi_definition *d = calloc(1, sizeof *d);
 	if (!d) return dpi_fail(DPI_ERR_MEMORY, "no memory for a flow's definition");
@@ -274,6 +279,7 @@ int dpi_definition_make(struct dpi_schema *s, const DPI_Flow_Attr *attr, struct 
 	if (!error) error = copy_key(d, attr);
 	if (!error) error = check_key(d);
 	if (!error) error = copy_dist(d, attr);
+	if (!error) error = dpi_pipe_from(attr, parsed, d);
 	if (!error) error = check_sizes(d);
 	if (error) dpi_definition_unref(d);
 	else *made = d;
@@ -287,14 +293,15 @@ int dpi_definition_from(const DPI_Flow_Attr *attr, struct dpi_definition **d)
 				"attr->schema is NULL: give the schema of the rows, from DPI_Create_Schema");
 	struct dpi_schema *s = dpi_schema_get(attr->schema);
 	if (!s) return dpi_schema_error(attr->schema);
-	int error = below("create", (uint32_t)attr->create, DPI_CREATE_OR_OPEN, "DPI_CREATE_NEW and DPI_CREATE_OR_OPEN");
-	return error ? error : dpi_definition_make(s, attr, d);
+	int error = dpi_definition_below("create", (uint32_t)attr->create, DPI_CREATE_OR_OPEN, "DPI_CREATE_NEW and DPI_CREATE_OR_OPEN");
+	return error ? error : dpi_definition_make(s, attr, NULL, d);
 }
 
 void dpi_definition_unref(struct dpi_definition *d)
 {
 	if (!d || atomic_fetch_sub_explicit(&d->references, 1, memory_order_acq_rel) != 1) return;
 	dpi_schema_unref(d->schema);
+	dpi_pipe_free(d);
 	dpi_bounds_free(d);
 	free(d->table);
 	free(d);

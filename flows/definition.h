@@ -4,11 +4,23 @@
 #define DPI_FLOWS_DEFINITION_H
 
 #include "schema.h"
+#include "stage.h"
 #include "vector.h"
+
+struct dpi_reduction; /* reduce/reduce.h */
+
+/* One of d->codec. */
+struct dpi_flow_codec {
+	uint32_t codec; /* DPI_CODEC_* */
+	int level;
+	char key[DPI_NAME_MAX]; /* its name; "": none */
+};
 
 struct dpi_definition {
 	_Atomic uint32_t references;
-	struct dpi_schema *schema;
+	struct dpi_schema *schema; /* of rows as they are pushed: of group and dist, and of DPI_Push */
+	struct dpi_schema *wire;   /* of what travels, codecs undone: of lanes, inlets and segments */
+	struct dpi_schema *output; /* of what targets give */
 	uint32_t targets, sources;
 	uint32_t key_count;
 	uint16_t key[DPI_KEYS_MAX]; /* columns */
@@ -19,7 +31,25 @@ struct dpi_definition {
 	char group[DPI_NAME_MAX], dist_function[DPI_NAME_MAX]; /* "": none */
 	uint32_t *table;	  /* table_size targets, or NULL */
 	struct dpi_vector *bound; /* range: the key's columns of targets - 1 rows, owned; NULL: one target, or no range */
+	uint32_t row_error, reduce, reduce_full, window;
+	uint64_t reduce_memory, window_rows; /* 0 without reduction, or with another window */
+	uint32_t stages, source_stages;	     /* of them those that run at the source: the first ones */
+	struct dpi_stage *stage;
+	struct dpi_reduction *reduction; /* its input: behind the source's stages. NULL: no reduce */
+	bool partial;			 /* partial rows travel: wire is the reduction's state schema */
+	uint32_t codecs;
+	struct dpi_flow_codec codec[DPI_CODECS_MAX];
 };
+
+/* Is anything between a pushed row and the lane, or between the inlet and the program? Codecs are the lane's and the inlet's. */
+static inline bool dpi_definition_source_pipe(const struct dpi_definition *d)
+{
+	return d->source_stages || d->partial;
+}
+static inline bool dpi_definition_target_pipe(const struct dpi_definition *d)
+{
+	return d->source_stages < d->stages || d->reduction;
+}
 
 /* Columns of the key: those named, or one UINT64 that the group function gives. 0: always with round robin and broadcast;
  * also possible with function, and with hash if there is one target. */

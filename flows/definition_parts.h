@@ -24,8 +24,46 @@
 	X(u64, expected)                                                                               \
 	X(u64, linger_us)
 
-/* dpi_definition_from over a schema that is there; it takes a reference of its own. */
-int dpi_definition_make(struct dpi_schema *s, const DPI_Flow_Attr *attr, struct dpi_definition **d);
+/* The numbers of stages, reduce and codecs, which stand behind all that is above. */
+#define DPI_DEFINITION_PIPE_NUMBERS(X)                                                                 \
+	X(u32, row_error)                                                                              \
+	X(u32, reduce)                                                                                 \
+	X(u32, reduce_full)                                                                            \
+	X(u32, window)                                                                                 \
+	X(u64, reduce_memory)                                                                          \
+	X(u64, window_rows)
+
+/* What bytes say that attributes cannot. */
+struct dpi_parsed_pipe {
+	struct dpi_schema *schema[DPI_STAGES_MAX]; /* of each stage, instead of its handle; NULL: none */
+	const void *reduction;			   /* instead of aggregates; NULL: none */
+	size_t reduction_size;
+	/* what attributes point to */
+	DPI_Stage stage[DPI_STAGES_MAX];
+	struct dpi_stage_names *names[DPI_STAGES_MAX];
+	DPI_Codec codec[DPI_CODECS_MAX];
+	char key[DPI_CODECS_MAX][DPI_NAME_MAX];
+};
+
+/* dpi_definition_from over a schema that is there; it takes a reference of its own. parsed: NULL for attributes of a program. */
+int dpi_definition_make(struct dpi_schema *s, const DPI_Flow_Attr *attr, const struct dpi_parsed_pipe *parsed,
+			struct dpi_definition **d);
+int dpi_definition_copy_name(const char *field, const char *name, char to[static DPI_NAME_MAX]);
+int dpi_definition_below(const char *field, uint32_t value, uint32_t most, const char *values);
+
+/* definition_pipe.c: stages, reduce, codecs and the schemas that they derive; the rest of d is done. */
+int dpi_pipe_from(const DPI_Flow_Attr *attr, const struct dpi_parsed_pipe *parsed, struct dpi_definition *d);
+void dpi_pipe_free(struct dpi_definition *d);
+bool dpi_pipe_equal(const struct dpi_definition *flow, const struct dpi_definition *yours, char *text, size_t room);
+
+/* definition_pipe_write.c */
+struct dpi_pack;
+struct dpi_unpack;
+size_t dpi_pipe_bytes(const struct dpi_definition *d);
+void dpi_pipe_pack(struct dpi_pack *p, const struct dpi_definition *d);
+/* Sets attr's fields, which point into parsed, and parsed, which dpi_pipe_parsed_free frees also after an error. */
+int dpi_pipe_unpack(struct dpi_unpack *in, DPI_Flow_Attr *attr, struct dpi_parsed_pipe *parsed);
+void dpi_pipe_parsed_free(struct dpi_parsed_pipe *parsed);
 /* What dpi_definition_write would write. */
 size_t dpi_definition_bytes(const struct dpi_definition *d);
 

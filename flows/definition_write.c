@@ -2,7 +2,8 @@
  * definition_write.c: definitions as bytes, and definitions of bytes. In order, little endian: uint32_t magic and version,
  * the numbers of definition_parts.h; then, each behind a uint32_t with its bytes: the group function's name, the dist
  * function's, the schema, the key's columns (uint16_t each), the table (uint16_t each); then, of a range, for each column of
- * the key: validity bits (none if nothing is NULL), offsets (int32_t each; variable values only), values. */
+ * the key: validity bits (none if nothing is NULL), offsets (int32_t each; variable values only), values; then what
+ * definition_pipe_write.c says. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,7 +12,7 @@
 #include "message.h"
 
 #define MAGIC 0x46495044u /* "DPIF" */
-#define VERSION 1u
+#define VERSION 2u
 
 /* ------------------------------------------------------------------------------------------------------------ write */
 
@@ -40,7 +41,7 @@ size_t dpi_definition_bytes(const struct dpi_definition *d)
 		size += 4 + valid_bytes(v, rows) + 4 + dpi_bounds_data(v, rows);
 		if (v->offset) size += 4 + offset_bytes(v, rows);
 	}
-	return size;
+	return size + dpi_pipe_bytes(d);
 }
 
 static void pack_schema(struct dpi_pack *p, const struct dpi_schema *s)
@@ -86,6 +87,7 @@ int dpi_definition_write(const struct dpi_definition *d, uint8_t **bytes, size_t
 	for (uint32_t i = 0; i < d->table_size; i++) part[i] = (uint16_t)d->table[i];
 	dpi_pack_bytes(&p, part, d->table_size * 2);
 	pack_bounds(&p, d);
+	dpi_pipe_pack(&p, d);
 	if (p.failed) {
 		dpi_pack_free(&p);
 		return dpi_fail(DPI_ERR_MEMORY, "no memory for the bytes of a definition");
@@ -106,6 +108,7 @@ struct parsed {
 	uint32_t table[DPI_PARTS_MAX];
 	DPI_Values bounds[DPI_KEYS_MAX];
 	int32_t *offset[DPI_KEYS_MAX];
+	struct dpi_parsed_pipe pipe;
 };
 
 static int corrupt(const char *part)
@@ -211,6 +214,7 @@ static int parse(struct parsed *p)
 	error = parse_key(p);
 	if (!error) error = parse_table(p);
 	if (!error) error = parse_bounds(p);
+	if (!error) error = dpi_pipe_unpack(&p->in, &p->attr, &p->pipe);
 	return !error && p->in.at != p->in.end ? corrupt("length") : error;
 }
 
@@ -234,11 +238,12 @@ int dpi_definition_parse(const void *bytes, size_t size, struct dpi_definition *
 	if (!p) return dpi_fail(DPI_ERR_MEMORY, "no memory to read a flow's definition");
 	p->in.at = bytes, p->in.end = p->in.at + size;
 	int error = parse(p);
-	if (!error && (error = dpi_definition_make(p->schema, &p->attr, &d))) error = corrupt_why(error);
+	if (!error && (error = dpi_definition_make(p->schema, &p->attr, &p->pipe, &d))) error = corrupt_why(error);
 	if (!error && (error = compare(d, bytes, size))) dpi_definition_unref(d);
 	if (!error) *made = d;
 	dpi_schema_unref(p->schema);
 	for (uint32_t k = 0; k < DPI_KEYS_MAX; k++) free(p->offset[k]);
+	dpi_pipe_parsed_free(&p->pipe);
 	free(p);
 	return error;
 }

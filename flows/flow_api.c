@@ -83,14 +83,24 @@ int DPI_Open_Flow(const char *name, DPI_Schema schema, int64_t wait_us, DPI_Cont
 	return dpi_fail(DPI_ERR_SCHEMA, "flow '%s' has another schema: %s", name, difference);
 }
 
-int DPI_Get_Flow_Schema(DPI_Flow flow, DPI_Schema *schema)
+static int get_schema(const char *call, DPI_Flow flow, bool output, DPI_Schema *schema)
 {
 	struct dpi_flow *f = dpi_flow_get(flow);
 	if (!f) return dpi_flow_error(flow);
-	int error = schema ? dpi_schema_open(dpi_schema_ref(f->definition->schema), schema)
-			   : dpi_fail(DPI_ERR_ARGUMENT, "%s: schema is NULL", __func__);
+	int error = schema ? dpi_schema_open(dpi_schema_ref(output ? f->definition->output : f->definition->schema), schema)
+			   : dpi_fail(DPI_ERR_ARGUMENT, "%s: schema is NULL", call);
 	dpi_flow_unref(f);
 	return error;
+}
+
+int DPI_Get_Flow_Schema(DPI_Flow flow, DPI_Schema *schema)
+{
+	return get_schema(__func__, flow, false, schema);
+}
+
+int DPI_Get_Flow_Output_Schema(DPI_Flow flow, DPI_Schema *schema)
+{
+	return get_schema(__func__, flow, true, schema);
 }
 
 int DPI_Get_Flow_Info(DPI_Flow flow, DPI_Flow_Info *info)

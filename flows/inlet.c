@@ -159,14 +159,14 @@ static const char *list_rows(const struct dpi_schema *s, const uint8_t *data, ui
 
 static const char *take_rows(struct dpi_target *t, struct dpi_inlet *i, const uint8_t *data, uint64_t size, struct dpi_piece *piece)
 {
-	const struct dpi_schema *s = t->flow->definition->schema;
-	*piece = (struct dpi_piece){ .inlet = i, .ring = i->ring, .end = i->ring->reader.read, .data = data, .stop = data + size };
+	const struct dpi_schema *s = t->flow->definition->wire;
+	*piece = (struct dpi_piece){ .inlet = i, .some = true, .source = i->source, .ring = i->ring, .end = i->ring->reader.read, .data = data, .stop = data + size };
 	uint64_t count;
-	if (t->stride) {
-		count = size / t->stride;
-		if (count * t->stride != size) return "a row is cut off";
+	if (t->wire_stride) {
+		count = size / t->wire_stride;
+		if (count * t->wire_stride != size) return "a row is cut off";
 		for (uint64_t k = 0; k < count && !s->plain; k++)
-			if (dpi_row_check(s, data + k * t->stride, t->stride, false)) return "a row is none of the flow's schema";
+			if (dpi_row_check(s, data + k * t->wire_stride, t->wire_stride, false)) return "a row is none of the flow's schema";
 	} else {
 		DPI_Record *list;
 		const char *wrong = list_rows(s, data, size, &list, &count);
@@ -196,13 +196,13 @@ static const char *take_part(struct dpi_target *t, struct dpi_inlet *i, const ui
 	if (h.flags & DPI_SEGMENT_FIRST) i->part.total = i->part.got = 0; /* the one before was not sent to its end */
 	if (dpi_part_add(&i->part, data, size, DPI_ROW_MAX, &complete)) return "a part of a row that does not fit the others";
 	if (!complete) return NULL;
-	if (dpi_row_check(t->flow->definition->schema, i->part.data, (uint32_t)i->part.total, false)) return "a large row that is none of the flow's schema";
+	if (dpi_row_check(t->flow->definition->wire, i->part.data, (uint32_t)i->part.total, false)) return "a large row that is none of the flow's schema";
 	/* the row behind its place in the list, so that one free ends both */
 	DPI_Record *list = malloc(sizeof *list + i->part.total);
 	if (!list) return "no memory for a large row";
 	memcpy(list + 1, i->part.data, i->part.total);
 	*list = (DPI_Record){ list + 1, i->part.total };
-	*piece = (struct dpi_piece){ .inlet = i, .data = (const uint8_t *)list, .stop = (const uint8_t *)(list + 1), .own = list };
+	*piece = (struct dpi_piece){ .inlet = i, .some = true, .source = i->source, .data = (const uint8_t *)list, .stop = (const uint8_t *)(list + 1), .own = list };
 	i->rows++;
 	DPI_ADD(t->stats.rows, 1);
 	DPI_ADD(t->stats.bytes, list->size);
@@ -246,7 +246,7 @@ static enum dpi_found next(struct dpi_target *t, struct dpi_inlet *i, struct dpi
 			if (!size) continue;
 			wrong = take_rows(t, i, data, size, piece);
 			if (wrong) {
-				piece->inlet = NULL; /* nothing is lent */
+				piece->some = false; /* nothing is lent */
 				return nonsense(t, i, wrong, error);
 			}
 			return DPI_FOUND_ROWS;
@@ -256,11 +256,11 @@ static enum dpi_found next(struct dpi_target *t, struct dpi_inlet *i, struct dpi
 			wrong = dpi_columns_take(t, i, data, size, piece);
 			return wrong ? nonsense(t, i, wrong, error) : DPI_FOUND_ROWS;
 		}
-		if (i->kind == DPI_FLOW_PART && !t->stride) {
+		if (i->kind == DPI_FLOW_PART && !t->wire_stride) {
 			wrong = take_part(t, i, data, size, piece);
 			if (wrong) return nonsense(t, i, wrong, error);
 			pass(i);
-			if (piece->inlet) return DPI_FOUND_ROWS;
+			if (piece->some) return DPI_FOUND_ROWS;
 			continue;
 		}
 		if (i->kind == DPI_FLOW_MARK && !size && (!i->marked || h.value >= i->mark)) {

@@ -3,6 +3,7 @@
 #define DPI_NO_INLINE /* here are the calls themselves */
 #include <stdio.h>
 
+#include "pipe.h"
 #include "target.h"
 #include "wait.h"
 
@@ -21,7 +22,7 @@ static bool rest(struct dpi_target *t)
 
 static bool ready(void *arg)
 {
-	return dpi_target_ready(arg);
+	return dpi_target_waits(arg);
 }
 
 static int timed_out(const struct dpi_target *t, const char *call)
@@ -49,14 +50,14 @@ static int take_kept(struct dpi_target *t, const char *call, struct dpi_piece *p
 	return found == DPI_FOUND_END ? dpi_fail(DPI_ERR_END, "%s: flow '%s' has ended", call, t->flow->name) : DPI_SUCCESS;
 }
 
-int dpi_target_find(struct dpi_target *t, bool wait, const char *call, struct dpi_piece *piece, uint64_t *mark)
+int dpi_target_take(struct dpi_target *t, bool wait, const char *call, struct dpi_piece *piece, uint64_t *mark)
 {
 	int64_t deadline = 0, start = 0;
 	int error;
 	if (t->kept.found != DPI_FOUND_NOTHING) return take_kept(t, call, piece, mark);
 	if (t->ended) return dpi_fail(DPI_ERR_END, "%s: flow '%s' has ended", call, t->flow->name);
 	for (;;) {
-		switch (dpi_target_look(t, piece, mark, &error)) {
+		switch (dpi_target_find(t, piece, mark, &error)) {
 		case DPI_FOUND_ROWS:
 		case DPI_FOUND_MARK: return DPI_SUCCESS;
 		case DPI_FOUND_ERROR: return error;
@@ -85,7 +86,7 @@ int dpi_target_find(struct dpi_target *t, bool wait, const char *call, struct dp
 /* The same, as rows. */
 static int find(struct dpi_target *t, bool wait, const char *call, struct dpi_piece *piece, uint64_t *mark)
 {
-	int error = dpi_target_find(t, wait, call, piece, mark);
+	int error = dpi_target_take(t, wait, call, piece, mark);
 	return !error && piece->columns ? dpi_columns_rows(t, piece) : error;
 }
 
@@ -111,13 +112,13 @@ static int next(DPI_Tuple *tuple, DPI_Target handle, bool wait, const char *call
 	struct dpi_target *t = dpi_target_begin(handle, call, &error);
 	if (!t) return error;
 	if (t->at == t->stop) {
-		if (t->piece.inlet) dpi_piece_release(t, &t->piece);
+		if (t->piece.some) dpi_piece_release(t, &t->piece);
 		t->at = t->stop = NULL;
 		error = find(t, wait, call, &t->piece, &mark);
-		if (!error && t->piece.inlet) {
+		if (!error && t->piece.some) {
 			t->at = t->piece.data;
 			t->stop = t->piece.stop;
-			t->source = t->piece.inlet->source;
+			t->source = t->piece.source;
 		} else if (!error) {
 			*tuple = (DPI_Tuple){ .mark = mark, .kind = DPI_TUPLE_MARK };
 			dpi_target_leave(t);
@@ -177,14 +178,14 @@ int DPI_Next_Batch(DPI_Target handle, DPI_Batch *batch)
 	} else if (t->at != t->stop) {
 		dpi_target_rest(t, &piece);
 	} else {
-		if (t->piece.inlet) dpi_piece_release(t, &t->piece);
+		if (t->piece.some) dpi_piece_release(t, &t->piece);
 		error = find(t, true, "DPI_Next_Batch", &piece, &mark);
 	}
-	if (!error && !piece.inlet) {
+	if (!error && !piece.some) {
 		batch->kind = DPI_TUPLE_MARK;
 		batch->mark = mark;
 	} else if (!error) {
-		batch->source = piece.inlet->source;
+		batch->source = piece.source;
 		batch->stride = t->stride;
 		if (t->stride) {
 			batch->rows = piece.data;
@@ -230,7 +231,7 @@ static bool some_ready(void *arg)
 {
 	struct several *s = arg;
 	for (size_t n = 0; n < s->count; n++)
-		if (dpi_target_ready(dpi_target_get(s->targets[n]))) return true;
+		if (dpi_target_waits(dpi_target_get(s->targets[n]))) return true;
 	return false;
 }
 
@@ -241,8 +242,8 @@ static bool some_found(struct several *s)
 		struct dpi_target *t = dpi_target_get(s->targets[s->found]);
 		struct dpi_find *k = &t->kept;
 		if (t->ended || t->at != t->stop || k->found != DPI_FOUND_NOTHING) return true;
-		if (!dpi_target_ready(t)) continue;
-		k->found = dpi_target_look(t, &k->piece, &k->mark, &k->error);
+		if (!dpi_target_waits(t)) continue;
+		k->found = dpi_target_find(t, &k->piece, &k->mark, &k->error);
 		if (k->found == DPI_FOUND_ERROR) snprintf(k->sentence, sizeof k->sentence, "%s", dpi_detail());
 		if (k->found != DPI_FOUND_NOTHING) return true;
 	}

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "columnar.h"
+#include "pipe.h"
 #include "wait.h"
 
 /* Is this a row of the flow's schema? */
@@ -11,8 +12,8 @@ static int check_row(const struct dpi_source *s, const void *row, uint64_t size,
 {
 	const struct dpi_schema *schema = s->flow->definition->schema;
 	if (__builtin_expect(!row, 0)) return dpi_fail(DPI_ERR_ARGUMENT, "%s: row is NULL", call);
-	if (s->row_size && __builtin_expect(size != s->row_size, 0))
-		return dpi_fail(DPI_ERR_SIZE, "%s: the row has %llu bytes, a row of flow '%s' has %u", call, (unsigned long long)size, s->flow->name, s->row_size);
+	if (s->push_size && __builtin_expect(size != s->push_size, 0))
+		return dpi_fail(DPI_ERR_SIZE, "%s: the row has %llu bytes, a row of flow '%s' has %u", call, (unsigned long long)size, s->flow->name, s->push_size);
 	if (size > DPI_ROW_MAX) return dpi_fail(DPI_ERR_SIZE, "%s: the row has %llu bytes, at most %u are taken", call, (unsigned long long)size, DPI_ROW_MAX);
 	return schema->plain ? DPI_SUCCESS : dpi_row_check(schema, row, (uint32_t)size, false);
 }
@@ -64,12 +65,11 @@ int dpi_push_large(struct dpi_source *s, const uint32_t *to, uint32_t count, con
 	return DPI_SUCCESS;
 }
 
-/* To all of the targets or, on an error, to none: first room at each, then the row. */
-static int push_to(struct dpi_source *s, const uint32_t *to, uint32_t count, const void *row, uint64_t size, bool wait)
+/* First room at each, then the row. */
+int dpi_push_to(struct dpi_source *s, const uint32_t *to, uint32_t count, const void *row, uint64_t size, bool wait)
 {
-	uint64_t need = dpi_flow_row_need(s->flow->definition->schema, size);
+	uint64_t need = dpi_flow_row_need(s->flow->definition->wire, size);
 	int error = DPI_SUCCESS;
-	if (__builtin_expect(!count, 0)) DPI_ADD(s->stats.filtered, 1);
 	if (s->columns) return dpi_columns_push_row(s, to, count, row, size, wait);
 	if (need > s->segment - sizeof(struct dpi_flow_segment)) return dpi_push_large(s, to, count, row, size, wait);
 	for (uint32_t i = 0; i < count; i++) {
@@ -90,12 +90,14 @@ static int push_row(struct dpi_source *s, const void *row, uint64_t size, bool w
 	uint32_t count;
 	int error = dpi_route_row(s->route, row, (uint32_t)size, &to, &count);
 	if (error) return error;
-	error = push_to(s, to, count, row, size, wait);
+	if (__builtin_expect(!count, 0)) DPI_ADD(s->stats.filtered, 1);
+	if (__builtin_expect(s->pipe != NULL, 0)) error = dpi_pipe_push(s, to, count, row, size, wait);
+	else error = dpi_push_to(s, to, count, row, size, wait);
 	if (error) dpi_route_back(s->route, 1);
 	return error;
 }
 
-static int no_room(struct dpi_source *s, bool wait, const char *call)
+int dpi_push_no_room(struct dpi_source *s, bool wait, const char *call)
 {
 	if (wait) return dpi_fail(DPI_ERR_TIMEOUT, "%s: no room, and the source's timeout is DPI_NO_WAIT", call);
 	dpi_progress(s->ctx);
@@ -110,7 +112,7 @@ static int push(const void *row, size_t size, DPI_Source handle, bool wait, cons
 	error = check_row(s, row, size, call);
 	if (!error && s->reserved >= 0) error = dpi_fail(DPI_ERR_STATE, "%s: room is handed out: DPI_Commit or DPI_Discard comes first", call);
 	if (!error) error = push_row(s, row, size, wait);
-	if (error == DPI_ERR_AGAIN) error = no_room(s, wait, call);
+	if (error == DPI_ERR_AGAIN) error = dpi_push_no_room(s, wait, call);
 	dpi_source_leave(s);
 	return error;
 }
@@ -138,13 +140,13 @@ int DPI_Push_Batch(const void *rows, size_t count, DPI_Source handle, size_t *pu
 	struct dpi_source *s = dpi_source_begin(handle, "DPI_Push_Batch", &error);
 	if (!s) return error;
 	const uint8_t *row = rows;
-	uint32_t size = s->row_size;
+	uint32_t size = s->push_size;
 	if (count && !rows) error = dpi_fail(DPI_ERR_ARGUMENT, "DPI_Push_Batch: rows is NULL");
 	else if (!size) error = dpi_fail(DPI_ERR_USE, "DPI_Push_Batch: rows of flow '%s' vary in size: push them one by one", s->flow->name);
 	else if (s->reserved >= 0) error = dpi_fail(DPI_ERR_STATE, "DPI_Push_Batch: room is handed out: DPI_Commit or DPI_Discard comes first");
 	if (!error && s->columns) {
 		error = dpi_columns_push_rows(s, rows, count, &done);
-		if (error == DPI_ERR_AGAIN) error = no_room(s, true, "DPI_Push_Batch");
+		if (error == DPI_ERR_AGAIN) error = dpi_push_no_room(s, true, "DPI_Push_Batch");
 		count = 0;
 	}
 	bool single = dpi_route_single(s->route), plain = s->flow->definition->schema->plain;
@@ -152,6 +154,14 @@ int DPI_Push_Batch(const void *rows, size_t count, DPI_Source handle, size_t *pu
 		size_t n = count - done < RUN_ROWS ? count - done : RUN_ROWS;
 		for (size_t i = 0; i < n && !plain && !error; i++) error = check_row(s, row + i * size, size, "DPI_Push_Batch");
 		if (error) break;
+		if (s->pipe) {
+			size_t given = 0;
+			error = dpi_pipe_push_run(s, row, size, n, &given);
+			if (error == DPI_ERR_AGAIN) error = dpi_push_no_room(s, true, "DPI_Push_Batch");
+			row += given * size;
+			done += given;
+			continue;
+		}
 		size_t end = done + n;
 		if (single) dpi_route_rows(s->route, row, size, n, part);
 		for (size_t i = 0; i < n && !error; i++, row += size) {
@@ -176,7 +186,7 @@ int DPI_Push_Batch(const void *rows, size_t count, DPI_Source handle, size_t *pu
 			} else {
 				error = push_row(s, row, size, true);
 			}
-			if (error == DPI_ERR_AGAIN) error = no_room(s, true, "DPI_Push_Batch");
+			if (error == DPI_ERR_AGAIN) error = dpi_push_no_room(s, true, "DPI_Push_Batch");
 			done += !error;
 		}
 		if (single) dpi_route_back(s->route, end - done);
@@ -196,15 +206,16 @@ int DPI_Reserve(size_t size, uint32_t target, DPI_Source handle, void **out)
 	*out = NULL;
 	struct dpi_source *s = dpi_source_begin(handle, "DPI_Reserve", &error);
 	if (!s) return error;
-	uint64_t need = dpi_flow_row_need(s->flow->definition->schema, size);
+	uint64_t need = dpi_flow_row_need(s->flow->definition->wire, size);
 	if (s->columns) error = dpi_fail(DPI_ERR_USE, "DPI_Reserve: a segment of flow '%s' has columns and no rows to build in place: push them", s->flow->name);
+	else if (s->pipe) error = dpi_fail(DPI_ERR_USE, "DPI_Reserve: rows of flow '%s' are changed before they reach a segment: push them", s->flow->name);
 	else if (s->reserved >= 0) error = dpi_fail(DPI_ERR_STATE, "DPI_Reserve: room is handed out already: DPI_Commit or DPI_Discard comes first");
 	else if (target >= s->flow->definition->targets)
 		error = dpi_fail(DPI_ERR_ARGUMENT, "DPI_Reserve: target is %u: flow '%s' has %u", target, s->flow->name, s->flow->definition->targets);
 	else if ((s->row_size && size != s->row_size) || size > DPI_ROW_MAX || need > s->segment - sizeof(struct dpi_flow_segment))
 		error = dpi_fail(DPI_ERR_SIZE, "DPI_Reserve: %zu bytes: %s", size, s->row_size ? "rows of this flow have another size" : "that does not fit a segment; DPI_Push takes such a row");
 	if (!error) error = room(s, target, need, true, &dropped);
-	if (error == DPI_ERR_AGAIN) error = no_room(s, true, "DPI_Reserve");
+	if (error == DPI_ERR_AGAIN) error = dpi_push_no_room(s, true, "DPI_Reserve");
 	if (!error && dropped) error = dpi_fail(DPI_ERR_PEER, "DPI_Reserve: target %u of flow '%s' is gone", target, s->flow->name);
 	if (!error) {
 		s->reserved = (int)target;
@@ -243,7 +254,7 @@ int DPI_Commit(size_t size, DPI_Source handle)
 			l->rows++;
 			l->bytes += size;
 		}
-		error = wrote(s, target, dpi_flow_row_need(s->flow->definition->schema, size));
+		error = wrote(s, target, dpi_flow_row_need(s->flow->definition->wire, size));
 		s->reserved = -1;
 		dpi_source_short(s);
 	}

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "pipe.h"
 #include "wait.h"
 
 struct dpi_source *dpi_source_begin(DPI_Source handle, const char *call, int *error)
@@ -38,6 +39,7 @@ void dpi_source_unlock(struct dpi_source *s)
 
 static void source_free(struct dpi_source *s)
 {
+	dpi_pipe_close_source(s);
 	dpi_route_free(s->route);
 	dpi_columns_close(s);
 	free(s->lane);
@@ -60,8 +62,9 @@ static int source_new(struct dpi_flow *f, int64_t timeout_us, struct dpi_source 
 	s->timeout_us = timeout_us ? timeout_us : f->ctx->timeout_us;
 	/* with the latency hint only what a transport could not take at once is left to linger */
 	s->linger_us = d->hint == DPI_HINT_LATENCY ? LATENCY_LINGER_US : d->linger_us;
-	s->row_size = d->schema->varies ? 0 : d->schema->row_size;
-	s->segment = d->layout == DPI_LAYOUT_COLUMNS ? dpi_flow_columns_size(d->segment) : dpi_flow_segment_size(d->schema, d->segment);
+	s->push_size = d->schema->varies ? 0 : d->schema->row_size;
+	s->row_size = d->wire->varies ? 0 : d->wire->row_size;
+	s->segment = d->layout == DPI_LAYOUT_COLUMNS ? dpi_flow_columns_size(d->segment) : dpi_flow_segment_size(d->wire, d->segment);
 	s->reserved = -1;
 	s->watch.bell = dpi_bell_pick(f->ctx);
 	int error = s->lane && s->way ? DPI_SUCCESS : dpi_fail(DPI_ERR_MEMORY, "no memory for a source of %u targets", d->targets);
@@ -79,6 +82,7 @@ static int open_source(struct dpi_flow *f, int64_t timeout_us, DPI_Source *out)
 	if (error) return error;
 	/* what this process lacks is found before the flow counts another source */
 	error = dpi_route_new(f->definition, 0, &s->route);
+	if (!error) error = dpi_pipe_open_source(s);
 	int64_t deadline = dpi_deadline(0, f->ctx->timeout_us);
 	if (!error) error = dpi_flow_join(f, deadline, &s->number);
 	if (error) {
@@ -126,6 +130,7 @@ static int flush(struct dpi_source *s, int64_t deadline)
 {
 	int first = DPI_SUCCESS;
 	char sentence[DPI_DETAIL_MAX] = "";
+	if (s->pipe && (first = dpi_pipe_drain(s, deadline))) return first;
 	if (s->columns) dpi_columns_send(s);
 	for (uint32_t t = 0; t < s->flow->definition->targets; t++) {
 		int error = dpi_lane_flush(s, t, deadline);
@@ -173,6 +178,7 @@ int DPI_Push_Mark(uint64_t mark, DPI_Source handle)
 	else if (s->marked && mark < s->mark)
 		error = dpi_fail(DPI_ERR_ARGUMENT, "DPI_Push_Mark: mark %llu is below this source's last, %llu", (unsigned long long)mark,
 				 (unsigned long long)s->mark);
+	if (!error && s->pipe) error = dpi_pipe_drain(s, deadline);
 	if (!error) error = send_all(s, DPI_FLOW_MARK, mark, false, deadline);
 	if (!error) {
 		s->marked = true;
@@ -191,6 +197,7 @@ static int close_source(struct dpi_source *s, int error, int64_t deadline)
 	s->closing = true;
 	s->short_row = 0;
 	if (!error && s->reserved >= 0) error = dpi_fail(DPI_ERR_STATE, "DPI_Close_Source: room was handed out, and is lost");
+	if (!error && s->pipe) error = dpi_pipe_drain(s, deadline);
 	if (!error) error = send_all(s, DPI_FLOW_END, 0, true, deadline);
 	if (!error) error = flush(s, deadline);
 	if (error && !*sentence) snprintf(sentence, sizeof sentence, "%s", dpi_detail());

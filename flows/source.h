@@ -33,7 +33,9 @@ struct dpi_source {
 	DPI_Source handle;
 	struct dpi_route *route;
 	struct dpi_flow_watch watch;
-	uint32_t number, row_size; /* row_size 0: rows vary */
+	struct dpi_pipe_source *pipe; /* pipe.h: stages and reduce; NULL: rows travel as they are pushed */
+	uint32_t number;
+	uint32_t push_size, row_size; /* of rows as they are pushed, and as they travel; 0: they vary */
 	uint32_t segment;	   /* bytes of a segment */
 	int64_t timeout_us, linger_us;
 	bool closing, marked;
@@ -58,6 +60,12 @@ static inline void dpi_source_leave(struct dpi_source *s)
 
 /* short_push.c: decide anew which rows take the short way. */
 void dpi_source_short(struct dpi_source *s);
+
+/* push.c: a row that may travel, to all of the targets or, on an error, to none. AGAIN (no sentence): no room; with wait only if
+ * the source's timeout is DPI_NO_WAIT. */
+int dpi_push_to(struct dpi_source *s, const uint32_t *to, uint32_t count, const void *row, uint64_t size, bool wait);
+/* The sentence to AGAIN, which with wait is TIMEOUT. */
+int dpi_push_no_room(struct dpi_source *s, bool wait, const char *call);
 
 /* lane.c. deadline: dpi_now, 0: do not wait. DPI_ERR_AGAIN (no sentence) only where it is 0.
  * See that need bytes fit the open segment of rows to a target. *dropped: the target died and the flow goes on. */

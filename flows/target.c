@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "pipe.h"
 #include "wait.h"
 
 struct dpi_target *dpi_target_begin(DPI_Target handle, const char *call, int *error)
@@ -33,7 +34,7 @@ static uint64_t first_ring(const struct dpi_definition *d, uint64_t segment)
 static int make_queue(struct dpi_target *t, uint32_t numa, int64_t deadline)
 {
 	const struct dpi_definition *d = t->flow->definition;
-	uint64_t segment = d->layout == DPI_LAYOUT_COLUMNS ? dpi_flow_columns_size(d->segment) : dpi_flow_segment_size(d->schema, d->segment);
+	uint64_t segment = d->layout == DPI_LAYOUT_COLUMNS ? dpi_flow_columns_size(d->segment) : dpi_flow_segment_size(d->wire, d->segment);
 	struct dpi_buffer_shape shape = dpi_run_shape(segment, first_ring(d, segment), d->memory, numa);
 	if (d->sources && shape.capacity * d->sources > d->memory)
 		return dpi_fail(DPI_ERR_LIMIT, "flow '%s' gives each target %llu bytes of memory, and %u sources need at least %llu: raise attr->memory, or make segments smaller",
@@ -54,6 +55,7 @@ static void target_free(struct dpi_target *t)
 	if (t->queue) dpi_run_queue_end(t->ctx, t->queue);
 	dpi_inlets_free(t);
 	dpi_columns_spare_free(t);
+	dpi_pipe_close_target(t);
 	if (t->home) dpi_home_release(t->ctx, t->home);
 	dpi_flow_unref(t->flow);
 	free(t);
@@ -71,10 +73,12 @@ static int open_target(struct dpi_flow *f, uint32_t index, const DPI_Target_Attr
 	t->ctx = f->ctx;
 	t->index = index;
 	t->timeout_us = a->timeout_us ? a->timeout_us : f->ctx->timeout_us;
-	t->stride = d->schema->varies ? 0 : d->schema->row_size;
+	t->stride = d->output->varies ? 0 : d->output->row_size;
+	t->wire_stride = d->wire->varies ? 0 : d->wire->row_size;
 	t->seen = UINT64_MAX;
 	int64_t deadline = dpi_deadline(0, f->ctx->timeout_us);
-	error = make_queue(t, (uint32_t)a->numa, deadline);
+	error = dpi_pipe_open_target(t); /* what this process lacks is found before it is bound */
+	if (!error) error = make_queue(t, (uint32_t)a->numa, deadline);
 	if (!error) error = dpi_flow_bind(f, index, t->queue, deadline);
 	if (error) {
 		target_free(t);
@@ -113,8 +117,8 @@ int DPI_Open_Target(uint32_t index, const DPI_Target_Attr *attr, DPI_Flow handle
 static int close_target(struct dpi_target *t, int64_t deadline)
 {
 	int error = DPI_SUCCESS;
-	if (t->piece.inlet) dpi_piece_release(t, &t->piece);
-	if (t->kept.piece.inlet) dpi_piece_release(t, &t->kept.piece);
+	if (t->piece.some) dpi_piece_release(t, &t->piece);
+	if (t->kept.piece.some) dpi_piece_release(t, &t->kept.piece);
 	while (t->lents) {
 		dpi_piece_release(t, &t->lent[t->first]);
 		t->first = (t->first + 1) % DPI_LENT_MAX;
@@ -124,7 +128,7 @@ static int close_target(struct dpi_target *t, int64_t deadline)
 	struct dpi_piece piece;
 	uint64_t mark;
 	int ignored;
-	if (!t->ended && !dpi_flow_check(t->flow) && dpi_flow_complete(t->flow) && dpi_target_look(t, &piece, &mark, &ignored) == DPI_FOUND_ROWS)
+	if (!t->ended && !dpi_flow_check(t->flow) && dpi_flow_complete(t->flow) && dpi_target_find(t, &piece, &mark, &ignored) == DPI_FOUND_ROWS)
 		dpi_piece_release(t, &piece);
 	dpi_flow_unwatch(t->flow, &t->watch);
 	if (!dpi_flow_check(t->flow)) error = dpi_flow_unbind(t->flow, t->index, t->ended ? DPI_TARGET_ENDED : DPI_TARGET_DEAD, deadline);

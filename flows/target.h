@@ -30,6 +30,8 @@ struct dpi_inlet {
 /* A run of rows that was read. */
 struct dpi_piece {
 	struct dpi_inlet *inlet;
+	bool some;		  /* false: there is none */
+	uint32_t source;
 	struct dpi_ring_in *ring; /* the one it lies in; NULL: it lies in memory of its own */
 	uint64_t end;		  /* position */
 	const uint8_t *data, *stop;
@@ -56,12 +58,14 @@ struct dpi_target {
 	uint32_t stride;	 /* of rows that do not vary; 0: they do */
 	const uint8_t *at, *stop; /* what DPI_Next has still to give of the present piece */
 	uint32_t source;
-	struct dpi_piece piece; /* of DPI_Next; inlet NULL: none */
+	struct dpi_piece piece; /* of DPI_Next */
 	struct dpi_flow *flow;
 	struct dpi_context *ctx;
 	DPI_Target handle;
 	struct dpi_flow_watch watch;
 	uint32_t index;
+	struct dpi_pipe_target *pipe; /* pipe.h: reduce and stages; NULL: rows are given as they came */
+	uint32_t wire_stride;	      /* of rows as they travel; 0: they vary */
 	int64_t timeout_us;
 	uint64_t queue;
 	struct dpi_home *home;
@@ -100,7 +104,7 @@ void dpi_piece_release(struct dpi_target *t, struct dpi_piece *piece);
 void dpi_inlets_free(struct dpi_target *t);
 
 /* next.c: the next piece or mark; AGAIN only if it is not to wait. And what DPI_Next has not given of its piece yet, as a piece. */
-int dpi_target_find(struct dpi_target *t, bool wait, const char *call, struct dpi_piece *piece, uint64_t *mark);
+int dpi_target_take(struct dpi_target *t, bool wait, const char *call, struct dpi_piece *piece, uint64_t *mark);
 void dpi_target_rest(struct dpi_target *t, struct dpi_piece *piece);
 /* Put it at the end of what is lent; and let go of what was given back at its beginning. */
 void dpi_target_lend(struct dpi_target *t, const struct dpi_piece *piece);

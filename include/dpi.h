@@ -931,7 +931,8 @@ DPI_API int DPI_Remove_Key(const char *name);
 /* -------------------------------------------------------------------------------------------- flows: functions by name */
 
 /* What a definition names and cannot carry: functions of the program, registered in every process that opens a source of the
- * flow, or asks DPI_Route. They are deterministic, the same everywhere, and called by any thread that pushes. */
+ * flow, or asks DPI_Route; map functions where their stage is placed. They are deterministic, the same everywhere, and called by
+ * any thread that pushes, or takes. */
 
 /* group: the key of a row, which counts as a UINT64. arg: as registered. Returns DPI_SUCCESS or an error, which the push
  * returns. */
@@ -945,11 +946,125 @@ typedef int DPI_Dist_Function(const void *row, size_t size, uint64_t key, uint32
 #define DPI_FUNCTIONS_MAX 1024	/* registered in a process */
 
 /* Register a function under a name and a version, for flows whose definition has both; the same name and version again
- * replaces it for sources opened later. name: 1 … DPI_NAME_MAX-1 bytes; copied. version: any. function: stays callable
- * while a source that uses it is open. arg: handed to it. Works before DPI_Init. Never blocks. Thread: any.
+ * replaces it for endpoints opened later. name: 1 … DPI_NAME_MAX-1 bytes; copied. version: any. function: stays callable
+ * while an endpoint that uses it is open. arg: handed to it. Works before DPI_Init. Never blocks. Thread: any.
  * Errors: LIMIT (DPI_FUNCTIONS_MAX are registered) MEMORY. */
 DPI_API int DPI_Register_Group(const char *name, uint32_t version, DPI_Group_Function *function, void *arg);
 DPI_API int DPI_Register_Dist(const char *name, uint32_t version, DPI_Dist_Function *function, void *arg);
+
+/* map: of a row, one row or none: to out, room bytes of 8-byte alignment. written: out, bytes of that row; 0: none. If room is
+ * too small, DPI_ERR_SIZE with written the bytes it takes: then it is called again. Other errors are the row's: see
+ * DPI_ROW_ERROR_*. Columns of the flow's key that come out have the values that came in. */
+typedef int DPI_Map_Function(const void *row, size_t size, void *arg, void *out, size_t room, size_t *written);
+DPI_API int DPI_Register_Map(const char *name, uint32_t version, DPI_Map_Function *function, void *arg);
+
+/* ------------------------------------------------------------------------------- flows: stages, reduce and codecs */
+
+/* What becomes of rows on the way: stages at the source, in order; rows of one key to partial rows; codecs over segments; the
+ * wire; the codecs undone; partial rows to results; stages at the target. Group and dist read rows as they are pushed. */
+
+enum { DPI_AT_SOURCE = 0, DPI_AT_TARGET = 1 };
+
+/* A stage is a map: of each row it makes one, or none. */
+enum {
+	DPI_STAGE_FILTER = 0,		/* rows for which `text`, an expression, is true */
+	DPI_STAGE_PROJECT = 1,		/* rows of `columns`: each an expression, or a column as it is */
+	DPI_STAGE_CAST = 2,		/* the rows, with `columns` cast to other types */
+	DPI_STAGE_SAMPLE = 3,		/* `fraction` of the rows */
+	DPI_STAGE_NORMALISE = 4,	/* the rows, with x in each of `columns` replaced by (x - minus) / by, a DOUBLE */
+	DPI_STAGE_MAP = 5		/* what the registered map function `text` makes of the rows */
+};
+
+/* A column of a stage. What does not belong to the kind is 0. */
+typedef struct DPI_Stage_Column {
+	const char *name;	/* PROJECT: of the column that comes out; CAST, NORMALISE: of one that comes in */
+	const char *text;	/* PROJECT: an expression over the columns that come in; NULL: the one called name */
+	int type;		/* CAST: as in DPI_Column, with the next three */
+	uint32_t width;
+	int precision, scale;
+	double minus, by;	/* NORMALISE: such as mean and deviation, or least value and range; by is not 0 */
+} DPI_Stage_Column;
+
+typedef struct DPI_Stage {
+	int kind;		/* DPI_STAGE_* */
+	int place;		/* DPI_AT_*; none at the source stands behind one at the target */
+	int pushable;		/* 1: a stage at the target may run at the source instead, where rows become fewer or smaller by
+				   it and no reduce stands between */
+	const char *text;	/* FILTER: an expression of type BOOL; MAP: the function's name */
+	uint32_t version;	/* MAP: the function's */
+	DPI_Schema schema;	/* MAP: of the rows that come out; NULL: of those that come in */
+	const DPI_Stage_Column *columns;
+	size_t column_count;
+	double fraction;	/* SAMPLE: 0 … 1, in steps of 2^-32 */
+	const char *const *key;	/* SAMPLE: columns: rows of equal keys pass all or none, by their hash; NULL: rows pass by their
+				   number at the endpoint, of the first n the whole part of n times fraction */
+	size_t key_count;
+	uint64_t salt;		/* SAMPLE: of this hash */
+} DPI_Stage;
+#define DPI_STAGES_MAX 64	/* of a flow */
+
+/* A row's error in an expression (overflow, division by zero, a bad cast) or of a map function: the flow fails; what failed
+ * yields NULL, but for map functions; or the row is dropped, and counted in the endpoint's statistics. */
+enum { DPI_ROW_ERROR_FAILS = 0, DPI_ROW_ERROR_NULL = 1, DPI_ROW_ERROR_DROPS = 2 };
+
+#define DPI_AGGREGATES_MAX 256		/* of a reduction */
+#define DPI_STATE_MAX (1 << 20)		/* bytes of a registered reducer's state, or of a top k */
+
+/* What becomes of the values that the rows of one key have in a column. NULL is passed over, but for count(*) and first. */
+enum {
+	DPI_AGGREGATE_COUNT_ALL = 0,	  /* INT64: rows; no column */
+	DPI_AGGREGATE_COUNT = 1,	  /* INT64: values that are not NULL */
+	DPI_AGGREGATE_SUM = 2,		  /* of integers INT64 or UINT64, of decimals DECIMAL128, of floats DOUBLE */
+	DPI_AGGREGATE_MIN = 3,		  /* the column's type; NaN is above all others */
+	DPI_AGGREGATE_MAX = 4,
+	DPI_AGGREGATE_AVG = 5,		  /* of decimals DECIMAL128 with at least 6 digits behind the point; else DOUBLE */
+	DPI_AGGREGATE_FIRST = 6,	  /* the first row's value, NULL or not */
+	DPI_AGGREGATE_TOP_K = 7,	  /* BINARY: values of the column, packed, of the k rows that are largest in `by` */
+	DPI_AGGREGATE_COUNT_DISTINCT = 8, /* INT64: by HyperLogLog */
+	DPI_AGGREGATE_REDUCER = 9	  /* a registered one */
+};
+
+typedef struct DPI_Aggregate {
+	int function;		/* DPI_AGGREGATE_* */
+	const char *column;	/* argument; NULL for COUNT_ALL; may be NULL for a reducer */
+	const char *name;	/* of the output's column, unique there; NULL: the column's own, or "count" */
+	const char *by;		/* TOP_K: what orders, a number or date of at most 64 bits; NULL: the column itself.
+				   REDUCER: a second argument, or NULL */
+	uint32_t k;		/* TOP_K */
+	int ascending;		/* TOP_K: 1: the smallest first */
+	uint32_t precision;	/* COUNT_DISTINCT: 4 … 16; default 12. A state has 2^precision bytes */
+	const char *reducer;	/* REDUCER: its name and version */
+	uint32_t version;
+} DPI_Aggregate;
+
+/* A reducer of the program. Its functions are deterministic, the same in every process, and return DPI_SUCCESS or an error,
+ * with which the flow fails. States are 8-byte aligned and travel as bytes: without pointers. FIXED values may lie in
+ * memory that another process can write: read each byte once. */
+typedef struct DPI_Reducer {
+	size_t size;		/* sizeof(DPI_Reducer) */
+	uint32_t state;		/* bytes of a state, 1 … DPI_STATE_MAX */
+	DPI_Column result;	/* type, nullable, width, precision and scale of what it yields; its name does not count */
+	int (*init)(void *state, void *arg);				/* of bytes that are zero; NULL: zero is fine */
+	int (*accumulate)(void *state, const DPI_Value *values, void *arg); /* the row's arguments: column, by; also NULLs */
+	int (*merge)(void *state, const void *from, void *arg);		/* what from saw came after; NULL: none */
+	int (*finalise)(const void *state, void *arg, DPI_Value *result); /* what it points to stays till the next call */
+	int (*check)(const void *state, void *arg);			/* of a state from elsewhere; NULL: all are good */
+	void *arg;
+} DPI_Reducer;
+#define DPI_REDUCER_INIT { sizeof(DPI_Reducer), 0, { 0, 0, 0, 0, 0, 0 }, 0, 0, 0, 0, 0, 0 }
+
+enum { DPI_REDUCE_BOTH = 0, DPI_REDUCE_TARGET = 1 };	/* partial at the source, final at the target; or all at the target */
+enum { DPI_FULL_SPILLS = 0, DPI_FULL_FAILS = 1 };	/* a target's full table: a file; or DPI_ERR_LIMIT */
+enum { DPI_WINDOW_END = 0, DPI_WINDOW_MARKS = 1, DPI_WINDOW_ROWS = 2 }; /* results: at the end; at marks; every so many rows */
+
+/* A codec over segments. */
+enum { DPI_CODEC_LZ4 = 1, DPI_CODEC_ZSTD = 2, DPI_CODEC_DEFLATE = 3, DPI_CODEC_AES_256_GCM = 4 };
+typedef struct DPI_Codec {
+	int codec;		/* DPI_CODEC_* */
+	int level;		/* of those that compress, as its library counts; 0: the usual one */
+	const char *key;	/* AES_256_GCM: the name of a key that each process with an endpoint holds: DPI_Set_Key */
+} DPI_Codec;
+#define DPI_CODECS_MAX 8	/* of a flow */
 
 /* ----------------------------------------------------------------------------------------------- flows: definition */
 
@@ -1003,9 +1118,22 @@ typedef struct DPI_Flow_Attr {
 	uint64_t expected;		/* rows, at a guess; 0: unknown */
 	int64_t linger_us;		/* rows that wait for their segment to fill travel after this; default setting DPI_LINGER */
 	int on_death;			/* DPI_DEATH_* */
-	int layout;			/* DPI_LAYOUT_* */
+	const DPI_Stage *stages;	/* maps: stage_count, in order */
+	size_t stage_count;		/* 0 … DPI_STAGES_MAX */
+	int row_error;			/* DPI_ROW_ERROR_* */
+	const DPI_Aggregate *aggregates; /* reduce by the key's columns: aggregate_count */
+	size_t aggregate_count;		/* 0: no reduce; … DPI_AGGREGATES_MAX */
+	int reduce;			/* DPI_REDUCE_*; a reducer without merge runs at the target alone */
+	uint64_t reduce_memory;		/* bytes of each target's table; default 64 MiB; 64 KiB … 32 GiB */
+	int reduce_full;		/* DPI_FULL_* */
+	int window;			/* DPI_WINDOW_* */
+	uint64_t window_rows;		/* DPI_WINDOW_ROWS: rows that reach reduce at one target; takes DPI_REDUCE_TARGET */
+	const DPI_Codec *codecs;	/* codec_count, in the order of the source */
+	size_t codec_count;		/* 0 … DPI_CODECS_MAX */
+	int layout;			/* DPI_LAYOUT_*; columns take no stages, reduce or codecs */
 } DPI_Flow_Attr;
-#define DPI_FLOW_ATTR_INIT { sizeof(DPI_Flow_Attr), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+#define DPI_FLOW_ATTR_INIT { sizeof(DPI_Flow_Attr), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
+		0, 0, 0, 0, 0, 0 }
 
 typedef struct DPI_Flow_Info {
 	size_t size;			/* set by the caller: sizeof(DPI_Flow_Info) */
@@ -1034,6 +1162,9 @@ DPI_API int DPI_Open_Flow(const char *name, DPI_Schema schema, int64_t wait_us, 
 
 /* A schema handle for the flow's rows; free it with DPI_Free_Schema. Never blocks. Thread: any. Errors: LIMIT. */
 DPI_API int DPI_Get_Flow_Schema(DPI_Flow flow, DPI_Schema *schema);
+
+/* The same for the rows that targets give: what stages and reduce make of those pushed. Without these it is the same schema. */
+DPI_API int DPI_Get_Flow_Output_Schema(DPI_Flow flow, DPI_Schema *schema);
 
 /* Describe the flow as this process knows it now. info: in: size. Never blocks. Thread: any. Errors: none of its own. */
 DPI_API int DPI_Get_Flow_Info(DPI_Flow flow, DPI_Flow_Info *info);
@@ -1143,9 +1274,12 @@ typedef struct DPI_Tuple {
 	const void *data;		/* the row; NULL for a mark */
 	size_t size;			/* bytes */
 	uint64_t mark;			/* of a mark */
-	uint32_t source;		/* of a row: 0, 1, … in the order the flow's sources were opened */
+	uint32_t source;		/* of a row: 0, 1, … in the order the flow's sources were opened; of a result of reduce
+					   DPI_SOURCE_NONE */
 	int kind;			/* DPI_TUPLE_* */
 } DPI_Tuple;
+
+#define DPI_SOURCE_NONE 0xffffffffu
 
 /* A run of rows of one source, where they lie. */
 typedef struct DPI_Batch {
@@ -1205,7 +1339,7 @@ DPI_API int DPI_Close_Target(DPI_Target target);
 
 /* The one table of counters of a source: name, unit, meaning. */
 #define DPI_SOURCE_STATS(X)                                                                        \
-	X(rows, "rows", "pushed, counted once for each target")                                    \
+	X(rows, "rows", "sent, counted once for each target")                                      \
 	X(bytes, "bytes", "of these rows")                                                         \
 	X(segments, "times", "segments begun")                                                     \
 	X(marks, "times", "marks pushed")                                                          \
@@ -1213,18 +1347,22 @@ DPI_API int DPI_Close_Target(DPI_Target target);
 	X(dropped, "rows", "rows for targets that died, in a flow that goes on")                   \
 	X(stalls, "times", "pushes that waited for room")                                          \
 	X(stall_us, "us", "time in these waits")                                                   \
-	X(stall_target, "target", "the target of the last of them")
+	X(stall_target, "target", "the target of the last of them")                                \
+	X(sifted, "rows", "rows that stages at the source did not let pass")                       \
+	X(row_errors, "rows", "of these those with an error: DPI_ROW_ERROR_DROPS")
 
 /* The one table of counters of a target: name, unit, meaning. */
 #define DPI_TARGET_STATS(X)                                                                        \
-	X(rows, "rows", "taken")                                                                   \
+	X(rows, "rows", "that came, before stages and reduce")                                     \
 	X(bytes, "bytes", "of these rows")                                                         \
 	X(batches, "times", "runs of rows taken")                                                  \
 	X(marks, "times", "marks reported")                                                        \
 	X(waits, "times", "calls that found nothing and waited")                                   \
 	X(wait_us, "us", "time in these waits")                                                    \
 	X(sources, "sources", "that have sent something")                                          \
-	X(memory, "bytes", "of rings, now")
+	X(memory, "bytes", "of rings, now")                                                        \
+	X(sifted, "rows", "rows that stages at the target did not let pass")                       \
+	X(row_errors, "rows", "of these those with an error: DPI_ROW_ERROR_DROPS")
 
 typedef struct DPI_Source_Stats {
 	size_t size;			/* set by the caller: sizeof(DPI_Source_Stats) */

@@ -7,56 +7,9 @@
 #ifndef DPI_REDUCE_H
 #define DPI_REDUCE_H
 
+#include "../rows.h"
 #include "../schema.h"
 #include "../vector.h"
-
-/* ------------------------------------------------------------------------------- what dpi.h is to say of it one day */
-
-#define DPI_AGGREGATES_MAX 256		/* of a reduction */
-#define DPI_STATE_MAX (1 << 20)		/* bytes of a registered reducer's state, or of a top k */
-
-/* What becomes of the values that the rows of one key have in a column. NULL is passed over, but for count(*) and first. */
-enum {
-	DPI_AGGREGATE_COUNT_ALL = 0,	  /* INT64: rows; no column */
-	DPI_AGGREGATE_COUNT = 1,	  /* INT64: values that are not NULL */
-	DPI_AGGREGATE_SUM = 2,		  /* of integers INT64 or UINT64, of decimals DECIMAL128, of floats DOUBLE */
-	DPI_AGGREGATE_MIN = 3,		  /* the column's type; NaN is above all others */
-	DPI_AGGREGATE_MAX = 4,
-	DPI_AGGREGATE_AVG = 5,		  /* of decimals DECIMAL128 with at least 6 digits behind the point; else DOUBLE */
-	DPI_AGGREGATE_FIRST = 6,	  /* the first row's value, NULL or not */
-	DPI_AGGREGATE_TOP_K = 7,	  /* BINARY: values of the column, packed, of the k rows that are largest in `by` */
-	DPI_AGGREGATE_COUNT_DISTINCT = 8, /* INT64: by HyperLogLog */
-	DPI_AGGREGATE_REDUCER = 9	  /* a registered one */
-};
-
-typedef struct DPI_Aggregate {
-	int function;		/* DPI_AGGREGATE_* */
-	const char *column;	/* argument; NULL for COUNT_ALL; may be NULL for a reducer */
-	const char *name;	/* of the output's column, unique there; NULL: the column's own, or "count" */
-	const char *by;		/* TOP_K: what orders, a number or date of at most 64 bits; NULL: the column itself.
-				   REDUCER: a second argument, or NULL */
-	uint32_t k;		/* TOP_K */
-	int ascending;		/* TOP_K: 1: the smallest first */
-	uint32_t precision;	/* COUNT_DISTINCT: 4 … 16; default 12. A state has 2^precision bytes */
-	const char *reducer;	/* REDUCER: its name and version */
-	uint32_t version;
-} DPI_Aggregate;
-
-/* A reducer of the program. Its functions are deterministic, the same in every process, and return DPI_SUCCESS or an error,
- * with which the flow fails. States are 8-byte aligned and travel as bytes: without pointers. FIXED values may lie in
- * memory that another process can write: read each byte once. */
-typedef struct DPI_Reducer {
-	size_t size;		/* sizeof(DPI_Reducer) */
-	uint32_t state;		/* bytes of a state, 1 … DPI_STATE_MAX */
-	DPI_Column result;	/* type, nullable, width, precision and scale of what it yields; its name does not count */
-	int (*init)(void *state, void *arg);				/* of bytes that are zero; NULL: zero is fine */
-	int (*accumulate)(void *state, const DPI_Value *values, void *arg); /* the row's arguments: column, by; also NULLs */
-	int (*merge)(void *state, const void *from, void *arg);		/* what from saw came after; NULL: none */
-	int (*finalise)(const void *state, void *arg, DPI_Value *result); /* what it points to stays till the next call */
-	int (*check)(const void *state, void *arg);			/* of a state from elsewhere; NULL: all are good */
-	void *arg;
-} DPI_Reducer;
-#define DPI_REDUCER_INIT { sizeof(DPI_Reducer), 0, { 0, 0, 0, 0, 0, 0 }, 0, 0, 0, 0, 0, 0 }
 
 /* -------------------------------------------------------------------------------------------------------- reducers */
 
@@ -114,14 +67,6 @@ int dpi_reduction_parse(const void *bytes, size_t size, struct dpi_schema *input
 
 /* ----------------------------------------------------------------------------------------------------------- tables */
 
-/* Rows in line, stride bytes apart; or, where rows is NULL, anywhere. */
-struct dpi_run {
-	const void *rows;
-	size_t stride;
-	const DPI_Record *record;
-	size_t count;
-};
-
 enum dpi_when_full {
 	DPI_TABLE_DRAINS, /* DPI_ERR_FULL: take the partial rows out, then go on */
 	DPI_TABLE_LIMITED, /* DPI_ERR_LIMIT, with a sentence */
@@ -155,18 +100,18 @@ void dpi_table_free(struct dpi_table *t); /* NULL is allowed */
 
 /* Take rows of the input in, in order. They may be a peer's and change meanwhile. taken: out, how many, also on an error.
  * FULL (no sentence) LIMIT MEMORY CORRUPT STATE (rows are being taken out), a reducer's own. */
-int dpi_table_add(struct dpi_table *t, const struct dpi_run *rows, size_t *taken);
+int dpi_table_add(struct dpi_table *t, const struct dpi_rows *rows, size_t *taken);
 /* The same with columns of the input. */
 int dpi_table_add_batch(struct dpi_table *t, const struct dpi_batch *batch, size_t *taken);
 /* Take partial rows in: rows of the state schema, of anybody. UNSUPPORTED: it does not merge. Otherwise as dpi_table_add. */
-int dpi_table_merge(struct dpi_table *t, const struct dpi_run *rows, size_t *taken);
+int dpi_table_merge(struct dpi_table *t, const struct dpi_rows *rows, size_t *taken);
 
 /* Take the partial rows out, run by run, in the order in which their keys came; a run stands until the next call. With count
  * 0 all are out, and the table is as new. UNSUPPORTED: it does not merge, or has spilled. */
-int dpi_table_next_partial(struct dpi_table *t, struct dpi_run *run);
+int dpi_table_next_partial(struct dpi_table *t, struct dpi_rows *run);
 /* Take the results out: rows of the output schema; otherwise the same, but in no order. RANGE (a sum does not fit its
  * column; the sentence names it) LIMIT MEMORY TRANSPORT… of the file, a reducer's own. */
-int dpi_table_next_result(struct dpi_table *t, struct dpi_run *run);
+int dpi_table_next_result(struct dpi_table *t, struct dpi_rows *run);
 /* Forget everything. */
 void dpi_table_clear(struct dpi_table *t);
 

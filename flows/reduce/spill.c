@@ -229,7 +229,7 @@ int dpi_spill_row(struct dpi_table *t, const struct dpi_feed *f, size_t row, uin
 	t->stats.spilled++;
 	if (f->batch) return write_columns(t->spill, t->r->input, f->batch, row, hash);
 	const struct dpi_schema *schema = f->partial ? t->r->state : t->r->input;
-	const struct dpi_run *run = f->run;
+	const struct dpi_rows *run = f->run;
 	if (run->rows)
 		return write_row(t->spill, (const uint8_t *)run->rows + row * run->stride, schema->row_size, f->partial,
 				 hash);
@@ -288,7 +288,7 @@ static bool at_end(const struct dpi_spill *s)
 
 /* Some rows of one kind, which begin at multiples of 8. head: of the next row; size 0 when the last of them is the chain's.
  */
-static int read_lot(struct dpi_spill *s, uint32_t *head, struct dpi_run *run)
+static int read_lot(struct dpi_spill *s, uint32_t *head, struct dpi_rows *run)
 {
 	size_t used = 0;
 	uint32_t kind = head[1];
@@ -320,7 +320,7 @@ static int take_chain(struct dpi_table *t, struct dpi_spill *s)
 	s->read_at = s->read_end = 0;
 	int error = read_bytes(s, head, HEAD);
 	while (!error && head[0]) {
-		struct dpi_run run;
+		struct dpi_rows run;
 		size_t taken = 0;
 		bool partial = head[1];
 		const struct dpi_schema *schema = partial ? t->r->state : t->r->input;

@@ -326,7 +326,7 @@ static int take_records(struct dpi_table *t, struct dpi_side *side, struct dpi_f
 	return error;
 }
 
-int dpi_table_take(struct dpi_table *t, const struct dpi_run *run, bool partial, size_t *taken)
+int dpi_table_take(struct dpi_table *t, const struct dpi_rows *run, bool partial, size_t *taken)
 {
 	static const uint16_t own_key[DPI_KEYS_MAX] = { 0,  1,	2,  3,	4,  5,	6,  7,	8,  9,	10, 11, 12, 13, 14, 15,
 							16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31,
@@ -349,7 +349,7 @@ static int may_take(const struct dpi_table *t)
 	return dpi_fail(DPI_ERR_STATE, "rows are being taken out of the table: take them all, then give it more");
 }
 
-int dpi_table_add(struct dpi_table *t, const struct dpi_run *rows, size_t *taken)
+int dpi_table_add(struct dpi_table *t, const struct dpi_rows *rows, size_t *taken)
 {
 	*taken = 0;
 	int error = may_take(t);
@@ -364,7 +364,7 @@ static int no_merge(const struct dpi_reduction *r)
 			"the reducer \"%s\" has no merge: it runs at the target only, on rows as they are", a->reducer);
 }
 
-int dpi_table_merge(struct dpi_table *t, const struct dpi_run *rows, size_t *taken)
+int dpi_table_merge(struct dpi_table *t, const struct dpi_rows *rows, size_t *taken)
 {
 	*taken = 0;
 	int error = t->r->merges ? may_take(t) : no_merge(t->r);
@@ -405,9 +405,9 @@ static void start_out(struct dpi_table *t)
 	t->goes_out = true;
 }
 
-int dpi_table_next_partial(struct dpi_table *t, struct dpi_run *run)
+int dpi_table_next_partial(struct dpi_table *t, struct dpi_rows *run)
 {
-	*run = (struct dpi_run){ 0 };
+	*run = (struct dpi_rows){ 0 };
 	if (!t->r->merges) return no_merge(t->r);
 	if (t->spill || t->filled)
 		return dpi_fail(DPI_ERR_UNSUPPORTED, "rows of this table wait in a file: take results, not partial rows");
@@ -416,7 +416,7 @@ int dpi_table_next_partial(struct dpi_table *t, struct dpi_run *run)
 		run->count = list_entries(t);
 		run->record = t->record;
 	} else if (t->out_at < t->used) {
-		*run = (struct dpi_run){ .rows = t->arena + t->out_at,
+		*run = (struct dpi_rows){ .rows = t->arena + t->out_at,
 					 .stride = t->stride,
 					 .count = (t->used - t->out_at) / t->stride };
 		t->out_at = t->used;
@@ -460,12 +460,12 @@ static int lend_room(struct dpi_table *t, size_t bytes)
 	return DPI_SUCCESS;
 }
 
-int dpi_table_next_result(struct dpi_table *t, struct dpi_run *run)
+int dpi_table_next_result(struct dpi_table *t, struct dpi_rows *run)
 {
 	const struct dpi_schema *o = t->r->output;
 	size_t filled = 0, n = 0;
 	int error = DPI_SUCCESS;
-	*run = (struct dpi_run){ 0 };
+	*run = (struct dpi_rows){ 0 };
 	start_out(t);
 	while (n < DPI_CHUNK) {
 		const uint8_t *entry = NULL;
@@ -484,8 +484,8 @@ int dpi_table_next_result(struct dpi_table *t, struct dpi_run *run)
 		t->out_size = 0;
 	}
 	if (error) return error;
-	if (o->varies) *run = (struct dpi_run){ .record = t->record, .count = n };
-	else *run = (struct dpi_run){ .rows = t->lent, .stride = o->row_size, .count = n };
+	if (o->varies) *run = (struct dpi_rows){ .record = t->record, .count = n };
+	else *run = (struct dpi_rows){ .rows = t->lent, .stride = o->row_size, .count = n };
 	if (!n) dpi_table_clear(t);
 	return DPI_SUCCESS;
 }

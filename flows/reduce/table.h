@@ -23,7 +23,7 @@ struct dpi_feed {
 	bool partial;
 	const uint16_t *key;	     /* columns */
 	struct dpi_strided *column;  /* in the order of the schema */
-	const struct dpi_run *run;   /* the rows, of which first is the first of column; or */
+	const struct dpi_rows *run;   /* the rows, of which first is the first of column; or */
 	const struct dpi_batch *batch;
 	size_t first;
 };
@@ -137,7 +137,7 @@ void dpi_spill_free(struct dpi_spill *s); /* NULL is allowed */
 /* Of a table's budget, bytes that are kept for it. */
 size_t dpi_spill_memory(uint64_t budget);
 /* Take in rows of one kind, as dpi_table_add and dpi_table_merge do. */
-int dpi_table_take(struct dpi_table *t, const struct dpi_run *run, bool partial, size_t *taken);
+int dpi_table_take(struct dpi_table *t, const struct dpi_rows *run, bool partial, size_t *taken);
 void dpi_table_empty(struct dpi_table *t); /* of groups */
 
 /* finish.c: the row of the output that an entry makes, at t->out; its size. */

@@ -76,7 +76,7 @@ static void round_trip(const struct dpi_reduction *r, const uint8_t *bytes, size
 	free(own);
 }
 
-static void good_rows(const struct dpi_schema *s, const struct dpi_run *run)
+static void good_rows(const struct dpi_schema *s, const struct dpi_rows *run)
 {
 	for (size_t i = 0; i < run->count; i++) {
 		const void *row = run->rows ? (const uint8_t *)run->rows + i * run->stride : run->record[i].data;
@@ -88,7 +88,7 @@ static void good_rows(const struct dpi_schema *s, const struct dpi_run *run)
 /* Take everything out; partial rows into another table, if there is one. */
 static void empty(struct dpi_table *t, const struct dpi_reduction *r, bool partial, struct dpi_table *to)
 {
-	struct dpi_run run;
+	struct dpi_rows run;
 	for (;;) {
 		size_t taken;
 		int error = partial ? dpi_table_next_partial(t, &run) : dpi_table_next_result(t, &run);
@@ -120,7 +120,7 @@ static void rows(const struct dpi_reduction *r, const uint8_t *data, size_t size
 		uint8_t *copy = malloc(n + 1); /* what lies behind it is not there */
 		memcpy(copy, data, n);
 		DPI_Record record = { copy, n };
-		struct dpi_run run = { .record = &record, .count = 1 };
+		struct dpi_rows run = { .record = &record, .count = 1 };
 		int error = partial ? dpi_table_merge(t, &run, &taken) : dpi_table_add(t, &run, &taken);
 		need(!error || error == DPI_ERR_CORRUPT || error == DPI_ERR_LIMIT || error == DPI_ERR_UNSUPPORTED,
 		     "a row is one or is not");

@@ -447,7 +447,7 @@ static inline void check_results(struct dpi_table *t, const struct kit *k)
 	struct model m = model_of(k);
 	bool *met = calloc(k->rows + 1, sizeof *met);
 	size_t groups = 0;
-	struct dpi_run run;
+	struct dpi_rows run;
 	for (;;) {
 		CHECK_OK(dpi_table_next_result(t, &run));
 		if (!run.count) break;
@@ -496,12 +496,12 @@ static inline size_t hand_in(struct dpi_table *t, const struct dpi_schema *s, co
 			     struct draws *d, bool partial, int *error)
 {
 	size_t taken = 0, stride = s->row_size + draw_below(d, 3) * 5;
-	struct dpi_run run = { .record = row, .count = count };
+	struct dpi_rows run = { .record = row, .count = count };
 	uint8_t *line = NULL;
 	if (!s->varies && draw_below(d, 2)) {
 		line = malloc(count * stride + 1);
 		for (size_t i = 0; i < count; i++) memcpy(line + i * stride, row[i].data, s->row_size);
-		run = (struct dpi_run){ .rows = line, .stride = stride, .count = count };
+		run = (struct dpi_rows){ .rows = line, .stride = stride, .count = count };
 	}
 	*error = partial ? dpi_table_merge(t, &run, &taken) : dpi_table_add(t, &run, &taken);
 	free(line);

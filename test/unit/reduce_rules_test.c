@@ -139,7 +139,7 @@ static void put(struct dpi_table *t, int column, DPI_Value v)
 	values[column] = v;
 	CHECK_OK(dpi_row_pack(input, values, row, sizeof row, &size));
 	DPI_Record record = { row, size };
-	CHECK_OK(dpi_table_add(t, &(struct dpi_run){ .record = &record, .count = 1 }, &taken));
+	CHECK_OK(dpi_table_add(t, &(struct dpi_rows){ .record = &record, .count = 1 }, &taken));
 }
 
 static void put_wide(struct dpi_table *t, wide v)
@@ -157,7 +157,7 @@ static void put_int(struct dpi_table *t, int64_t v)
 static int result(struct dpi_table *t, const struct dpi_reduction *r, DPI_Value *v)
 {
 	static uint8_t row[1024];
-	struct dpi_run run;
+	struct dpi_rows run;
 	int error = dpi_table_next_result(t, &run);
 	if (error) {
 		dpi_table_clear(t);
@@ -275,7 +275,7 @@ TEST(reduce_floats_in_order, "FL-306 FL-307", 0)
 	struct dpi_table *t = table_of(r, 1 << 20, DPI_TABLE_LIMITED), *u = table_of(r, 1 << 20, DPI_TABLE_LIMITED);
 	DPI_Value v[3];
 	double all = 0, part = 0;
-	struct dpi_run run;
+	struct dpi_rows run;
 	size_t taken;
 	for (int i = 0; i < 3000; i++) {
 		double x = ldexp((double)(int64_t)draw(&d), (int)draw_below(&d, 100) - 50);
@@ -317,7 +317,7 @@ static int add_numbers(struct dpi_table *t, const struct dpi_reduction *r, int64
 		values[KEY].i = k;
 		CHECK_OK(dpi_row_pack(r->input, values, row, sizeof row, &size));
 		DPI_Record record = { row, size };
-		int error = dpi_table_add(t, &(struct dpi_run){ .record = &record, .count = 1 }, &taken);
+		int error = dpi_table_add(t, &(struct dpi_rows){ .record = &record, .count = 1 }, &taken);
 		CHECK_INT(taken, ==, !error);
 		if (error) return error;
 	}
@@ -329,7 +329,7 @@ TEST(reduce_budget, "FL-315", 0)
 	struct dpi_reduction *r = made((DPI_Aggregate[]){ { .function = DPI_AGGREGATE_SUM, .column = "i" } }, 1);
 	struct dpi_table *t = table_of(r, DPI_TABLE_LEAST, DPI_TABLE_LIMITED);
 	struct dpi_table_stats s;
-	struct dpi_run run;
+	struct dpi_rows run;
 	size_t taken;
 	CHECK_INT(add_numbers(t, r, 1 << 20), ==, DPI_ERR_LIMIT);
 	CHECK_HAS(dpi_detail(), "give it more memory");
@@ -367,7 +367,7 @@ TEST(reduce_file_of_many_passes, "FL-316", 0, .deadline_s = 60)
 	struct dpi_table_attr attr = { .budget = DPI_TABLE_LEAST, .full = DPI_TABLE_SPILLS, .directory = getenv("TMPDIR") };
 	struct dpi_table *t;
 	struct dpi_table_stats s;
-	struct dpi_run run;
+	struct dpi_rows run;
 	size_t groups = 0;
 	CHECK_OK(dpi_table_new(r, &attr, &t));
 	for (int times = 0; times < 2; times++, groups = 0) {
@@ -403,7 +403,7 @@ TEST(reduce_registered, "FL-311 FL-313 FL-314", 0)
 {
 	DPI_Reducer u = DPI_REDUCER_INIT;
 	struct dpi_table *t;
-	struct dpi_run run;
+	struct dpi_rows run;
 	size_t taken;
 	register_polys();
 	u.state = 16, u.result.type = DPI_TYPE_UINT64;
@@ -418,10 +418,10 @@ TEST(reduce_registered, "FL-311 FL-313 FL-314", 0)
 	for (int i = 0; i < NUMBERS; i++) values[i] = (DPI_Value){ .type = numbers[i].type, .w = { i == I ? 7 : 0 } };
 	DPI_Record record = { row, 0 };
 	CHECK_OK(dpi_row_pack(r->input, values, row, sizeof row, &record.size));
-	CHECK_INT(dpi_table_add(t, &(struct dpi_run){ .record = &record, .count = 1 }, &taken), ==, DPI_ERR_RANGE);
+	CHECK_INT(dpi_table_add(t, &(struct dpi_rows){ .record = &record, .count = 1 }, &taken), ==, DPI_ERR_RANGE);
 	CHECK_STR(dpi_detail(), "it is seven");
 	memset(row, 0, sizeof row);
-	run = (struct dpi_run){ .rows = row, .stride = r->state->row_size, .count = 1 };
+	run = (struct dpi_rows){ .rows = row, .stride = r->state->row_size, .count = 1 };
 	CHECK_OK(dpi_table_merge(t, &run, &taken));
 	memset(row, 1, sizeof row);
 	CHECK_INT(dpi_table_merge(t, &run, &taken), ==, DPI_ERR_CORRUPT);
@@ -480,7 +480,7 @@ TEST(reduce_results_of_every_type, "FL-301 FL-311", 0)
 	struct dpi_reduction *r = made(a, DPI_TYPE_UTF8);
 	struct dpi_table *t = table_of(r, 1 << 20, DPI_TABLE_LIMITED);
 	for (int64_t i = 0; i < 2; i++) {
-		struct dpi_run run;
+		struct dpi_rows run;
 		DPI_Value v;
 		put_int(t, i);
 		CHECK_OK(dpi_table_next_result(t, &run));
@@ -497,7 +497,7 @@ TEST(reduce_results_of_every_type, "FL-301 FL-311", 0)
 	}
 	types[3] = DPI_TYPE_DOUBLE; /* not what it was registered with */
 	put_int(t, 1);
-	struct dpi_run run;
+	struct dpi_rows run;
 	CHECK_INT(dpi_table_next_result(t, &run), ==, DPI_ERR_ARGUMENT);
 	CHECK_HAS(dpi_detail(), "\"last\"");
 	dpi_table_free(t);
@@ -549,7 +549,7 @@ TEST(reduce_partial_rows_of_anybody, "FL-317", 0, .deadline_s = 60)
 		struct kit k = kit_new(&d, 20, 10, KIT_MERGES);
 		struct dpi_table *t = table_of(k.r, 64 << 20, DPI_TABLE_LIMITED),
 				 *from = table_of(k.r, 64 << 20, DPI_TABLE_LIMITED);
-		struct dpi_run run;
+		struct dpi_rows run;
 		int error;
 		hand_in(from, k.schema, k.row, k.rows, &d, false, &error);
 		CHECK_OK(dpi_table_next_partial(from, &run));
@@ -560,7 +560,7 @@ TEST(reduce_partial_rows_of_anybody, "FL-317", 0, .deadline_s = 60)
 			memcpy(there, row, size);
 			for (uint64_t n = draw_below(&d, 10); n--;) there[draw_below(&d, size)] = (uint8_t)draw(&d);
 			DPI_Record record = { there, size - (draw_below(&d, 20) == 0) };
-			error = dpi_table_merge(t, &(struct dpi_run){ .record = &record, .count = 1 }, &taken);
+			error = dpi_table_merge(t, &(struct dpi_rows){ .record = &record, .count = 1 }, &taken);
 			CHECK(!error || error == DPI_ERR_CORRUPT);
 			refused += error != 0;
 			guarded_free(there, size);
@@ -583,7 +583,7 @@ TEST(reduce_states_that_are_none, "FL-317", 0)
 		3);
 	struct dpi_table *t = table_of(r, 1 << 20, DPI_TABLE_LIMITED), *from = table_of(r, 1 << 20, DPI_TABLE_LIMITED);
 	uint8_t row[512];
-	struct dpi_run run;
+	struct dpi_rows run;
 	size_t taken;
 	put_int(from, 1);
 	CHECK_OK(dpi_table_next_partial(from, &run));

@@ -36,7 +36,7 @@ TEST(reduce_at_once, "FL-300 FL-301 FL-303 FL-305 FL-307 FL-308 FL-309 FL-310 FL
 /* The partial rows of a source, on their way. */
 static void travel(struct dpi_table *from, struct dpi_table *to, const struct kit *k, struct draws *d)
 {
-	struct dpi_run run;
+	struct dpi_rows run;
 	for (;;) {
 		CHECK_OK(dpi_table_next_partial(from, &run));
 		if (!run.count) break;

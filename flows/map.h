@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * map.h: stages of a definition, ready to run over rows in this process. */
+#ifndef DPI_FLOWS_MAP_H
+#define DPI_FLOWS_MAP_H
+
+#include "definition.h"
+#include "rows.h"
+
+struct dpi_maps; /* used by one thread at a time */
+
+/* What came out: rows, which stand until the next call, or in those that went in; and of each the number of the one that it was
+ * made of, ascending. */
+struct dpi_mapped {
+	const DPI_Record *record;
+	const uint32_t *from;
+	size_t count;
+};
+
+/* Stages first … first + count - 1 of d, which must outlive it. NAME (a map function is not registered here) MEMORY. */
+int dpi_maps_new(const struct dpi_definition *d, uint32_t first, uint32_t count, struct dpi_maps **m);
+void dpi_maps_free(struct dpi_maps *m); /* NULL is allowed */
+
+/* Rows of the first stage's schema through all stages. Errors: a row's (RANGE; the sentence names the stage), where the flow
+ * fails by it; a map function's own; CORRUPT (it made no row) LIMIT MEMORY. */
+int dpi_maps_run(struct dpi_maps *m, const struct dpi_rows *in, struct dpi_mapped *out);
+/* The last run was not: samples count as before it. */
+void dpi_maps_back(struct dpi_maps *m);
+
+/* Rows that did not pass, and of them those for an error. */
+void dpi_maps_count(const struct dpi_maps *m, uint64_t *sifted, uint64_t *errors);
+
+#endif

@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * pipe_source.c: rows on their way from a push to the lanes, through stages and reduce. */
+#include "pipe.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "map.h"
+#include "partial.h"
+
+#define RUN_ROWS 512u /* as in push.c */
+
+int dpi_pipe_open_source(struct dpi_source *s)
+{
+	const struct dpi_definition *d = s->flow->definition;
+	int error = DPI_SUCCESS;
+	if (!dpi_definition_source_pipe(d)) return DPI_SUCCESS;
+	if (!(s->pipe = calloc(1, sizeof *s->pipe))) return dpi_fail(DPI_ERR_MEMORY, "no memory for the stages of a source");
+	if (d->source_stages) error = dpi_maps_new(d, 0, d->source_stages, &s->pipe->maps);
+	if (!error && d->partial) error = dpi_partial_open(s, &s->pipe->partial);
+	return error;
+}
+
+void dpi_pipe_close_source(struct dpi_source *s)
+{
+	if (!s->pipe) return;
+	dpi_maps_free(s->pipe->maps);
+	dpi_partial_close(s->pipe->partial);
+	free(s->pipe);
+	s->pipe = NULL;
+}
+
+/* Rows through the stages; a row's error that is not forgiven is the flow's failure. */
+static int map(struct dpi_source *s, const struct dpi_rows *in, struct dpi_mapped *out)
+{
+	char sentence[512];
+	int error = dpi_maps_run(s->pipe->maps, in, out);
+	if (!error) {
+		dpi_maps_count(s->pipe->maps, &s->stats.sifted, &s->stats.row_errors);
+		return DPI_SUCCESS;
+	}
+	if (error == DPI_ERR_MEMORY) return error;
+	snprintf(sentence, sizeof sentence, "source %u: %.400s", s->number, dpi_detail());
+	dpi_flow_fail(s->flow, DPI_ERR_FLOW, sentence);
+	return dpi_fail(error, "%s", sentence);
+}
+
+static int give(struct dpi_source *s, const uint32_t *to, uint32_t count, const DPI_Record *row, bool wait)
+{
+	if (s->pipe->partial) return dpi_partial_push(s, s->pipe->partial, to, count, row, wait);
+	return dpi_push_to(s, to, count, row->data, row->size, wait);
+}
+
+int dpi_pipe_push(struct dpi_source *s, const uint32_t *to, uint32_t count, const void *row, uint64_t size, bool wait)
+{
+	DPI_Record in = { row, (size_t)size };
+	struct dpi_mapped out = { .record = &in, .count = 1 };
+	struct dpi_rows rows = { .record = &in, .count = 1 };
+	int error = s->pipe->maps ? map(s, &rows, &out) : DPI_SUCCESS;
+	if (error || !out.count || !count) return error;
+	error = give(s, to, count, out.record, wait);
+	if (error && s->pipe->maps) dpi_maps_back(s->pipe->maps);
+	return error;
+}
+
+/* Only the first given rows of a run went: the stages are as if no others had come. */
+static void again(struct dpi_source *s, const uint8_t *rows, uint32_t size, size_t given)
+{
+	struct dpi_rows first = { .rows = rows, .stride = size, .count = given };
+	struct dpi_mapped out;
+	dpi_maps_back(s->pipe->maps);
+	if (given) dpi_maps_run(s->pipe->maps, &first, &out);
+	dpi_maps_count(s->pipe->maps, &s->stats.sifted, &s->stats.row_errors);
+}
+
+/* To one target each. */
+static int give_run(struct dpi_source *s, const struct dpi_mapped *out, const uint16_t *part, size_t *given)
+{
+	int error = DPI_SUCCESS;
+	if (s->pipe->partial) return dpi_partial_push_run(s, s->pipe->partial, out->record, part, out->count, given);
+	for (*given = 0; *given < out->count && !error; *given += !error) {
+		uint32_t to = part[*given];
+		const DPI_Record *r = out->record + *given;
+		error = dpi_push_to(s, &to, 1, r->data, r->size, true);
+	}
+	return error;
+}
+
+int dpi_pipe_push_run(struct dpi_source *s, const uint8_t *rows, uint32_t size, size_t count, size_t *given)
+{
+	struct dpi_rows in = { .rows = rows, .stride = size, .count = count };
+	struct dpi_mapped out;
+	DPI_Record record[RUN_ROWS];
+	uint16_t part[RUN_ROWS];
+	bool single = dpi_route_single(s->route);
+	int error = DPI_SUCCESS;
+	*given = 0;
+	if (s->pipe->maps) {
+		error = map(s, &in, &out);
+		if (error) return error;
+	} else {
+		for (size_t i = 0; i < count; i++) record[i] = (DPI_Record){ rows + i * size, size };
+		out = (struct dpi_mapped){ .record = record, .count = count };
+	}
+	size_t took = 0;
+	if (single) {
+		dpi_route_rows(s->route, rows, size, count, part);
+		for (size_t i = 0; out.from && i < out.count; i++) part[i] = part[out.from[i]];
+		error = give_run(s, &out, part, &took);
+		*given = !error ? count : out.from ? out.from[took] : took;
+		dpi_route_back(s->route, count - *given);
+	} else {
+		for (; *given < count && !error; *given += !error) {
+			const uint32_t *to;
+			uint32_t targets;
+			bool passes = took < out.count && (!out.from || out.from[took] == *given);
+			error = dpi_route_row(s->route, rows + *given * size, size, &to, &targets);
+			if (error) break;
+			if (!targets) DPI_ADD(s->stats.filtered, 1);
+			if (passes && targets) error = give(s, to, targets, out.record + took, true);
+			took += passes;
+			if (error) dpi_route_back(s->route, 1);
+		}
+	}
+	if (error && s->pipe->maps) {
+		char sentence[DPI_DETAIL_MAX];
+		snprintf(sentence, sizeof sentence, "%s", dpi_detail());
+		again(s, rows, size, *given);
+		if (error != DPI_ERR_AGAIN) dpi_fail(error, "%s", sentence);
+	}
+	return error;
+}
+
+int dpi_pipe_drain(struct dpi_source *s, int64_t deadline)
+{
+	return s->pipe->partial ? dpi_partial_drain(s, s->pipe->partial, deadline) : DPI_SUCCESS;
+}

@@ -26,6 +26,7 @@ uint32_t dpi_coded_more(const struct dpi_definition *d)
 
 uint32_t dpi_flow_plain_size(const struct dpi_definition *d)
 {
+	if (d->layout == DPI_LAYOUT_COLUMNS) return dpi_flow_columns_size(d->segment);
 	return dpi_flow_segment_size(d->wire, d->segment - dpi_coded_more(d));
 }
 

@@ -4,31 +4,10 @@
 #include <stdlib.h>
 
 #include "column_bits.h"
-#include "column_segment.h"
+#include "column_inner.h"
 #include "error.h"
 
 #define FIRST_MEAN 16 /* bytes of a variable value, before any was seen */
-
-struct build {
-	uint8_t *valid;	 /* nullable columns */
-	int32_t *offset; /* variable columns */
-	uint8_t *data;
-	uint32_t room, used;  /* variable: bytes of data */
-	uint32_t nulls;
-	uint32_t mean;	      /* variable: bytes to plan for a value */
-	uint32_t first;	      /* variable: bytes that the first row needs */
-	const uint8_t *bytes; /* variable: the value under way */
-	uint32_t size;
-	bool null;
-};
-
-struct dpi_column_builder {
-	struct dpi_schema *schema;
-	uint8_t *segment;
-	uint32_t capacity;
-	uint32_t rows, most;
-	struct build column[];
-};
 
 int dpi_column_builder_new(struct dpi_schema *s, struct dpi_column_builder **builder)
 {
@@ -66,7 +45,7 @@ static uint64_t values_size(const struct dpi_column *c, uint64_t rows)
 	return c->variable ? 4 * (rows + 1) : c->width * rows;
 }
 
-static uint64_t variable_size(const struct build *o, uint64_t rows)
+static uint64_t variable_size(const struct dpi_column_build *o, uint64_t rows)
 {
 	uint64_t all = rows > 1 ? o->mean * rows : 0;
 	return all > o->first ? all : o->first;
@@ -86,6 +65,42 @@ static uint64_t plan(const struct dpi_column_builder *b, uint64_t rows)
 	return size;
 }
 
+/* The same of one row whose variable values have these bytes together with what rounds each up. */
+static uint64_t plan_one(const struct dpi_schema *s, uint64_t variable)
+{
+	uint64_t size = head_size(s) + variable;
+	for (uint32_t i = 0; i < s->columns; i++)
+		size += (s->column[i].nullable ? DPI_COLUMN_ALIGN : 0) + up(values_size(s->column + i, 1));
+	return size;
+}
+
+uint64_t dpi_column_least(const struct dpi_schema *s)
+{
+	return plan_one(s, 0);
+}
+
+uint64_t dpi_column_need_row(const struct dpi_schema *s, const void *row, uint32_t size)
+{
+	uint64_t variable = 0;
+	for (uint32_t i = 0; i < s->columns && s->varies; i++) {
+		const uint8_t *data;
+		uint32_t bytes;
+		const struct dpi_column *c = s->column + i;
+		if (c->variable && !dpi_row_null(row, c) && dpi_row_bytes(s, row, size, c, &data, &bytes)) variable += up(bytes);
+	}
+	return plan_one(s, variable);
+}
+
+uint64_t dpi_column_need(const struct dpi_schema *s, const struct dpi_batch *batch, size_t i)
+{
+	uint64_t variable = 0;
+	for (uint32_t k = 0; k < s->columns && s->varies; k++) {
+		const int32_t *offset = batch->column[k].offset;
+		if (s->column[k].variable) variable += up((uint32_t)(offset[i + 1] - offset[i]));
+	}
+	return plan_one(s, variable);
+}
+
 static void lay_out(struct dpi_column_builder *b, uint32_t rows)
 {
 	const struct dpi_schema *s = b->schema;
@@ -95,7 +110,7 @@ static void lay_out(struct dpi_column_builder *b, uint32_t rows)
 	b->most = rows;
 	for (uint32_t i = 0; i < s->columns; i++) {
 		const struct dpi_column *c = s->column + i;
-		struct build *o = b->column + i;
+		struct dpi_column_build *o = b->column + i;
 		o->valid = c->nullable ? at : NULL;
 		if (c->nullable) at += up(dpi_bits_bytes(rows));
 		o->offset = c->variable ? (int32_t *)(void *)at : NULL;
@@ -154,7 +169,7 @@ static int take_places(struct dpi_column_builder *b, const void *row, uint32_t s
 	*fits = b->rows < b->most;
 	for (uint32_t i = 0; i < s->columns; i++) {
 		const struct dpi_column *c = s->column + i;
-		struct build *o = b->column + i;
+		struct dpi_column_build *o = b->column + i;
 		o->null = dpi_row_null(row, c);
 		o->size = 0;
 		if (!c->variable || o->null) continue;
@@ -166,7 +181,7 @@ static int take_places(struct dpi_column_builder *b, const void *row, uint32_t s
 	return DPI_SUCCESS;
 }
 
-static void put(struct build *o, const struct dpi_column *c, const uint8_t *row, uint32_t i)
+static void put(struct dpi_column_build *o, const struct dpi_column *c, const uint8_t *row, uint32_t i)
 {
 	if (c->nullable) dpi_bits_put(o->valid, i, !o->null);
 	o->nulls += o->null;
@@ -215,7 +230,7 @@ static size_t fitting(const struct dpi_column_builder *b, const struct dpi_batch
 	const struct dpi_schema *s = b->schema;
 	if (n > b->most - b->rows) n = b->most - b->rows;
 	for (uint32_t i = 0; i < s->columns; i++) {
-		const struct build *o = b->column + i;
+		const struct dpi_column_build *o = b->column + i;
 		if (!s->column[i].variable) continue;
 		const int32_t *offset = batch->column[i].offset + first;
 		uint32_t room = o->room - o->used;
@@ -229,7 +244,7 @@ static size_t fitting(const struct dpi_column_builder *b, const struct dpi_batch
 	return n;
 }
 
-static void put_run(struct build *o, const struct dpi_column *c, const struct dpi_vector *v, size_t first, uint32_t at,
+static void put_run(struct dpi_column_build *o, const struct dpi_column *c, const struct dpi_vector *v, size_t first, uint32_t at,
 		    size_t n)
 {
 	if (c->nullable && v->valid) {
@@ -251,21 +266,25 @@ static void put_run(struct build *o, const struct dpi_column *c, const struct dp
 	}
 }
 
+size_t dpi_column_fit(struct dpi_column_builder *b, const struct dpi_batch *batch, size_t first, size_t count)
+{
+	const struct dpi_schema *s = b->schema;
+	if (!count) return 0;
+	size_t n = fitting(b, batch, first, count);
+	if (n || b->rows) return n;
+	for (uint32_t i = 0; i < s->columns; i++) {
+		const int32_t *offset = batch->column[i].offset;
+		b->column[i].size = s->column[i].variable ? (uint32_t)(offset[first + 1] - offset[first]) : 0;
+	}
+	return make_room(b) ? fitting(b, batch, first, count) : 0;
+}
+
 size_t dpi_column_append_batch(struct dpi_column_builder *b, const struct dpi_batch *batch, size_t first, size_t count,
 			       bool *large)
 {
 	const struct dpi_schema *s = b->schema;
-	if (large) *large = false;
-	if (!count) return 0;
-	size_t n = fitting(b, batch, first, count);
-	if (!n && !b->rows) {
-		for (uint32_t i = 0; i < s->columns; i++) {
-			const int32_t *offset = batch->column[i].offset;
-			b->column[i].size = s->column[i].variable ? (uint32_t)(offset[first + 1] - offset[first]) : 0;
-		}
-		if (make_room(b)) n = fitting(b, batch, first, count);
-		else if (large) *large = true;
-	}
+	size_t n = dpi_column_fit(b, batch, first, count);
+	if (large) *large = count && !n && !b->rows;
 	if (!n) return 0;
 	for (uint32_t i = 0; i < s->columns; i++)
 		put_run(b->column + i, s->column + i, batch->column + i, first, b->rows, n);
@@ -276,6 +295,13 @@ size_t dpi_column_append_batch(struct dpi_column_builder *b, const struct dpi_ba
 uint32_t dpi_column_rows(const struct dpi_column_builder *b)
 {
 	return b->rows;
+}
+
+uint64_t dpi_column_bytes(const struct dpi_column_builder *b)
+{
+	uint64_t bytes = (uint64_t)b->rows * b->schema->row_size;
+	for (uint32_t i = 0; i < b->schema->columns; i++) bytes += b->column[i].used;
+	return bytes;
 }
 
 /* -------------------------------------------------------------------------------------------------------- the end */
@@ -298,7 +324,7 @@ size_t dpi_column_end(struct dpi_column_builder *b, uint32_t flags)
 	memset(places, 0, head - DPI_SEGMENT_HEADER);
 	for (uint32_t i = 0; i < s->columns; i++) {
 		const struct dpi_column *c = s->column + i;
-		struct build *o = b->column + i;
+		struct dpi_column_build *o = b->column + i;
 		struct dpi_column_place p = { .bytes = c->variable ? o->used : (uint32_t)values_size(c, b->rows) };
 		if (o->nulls) p.valid = settle(b, &at, o->valid, dpi_bits_bytes(b->rows));
 		if (c->variable) p.offset = settle(b, &at, o->offset, values_size(c, b->rows));

@@ -36,7 +36,30 @@ int dpi_column_append_row(struct dpi_column_builder *b, const void *row, uint32_
 size_t dpi_column_append_batch(struct dpi_column_builder *b, const struct dpi_batch *batch, size_t first, size_t count,
 			       bool *large);
 
+/* How many of these would fit, at most count. 0 in an empty segment: the first is larger than one. */
+size_t dpi_column_fit(struct dpi_column_builder *b, const struct dpi_batch *batch, size_t first, size_t count);
+
+/* Rows first … of a batch, each to the segment under construction of its part, in order: row first + i to to[part[i]], where
+ * NULL is a part that has none. Stops before the first row that does not fit. Returns how many went. */
+struct dpi_column_scatter {
+	struct dpi_column_builder **to;
+	uint32_t *count;	/* of each part, 0 before; how many came, and for the caller to set back to 0 */
+	uint16_t *touched;	/* out: the parts that got any, in the order of their first rows; room for DPI_PUSH_RUN */
+	uint32_t touches;
+	uint8_t **at;		/* of each part: where values go on */
+	uint32_t *fill;
+};
+size_t dpi_column_scatter(struct dpi_column_scatter *s, const struct dpi_schema *schema, const struct dpi_batch *batch, size_t first,
+			  size_t count, const uint16_t *part);
+
 uint32_t dpi_column_rows(const struct dpi_column_builder *b);
+/* Of these rows: their fixed parts and their variable values. */
+uint64_t dpi_column_bytes(const struct dpi_column_builder *b);
+
+/* Bytes of a segment with one row: of no variable bytes, a row that was checked, row i of a batch. */
+uint64_t dpi_column_least(const struct dpi_schema *s);
+uint64_t dpi_column_need_row(const struct dpi_schema *s, const void *row, uint32_t size);
+uint64_t dpi_column_need(const struct dpi_schema *s, const struct dpi_batch *batch, size_t i);
 
 /* Close the gaps that unused room left, write header and places. Returns the segment's size. */
 size_t dpi_column_end(struct dpi_column_builder *b, uint32_t flags);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "column_segment.h"
 #include "definition_parts.h"
 #include "error.h"
 #include "move/move.h"
@@ -28,6 +29,7 @@ static int check_numbers(const struct dpi_definition *d)
 	int error = dpi_definition_below("dist", d->dist, DPI_DIST_FUNCTION, "DPI_DIST_*");
 	if (!error) error = dpi_definition_below("hint", d->hint, DPI_HINT_LATENCY, "DPI_HINT_BANDWIDTH and DPI_HINT_LATENCY");
 	if (!error) error = dpi_definition_below("on_death", d->on_death, DPI_DEATH_GOES_ON, "DPI_DEATH_FAILS and DPI_DEATH_GOES_ON");
+	if (!error) error = dpi_definition_below("layout", d->layout, DPI_LAYOUT_COLUMNS, "DPI_LAYOUT_ROWS and DPI_LAYOUT_COLUMNS");
 	if (error) return error;
 	if (d->targets > DPI_TARGETS_MAX)
 		return dpi_fail(DPI_ERR_ARGUMENT, "attr->targets is %u: a flow has 1 to %d", d->targets, DPI_TARGETS_MAX);
@@ -238,7 +240,16 @@ static int check_sizes(const struct dpi_definition *d)
 {
 	size_t bytes = dpi_definition_bytes(d), schema = dpi_schema_bytes(d->schema);
 	uint32_t room = dpi_flow_segment_size(d->schema, d->segment) - (uint32_t)sizeof(struct dpi_flow_segment);
-	if (dpi_flow_row_need(d->schema, d->schema->row_size) > room)
+	uint64_t least = dpi_column_least(d->schema) + sizeof(struct dpi_flow_segment);
+	if (d->layout == DPI_LAYOUT_COLUMNS && (d->stages || d->reduction || d->codecs))
+		return dpi_fail(DPI_ERR_UNSUPPORTED,
+				"attr->layout is DPI_LAYOUT_COLUMNS, and attr->%s is given: columns travel as they are pushed; take "
+				"DPI_LAYOUT_ROWS", d->stages ? "stages" : d->reduction ? "reduce" : "codecs");
+	if (d->layout == DPI_LAYOUT_COLUMNS && least > dpi_flow_columns_size(d->segment))
+		return dpi_fail(DPI_ERR_SIZE,
+				"attr->segment is %u, and one row of %u columns takes %llu bytes of a columnar segment: raise it, at "
+				"most to %u", d->segment, d->schema->columns, (unsigned long long)least, DPI_FLOW_SEGMENT_MOST);
+	if (d->layout == DPI_LAYOUT_ROWS && dpi_flow_row_need(d->schema, d->schema->row_size) > room)
 		return dpi_fail(DPI_ERR_SIZE,
 				"attr->segment is %u, and the fixed part of a row has %u bytes: raise it, at most to %u, "
 				"or make long columns BINARY", d->segment, d->schema->row_size, DPI_FLOW_SEGMENT_MOST);

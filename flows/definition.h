@@ -24,7 +24,7 @@ struct dpi_definition {
 	uint32_t targets, sources;
 	uint32_t key_count;
 	uint16_t key[DPI_KEYS_MAX]; /* columns */
-	uint32_t dist, shift, table_size, hint, segment, on_death;
+	uint32_t dist, shift, table_size, hint, segment, on_death, layout;
 	uint32_t group_version, dist_version;
 	uint64_t salt, memory, expected;
 	int64_t linger_us; /* 0: the setting of each source's process */

@@ -8,6 +8,7 @@
 
 static const char *const dist_text[] = { "hash", "radix", "range", "round robin", "broadcast", "table", "function" };
 static const char *const hint_text[] = { "bandwidth", "latency" };
+static const char *const layout_text[] = { "rows", "columns" };
 static const char *const death_text[] = { "fails", "goes on" };
 
 /* A number as people read it. */
@@ -15,6 +16,7 @@ static const char *number_text(const char *field, uint64_t value, char text[stat
 {
 	if (!strcmp(field, "dist")) return dist_text[value];
 	if (!strcmp(field, "hint")) return hint_text[value];
+	if (!strcmp(field, "layout")) return layout_text[value];
 	if (!strcmp(field, "on_death")) return death_text[value];
 	snprintf(text, 24, "%" PRIu64, value);
 	return text;

@@ -18,6 +18,7 @@
 	X(u32, on_death)                                                                               \
 	X(u32, group_version)                                                                          \
 	X(u32, dist_version)                                                                           \
+	X(u32, layout)                                                                                 \
 	X(u64, salt)                                                                                   \
 	X(u64, memory)                                                                                 \
 	X(u64, expected)                                                                               \

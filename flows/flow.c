@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "cluster.h"
+#include "columnar.h"
 #include "hello.h"
 #include "layer.h"
 
@@ -307,10 +308,13 @@ int dpi_flows_open(struct dpi_context *ctx)
 	if (!ctx->flows) return dpi_fail(DPI_ERR_MEMORY, "no memory for the flow layer");
 	pthread_mutex_init(&ctx->flows->lock, NULL);
 	pthread_mutex_init(&ctx->flows->coded_lock, NULL);
+	pthread_mutex_init(&ctx->flows->columns_lock, NULL);
+	ctx->flows->columns_at = DPI_NEVER;
 	int error = dpi_coded_linger_open(ctx);
 	if (!error) error = dpi_coordinator_open(ctx);
 	for (uint16_t type = DPI_FLOW_SOURCES; type < DPI_FLOW_MESSAGES_END && !error; type++)
 		error = dpi_handle_messages(ctx, type, on_news);
+	if (!error) error = dpi_loop_service(ctx, dpi_columns_service);
 	return error ? error : dpi_on_peer_down(ctx, on_peer_down);
 }
 
@@ -326,6 +330,7 @@ void dpi_flows_close(struct dpi_context *ctx)
 		}
 	pthread_mutex_destroy(&l->coded_lock);
 	pthread_mutex_destroy(&l->lock);
+	pthread_mutex_destroy(&l->columns_lock);
 	free(l);
 	ctx->flows = NULL;
 }

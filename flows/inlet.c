@@ -90,18 +90,27 @@ static int import(struct dpi_target *t)
 
 /* ------------------------------------------------------------------------------------------------------- giving back */
 
+/* Is anything of this ring lent? */
+static bool older_lent(const struct dpi_target *t, const struct dpi_ring_in *r)
+{
+	for (size_t n = 0; n < t->lents; n++)
+		if (t->lent[(t->first + n) % DPI_LENT_MAX].ring == r) return true;
+	return false;
+}
+
 void dpi_piece_release(struct dpi_target *t, struct dpi_piece *p)
 {
 	struct dpi_inlet *i = p->inlet;
 	struct dpi_ring_in *r = p->ring;
 	free(p->own);
 	if (p->decoded) dpi_decoded_release(t->decoder, p->decoded);
+	if (p->columns || p->loan) dpi_columns_done(t, p);
 	if (r) {
 		r->lent--;
 		i->lent--;
 		if (r->ended && r != i->ring) {
 			if (!r->lent) dpi_ring_in_free(t->ctx, t->home, r);
-		} else {
+		} else if (p == &t->lent[t->first] || !older_lent(t, r)) {
 			i->behind = p->end;
 			dpi_run_give_back(r, &i->run, i->lent ? p->end : r->reader.read);
 		}
@@ -275,7 +284,8 @@ static enum dpi_found next(struct dpi_target *t, struct dpi_inlet *i, struct dpi
 			if (decoded) data = decoded->rows;
 		}
 		if (wrong) return cut(t, i, class, wrong, error);
-		if (i->kind == DPI_FLOW_ROWS) {
+		bool columnar = t->flow->definition->layout == DPI_LAYOUT_COLUMNS;
+		if (i->kind == DPI_FLOW_ROWS && !columnar) {
 			if (!size) continue;
 			wrong = take_rows(t, i, data, size, decoded, piece);
 			if (wrong) {
@@ -286,6 +296,10 @@ static enum dpi_found next(struct dpi_target *t, struct dpi_inlet *i, struct dpi
 			return DPI_FOUND_ROWS;
 		}
 		if (!first) return dpi_inlet_cut(t, i, "a short segment that goes on", error);
+		if (i->kind == DPI_FLOW_COLUMNS && columnar) {
+			wrong = dpi_columns_take(t, i, data, size, piece);
+			return wrong ? dpi_inlet_cut(t, i, wrong, error) : DPI_FOUND_ROWS;
+		}
 		if (i->kind == DPI_FLOW_PART && !t->wire_stride) {
 			wrong = take_part(t, i, data, size, piece);
 			dpi_decoded_release(t->decoder, decoded);
@@ -395,7 +409,8 @@ static enum dpi_found round_once(struct dpi_target *t, struct dpi_piece *piece, 
  *   the last inlet over, also one that had a mark to give first, is followed by one that finds the end. */
 enum dpi_found dpi_target_look(struct dpi_target *t, struct dpi_piece *piece, uint64_t *mark, int *error)
 {
-	piece->some = false;
+	*piece = (struct dpi_piece){ 0 };
+	if (t->lents) dpi_target_collect(t);
 	if ((*error = dpi_flow_check(t->flow)) || (*error = import(t))) return DPI_FOUND_ERROR;
 	uint64_t version = atomic_load_explicit(&t->flow->version, memory_order_acquire);
 	enum dpi_found found = round_once(t, piece, mark, error);
@@ -424,6 +439,7 @@ enum dpi_found dpi_target_look(struct dpi_target *t, struct dpi_piece *piece, ui
 
 bool dpi_target_ready(struct dpi_target *t)
 {
+	if (t->lents && dpi_piece_back(&t->lent[t->first])) return true; /* room to give back, which a source may wait for */
 	if (atomic_load_explicit(&t->flow->version, memory_order_acquire) != t->seen || atomic_load_explicit(&t->home->changed, memory_order_acquire)) return true;
 	bool over = t->last;
 	for (size_t n = 0; n < t->inlets; n++) {

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "source.h"
+#include "columnar.h"
 #include "wait.h"
 
 #define SLICE_US 50000 /* a wait for room looks at least so often whether the flow has failed */
@@ -134,12 +134,13 @@ int dpi_lane_end(struct dpi_source *s, uint32_t target, int64_t deadline)
 	int error;
 	if (!l->run.end) return DPI_SUCCESS;
 	set_way(s, target, NULL);
+	if (s->columns && (error = dpi_columns_finish(s, target))) return error;
 	uint64_t written = atomic_load_explicit(&l->b->appender.writer.written, memory_order_relaxed);
 	while ((error = dpi_run_end(l->b, &l->run)) == DPI_ERR_AGAIN) {
 		if (dpi_now() >= deadline) return deadline ? dpi_fail(DPI_ERR_TIMEOUT, "the way to target %u is busy", target) : DPI_ERR_AGAIN;
 		dpi_progress(s->ctx);
 	}
-	if (!error && s->row_size) {
+	if (!error && s->row_size && !s->columns) {
 		l->rows += (written - l->rows_at) / s->row_size;
 		l->bytes += written - l->rows_at;
 	}
@@ -168,8 +169,7 @@ int dpi_lane_begin_run(struct dpi_source *s, uint32_t target, uint64_t size, int
 	return error;
 }
 
-/* A segment of size bytes in all with its header. */
-static int begin_segment(struct dpi_source *s, uint32_t target, uint32_t kind, uint64_t value, uint64_t size, int64_t deadline, bool *dropped)
+int dpi_lane_begin(struct dpi_source *s, uint32_t target, uint32_t kind, uint64_t value, uint64_t size, int64_t deadline, bool *dropped)
 {
 	struct dpi_lane *l = &s->lane[target];
 	int error = DPI_SUCCESS;
@@ -192,7 +192,7 @@ int dpi_lane_room(struct dpi_source *s, uint32_t target, uint64_t need, int64_t 
 	struct dpi_lane *l = &s->lane[target];
 	*dropped = l->dropped;
 	if (l->dropped || dpi_run_left(l->b, &l->run) >= need) return DPI_SUCCESS;
-	int error = begin_segment(s, target, DPI_FLOW_ROWS, 0, s->segment, deadline, dropped);
+	int error = dpi_lane_begin(s, target, DPI_FLOW_ROWS, 0, s->segment, deadline, dropped);
 	if (error || *dropped) return error;
 	error = dpi_run_wrote(l->b, &l->run, sizeof(struct dpi_flow_segment));
 	l->rows_at = atomic_load_explicit(&l->b->appender.writer.written, memory_order_relaxed);
@@ -207,7 +207,7 @@ int dpi_lane_send(struct dpi_source *s, uint32_t target, uint32_t kind, uint64_t
 	if (s->coded) return dpi_coded_send(s, target, kind, value, deadline, dropped);
 	struct dpi_lane *l = &s->lane[target];
 	uint64_t header = sizeof(struct dpi_flow_segment);
-	int error = begin_segment(s, target, kind, value, header + size, deadline, dropped);
+	int error = dpi_lane_begin(s, target, kind, value, header + size, deadline, dropped);
 	if (error || *dropped) return error;
 	if (size) memcpy(dpi_run_place(l->b) + header, bytes, size);
 	error = dpi_run_wrote(l->b, &l->run, header + size);
@@ -225,7 +225,7 @@ int dpi_lane_send_large(struct dpi_source *s, uint32_t target, const void *row, 
 		size_t taken, left = DPI_SEGMENT_HEADER + sizeof(struct dpi_part_header) + size - offset;
 		uint64_t part = left < room ? left : room;
 		/* a large row once begun is not taken back: a reader drops what it has of it when another begins */
-		int error = begin_segment(s, target, DPI_FLOW_PART, 0, header + part, deadline, dropped);
+		int error = dpi_lane_begin(s, target, DPI_FLOW_PART, 0, header + part, deadline, dropped);
 		if (error || *dropped) return error;
 		dpi_part_write(dpi_run_place(l->b) + header, part, row, size, offset, 0, &taken);
 		error = dpi_run_wrote(l->b, &l->run, header + part);
@@ -244,9 +244,11 @@ int dpi_lane_flush(struct dpi_source *s, uint32_t target, int64_t deadline)
 	struct dpi_lane *l = &s->lane[target];
 	bool dropped = false;
 	if (!l->b || l->dropped) return DPI_SUCCESS;
+	int error = s->columns ? dpi_lane_end(s, target, 0) : DPI_SUCCESS;
+	if (error && error != DPI_ERR_AGAIN) return dpi_lane_failed(s, target, error, &dropped); /* AGAIN: but it is written */
 	int64_t left = (deadline - dpi_now()) / 1000;
 	l->b->timeout_us = left < 1 ? 1 : left;
-	int error = dpi_run_flush(l->b, &l->run);
+	error = dpi_run_flush(l->b, &l->run);
 	return error && error != DPI_ERR_TIMEOUT ? dpi_lane_failed(s, target, error, &dropped) : error;
 }
 
@@ -255,6 +257,10 @@ void dpi_lane_count(const struct dpi_source *s, uint32_t target, uint64_t *rows,
 	const struct dpi_lane *l = &s->lane[target];
 	*rows = l->rows;
 	*bytes = l->bytes;
+	if (s->columns) {
+		if (s->columns->open[target]) *bytes += dpi_column_bytes(l->columns);
+		return;
+	}
 	if (!s->row_size || s->coded || !l->run.end) return;
 	uint64_t open = atomic_load_explicit(&l->b->appender.writer.written, memory_order_relaxed) - l->rows_at;
 	*rows += open / s->row_size;

@@ -22,6 +22,9 @@ struct dpi_flow_layer {
 	pthread_mutex_t coded_lock; /* held while the linger service of codecs sends: coded_linger.c */
 	struct dpi_coded *coded;    /* open sources with codecs */
 	_Atomic int64_t coded_at;   /* when that service looks next */
+	pthread_mutex_t columns_lock; /* columnar_linger.c: sources of columnar flows, and when the first of them has rows to send */
+	struct dpi_source *columns;
+	int64_t columns_at;
 	struct dpi_coordinator *coordinator; /* loop thread only; NULL: another node is the registry's */
 };
 

@@ -50,8 +50,7 @@ static int take_kept(struct dpi_target *t, const char *call, struct dpi_piece *p
 	return found == DPI_FOUND_END ? dpi_fail(DPI_ERR_END, "%s: flow '%s' has ended", call, t->flow->name) : DPI_SUCCESS;
 }
 
-/* The next piece or mark. AGAIN only if it is not to wait. */
-static int find(struct dpi_target *t, bool wait, const char *call, struct dpi_piece *piece, uint64_t *mark)
+int dpi_target_take(struct dpi_target *t, bool wait, const char *call, struct dpi_piece *piece, uint64_t *mark)
 {
 	int64_t deadline = 0, start = 0;
 	uint64_t came = t->stats.rows;
@@ -86,6 +85,13 @@ static int find(struct dpi_target *t, bool wait, const char *call, struct dpi_pi
 		start = now;
 		if (error) return timed_out(t, call);
 	}
+}
+
+/* The same, as rows. */
+static int find(struct dpi_target *t, bool wait, const char *call, struct dpi_piece *piece, uint64_t *mark)
+{
+	int error = dpi_target_take(t, wait, call, piece, mark);
+	return !error && piece->columns ? dpi_columns_rows(t, piece) : error;
 }
 
 static void give(struct dpi_target *t, DPI_Tuple *tuple)
@@ -140,13 +146,25 @@ int DPI_Try_Next(DPI_Target handle, DPI_Tuple *tuple)
 
 /* ------------------------------------------------------------------------------------------------------- by the run */
 
-/* What DPI_Next has not given of its piece yet, as a run. */
-static void rest_of_piece(struct dpi_target *t, struct dpi_piece *piece)
+void dpi_target_rest(struct dpi_target *t, struct dpi_piece *piece)
 {
 	*piece = t->piece;
 	piece->data = t->at;
 	t->piece = (struct dpi_piece){ 0 };
 	t->at = t->stop = NULL;
+}
+
+void dpi_target_lend(struct dpi_target *t, const struct dpi_piece *piece)
+{
+	t->lent[(t->first + t->lents++) % DPI_LENT_MAX] = *piece;
+}
+
+void dpi_target_collect(struct dpi_target *t)
+{
+	for (; t->lents && dpi_piece_back(&t->lent[t->first]); t->lents--) {
+		dpi_piece_release(t, &t->lent[t->first]);
+		t->first = (t->first + 1) % DPI_LENT_MAX;
+	}
 }
 
 int DPI_Next_Batch(DPI_Target handle, DPI_Batch *batch)
@@ -158,10 +176,11 @@ int DPI_Next_Batch(DPI_Target handle, DPI_Batch *batch)
 	*batch = (DPI_Batch){ 0 };
 	struct dpi_target *t = dpi_target_begin(handle, "DPI_Next_Batch", &error);
 	if (!t) return error;
+	dpi_target_collect(t);
 	if (t->lents == DPI_LENT_MAX) {
 		error = dpi_fail(DPI_ERR_LIMIT, "DPI_Next_Batch: %d runs are lent: DPI_Release_Batch some", DPI_LENT_MAX);
 	} else if (t->at != t->stop) {
-		rest_of_piece(t, &piece);
+		dpi_target_rest(t, &piece);
 	} else {
 		if (t->piece.some) dpi_piece_release(t, &t->piece);
 		error = find(t, true, "DPI_Next_Batch", &piece, &mark);
@@ -179,7 +198,7 @@ int DPI_Next_Batch(DPI_Target handle, DPI_Batch *batch)
 			batch->record = (const DPI_Record *)(const void *)piece.data;
 			batch->count = (size_t)(piece.stop - piece.data) / sizeof *batch->record;
 		}
-		t->lent[(t->first + t->lents++) % DPI_LENT_MAX] = piece;
+		dpi_target_lend(t, &piece);
 	}
 	dpi_target_leave(t);
 	return error;
@@ -190,12 +209,16 @@ int DPI_Release_Batch(size_t count, DPI_Target handle)
 	int error;
 	struct dpi_target *t = dpi_target_begin(handle, "DPI_Release_Batch", &error);
 	if (!t) return error;
-	if (count > t->lents) error = dpi_fail(DPI_ERR_RANGE, "DPI_Release_Batch: %zu runs, but %zu are lent", count, t->lents);
-	for (size_t n = 0; n < count && !error; n++) {
-		dpi_piece_release(t, &t->lent[t->first]);
-		t->first = (t->first + 1) % DPI_LENT_MAX;
-		t->lents--;
+	size_t lent = 0;
+	for (size_t n = 0; n < t->lents; n++) lent += !dpi_piece_back(&t->lent[(t->first + n) % DPI_LENT_MAX]);
+	if (count > lent) error = dpi_fail(DPI_ERR_RANGE, "DPI_Release_Batch: %zu runs, but %zu are lent", count, lent);
+	for (size_t n = 0; n < t->lents && count && !error; n++) {
+		struct dpi_piece *p = &t->lent[(t->first + n) % DPI_LENT_MAX];
+		if (dpi_piece_back(p)) continue;
+		p->back = true;
+		count--;
 	}
+	dpi_target_collect(t);
 	dpi_target_leave(t);
 	return error;
 }

@@ -3,8 +3,8 @@
 #define DPI_NO_INLINE /* here are the calls themselves */
 #include <string.h>
 
+#include "columnar.h"
 #include "pipe.h"
-#include "source.h"
 #include "wait.h"
 
 /* Is this a row of the flow's schema? */
@@ -69,8 +69,8 @@ static int room(struct dpi_source *s, uint32_t target, uint64_t need, bool wait,
 	return deadline ? dpi_lane_room(s, target, need, deadline, dropped) : error;
 }
 
-/* A row that is larger than a segment. What is there of one that was not sent whole is dropped at its target. */
-static int push_large(struct dpi_source *s, const uint32_t *to, uint32_t count, const void *row, uint64_t size, bool wait)
+/* What is there of one that was not sent whole is dropped at its target. */
+int dpi_push_large(struct dpi_source *s, const uint32_t *to, uint32_t count, const void *row, uint64_t size, bool wait)
 {
 	int64_t deadline = wait ? dpi_deadline(0, s->timeout_us) : 0;
 	for (uint32_t i = 0; i < count; i++) {
@@ -91,7 +91,8 @@ int dpi_push_to(struct dpi_source *s, const uint32_t *to, uint32_t count, const 
 {
 	uint64_t need = dpi_flow_row_need(s->flow->definition->wire, size);
 	int error = DPI_SUCCESS;
-	if (need > s->segment - sizeof(struct dpi_flow_segment)) return push_large(s, to, count, row, size, wait);
+	if (s->columns) return dpi_columns_push_row(s, to, count, row, size, wait);
+	if (need > s->segment - sizeof(struct dpi_flow_segment)) return dpi_push_large(s, to, count, row, size, wait);
 	for (uint32_t i = 0; i < count; i++) {
 		bool dropped;
 		error = room(s, to[i], need, wait, &dropped);
@@ -164,6 +165,11 @@ int DPI_Push_Batch(const void *rows, size_t count, DPI_Source handle, size_t *pu
 	if (count && !rows) error = dpi_fail(DPI_ERR_ARGUMENT, "DPI_Push_Batch: rows is NULL");
 	else if (!size) error = dpi_fail(DPI_ERR_USE, "DPI_Push_Batch: rows of flow '%s' vary in size: push them one by one", s->flow->name);
 	else if (s->reserved >= 0) error = dpi_fail(DPI_ERR_STATE, "DPI_Push_Batch: room is handed out: DPI_Commit or DPI_Discard comes first");
+	if (!error && s->columns) {
+		error = dpi_columns_push_rows(s, rows, count, &done);
+		if (error == DPI_ERR_AGAIN) error = dpi_push_no_room(s, true, "DPI_Push_Batch");
+		count = 0;
+	}
 	bool single = dpi_route_single(s->route), plain = s->flow->definition->schema->plain;
 	while (done < count && !error) {
 		size_t n = count - done < RUN_ROWS ? count - done : RUN_ROWS;
@@ -231,7 +237,8 @@ int DPI_Reserve(size_t size, uint32_t target, DPI_Source handle, void **out)
 	struct dpi_source *s = dpi_source_begin(handle, "DPI_Reserve", &error);
 	if (!s) return error;
 	uint64_t need = dpi_flow_row_need(s->flow->definition->wire, size);
-	if (s->pipe) error = dpi_fail(DPI_ERR_USE, "DPI_Reserve: rows of flow '%s' are changed before they reach a segment: push them", s->flow->name);
+	if (s->columns) error = dpi_fail(DPI_ERR_USE, "DPI_Reserve: a segment of flow '%s' has columns and no rows to build in place: push them", s->flow->name);
+	else if (s->pipe) error = dpi_fail(DPI_ERR_USE, "DPI_Reserve: rows of flow '%s' are changed before they reach a segment: push them", s->flow->name);
 	else if (s->reserved >= 0) error = dpi_fail(DPI_ERR_STATE, "DPI_Reserve: room is handed out already: DPI_Commit or DPI_Discard comes first");
 	else if (target >= s->flow->definition->targets)
 		error = dpi_fail(DPI_ERR_ARGUMENT, "DPI_Reserve: target is %u: flow '%s' has %u", target, s->flow->name, s->flow->definition->targets);

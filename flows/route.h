@@ -22,6 +22,8 @@ int dpi_route_row(struct dpi_route *r, const void *row, uint32_t size, const uin
  * vary, stride bytes apart. Round robin moves on by count. */
 bool dpi_route_single(const struct dpi_route *r);
 void dpi_route_rows(struct dpi_route *r, const void *rows, size_t stride, size_t count, uint16_t *part);
+/* The same for rows first … of a batch of the schema's columns. */
+void dpi_route_batch(struct dpi_route *r, const struct dpi_batch *batch, size_t first, size_t count, uint16_t *part);
 /* The last count rows were not pushed after all: round robin does not count them. */
 void dpi_route_back(struct dpi_route *r, size_t count);
 

@@ -42,8 +42,9 @@ int dpi_row_batch_read(struct dpi_row_batch *b, struct dpi_row_reader *r, size_t
  * at most count. */
 size_t dpi_row_from_batch(const struct dpi_schema *s, const struct dpi_batch *batch, size_t first, size_t count,
 			  struct dpi_row_writer *w);
-/* Bytes of one such row, and the row itself, into that many bytes. */
+/* At most that many bytes has one such row; and the row itself: how many it has. The batch may change meanwhile, but for its
+ * offsets. */
 uint64_t dpi_row_size_in_batch(const struct dpi_schema *s, const struct dpi_batch *batch, size_t i);
-void dpi_row_write_from_batch(const struct dpi_schema *s, const struct dpi_batch *batch, size_t i, void *row);
+uint32_t dpi_row_write_from_batch(const struct dpi_schema *s, const struct dpi_batch *batch, size_t i, void *row);
 
 #endif

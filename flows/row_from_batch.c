@@ -12,13 +12,12 @@ uint64_t dpi_row_size_in_batch(const struct dpi_schema *s, const struct dpi_batc
 	uint64_t size = s->row_size;
 	for (uint32_t k = 0; k < s->columns && s->varies; k++) {
 		const struct dpi_vector *v = batch->column + k;
-		if (s->column[k].variable && !null_at(s->column + k, v, i))
-			size += (uint32_t)(v->offset[i + 1] - v->offset[i]);
+		if (s->column[k].variable) size += (uint32_t)(v->offset[i + 1] - v->offset[i]); /* NULLs have none, as a rule */
 	}
 	return size;
 }
 
-void dpi_row_write_from_batch(const struct dpi_schema *s, const struct dpi_batch *batch, size_t i, void *row)
+uint32_t dpi_row_write_from_batch(const struct dpi_schema *s, const struct dpi_batch *batch, size_t i, void *row)
 {
 	uint8_t *to = row;
 	uint32_t behind = s->row_size;
@@ -40,6 +39,7 @@ void dpi_row_write_from_batch(const struct dpi_schema *s, const struct dpi_batch
 			memcpy(to + c->offset, data + i * c->width, c->width);
 		}
 	}
+	return behind;
 }
 
 /* Column by column: rows of one size, in line. */
@@ -82,7 +82,7 @@ size_t dpi_row_from_batch(const struct dpi_schema *s, const struct dpi_batch *ba
 		uint64_t size = dpi_row_size_in_batch(s, batch, first + done);
 		void *row = size > DPI_ROW_MAX ? NULL : dpi_row_reserve(w, (uint32_t)size);
 		if (!row) break;
-		dpi_row_write_from_batch(s, batch, first + done, row);
+		dpi_row_shrink(w, row, dpi_row_write_from_batch(s, batch, first + done, row));
 	}
 	return done;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * segment.h: what a source puts into its ring at a target: segments, each a run of the ring (run.h). A segment is this header and then
- * rows as row_segment.h lays them out, a part of a large row (row_part.h), or nothing. Rows are added while the segment is open and may be
+ * rows as row_segment.h lays them out, a columnar segment, a part of a large row (row_part.h), or nothing. Rows are added while the segment is open and may be
  * visible already: their number is what is visible, not what the header says. */
 #ifndef DPI_FLOWS_SEGMENT_H
 #define DPI_FLOWS_SEGMENT_H
@@ -29,6 +29,7 @@ _Static_assert(sizeof(struct dpi_flow_segment) == 64, "a cache line");
 #define DPI_FLOW_END 0x0400u
 #define DPI_FLOW_PART 0x0800u
 #define DPI_FLOW_CODED 0x1000u
+#define DPI_FLOW_COLUMNS 0x2000u /* a columnar segment follows: column_segment.h */
 
 /* Bytes of a segment of this schema within at most segment bytes; rows that do not vary fill it exactly. */
 static inline uint32_t dpi_flow_segment_size(const struct dpi_schema *s, uint32_t segment)
@@ -39,7 +40,12 @@ static inline uint32_t dpi_flow_segment_size(const struct dpi_schema *s, uint32_
 	return (uint32_t)sizeof(struct dpi_flow_segment) + room;
 }
 
-/* Bytes that a row takes in a segment. */
+static inline uint32_t dpi_flow_columns_size(uint32_t segment)
+{
+	return segment & ~63u;
+}
+
+/* Bytes that a row takes in a segment of rows. */
 static inline uint64_t dpi_flow_row_need(const struct dpi_schema *s, uint64_t size)
 {
 	return s->varies ? 8 + ((size + 7) & ~UINT64_C(7)) : size;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * source.c: sources: open, mark, flush, close, statistics. */
-#include "source.h"
+#include "columnar.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,7 +24,13 @@ struct dpi_source *dpi_source_begin(DPI_Source handle, const char *call, int *er
 	*error = dpi_flow_check(s->flow);
 	if (*error) return NULL;
 	atomic_store_explicit(&s->busy, 1, memory_order_relaxed);
+	if (s->columns) pthread_mutex_lock(&s->columns->lock);
 	return s;
+}
+
+void dpi_source_unlock(struct dpi_source *s)
+{
+	pthread_mutex_unlock(&s->columns->lock);
 }
 
 /* ------------------------------------------------------------------------------------------------------- opening */
@@ -36,6 +42,7 @@ static void source_free(struct dpi_source *s)
 	dpi_coded_close(s);
 	dpi_pipe_close_source(s);
 	dpi_route_free(s->route);
+	dpi_columns_close(s);
 	free(s->lane);
 	free(s->way);
 	if (s->flow) dpi_flow_unref(s->flow);
@@ -61,12 +68,11 @@ static int source_new(struct dpi_flow *f, int64_t timeout_us, struct dpi_source 
 	s->segment = dpi_flow_plain_size(d);
 	s->reserved = -1;
 	s->watch.bell = dpi_bell_pick(f->ctx);
-	if (s->lane && s->way) {
-		*out = s;
-		return DPI_SUCCESS;
-	}
-	source_free(s);
-	return dpi_fail(DPI_ERR_MEMORY, "no memory for a source of %u targets", d->targets);
+	int error = s->lane && s->way ? DPI_SUCCESS : dpi_fail(DPI_ERR_MEMORY, "no memory for a source of %u targets", d->targets);
+	if (!error && d->layout == DPI_LAYOUT_COLUMNS) error = dpi_columns_open(s);
+	if (error) source_free(s);
+	else *out = s;
+	return error;
 }
 
 static int open_source(struct dpi_flow *f, int64_t timeout_us, DPI_Source *out)
@@ -94,6 +100,7 @@ static int open_source(struct dpi_flow *f, int64_t timeout_us, DPI_Source *out)
 	}
 	dpi_flow_watch(f, &s->watch);
 	dpi_source_short(s);
+	if (s->columns) dpi_columns_enlist(s);
 	*out = s->handle;
 	return DPI_SUCCESS;
 }
@@ -126,6 +133,7 @@ static int flush(struct dpi_source *s, int64_t deadline)
 	int first = DPI_SUCCESS;
 	char sentence[DPI_DETAIL_MAX] = "";
 	if (s->pipe && (first = dpi_pipe_drain(s, deadline))) return first;
+	if (s->columns) dpi_columns_send(s);
 	for (uint32_t t = 0; t < s->flow->definition->targets; t++) {
 		int error = dpi_lane_flush(s, t, deadline);
 		if (!error || first) continue;
@@ -148,6 +156,7 @@ int DPI_Flush_Source(DPI_Source handle)
 /* The same short segment to every target; to those alone that have got something if only_used. */
 static int send_all(struct dpi_source *s, uint32_t kind, uint64_t value, bool only_used, int64_t deadline)
 {
+	if (s->columns) dpi_columns_send(s);
 	for (uint32_t t = 0; t < s->flow->definition->targets; t++) {
 		bool dropped;
 		uint64_t rows, bytes;
@@ -186,6 +195,7 @@ static int close_source(struct dpi_source *s, int error, int64_t deadline)
 {
 	char sentence[DPI_DETAIL_MAX];
 	snprintf(sentence, sizeof sentence, "%s", error ? dpi_detail() : "");
+	if (s->columns) pthread_mutex_lock(&s->columns->lock);
 	s->closing = true;
 	s->short_row = 0;
 	if (!error && s->reserved >= 0) error = dpi_fail(DPI_ERR_STATE, "DPI_Close_Source: room was handed out, and is lost");
@@ -204,6 +214,10 @@ static int close_source(struct dpi_source *s, int error, int64_t deadline)
 			error = e;
 			snprintf(sentence, sizeof sentence, "%s", dpi_detail());
 		}
+	}
+	if (s->columns) {
+		dpi_columns_unlist(s);
+		dpi_source_unlock(s);
 	}
 	dpi_flow_unwatch(s->flow, &s->watch);
 	if (!dpi_flow_check(s->flow)) { /* a failed flow has forgotten its sources */

@@ -19,6 +19,8 @@ struct dpi_lane {
 	uint64_t rows_at;    /* position of its first row */
 	uint64_t rows, bytes; /* in segments that are ended; of rows that vary all */
 	bool dropped;	     /* the target died and the flow goes on */
+	struct dpi_column_builder *columns; /* columnar: what builds its segments */
+	int64_t due;			     /* and when the one under construction travels */
 };
 
 struct dpi_source {
@@ -45,6 +47,7 @@ struct dpi_source {
 	int reserved; /* target for which room is handed out; -1: none */
 	uint64_t reserved_size;
 	DPI_Source_Stats stats;
+	struct dpi_columns *columns; /* columnar.h; NULL: segments are rows */
 };
 
 static inline struct dpi_source *dpi_source_get(DPI_Source handle)
@@ -52,8 +55,10 @@ static inline struct dpi_source *dpi_source_get(DPI_Source handle)
 	return dpi_handle_get(DPI_HANDLE_SOURCE, (uint64_t)(uintptr_t)handle);
 }
 struct dpi_source *dpi_source_begin(DPI_Source handle, const char *call, int *error);
+void dpi_source_unlock(struct dpi_source *s); /* columns */
 static inline void dpi_source_leave(struct dpi_source *s)
 {
+	if (__builtin_expect(s->columns != NULL, 0)) dpi_source_unlock(s);
 	atomic_store_explicit(&s->busy, 0, memory_order_relaxed);
 }
 
@@ -71,6 +76,8 @@ int dpi_push_no_room(struct dpi_source *s, bool wait, const char *call);
 int dpi_lane_open(struct dpi_source *s, uint32_t target, int64_t deadline, bool *dropped);
 /* See that need bytes fit the open segment of rows to a target. *dropped: the target died and the flow goes on. */
 int dpi_lane_room(struct dpi_source *s, uint32_t target, uint64_t need, int64_t deadline, bool *dropped);
+/* Begin a segment of size bytes in all: a run is open then, with its header in place, and nothing of it written. */
+int dpi_lane_begin(struct dpi_source *s, uint32_t target, uint32_t kind, uint64_t value, uint64_t size, int64_t deadline, bool *dropped);
 /* A segment with no rows, or, with size, that many bytes behind its header; it is whole when this returns. */
 int dpi_lane_send(struct dpi_source *s, uint32_t target, uint32_t kind, uint64_t value, const void *bytes, uint64_t size, int64_t deadline, bool *dropped);
 /* What became of an error at a lane: the flow's failure, if that is the reason; none where the flow goes on without the target. */
@@ -82,6 +89,8 @@ int dpi_lane_flush(struct dpi_source *s, uint32_t target, int64_t deadline);
 void dpi_lane_count(const struct dpi_source *s, uint32_t target, uint64_t *rows, uint64_t *bytes);
 /* A run in the lane's ring, for coded.c. */
 int dpi_lane_begin_run(struct dpi_source *s, uint32_t target, uint64_t size, int64_t deadline);
+/* push.c: a row that is larger than a segment, to all of the targets. */
+int dpi_push_large(struct dpi_source *s, const uint32_t *to, uint32_t count, const void *row, uint64_t size, bool wait);
 /* A part of a row that is larger than a segment. */
 int dpi_lane_send_large(struct dpi_source *s, uint32_t target, const void *row, uint64_t size, int64_t deadline, bool *dropped);
 

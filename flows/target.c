@@ -56,6 +56,7 @@ static void target_free(struct dpi_target *t)
 	if (t->queue) dpi_run_queue_end(t->ctx, t->queue);
 	dpi_inlets_free(t);
 	dpi_decoder_close(t->decoder);
+	dpi_columns_spare_free(t);
 	dpi_pipe_close_target(t);
 	if (t->home) dpi_home_release(t->ctx, t->home);
 	dpi_flow_unref(t->flow);

@@ -37,8 +37,11 @@ struct dpi_piece {
 	struct dpi_ring_in *ring; /* the one it lies in; NULL: it lies in memory of its own */
 	uint64_t end;		  /* position */
 	const uint8_t *data, *stop;
-	void *own;		  /* freed with it: a large row, or the list of varying rows */
+	void *own;		  /* freed with it: a large row, the list of varying rows, or rows made of columns */
 	struct dpi_decoded *decoded; /* what it lies in, of a flow with codecs */
+	struct dpi_columns_in *columns; /* of a columnar segment; data is NULL until rows are made of it */
+	struct dpi_loan *loan;	  /* an Arrow array has it: columnar_target.c */
+	bool back;		  /* it was given back, but not yet what was lent before it */
 };
 
 enum dpi_found { DPI_FOUND_NOTHING, DPI_FOUND_ROWS, DPI_FOUND_MARK, DPI_FOUND_END, DPI_FOUND_ERROR };
@@ -81,6 +84,7 @@ struct dpi_target {
 	uint64_t caught_up; /* rows taken when it last found nothing */
 	struct dpi_piece lent[DPI_LENT_MAX]; /* of DPI_Next_Batch, circular, oldest at first */
 	size_t lents, first;
+	struct dpi_columns_in *spare; /* to read columnar segments with */
 	struct dpi_find kept; /* by DPI_Wait_Targets, for the next call that takes */
 	DPI_Target_Stats stats;
 };
@@ -102,8 +106,30 @@ enum dpi_found dpi_target_look(struct dpi_target *t, struct dpi_piece *piece, ui
 bool dpi_target_ready(struct dpi_target *t);
 /* What a source wrote is nonsense: nothing more is read from it. Sets *error, with what in the sentence. */
 enum dpi_found dpi_inlet_cut(struct dpi_target *t, struct dpi_inlet *i, const char *what, int *error);
-/* A piece is not needed any more. */
+/* A piece is not needed any more. Pieces of a ring end in the order in which they came, but that DPI_Next's and the kept one may end
+ * while older ones are lent. */
 void dpi_piece_release(struct dpi_target *t, struct dpi_piece *piece);
 void dpi_inlets_free(struct dpi_target *t);
+
+/* next.c: the next piece or mark; AGAIN only if it is not to wait. And what DPI_Next has not given of its piece yet, as a piece. */
+int dpi_target_take(struct dpi_target *t, bool wait, const char *call, struct dpi_piece *piece, uint64_t *mark);
+void dpi_target_rest(struct dpi_target *t, struct dpi_piece *piece);
+/* Put it at the end of what is lent; and let go of what was given back at its beginning. */
+void dpi_target_lend(struct dpi_target *t, const struct dpi_piece *piece);
+void dpi_target_collect(struct dpi_target *t);
+
+/* columnar_target.c */
+/* Check a columnar segment and make a piece of it; NULL, or what is wrong. */
+const char *dpi_columns_take(struct dpi_target *t, struct dpi_inlet *i, const uint8_t *data, uint64_t size, struct dpi_piece *piece);
+/* See that data and stop show rows. DPI_ERR_MEMORY: they are kept for the next call. */
+int dpi_columns_rows(struct dpi_target *t, struct dpi_piece *piece);
+/* The piece ends. */
+void dpi_columns_done(struct dpi_target *t, struct dpi_piece *piece);
+void dpi_columns_spare_free(struct dpi_target *t);
+bool dpi_loan_back(const struct dpi_loan *loan);
+static inline bool dpi_piece_back(const struct dpi_piece *p)
+{
+	return p->back || (p->loan && dpi_loan_back(p->loan));
+}
 
 #endif

@@ -1097,6 +1097,7 @@ enum {
 };
 enum { DPI_HINT_BANDWIDTH = 0, DPI_HINT_LATENCY = 1 };	/* send full segments; or every row at once */
 enum { DPI_DEATH_FAILS = 0, DPI_DEATH_GOES_ON = 1 };	/* an endpoint's death: the flow fails; or the others go on */
+enum { DPI_LAYOUT_ROWS = 0, DPI_LAYOUT_COLUMNS = 1 };	/* segments of rows; or of columns as Arrow has them */
 
 typedef struct DPI_Flow_Attr {
 	size_t size;			/* sizeof(DPI_Flow_Attr) */
@@ -1134,9 +1135,10 @@ typedef struct DPI_Flow_Attr {
 	uint64_t window_rows;		/* DPI_WINDOW_ROWS: rows that reach reduce at one target; takes DPI_REDUCE_TARGET */
 	const DPI_Codec *codecs;	/* codec_count, in the order of the source */
 	size_t codec_count;		/* 0 … DPI_CODECS_MAX */
+	int layout;			/* DPI_LAYOUT_*; columns take no stages, reduce or codecs */
 } DPI_Flow_Attr;
 #define DPI_FLOW_ATTR_INIT { sizeof(DPI_Flow_Attr), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
-		0, 0, 0, 0, 0 }
+		0, 0, 0, 0, 0, 0 }
 
 typedef struct DPI_Flow_Info {
 	size_t size;			/* set by the caller: sizeof(DPI_Flow_Info) */
@@ -1225,6 +1227,14 @@ DPI_API int DPI_Try_Push(const void *row, size_t size, DPI_Source source);
  * error; may be NULL. Otherwise as DPI_Push. Errors: also USE (rows vary). */
 DPI_API int DPI_Push_Batch(const void *rows, size_t count, DPI_Source source, size_t *pushed);
 
+/* Push the rows of a record batch into a flow of DPI_LAYOUT_COLUMNS: each where it would go by itself, copied once, column by
+ * column. array: a struct array with a child for each column, of the formats of DPI_Import_Arrow_Schema; the caller's, who
+ * releases it; not needed any more on return. schema: its type, compared with the flow's; NULL: it is known to be equal.
+ * pushed: out, how many of its rows were, the first ones, also on an error; may be NULL. Otherwise as DPI_Push. Errors: also
+ * USE (the flow's segments are rows) SCHEMA (the detail has the first difference) ARGUMENT (array is no batch of the flow's
+ * columns; a NULL where there is none) UNSUPPORTED (a type that no column has). */
+DPI_API int DPI_Push_Arrow(const struct ArrowArray *array, const struct ArrowSchema *schema, DPI_Source source, size_t *pushed);
+
 /* Hand out room in the segment for a target, to build a row in place; what dist would say is not asked. size: bytes of the
  * row, where rows vary at most; room: out, 8-byte aligned, to be written until DPI_Commit or DPI_Discard, before which
  * nothing else is pushed. Waits and errors as DPI_Push; STATE when room is already handed out; SIZE (another than the
@@ -1310,7 +1320,16 @@ DPI_API int DPI_Try_Next(DPI_Target target, DPI_Tuple *tuple);
 #define DPI_LENT_MAX 64
 DPI_API int DPI_Next_Batch(DPI_Target target, DPI_Batch *batch);
 
-/* Give back the count runs lent longest. Never blocks. Thread: handle. Errors: THREAD RANGE (more than are lent). */
+/* Lend a segment of a flow of DPI_LAYOUT_COLUMNS as a record batch, its buffers 64-byte aligned where it lies; only the
+ * offsets of BINARY and UTF8 are a checked copy. batch: out: count, source, or a mark. array: out; of a mark, and on an error,
+ * all zero. Any thread may release it, or what was moved out of it; DPI_Release_Batch or closing the target ends the loan,
+ * too: then its buffers must not be read any more, but it must still be released. Room is given back in the order in which it
+ * was lent, by the next call on the handle. schema: out, the caller's to release; may be NULL. Otherwise as DPI_Next_Batch,
+ * with which it may be mixed. Errors: also USE (the flow's segments are rows). */
+DPI_API int DPI_Next_Arrow(DPI_Target target, DPI_Batch *batch, struct ArrowArray *array, struct ArrowSchema *schema);
+
+/* Give back the count runs lent longest that were not given back. Never blocks. Thread: handle. Errors: THREAD RANGE (more
+ * than are lent). */
 DPI_API int DPI_Release_Batch(size_t count, DPI_Target target);
 
 /* Wait until one of count targets may have something: a row, a mark, its end or an error. index: out, the first such. Take

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * columnar.h: flows whose segments are columns (column_segment.h).
+ *
+ * A source builds the segment of each target where it is to lie, in the room of an open run, and nothing of it is written, as run.h
+ * means it, before the segment is whole: when it is full, at a flush, mark or close, and when its first row has waited for the
+ * linger time. That last may find the source's thread anywhere, so every call on the source holds its lock. */
+#ifndef DPI_FLOWS_COLUMNAR_H
+#define DPI_FLOWS_COLUMNAR_H
+
+#include "column_segment.h"
+#include "push_plan.h"
+#include "row_batch.h"
+#include "source.h"
+
+struct dpi_columns {
+	pthread_mutex_t lock; /* before the list's */
+	struct dpi_column_builder **open; /* of each target: its segment under construction; NULL: there is none */
+	struct dpi_column_scatter scatter;
+	uint16_t part[DPI_PUSH_RUN], touched[DPI_PUSH_RUN];
+	struct dpi_row_batch rows; /* rows that were pushed as such */
+	uint8_t *row;		   /* one that was made of a batch */
+	size_t room;
+	struct dpi_source *source, *next; /* of the list */
+};
+
+/* columnar_source.c */
+int dpi_columns_open(struct dpi_source *s);
+void dpi_columns_close(struct dpi_source *s); /* nothing is under construction, or it is lost */
+/* Write the segment under construction, if it has rows: dpi_lane_end goes on. */
+int dpi_columns_finish(struct dpi_source *s, uint32_t target);
+/* Let all rows travel, without waiting. */
+void dpi_columns_send(struct dpi_source *s);
+/* See that row i of a batch fits the segment under construction for a target; it does not exceed an empty one. */
+int dpi_columns_room(struct dpi_source *s, uint32_t target, const struct dpi_batch *batch, size_t i, bool wait, bool *dropped);
+
+/* columnar_linger.c: a segment was begun whose rows are to travel at due. */
+void dpi_columns_enlist(struct dpi_source *s);
+void dpi_columns_unlist(struct dpi_source *s);
+void dpi_columns_due(struct dpi_source *s, int64_t due);
+int64_t dpi_columns_service(struct dpi_context *ctx, int64_t now);
+
+/* columnar_push.c. A row to all of the targets, as push.c has it; rows of one size, back to back; a batch. */
+int dpi_columns_push_row(struct dpi_source *s, const uint32_t *to, uint32_t count, const void *row, uint64_t size, bool wait);
+int dpi_columns_push_rows(struct dpi_source *s, const void *rows, size_t count, size_t *done);
+int dpi_columns_push_batch(struct dpi_source *s, const struct dpi_batch *batch, size_t *done);
+
+#endif

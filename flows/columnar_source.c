@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * columnar_source.c: the segments that a source of a columnar flow has under construction. */
+#include "columnar.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "wait.h"
+
+#define HEADER sizeof(struct dpi_flow_segment)
+
+int dpi_columns_open(struct dpi_source *s)
+{
+	uint32_t targets = s->flow->definition->targets;
+	struct dpi_columns *c = calloc(1, sizeof *c);
+	if (!c) return dpi_fail(DPI_ERR_MEMORY, "no memory for a source of columns");
+	c->source = s;
+	c->open = calloc(targets, sizeof *c->open);
+	c->scatter = (struct dpi_column_scatter){ .to = c->open, .count = calloc(targets, sizeof *c->scatter.count), .touched = c->touched,
+						  .at = calloc(targets, sizeof *c->scatter.at), .fill = calloc(targets, sizeof *c->scatter.fill) };
+	pthread_mutex_init(&c->lock, NULL);
+	s->columns = c;
+	if (!c->open || !c->scatter.count || !c->scatter.at || !c->scatter.fill)
+		return dpi_fail(DPI_ERR_MEMORY, "no memory for a source of %u targets", targets);
+	return dpi_row_batch_new(s->flow->definition->schema, NULL, &c->rows);
+}
+
+void dpi_columns_close(struct dpi_source *s)
+{
+	struct dpi_columns *c = s->columns;
+	if (!c) return;
+	if (c->rows.schema) dpi_row_batch_free(&c->rows);
+	for (uint32_t t = 0; t < s->flow->definition->targets; t++) dpi_column_builder_free(s->lane[t].columns);
+	pthread_mutex_destroy(&c->lock);
+	free(c->scatter.count), free(c->scatter.at), free(c->scatter.fill);
+	free(c->open);
+	free(c->row);
+	free(c);
+	s->columns = NULL;
+}
+
+static int begin(struct dpi_source *s, uint32_t target, int64_t deadline, bool *dropped)
+{
+	struct dpi_lane *l = &s->lane[target];
+	int error = l->columns ? DPI_SUCCESS : dpi_column_builder_new(s->flow->definition->schema, &l->columns);
+	if (!error) error = dpi_lane_begin(s, target, DPI_FLOW_COLUMNS, 0, s->segment, deadline, dropped);
+	if (error || *dropped) return error;
+	error = dpi_column_begin(l->columns, dpi_run_place(l->b) + HEADER, s->segment - HEADER);
+	if (error) return error;
+	s->columns->open[target] = l->columns;
+	DPI_ADD(s->stats.segments, 1);
+	if (s->flow->definition->hint == DPI_HINT_LATENCY) return DPI_SUCCESS; /* it travels before the call returns */
+	l->due = dpi_now() + l->b->linger_us * 1000;
+	dpi_columns_due(s, l->due);
+	return DPI_SUCCESS;
+}
+
+int dpi_columns_room(struct dpi_source *s, uint32_t target, const struct dpi_batch *batch, size_t i, bool wait, bool *dropped)
+{
+	struct dpi_columns *c = s->columns;
+	*dropped = s->lane[target].dropped;
+	if (*dropped) return DPI_SUCCESS;
+	if (c->open[target] && dpi_column_fit(c->open[target], batch, i, 1)) return DPI_SUCCESS;
+	int error = begin(s, target, 0, dropped);
+	if (error == DPI_ERR_AGAIN && wait) {
+		dpi_columns_send(s); /* nobody else does while this waits */
+		error = begin(s, target, dpi_deadline(0, s->timeout_us), dropped);
+	}
+	if (!error && !*dropped && !dpi_column_fit(c->open[target], batch, i, 1))
+		error = dpi_fail(DPI_ERR_INTERNAL, "a row that should fit a segment does not");
+	return error;
+}
+
+int dpi_columns_finish(struct dpi_source *s, uint32_t target)
+{
+	struct dpi_lane *l = &s->lane[target];
+	struct dpi_column_builder *b = s->columns->open[target];
+	s->columns->open[target] = NULL;
+	if (!b || !dpi_column_rows(b)) return DPI_SUCCESS; /* a run of no bytes is none */
+	l->bytes += dpi_column_bytes(b);
+	return dpi_run_wrote(l->b, &l->run, HEADER + dpi_column_end(b, 0));
+}
+
+void dpi_columns_send(struct dpi_source *s)
+{
+	for (uint32_t t = 0; t < s->flow->definition->targets; t++) {
+		struct dpi_lane *l = &s->lane[t];
+		if (!s->columns->open[t] || !dpi_column_rows(s->columns->open[t])) continue;
+		/* what the transport cannot take now is written, and goes with the next publishing; a dead target is found by the next push */
+		if (!dpi_lane_end(s, t, 0)) dpi_run_publish(l->b, &l->run);
+	}
+}

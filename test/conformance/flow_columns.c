@@ -1,0 +1,335 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * flow_columns.c: flows whose segments are columns: rows and record batches in, rows and record batches out. */
+#include "flow_columns_kit.h"
+
+#define ROWS 6000
+
+/* ---------------------------------------------------------------------------------------------------- every way each end */
+
+struct taker {
+	DPI_Target target;
+	DPI_Schema schema;
+	struct flow_tally tally;
+	int way;
+	bool varies;
+};
+
+/* Take one thing by this way; its rows into the tally. */
+static int take_one(struct taker *t, int way)
+{
+	struct ArrowArray array;
+	struct ArrowSchema type;
+	DPI_Batch b;
+	DPI_Tuple u;
+	int error, same;
+	switch (way) {
+	case 0:
+		error = DPI_Next_Arrow(t->target, &b, &array, &type);
+		if (error) return error;
+		CHECK_INT(b.count, ==, array.length);
+		columns_take_batch(t->varies, &array, &t->tally);
+		DPI_Schema schema;
+		CHECK_DPI(DPI_Import_Arrow_Schema(&type, &schema));
+		CHECK_DPI(DPI_Compare_Schemas(schema, t->schema, &same, NULL, 0));
+		CHECK(same);
+		CHECK_DPI(DPI_Free_Schema(schema));
+		type.release(&type);
+		array.release(&array);
+		return DPI_SUCCESS;
+	case 1:
+	case 2:
+		error = way == 1 ? DPI_Next(t->target, &u) : (DPI_Next)(t->target, &u);
+		if (!error) columns_take_row(t->schema, t->varies, u.data, u.size, &t->tally);
+		return error;
+	case 3:
+		while ((error = DPI_Try_Next(t->target, &u)) == DPI_ERR_AGAIN) harness_pause();
+		if (!error) columns_take_row(t->schema, t->varies, u.data, u.size, &t->tally);
+		return error;
+	default:
+		error = DPI_Next_Batch(t->target, &b);
+		for (size_t i = 0; i < b.count && !error; i++) {
+			if (b.record) columns_take_row(t->schema, t->varies, b.record[i].data, b.record[i].size, &t->tally);
+			else columns_take_row(t->schema, t->varies, (const char *)b.rows + i * b.stride, b.stride, &t->tally);
+		}
+		if (!error) CHECK_DPI(DPI_Release_Batch(1, t->target));
+		return error;
+	}
+}
+
+static void *take(void *arg)
+{
+	struct taker *t = arg;
+	int error = DPI_SUCCESS, n = 0;
+	while (!error) error = take_one(t, t->way < 5 ? t->way : n++ % 5);
+	CHECK_INT(error, ==, DPI_ERR_END);
+	return NULL;
+}
+
+static void push_by(int way, bool varies, DPI_Schema schema, DPI_Source s, int rank)
+{
+	static char rows[256 * 200], row[256];
+	struct ArrowSchema type;
+	struct ArrowArray batch;
+	CHECK_DPI(DPI_Export_Arrow_Schema(schema, &type));
+	for (int64_t i = 0; i < ROWS;) {
+		size_t pushed = 0, size = 0;
+		int64_t n = 1 + (i * 31 + rank) % 1500;
+		int error;
+		if (n > ROWS - i) n = ROWS - i;
+		switch (way) {
+		case 0:
+			columns_batch(varies, rank, i, n, i % 11, &batch);
+			CHECK_DPI(DPI_Push_Arrow(&batch, i % 2 ? &type : NULL, s, &pushed));
+			CHECK_INT(pushed, ==, n);
+			CHECK(batch.release != NULL);
+			break;
+		case 1:
+			size = columns_row(schema, varies, rank, i, row, sizeof row);
+			CHECK_DPI(DPI_Push(row, size, s));
+			memset(row, 0xff, sizeof row);
+			n = 1;
+			break;
+		case 2:
+			size = columns_row(schema, varies, rank, i, row, sizeof row);
+			while ((error = DPI_Try_Push(row, size, s)) == DPI_ERR_AGAIN) harness_pause();
+			CHECK_DPI(error);
+			n = 1;
+			break;
+		default:
+			if (n > 200) n = 200;
+			for (int64_t k = 0; k < n; k++) size = columns_row(schema, varies, rank, i + k, rows + (size_t)k * size, sizeof row);
+			CHECK_DPI(DPI_Push_Batch(rows, (size_t)n, s, &pushed));
+			CHECK_INT(pushed, ==, n);
+		}
+		i += n;
+	}
+	type.release(&type);
+}
+
+TEST(columns_ways, "FL-470 FL-471 FL-472 FL-479", 3, .deadline_s = 40)
+{
+	DPI_Context ctx = join();
+	uint64_t *counts = harness_shared();
+	for (int round = 0; round < 8; round++) {
+		char name[16];
+		bool varies = round % 4 < 3 && round != 2; /* rows of one size are pushed by the batch, too */
+		int way = round % 4;
+		snprintf(name, sizeof name, "f%d", round);
+		DPI_Flow f = COLUMNS_FLOW(name, varies, ctx, .targets = 3, .sources = 3, .segment = round < 4 ? 2048 : 0);
+		struct taker t = { .target = target_of((uint32_t)rank, f), .schema = columns_schema(varies), .way = (round + rank) % 6, .varies = varies };
+		DPI_Source s = source_of(f);
+		pthread_t thread = start_thread(take, &t);
+		push_by(way, varies, t.schema, s, rank);
+		DPI_Source_Stats ss = { .size = sizeof ss };
+		CHECK_DPI(DPI_Get_Source_Stats(s, &ss));
+		CHECK_INT(ss.rows, ==, ROWS);
+		__atomic_fetch_add(&counts[100 + round], ss.bytes, __ATOMIC_SEQ_CST);
+		CHECK_DPI(DPI_Close_Source(s));
+		end_thread(thread);
+		DPI_Target_Stats ts = { .size = sizeof ts };
+		CHECK_DPI(DPI_Get_Target_Stats(t.target, &ts));
+		CHECK_INT(ts.rows, ==, t.tally.total);
+		CHECK_DPI(DPI_Close_Target(t.target));
+		CHECK_DPI(DPI_Free_Schema(t.schema));
+		__atomic_fetch_add(&counts[round], (uint64_t)t.tally.total, __ATOMIC_SEQ_CST);
+		__atomic_fetch_add(&counts[200 + round], ts.bytes, __ATOMIC_SEQ_CST);
+		harness_barrier();
+		CHECK_INT(counts[round], ==, 3 * ROWS);
+		CHECK_INT(counts[100 + round], ==, counts[200 + round]);
+		CHECK_DPI(DPI_Close_Flow(f));
+	}
+	leave(ctx);
+}
+
+/* --------------------------------------------------------------------------------------------------------- where they go */
+
+static int by_number(const void *row, size_t size, uint64_t key, uint32_t targets, void *arg, uint32_t *to, uint32_t *count)
+{
+	int64_t number;
+	(void)size, (void)key, (void)arg;
+	memcpy(&number, row, 8);
+	*count = (uint32_t)(number % 3); /* none, one, two */
+	for (uint32_t i = 0; i < *count; i++) to[i] = (uint32_t)(number + i) % targets;
+	return DPI_SUCCESS;
+}
+
+TEST(columns_where, "FL-470 FL-471", 2, .deadline_s = 40)
+{
+	static const uint32_t table[] = { 1, 0, 0, 1, 1 };
+	static const int64_t bound[] = { 700 };
+	static const char *const keys[] = { "text", "price", "flag", "small", "fixed" };
+	static const char *const key[] = { "key" };
+	DPI_Values bounds = { .type = DPI_TYPE_INT64, .data = bound };
+	DPI_Flow_Attr attrs[] = {
+		{ .key = keys, .key_count = 5, .salt = 3 }, { .dist = DPI_DIST_RADIX, .shift = 2 },
+		{ .dist = DPI_DIST_RANGE, .bounds = &bounds }, { .dist = DPI_DIST_TABLE, .table = table, .table_size = 5 },
+		{ .key = key, .key_count = 1 }, { .dist = DPI_DIST_BROADCAST },
+		{ .dist = DPI_DIST_ROUND_ROBIN }, { .dist = DPI_DIST_FUNCTION, .dist_function = "columns by number", .key = keys, .key_count = 2 },
+	};
+	DPI_Context ctx = join();
+	DPI_Schema schema = columns_schema(true);
+	CHECK_DPI(DPI_Register_Dist("columns by number", 0, by_number, NULL));
+	for (int d = 0; d < 8; d++) {
+		char name[16], row[256];
+		struct flow_tally tally = { 0 };
+		DPI_Flow_Attr a = attrs[d];
+		DPI_Tuple u;
+		int64_t due = 0;
+		int error;
+		snprintf(name, sizeof name, "f%d", d);
+		a.size = sizeof a;
+		a.targets = a.sources = 2;
+		DPI_Flow f = columns_flow(name, true, &a, ctx);
+		DPI_Target t = target_of((uint32_t)rank, f);
+		DPI_Source s = source_of(f);
+		struct ArrowArray batch;
+		columns_batch(true, rank, 0, 1500, 0, &batch);
+		CHECK_DPI(DPI_Push_Arrow(&batch, NULL, s, NULL));
+		CHECK_DPI(DPI_Close_Source(s));
+		while (!(error = DPI_Next(t, &u))) columns_take_row(schema, true, u.data, u.size, &tally);
+		CHECK_INT(error, ==, DPI_ERR_END);
+		for (int from = 0; from < 2; from++)
+			for (int64_t i = 0; i < 1500; i++) {
+				uint32_t to[2], count;
+				if (d == 6) {
+					due += (from + i) % 2 == rank;
+					continue;
+				}
+				size_t size = columns_row(schema, true, from, i, row, sizeof row);
+				CHECK_DPI(DPI_Route(row, size, f, to, &count));
+				for (uint32_t k = 0; k < count; k++) due += to[k] == (uint32_t)rank;
+			}
+		CHECK_INT(tally.total, ==, due);
+		CHECK_DPI(DPI_Close_Target(t));
+	}
+	CHECK_DPI(DPI_Free_Schema(schema));
+	leave(ctx);
+}
+
+/* ---------------------------------------------------------------------------------------------------- when they travel */
+
+static int64_t waiting(DPI_Target t)
+{
+	struct ArrowArray a;
+	DPI_Batch b;
+	int64_t rows;
+	CHECK_DPI(DPI_Next_Arrow(t, &b, &a, NULL));
+	if (b.kind == DPI_TUPLE_MARK) return -(int64_t)b.mark;
+	rows = a.length;
+	a.release(&a);
+	return rows;
+}
+
+/* One process, so that what has not travelled is known not to come. */
+TEST(columns_travel, "FL-473 FL-474", 1)
+{
+	DPI_Context ctx = join();
+	struct ArrowArray batch, array;
+	DPI_Batch b;
+	DPI_Flow f = COLUMNS_FLOW("f", true, ctx, .sources = 1, .linger_us = 1000 * SECOND);
+	DPI_Target t = target_of(0, f);
+	DPI_Tuple u;
+	DPI_Source s = source_of(f);
+	columns_batch(true, 0, 0, 10, 0, &batch);
+	CHECK_DPI(DPI_Push_Arrow(&batch, NULL, s, NULL));
+	CHECK_ERROR(DPI_Try_Next(t, &u), DPI_ERR_AGAIN, "nothing");
+	CHECK_DPI(DPI_Flush_Source(s));
+	CHECK_INT(waiting(t), ==, 10);
+	columns_batch(true, 0, 10, 7, 3, &batch);
+	CHECK_DPI(DPI_Push_Arrow(&batch, NULL, s, NULL));
+	CHECK_DPI(DPI_Push_Mark(5, s));
+	CHECK_INT(waiting(t), ==, 7);
+	CHECK_INT(waiting(t), ==, -5);
+	columns_batch(true, 0, 17, 3, 0, &batch);
+	CHECK_DPI(DPI_Push_Arrow(&batch, NULL, s, NULL));
+	CHECK_DPI(DPI_Flush_Source(s));
+	CHECK_DPI(DPI_Flush_Source(s));
+	columns_batch(true, 0, 20, 2, 0, &batch);
+	CHECK_DPI(DPI_Push_Arrow(&batch, NULL, s, NULL));
+	batch.length = 0; /* a batch of no rows */
+	CHECK_DPI(DPI_Push_Arrow(&batch, NULL, s, NULL));
+	CHECK_DPI(DPI_Close_Source(s));
+	CHECK_INT(waiting(t), ==, 3);
+	CHECK_INT(waiting(t), ==, 2);
+	CHECK_ERROR(DPI_Next_Arrow(t, &b, &array, NULL), DPI_ERR_END, "'f'");
+	CHECK(!array.release);
+	CHECK_DPI(DPI_Close_Target(t));
+
+	DPI_Flow g = COLUMNS_FLOW("g", true, ctx, .sources = 1, .linger_us = 1000);
+	t = target_of(0, g);
+	s = source_of(g);
+	columns_batch(true, 0, 0, 10, 0, &batch);
+	CHECK_DPI(DPI_Push_Arrow(&batch, NULL, s, NULL));
+	CHECK_INT(waiting(t), ==, 10); /* it does no more, and they come */
+	CHECK_DPI(DPI_Close_Source(s));
+	CHECK_DPI(DPI_Close_Target(t));
+
+	DPI_Flow h = COLUMNS_FLOW("h", true, ctx, .sources = 1, .hint = DPI_HINT_LATENCY);
+	t = target_of(0, h);
+	s = source_of(h);
+	columns_batch(true, 0, 0, 10, 0, &batch);
+	CHECK_DPI(DPI_Push_Arrow(&batch, NULL, s, NULL));
+	CHECK_INT(waiting(t), ==, 10);
+	CHECK_DPI(DPI_Close_Source(s));
+	CHECK_DPI(DPI_Close_Target(t));
+	leave(ctx);
+}
+
+static void keep(struct ArrowArray *a)
+{
+	a->release = NULL;
+}
+
+/* Rows that are larger than a segment, between others. */
+TEST(columns_large, "FL-475", 2)
+{
+	enum { LARGE = 40000 };
+	DPI_Context ctx = join();
+	static const DPI_Column columns[] = { { "n", DPI_TYPE_INT32, 0, 0, 0, 0 }, { "bytes", DPI_TYPE_BINARY, 1, 0, 0, 0 } };
+	static char bytes[LARGE], row[LARGE + 64];
+	DPI_Schema schema;
+	memset(bytes, 'x', sizeof bytes);
+	CHECK_DPI(DPI_Create_Schema(columns, 2, &schema));
+	DPI_Flow f;
+	CHECK_DPI(DPI_Create_Flow("f", FLOW_ATTR(.create = DPI_CREATE_OR_OPEN, .schema = schema, .sources = 1, .segment = 1024, .layout = DPI_LAYOUT_COLUMNS), ctx, &f));
+	if (rank == 0) {
+		DPI_Source s = source_of(f);
+		for (int i = 0; i < 60; i++) {
+			uint32_t size = i % 4 == 3 ? LARGE - (uint32_t)i : (uint32_t)i * 14;
+			int32_t n = i, offset[] = { 0, (int32_t)size };
+			const void *none[] = { NULL }, *of_n[] = { NULL, &n }, *of_bytes[] = { NULL, offset, bytes };
+			struct ArrowArray children[] = { { .length = 1, .n_buffers = 2, .buffers = of_n, .release = keep },
+							 { .length = 1, .n_buffers = 3, .buffers = of_bytes, .release = keep } };
+			struct ArrowArray *child[] = { children, children + 1 };
+			struct ArrowArray a = { .length = 1, .n_buffers = 1, .buffers = none, .n_children = 2, .children = child, .release = keep };
+			DPI_Value v[] = { { .type = DPI_TYPE_INT32, .i = i }, { .type = DPI_TYPE_BINARY, .size = size, .data = bytes } };
+			size_t row_size;
+			if (i % 2) {
+				CHECK_DPI(DPI_Push_Arrow(&a, NULL, s, NULL));
+			} else {
+				CHECK_DPI(DPI_Pack_Row(v, schema, row, sizeof row, &row_size));
+				CHECK_DPI(DPI_Push(row, row_size, s));
+			}
+		}
+		CHECK_DPI(DPI_Close_Source(s));
+	} else {
+		DPI_Target t = target_of(0, f);
+		struct ArrowArray a;
+		DPI_Batch b;
+		int next = 0, error;
+		while (!(error = DPI_Next_Arrow(t, &b, &a, NULL))) {
+			const int32_t *n = a.children[0]->buffers[1], *offset = a.children[1]->buffers[1];
+			for (int64_t i = 0; i < a.length; i++, next++) {
+				int32_t size = next % 4 == 3 ? LARGE - next : next * 14;
+				CHECK_INT(n[i], ==, next);
+				CHECK_INT(offset[i + 1] - offset[i], ==, size);
+				CHECK(!size || !memcmp((const char *)a.children[1]->buffers[2] + offset[i], bytes, (size_t)size));
+			}
+			a.release(&a);
+		}
+		CHECK_INT(error, ==, DPI_ERR_END);
+		CHECK_INT(next, ==, 60);
+	}
+	CHECK_DPI(DPI_Free_Schema(schema));
+	leave(ctx);
+}

@@ -85,7 +85,7 @@ static int check_unused(const struct dpi_definition *d, const DPI_Flow_Attr *att
 
 /* -------------------------------------------------------------------------------------------------------------- key */
 
-static int copy_name(const char *field, const char *name, char to[static DPI_NAME_MAX])
+int dpi_definition_name(const char *field, const char *name, char to[static DPI_NAME_MAX])
 {
 	size_t n = strnlen(name, DPI_NAME_MAX);
 	if (!n || n == DPI_NAME_MAX)
@@ -137,7 +137,7 @@ static int copy_key(struct dpi_definition *d, const DPI_Flow_Attr *attr)
 		if (error) return error;
 	}
 	d->key_count = (uint32_t)attr->key_count;
-	return attr->group ? copy_name("group", attr->group, d->group) : DPI_SUCCESS;
+	return attr->group ? dpi_definition_name("group", attr->group, d->group) : DPI_SUCCESS;
 }
 
 static int check_key(const struct dpi_definition *d)
@@ -227,7 +227,7 @@ static int copy_dist(struct dpi_definition *d, const DPI_Flow_Attr *attr)
 			return dpi_fail(DPI_ERR_ARGUMENT,
 					"attr->dist_function is NULL: DPI_DIST_FUNCTION takes the name of a registered "
 					"function");
-		return copy_name("dist_function", attr->dist_function, d->dist_function);
+		return dpi_definition_name("dist_function", attr->dist_function, d->dist_function);
 	default: return DPI_SUCCESS;
 	}
 }
@@ -267,6 +267,7 @@ int dpi_definition_make(struct dpi_schema *s, const DPI_Flow_Attr *attr, struct 
 	if (!error) error = copy_key(d, attr);
 	if (!error) error = check_key(d);
 	if (!error) error = copy_dist(d, attr);
+	if (!error) error = dpi_definition_ack(d, attr);
 	if (!error) error = check_sizes(d);
 	if (error) dpi_definition_unref(d);
 	else *made = d;

@@ -80,5 +80,6 @@ bool dpi_definition_equal(const struct dpi_definition *flow, const struct dpi_de
 	DPI_DEFINITION_NUMBERS(SAME)
 #undef SAME
 	return same_name("dist_function", flow->dist_function, yours->dist_function, text, room) &&
-	       same_table(flow, yours, text, room) && same_bounds(flow, yours, text, room);
+	       same_table(flow, yours, text, room) && same_bounds(flow, yours, text, room) &&
+	       dpi_definition_ack_equal(flow, yours, text, room);
 }

@@ -2,7 +2,8 @@
  * definition_write.c: definitions as bytes, and definitions of bytes. In order, little endian: uint32_t magic and version,
  * the numbers of definition_parts.h; then, each behind a uint32_t with its bytes: the group function's name, the dist
  * function's, the schema, the key's columns (uint16_t each), the table (uint16_t each); then, of a range, for each column of
- * the key: validity bits (none if nothing is NULL), offsets (int32_t each; variable values only), values. */
+ * the key: validity bits (none if nothing is NULL), offsets (int32_t each; variable values only), values; and last, behind
+ * its bytes, what definition_ack.c writes. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -40,6 +41,7 @@ size_t dpi_definition_bytes(const struct dpi_definition *d)
 		size += 4 + valid_bytes(v, rows) + 4 + dpi_bounds_data(v, rows);
 		if (v->offset) size += 4 + offset_bytes(v, rows);
 	}
+	size += dpi_definition_ack_bytes(d);
 	return size;
 }
 
@@ -86,6 +88,7 @@ int dpi_definition_write(const struct dpi_definition *d, uint8_t **bytes, size_t
 	for (uint32_t i = 0; i < d->table_size; i++) part[i] = (uint16_t)d->table[i];
 	dpi_pack_bytes(&p, part, d->table_size * 2);
 	pack_bounds(&p, d);
+	dpi_definition_ack_pack(d, &p);
 	if (p.failed) {
 		dpi_pack_free(&p);
 		return dpi_fail(DPI_ERR_MEMORY, "no memory for the bytes of a definition");
@@ -101,7 +104,7 @@ struct parsed {
 	struct dpi_unpack in;
 	DPI_Flow_Attr attr;
 	struct dpi_schema *schema;
-	char group[DPI_NAME_MAX], dist_function[DPI_NAME_MAX];
+	char group[DPI_NAME_MAX], dist_function[DPI_NAME_MAX], ack_function[DPI_NAME_MAX];
 	const char *key[DPI_KEYS_MAX];
 	uint32_t table[DPI_PARTS_MAX];
 	DPI_Values bounds[DPI_KEYS_MAX];
@@ -211,6 +214,7 @@ static int parse(struct parsed *p)
 	error = parse_key(p);
 	if (!error) error = parse_table(p);
 	if (!error) error = parse_bounds(p);
+	if (!error && !dpi_definition_ack_unpack(&p->in, p->schema, &p->attr, p->ack_function)) error = corrupt("acknowledgements");
 	return !error && p->in.at != p->in.end ? corrupt("length") : error;
 }
 

@@ -10,10 +10,10 @@
 
 #include "error.h"
 
-enum kind { GROUP, DIST };
+enum kind { GROUP, DIST, ACK };
 
-static const char *const kinds[] = { "group", "dist" };
-static const char *const calls[] = { "DPI_Register_Group", "DPI_Register_Dist" };
+static const char *const kinds[] = { "group", "dist", "ack" };
+static const char *const calls[] = { "DPI_Register_Group", "DPI_Register_Dist", "DPI_Register_Ack" };
 
 struct function {
 	enum kind kind;
@@ -22,6 +22,7 @@ struct function {
 	union {
 		DPI_Group_Function *group;
 		DPI_Dist_Function *dist;
+		DPI_Ack_Function *ack;
 	};
 	void *arg;
 };
@@ -80,6 +81,11 @@ int DPI_Register_Dist(const char *name, uint32_t version, DPI_Dist_Function *fun
 	return add((struct function){ .kind = DIST, .version = version, .dist = function, .arg = arg }, name, function);
 }
 
+int DPI_Register_Ack(const char *name, uint32_t version, DPI_Ack_Function *function, void *arg)
+{
+	return add((struct function){ .kind = ACK, .version = version, .ack = function, .arg = arg }, name, function);
+}
+
 static int get(enum kind kind, const char *name, uint32_t version, struct function *f)
 {
 	pthread_mutex_lock(&lock);
@@ -104,5 +110,13 @@ int dpi_function_dist(const char *name, uint32_t version, struct dpi_dist_functi
 	struct function found;
 	int error = get(DIST, name, version, &found);
 	if (!error) *f = (struct dpi_dist_function){ found.dist, found.arg };
+	return error;
+}
+
+int dpi_function_ack(const char *name, uint32_t version, struct dpi_ack_function *f)
+{
+	struct function found;
+	int error = get(ACK, name, version, &found);
+	if (!error) *f = (struct dpi_ack_function){ found.ack, found.arg };
 	return error;
 }

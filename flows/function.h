@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * function.h: functions of the program that definitions name: DPI_Register_Group, DPI_Register_Dist. */
+ * function.h: functions of the program that definitions name: DPI_Register_Group, DPI_Register_Dist, DPI_Register_Ack. */
 #ifndef DPI_FLOWS_FUNCTION_H
 #define DPI_FLOWS_FUNCTION_H
 
@@ -13,8 +13,13 @@ struct dpi_dist_function {
 	DPI_Dist_Function *call;
 	void *arg;
 };
+struct dpi_ack_function {
+	DPI_Ack_Function *call;
+	void *arg;
+};
 /* DPI_ERR_NAME with the sentence: not registered in this process. */
 int dpi_function_group(const char *name, uint32_t version, struct dpi_group_function *f);
 int dpi_function_dist(const char *name, uint32_t version, struct dpi_dist_function *f);
+int dpi_function_ack(const char *name, uint32_t version, struct dpi_ack_function *f);
 
 #endif

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "target.h"
+#include "ack_target.h"
 
 /* ------------------------------------------------------------------------------------------------------- the rings */
 
@@ -45,7 +45,7 @@ static void sweep(struct dpi_target *t)
 	for (size_t n = 0; n < t->inlets;) {
 		struct dpi_inlet *i = t->inlet[n];
 		if (i->over && i->ring && (i->ring->ended = true, dpi_ring_in_over(i->ring))) ring_free(t, i);
-		if (i->over && !i->ring && !i->lent && t->piece.inlet != i && t->kept.piece.inlet != i) {
+		if (i->over && !i->ring && !i->out) {
 			free(i);
 			t->inlet[n] = t->inlet[--t->inlets];
 		} else {
@@ -87,10 +87,25 @@ static int import(struct dpi_target *t)
 
 /* ------------------------------------------------------------------------------------------------------- giving back */
 
-void dpi_piece_release(struct dpi_target *t, struct dpi_piece *p)
+/* Where in a ring the program still has rows: pieces are given back in any order. */
+static uint64_t first_lent(const struct dpi_target *t, const struct dpi_ring_in *r, uint64_t end)
 {
+	for (size_t n = 0; n < t->lents; n++) {
+		const struct dpi_piece *p = &t->lent[(t->first + n) % DPI_LENT_MAX];
+		if (p->ring == r && (int64_t)(p->begin - end) < 0) end = p->begin;
+	}
+	if (t->piece.ring == r && (int64_t)(t->piece.begin - end) < 0) end = t->piece.begin;
+	if (t->kept.piece.ring == r && (int64_t)(t->kept.piece.begin - end) < 0) end = t->kept.piece.begin;
+	return end;
+}
+
+void dpi_piece_release(struct dpi_target *t, struct dpi_piece *released)
+{
+	const struct dpi_piece piece = *released, *p = &piece;
 	struct dpi_inlet *i = p->inlet;
 	struct dpi_ring_in *r = p->ring;
+	*released = (struct dpi_piece){ 0 }; /* it may be on the target's list */
+	i->out--;
 	free(p->own);
 	if (r) {
 		r->lent--;
@@ -99,10 +114,10 @@ void dpi_piece_release(struct dpi_target *t, struct dpi_piece *p)
 			if (!r->lent) dpi_ring_in_free(t->ctx, t->home, r);
 		} else {
 			i->behind = p->end;
-			dpi_run_give_back(r, &i->run, i->lent ? p->end : r->reader.read);
+			dpi_run_give_back(r, &i->run, r->lent ? first_lent(t, r, p->end) : r->reader.read);
 		}
 	}
-	*p = (struct dpi_piece){ 0 };
+	dpi_ack_released(t, i);
 }
 
 /* What was read and is not lent is given back at once. */
@@ -151,7 +166,8 @@ static const char *list_rows(const struct dpi_schema *s, const uint8_t *data, ui
 static const char *take_rows(struct dpi_target *t, struct dpi_inlet *i, const uint8_t *data, uint64_t size, struct dpi_piece *piece)
 {
 	const struct dpi_schema *s = t->flow->definition->schema;
-	*piece = (struct dpi_piece){ .inlet = i, .ring = i->ring, .end = i->ring->reader.read, .data = data, .stop = data + size };
+	*piece = (struct dpi_piece){ .inlet = i, .ring = i->ring, .begin = i->ring->reader.read - size, .end = i->ring->reader.read,
+				     .before = i->rows, .data = data, .stop = data + size };
 	uint64_t count;
 	if (t->stride) {
 		count = size / t->stride;
@@ -170,6 +186,7 @@ static const char *take_rows(struct dpi_target *t, struct dpi_inlet *i, const ui
 		piece->stop = (const uint8_t *)(list + count);
 	}
 	i->rows += count;
+	i->out++;
 	i->lent++;
 	i->ring->lent++;
 	DPI_ADD(t->stats.rows, count);
@@ -193,8 +210,9 @@ static const char *take_part(struct dpi_target *t, struct dpi_inlet *i, const ui
 	if (!list) return "no memory for a large row";
 	memcpy(list + 1, i->part.data, i->part.total);
 	*list = (DPI_Record){ list + 1, i->part.total };
-	*piece = (struct dpi_piece){ .inlet = i, .data = (const uint8_t *)list, .stop = (const uint8_t *)(list + 1), .own = list };
+	*piece = (struct dpi_piece){ .inlet = i, .before = i->rows, .data = (const uint8_t *)list, .stop = (const uint8_t *)(list + 1), .own = list };
 	i->rows++;
+	i->out++;
 	DPI_ADD(t->stats.rows, 1);
 	DPI_ADD(t->stats.bytes, list->size);
 	DPI_ADD(t->stats.batches, 1);

@@ -42,6 +42,12 @@ static int lane_failed(struct dpi_source *s, uint32_t target, int error, bool *d
 	return dpi_fail(DPI_ERR_PEER, "%s", sentence);
 }
 
+int dpi_lane_failed(struct dpi_source *s, uint32_t target, int error)
+{
+	bool dropped;
+	return lane_failed(s, target, error, &dropped);
+}
+
 static int open_lane(struct dpi_source *s, uint32_t target, int64_t deadline, bool *dropped)
 {
 	struct dpi_flow *f = s->flow;
@@ -61,6 +67,7 @@ static int open_lane(struct dpi_source *s, uint32_t target, int64_t deadline, bo
 	snprintf(name, sizeof name, "%.100s, target %u", f->name, target);
 	int64_t least = dpi_now() + DPI_ANSWER_NS;
 	error = dpi_run_open(s->ctx, name, where.node, where.queue, s->timeout_us, s->linger_us, deadline > least ? deadline : least, &s->lane[target].b);
+	if (!error && s->ack) dpi_run_acknowledged(s->lane[target].b, s->watch.bell);
 	return error ? lane_failed(s, target, error, dropped) : DPI_SUCCESS;
 }
 

@@ -35,7 +35,7 @@ void dpi_source_short(struct dpi_source *s)
 	dpi_route_short(s->route, &s->route_short);
 	/* without membarrier a row needs a fence of its own: see dpi_append_arm */
 	bool fence = atomic_load_explicit(&s->ctx->bells.page->fence, memory_order_relaxed);
-	s->short_row = s->route_short.kind && d->schema->plain && d->hint != DPI_HINT_LATENCY && !fence && s->reserved < 0 ? s->row_size : 0;
+	s->short_row = s->route_short.kind && d->schema->plain && d->hint != DPI_HINT_LATENCY && !fence && s->reserved < 0 && !s->ack ? s->row_size : 0;
 }
 
 /* A row was written when the linger service had just let go of its lane. */

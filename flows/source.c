@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * source.c: sources: open, mark, flush, close, statistics. */
-#include "source.h"
+#include "ack_source.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,6 +33,7 @@ struct dpi_source *dpi_source_begin(DPI_Source handle, const char *call, int *er
 static void source_free(struct dpi_source *s)
 {
 	dpi_route_free(s->route);
+	dpi_ack_close(s);
 	free(s->lane);
 	free(s->way);
 	if (s->flow) dpi_flow_unref(s->flow);
@@ -73,6 +74,7 @@ static int open_source(struct dpi_flow *f, int64_t timeout_us, DPI_Source *out)
 	if (error) return error;
 	/* what this process lacks is found before the flow counts another source */
 	error = dpi_route_new(f->definition, 0, &s->route);
+	if (!error) error = dpi_ack_open(s);
 	int64_t deadline = dpi_deadline(0, f->ctx->timeout_us);
 	if (!error) error = dpi_flow_join(f, deadline, &s->number);
 	if (error) {
@@ -187,6 +189,7 @@ static int close_source(struct dpi_source *s, int error, int64_t deadline)
 	for (uint32_t t = 0; t < s->flow->definition->targets; t++) {
 		struct dpi_buffer *b = s->lane[t].b;
 		if (!b) continue;
+		if (s->ack) dpi_ack_lane_close(s, t);
 		int64_t left = (deadline - dpi_now()) / 1000;
 		int e = dpi_run_close(b, left < 1 ? 1 : left);
 		if (e && !error && !s->lane[t].dropped) {

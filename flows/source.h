@@ -30,6 +30,7 @@ struct dpi_source {
 	struct dpi_context *ctx;
 	DPI_Source handle;
 	struct dpi_route *route;
+	struct dpi_ack_source *ack; /* ack_source.h; NULL: no acknowledgements */
 	struct dpi_flow_watch watch;
 	uint32_t number, row_size; /* row_size 0: rows vary */
 	uint32_t segment;	   /* bytes of a segment */
@@ -64,6 +65,8 @@ int dpi_lane_end(struct dpi_source *s, uint32_t target, int64_t deadline);
 /* Make all visible. */
 int dpi_lane_flush(struct dpi_source *s, uint32_t target, int64_t deadline);
 void dpi_lane_count(const struct dpi_source *s, uint32_t target, uint64_t *rows, uint64_t *bytes);
+/* What is wrong at a lane: the flow's failure, if that is the reason; nothing, where the flow goes on without the target. */
+int dpi_lane_failed(struct dpi_source *s, uint32_t target, int error);
 /* A part of a row that is larger than a segment. */
 int dpi_lane_send_large(struct dpi_source *s, uint32_t target, const void *row, uint64_t size, int64_t deadline, bool *dropped);
 

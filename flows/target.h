@@ -24,6 +24,8 @@ struct dpi_inlet {
 	uint64_t mark;	 /* the last that it passed */
 	uint64_t behind; /* position behind what was lent last, or taken */
 	size_t lent;	 /* runs */
+	size_t out;	 /* pieces, large rows too */
+	uint64_t acked;	 /* rows: what its source was told last */
 	struct dpi_part_assembly part;
 };
 
@@ -31,7 +33,8 @@ struct dpi_inlet {
 struct dpi_piece {
 	struct dpi_inlet *inlet;
 	struct dpi_ring_in *ring; /* the one it lies in; NULL: it lies in memory of its own */
-	uint64_t end;		  /* position */
+	uint64_t begin, end;	  /* positions */
+	uint64_t before;	  /* rows of the inlet before it */
 	const uint8_t *data, *stop;
 	void *own;		  /* freed with it: a large row, or the list of varying rows */
 };

@@ -476,12 +476,12 @@ TEST(ack_function_and_no_targets, "FL-502 FL-507 FL-512 FL-516", 2)
 			  .ack_of = DPI_ACK_QUORUM, .ack_quorum = 2, .ack_function = "negated", .ack_version = 4);
 	if (rank) {
 		DPI_Target t[] = { target_of(0, f), target_of(1, f) };
-		struct flow_tally tally = { 0 };
-		flow_drain(t[0], &tally);
-		flow_drain(t[1], &tally);
-		CHECK_INT(tally.total, ==, 2);
-		CHECK_DPI(DPI_Close_Target(t[0]));
-		CHECK_DPI(DPI_Close_Target(t[1]));
+		for (int i = 0; i < 2; i++) {
+			struct flow_tally tally = { 0 };
+			flow_drain(t[i], &tally);
+			CHECK_INT(tally.total, ==, 1);
+			CHECK_DPI(DPI_Close_Target(t[i]));
+		}
 		leave(ctx);
 		return;
 	}
@@ -830,6 +830,7 @@ TEST(ack_misuse, "FL-514", 1, .once = true)
 	CHECK_DPI(DPI_Seal_Flow(g));
 	struct flow_tally tally = { 0 };
 	flow_drain(t, &tally);
+	tally = (struct flow_tally){ 0 };
 	flow_drain(u, &tally);
 	CHECK_DPI(DPI_Close_Target(t));
 	CHECK_DPI(DPI_Close_Target(u));

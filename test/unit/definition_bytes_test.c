@@ -100,10 +100,14 @@ TEST(the_bytes_are_as_written_down, "", 0)
 		"\4\0\0\0" "\1\0\0\0" /* key: columns 1, 0 */
 		"\0\0\0\0"	      /* no table */
 		"\1\0\0\0" "\0" "\x8\0\0\0" "\0\0\0\0\0\0\0\0" "\0\0\0\0" /* words: NULL */
-		"\0\0\0\0" "\x8\0\0\0" "\xfe\xff\xff\xff\xff\xff\xff\xff" /* id: -2 */;
+		"\0\0\0\0" "\x8\0\0\0" "\xfe\xff\xff\xff\xff\xff\xff\xff" /* id: -2 */
+		"\x20\0\0\0" /* of acknowledgements: */
+		"\3\0\0\0" "\1\0\0\0" "\1\0\0\0" "\1\0\0\0" "\x9\0\0\0" "\0\0\0\0" /* ack ack_of ack_quorum ack_up_to ack_pending ack_version */
+		"\1\0\0\0" "\0\0\0\0" /* column 0, no function */;
 	DPI_Flow_Attr a = FLOW(.targets = 2, .sources = 7, KEY("words", "id"), .dist = DPI_DIST_RANGE,
 			       .hint = DPI_HINT_LATENCY, .segment = 1024, .on_death = DPI_DEATH_GOES_ON, .memory = 1 << 20,
-			       .expected = 5, .linger_us = 6);
+			       .expected = 5, .linger_us = 6, .ack = DPI_ACK_CONFIRMED, .ack_of = DPI_ACK_QUORUM, .ack_quorum = 1,
+			       .ack_up_to = 1, .ack_pending = 9, .ack_column = "id");
 	int32_t offset[] = { 0, 1 };
 	uint8_t valid[] = { 0 };
 	DPI_Values bounds[] = { { .type = DPI_TYPE_UTF8, .data = "x", .offset = offset, .valid = valid },

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# The joins on real TPC-H tables, against a database's answers, and word_count on files. test/run runs the examples themselves, over each transport.
+# The joins on real TPC-H tables, against a database's answers, word_count on files, and log_shipping with deaths. test/run runs the examples themselves, over each transport.
 BUILD=${BUILD:-build} data=../shared/data status=0
 tmp=$(mktemp -d) || exit 1
 trap 'rm -rf "$tmp"' EXIT
@@ -27,6 +27,19 @@ for transport in shm tcp; do
 	for processes in 1 5; do
 		try "word_count on files" $transport $processes word_count "$tmp/text" "$tmp/long" "$tmp/empty" README.md LICENSE
 	done
+done
+
+# A backup and a primary die: dpirun says so with its status, the others check what is left.
+for transport in shm tcp; do
+	name="log_shipping, a backup and a primary killed, $transport"
+	timeout $((60 * ${TEST_SLOW:-1})) "$BUILD/bin/dpirun" --keep-going -n 6 -x DPI_TRANSPORT=$transport "$BUILD/examples/log_shipping" --kill \
+		>"$tmp/output" 2>&1
+	if [ $? = 137 ] && grep -q 'answer checked: ok' "$tmp/output"; then echo "ok $name"
+	else
+		echo "not ok $name"
+		sed 's/^/  | /' "$tmp/output"
+		status=1
+	fi
 done
 
 for part in "$data"/tpch-sf*.tar.zst "$data/answers/join_count.txt" "$data/answers/join_filtered.txt"; do

@@ -38,11 +38,13 @@ const char *dpi_columns_take(struct dpi_target *t, struct dpi_inlet *i, const ui
 		*piece = (struct dpi_piece){ 0 };
 		return "columns that are none of a segment's";
 	}
-	*piece = (struct dpi_piece){ .inlet = i, .some = true, .source = i->source, .ring = i->ring, .end = i->ring->reader.read, .columns = c };
+	*piece = (struct dpi_piece){ .inlet = i, .some = true, .source = i->source, .ring = i->ring, .begin = i->ring->reader.read - size, .end = i->ring->reader.read,
+				     .before = i->rows, .columns = c };
 	uint64_t rows = c->reader.batch.rows, bytes = rows * s->row_size;
 	for (uint32_t k = 0; k < s->columns && s->varies; k++)
 		if (s->column[k].variable) bytes += (uint64_t)(c->reader.vector[k].offset[rows] - c->reader.vector[k].offset[0]);
 	i->rows += rows;
+	i->out++;
 	i->lent++;
 	i->ring->lent++;
 	DPI_ADD(t->stats.rows, rows);

@@ -245,6 +245,10 @@ static int check_sizes(const struct dpi_definition *d)
 		return dpi_fail(DPI_ERR_UNSUPPORTED,
 				"attr->layout is DPI_LAYOUT_COLUMNS, and attr->%s is given: columns travel as they are pushed; take "
 				"DPI_LAYOUT_ROWS", d->stages ? "stages" : d->reduction ? "reduce" : "codecs");
+	if (d->ack && (d->stages || d->reduction || d->codecs || d->layout == DPI_LAYOUT_COLUMNS))
+		return dpi_fail(DPI_ERR_UNSUPPORTED,
+				"attr->ack is given, and so is attr->%s: only rows that travel as they are pushed are acknowledged",
+				d->stages ? "stages" : d->reduction ? "aggregates" : d->codecs ? "codecs" : "layout");
 	if (d->layout == DPI_LAYOUT_COLUMNS && least > dpi_flow_columns_size(d->segment))
 		return dpi_fail(DPI_ERR_SIZE,
 				"attr->segment is %u, and one row of %u columns takes %llu bytes of a columnar segment: raise it, at "
@@ -280,6 +284,7 @@ int dpi_definition_make(struct dpi_schema *s, const DPI_Flow_Attr *attr, const s
 	if (!error) error = check_key(d);
 	if (!error) error = copy_dist(d, attr);
 	if (!error) error = dpi_pipe_from(attr, parsed, d);
+	if (!error) error = dpi_definition_ack(d, attr);
 	if (!error) error = check_sizes(d);
 	if (error) dpi_definition_unref(d);
 	else *made = d;

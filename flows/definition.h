@@ -29,6 +29,9 @@ struct dpi_definition {
 	uint64_t salt, memory, expected;
 	int64_t linger_us; /* 0: the setting of each source's process */
 	char group[DPI_NAME_MAX], dist_function[DPI_NAME_MAX]; /* "": none */
+	uint32_t ack, ack_of, ack_quorum, ack_up_to, ack_pending, ack_version; /* all 0: no acknowledgements */
+	uint32_t ack_column;	/* its number + 1; 0: none */
+	char ack_function[DPI_NAME_MAX];
 	uint32_t *table;	  /* table_size targets, or NULL */
 	struct dpi_vector *bound; /* range: the key's columns of targets - 1 rows, owned; NULL: one target, or no range */
 	uint32_t row_error, reduce, reduce_full, window;
@@ -80,6 +83,8 @@ bool dpi_definition_equal(const struct dpi_definition *flow, const struct dpi_de
 #define DPI_FLOW_SEGMENT_MOST (1u << 20)
 #define DPI_FLOW_MEMORY (64ull << 20)
 #define DPI_FLOW_MEMORY_MOST (1ull << 46)
+#define DPI_ACK_PENDING 16384u /* rows of a source that wait for acknowledgements, or to be told of */
+#define DPI_ACK_PENDING_MOST (1u << 22)
 #define DPI_FLOW_LINGER_MOST 1000000000000000ll /* as nanoseconds it can still be added to a time */
 
 #endif

@@ -83,5 +83,5 @@ bool dpi_definition_equal(const struct dpi_definition *flow, const struct dpi_de
 #undef SAME
 	return same_name("dist_function", flow->dist_function, yours->dist_function, text, room) &&
 	       same_table(flow, yours, text, room) && same_bounds(flow, yours, text, room) &&
-	       dpi_pipe_equal(flow, yours, text, room);
+	       dpi_pipe_equal(flow, yours, text, room) && dpi_definition_ack_equal(flow, yours, text, room);
 }

@@ -4,6 +4,7 @@
 #define DPI_FLOWS_DEFINITION_PARTS_H
 
 #include "definition.h"
+#include "message.h"
 #include "move/hash.h"
 
 /* The plain numbers of a definition, which have the same names in DPI_Flow_Attr, in the order of its bytes. */
@@ -64,6 +65,23 @@ void dpi_pipe_pack(struct dpi_pack *p, const struct dpi_definition *d);
 /* Sets attr's fields, which point into parsed, and parsed, which dpi_pipe_parsed_free frees also after an error. */
 int dpi_pipe_unpack(struct dpi_unpack *in, DPI_Flow_Attr *attr, struct dpi_parsed_pipe *parsed);
 void dpi_pipe_parsed_free(struct dpi_parsed_pipe *parsed);
+
+/* The same of acknowledgements, in a part of their own (definition_ack.c), which is empty where there are none. */
+#define DPI_DEFINITION_ACK(X)                                                                          \
+	X(u32, ack)                                                                                    \
+	X(u32, ack_of)                                                                                 \
+	X(u32, ack_quorum)                                                                             \
+	X(u32, ack_up_to)                                                                              \
+	X(u32, ack_pending)                                                                            \
+	X(u32, ack_version)
+
+/* definition_ack.c. Fill d's part from attr, everything else being there. ARGUMENT NAME UNSUPPORTED. */
+int dpi_definition_ack(struct dpi_definition *d, const DPI_Flow_Attr *attr);
+size_t dpi_definition_ack_bytes(const struct dpi_definition *d);
+void dpi_definition_ack_pack(const struct dpi_definition *d, struct dpi_pack *p);
+/* Fill attr from the part; function is where a name may go. False: nonsense. */
+bool dpi_definition_ack_unpack(struct dpi_unpack *in, const struct dpi_schema *s, DPI_Flow_Attr *attr, char function[static DPI_NAME_MAX]);
+bool dpi_definition_ack_equal(const struct dpi_definition *flow, const struct dpi_definition *yours, char *text, size_t room);
 /* What dpi_definition_write would write. */
 size_t dpi_definition_bytes(const struct dpi_definition *d);
 

@@ -3,7 +3,7 @@
  * the numbers of definition_parts.h; then, each behind a uint32_t with its bytes: the group function's name, the dist
  * function's, the schema, the key's columns (uint16_t each), the table (uint16_t each); then, of a range, for each column of
  * the key: validity bits (none if nothing is NULL), offsets (int32_t each; variable values only), values; then what
- * definition_pipe_write.c says. */
+ * definition_pipe_write.c says; and last, behind its bytes, what definition_ack.c writes. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -41,7 +41,8 @@ size_t dpi_definition_bytes(const struct dpi_definition *d)
 		size += 4 + valid_bytes(v, rows) + 4 + dpi_bounds_data(v, rows);
 		if (v->offset) size += 4 + offset_bytes(v, rows);
 	}
-	return size + dpi_pipe_bytes(d);
+	size += dpi_pipe_bytes(d) + dpi_definition_ack_bytes(d);
+	return size;
 }
 
 static void pack_schema(struct dpi_pack *p, const struct dpi_schema *s)
@@ -88,6 +89,7 @@ int dpi_definition_write(const struct dpi_definition *d, uint8_t **bytes, size_t
 	dpi_pack_bytes(&p, part, d->table_size * 2);
 	pack_bounds(&p, d);
 	dpi_pipe_pack(&p, d);
+	dpi_definition_ack_pack(d, &p);
 	if (p.failed) {
 		dpi_pack_free(&p);
 		return dpi_fail(DPI_ERR_MEMORY, "no memory for the bytes of a definition");
@@ -103,7 +105,7 @@ struct parsed {
 	struct dpi_unpack in;
 	DPI_Flow_Attr attr;
 	struct dpi_schema *schema;
-	char group[DPI_NAME_MAX], dist_function[DPI_NAME_MAX];
+	char group[DPI_NAME_MAX], dist_function[DPI_NAME_MAX], ack_function[DPI_NAME_MAX];
 	const char *key[DPI_KEYS_MAX];
 	uint32_t table[DPI_PARTS_MAX];
 	DPI_Values bounds[DPI_KEYS_MAX];
@@ -215,6 +217,7 @@ static int parse(struct parsed *p)
 	if (!error) error = parse_table(p);
 	if (!error) error = parse_bounds(p);
 	if (!error) error = dpi_pipe_unpack(&p->in, &p->attr, &p->pipe);
+	if (!error && !dpi_definition_ack_unpack(&p->in, p->schema, &p->attr, p->ack_function)) error = corrupt("acknowledgements");
 	return !error && p->in.at != p->in.end ? corrupt("length") : error;
 }
 

@@ -10,10 +10,10 @@
 
 #include "error.h"
 
-enum kind { GROUP, DIST, MAP };
+enum kind { GROUP, DIST, MAP, ACK };
 
-static const char *const kinds[] = { "group", "dist", "map" };
-static const char *const calls[] = { "DPI_Register_Group", "DPI_Register_Dist", "DPI_Register_Map" };
+static const char *const kinds[] = { "group", "dist", "map", "ack" };
+static const char *const calls[] = { "DPI_Register_Group", "DPI_Register_Dist", "DPI_Register_Map", "DPI_Register_Ack" };
 
 struct function {
 	enum kind kind;
@@ -23,6 +23,7 @@ struct function {
 		DPI_Group_Function *group;
 		DPI_Dist_Function *dist;
 		DPI_Map_Function *map;
+		DPI_Ack_Function *ack;
 	};
 	void *arg;
 };
@@ -86,6 +87,11 @@ int DPI_Register_Map(const char *name, uint32_t version, DPI_Map_Function *funct
 	return add((struct function){ .kind = MAP, .version = version, .map = function, .arg = arg }, name, function);
 }
 
+int DPI_Register_Ack(const char *name, uint32_t version, DPI_Ack_Function *function, void *arg)
+{
+	return add((struct function){ .kind = ACK, .version = version, .ack = function, .arg = arg }, name, function);
+}
+
 static int get(enum kind kind, const char *name, uint32_t version, struct function *f)
 {
 	pthread_mutex_lock(&lock);
@@ -118,5 +124,13 @@ int dpi_function_map(const char *name, uint32_t version, struct dpi_map_function
 	struct function found;
 	int error = get(MAP, name, version, &found);
 	if (!error) *f = (struct dpi_map_function){ found.map, found.arg };
+	return error;
+}
+
+int dpi_function_ack(const char *name, uint32_t version, struct dpi_ack_function *f)
+{
+	struct function found;
+	int error = get(ACK, name, version, &found);
+	if (!error) *f = (struct dpi_ack_function){ found.ack, found.arg };
 	return error;
 }

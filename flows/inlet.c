@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "target.h"
+#include "ack_target.h"
 
 /* ------------------------------------------------------------------------------------------------------- the rings */
 
@@ -48,7 +48,7 @@ static void sweep(struct dpi_target *t)
 	for (size_t n = 0; n < t->inlets;) {
 		struct dpi_inlet *i = t->inlet[n];
 		if (i->over && i->ring && (i->ring->ended = true, dpi_ring_in_over(i->ring))) ring_free(t, i);
-		if (i->over && !i->ring && !i->lent && t->piece.inlet != i && t->kept.piece.inlet != i) {
+		if (i->over && !i->ring && !i->out) {
 			free(i);
 			t->inlet[n] = t->inlet[--t->inlets];
 		} else {
@@ -90,32 +90,39 @@ static int import(struct dpi_target *t)
 
 /* ------------------------------------------------------------------------------------------------------- giving back */
 
-/* Is anything of this ring lent? */
-static bool older_lent(const struct dpi_target *t, const struct dpi_ring_in *r)
+/* Where in a ring the program still has rows: pieces are given back in any order. */
+static uint64_t first_lent(const struct dpi_target *t, const struct dpi_ring_in *r, uint64_t end)
 {
-	for (size_t n = 0; n < t->lents; n++)
-		if (t->lent[(t->first + n) % DPI_LENT_MAX].ring == r) return true;
-	return false;
+	for (size_t n = 0; n < t->lents; n++) {
+		const struct dpi_piece *p = &t->lent[(t->first + n) % DPI_LENT_MAX];
+		if (p->ring == r && (int64_t)(p->begin - end) < 0) end = p->begin;
+	}
+	if (t->piece.ring == r && (int64_t)(t->piece.begin - end) < 0) end = t->piece.begin;
+	if (t->kept.piece.ring == r && (int64_t)(t->kept.piece.begin - end) < 0) end = t->kept.piece.begin;
+	return end;
 }
 
-void dpi_piece_release(struct dpi_target *t, struct dpi_piece *p)
+void dpi_piece_release(struct dpi_target *t, struct dpi_piece *released)
 {
+	struct dpi_piece piece = *released, *p = &piece;
 	struct dpi_inlet *i = p->inlet;
 	struct dpi_ring_in *r = p->ring;
+	*released = (struct dpi_piece){ 0 }; /* it may be on the target's list */
 	free(p->own);
 	if (p->decoded) dpi_decoded_release(t->decoder, p->decoded);
-	if (p->columns || p->loan) dpi_columns_done(t, p);
+	if (p->columns || p->loan) dpi_columns_done(t, &piece);
 	if (r) {
 		r->lent--;
 		i->lent--;
 		if (r->ended && r != i->ring) {
 			if (!r->lent) dpi_ring_in_free(t->ctx, t->home, r);
-		} else if (p == &t->lent[t->first] || !older_lent(t, r)) {
-			i->behind = p->end;
-			dpi_run_give_back(r, &i->run, i->lent ? p->end : r->reader.read);
+		} else {
+			dpi_run_give_back(r, &i->run, r->lent ? first_lent(t, r, p->end) : r->reader.read);
 		}
 	}
-	*p = (struct dpi_piece){ 0 };
+	if (!i) return; /* made by a pipe */
+	i->out--;
+	dpi_ack_released(t, i);
 }
 
 /* What was read and is not lent is given back at once. */
@@ -179,8 +186,8 @@ static const char *take_rows(struct dpi_target *t, struct dpi_inlet *i, const ui
 			     struct dpi_piece *piece)
 {
 	const struct dpi_schema *s = t->flow->definition->wire;
-	*piece = (struct dpi_piece){ .inlet = i, .some = true, .source = i->source, .data = data, .stop = data + size, .decoded = decoded };
-	if (!decoded) piece->ring = i->ring, piece->end = i->ring->reader.read;
+	*piece = (struct dpi_piece){ .inlet = i, .some = true, .source = i->source, .before = i->rows, .data = data, .stop = data + size, .decoded = decoded };
+	if (!decoded) piece->ring = i->ring, piece->end = i->ring->reader.read, piece->begin = piece->end - size;
 	uint64_t count, bytes = size;
 	if (t->wire_stride) {
 		count = size / t->wire_stride;
@@ -199,6 +206,7 @@ static const char *take_rows(struct dpi_target *t, struct dpi_inlet *i, const ui
 		piece->stop = (const uint8_t *)(list + count);
 	}
 	i->rows += count;
+	i->out++;
 	if (!decoded) i->lent++, i->ring->lent++;
 	DPI_ADD(t->stats.rows, count);
 	DPI_ADD(t->stats.bytes, bytes);
@@ -221,8 +229,9 @@ static const char *take_part(struct dpi_target *t, struct dpi_inlet *i, const ui
 	if (!list) return "no memory for a large row";
 	memcpy(list + 1, i->part.data, i->part.total);
 	*list = (DPI_Record){ list + 1, i->part.total };
-	*piece = (struct dpi_piece){ .inlet = i, .some = true, .source = i->source, .data = (const uint8_t *)list, .stop = (const uint8_t *)(list + 1), .own = list };
+	*piece = (struct dpi_piece){ .inlet = i, .some = true, .source = i->source, .before = i->rows, .data = (const uint8_t *)list, .stop = (const uint8_t *)(list + 1), .own = list };
 	i->rows++;
+	i->out++;
 	DPI_ADD(t->stats.rows, 1);
 	DPI_ADD(t->stats.bytes, list->size);
 	DPI_ADD(t->stats.batches, 1);

@@ -115,6 +115,7 @@ int dpi_lane_open(struct dpi_source *s, uint32_t target, int64_t deadline, bool 
 	error = dpi_flow_check(f);
 	if (o.error == DPI_ERR_AGAIN) return error;
 	if (!o.error) l->b = l->opening;
+	if (!o.error && s->ack) dpi_run_acknowledged(l->b, s->watch.bell);
 	l->opening = NULL;
 	if (o.error) return dpi_lane_failed(s, target, o.error, dropped);
 	return error;

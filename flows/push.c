@@ -3,6 +3,7 @@
 #define DPI_NO_INLINE /* here are the calls themselves */
 #include <string.h>
 
+#include "ack_source.h"
 #include "columnar.h"
 #include "pipe.h"
 #include "wait.h"
@@ -111,15 +112,23 @@ static int push_row(struct dpi_source *s, const void *row, uint64_t size, bool w
 	uint32_t count;
 	int error = dpi_route_row(s->route, row, (uint32_t)size, &to, &count);
 	if (error) return error;
-	if (__builtin_expect(!count, 0)) DPI_ADD(s->stats.filtered, 1);
-	if (__builtin_expect(s->pipe != NULL, 0)) error = dpi_pipe_push(s, to, count, row, size, wait);
+	if (s->ack && (error = dpi_ack_key(s, row, size)) == DPI_SUCCESS) error = dpi_ack_room(s, to, count, wait);
+	if (__builtin_expect(!count, 0) && !error) DPI_ADD(s->stats.filtered, 1);
+	if (error) ;
+	else if (__builtin_expect(s->pipe != NULL, 0)) error = dpi_pipe_push(s, to, count, row, size, wait);
 	else error = dpi_push_to(s, to, count, row, size, wait);
+	if (!error && s->ack) dpi_ack_pushed(s, to, count);
 	if (error) dpi_route_back(s->route, 1);
 	return error;
 }
 
 int dpi_push_no_room(struct dpi_source *s, bool wait, const char *call)
 {
+	const char *name = s->flow->name;
+	if (s->ack && dpi_ack_full(s)) {
+		dpi_progress(s->ctx);
+		return dpi_fail(wait ? DPI_ERR_TIMEOUT : DPI_ERR_AGAIN, "%s: as many rows of flow '%s' wait for acknowledgements as attr->ack_pending says", call, name);
+	}
 	if (wait) return dpi_fail(DPI_ERR_TIMEOUT, "%s: no room, and the source's timeout is DPI_NO_WAIT", call);
 	dpi_progress(s->ctx);
 	return dpi_fail(DPI_ERR_AGAIN, "%s: a target of flow '%s' has no room now: take what came to your own targets, then try again", call, s->flow->name);
@@ -170,7 +179,7 @@ int DPI_Push_Batch(const void *rows, size_t count, DPI_Source handle, size_t *pu
 		if (error == DPI_ERR_AGAIN) error = dpi_push_no_room(s, true, "DPI_Push_Batch");
 		count = 0;
 	}
-	bool single = dpi_route_single(s->route), plain = s->flow->definition->schema->plain;
+	bool single = dpi_route_single(s->route) && !s->ack, plain = s->flow->definition->schema->plain;
 	while (done < count && !error) {
 		size_t n = count - done < RUN_ROWS ? count - done : RUN_ROWS;
 		for (size_t i = 0; i < n && !plain && !error; i++) error = check_row(s, row + i * size, size, "DPI_Push_Batch");
@@ -244,6 +253,7 @@ int DPI_Reserve(size_t size, uint32_t target, DPI_Source handle, void **out)
 		error = dpi_fail(DPI_ERR_ARGUMENT, "DPI_Reserve: target is %u: flow '%s' has %u", target, s->flow->name, s->flow->definition->targets);
 	else if ((s->row_size && size != s->row_size) || size > DPI_ROW_MAX || need > s->segment - sizeof(struct dpi_flow_segment))
 		error = dpi_fail(DPI_ERR_SIZE, "DPI_Reserve: %zu bytes: %s", size, s->row_size ? "rows of this flow have another size" : "that does not fit a segment; DPI_Push takes such a row");
+	if (!error && s->ack) error = dpi_ack_room(s, &target, 1, true);
 	if (!error) error = room(s, target, need, true, &dropped);
 	if (error == DPI_ERR_AGAIN) error = dpi_push_no_room(s, true, "DPI_Reserve");
 	if (!error && dropped) error = dpi_fail(DPI_ERR_PEER, "DPI_Reserve: target %u of flow '%s' is gone", target, s->flow->name);
@@ -277,9 +287,11 @@ int DPI_Commit(size_t size, DPI_Source handle)
 	if (size > s->reserved_size || (s->row_size && size != s->row_size))
 		error = dpi_fail(DPI_ERR_SIZE, "DPI_Commit: %zu bytes, %llu were reserved", size, (unsigned long long)s->reserved_size);
 	else error = check_row(s, at + (s->row_size ? 0 : 8), size, "DPI_Commit");
+	if (!error && s->ack) error = dpi_ack_key(s, at + (s->row_size ? 0 : 8), size);
 	if (!error) {
 		if (!s->row_size) memcpy(at, &bytes, 8);
 		error = s->coded ? dpi_coded_commit(s, target, size, need) : wrote(s, target, size, need);
+		if (!error && s->ack) dpi_ack_pushed(s, &target, 1);
 		s->reserved = -1;
 		dpi_source_short(s);
 	}

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * source.c: sources: open, mark, flush, close, statistics. */
 #include "columnar.h"
+#include "ack_source.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,6 +44,7 @@ static void source_free(struct dpi_source *s)
 	dpi_pipe_close_source(s);
 	dpi_route_free(s->route);
 	dpi_columns_close(s);
+	dpi_ack_close(s);
 	free(s->lane);
 	free(s->way);
 	if (s->flow) dpi_flow_unref(s->flow);
@@ -85,6 +87,7 @@ static int open_source(struct dpi_flow *f, int64_t timeout_us, DPI_Source *out)
 	error = dpi_route_new(f->definition, 0, &s->route);
 	if (!error) error = dpi_coded_open(s);
 	if (!error) error = dpi_pipe_open_source(s);
+	if (!error) error = dpi_ack_open(s);
 	int64_t deadline = dpi_deadline(0, f->ctx->timeout_us);
 	if (!error) error = dpi_flow_join(f, deadline, &s->number);
 	if (error) {
@@ -208,6 +211,7 @@ static int close_source(struct dpi_source *s, int error, int64_t deadline)
 		struct dpi_buffer *b = s->lane[t].b;
 		if (s->lane[t].opening) dpi_run_open_drop(s->lane[t].opening);
 		if (!b) continue;
+		if (s->ack) dpi_ack_lane_close(s, t);
 		int64_t left = (deadline - dpi_now()) / 1000;
 		int e = dpi_run_close(b, left < 1 ? 1 : left);
 		if (e && !error && !s->lane[t].dropped) {

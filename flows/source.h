@@ -35,6 +35,7 @@ struct dpi_source {
 	struct dpi_context *ctx;
 	DPI_Source handle;
 	struct dpi_route *route;
+	struct dpi_ack_source *ack; /* ack_source.h; NULL: no acknowledgements */
 	struct dpi_flow_watch watch;
 	struct dpi_pipe_source *pipe; /* pipe.h: stages and reduce; NULL: rows travel as they are pushed */
 	uint32_t number;

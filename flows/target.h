@@ -23,8 +23,9 @@ struct dpi_inlet {
 	uint64_t rows;	 /* received */
 	bool marked;
 	uint64_t mark;	 /* the last that it passed */
-	uint64_t behind; /* position behind what was lent last, or taken */
 	size_t lent;	 /* runs */
+	size_t out;	 /* pieces, large rows too */
+	uint64_t acked;	 /* rows: what its source was told last */
 	struct dpi_part_assembly part;
 	struct dpi_decoder_in *decoder; /* of a flow with codecs */
 };
@@ -35,7 +36,8 @@ struct dpi_piece {
 	bool some;		  /* false: there is none */
 	uint32_t source;
 	struct dpi_ring_in *ring; /* the one it lies in; NULL: it lies in memory of its own */
-	uint64_t end;		  /* position */
+	uint64_t begin, end;	  /* positions */
+	uint64_t before;	  /* rows of the inlet before it */
 	const uint8_t *data, *stop;
 	void *own;		  /* freed with it: a large row, the list of varying rows, or rows made of columns */
 	struct dpi_decoded *decoded; /* what it lies in, of a flow with codecs */

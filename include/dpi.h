@@ -1136,9 +1136,18 @@ typedef struct DPI_Flow_Attr {
 	const DPI_Codec *codecs;	/* codec_count, in the order of the source */
 	size_t codec_count;		/* 0 … DPI_CODECS_MAX */
 	int layout;			/* DPI_LAYOUT_*; columns take no stages, reduce or codecs */
+	/* acknowledgements: see "flows: acknowledgements" */
+	int ack;			/* DPI_ACK_NONE … CONFIRMED: when a target acknowledges a row */
+	int ack_of;			/* DPI_ACK_ALL, QUORUM, COUNT: how many of its targets have to */
+	uint32_t ack_quorum;		/* quorum: so many */
+	int ack_up_to;			/* 1: the keys of a source never fall, and are acknowledged as 'all up to' */
+	uint32_t ack_pending;		/* rows of a source that wait, at most; default 16384 */
+	const char *ack_column;		/* the key: an integer column, never NULL; NULL: the row's number at its source, from 1 */
+	const char *ack_function;	/* or a registered function */
+	uint32_t ack_version;
 } DPI_Flow_Attr;
-#define DPI_FLOW_ATTR_INIT { sizeof(DPI_Flow_Attr), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
-		0, 0, 0, 0, 0, 0 }
+#define DPI_FLOW_ATTR_INIT { sizeof(DPI_Flow_Attr), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
+		0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 typedef struct DPI_Flow_Info {
 	size_t size;			/* set by the caller: sizeof(DPI_Flow_Info) */
@@ -1341,6 +1350,68 @@ DPI_API int DPI_Wait_Targets(const DPI_Target *targets, size_t count, int64_t ti
  * is returned but THREAD. Blocks for the registry's answer at most DPI_TIMEOUT. Thread: handle. Errors: THREAD REGISTRY
  * TIMEOUT. */
 DPI_API int DPI_Close_Target(DPI_Target target);
+
+/* ------------------------------------------------------------------------------------------ flows: acknowledgements */
+
+/* Targets acknowledge rows to their sources. A row's key says which rows are meant: attr->ack_column or ack_function of the
+ * row as it was pushed, as 64 bits, or its number. Of the n targets that dist gave a row, all have to acknowledge it, or
+ * ack_quorum of them; or every single one is told. n never shrinks: of a target that died nothing more comes, and a row that
+ * so few are left for is told as lost. A row for no target is acknowledged at once. */
+enum {
+	DPI_ACK_NONE = 0,
+	DPI_ACK_RECEIVED = 1,	/* it is in the target's memory */
+	DPI_ACK_RELEASED = 2,	/* the target's program has given it back */
+	DPI_ACK_CONFIRMED = 3	/* the target's program has called DPI_Ack for it */
+};
+enum { DPI_ACK_ALL = 0, DPI_ACK_QUORUM = 1, DPI_ACK_COUNT = 2 };
+
+/* What has become of a row; with ack_up_to of many: of all up to key that were not told of before. */
+typedef struct DPI_Acked {
+	uint64_t key;
+	uint32_t rows;			/* that this is about: without ack_up_to 1 */
+	uint32_t acknowledged;		/* targets that have acknowledged it, so far; of several rows the last */
+	uint32_t targets;		/* n */
+	int error;			/* DPI_ERR_PEER: lost: too many of its targets are gone; else DPI_SUCCESS */
+} DPI_Acked;
+
+/* ack_function: the key of a row. As DPI_Group_Function; registered in every process that opens a source. */
+typedef int DPI_Ack_Function(const void *row, size_t size, void *arg, uint64_t *key);
+/* As DPI_Register_Group. */
+DPI_API int DPI_Register_Ack(const char *name, uint32_t version, DPI_Ack_Function *function, void *arg);
+
+/* What this source knows to have become of its rows, in the order in which that came about; with ack_up_to in that of their
+ * pushes, several at once. Each is told once; with DPI_ACK_COUNT again whenever more targets have acknowledged it. acks: out,
+ * the caller's, room for max; count: out. Waits, at most the handle's timeout, until there is one; if no row is left to wait
+ * for, *count is 0. What was pushed travels at once. Thread: handle. Errors: THREAD USE (the flow has no acknowledgements)
+ * TIMEOUT PEER FLOW CANCELLED DESTROYED MEMORY. Source: DPI paper 4.2. */
+DPI_API int DPI_Next_Acks(DPI_Acked *acks, size_t max, DPI_Source source, size_t *count);
+/* The same, but never waits, and sends nothing sooner. Errors: as DPI_Next_Acks, AGAIN (there is none now). */
+DPI_API int DPI_Try_Next_Acks(DPI_Acked *acks, size_t max, DPI_Source source, size_t *count);
+
+/* Wait until every row of this key, with ack_up_to every row up to it, that this source has pushed is acknowledged; with
+ * DPI_ACK_COUNT by all its targets. They are told by that, and DPI_Next_Acks does not. A key of no row that waits is
+ * acknowledged. Waits at most the handle's timeout; what was pushed travels at once. Thread: handle. Errors: THREAD USE TIMEOUT
+ * (the detail names a target that has not) PEER (a row is lost; the detail says by which target's death; DPI_Next_Acks tells
+ * of it) FLOW CANCELLED DESTROYED MEMORY. */
+DPI_API int DPI_Wait_Ack(uint64_t key, DPI_Source source);
+/* The same, but never waits. acknowledged: out, 0 or 1. Errors: as DPI_Wait_Ack without TIMEOUT. */
+DPI_API int DPI_Test_Ack(uint64_t key, DPI_Source source, int *acknowledged);
+
+/* How many rows this source has pushed: the number of the last. position: out. Never blocks. Thread: handle. Errors: THREAD
+ * USE (the flow has no acknowledgements) PEER FLOW CANCELLED DESTROYED. */
+DPI_API int DPI_Get_Source_Position(DPI_Source source, uint64_t *position);
+
+/* DPI_ACK_CONFIRMED: acknowledge the first rows rows that came from a source to this target, all of which it has given to the
+ * program; DPI_ACK_TAKEN: all that it has given so far. source: its number, or DPI_ACK_EVERY_SOURCE. What is confirmed stays
+ * so; a source that is closed or dead is told nothing. Never blocks. Thread: handle. Errors: THREAD USE (the flow's
+ * acknowledgements are of another kind, or none) RANGE (no such source has sent anything; it has not sent as many rows) PEER
+ * FLOW CANCELLED DESTROYED. */
+#define DPI_ACK_EVERY_SOURCE 0xffffffffu
+#define DPI_ACK_TAKEN UINT64_MAX
+DPI_API int DPI_Ack(uint32_t source, uint64_t rows, DPI_Target target);
+/* How many rows of a source this target has given to the program: what DPI_Ack takes. rows: out; 0 if none has come, or the
+ * source is closed. Never blocks. Thread: handle. Errors: THREAD. */
+DPI_API int DPI_Get_Taken(uint32_t source, DPI_Target target, uint64_t *rows);
 
 /* ------------------------------------------------------------------------------------------------ flows: statistics */
 

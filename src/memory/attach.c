@@ -74,7 +74,7 @@ static int ask(struct dpi_buffer *b, bool by_credit)
 {
 	struct dpi_appender *a = &b->appender;
 	struct dpi_pack p = { 0 };
-	bool credit = by_credit || b->shape.use == DPI_USE_LOG;
+	bool credit = by_credit || b->shape.use == DPI_USE_LOG || b->acked;
 	if (credit && !a->credit.address) {
 		int error = dpi_window_allocate(sizeof(struct dpi_credit), DPI_HUGE_NEVER, DPI_NUMA_ANY, &a->credit);
 		if (!error) error = dpi_window_expose(b->ctx, &a->credit, DPI_TP_WRITE);

@@ -100,6 +100,7 @@ struct dpi_buffer {
 	_Atomic bool destroyed;
 	bool closing;
 	bool runs; /* it writes runs, not records: run.h */
+	bool acked; /* and its home acknowledges them: dpi_run_acknowledged */
 	uint64_t max_record;
 	DPI_Buffer_Stats stats; /* written by the handle's thread alone */
 	struct dpi_context *ctx;

@@ -38,9 +38,9 @@ struct dpi_ring_in {
 	_Atomic int state;	  /* OPEN; CLOSED or DEAD with release after the appender's last publish is visible */
 	size_t lent;		  /* consumer: records lent */
 	bool ended;		  /* consumer: LINK or CORRUPT seen */
-	/* under the layer's credit_lock: a credit that could not be posted, told by the loop when it can */
-	bool credit_due;
-	uint64_t credit_head;
+	/* under the layer's credit_lock: what could not be posted to the credit, told by the loop when it can */
+	bool credit_due, head_due, acked_due;
+	uint64_t credit_head, credit_acked;
 	struct dpi_ring_in *next_due;
 	struct dpi_ring_in *_Atomic larger; /* the ring that replaces it; set with release before LINK can be seen */
 	struct dpi_ring_in *next; /* home->incoming */
@@ -109,6 +109,9 @@ int dpi_region_home_open(struct dpi_context *ctx); /* message handlers */
 /* ring_in.c: the reader's side; by the reader's thread. */
 int dpi_ring_in_make(struct dpi_context *ctx, struct dpi_home *h, uint64_t capacity, uint64_t base, struct dpi_ring_in **out);
 void dpi_ring_in_give_back(struct dpi_ring_in *r, uint64_t end); /* release and, when due, tell the appender */
+/* Tell the appender, which asked for it when it opened the ring, that count is acknowledged: a number that only grows, and means what the two
+ * agree on. It goes along to the ring that replaces this one. */
+void dpi_ring_in_ack(struct dpi_ring_in *r, uint64_t count);
 void dpi_ring_in_free(struct dpi_context *ctx, struct dpi_home *h, struct dpi_ring_in *r);
 /* Those that replaced it, of which none was read: it may have been replaced several times. */
 void dpi_ring_in_free_larger(struct dpi_context *ctx, struct dpi_home *h, struct dpi_ring_in *r);

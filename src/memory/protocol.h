@@ -39,7 +39,8 @@ struct dpi_credit {
 	_Atomic uint64_t head;	  /* as the ring's, for appenders that do not share memory with the home */
 	_Atomic uint64_t ordered; /* log: how many of the appender's records have positions */
 	_Atomic uint64_t full;	  /* log: 1 while the home finds no room for the appender's next record */
-	uint64_t pad[5];
+	_Atomic uint64_t acked;	  /* runs: what the reader has acknowledged, as dpi_ring_in_ack says it */
+	uint64_t pad[4];
 	_Atomic uint64_t position[DPI_POSITIONS]; /* of record number n, at n % DPI_POSITIONS */
 };
 

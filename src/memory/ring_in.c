@@ -35,11 +35,29 @@ int dpi_ring_in_make(struct dpi_context *ctx, struct dpi_home *h, uint64_t capac
 	return DPI_SUCCESS;
 }
 
-/* Tell an appender by a put how much was given back. False: the transport is busy. Under credit_lock. */
+/* A word of an appender's credit by a put. False: the transport is busy. */
+static bool put_word(struct dpi_ring_in *r, uint64_t offset, uint64_t value)
+{
+	DPI_Tp_Notify n = { offset, value, r->bell };
+	return dpi_remote_put(&r->credit, NULL, 0, 0, &n, 0, &dpi_unawaited) != DPI_ERR_AGAIN;
+}
+
+/* Tell an appender what is due. False: some of it still is. Under credit_lock. */
 static bool put_credit(struct dpi_ring_in *r)
 {
-	DPI_Tp_Notify n = { offsetof(struct dpi_credit, head), r->credit_head, r->bell };
-	return dpi_remote_put(&r->credit, NULL, 0, 0, &n, 0, &dpi_unawaited) != DPI_ERR_AGAIN;
+	if (r->head_due) r->head_due = !put_word(r, offsetof(struct dpi_credit, head), r->credit_head);
+	if (r->acked_due) r->acked_due = !put_word(r, offsetof(struct dpi_credit, acked), r->credit_acked);
+	return !r->head_due && !r->acked_due;
+}
+
+/* Under credit_lock. True: the transport was busy, and the loop has it now. */
+static bool post_credit(struct dpi_memory_layer *m, struct dpi_ring_in *r)
+{
+	if (r->credit_due || put_credit(r)) return false;
+	r->credit_due = true;
+	r->next_due = atomic_load_explicit(&m->credits_due, memory_order_relaxed);
+	atomic_store_explicit(&m->credits_due, r, memory_order_release);
+	return true;
 }
 
 /* The reader may not call again, so what the transport cannot take now is left to the loop. */
@@ -55,21 +73,36 @@ static void tell_by_credit(struct dpi_ring_in *r)
 	struct dpi_memory_layer *m = r->credit.ctx->memory;
 	pthread_mutex_lock(&m->credit_lock);
 	r->credit_head = r->reader.head;
-	bool left = !r->credit_due && !put_credit(r);
-	if (left) {
-		r->credit_due = true;
-		r->next_due = atomic_load_explicit(&m->credits_due, memory_order_relaxed);
-		atomic_store_explicit(&m->credits_due, r, memory_order_release);
-	}
+	r->head_due = true;
+	bool left = post_credit(m, r);
 	pthread_mutex_unlock(&m->credit_lock);
 	if (left) dpi_loop_kick(r->credit.ctx);
 }
 
-/* The ring is left: nothing that is due for it matters any more. */
-static void forget_credit(struct dpi_context *ctx, struct dpi_ring_in *r)
+void dpi_ring_in_ack(struct dpi_ring_in *r, uint64_t count)
+{
+	if (!r->credit.length || r->ended || atomic_load_explicit(&r->state, memory_order_acquire) != DPI_RING_OPEN) return;
+	if (r->credit.direct) {
+		/* release: the appender, which sees it with acquire, also sees what its acknowledgement tells of; the bell's ring looks afterwards */
+		atomic_store_explicit(&((struct dpi_credit *)r->credit.direct)->acked, count, memory_order_release);
+		DPI_DELAY(ring_acks);
+		dpi_remote_ring(&r->credit, r->bell);
+		return;
+	}
+	struct dpi_memory_layer *m = r->credit.ctx->memory;
+	pthread_mutex_lock(&m->credit_lock);
+	r->credit_acked = count;
+	r->acked_due = true;
+	bool left = post_credit(m, r);
+	pthread_mutex_unlock(&m->credit_lock);
+	if (left) dpi_loop_kick(r->credit.ctx);
+}
+
+/* The ring is left: nothing that is due for it matters any more. But what is acknowledged is: whether that was due. */
+static bool forget_credit(struct dpi_context *ctx, struct dpi_ring_in *r)
 {
 	struct dpi_memory_layer *m = ctx->memory;
-	if (!r->credit.length || r->credit.direct) return; /* none is ever due */
+	if (!r->credit.length || r->credit.direct) return false; /* none is ever due */
 	pthread_mutex_lock(&m->credit_lock);
 	struct dpi_ring_in *at = atomic_load_explicit(&m->credits_due, memory_order_relaxed);
 	if (r->credit_due && at == r) atomic_store_explicit(&m->credits_due, r->next_due, memory_order_relaxed);
@@ -77,8 +110,10 @@ static void forget_credit(struct dpi_context *ctx, struct dpi_ring_in *r)
 		while (at->next_due != r) at = at->next_due;
 		at->next_due = r->next_due;
 	}
-	r->credit_due = false;
+	bool acked = r->acked_due;
+	r->credit_due = r->head_due = r->acked_due = false;
 	pthread_mutex_unlock(&m->credit_lock);
+	return acked;
 }
 
 int64_t dpi_credit_service(struct dpi_context *ctx, int64_t now)
@@ -140,8 +175,9 @@ bool dpi_ring_in_replace(struct dpi_context *ctx, struct dpi_home *h, struct dpi
 	/* acquire: the ring was made by the loop thread before the appender could have linked to it */
 	struct dpi_ring_in *larger = atomic_load_explicit(&r->larger, memory_order_acquire);
 	r->ended = true;
-	forget_credit(ctx, r); /* the credit's word is the larger ring's now */
+	bool acked = forget_credit(ctx, r); /* the credit's words are the larger ring's now */
 	if (!larger) return false;
+	if (acked) dpi_ring_in_ack(larger, r->credit_acked);
 	larger->ordered = r->ordered;
 	larger->position = r->position;
 	larger->told_full = r->told_full;

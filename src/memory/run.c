@@ -219,6 +219,33 @@ int dpi_run_flush(struct dpi_buffer *b, const struct dpi_run *run)
 	return error;
 }
 
+int dpi_run_look(struct dpi_buffer *b, struct dpi_run_flush *f)
+{
+	struct dpi_appender *a = &b->appender;
+	int done = 1, error = dpi_buffer_check(b);
+	if (error || !a->attached) return error;
+	if (a->tail) { /* the linger service publishes, too */
+		f->seen = atomic_load_explicit(a->tail, memory_order_relaxed);
+		return DPI_SUCCESS;
+	}
+	if (f->request) {
+		error = DPI_Test(&f->request, &done);
+		if (error) return error;
+		if (done) f->seen = f->asked;
+	}
+	uint64_t written = atomic_load_explicit(&a->writer.written, memory_order_relaxed);
+	if (!done || written == f->seen) return DPI_SUCCESS;
+	f->asked = written; /* a flush publishes it first */
+	return DPI_Flush_Buffer_Nb(b->handle, &f->request);
+}
+
+bool dpi_run_looks(struct dpi_buffer *b, const struct dpi_run_flush *f)
+{
+	const struct dpi_appender *a = &b->appender;
+	if (f->request) return dpi_request_list(b);
+	return a->attached && a->tail && atomic_load_explicit(a->tail, memory_order_relaxed) != f->seen;
+}
+
 /* ------------------------------------------------------------------------------------------------------- reading */
 
 static enum dpi_ring_found corrupt(struct dpi_ring_in *r)

@@ -68,6 +68,30 @@ int dpi_run_publish(struct dpi_buffer *b, const struct dpi_run *run);
 /* Wait until all is visible at the home, at most the handle's timeout. */
 int dpi_run_flush(struct dpi_buffer *b, const struct dpi_run *run);
 
+/* What the home says of the runs' bytes, by dpi_ring_in_ack: asked for before the first run. Then bell is rung, as for all else of the handle. */
+static inline void dpi_run_acknowledged(struct dpi_buffer *b, uint32_t bell)
+{
+	b->acked = true;
+	b->bell = bell;
+}
+/* The count that was told last; acquire. 0: none. */
+static inline uint64_t dpi_run_acked(const struct dpi_buffer *b)
+{
+	const struct dpi_credit *c = b->appender.credit.address;
+	return c ? atomic_load_explicit(&c->acked, memory_order_acquire) : 0;
+}
+
+/* Up to which position everything is in the home's memory, without waiting. Zero at first. */
+struct dpi_run_flush {
+	DPI_Request request; /* where that takes a flush: the one under way */
+	uint64_t asked;	     /* what it is for */
+	uint64_t seen;	     /* the answer */
+};
+/* Look, and, where it takes a flush, begin the next if anything was written since the last. Errors: PEER DESTROYED. */
+int dpi_run_look(struct dpi_buffer *b, struct dpi_run_flush *f);
+/* Would a look find more? Carries the flush on. */
+bool dpi_run_looks(struct dpi_buffer *b, const struct dpi_run_flush *f);
+
 /* ------------------------------------------------------------------------------------------------------- reading */
 
 /* Where a reader stands in the runs of a ring; it goes along when the ring is replaced. Zero at first. */

@@ -111,7 +111,8 @@ TEST(the_bytes_are_as_written_down, "", 0)
 		"\0\0\0\0" "\0\0\0\0" "\0\0\0\0" "\0\0\0\0" /* type width precision scale */
 		"\0\0\0\0\0\0\0\0" "\0\0\0\0\0\0\0\0" /* minus by */
 		"\0\0\0\0" /* no reduction */
-		"\1\0\0\0" "\4\0\0\0" "\0\0\0\0" "\1\0\0\0k" /* codecs: codec level key */;
+		"\1\0\0\0" "\4\0\0\0" "\0\0\0\0" "\1\0\0\0k" /* codecs: codec level key */
+		"\0\0\0\0" /* no acknowledgements */;
 	DPI_Stage_Column column = { .name = "i", .text = "id+1" };
 	DPI_Stage stage = { .kind = DPI_STAGE_PROJECT, .place = DPI_AT_TARGET, .pushable = 1, .columns = &column, .column_count = 1 };
 	DPI_Codec codec = { .codec = DPI_CODEC_AES_256_GCM, .key = "k" };
@@ -174,4 +175,23 @@ TEST(wrong_bytes_have_their_sentence, "FL-15", 0)
 	CHECK(!e);
 	free(bytes), free(copy);
 	dpi_definition_unref(d);
+}
+
+TEST(the_bytes_of_acknowledgements, "", 0)
+{
+	static const uint8_t expected[] =
+		"\x20\0\0\0" /* bytes */
+		"\3\0\0\0" "\1\0\0\0" "\1\0\0\0" "\1\0\0\0" "\x9\0\0\0" "\0\0\0\0" /* ack ack_of ack_quorum ack_up_to ack_pending ack_version */
+		"\1\0\0\0" "\0\0\0\0" /* column 0, no function */;
+	DPI_Flow_Attr a = FLOW(.targets = 2, KEY("id"), .ack = DPI_ACK_CONFIRMED, .ack_of = DPI_ACK_QUORUM, .ack_quorum = 1, .ack_up_to = 1, .ack_pending = 9,
+			       .ack_column = "id");
+	struct dpi_definition *d;
+	CHECK_OK(dpi_definition_from(&a, &d));
+	size_t size;
+	uint8_t *bytes = written(d, &size);
+	CHECK(size > sizeof expected && !memcmp(bytes + size - (sizeof expected - 1), expected, sizeof expected - 1)); /* they are the last */
+	CHECK(exact(bytes, size));
+	free(bytes);
+	dpi_definition_unref(d);
+	forget_schemas();
 }

@@ -158,6 +158,13 @@ static inline struct dpi_definition *random_definition(struct draws *d)
 	if (a.dist == DPI_DIST_FUNCTION) a.dist_function = "to some", a.dist_version = (uint32_t)draw(d);
 	DPI_Stage stage[3];
 	if (draw_below(d, 2)) random_pipe(d, s, &a, stage);
+	else if (draw_below(d, 2)) {
+		a.ack = 1 + (int)draw_below(d, 3), a.ack_of = (int)draw_below(d, 3), a.ack_pending = (uint32_t)draw_below(d, 1000);
+		a.ack_up_to = a.ack_of != DPI_ACK_COUNT && draw_below(d, 2), a.ack_quorum = a.ack_of == DPI_ACK_QUORUM;
+		if (draw_below(d, 2)) a.ack_function = "as key", a.ack_version = (uint32_t)draw(d);
+		for (uint32_t c = 0; c < s->columns && !a.ack_function; c++)
+			if (!s->column[c].nullable && s->column[c].type >= DPI_TYPE_INT8 && s->column[c].type <= DPI_TYPE_UINT64) a.ack_column = s->column[c].name;
+	}
 	CHECK_OK(dpi_definition_from(&a, &made));
 	CHECK_DPI(DPI_Free_Schema(a.schema));
 	dpi_schema_unref(s);

@@ -1,0 +1,341 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * ack_source.c: a source that hears of its rows: what it pushes is counted, what targets acknowledge arrives in the credit of each lane.
+ *
+ * Why no wake-up is lost: a target stores its count with release and then rings the bell that the lane named, which is the source's own
+ * (bell.h); the source counts in at that bell, fences, and looks at the counts (changed, below) before it sleeps. A put that
+ * brings a count rings the bell at the source's node after the count is there.
+ *
+ * A count may be of rows that the source has not pushed only if the target lies; then it acknowledges what is there, not more. */
+#include "ack_source.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "ack.h"
+#include "function.h"
+#include "wait.h"
+
+#define LOOK_AGAIN_NS 1000000 /* a flush that the transport could not take is tried again after this */
+
+struct dpi_ack_lane {
+	struct dpi_run_flush flush; /* RECEIVED */
+	uint64_t told;		    /* the other levels: the count that was seen last */
+	uint64_t version;	    /* of the flow, when its target was last known to live */
+};
+
+struct dpi_ack_source {
+	struct dpi_acks *rows;
+	struct dpi_ack_lane *lane; /* of each target */
+	struct dpi_ack_function function;
+	const struct dpi_column *column;
+	uint64_t position; /* rows pushed */
+	uint64_t key, last; /* of the row that is being pushed; of the one before */
+};
+
+/* -------------------------------------------------------------------------------------------------- open and close */
+
+int dpi_ack_open(struct dpi_source *s)
+{
+	const struct dpi_definition *d = s->flow->definition;
+	if (!d->ack) return DPI_SUCCESS;
+	struct dpi_ack_source *a = s->ack = calloc(1, sizeof *a);
+	if (a) a->lane = calloc(d->targets, sizeof *a->lane);
+	if (!a || !a->lane) return dpi_fail(DPI_ERR_MEMORY, "no memory for acknowledgements of %u targets", d->targets);
+	if (d->ack_column) a->column = d->schema->column + (d->ack_column - 1);
+	int error = d->ack_function[0] ? dpi_function_ack(d->ack_function, d->ack_version, &a->function) : DPI_SUCCESS;
+	return error ? error : dpi_acks_new(d->ack_of, d->ack_quorum, d->ack_up_to, d->ack_pending, d->targets, &a->rows);
+}
+
+void dpi_ack_close(struct dpi_source *s)
+{
+	struct dpi_ack_source *a = s->ack;
+	if (!a) return;
+	dpi_acks_free(a->rows);
+	free(a->lane);
+	free(a);
+	s->ack = NULL;
+}
+
+/* The requests of lanes that are about to be closed. */
+void dpi_ack_lane_close(struct dpi_source *s, uint32_t target)
+{
+	DPI_Request *flushing = &s->ack->lane[target].flush.request;
+	int done;
+	if (!*flushing || DPI_Test(flushing, &done) || done) return;
+	DPI_Cancel(*flushing);
+	DPI_Test(flushing, &done);
+}
+
+/* ----------------------------------------------------------------------------------------------------- listening */
+
+static bool by_position(const struct dpi_source *s)
+{
+	return s->flow->definition->ack == DPI_ACK_RECEIVED;
+}
+
+static bool is_gone(struct dpi_source *s, uint32_t target, struct dpi_ack_lane *l)
+{
+	uint64_t version = atomic_load_explicit(&s->flow->version, memory_order_acquire);
+	if (s->lane[target].dropped || dpi_buffer_check(s->lane[target].b)) return true;
+	if (l->version == version) return false;
+	if (dpi_flow_where(s->flow, target).state == DPI_TARGET_DEAD) return true;
+	l->version = version;
+	return false;
+}
+
+/* Take up what has come. */
+static void listen(struct dpi_source *s)
+{
+	struct dpi_ack_source *a = s->ack;
+	for (uint32_t t = 0; t < s->flow->definition->targets; t++) {
+		struct dpi_ack_lane *l = a->lane + t;
+		struct dpi_buffer *b = s->lane[t].b;
+		if (!a->rows->queue[t].count) continue;
+		bool gone = is_gone(s, t, l); /* before the last look */
+		if (by_position(s)) {
+			if (!gone) dpi_run_look(b, &l->flush); /* an error is found again, as its death */
+			dpi_acks_told(a->rows, t, l->flush.seen);
+		} else {
+			l->told = dpi_run_acked(b);
+			dpi_acks_told(a->rows, t, l->told);
+		}
+		if (gone) dpi_acks_gone(a->rows, t);
+	}
+}
+
+/* Has anything come, or any target gone? */
+static bool changed(void *arg)
+{
+	struct dpi_source *s = arg;
+	const struct dpi_ack_source *a = s->ack;
+	uint64_t version = atomic_load_explicit(&s->flow->version, memory_order_acquire);
+	if (atomic_load_explicit(&s->flow->failed, memory_order_relaxed)) return true;
+	for (uint32_t t = 0; t < s->flow->definition->targets; t++) {
+		struct dpi_ack_lane *l = a->lane + t;
+		struct dpi_buffer *b = s->lane[t].b;
+		if (!a->rows->queue[t].count) continue;
+		if (l->version != version || atomic_load_explicit(&b->destroyed, memory_order_relaxed) ||
+		    atomic_load_explicit(&b->home_peer->dead, memory_order_relaxed))
+			return true;
+		if (by_position(s) ? dpi_run_looks(b, &l->flush) : dpi_run_acked(b) != l->told) return true;
+	}
+	return false;
+}
+
+/* Send what is waited for. */
+static void publish(struct dpi_source *s)
+{
+	for (uint32_t t = 0; t < s->flow->definition->targets; t++)
+		if (s->ack->rows->queue[t].count && !s->lane[t].dropped) dpi_run_publish(s->lane[t].b, &s->lane[t].run); /* busy: it lingers; dead: is_gone */
+}
+
+/* Wait until something may have come. TIMEOUT without a sentence; the flow's failure. */
+static int wait_once(struct dpi_source *s, int64_t deadline)
+{
+	int64_t soon = dpi_now() + LOOK_AGAIN_NS;
+	bool again = by_position(s) && soon < deadline;
+	struct dpi_wait w = { .ready = changed, .arg = s, .bell = s->watch.bell, .deadline = again ? soon : deadline };
+	int error = dpi_wait(s->ctx, &w);
+	listen(s);
+	int failed = dpi_flow_check(s->flow);
+	return failed ? failed : again ? DPI_SUCCESS : error;
+}
+
+static int behind(struct dpi_source *s, uint64_t key, const char *call)
+{
+	const struct dpi_acks *rows = s->ack->rows;
+	uint32_t t = dpi_acks_laggard(rows, key);
+	if (t == DPI_ACK_NOBODY)
+		return dpi_fail(DPI_ERR_TIMEOUT, "%s: nothing was acknowledged within the deadline; %u rows wait", call, dpi_acks_waiting(rows));
+	return dpi_fail(DPI_ERR_TIMEOUT, "%s: not acknowledged within the deadline: target %u of flow '%s' on node %d, for one, has not yet; %u rows wait", call, t,
+			s->flow->name, s->lane[t].b->home_peer->node, dpi_acks_waiting(rows));
+}
+
+/* ------------------------------------------------------------------------------------------------------- pushing */
+
+static int key_of(struct dpi_ack_source *a, const void *row, uint64_t size)
+{
+	const struct dpi_column *c = a->column;
+	a->key = a->position + 1;
+	if (a->function.call) return a->function.call(row, size, a->function.arg, &a->key);
+	if (!c) return DPI_SUCCESS;
+	const uint8_t *at = (const uint8_t *)row + c->offset;
+	union {
+		int8_t i8;
+		int16_t i16;
+		int32_t i32;
+		uint64_t bits;
+	} v = { .bits = 0 };
+	memcpy(&v, at, c->width);
+	switch (c->type) {
+	case DPI_TYPE_INT8: a->key = (uint64_t)(int64_t)v.i8; break;
+	case DPI_TYPE_INT16: a->key = (uint64_t)(int64_t)v.i16; break;
+	case DPI_TYPE_INT32: a->key = (uint64_t)(int64_t)v.i32; break;
+	case DPI_TYPE_UINT8: a->key = (uint8_t)v.i8; break;
+	case DPI_TYPE_UINT16: a->key = (uint16_t)v.i16; break;
+	case DPI_TYPE_UINT32: a->key = (uint32_t)v.i32; break;
+	default: a->key = v.bits; break;
+	}
+	return DPI_SUCCESS;
+}
+
+int dpi_ack_key(struct dpi_source *s, const void *row, uint64_t size)
+{
+	struct dpi_ack_source *a = s->ack;
+	int error = key_of(a, row, size);
+	if (error || !s->flow->definition->ack_up_to || !a->position || a->key >= a->last) return error;
+	return dpi_fail(DPI_ERR_ARGUMENT, "the row's acknowledgement key is %llu, that of the row before %llu: flow '%s' has ack_up_to, so keys of a source never fall",
+			(unsigned long long)a->key, (unsigned long long)a->last, s->flow->name);
+}
+
+int dpi_ack_room(struct dpi_source *s, const uint32_t *to, uint32_t count, bool wait)
+{
+	const struct dpi_definition *d = s->flow->definition;
+	struct dpi_acks *rows = s->ack->rows;
+	int64_t deadline = 0;
+	int error;
+	if (d->ack_of == DPI_ACK_QUORUM && count && count < d->ack_quorum)
+		return dpi_fail(DPI_ERR_ARGUMENT, "dist sends the row to %u targets, and %u have to acknowledge it: send it to as many, or to none", count, d->ack_quorum);
+	while ((error = dpi_acks_prepare(rows, to, count)) == DPI_ERR_AGAIN) {
+		listen(s);
+		if (dpi_acks_some(rows))
+			return dpi_fail(DPI_ERR_LIMIT, "%u rows of flow '%s' wait, and of some the program can be told: take them with DPI_Next_Acks or DPI_Wait_Ack", rows->room,
+					s->flow->name);
+		if (!wait || s->timeout_us < 0) return DPI_ERR_AGAIN;
+		if (!deadline) {
+			deadline = dpi_deadline(0, s->timeout_us);
+			publish(s);
+		}
+		error = wait_once(s, deadline);
+		if (error == DPI_ERR_TIMEOUT) return behind(s, UINT64_MAX, "a push");
+		if (error) return error;
+	}
+	return error;
+}
+
+void dpi_ack_pushed(struct dpi_source *s, const uint32_t *to, uint32_t count)
+{
+	struct dpi_ack_source *a = s->ack;
+	uint32_t entry = dpi_acks_add(a->rows, a->key, count);
+	for (uint32_t i = 0; i < count; i++) {
+		struct dpi_lane *l = &s->lane[to[i]];
+		uint64_t rows = 0, bytes;
+		if (l->dropped && !a->rows->queue[to[i]].gone) {
+			listen(s);
+			dpi_acks_gone(a->rows, to[i]);
+		} else if (!l->dropped && by_position(s)) {
+			rows = atomic_load_explicit(&l->b->appender.writer.written, memory_order_relaxed);
+		} else if (!l->dropped) {
+			dpi_lane_count(s, to[i], &rows, &bytes);
+		}
+		dpi_acks_refer(a->rows, entry, to[i], rows);
+	}
+	dpi_acks_added(a->rows, entry);
+	a->last = a->key;
+	a->position++;
+}
+
+bool dpi_ack_full(const struct dpi_source *s)
+{
+	const struct dpi_acks *rows = s->ack->rows;
+	return rows->used == rows->room && !rows->list[DPI_ACK_FREE].count;
+}
+
+/* --------------------------------------------------------------------------------------------------------- calls */
+
+static struct dpi_source *begin(DPI_Source handle, const char *call, int *error)
+{
+	struct dpi_source *s = dpi_source_begin(handle, call, error);
+	if (!s || s->ack) return s;
+	*error = dpi_fail(DPI_ERR_USE, "%s: flow '%s' has no acknowledgements: set attr->ack when it is created", call, s->flow->name);
+	dpi_source_leave(s);
+	return NULL;
+}
+
+static int next_acks(DPI_Acked *acks, size_t max, DPI_Source handle, size_t *count, bool wait, const char *call)
+{
+	int error = DPI_SUCCESS;
+	if (!acks || !max || !count) return dpi_fail(DPI_ERR_ARGUMENT, "%s: %s", call, !count ? "count is NULL" : acks ? "max is 0" : "acks is NULL");
+	*count = 0;
+	struct dpi_source *s = begin(handle, call, &error);
+	if (!s) return error;
+	struct dpi_acks *rows = s->ack->rows;
+	int64_t deadline = wait ? dpi_deadline(0, s->timeout_us) : 0;
+	listen(s);
+	if (wait && !dpi_acks_some(rows)) publish(s);
+	while (wait && !error && !dpi_acks_some(rows) && dpi_acks_waiting(rows)) error = wait_once(s, deadline);
+	if (!error) *count = dpi_acks_take(rows, acks, max);
+	if (error == DPI_ERR_TIMEOUT) error = behind(s, UINT64_MAX, call);
+	if (!wait && !*count) {
+		dpi_progress(s->ctx);
+		error = dpi_fail(DPI_ERR_AGAIN, "%s: nothing is acknowledged now", call);
+	}
+	dpi_source_leave(s);
+	return error;
+}
+
+int DPI_Next_Acks(DPI_Acked *acks, size_t max, DPI_Source handle, size_t *count)
+{
+	return next_acks(acks, max, handle, count, true, "DPI_Next_Acks");
+}
+
+int DPI_Try_Next_Acks(DPI_Acked *acks, size_t max, DPI_Source handle, size_t *count)
+{
+	return next_acks(acks, max, handle, count, false, "DPI_Try_Next_Acks");
+}
+
+/* What came of a wait for a key. */
+static int awaited(struct dpi_source *s, const char *call)
+{
+	const struct dpi_ack_entry *lost;
+	dpi_acks_awaited(s->ack->rows, &lost);
+	if (!lost) return DPI_SUCCESS;
+	return dpi_fail(DPI_ERR_PEER, "%s: the row with key %llu is lost: %u of its %u targets have acknowledged it, and target %u of flow '%s' on node %d is gone", call,
+			(unsigned long long)lost->key, lost->acked, lost->targets, lost->who, s->flow->name, dpi_flow_where(s->flow, lost->who).node);
+}
+
+int DPI_Wait_Ack(uint64_t key, DPI_Source handle)
+{
+	int error;
+	struct dpi_source *s = begin(handle, "DPI_Wait_Ack", &error);
+	if (!s) return error;
+	struct dpi_acks *rows = s->ack->rows;
+	listen(s);
+	dpi_acks_await(rows, key);
+	int64_t deadline = rows->left ? dpi_deadline(0, s->timeout_us) : 0;
+	if (rows->left) publish(s);
+	while (rows->left && !error) error = wait_once(s, deadline);
+	int came = awaited(s, "DPI_Wait_Ack");
+	if (!error) error = came;
+	else if (error == DPI_ERR_TIMEOUT) error = behind(s, key, "DPI_Wait_Ack");
+	dpi_source_leave(s);
+	return error;
+}
+
+int DPI_Test_Ack(uint64_t key, DPI_Source handle, int *acknowledged)
+{
+	int error;
+	if (!acknowledged) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Test_Ack: acknowledged is NULL");
+	*acknowledged = 0;
+	struct dpi_source *s = begin(handle, "DPI_Test_Ack", &error);
+	if (!s) return error;
+	listen(s);
+	dpi_acks_await(s->ack->rows, key);
+	*acknowledged = !s->ack->rows->left;
+	error = awaited(s, "DPI_Test_Ack");
+	if (error) *acknowledged = 0;
+	else if (!*acknowledged) dpi_progress(s->ctx);
+	dpi_source_leave(s);
+	return error;
+}
+
+int DPI_Get_Source_Position(DPI_Source handle, uint64_t *position)
+{
+	int error;
+	if (!position) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Get_Source_Position: position is NULL");
+	struct dpi_source *s = begin(handle, "DPI_Get_Source_Position", &error);
+	if (!s) return error;
+	*position = s->ack->position;
+	dpi_source_leave(s);
+	return DPI_SUCCESS;
+}

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * ack_source.h: acknowledgements at a source: what push.c, lane.c and source.c call. s->ack is NULL without. */
+#ifndef DPI_FLOWS_ACK_SOURCE_H
+#define DPI_FLOWS_ACK_SOURCE_H
+
+#include "source.h"
+
+/* MEMORY NAME (its function is not registered here). After an error, too, dpi_ack_close. */
+int dpi_ack_open(struct dpi_source *s);
+void dpi_ack_close(struct dpi_source *s);
+/* Before a lane that is open is closed. */
+void dpi_ack_lane_close(struct dpi_source *s, uint32_t target);
+
+/* Before a row is pushed: find its key, then see that it can be waited for. AGAIN (no sentence) if it is not to wait and may not. Errors: the
+ * function's own, ARGUMENT (keys fall; too few targets), LIMIT (the program does not take what there is to tell), TIMEOUT, MEMORY,
+ * the flow's failure. */
+int dpi_ack_key(struct dpi_source *s, const void *row, uint64_t size);
+int dpi_ack_room(struct dpi_source *s, const uint32_t *to, uint32_t count, bool wait);
+/* It was pushed. */
+void dpi_ack_pushed(struct dpi_source *s, const uint32_t *to, uint32_t count);
+/* Was it this that there was no room for? */
+bool dpi_ack_full(const struct dpi_source *s);
+
+#endif

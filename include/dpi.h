@@ -1231,8 +1231,6 @@ DPI_API int DPI_Push_Arrow(const struct ArrowArray *array, const struct ArrowSch
 
 /* Hand out room in the segment for a target, to build a row in place; what dist would say is not asked. size: bytes of the
  * row, where rows vary at most; room: out, 8-byte aligned, to be written until DPI_Commit or DPI_Discard, before which
- * nothing else is pushed. Waits and errors as DPI_Push; USE (segments are columns, or rows are changed on the way); STATE when room is already handed out; SIZE (another than the
- * rows', or it does not fit a segment). Thread: handle. */
  * nothing else is pushed. Waits and errors as DPI_Push; STATE when room is already handed out; SIZE (another than the
  * rows', or it does not fit a segment); USE (the source has stages, or reduces). Thread: handle. */
 DPI_API int DPI_Reserve(size_t size, uint32_t target, DPI_Source source, void **room);

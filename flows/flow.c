@@ -308,7 +308,7 @@ int dpi_flows_open(struct dpi_context *ctx)
 	if (!ctx->flows) return dpi_fail(DPI_ERR_MEMORY, "no memory for the flow layer");
 	pthread_mutex_init(&ctx->flows->lock, NULL);
 	pthread_mutex_init(&ctx->flows->columns_lock, NULL);
-	ctx->flows->columns_at = DPI_NEVER;
+	atomic_init(&ctx->flows->columns_at, DPI_NEVER);
 	int error = dpi_coordinator_open(ctx);
 	for (uint16_t type = DPI_FLOW_SOURCES; type < DPI_FLOW_MESSAGES_END && !error; type++)
 		error = dpi_handle_messages(ctx, type, on_news);

@@ -50,7 +50,7 @@ static int64_t serve(struct dpi_source *s, int64_t now)
 			if (l->due < next) next = l->due;
 			continue;
 		}
-		if (!dpi_lane_end(s, t, 0)) dpi_run_publish(l->b, &l->run);
+		dpi_columns_send_to(s, t);
 	}
 	pthread_mutex_unlock(&c->lock);
 	return next;

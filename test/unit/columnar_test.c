@@ -134,6 +134,33 @@ TEST(a_row_needs_what_it_fits, "", 0)
 	}
 }
 
+/* ---------------------------------------------------------------------------------------------------------- definition */
+
+TEST(the_layout_travels_with_the_definition, "FL-480", 0)
+{
+	static const DPI_Column columns[] = { { "key", DPI_TYPE_INT64, 0, 0, 0, 0 }, { "text", DPI_TYPE_UTF8, 1, 0, 0, 0 } };
+	struct dpi_definition *d[2], *again;
+	char text[200];
+	uint8_t *bytes;
+	size_t size;
+	DPI_Flow_Attr a = DPI_FLOW_ATTR_INIT;
+	CHECK_OK(DPI_Create_Schema(columns, 2, &a.schema));
+	for (int i = 0; i < 2; i++) {
+		a.layout = i;
+		CHECK_OK(dpi_definition_from(&a, &d[i]));
+		CHECK_INT(d[i]->layout, ==, i);
+		CHECK_OK(dpi_definition_write(d[i], &bytes, &size));
+		CHECK_OK(dpi_definition_parse(bytes, size, &again));
+		CHECK(dpi_definition_equal(d[i], again, text, sizeof text));
+		dpi_definition_unref(again);
+		free(bytes);
+	}
+	CHECK(!dpi_definition_equal(d[1], d[0], text, sizeof text));
+	CHECK(!strcmp(text, "the flow's layout is columns, yours is rows"));
+	dpi_definition_unref(d[0]), dpi_definition_unref(d[1]);
+	DPI_Free_Schema(a.schema);
+}
+
 /* ------------------------------------------------------------------------------------------------------------- lending */
 
 

@@ -253,7 +253,9 @@ TEST(columns_that_lead_outside_are_corrupt, "FL-483", 1)
 	CHECK(written > 0);
 	push_rows(source, schema, 2);
 	if (!l->b->appender.tail) SKIP("the ring is another process's or a mirror");
-	uint8_t *segment = l->b->appender.writer.data + ((written + DPI_RING_WORD + dpi_ring_pad(written, s->segment)) & l->b->appender.writer.mask) + sizeof(struct dpi_flow_segment);
+	const struct dpi_ring_writer *w = &l->b->appender.writer;
+	uint64_t at = written + dpi_ring_pad(written, s->segment) + DPI_RING_WORD;
+	uint8_t *segment = w->data + (at & w->mask) + sizeof(struct dpi_flow_segment);
 	struct dpi_column_place text;
 	int32_t far = 1 << 20;
 	memcpy(&text, segment + DPI_SEGMENT_HEADER + sizeof text, sizeof text);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A shuffle by a flow: rows pushed one by one, or --batch bytes at once; targets take runs where they lie. A process that
- * is source and target pushes from a thread of its own. */
+/* A shuffle by a flow: rows pushed one by one, or --batch bytes at once; targets take runs where they lie. With --mode columns
+ * the same rows as record batches of two columns. A process that is source and target pushes from a thread of its own. */
 #include "dpi_job.h"
 #include "shuffle.h"
 
@@ -15,6 +15,11 @@ struct work {
 	DPI_Source source;
 	struct rows rows;
 };
+
+static bool columnar(void)
+{
+	return !strcmp(shuffle.o.mode, "columns");
+}
 
 static DPI_Schema schema_new(void)
 {
@@ -37,6 +42,7 @@ static DPI_Flow flow_new(DPI_Context ctx)
 
 	attr.create = DPI_CREATE_OR_OPEN;
 	attr.schema = schema_new();
+	attr.layout = columnar() ? DPI_LAYOUT_COLUMNS : DPI_LAYOUT_ROWS;
 	attr.targets = shuffle.targets;
 	attr.sources = shuffle.sources;
 	if (shuffle.broadcast) {
@@ -79,17 +85,62 @@ static always_inline void push_each(size_t size, const unsigned char *row, size_
 		need(DPI_Push(row, size, source));
 }
 
+/* The rows as columns, in memory of their own. */
+struct columns {
+	unsigned char *data[2];
+	size_t width[2];
+};
+
+static struct columns columns_new(const struct rows *rows)
+{
+	struct columns c = { .width = { 8, shuffle.o.size - 8 } };
+
+	for (int k = 0; k < 2; k++) {
+		c.data[k] = malloc(rows->count * c.width[k] + 1);
+		if (!c.data[k])
+			die(1, "no memory for %zu rows", rows->count);
+		for (size_t i = 0; i < rows->count; i++)
+			memcpy(c.data[k] + i * c.width[k], rows->data + i * shuffle.o.size + 8 * (size_t)k, c.width[k]);
+	}
+	return c;
+}
+
+static void released(struct ArrowArray *array)
+{
+	array->release = NULL;
+}
+
+static void push_columns(const struct columns *c, size_t first, size_t count, DPI_Source source)
+{
+	const void *none[1] = { NULL }, *buffers[2][2] = { { NULL, c->data[0] }, { NULL, c->data[1] } };
+	struct ArrowArray child[2], *children[2], batch;
+
+	for (int k = 0; k < 2; k++) {
+		child[k] = (struct ArrowArray){ .length = (int64_t)count, .offset = (int64_t)first, .n_buffers = 2, .buffers = buffers[k],
+						.release = released };
+		children[k] = &child[k];
+	}
+	batch = (struct ArrowArray){ .length = (int64_t)count, .n_buffers = 1, .buffers = none, .n_children = shuffle.o.size > 8 ? 2 : 1,
+				     .children = children, .release = released };
+	need(DPI_Push_Arrow(&batch, NULL, source, NULL));
+}
+
 static void *push_until_end(void *arg)
 {
 	struct work *w = arg;
 	size_t size = shuffle.o.size, batch = shuffle.o.batch / size, most = batch ? batch : rows_per_look(), at = 0;
 	uint64_t pushed = 0;
+	struct columns columns = { 0 };
 
+	if (columnar())
+		columns = columns_new(&w->rows);
 	while (!time_is_up) {
 		size_t count = w->rows.count - at < most ? w->rows.count - at : most;
 		const unsigned char *row = w->rows.data + at * size;
 
-		if (batch)
+		if (columnar())
+			push_columns(&columns, at, count, w->source);
+		else if (batch)
 			need(DPI_Push_Batch(row, count, w->source, NULL));
 		else
 			WITH_SIZE(size, push_each, row, count, w->source);
@@ -103,8 +154,47 @@ static void *push_until_end(void *arg)
 
 /* --------------------------------------------------------------------------------------------------------- target */
 
+/* What take_rows reads of rows, and a word of every value, as those lie in lines of their own. */
+static void take_columns(struct tally *t, const struct ArrowArray *array)
+{
+	const unsigned char *key = array->children[0]->buffers[1], *value = shuffle.o.size > 8 ? array->children[1]->buffers[1] : NULL;
+	size_t width = shuffle.o.size - 8;
+	uint64_t sum = 0, seen = 0;
+
+	t->rows += (uint64_t)array->length;
+	for (size_t i = 0; i < (size_t)array->length; i++) {
+		sum += read_lines(key + 8 * i, 8);
+		if (value)
+			seen += read_lines(value + width * i, width < 8 ? width : 8);
+		if (width > 56)
+			sum += read_lines(value + width * i + 56, width - 56);
+	}
+	keep(seen);
+	t->sum += sum;
+}
+
+static void take_columns_until_end(DPI_Target target, struct outcome *mine)
+{
+	for (;;) {
+		struct ArrowArray array;
+		DPI_Batch batch;
+		int error = DPI_Next_Arrow(target, &batch, &array, NULL);
+
+		if (error == DPI_ERR_END)
+			break;
+		need(error);
+		take_columns(&mine->got, &array);
+		array.release(&array);
+	}
+	mine->end = now_ns();
+}
+
 static void take_until_end(DPI_Target target, struct outcome *mine)
 {
+	if (columnar()) {
+		take_columns_until_end(target, mine);
+		return;
+	}
 	for (;;) {
 		DPI_Batch batch;
 		int error = DPI_Next_Batch(target, &batch);
@@ -154,7 +244,7 @@ static void body(unsigned process, struct outcome *mine)
 
 int main(int argc, char **argv)
 {
-	shuffle_options("transport batch publish ring", argc, argv);
+	shuffle_options("transport batch publish ring mode", argc, argv);
 	job_define(shuffle.processes, shuffle.o.transport, NULL);
 	shuffle_run("dpi", body);
 	return 0;

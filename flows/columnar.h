@@ -28,8 +28,9 @@ int dpi_columns_open(struct dpi_source *s);
 void dpi_columns_close(struct dpi_source *s); /* nothing is under construction, or it is lost */
 /* Write the segment under construction, if it has rows: dpi_lane_end goes on. */
 int dpi_columns_finish(struct dpi_source *s, uint32_t target);
-/* Let all rows travel, without waiting. */
+/* Let all rows travel, or those to one target, without waiting. */
 void dpi_columns_send(struct dpi_source *s);
+void dpi_columns_send_to(struct dpi_source *s, uint32_t target);
 /* See that row i of a batch fits the segment under construction for a target; it does not exceed an empty one. */
 int dpi_columns_room(struct dpi_source *s, uint32_t target, const struct dpi_batch *batch, size_t i, bool wait, bool *dropped);
 

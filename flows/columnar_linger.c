@@ -31,8 +31,8 @@ void dpi_columns_due(struct dpi_source *s, int64_t due)
 {
 	struct dpi_flow_layer *l = s->ctx->flows;
 	pthread_mutex_lock(&l->columns_lock);
-	bool kick = due < l->columns_at;
-	if (kick) l->columns_at = due;
+	bool kick = due < atomic_load_explicit(&l->columns_at, memory_order_relaxed);
+	if (kick) atomic_store_explicit(&l->columns_at, due, memory_order_relaxed);
 	pthread_mutex_unlock(&l->columns_lock);
 	if (kick) dpi_loop_kick(s->ctx);
 }
@@ -50,7 +50,7 @@ static int64_t serve(struct dpi_source *s, int64_t now)
 			if (l->due < next) next = l->due;
 			continue;
 		}
-		if (!dpi_lane_end(s, t, 0)) dpi_run_publish(l->b, &l->run);
+		dpi_columns_send_to(s, t);
 	}
 	pthread_mutex_unlock(&c->lock);
 	return next;
@@ -59,16 +59,15 @@ static int64_t serve(struct dpi_source *s, int64_t now)
 int64_t dpi_columns_service(struct dpi_context *ctx, int64_t now)
 {
 	struct dpi_flow_layer *l = ctx->flows;
+	int64_t next = atomic_load_explicit(&l->columns_at, memory_order_relaxed);
+	if (now < next) return next;
 	pthread_mutex_lock(&l->columns_lock);
-	if (now >= l->columns_at) {
-		int64_t next = DPI_NEVER;
-		for (struct dpi_source *s = l->columns; s; s = s->columns->next) {
-			int64_t at = serve(s, now);
-			if (at < next) next = at;
-		}
-		l->columns_at = next;
+	next = DPI_NEVER;
+	for (struct dpi_source *s = l->columns; s; s = s->columns->next) {
+		int64_t at = serve(s, now);
+		if (at < next) next = at;
 	}
-	int64_t at = l->columns_at;
+	atomic_store_explicit(&l->columns_at, next, memory_order_relaxed);
 	pthread_mutex_unlock(&l->columns_lock);
-	return at;
+	return next;
 }

@@ -20,7 +20,9 @@ static int make_row(struct dpi_source *s, const struct dpi_batch *batch, size_t 
 	const struct dpi_schema *schema = s->flow->definition->schema;
 	struct dpi_columns *c = s->columns;
 	uint64_t need = dpi_row_size_in_batch(schema, batch, i);
-	if (need > DPI_ROW_MAX) return dpi_fail(DPI_ERR_SIZE, "row %zu of the batch has %llu bytes, at most %u are taken", i, (unsigned long long)need, DPI_ROW_MAX);
+	if (need > DPI_ROW_MAX)
+		return dpi_fail(DPI_ERR_SIZE, "row %zu of the batch has %llu bytes, at most %u are taken", i, (unsigned long long)need,
+				DPI_ROW_MAX);
 	if (need > c->room) {
 		free(c->row);
 		c->row = malloc(need);
@@ -32,7 +34,8 @@ static int make_row(struct dpi_source *s, const struct dpi_batch *batch, size_t 
 }
 
 /* As many rows of first … as each of the targets has room for in one segment, at most count; row first does not exceed one. */
-static int room_at_all(struct dpi_source *s, const uint32_t *to, uint32_t targets, const struct dpi_batch *batch, size_t first, size_t *count, bool wait)
+static int room_at_all(struct dpi_source *s, const uint32_t *to, uint32_t targets, const struct dpi_batch *batch, size_t first,
+		       size_t *count, bool wait)
 {
 	for (uint32_t i = 0; i < targets; i++) {
 		bool dropped;
@@ -45,7 +48,8 @@ static int room_at_all(struct dpi_source *s, const uint32_t *to, uint32_t target
 }
 
 /* Rows first … first + count to all of the targets, each row to all or to none. *done goes on by those that went. */
-static int push_same(struct dpi_source *s, const uint32_t *to, uint32_t targets, const struct dpi_batch *batch, size_t first, size_t count, bool wait, size_t *done)
+static int push_same(struct dpi_source *s, const uint32_t *to, uint32_t targets, const struct dpi_batch *batch, size_t first,
+		     size_t count, bool wait, size_t *done)
 {
 	const struct dpi_schema *schema = s->flow->definition->schema;
 	if (!targets) {
@@ -149,7 +153,7 @@ int dpi_columns_push_row(struct dpi_source *s, const uint32_t *to, uint32_t coun
 		return dpi_push_large(s, to, count, row, size, wait);
 	int error = dpi_row_batch_records(&c->rows, &record, 1);
 	if (!error) error = push_same(s, to, count, &c->rows.batch, 0, 1, wait, &done);
-	if (d->hint == DPI_HINT_LATENCY) dpi_columns_send(s);
+	for (uint32_t i = 0; i < count && d->hint == DPI_HINT_LATENCY; i++) dpi_columns_send_to(s, to[i]);
 	return error;
 }
 

@@ -81,12 +81,15 @@ int dpi_columns_finish(struct dpi_source *s, uint32_t target)
 	return dpi_run_wrote(l->b, &l->run, HEADER + dpi_column_end(b, 0));
 }
 
+void dpi_columns_send_to(struct dpi_source *s, uint32_t target)
+{
+	struct dpi_lane *l = &s->lane[target];
+	if (!s->columns->open[target] || !dpi_column_rows(s->columns->open[target])) return;
+	/* what the transport cannot take now is written, and goes with the next publishing; a dead target is found by the next push */
+	if (!dpi_lane_end(s, target, 0)) dpi_run_publish(l->b, &l->run);
+}
+
 void dpi_columns_send(struct dpi_source *s)
 {
-	for (uint32_t t = 0; t < s->flow->definition->targets; t++) {
-		struct dpi_lane *l = &s->lane[t];
-		if (!s->columns->open[t] || !dpi_column_rows(s->columns->open[t])) continue;
-		/* what the transport cannot take now is written, and goes with the next publishing; a dead target is found by the next push */
-		if (!dpi_lane_end(s, t, 0)) dpi_run_publish(l->b, &l->run);
-	}
+	for (uint32_t t = 0; t < s->flow->definition->targets; t++) dpi_columns_send_to(s, t);
 }

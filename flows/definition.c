@@ -29,7 +29,6 @@ static int check_numbers(const struct dpi_definition *d)
 	int error = dpi_definition_below("dist", d->dist, DPI_DIST_FUNCTION, "DPI_DIST_*");
 	if (!error) error = dpi_definition_below("hint", d->hint, DPI_HINT_LATENCY, "DPI_HINT_BANDWIDTH and DPI_HINT_LATENCY");
 	if (!error) error = dpi_definition_below("on_death", d->on_death, DPI_DEATH_GOES_ON, "DPI_DEATH_FAILS and DPI_DEATH_GOES_ON");
-	if (!error) error = dpi_definition_below("layout", d->layout, DPI_LAYOUT_COLUMNS, "DPI_LAYOUT_ROWS and DPI_LAYOUT_COLUMNS");
 	if (error) return error;
 	if (d->targets > DPI_TARGETS_MAX)
 		return dpi_fail(DPI_ERR_ARGUMENT, "attr->targets is %u: a flow has 1 to %d", d->targets, DPI_TARGETS_MAX);
@@ -240,6 +239,8 @@ static int check_sizes(const struct dpi_definition *d)
 {
 	size_t bytes = dpi_definition_bytes(d), schema = dpi_schema_bytes(d->schema);
 	uint32_t room = dpi_flow_segment_size(d->schema, d->segment) - (uint32_t)sizeof(struct dpi_flow_segment);
+	int error = dpi_definition_below("layout", d->layout, DPI_LAYOUT_COLUMNS, "DPI_LAYOUT_ROWS and DPI_LAYOUT_COLUMNS");
+	if (error) return error;
 	uint64_t least = dpi_column_least(d->schema) + sizeof(struct dpi_flow_segment);
 	if (d->layout == DPI_LAYOUT_COLUMNS && (d->stages || d->reduction || d->codecs))
 		return dpi_fail(DPI_ERR_UNSUPPORTED,

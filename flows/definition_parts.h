@@ -19,20 +19,20 @@
 	X(u32, on_death)                                                                               \
 	X(u32, group_version)                                                                          \
 	X(u32, dist_version)                                                                           \
-	X(u32, layout)                                                                                 \
 	X(u64, salt)                                                                                   \
 	X(u64, memory)                                                                                 \
 	X(u64, expected)                                                                               \
 	X(u64, linger_us)
 
-/* The numbers of stages, reduce and codecs, which stand behind all that is above. */
+/* The numbers of stages, reduce and codecs, and the layout, which stand behind all that is above. */
 #define DPI_DEFINITION_PIPE_NUMBERS(X)                                                                 \
 	X(u32, row_error)                                                                              \
 	X(u32, reduce)                                                                                 \
 	X(u32, reduce_full)                                                                            \
 	X(u32, window)                                                                                 \
 	X(u64, reduce_memory)                                                                          \
-	X(u64, window_rows)
+	X(u64, window_rows)                                                                            \
+	X(u32, layout)
 
 /* What bytes say that attributes cannot. */
 struct dpi_parsed_pipe {

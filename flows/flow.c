@@ -309,7 +309,7 @@ int dpi_flows_open(struct dpi_context *ctx)
 	pthread_mutex_init(&ctx->flows->lock, NULL);
 	pthread_mutex_init(&ctx->flows->coded_lock, NULL);
 	pthread_mutex_init(&ctx->flows->columns_lock, NULL);
-	ctx->flows->columns_at = DPI_NEVER;
+	atomic_init(&ctx->flows->columns_at, DPI_NEVER);
 	int error = dpi_coded_linger_open(ctx);
 	if (!error) error = dpi_coordinator_open(ctx);
 	for (uint16_t type = DPI_FLOW_SOURCES; type < DPI_FLOW_MESSAGES_END && !error; type++)

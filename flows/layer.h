@@ -24,7 +24,7 @@ struct dpi_flow_layer {
 	_Atomic int64_t coded_at;   /* when that service looks next */
 	pthread_mutex_t columns_lock; /* columnar_linger.c: sources of columnar flows, and when the first of them has rows to send */
 	struct dpi_source *columns;
-	int64_t columns_at;
+	_Atomic int64_t columns_at;
 	struct dpi_coordinator *coordinator; /* loop thread only; NULL: another node is the registry's */
 };
 

@@ -255,6 +255,43 @@ TEST(columns_room, "FL-420 FL-421 FL-478", 2, .deadline_s = 40)
 	leave(ctx);
 }
 
+/* Rows for a target that is gone are dropped and counted; the other gets all of its own. */
+TEST(columns_dropped, "FL-445 FL-470", 1)
+{
+	DPI_Context ctx = join();
+	DPI_Flow f = COLUMNS_FLOW("f", true, ctx, .targets = 2, .sources = 1, .dist = DPI_DIST_ROUND_ROBIN, .on_death = DPI_DEATH_GOES_ON);
+	DPI_Target gone = target_of(0, f), t = target_of(1, f);
+	DPI_Source s = source_of(f);
+	DPI_Schema schema = columns_schema(true);
+	DPI_Source_Stats stats = { .size = sizeof stats };
+	struct flow_tally tally = { 0 };
+	struct ArrowArray a;
+	DPI_Tuple u;
+	int64_t sent = 0;
+	push_batches(s, 0, 1);
+	sent += BATCH;
+	CHECK_DPI(DPI_Close_Target(gone));
+	UNTIL(10 * SECOND, stats.dropped > 0, {
+		columns_batch(true, 0, sent, BATCH, 0, &a);
+		CHECK_DPI(DPI_Push_Arrow(&a, NULL, s, NULL));
+		CHECK_DPI(DPI_Flush_Source(s));
+		sent += BATCH;
+		while (!DPI_Try_Next(t, &u)) columns_take_row(schema, true, u.data, u.size, &tally);
+		CHECK_DPI(DPI_Get_Source_Stats(s, &stats));
+	});
+	CHECK_INT(stats.rows + stats.dropped, ==, sent);
+	CHECK_DPI(DPI_Push_Mark(1, s));
+	CHECK_DPI(DPI_Close_Source(s));
+	int error;
+	while (!(error = DPI_Next(t, &u)))
+		if (u.kind == DPI_TUPLE_ROW) columns_take_row(schema, true, u.data, u.size, &tally);
+	CHECK_INT(error, ==, DPI_ERR_END);
+	CHECK_INT(tally.total, ==, sent / 2);
+	CHECK_DPI(DPI_Close_Target(t));
+	CHECK_DPI(DPI_Free_Schema(schema));
+	leave(ctx);
+}
+
 TEST(columns_misuse, "FL-480 FL-481 FL-482", 1, .once = true)
 {
 	DPI_Context ctx = join();

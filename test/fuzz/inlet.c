@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * inlet.c: libFuzzer target: a ring as a hostile source writes it, read by a target. The input: a byte that chooses the schema, then
+ * inlet.c: libFuzzer target: a ring as a hostile source writes it, read by a target. The input: a byte that chooses the schema and the layout, then
  * steps: a word of 4 bytes, by how much the tail goes on (12 bits; all ones: any 8 bytes that follow) and how many bytes are written
  * at it before that, and those bytes. */
 #include <stdio.h>
@@ -11,8 +11,9 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define CAPACITY 4096u
+#define MOST 1024u /* bytes of a run */
 
-static struct dpi_definition *definition[3];
+static struct dpi_definition *definition[6];
 static struct dpi_ring *ring;
 static struct dpi_context ctx;
 static struct dpi_peer peer;
@@ -24,28 +25,30 @@ static void need(bool good, const char *what)
 	__builtin_trap();
 }
 
-/* Rows of which any bytes are one; rows that are checked; rows that vary. */
+/* Rows of which any bytes are one; rows that are checked; rows that vary; and columns of these. */
 static void start(void)
 {
 	static const DPI_Column columns[] = { { "k", DPI_TYPE_INT64, 0, 0, 0, 0 }, { "b", DPI_TYPE_BOOL, 1, 0, 0, 0 }, { "t", DPI_TYPE_UTF8, 1, 0, 0, 0 } };
-	for (size_t i = 0; i < 3; i++) {
+	for (size_t i = 0; i < 6; i++) {
 		DPI_Flow_Attr a = DPI_FLOW_ATTR_INIT;
 		a.dist = DPI_DIST_BROADCAST;
-		a.segment = 512;
+		a.segment = i < 3 ? 512 : MOST;
+		a.layout = i < 3 ? DPI_LAYOUT_ROWS : DPI_LAYOUT_COLUMNS;
 		a.on_death = DPI_DEATH_GOES_ON;
-		need(!DPI_Create_Schema(columns, i + 1, &a.schema) && !dpi_definition_from(&a, &definition[i]), "a definition");
+		need(!DPI_Create_Schema(columns, i % 3 + 1, &a.schema) && !dpi_definition_from(&a, &definition[i]), "a definition");
 		DPI_Free_Schema(a.schema);
 	}
 	dpi_log_set(-1, -1);
-	ring = malloc(DPI_RING_HEADER + CAPACITY);
+	ring = aligned_alloc(64, DPI_RING_HEADER + CAPACITY);
 	need(ring, "memory");
 }
 
 /* Every byte of what was found is touched. */
-static void touch(const struct dpi_target *t, const struct dpi_piece *p)
+static void touch(struct dpi_target *t, struct dpi_piece *p)
 {
 	static volatile uint8_t sink __attribute__((unused));
-	need(p->inlet && p->data <= p->stop, "a run of rows");
+	if (p->columns) need(!dpi_columns_rows(t, p), "rows of columns");
+	need(p->some && p->data <= p->stop, "a run of rows");
 	if (t->stride) {
 		need((size_t)(p->stop - p->data) % t->stride == 0, "whole rows");
 		for (const uint8_t *at = p->data; at < p->stop; at++) sink ^= *at;
@@ -77,10 +80,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	static int nodes[1];
 	if (!ring) start();
 	if (!size) return 0;
-	struct dpi_flow flow = { .ctx = &ctx, .name = "f", .definition = definition[data[0] % 3], .source = states, .source_node = nodes };
+	struct dpi_flow flow = { .ctx = &ctx, .name = "f", .definition = definition[data[0] % 4 % 3 + (data[0] & 4 ? 3 : 0)], .source = states, .source_node = nodes };
 	atomic_init(&flow.opened, 1);
 	pthread_mutex_init(&flow.lock, NULL);
-	struct dpi_home home = { .shape = { .max_record = 512 } };
+	struct dpi_home home = { .shape = { .max_record = MOST } };
 	pthread_mutex_init(&home.lock, NULL);
 	const struct dpi_schema *schema = flow.definition->schema;
 	struct dpi_target *t = aligned_alloc(64, (sizeof *t + 63) / 64 * 64);
@@ -89,7 +92,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	need(t && in && inlet, "memory");
 	memset(t, 0, sizeof *t);
 	memset(ring, 0, DPI_RING_HEADER + CAPACITY);
-	in->reader = (struct dpi_ring_reader){ .ring = ring, .capacity = CAPACITY, .mask = CAPACITY - 1, .max_record = 512 };
+	in->reader = (struct dpi_ring_reader){ .ring = ring, .capacity = CAPACITY, .mask = CAPACITY - 1, .max_record = MOST };
 	in->from = &peer;
 	in->tell_at = UINT64_MAX; /* the source is not told */
 	*inlet = (struct dpi_inlet){ .ring = in };
@@ -112,6 +115,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		atomic_store(&ring->tail, tail);
 		look(t);
 	}
+	dpi_columns_spare_free(t);
 	dpi_part_free(&inlet->part);
 	free(inlet);
 	free(in);

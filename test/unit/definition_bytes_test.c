@@ -102,7 +102,7 @@ TEST(the_bytes_are_as_written_down, "", 0)
 		"\1\0\0\0" "\0" "\x8\0\0\0" "\0\0\0\0\0\0\0\0" "\0\0\0\0" /* words: NULL */
 		"\0\0\0\0" "\x8\0\0\0" "\xfe\xff\xff\xff\xff\xff\xff\xff" /* id: -2 */
 		"\1\0\0\0" "\0\0\0\0" "\0\0\0\0" "\0\0\0\0" /* row_error reduce reduce_full window */
-		"\0\0\0\0\0\0\0\0" "\0\0\0\0\0\0\0\0" /* reduce_memory window_rows */
+		"\0\0\0\0\0\0\0\0" "\0\0\0\0\0\0\0\0" "\0\0\0\0" /* reduce_memory window_rows layout */
 		"\1\0\0\0" /* stages */
 		"\1\0\0\0" "\1\0\0\0" "\1\0\0\0" "\0\0\0\0" /* kind place pushable version */
 		"\0\0\0\0\0\0\0\0" "\0\0\0\0\0\0\0\0" /* salt share */

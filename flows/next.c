@@ -211,18 +211,21 @@ static bool some_ready(void *arg)
 	return false;
 }
 
-/* Something to give has: news that change nothing for the program, and marks that wait for others, are none. */
+/* News that change nothing for the program, and marks that wait for others, are nothing. */
+bool dpi_target_found(struct dpi_target *t)
+{
+	struct dpi_find *k = &t->kept;
+	if (t->ended || t->at != t->stop || k->found != DPI_FOUND_NOTHING) return true;
+	if (!dpi_target_ready(t)) return false;
+	k->found = dpi_target_look(t, &k->piece, &k->mark, &k->error);
+	if (k->found == DPI_FOUND_ERROR) snprintf(k->sentence, sizeof k->sentence, "%s", dpi_detail());
+	return k->found != DPI_FOUND_NOTHING;
+}
+
 static bool some_found(struct several *s)
 {
-	for (s->found = 0; s->found < s->count; s->found++) {
-		struct dpi_target *t = dpi_target_get(s->targets[s->found]);
-		struct dpi_find *k = &t->kept;
-		if (t->ended || t->at != t->stop || k->found != DPI_FOUND_NOTHING) return true;
-		if (!dpi_target_ready(t)) continue;
-		k->found = dpi_target_look(t, &k->piece, &k->mark, &k->error);
-		if (k->found == DPI_FOUND_ERROR) snprintf(k->sentence, sizeof k->sentence, "%s", dpi_detail());
-		if (k->found != DPI_FOUND_NOTHING) return true;
-	}
+	for (s->found = 0; s->found < s->count; s->found++)
+		if (dpi_target_found(dpi_target_get(s->targets[s->found]))) return true;
 	return false;
 }
 

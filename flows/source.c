@@ -8,7 +8,7 @@
 
 #include "wait.h"
 
-struct dpi_source *dpi_source_begin(DPI_Source handle, const char *call, int *error)
+struct dpi_source *dpi_source_enter(DPI_Source handle, const char *call, int *error)
 {
 	struct dpi_source *s = dpi_source_get(handle);
 	if (!s) {
@@ -20,10 +20,19 @@ struct dpi_source *dpi_source_begin(DPI_Source handle, const char *call, int *er
 				  s->flow->name);
 		return NULL;
 	}
-	*error = dpi_flow_check(s->flow);
-	if (*error) return NULL;
+	*error = DPI_SUCCESS;
 	atomic_store_explicit(&s->busy, 1, memory_order_relaxed);
 	return s;
+}
+
+struct dpi_source *dpi_source_begin(DPI_Source handle, const char *call, int *error)
+{
+	struct dpi_source *s = dpi_source_enter(handle, call, error);
+	if (!s) return NULL;
+	*error = dpi_flow_check(s->flow);
+	if (!*error) return s;
+	dpi_source_leave(s);
+	return NULL;
 }
 
 /* ------------------------------------------------------------------------------------------------------- opening */
@@ -196,6 +205,7 @@ static int close_source(struct dpi_source *s, int error, int64_t deadline)
 		}
 	}
 	dpi_flow_unwatch(s->flow, &s->watch);
+	dpi_descriptor_close(s->room);
 	if (!dpi_flow_check(s->flow)) { /* a failed flow has forgotten its sources */
 		int64_t soon = dpi_now() + DPI_ANSWER_NS;
 		int e = dpi_flow_leave(s->flow, s->number, error ? DPI_SOURCE_DEAD : DPI_SOURCE_CLOSED, deadline > soon ? deadline : soon);

@@ -3,6 +3,7 @@
 #ifndef DPI_FLOWS_SOURCE_H
 #define DPI_FLOWS_SOURCE_H
 
+#include "descriptor.h"
 #include "endpoint.h"
 #include "flow.h"
 #include "handle.h"
@@ -40,6 +41,9 @@ struct dpi_source {
 	uint64_t mark;
 	int reserved; /* target for which room is handed out; -1: none */
 	uint64_t reserved_size;
+	uint32_t wanted_target; /* the row that last found no room: where, and how much it needs; 0: all have found it */
+	uint64_t wanted;
+	struct dpi_descriptor *room; /* readable when there is room for that; NULL until it is asked for */
 	DPI_Source_Stats stats;
 };
 
@@ -47,6 +51,8 @@ static inline struct dpi_source *dpi_source_get(DPI_Source handle)
 {
 	return dpi_handle_get(DPI_HANDLE_SOURCE, (uint64_t)(uintptr_t)handle);
 }
+/* Enter a call, of which begin is for those that the flow's failure ends. */
+struct dpi_source *dpi_source_enter(DPI_Source handle, const char *call, int *error);
 struct dpi_source *dpi_source_begin(DPI_Source handle, const char *call, int *error);
 static inline void dpi_source_leave(struct dpi_source *s)
 {

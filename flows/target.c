@@ -126,6 +126,7 @@ static int close_target(struct dpi_target *t, int64_t deadline)
 	if (!t->ended && !dpi_flow_check(t->flow) && dpi_flow_complete(t->flow) && dpi_target_look(t, &piece, &mark, &ignored) == DPI_FOUND_ROWS)
 		dpi_piece_release(t, &piece);
 	dpi_flow_unwatch(t->flow, &t->watch);
+	dpi_descriptor_close(t->some);
 	if (!dpi_flow_check(t->flow)) error = dpi_flow_unbind(t->flow, t->index, t->ended ? DPI_TARGET_ENDED : DPI_TARGET_DEAD, deadline);
 	dpi_handle_close((uint64_t)(uintptr_t)t->handle);
 	target_free(t);

@@ -3,6 +3,7 @@
 #ifndef DPI_FLOWS_TARGET_H
 #define DPI_FLOWS_TARGET_H
 
+#include "descriptor.h"
 #include "endpoint.h"
 #include "flow.h"
 #include "handle.h"
@@ -73,6 +74,7 @@ struct dpi_target {
 	struct dpi_piece lent[DPI_LENT_MAX]; /* of DPI_Next_Batch, circular, oldest at first */
 	size_t lents, first;
 	struct dpi_find kept; /* by DPI_Wait_Targets, for the next call that takes */
+	struct dpi_descriptor *some; /* readable when there is something to take; NULL until it is asked for */
 	DPI_Target_Stats stats;
 };
 
@@ -91,6 +93,8 @@ static inline void dpi_target_leave(struct dpi_target *t)
 enum dpi_found dpi_target_look(struct dpi_target *t, struct dpi_piece *piece, uint64_t *mark, int *error);
 /* Would it find something, or the flow's failure? Cheap. */
 bool dpi_target_ready(struct dpi_target *t);
+/* next.c: is there something that the next call gives? What this takes is kept for it. */
+bool dpi_target_found(struct dpi_target *t);
 /* A piece is not needed any more. */
 void dpi_piece_release(struct dpi_target *t, struct dpi_piece *piece);
 void dpi_inlets_free(struct dpi_target *t);

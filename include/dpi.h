@@ -1115,6 +1115,15 @@ DPI_API int DPI_Flush_Source(DPI_Source source);
  * Errors: as DPI_Flush_Source, REGISTRY. */
 DPI_API int DPI_Close_Source(DPI_Source source);
 
+/* The file descriptor of a source, as those of buffers (DPI_Get_Buffer_Descriptor): ready means that there is room for the row
+ * that last found none, or that none has: DPI_Try_Push may push it, or says what failed. fd: out; -1 on error. Never blocks.
+ * Thread: handle. Errors: THREAD MEMORY LIMIT (no file descriptor is left). */
+DPI_API int DPI_Get_Source_Descriptor(DPI_Source source, int *fd);
+/* Arm it. ready: out, 1: ready already, and not armed; else 0. Makes progress. Connects to the target's process, if that was
+ * not done; else never blocks. Thread: handle. Errors: THREAD STATE (room is handed out; DPI_Get_Source_Descriptor comes
+ * first). */
+DPI_API int DPI_Arm_Source(DPI_Source source, int *ready);
+
 /* The number by which targets know the source, DPI_Tuple.source. number: out. Never blocks. Thread: any. Errors: none of its
  * own. */
 DPI_API int DPI_Get_Source_Number(DPI_Source source, uint32_t *number);
@@ -1177,6 +1186,14 @@ DPI_API int DPI_Release_Batch(size_t count, DPI_Target target);
  * with DPI_Try_Next, which may find nothing all the same: then wait again. timeout_us: at most; 0: DPI_TIMEOUT;
  * DPI_NO_WAIT. Thread: handle, for each. Errors: THREAD TIMEOUT. */
 DPI_API int DPI_Wait_Targets(const DPI_Target *targets, size_t count, int64_t timeout_us, size_t *index);
+
+/* The file descriptor of a target, as those of buffers (DPI_Get_Buffer_Descriptor): ready means that DPI_Try_Next gives a row, a
+ * mark, the end or an error. fd: out; -1 on error. Never blocks. Thread: handle. Errors: THREAD MEMORY LIMIT (no file
+ * descriptor is left). */
+DPI_API int DPI_Get_Target_Descriptor(DPI_Target target, int *fd);
+/* Arm it. ready: out, 1: ready already, and not armed; else 0. Makes progress. Never blocks. Thread: handle. Errors: THREAD
+ * STATE (DPI_Get_Target_Descriptor comes first). */
+DPI_API int DPI_Arm_Target(DPI_Target target, int *ready);
 
 /* Close a target. Before its flow has ended this is a death of the target: see DPI_Flow_Attr. The handle is closed whatever
  * is returned but THREAD. Blocks for the registry's answer at most DPI_TIMEOUT. Thread: handle. Errors: THREAD REGISTRY

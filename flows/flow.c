@@ -9,6 +9,7 @@
 #include "cluster.h"
 #include "hello.h"
 #include "layer.h"
+#include "stats.h"
 
 /* -------------------------------------------------------------------------------------------------------- copies */
 
@@ -309,6 +310,7 @@ int dpi_flows_open(struct dpi_context *ctx)
 	int error = dpi_coordinator_open(ctx);
 	for (uint16_t type = DPI_FLOW_SOURCES; type < DPI_FLOW_MESSAGES_END && !error; type++)
 		error = dpi_handle_messages(ctx, type, on_news);
+	if (!error) error = dpi_stats_open(ctx);
 	return error ? error : dpi_on_peer_down(ctx, on_peer_down);
 }
 

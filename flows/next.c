@@ -75,7 +75,9 @@ static int find(struct dpi_target *t, bool wait, const char *call, struct dpi_pi
 			DPI_ADD(t->stats.waits, 1);
 		}
 		struct dpi_wait w = { .ready = ready, .arg = t, .bell = t->home->bell, .deadline = deadline };
+		__atomic_store_n(&t->stats.waiting, 1, __ATOMIC_RELAXED);
 		error = dpi_wait(t->ctx, &w);
+		__atomic_store_n(&t->stats.waiting, 0, __ATOMIC_RELAXED);
 		int64_t now = dpi_now();
 		DPI_ADD(t->stats.wait_us, (now - start) / 1000);
 		start = now;
@@ -243,7 +245,10 @@ int DPI_Wait_Targets(const DPI_Target *targets, size_t count, int64_t timeout_us
 		struct dpi_wait w = { .ready = some_ready, .arg = &s, .bell = t->home->bell, .deadline = dpi_deadline(timeout_us, t->ctx->timeout_us) };
 		for (size_t n = 1; n < count; n++) w.bells |= UINT64_C(1) << dpi_target_get(targets[n])->home->bell;
 		while (!some_found(&s)) {
-			if (!dpi_wait(t->ctx, &w)) continue;
+			for (size_t n = 0; n < count; n++) __atomic_store_n(&dpi_target_get(targets[n])->stats.waiting, 1, __ATOMIC_RELAXED);
+			int late = dpi_wait(t->ctx, &w);
+			for (size_t n = 0; n < count; n++) __atomic_store_n(&dpi_target_get(targets[n])->stats.waiting, 0, __ATOMIC_RELAXED);
+			if (!late) continue;
 			error = dpi_fail(DPI_ERR_TIMEOUT, "DPI_Wait_Targets: none of %zu targets has anything within the deadline", count);
 			break;
 		}

@@ -29,7 +29,7 @@ static int wrote(struct dpi_source *s, uint32_t target, uint64_t size, uint64_t 
 		error = dpi_lane_failed(s, target, error, &dropped);
 		if (!dropped) return error;
 		DPI_ADD(s->stats.dropped, 1);
-		if (s->row_size) DPI_ADD(l->rows_at, need);
+		if (s->row_size) __atomic_store_n(&l->rows_at, l->rows_at + need, __ATOMIC_RELAXED);
 	} else if (!s->row_size) {
 		DPI_ADD(l->rows, 1);
 		DPI_ADD(l->bytes, size);

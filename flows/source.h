@@ -16,7 +16,7 @@ struct dpi_lane {
 	struct dpi_buffer *b;
 	struct dpi_buffer *opening; /* its target is asked for a ring */
 	struct dpi_run run;  /* the open segment of rows; end 0: none */
-	uint64_t rows_at;    /* position of its first row */
+	uint64_t rows_at;    /* position of its first row, of rows that do not vary; 0: none is open */
 	uint64_t rows, bytes; /* in segments that are ended; of rows that vary all */
 	bool dropped;	     /* the target died and the flow goes on */
 };

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "stats.h"
 #include "wait.h"
 
 struct dpi_target *dpi_target_begin(DPI_Target handle, const char *call, int *error)
@@ -54,6 +55,7 @@ static void target_free(struct dpi_target *t)
 	if (t->queue) dpi_run_queue_end(t->ctx, t->queue);
 	dpi_inlets_free(t);
 	if (t->home) dpi_home_release(t->ctx, t->home);
+	dpi_target_sketch_free(t->sketch);
 	dpi_flow_unref(t->flow);
 	free(t);
 }
@@ -73,7 +75,8 @@ static int open_target(struct dpi_flow *f, uint32_t index, const DPI_Target_Attr
 	t->stride = d->schema->varies ? 0 : d->schema->row_size;
 	t->seen = UINT64_MAX;
 	int64_t deadline = dpi_deadline(0, f->ctx->timeout_us);
-	error = make_queue(t, (uint32_t)a->numa, deadline);
+	if (a->sketch) error = dpi_target_sketch_new(d, &t->sketch);
+	if (!error) error = make_queue(t, (uint32_t)a->numa, deadline);
 	if (!error) error = dpi_flow_bind(f, index, t->queue, deadline);
 	if (error) {
 		target_free(t);
@@ -85,7 +88,7 @@ static int open_target(struct dpi_flow *f, uint32_t index, const DPI_Target_Attr
 		target_free(t);
 		return dpi_fail(DPI_ERR_LIMIT, "%u handles are open: close some", DPI_HANDLE_MAX);
 	}
-	t->watch.bell = t->home->bell;
+	t->watch = (struct dpi_flow_watch){ .bell = t->home->bell, .kind = DPI_ENDPOINT_TARGET, .endpoint = t };
 	dpi_flow_watch(f, &t->watch);
 	*out = t->handle;
 	return DPI_SUCCESS;
@@ -99,6 +102,7 @@ int DPI_Open_Target(uint32_t index, const DPI_Target_Attr *attr, DPI_Flow handle
 	int error = attr ? dpi_take("DPI_Open_Target", &a, sizeof a, attr) : DPI_SUCCESS;
 	if (!error) error = dpi_timeout_check("DPI_Open_Target", "timeout_us", a.timeout_us);
 	if (!error && (a.numa < 0 || a.numa > 1024)) error = dpi_fail(DPI_ERR_ARGUMENT, "attr->numa is %d: DPI_NUMA_ANY or DPI_NUMA_NODE(n)", a.numa);
+	if (!error && (a.sketch < 0 || a.sketch > 1)) error = dpi_fail(DPI_ERR_ARGUMENT, "attr->sketch is %d: it is 0 or 1", a.sketch);
 	if (error) return error;
 	struct dpi_flow *f = dpi_flow_get(handle);
 	if (!f) return dpi_flow_error(handle);
@@ -148,16 +152,22 @@ void dpi_target_finish(uint64_t handle, void *object)
 	close_target(object, dpi_now() + 200000000);
 }
 
+void dpi_target_stats(struct dpi_target *t, DPI_Target_Stats *all)
+{
+	*all = (DPI_Target_Stats){ .size = sizeof *all };
+#define COPY(name, unit, text) all->name = __atomic_load_n(&t->stats.name, __ATOMIC_RELAXED);
+	DPI_TARGET_STATS(COPY)
+#undef COPY
+	pthread_mutex_lock(&t->home->lock);
+	all->memory = t->home->memory;
+	pthread_mutex_unlock(&t->home->lock);
+}
+
 int DPI_Get_Target_Stats(DPI_Target handle, DPI_Target_Stats *stats)
 {
 	struct dpi_target *t = dpi_target_get(handle);
 	if (!t) return dpi_handle_error(DPI_HANDLE_TARGET, (uint64_t)(uintptr_t)handle);
-	DPI_Target_Stats all = { 0 };
-#define COPY(name, unit, text) all.name = __atomic_load_n(&t->stats.name, __ATOMIC_RELAXED);
-	DPI_TARGET_STATS(COPY)
-#undef COPY
-	pthread_mutex_lock(&t->home->lock);
-	all.memory = t->home->memory;
-	pthread_mutex_unlock(&t->home->lock);
+	DPI_Target_Stats all;
+	dpi_target_stats(t, &all);
 	return dpi_give("DPI_Get_Target_Stats", stats, &all, sizeof all);
 }

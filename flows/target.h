@@ -8,6 +8,7 @@
 #include "flow.h"
 #include "handle.h"
 #include "home.h"
+#include "route.h"
 #include "run.h"
 #include "segment.h"
 
@@ -74,6 +75,7 @@ struct dpi_target {
 	struct dpi_piece lent[DPI_LENT_MAX]; /* of DPI_Next_Batch, circular, oldest at first */
 	size_t lents, first;
 	struct dpi_find kept; /* by DPI_Wait_Targets, for the next call that takes */
+	struct dpi_target_sketch *sketch; /* NULL: none was asked for */
 	struct dpi_descriptor *some; /* readable when there is something to take; NULL until it is asked for */
 	DPI_Target_Stats stats;
 };
@@ -87,6 +89,12 @@ static inline void dpi_target_leave(struct dpi_target *t)
 {
 	atomic_store_explicit(&t->busy, 0, memory_order_relaxed);
 }
+
+/* target_sketch.c: of the keys; new: UNSUPPORTED NAME MEMORY. add: a piece that was taken. publish: to the counters. */
+int dpi_target_sketch_new(const struct dpi_definition *d, struct dpi_target_sketch **k);
+void dpi_target_sketch_free(struct dpi_target_sketch *k); /* NULL is allowed */
+void dpi_target_sketch_add(struct dpi_target *t, const struct dpi_piece *piece);
+void dpi_target_sketch_publish(struct dpi_target *t);
 
 /* inlet.c */
 /* Look at every inlet once, from the present one on. rows: *piece. mark: *mark. Error: *error. */

@@ -1134,8 +1134,9 @@ typedef struct DPI_Target_Attr {
 	size_t size;			/* sizeof(DPI_Target_Attr) */
 	int64_t timeout_us;		/* deadline of calls on the handle */
 	int numa;			/* DPI_NUMA_ANY or DPI_NUMA_NODE(n): where its rings lie */
+	int sketch;			/* 1: estimate how many different keys come, and which most often; costs time for each row */
 } DPI_Target_Attr;
-#define DPI_TARGET_ATTR_INIT { sizeof(DPI_Target_Attr), 0, 0 }
+#define DPI_TARGET_ATTR_INIT { sizeof(DPI_Target_Attr), 0, 0, 0 }
 
 enum { DPI_TUPLE_ROW = 0, DPI_TUPLE_MARK = 1 };
 
@@ -1160,8 +1161,9 @@ typedef struct DPI_Batch {
 
 /* Open a target of a flow and receive its rows. index: which. attr: may be NULL. target: out; close it with
  * DPI_Close_Target. Blocks for the registry's answer at most DPI_TIMEOUT. Thread: any. Errors: EXISTS (it is open, or was)
- * RANGE (there is no such target) LIMIT (the flow's memory has no room for all its sources; handles) REGISTRY TIMEOUT MEMORY
- * FLOW PEER CANCELLED DESTROYED. */
+ * RANGE (there is no such target) LIMIT (the flow's memory has no room for all its sources; handles) UNSUPPORTED (a sketch, and
+ * no key columns) NAME (likewise: a function of the definition is not registered here) REGISTRY TIMEOUT MEMORY FLOW PEER
+ * CANCELLED DESTROYED. */
 DPI_API int DPI_Open_Target(uint32_t index, const DPI_Target_Attr *attr, DPI_Flow flow, DPI_Target *target);
 
 /* Take the next row, or mark. A mark comes once every source that is open has pushed it or a later one. Gives back the row
@@ -1212,7 +1214,10 @@ DPI_API int DPI_Close_Target(DPI_Target target);
 	X(dropped, "rows", "rows for targets that died, in a flow that goes on")                   \
 	X(stalls, "times", "pushes that waited for room")                                          \
 	X(stall_us, "us", "time in these waits")                                                   \
-	X(stall_target, "target", "the target of the last of them")
+	X(stall_target, "target", "the target of the last of them")                                \
+	X(waiting, "target", "1 + the target that a push waits for at this moment; 0: none")       \
+	X(most_rows, "rows", "pushed to the target that got most")                                 \
+	X(most_target, "target", "which that is")
 
 /* The one table of counters of a target: name, unit, meaning. */
 #define DPI_TARGET_STATS(X)                                                                        \
@@ -1223,7 +1228,11 @@ DPI_API int DPI_Close_Target(DPI_Target target);
 	X(waits, "times", "calls that found nothing and waited")                                   \
 	X(wait_us, "us", "time in these waits")                                                    \
 	X(sources, "sources", "that have sent something")                                          \
-	X(memory, "bytes", "of rings, now")
+	X(memory, "bytes", "of rings, now")                                                        \
+	X(waiting, "calls", "1: a call waits for rows at this moment")                             \
+	X(distinct, "keys", "different keys in the rows taken, estimated, if a sketch was asked for") \
+	X(heavy_rows, "rows", "taken with the key that came most often, at most; likewise")        \
+	X(heavy_hash, "hash", "the hash of this key, with the flow's salt; likewise")
 
 typedef struct DPI_Source_Stats {
 	size_t size;			/* set by the caller: sizeof(DPI_Source_Stats) */
@@ -1241,6 +1250,26 @@ typedef struct DPI_Target_Stats {
  * thread may lag. Errors: none of its own. */
 DPI_API int DPI_Get_Source_Stats(DPI_Source source, DPI_Source_Stats *stats);
 DPI_API int DPI_Get_Target_Stats(DPI_Target target, DPI_Target_Stats *stats);
+
+/* What a source or target of any process does, as its process knows it at this moment. */
+enum { DPI_ENDPOINT_NONE = 0, DPI_ENDPOINT_SOURCE = 1, DPI_ENDPOINT_TARGET = 2 };
+typedef struct DPI_Endpoint_Info {
+	size_t size;			/* of the first, set by the caller: sizeof(DPI_Endpoint_Info); of all then */
+	int kind;			/* DPI_ENDPOINT_SOURCE or DPI_ENDPOINT_TARGET */
+	int node;			/* whose it is */
+	uint32_t number;		/* of the source, or which target */
+	uint64_t fill;			/* target: bytes in its rings that were not given back */
+	DPI_Flow_Info flow;
+	DPI_Source_Stats source;	/* of a source */
+	DPI_Target_Stats target;	/* of a target */
+} DPI_Endpoint_Info;
+#define DPI_ENDPOINT_INFO_INIT { .size = sizeof(DPI_Endpoint_Info) }
+
+/* The sources and targets that are open on a node, of every flow. Their threads take no part: the node's progress thread reads
+ * their counters. node: or DPI_NODE_SELF. info: room of them, the caller's; the first's size is set; may be NULL if room is 0.
+ * count: out, how many there are, of which as many as fit are stored. Blocks for the node's answer at most DPI_TIMEOUT. Thread:
+ * any. Errors: NODE PEER TIMEOUT MEMORY. */
+DPI_API int DPI_Get_Endpoints(int node, DPI_Context ctx, DPI_Endpoint_Info *info, size_t room, size_t *count);
 
 /* ------------------------------------------------------------------- how DPI_Push and DPI_Next become a few instructions */
 

@@ -186,7 +186,7 @@ $(BUILD)/dpi.pc: dpi.pc.in FORCE
 		-e 's|@VERSION@|$(VERSION)|' $< >$@
 
 headers := dpi.h dpi_transport.h
-programs := $(filter %/dpirun %/dpi-info,$(tools))
+programs := $(filter %/dpirun %/dpi-info %/dpi-top,$(tools))
 pages := $(wildcard man/man1/*.1 man/man3/*.3 man/man7/*.7)
 libs := libdpi.so.$(VERSION) $(SONAME) libdpi.so libdpi.a
 installed := $(headers:%=$(INCLUDEDIR)/%) $(libs:%=$(LIBDIR)/%) $(LIBDIR)/pkgconfig/dpi.pc \

@@ -10,6 +10,7 @@
 #include "columnar.h"
 #include "hello.h"
 #include "layer.h"
+#include "stats.h"
 
 /* -------------------------------------------------------------------------------------------------------- copies */
 
@@ -315,6 +316,7 @@ int dpi_flows_open(struct dpi_context *ctx)
 	for (uint16_t type = DPI_FLOW_SOURCES; type < DPI_FLOW_MESSAGES_END && !error; type++)
 		error = dpi_handle_messages(ctx, type, on_news);
 	if (!error) error = dpi_loop_service(ctx, dpi_columns_service);
+	if (!error) error = dpi_stats_open(ctx);
 	return error ? error : dpi_on_peer_down(ctx, on_peer_down);
 }
 

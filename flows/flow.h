@@ -27,6 +27,8 @@ struct dpi_flow_target {
 struct dpi_flow_watch {
 	struct dpi_flow_watch *next;
 	uint32_t bell;
+	int kind;	/* of what can be seen from outside (stats.h): DPI_ENDPOINT_*; NONE: nothing */
+	void *endpoint; /* a struct dpi_source or dpi_target */
 };
 
 struct dpi_flow {

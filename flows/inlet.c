@@ -208,6 +208,7 @@ static const char *take_rows(struct dpi_target *t, struct dpi_inlet *i, const ui
 	i->rows += count;
 	i->out++;
 	if (!decoded) i->lent++, i->ring->lent++;
+	if (__builtin_expect(t->sketch != NULL, 0)) dpi_target_sketch_add(t, piece);
 	DPI_ADD(t->stats.rows, count);
 	DPI_ADD(t->stats.bytes, bytes);
 	DPI_ADD(t->stats.batches, 1);
@@ -232,6 +233,7 @@ static const char *take_part(struct dpi_target *t, struct dpi_inlet *i, const ui
 	*piece = (struct dpi_piece){ .inlet = i, .some = true, .source = i->source, .before = i->rows, .data = (const uint8_t *)list, .stop = (const uint8_t *)(list + 1), .own = list };
 	i->rows++;
 	i->out++;
+	if (t->sketch) dpi_target_sketch_add(t, piece);
 	DPI_ADD(t->stats.rows, 1);
 	DPI_ADD(t->stats.bytes, list->size);
 	DPI_ADD(t->stats.batches, 1);
@@ -424,6 +426,7 @@ enum dpi_found dpi_target_look(struct dpi_target *t, struct dpi_piece *piece, ui
 	uint64_t version = atomic_load_explicit(&t->flow->version, memory_order_acquire);
 	enum dpi_found found = round_once(t, piece, mark, error);
 	if (found != DPI_FOUND_NOTHING) return found;
+	if (__builtin_expect(t->sketch != NULL, 0)) dpi_target_sketch_publish(t);
 	bool orphaned = atomic_load_explicit(&t->flow->orphaned, memory_order_acquire);
 	if (version == t->seen && !orphaned && !t->last) return DPI_FOUND_NOTHING;
 	/* The flow has changed: sources may be over. Rings that any of them made were made before it was told so: they are found now. */

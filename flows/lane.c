@@ -8,6 +8,12 @@
 
 #define SLICE_US 50000 /* a wait for room looks at least so often whether the flow has failed */
 
+/* target: 1 + that which a push waits for; 0: none. */
+static void waits_for(struct dpi_source *s, uint32_t target)
+{
+	__atomic_store_n(&s->stats.waiting, target, __ATOMIC_RELAXED);
+}
+
 /* -------------------------------------------------------------------------------------------------------- opening */
 
 struct binding {
@@ -95,7 +101,10 @@ int dpi_lane_open(struct dpi_source *s, uint32_t target, int64_t deadline, bool 
 	if (!l->opening && !bound(&b)) {
 		if (!deadline) return DPI_ERR_AGAIN;
 		struct dpi_wait w = { .ready = bound, .arg = &b, .bell = s->watch.bell, .deadline = deadline };
-		if (dpi_wait(s->ctx, &w))
+		waits_for(s, target + 1);
+		int late = dpi_wait(s->ctx, &w);
+		waits_for(s, 0);
+		if (late)
 			return dpi_fail(DPI_ERR_TIMEOUT, "target %u of flow '%s' was not opened by any process within the deadline", target, f->name);
 	}
 	int error = dpi_flow_check(f);
@@ -142,8 +151,11 @@ int dpi_lane_end(struct dpi_source *s, uint32_t target, int64_t deadline)
 		dpi_progress(s->ctx);
 	}
 	if (!error && s->row_size && !s->columns) {
-		l->rows += (written - l->rows_at) / s->row_size;
-		l->bytes += written - l->rows_at;
+		uint64_t bytes = written - l->rows_at;
+		/* who counts from outside may find these rows neither here nor there for a moment, but not twice */
+		__atomic_store_n(&l->rows_at, 0, __ATOMIC_RELAXED);
+		DPI_ADD(l->rows, bytes / s->row_size);
+		DPI_ADD(l->bytes, bytes);
 	}
 	return error;
 }
@@ -155,13 +167,15 @@ int dpi_lane_begin_run(struct dpi_source *s, uint32_t target, uint64_t size, int
 	int error = dpi_run_begin(l->b, &l->run, size, false);
 	if (error != DPI_ERR_AGAIN || !deadline) return error;
 	int64_t start = dpi_now(), now = start;
+	waits_for(s, target + 1);
 	do {
 		int64_t left = (deadline - now) / 1000;
 		l->b->timeout_us = left < 1 ? 1 : left < SLICE_US ? left : SLICE_US;
 		error = dpi_run_begin(l->b, &l->run, size, true);
 		now = dpi_now();
 	} while (error == DPI_ERR_TIMEOUT && now < deadline && !atomic_load_explicit(&s->flow->failed, memory_order_relaxed));
-	s->stats.stall_target = target;
+	waits_for(s, 0);
+	__atomic_store_n(&s->stats.stall_target, target, __ATOMIC_RELAXED);
 	DPI_ADD(s->stats.stalls, 1);
 	DPI_ADD(s->stats.stall_us, (now - start) / 1000);
 	if (error == DPI_ERR_TIMEOUT)
@@ -196,7 +210,8 @@ int dpi_lane_room(struct dpi_source *s, uint32_t target, uint64_t need, int64_t 
 	int error = dpi_lane_begin(s, target, DPI_FLOW_ROWS, 0, s->segment, deadline, dropped);
 	if (error || *dropped) return error;
 	error = dpi_run_wrote(l->b, &l->run, sizeof(struct dpi_flow_segment));
-	l->rows_at = atomic_load_explicit(&l->b->appender.writer.written, memory_order_relaxed);
+	if (s->row_size) /* release: the buffer, for who counts from outside */
+		__atomic_store_n(&l->rows_at, atomic_load_explicit(&l->b->appender.writer.written, memory_order_relaxed), __ATOMIC_RELEASE);
 	DPI_ADD(s->stats.segments, 1);
 	if (error) return dpi_lane_failed(s, target, error, dropped);
 	set_way(s, target, l->b);
@@ -234,8 +249,8 @@ int dpi_lane_send_large(struct dpi_source *s, uint32_t target, const void *row, 
 		if (error) return dpi_lane_failed(s, target, error, dropped);
 		offset += taken;
 	}
-	l->rows++;
-	l->bytes += size;
+	DPI_ADD(l->rows, 1);
+	DPI_ADD(l->bytes, size);
 	return DPI_SUCCESS;
 }
 
@@ -256,14 +271,16 @@ int dpi_lane_flush(struct dpi_source *s, uint32_t target, int64_t deadline)
 void dpi_lane_count(const struct dpi_source *s, uint32_t target, uint64_t *rows, uint64_t *bytes)
 {
 	const struct dpi_lane *l = &s->lane[target];
-	*rows = l->rows;
-	*bytes = l->bytes;
+	*rows = __atomic_load_n(&l->rows, __ATOMIC_RELAXED);
+	*bytes = __atomic_load_n(&l->bytes, __ATOMIC_RELAXED);
 	if (s->columns) {
 		if (s->columns->open[target]) *bytes += dpi_column_bytes(l->columns);
 		return;
 	}
-	if (!s->row_size || s->coded || !l->run.end) return;
-	uint64_t open = atomic_load_explicit(&l->b->appender.writer.written, memory_order_relaxed) - l->rows_at;
+	uint64_t at = __atomic_load_n(&l->rows_at, __ATOMIC_ACQUIRE);
+	if (!at || s->coded) return;
+	uint64_t open = atomic_load_explicit(&l->b->appender.writer.written, memory_order_relaxed) - at;
+	if (open > s->segment) return; /* the segment has just ended */
 	*rows += open / s->row_size;
 	*bytes += open;
 }

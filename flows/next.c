@@ -79,7 +79,9 @@ int dpi_target_take(struct dpi_target *t, bool wait, const char *call, struct dp
 		}
 		came = t->stats.rows;
 		struct dpi_wait w = { .ready = ready, .arg = t, .bell = t->home->bell, .deadline = deadline };
+		__atomic_store_n(&t->stats.waiting, 1, __ATOMIC_RELAXED);
 		error = dpi_wait(t->ctx, &w);
+		__atomic_store_n(&t->stats.waiting, 0, __ATOMIC_RELAXED);
 		int64_t now = dpi_now();
 		DPI_ADD(t->stats.wait_us, (now - start) / 1000);
 		start = now;
@@ -239,18 +241,21 @@ static bool some_ready(void *arg)
 	return false;
 }
 
-/* Something to give has: news that change nothing for the program, and marks that wait for others, are none. */
+/* News that change nothing for the program, and marks that wait for others, are nothing. */
+bool dpi_target_found(struct dpi_target *t)
+{
+	struct dpi_find *k = &t->kept;
+	if (t->ended || t->at != t->stop || k->found != DPI_FOUND_NOTHING) return true;
+	if (!dpi_target_waits(t)) return false;
+	k->found = dpi_target_find(t, &k->piece, &k->mark, &k->error);
+	if (k->found == DPI_FOUND_ERROR) snprintf(k->sentence, sizeof k->sentence, "%s", dpi_detail());
+	return k->found != DPI_FOUND_NOTHING;
+}
+
 static bool some_found(struct several *s)
 {
-	for (s->found = 0; s->found < s->count; s->found++) {
-		struct dpi_target *t = dpi_target_get(s->targets[s->found]);
-		struct dpi_find *k = &t->kept;
-		if (t->ended || t->at != t->stop || k->found != DPI_FOUND_NOTHING) return true;
-		if (!dpi_target_waits(t)) continue;
-		k->found = dpi_target_find(t, &k->piece, &k->mark, &k->error);
-		if (k->found == DPI_FOUND_ERROR) snprintf(k->sentence, sizeof k->sentence, "%s", dpi_detail());
-		if (k->found != DPI_FOUND_NOTHING) return true;
-	}
+	for (s->found = 0; s->found < s->count; s->found++)
+		if (dpi_target_found(dpi_target_get(s->targets[s->found]))) return true;
 	return false;
 }
 
@@ -268,7 +273,10 @@ int DPI_Wait_Targets(const DPI_Target *targets, size_t count, int64_t timeout_us
 		struct dpi_wait w = { .ready = some_ready, .arg = &s, .bell = t->home->bell, .deadline = dpi_deadline(timeout_us, t->ctx->timeout_us) };
 		for (size_t n = 1; n < count; n++) w.bells |= UINT64_C(1) << dpi_target_get(targets[n])->home->bell;
 		while (!some_found(&s)) {
-			if (!dpi_wait(t->ctx, &w)) continue;
+			for (size_t n = 0; n < count; n++) __atomic_store_n(&dpi_target_get(targets[n])->stats.waiting, 1, __ATOMIC_RELAXED);
+			int late = dpi_wait(t->ctx, &w);
+			for (size_t n = 0; n < count; n++) __atomic_store_n(&dpi_target_get(targets[n])->stats.waiting, 0, __ATOMIC_RELAXED);
+			if (!late) continue;
 			error = dpi_fail(DPI_ERR_TIMEOUT, "DPI_Wait_Targets: none of %zu targets has anything within the deadline", count);
 			break;
 		}

@@ -32,7 +32,7 @@ static int wrote(struct dpi_source *s, uint32_t target, uint64_t size, uint64_t 
 		error = dpi_lane_failed(s, target, error, &dropped);
 		if (!dropped) return error;
 		DPI_ADD(s->stats.dropped, 1);
-		if (s->row_size) DPI_ADD(l->rows_at, need);
+		if (s->row_size) __atomic_store_n(&l->rows_at, l->rows_at + need, __ATOMIC_RELAXED);
 	} else if (!s->row_size) {
 		DPI_ADD(l->rows, 1);
 		DPI_ADD(l->bytes, size);
@@ -60,14 +60,31 @@ static int open_now(struct dpi_source *s, uint32_t target, bool *dropped)
 	return error == DPI_ERR_AGAIN && s->lane[target].opening ? dpi_lane_open(s, target, 1, dropped) : error;
 }
 
-/* Room at a target; the clock is asked only of those who wait. */
-static int room(struct dpi_source *s, uint32_t target, uint64_t need, bool wait, bool *dropped)
+/* The clock is asked only of those who wait. */
+static int find_room(struct dpi_source *s, uint32_t target, uint64_t need, bool wait, bool *dropped)
 {
 	int error = dpi_lane_room(s, target, need, 0, dropped);
 	if (error != DPI_ERR_AGAIN || !wait) return error;
 	int64_t deadline = dpi_deadline(0, s->timeout_us);
-	if (!deadline && (error = open_now(s, target, dropped)) == DPI_SUCCESS && !*dropped) return dpi_lane_room(s, target, need, 0, dropped);
-	return deadline ? dpi_lane_room(s, target, need, deadline, dropped) : error;
+	if (deadline) return dpi_lane_room(s, target, need, deadline, dropped);
+	error = open_now(s, target, dropped);
+	return error || *dropped ? error : dpi_lane_room(s, target, need, 0, dropped);
+}
+
+/* What DPI_Arm_Source waits for. */
+static int want(struct dpi_source *s, uint32_t target, uint64_t need, int error)
+{
+	if (error != DPI_ERR_AGAIN && error != DPI_ERR_TIMEOUT) return error;
+	s->wanted_target = target;
+	s->wanted = need;
+	return error;
+}
+
+/* Room at a target. */
+static int room(struct dpi_source *s, uint32_t target, uint64_t need, bool wait, bool *dropped)
+{
+	int error = find_room(s, target, need, wait, dropped);
+	return __builtin_expect(error, 0) ? want(s, target, need, error) : DPI_SUCCESS;
 }
 
 /* What is there of one that was not sent whole is dropped at its target. */
@@ -78,6 +95,7 @@ int dpi_push_large(struct dpi_source *s, const uint32_t *to, uint32_t count, con
 		bool dropped;
 		int error = wait && !deadline ? open_now(s, to[i], &dropped) : DPI_SUCCESS;
 		if (!error) error = dpi_lane_send_large(s, to[i], row, size, deadline, &dropped);
+		if (error) want(s, to[i], s->segment - sizeof(struct dpi_flow_segment), error);
 		if (dropped) DPI_ADD(s->stats.dropped, 1);
 		if (error && i)
 			return dpi_fail(DPI_ERR_UNKNOWN, "a row of %llu bytes reached %u of its %u targets, then: %.300s", (unsigned long long)size, i, count,

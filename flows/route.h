@@ -18,6 +18,9 @@ void dpi_route_free(struct dpi_route *r); /* NULL is allowed */
  * CORRUPT (a function named a target that is none; a key's bytes do not lie within the row). */
 int dpi_route_row(struct dpi_route *r, const void *row, uint32_t size, const uint32_t **to, uint32_t *count);
 
+/* The hash of a row's key columns, with the flow's salt: as DPI_Hash_Rows. There are some. Errors: CORRUPT, as above. */
+int dpi_route_hash(const struct dpi_route *r, const void *row, uint32_t size, uint64_t *hash);
+
 /* Does every row go to exactly one target, without any function? Then many at once: count rows of a schema whose rows do not
  * vary, stride bytes apart. Round robin moves on by count. */
 bool dpi_route_single(const struct dpi_route *r);

@@ -142,6 +142,11 @@ static int call_dist(struct dpi_route *r, const void *row, uint32_t size, uint32
 
 /* --------------------------------------------------------------------------------------------------------------- rows */
 
+int dpi_route_hash(const struct dpi_route *r, const void *row, uint32_t size, uint64_t *to)
+{
+	return hash(r, row, size, to);
+}
+
 static int by_hash(struct dpi_route *r, const void *row, uint32_t size)
 {
 	uint64_t h = 0, key;

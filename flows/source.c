@@ -8,9 +8,10 @@
 #include <string.h>
 
 #include "pipe.h"
+#include "stats.h"
 #include "wait.h"
 
-struct dpi_source *dpi_source_begin(DPI_Source handle, const char *call, int *error)
+struct dpi_source *dpi_source_enter(DPI_Source handle, const char *call, int *error)
 {
 	struct dpi_source *s = dpi_source_get(handle);
 	if (!s) {
@@ -22,11 +23,20 @@ struct dpi_source *dpi_source_begin(DPI_Source handle, const char *call, int *er
 				  s->flow->name);
 		return NULL;
 	}
-	*error = dpi_flow_check(s->flow);
-	if (*error) return NULL;
+	*error = DPI_SUCCESS;
 	atomic_store_explicit(&s->busy, 1, memory_order_relaxed);
 	if (s->columns) pthread_mutex_lock(&s->columns->lock);
 	return s;
+}
+
+struct dpi_source *dpi_source_begin(DPI_Source handle, const char *call, int *error)
+{
+	struct dpi_source *s = dpi_source_enter(handle, call, error);
+	if (!s) return NULL;
+	*error = dpi_flow_check(s->flow);
+	if (!*error) return s;
+	dpi_source_leave(s);
+	return NULL;
 }
 
 void dpi_source_unlock(struct dpi_source *s)
@@ -69,7 +79,7 @@ static int source_new(struct dpi_flow *f, int64_t timeout_us, struct dpi_source 
 	s->row_size = d->wire->varies ? 0 : d->wire->row_size;
 	s->segment = dpi_flow_plain_size(d);
 	s->reserved = -1;
-	s->watch.bell = dpi_bell_pick(f->ctx);
+	s->watch = (struct dpi_flow_watch){ .bell = dpi_bell_pick(f->ctx), .kind = DPI_ENDPOINT_SOURCE, .endpoint = s };
 	int error = s->lane && s->way ? DPI_SUCCESS : dpi_fail(DPI_ERR_MEMORY, "no memory for a source of %u targets", d->targets);
 	if (!error && d->layout == DPI_LAYOUT_COLUMNS) error = dpi_columns_open(s);
 	if (error) source_free(s);
@@ -206,6 +216,7 @@ static int close_source(struct dpi_source *s, int error, int64_t deadline)
 	if (!error) error = send_all(s, DPI_FLOW_END, 0, true, deadline);
 	if (!error) error = flush(s, deadline);
 	if (error && !*sentence) snprintf(sentence, sizeof sentence, "%s", dpi_detail());
+	dpi_flow_unwatch(s->flow, &s->watch); /* from here on nobody looks at its lanes */
 	dpi_coded_close(s);
 	for (uint32_t t = 0; t < s->flow->definition->targets; t++) {
 		struct dpi_buffer *b = s->lane[t].b;
@@ -223,7 +234,7 @@ static int close_source(struct dpi_source *s, int error, int64_t deadline)
 		dpi_columns_unlist(s);
 		dpi_source_unlock(s);
 	}
-	dpi_flow_unwatch(s->flow, &s->watch);
+	dpi_descriptor_close(s->room);
 	if (!dpi_flow_check(s->flow)) { /* a failed flow has forgotten its sources */
 		int64_t soon = dpi_now() + DPI_ANSWER_NS;
 		int e = dpi_flow_leave(s->flow, s->number, error ? DPI_SOURCE_DEAD : DPI_SOURCE_CLOSED, deadline > soon ? deadline : soon);
@@ -255,6 +266,23 @@ void dpi_source_finish(uint64_t handle, void *object)
 	close_source(s, dpi_flow_check(s->flow), dpi_now() + 200000000);
 }
 
+void dpi_source_stats(const struct dpi_source *s, DPI_Source_Stats *all)
+{
+	*all = (DPI_Source_Stats){ .size = sizeof *all };
+#define COPY(name, unit, text) all->name = __atomic_load_n(&s->stats.name, __ATOMIC_RELAXED);
+	DPI_SOURCE_STATS(COPY)
+#undef COPY
+	for (uint32_t t = 0; t < s->flow->definition->targets; t++) {
+		uint64_t rows, bytes;
+		dpi_lane_count(s, t, &rows, &bytes);
+		all->rows += rows;
+		all->bytes += bytes;
+		if (rows <= all->most_rows) continue;
+		all->most_rows = rows;
+		all->most_target = t;
+	}
+}
+
 int DPI_Get_Source_Number(DPI_Source handle, uint32_t *number)
 {
 	struct dpi_source *s = dpi_source_get(handle);
@@ -268,16 +296,7 @@ int DPI_Get_Source_Stats(DPI_Source handle, DPI_Source_Stats *stats)
 {
 	struct dpi_source *s = dpi_source_get(handle);
 	if (!s) return dpi_handle_error(DPI_HANDLE_SOURCE, (uint64_t)(uintptr_t)handle);
-	DPI_Source_Stats all = { 0 };
-#define COPY(name, unit, text) all.name = __atomic_load_n(&s->stats.name, __ATOMIC_RELAXED);
-	DPI_SOURCE_STATS(COPY)
-#undef COPY
-	all.rows = all.bytes = 0;
-	for (uint32_t t = 0; t < s->flow->definition->targets; t++) {
-		uint64_t rows, bytes;
-		dpi_lane_count(s, t, &rows, &bytes);
-		all.rows += rows;
-		all.bytes += bytes;
-	}
+	DPI_Source_Stats all;
+	dpi_source_stats(s, &all);
 	return dpi_give("DPI_Get_Source_Stats", stats, &all, sizeof all);
 }

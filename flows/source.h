@@ -4,6 +4,7 @@
 #define DPI_FLOWS_SOURCE_H
 
 #include "coded.h"
+#include "descriptor.h"
 #include "endpoint.h"
 #include "flow.h"
 #include "handle.h"
@@ -16,7 +17,7 @@ struct dpi_lane {
 	struct dpi_buffer *b;
 	struct dpi_buffer *opening; /* its target is asked for a ring */
 	struct dpi_run run;  /* the open segment of rows; end 0: none */
-	uint64_t rows_at;    /* position of its first row */
+	uint64_t rows_at;    /* position of its first row, of rows that do not vary; 0: none is open */
 	uint64_t rows, bytes; /* in segments that are ended; of rows that vary all */
 	bool dropped;	     /* the target died and the flow goes on */
 	struct dpi_column_builder *columns; /* columnar: what builds its segments */
@@ -47,6 +48,9 @@ struct dpi_source {
 	uint64_t mark;
 	int reserved; /* target for which room is handed out; -1: none */
 	uint64_t reserved_size;
+	uint32_t wanted_target; /* the row that last found no room: where, and how much it needs; 0: all have found it */
+	uint64_t wanted;
+	struct dpi_descriptor *room; /* readable when there is room for that; NULL until it is asked for */
 	DPI_Source_Stats stats;
 	struct dpi_columns *columns; /* columnar.h; NULL: segments are rows */
 };
@@ -55,6 +59,8 @@ static inline struct dpi_source *dpi_source_get(DPI_Source handle)
 {
 	return dpi_handle_get(DPI_HANDLE_SOURCE, (uint64_t)(uintptr_t)handle);
 }
+/* Enter a call, of which begin is for those that the flow's failure ends. */
+struct dpi_source *dpi_source_enter(DPI_Source handle, const char *call, int *error);
 struct dpi_source *dpi_source_begin(DPI_Source handle, const char *call, int *error);
 void dpi_source_unlock(struct dpi_source *s); /* columns */
 static inline void dpi_source_leave(struct dpi_source *s)

@@ -7,6 +7,7 @@
 
 #include "final.h"
 #include "pipe.h"
+#include "stats.h"
 #include "wait.h"
 
 struct dpi_target *dpi_target_begin(DPI_Target handle, const char *call, int *error)
@@ -59,6 +60,7 @@ static void target_free(struct dpi_target *t)
 	dpi_columns_spare_free(t);
 	dpi_pipe_close_target(t);
 	if (t->home) dpi_home_release(t->ctx, t->home);
+	dpi_target_sketch_free(t->sketch);
 	dpi_flow_unref(t->flow);
 	free(t);
 }
@@ -81,6 +83,9 @@ static int open_target(struct dpi_flow *f, uint32_t index, const DPI_Target_Attr
 	t->seen = UINT64_MAX;
 	int64_t deadline = dpi_deadline(0, f->ctx->timeout_us);
 	error = dpi_pipe_open_target(t); /* what this process lacks is found before it is bound */
+	if (!error && a->sketch && (d->wire != d->schema || d->layout == DPI_LAYOUT_COLUMNS))
+		error = dpi_fail(DPI_ERR_UNSUPPORTED, "attr->sketch: keys are counted where rows travel as they are pushed, row by row: not with stages at the source, reduce or columns");
+	if (!error && a->sketch) error = dpi_target_sketch_new(d, &t->sketch);
 	if (!error) error = make_queue(t, (uint32_t)a->numa, deadline);
 	if (!error) error = dpi_decoder_open(d, (struct dpi_coded_place){ t->ctx->incarnation, t->queue }, &t->decoder);
 	if (!error) error = dpi_flow_bind(f, index, t->queue, deadline);
@@ -94,7 +99,7 @@ static int open_target(struct dpi_flow *f, uint32_t index, const DPI_Target_Attr
 		target_free(t);
 		return dpi_fail(DPI_ERR_LIMIT, "%u handles are open: close some", DPI_HANDLE_MAX);
 	}
-	t->watch.bell = t->home->bell;
+	t->watch = (struct dpi_flow_watch){ .bell = t->home->bell, .kind = DPI_ENDPOINT_TARGET, .endpoint = t };
 	dpi_flow_watch(f, &t->watch);
 	*out = t->handle;
 	return DPI_SUCCESS;
@@ -108,6 +113,7 @@ int DPI_Open_Target(uint32_t index, const DPI_Target_Attr *attr, DPI_Flow handle
 	int error = attr ? dpi_take("DPI_Open_Target", &a, sizeof a, attr) : DPI_SUCCESS;
 	if (!error) error = dpi_timeout_check("DPI_Open_Target", "timeout_us", a.timeout_us);
 	if (!error && (a.numa < 0 || a.numa > 1024)) error = dpi_fail(DPI_ERR_ARGUMENT, "attr->numa is %d: DPI_NUMA_ANY or DPI_NUMA_NODE(n)", a.numa);
+	if (!error && (a.sketch < 0 || a.sketch > 1)) error = dpi_fail(DPI_ERR_ARGUMENT, "attr->sketch is %d: it is 0 or 1", a.sketch);
 	if (error) return error;
 	struct dpi_flow *f = dpi_flow_get(handle);
 	if (!f) return dpi_flow_error(handle);
@@ -136,6 +142,7 @@ static int close_target(struct dpi_target *t, int64_t deadline)
 	if (!t->ended && !dpi_flow_check(t->flow) && dpi_flow_complete(t->flow) && dpi_target_find(t, &piece, &mark, &ignored) == DPI_FOUND_ROWS)
 		dpi_piece_release(t, &piece);
 	dpi_flow_unwatch(t->flow, &t->watch);
+	dpi_descriptor_close(t->some);
 	if (!dpi_flow_check(t->flow)) error = dpi_flow_unbind(t->flow, t->index, t->ended ? DPI_TARGET_ENDED : DPI_TARGET_DEAD, deadline);
 	dpi_handle_close((uint64_t)(uintptr_t)t->handle);
 	target_free(t);
@@ -157,18 +164,24 @@ void dpi_target_finish(uint64_t handle, void *object)
 	close_target(object, dpi_now() + 200000000);
 }
 
+void dpi_target_stats(struct dpi_target *t, DPI_Target_Stats *all)
+{
+	*all = (DPI_Target_Stats){ .size = sizeof *all };
+#define COPY(name, unit, text) all->name = __atomic_load_n(&t->stats.name, __ATOMIC_RELAXED);
+	DPI_TARGET_STATS(COPY)
+#undef COPY
+	pthread_mutex_lock(&t->home->lock);
+	all->memory = t->home->memory;
+	pthread_mutex_unlock(&t->home->lock);
+	if (t->pipe && t->pipe->final) dpi_final_stats(t->pipe->final, all);
+	if (t->decoder) all->codec_memory = atomic_load_explicit(&t->decoder->memory, memory_order_relaxed);
+}
+
 int DPI_Get_Target_Stats(DPI_Target handle, DPI_Target_Stats *stats)
 {
 	struct dpi_target *t = dpi_target_get(handle);
 	if (!t) return dpi_handle_error(DPI_HANDLE_TARGET, (uint64_t)(uintptr_t)handle);
-	DPI_Target_Stats all = { 0 };
-#define COPY(name, unit, text) all.name = __atomic_load_n(&t->stats.name, __ATOMIC_RELAXED);
-	DPI_TARGET_STATS(COPY)
-#undef COPY
-	if (t->pipe && t->pipe->final) dpi_final_stats(t->pipe->final, &all);
-	pthread_mutex_lock(&t->home->lock);
-	all.memory = t->home->memory;
-	pthread_mutex_unlock(&t->home->lock);
-	if (t->decoder) all.codec_memory = atomic_load_explicit(&t->decoder->memory, memory_order_relaxed);
+	DPI_Target_Stats all;
+	dpi_target_stats(t, &all);
 	return dpi_give("DPI_Get_Target_Stats", stats, &all, sizeof all);
 }

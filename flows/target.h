@@ -4,10 +4,12 @@
 #define DPI_FLOWS_TARGET_H
 
 #include "coded.h"
+#include "descriptor.h"
 #include "endpoint.h"
 #include "flow.h"
 #include "handle.h"
 #include "home.h"
+#include "route.h"
 #include "run.h"
 #include "segment.h"
 
@@ -88,6 +90,8 @@ struct dpi_target {
 	size_t lents, first;
 	struct dpi_columns_in *spare; /* to read columnar segments with */
 	struct dpi_find kept; /* by DPI_Wait_Targets, for the next call that takes */
+	struct dpi_target_sketch *sketch; /* NULL: none was asked for */
+	struct dpi_descriptor *some; /* readable when there is something to take; NULL until it is asked for */
 	DPI_Target_Stats stats;
 };
 
@@ -101,6 +105,12 @@ static inline void dpi_target_leave(struct dpi_target *t)
 	atomic_store_explicit(&t->busy, 0, memory_order_relaxed);
 }
 
+/* target_sketch.c: of the keys; new: UNSUPPORTED NAME MEMORY. add: a piece that was taken. publish: to the counters. */
+int dpi_target_sketch_new(const struct dpi_definition *d, struct dpi_target_sketch **k);
+void dpi_target_sketch_free(struct dpi_target_sketch *k); /* NULL is allowed */
+void dpi_target_sketch_add(struct dpi_target *t, const struct dpi_piece *piece);
+void dpi_target_sketch_publish(struct dpi_target *t);
+
 /* inlet.c */
 /* Look at every inlet once, from the present one on. rows: *piece. mark: *mark. Error: *error. */
 enum dpi_found dpi_target_look(struct dpi_target *t, struct dpi_piece *piece, uint64_t *mark, int *error);
@@ -108,8 +118,9 @@ enum dpi_found dpi_target_look(struct dpi_target *t, struct dpi_piece *piece, ui
 bool dpi_target_ready(struct dpi_target *t);
 /* What a source wrote is nonsense: nothing more is read from it. Sets *error, with what in the sentence. */
 enum dpi_found dpi_inlet_cut(struct dpi_target *t, struct dpi_inlet *i, const char *what, int *error);
-/* A piece is not needed any more. Pieces of a ring end in the order in which they came, but that DPI_Next's and the kept one may end
- * while older ones are lent. */
+/* next.c: is there something that the next call gives? What this takes is kept for it. */
+bool dpi_target_found(struct dpi_target *t);
+/* A piece is not needed any more. Pieces are given back in any order. */
 void dpi_piece_release(struct dpi_target *t, struct dpi_piece *piece);
 void dpi_inlets_free(struct dpi_target *t);
 

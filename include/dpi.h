@@ -1271,6 +1271,15 @@ DPI_API int DPI_Flush_Source(DPI_Source source);
  * Errors: as DPI_Flush_Source, REGISTRY. */
 DPI_API int DPI_Close_Source(DPI_Source source);
 
+/* The file descriptor of a source, as those of buffers (DPI_Get_Buffer_Descriptor): ready means that there is room for the row
+ * that last found none, or that none has: DPI_Try_Push may push it, or says what failed. fd: out; -1 on error. Never blocks.
+ * Thread: handle. Errors: THREAD MEMORY LIMIT (no file descriptor is left). */
+DPI_API int DPI_Get_Source_Descriptor(DPI_Source source, int *fd);
+/* Arm it. ready: out, 1: ready already, and not armed; else 0. Makes progress. Connects to the target's process, if that was
+ * not done; else never blocks. Thread: handle. Errors: THREAD STATE (room is handed out; DPI_Get_Source_Descriptor comes
+ * first). */
+DPI_API int DPI_Arm_Source(DPI_Source source, int *ready);
+
 /* The number by which targets know the source, DPI_Tuple.source. number: out. Never blocks. Thread: any. Errors: none of its
  * own. */
 DPI_API int DPI_Get_Source_Number(DPI_Source source, uint32_t *number);
@@ -1281,8 +1290,9 @@ typedef struct DPI_Target_Attr {
 	size_t size;			/* sizeof(DPI_Target_Attr) */
 	int64_t timeout_us;		/* deadline of calls on the handle */
 	int numa;			/* DPI_NUMA_ANY or DPI_NUMA_NODE(n): where its rings lie */
+	int sketch;			/* 1: estimate how many different keys come, and which most often; costs time for each row */
 } DPI_Target_Attr;
-#define DPI_TARGET_ATTR_INIT { sizeof(DPI_Target_Attr), 0, 0 }
+#define DPI_TARGET_ATTR_INIT { sizeof(DPI_Target_Attr), 0, 0, 0 }
 
 enum { DPI_TUPLE_ROW = 0, DPI_TUPLE_MARK = 1 };
 
@@ -1310,18 +1320,17 @@ typedef struct DPI_Batch {
 
 /* Open a target of a flow and receive its rows. index: which. attr: may be NULL. target: out; close it with
  * DPI_Close_Target. Blocks for the registry's answer at most DPI_TIMEOUT. Thread: any. Errors: EXISTS (it is open, or was)
- * RANGE (there is no such target) NAME UNSUPPORTED (as DPI_Open_Source) LIMIT (the flow's memory has no room for all its
+ * RANGE (there is no such target) NAME (a function or key of the definition is not registered here) UNSUPPORTED (a codec's
+ * library is missing; or a sketch, and no key columns in the rows that come) LIMIT (the flow's memory has no room for all its
  * sources; handles) REGISTRY TIMEOUT MEMORY FLOW PEER CANCELLED DESTROYED. */
- * RANGE (there is no such target) NAME (a map function of the definition is not registered here) LIMIT (the flow's memory has no room for all its sources; handles) REGISTRY TIMEOUT MEMORY
- * FLOW PEER CANCELLED DESTROYED. */
 DPI_API int DPI_Open_Target(uint32_t index, const DPI_Target_Attr *attr, DPI_Flow flow, DPI_Target *target);
 
 /* Take the next row, or mark. A mark comes once every source that is open has pushed it or a later one. Gives back the row
  * that the last call gave. tuple: out; data stays in place until the next DPI_Next, DPI_Try_Next, DPI_Next_Batch or close on
  * the handle. Waits at most the handle's timeout. Thread: handle. Errors: THREAD END (the flow has ended: nothing comes any
  * more) TIMEOUT (the detail says how many sources are open, and names one) PEER FLOW CANCELLED DESTROYED CORRUPT (a source
- * wrote what none writes; it is cut off) AUTH (a source encrypts with another key; it is cut off) REGISTRY (it is gone: nobody can say whether more comes) MEMORY. */
- * wrote what none writes; it is cut off) RANGE (a row's error in a stage: the flow fails) REGISTRY (it is gone: nobody can say whether more comes) MEMORY. */
+ * wrote what none writes; it is cut off) AUTH (a source encrypts with another key; it is cut off) RANGE (a row's error in a
+ * stage: the flow fails) REGISTRY (it is gone: nobody can say whether more comes) MEMORY. */
 DPI_API int DPI_Next(DPI_Target target, DPI_Tuple *tuple);
 
 /* The same, but never waits. Errors: as DPI_Next, AGAIN (nothing is there now). */
@@ -1348,6 +1357,14 @@ DPI_API int DPI_Release_Batch(size_t count, DPI_Target target);
  * with DPI_Try_Next, which may find nothing all the same: then wait again. timeout_us: at most; 0: DPI_TIMEOUT;
  * DPI_NO_WAIT. Thread: handle, for each. Errors: THREAD TIMEOUT. */
 DPI_API int DPI_Wait_Targets(const DPI_Target *targets, size_t count, int64_t timeout_us, size_t *index);
+
+/* The file descriptor of a target, as those of buffers (DPI_Get_Buffer_Descriptor): ready means that DPI_Try_Next gives a row, a
+ * mark, the end or an error. fd: out; -1 on error. Never blocks. Thread: handle. Errors: THREAD MEMORY LIMIT (no file
+ * descriptor is left). */
+DPI_API int DPI_Get_Target_Descriptor(DPI_Target target, int *fd);
+/* Arm it. ready: out, 1: ready already, and not armed; else 0. Makes progress. Never blocks. Thread: handle. Errors: THREAD
+ * STATE (DPI_Get_Target_Descriptor comes first). */
+DPI_API int DPI_Arm_Target(DPI_Target target, int *ready);
 
 /* Close a target. Before its flow has ended this is a death of the target: see DPI_Flow_Attr. The handle is closed whatever
  * is returned but THREAD. Blocks for the registry's answer at most DPI_TIMEOUT. Thread: handle. Errors: THREAD REGISTRY
@@ -1434,7 +1451,10 @@ DPI_API int DPI_Get_Taken(uint32_t source, DPI_Target target, uint64_t *rows);
 	X(reduced, "rows", "rows that partial rows were made of, once for each target")            \
 	X(plain_bytes, "bytes", "of segments, before their codecs")                                \
 	X(coded_bytes, "bytes", "of the same segments, after them")                                \
-	X(codec_memory, "bytes", "of rows that wait for their codecs, and of these, now")
+	X(codec_memory, "bytes", "of rows that wait for their codecs, and of these, now")                \
+	X(waiting, "target", "1 + the target that a push waits for at this moment; 0: none")       \
+	X(most_rows, "rows", "pushed to the target that got most")                                 \
+	X(most_target, "target", "which that is")
 
 /* The one table of counters of a target: name, unit, meaning. */
 #define DPI_TARGET_STATS(X)                                                                        \
@@ -1452,7 +1472,11 @@ DPI_API int DPI_Get_Taken(uint32_t source, DPI_Target target, uint64_t *rows);
 	X(spilled, "rows", "that had no place in its table and went to the file, each time counted") \
 	X(coded_bytes, "bytes", "of segments, before their codecs were undone")                    \
 	X(plain_bytes, "bytes", "of the same segments, after that")                                \
-	X(codec_memory, "bytes", "of what is being decoded, and of decoded rows, now")
+	X(codec_memory, "bytes", "of what is being decoded, and of decoded rows, now")                   \
+	X(waiting, "calls", "1: a call waits for rows at this moment")                             \
+	X(distinct, "keys", "different keys in the rows taken, estimated, if a sketch was asked for") \
+	X(heavy_rows, "rows", "taken with the key that came most often, at most; likewise")        \
+	X(heavy_hash, "hash", "the hash of this key, with the flow's salt; likewise")
 
 typedef struct DPI_Source_Stats {
 	size_t size;			/* set by the caller: sizeof(DPI_Source_Stats) */
@@ -1470,6 +1494,26 @@ typedef struct DPI_Target_Stats {
  * thread may lag. Errors: none of its own. */
 DPI_API int DPI_Get_Source_Stats(DPI_Source source, DPI_Source_Stats *stats);
 DPI_API int DPI_Get_Target_Stats(DPI_Target target, DPI_Target_Stats *stats);
+
+/* What a source or target of any process does, as its process knows it at this moment. */
+enum { DPI_ENDPOINT_NONE = 0, DPI_ENDPOINT_SOURCE = 1, DPI_ENDPOINT_TARGET = 2 };
+typedef struct DPI_Endpoint_Info {
+	size_t size;			/* of the first, set by the caller: sizeof(DPI_Endpoint_Info); of all then */
+	int kind;			/* DPI_ENDPOINT_SOURCE or DPI_ENDPOINT_TARGET */
+	int node;			/* whose it is */
+	uint32_t number;		/* of the source, or which target */
+	uint64_t fill;			/* target: bytes in its rings that were not given back */
+	DPI_Flow_Info flow;
+	DPI_Source_Stats source;	/* of a source */
+	DPI_Target_Stats target;	/* of a target */
+} DPI_Endpoint_Info;
+#define DPI_ENDPOINT_INFO_INIT { .size = sizeof(DPI_Endpoint_Info) }
+
+/* The sources and targets that are open on a node, of every flow. Their threads take no part: the node's progress thread reads
+ * their counters. node: or DPI_NODE_SELF. info: room of them, the caller's; the first's size is set; may be NULL if room is 0.
+ * count: out, how many there are, of which as many as fit are stored. Blocks for the node's answer at most DPI_TIMEOUT. Thread:
+ * any. Errors: NODE PEER TIMEOUT MEMORY. */
+DPI_API int DPI_Get_Endpoints(int node, DPI_Context ctx, DPI_Endpoint_Info *info, size_t room, size_t *count);
 
 /* ------------------------------------------------------------------- how DPI_Push and DPI_Next become a few instructions */
 

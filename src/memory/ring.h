@@ -346,7 +346,7 @@ static inline uint64_t dpi_ring_skip(const struct dpi_ring_reader *r, uint64_t c
 /* Everything before position is not looked at again. The caller decides when the writer is told: dpi_ring_tell. */
 static inline void dpi_ring_release(struct dpi_ring_reader *r, uint64_t position)
 {
-	r->head = position;
+	__atomic_store_n(&r->head, position, __ATOMIC_RELAXED); /* statistics look at it */
 }
 
 /* Tell a writer that shares the memory. */

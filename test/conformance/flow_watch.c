@@ -53,3 +53,175 @@ TEST(flow_source_number, "FL-601 FL-403", 3)
 	CHECK_DPI(DPI_Free_Schema(schema));
 	leave(ctx);
 }
+
+static DPI_Endpoint_Info *endpoints(int node, DPI_Context ctx, size_t *count)
+{
+	static DPI_Endpoint_Info all[64];
+	all[0].size = sizeof *all;
+	CHECK_DPI(DPI_Get_Endpoints(node, ctx, all, 64, count));
+	CHECK_INT(*count, <=, 64);
+	for (size_t i = 0; i < *count; i++) {
+		CHECK_INT(all[i].size, ==, sizeof *all);
+		CHECK_INT(all[i].node, ==, node);
+	}
+	return all;
+}
+
+static const DPI_Endpoint_Info *endpoint(int kind, uint32_t number, const char *flow, const DPI_Endpoint_Info *all, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (all[i].kind == kind && all[i].number == number && !strcmp(all[i].flow.name, flow)) return &all[i];
+	FAIL("there is no endpoint %d %u of '%s' among %zu", kind, number, flow, count);
+	return NULL;
+}
+
+struct drain {
+	DPI_Target target;
+	struct flow_tally tally;
+};
+
+static void *drain(void *arg)
+{
+	struct drain *d = arg;
+	flow_drain(d->target, &d->tally);
+	return NULL;
+}
+
+static void see_from_outside(DPI_Context ctx)
+{
+	DPI_Endpoint_Info *all;
+	const DPI_Endpoint_Info *source = NULL, *target[2] = { 0 };
+	size_t count = 9;
+	/* the source waits for room at target 1, and target 0 for the source */
+	UNTIL(20 * SECOND, source->source.waiting == 2, all = endpoints(0, ctx, &count); CHECK_INT(count, ==, 1);
+	      source = endpoint(DPI_ENDPOINT_SOURCE, 0, "f", all, count));
+	uint64_t rows = source->source.rows;
+	CHECK_INT(rows, >, 0);
+	CHECK_INT(source->source.bytes, ==, rows * sizeof(struct flow_row));
+	CHECK_INT(source->source.most_rows, >=, rows / 2);
+	CHECK_INT(source->source.most_rows, <=, rows);
+	CHECK_INT(source->flow.targets, ==, 2);
+	CHECK_INT(source->flow.bound, ==, 2);
+	CHECK_INT(source->flow.sources, ==, 1);
+	CHECK_INT(source->flow.closed, ==, 0);
+	CHECK_INT(source->flow.failed, ==, 0);
+	CHECK(source->flow.sealed);
+	UNTIL(20 * SECOND, target[0]->target.waiting == 1 && target[0]->target.rows + 2000 > rows / 2, all = endpoints(1, ctx, &count); CHECK_INT(count, ==, 2);
+	      target[0] = endpoint(DPI_ENDPOINT_TARGET, 0, "f", all, count); target[1] = endpoint(DPI_ENDPOINT_TARGET, 1, "f", all, count));
+	CHECK_INT(target[1]->target.rows, ==, 0);
+	CHECK_INT(target[1]->target.waiting, ==, 0);
+	CHECK_INT(target[1]->fill, >, 0);
+	CHECK_INT(target[1]->fill, <=, target[1]->target.memory);
+	CHECK_INT(target[1]->target.memory, <=, 65536);
+	/* more than there is room for, and none */
+	DPI_Endpoint_Info one = DPI_ENDPOINT_INFO_INIT;
+	CHECK_DPI(DPI_Get_Endpoints(1, ctx, &one, 1, &count));
+	CHECK_INT(count, ==, 2);
+	CHECK_INT(one.kind, ==, DPI_ENDPOINT_TARGET);
+	CHECK_DPI(DPI_Get_Endpoints(1, ctx, NULL, 0, &count));
+	CHECK_INT(count, ==, 2);
+	CHECK_DPI(DPI_Get_Endpoints(DPI_NODE_SELF, ctx, &one, 1, &count));
+	CHECK_INT(count, ==, 0);
+	CHECK_ERROR(DPI_Get_Endpoints(1, ctx, &one, 1, NULL), DPI_ERR_ARGUMENT, "count is NULL");
+	CHECK_ERROR(DPI_Get_Endpoints(1, ctx, NULL, 1, &count), DPI_ERR_ARGUMENT, "NULL");
+	CHECK_ERROR(DPI_Get_Endpoints(77, ctx, &one, 1, &count), DPI_ERR_NODE, "77");
+	one.size = 0;
+	CHECK_ERROR(DPI_Get_Endpoints(1, ctx, &one, 1, &count), DPI_ERR_ARGUMENT, "size is 0");
+}
+
+/* Rank 0 pushes to two targets of rank 1, of which one is not read: rank 2, which has no part in it, sees who waits for whom. */
+TEST(flow_seen_from_outside, "FL-604 FL-605", 3, .deadline_s = 60)
+{
+	_Atomic int *seen = harness_shared();
+	DPI_Context ctx = join();
+	DPI_Flow f = FLOW("f", ctx, .targets = 2, .sources = 1, .segment = 512, .memory = 65536);
+	if (rank == 0) {
+		DPI_Source s = source_of(f);
+		harness_barrier();
+		push_rows(s, 0, 0, 20000);
+		CHECK_DPI(DPI_Close_Source(s));
+	} else if (rank == 1) {
+		struct drain d[2] = { { .target = target_of(0, f) }, { .target = target_of(1, f) } };
+		pthread_t thread = start_thread(drain, &d[0]);
+		harness_barrier();
+		AWAIT(*seen);
+		drain(&d[1]);
+		end_thread(thread);
+		for (int i = 0; i < 2; i++) CHECK_DPI(DPI_Close_Target(d[i].target));
+		CHECK_INT(d[0].tally.total + d[1].tally.total, ==, 20000);
+	} else {
+		size_t count[2];
+		harness_barrier();
+		see_from_outside(ctx);
+		*seen = 1;
+		UNTIL(20 * SECOND, !count[0] && !count[1], endpoints(0, ctx, &count[0]); endpoints(1, ctx, &count[1]));
+	}
+	leave(ctx);
+}
+
+/* More endpoints than one answer holds. */
+TEST(flow_many_seen, "FL-604", 2, .once = true)
+{
+	enum { SOURCES = 200 };
+	static DPI_Endpoint_Info all[SOURCES + 1];
+	static DPI_Source s[SOURCES];
+	DPI_Context ctx = join();
+	DPI_Flow f = FLOW("f", ctx, .targets = 1);
+	if (rank) {
+		for (int i = 0; i < SOURCES; i++) s[i] = source_of(f);
+		DPI_Target t = target_of(0, f);
+		harness_barrier();
+		harness_barrier();
+		for (int i = 0; i < SOURCES; i++) CHECK_DPI(DPI_Close_Source(s[i]));
+		CHECK_DPI(DPI_Seal_Flow(f));
+		flow_drain(t, &(struct flow_tally){ 0 });
+		CHECK_DPI(DPI_Close_Target(t));
+	} else {
+		size_t count;
+		harness_barrier();
+		all[0].size = sizeof *all;
+		CHECK_DPI(DPI_Get_Endpoints(1, ctx, all, SOURCES + 1, &count));
+		CHECK_INT(count, ==, SOURCES + 1);
+		for (uint32_t i = 0; i < SOURCES; i++) endpoint(DPI_ENDPOINT_SOURCE, i, "f", all, count);
+		endpoint(DPI_ENDPOINT_TARGET, 0, "f", all, count);
+		harness_barrier();
+	}
+	leave(ctx);
+}
+
+TEST(flow_sketch, "FL-606", 2)
+{
+	enum { ROWS = 40000, KEYS = 1000, HEAVY = 7 };
+	DPI_Context ctx = join();
+	DPI_Flow f = FLOW("f", ctx, .sources = 1, .salt = 5), keyless = FLOW("keyless", ctx, .dist = DPI_DIST_BROADCAST);
+	if (rank) {
+		DPI_Source s = source_of(f);
+		for (int64_t n = 0; n < ROWS; n++) {
+			struct flow_row r = row_of(1, n % 4 ? n % KEYS : HEAVY, n);
+			CHECK_DPI(DPI_Push(&r, sizeof r, s));
+		}
+		CHECK_DPI(DPI_Close_Source(s));
+	} else {
+		struct flow_tally tally = { 0 };
+		DPI_Target t = NULL;
+		DPI_Target_Attr a = DPI_TARGET_ATTR_INIT;
+		a.sketch = 1;
+		CHECK_ERROR(DPI_Open_Target(0, &a, keyless, &t), DPI_ERR_UNSUPPORTED, "no key");
+		CHECK(!t);
+		CHECK_DPI(DPI_Open_Target(0, &a, f, &t));
+		flow_drain(t, &tally);
+		DPI_Target_Stats stats = { .size = sizeof stats };
+		CHECK_DPI(DPI_Get_Target_Stats(t, &stats));
+		int64_t key = HEAVY;
+		uint64_t hash;
+		CHECK_DPI(DPI_Hash_Rows(&(DPI_Values){ .type = DPI_TYPE_INT64, .data = &key }, 1, 1, 5, &hash));
+		CHECK_INT(stats.heavy_hash, ==, hash);
+		CHECK_INT(stats.heavy_rows, >=, ROWS / 4);
+		CHECK_INT(stats.heavy_rows, <=, ROWS / 4 + ROWS / 256 + ROWS / KEYS);
+		/* those that are no multiple of 4; the heavy one is one of them */
+		CHECK_INT(stats.distinct, >, 750 * 85 / 100);
+		CHECK_INT(stats.distinct, <, 750 * 115 / 100);
+		CHECK_DPI(DPI_Close_Target(t));
+	}
+	leave(ctx);
+}

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * ready.c: the file descriptors of sources and targets. */
+#include "source.h"
+#include "target.h"
+
+/* Everything that may give a source room rings its bell: answers to its questions for rings, space that is given back in them, news of
+ * the flow. But a transport that took nothing tells nobody when it has room again. */
+static bool room_ready(void *arg, struct dpi_listening *l)
+{
+	struct dpi_source *s = arg;
+	bool dropped;
+	l->bells = UINT64_C(1) << s->watch.bell;
+	if (!s->wanted || atomic_load_explicit(&s->flow->failed, memory_order_acquire)) return true;
+	if (dpi_lane_room(s, s->wanted_target, s->wanted, 0, &dropped) != DPI_ERR_AGAIN) return true;
+	struct dpi_lane *lane = &s->lane[s->wanted_target];
+	if (lane->b && (lane->run.end || dpi_run_publish(lane->b, &lane->run) == DPI_ERR_AGAIN)) l->look_at = dpi_now() + DPI_LOOK_AGAIN_NS;
+	return false;
+}
+
+static bool rows_ready(void *arg, struct dpi_listening *l)
+{
+	struct dpi_target *t = arg;
+	l->bells = UINT64_C(1) << t->home->bell;
+	return dpi_target_found(t);
+}
+
+int DPI_Get_Source_Descriptor(DPI_Source handle, int *fd)
+{
+	int error;
+	struct dpi_source *s = dpi_source_enter(handle, "DPI_Get_Source_Descriptor", &error);
+	if (!s) return error;
+	error = dpi_descriptor_get(s->ctx, "DPI_Get_Source_Descriptor", &s->room, fd);
+	dpi_source_leave(s);
+	return error;
+}
+
+int DPI_Arm_Source(DPI_Source handle, int *ready)
+{
+	int error;
+	struct dpi_source *s = dpi_source_enter(handle, "DPI_Arm_Source", &error);
+	if (!s) return error;
+	if (s->reserved >= 0) error = dpi_fail(DPI_ERR_STATE, "DPI_Arm_Source: room is handed out: DPI_Commit or DPI_Discard comes first");
+	else error = dpi_descriptor_arm("DPI_Arm_Source", s->room, room_ready, s, ready);
+	dpi_source_leave(s);
+	return error;
+}
+
+int DPI_Get_Target_Descriptor(DPI_Target handle, int *fd)
+{
+	int error;
+	struct dpi_target *t = dpi_target_begin(handle, "DPI_Get_Target_Descriptor", &error);
+	if (!t) return error;
+	error = dpi_descriptor_get(t->ctx, "DPI_Get_Target_Descriptor", &t->some, fd);
+	dpi_target_leave(t);
+	return error;
+}
+
+int DPI_Arm_Target(DPI_Target handle, int *ready)
+{
+	int error;
+	struct dpi_target *t = dpi_target_begin(handle, "DPI_Arm_Target", &error);
+	if (!t) return error;
+	error = dpi_descriptor_arm("DPI_Arm_Target", t->some, rows_ready, t, ready);
+	dpi_target_leave(t);
+	return error;
+}

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * json.c: a sample as one line of JSON. */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "error.h"
+#include "sample.h"
+
+static void text(const char *s)
+{
+	putchar('"');
+	for (; *s; s++) {
+		unsigned char c = (unsigned char)*s;
+		if (c == '"' || c == '\\') printf("\\%c", c);
+		else if (c < 0x20 || c == 0x7f) printf("\\u%04x", c);
+		else putchar(c);
+	}
+	putchar('"');
+}
+
+#define COUNTER(name, unit, text) printf(",\"" #name "\":%" PRIu64, counters->name);
+
+static void source(const struct seen *e)
+{
+	const DPI_Source_Stats *counters = &e->now.source;
+	printf("{\"source\":%u,\"node\":%d,\"rows_per_s\":%.1f,\"bytes_per_s\":%.1f,\"waited\":%.3f", e->now.number, e->now.node, e->rows_per_s,
+	       e->bytes_per_s, e->waited);
+	if (counters->waiting) printf(",\"waits_for_target\":%" PRIu64, counters->waiting - 1);
+	else printf(",\"waits_for_target\":null");
+	if (e->waits_for >= 0) printf(",\"waits_for_node\":%d", e->waits_for);
+	else printf(",\"waits_for_node\":null");
+	DPI_SOURCE_STATS(COUNTER)
+	putchar('}');
+}
+
+static void target(const struct seen *e)
+{
+	const DPI_Target_Stats *counters = &e->now.target;
+	printf("{\"target\":%u,\"node\":%d,\"rows_per_s\":%.1f,\"bytes_per_s\":%.1f,\"waited\":%.3f,\"fill\":%" PRIu64, e->now.number, e->now.node,
+	       e->rows_per_s, e->bytes_per_s, e->waited, e->now.fill);
+	DPI_TARGET_STATS(COUNTER)
+	putchar('}');
+}
+
+static void flow(const struct flow *f)
+{
+	const DPI_Flow_Info *i = f->info;
+	printf("{\"flow\":");
+	text(i->name);
+	printf(",\"sealed\":%s,\"failed\":", i->sealed ? "true" : "false");
+	if (i->failed) text(dpi_error_name(i->failed));
+	else printf("null");
+	printf(",\"targets\":%u,\"bound\":%u,\"sources\":%u,\"closed\":%u", i->targets, i->bound, i->sources, i->closed);
+	printf(",\"rows\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"rows_per_s\":%.1f,\"bytes_per_s\":%.1f,\"skew\":%.3f", f->rows, f->bytes, f->rows_per_s,
+	       f->bytes_per_s, f->skew);
+	printf(",\"open_sources\":[");
+	for (size_t k = 0; k < f->sources; k++) {
+		if (k) putchar(',');
+		source(&f->source[k]);
+	}
+	printf("],\"open_targets\":[");
+	for (size_t k = 0; k < f->targets; k++) {
+		if (k) putchar(',');
+		target(&f->target[k]);
+	}
+	printf("]}");
+}
+
+bool json_write(const struct sample *s)
+{
+	printf("{\"time\":%.3f,\"elapsed\":%.3f,\"nodes\":%d,\"flows\":[", s->time, s->elapsed, s->nodes);
+	for (size_t i = 0; i < s->flows; i++) {
+		if (i) putchar(',');
+		flow(&s->flow[i]);
+	}
+	printf("],\"errors\":[");
+	for (size_t i = 0; i < s->failures; i++) {
+		printf("%s{\"node\":%d,\"error\":", i ? "," : "", s->failure[i].node);
+		text(s->failure[i].sentence);
+		putchar('}');
+	}
+	puts("]}");
+	return !fflush(stdout) && !ferror(stdout);
+}

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * screen.c: a sample for a person: a line for each flow, source and target. */
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <time.h>
+
+#include "error.h"
+#include "sample.h"
+
+static int lines_left, columns;
+
+/* A line, cut to the terminal's width; names are the programs', so what may be an escape sequence becomes '?'. */
+static void line(const char *format, ...) __attribute__((format(printf, 1, 2)));
+static void line(const char *format, ...)
+{
+	char text[512];
+	va_list args;
+	if (!lines_left) return;
+	lines_left--;
+	va_start(args, format);
+	vsnprintf(text, sizeof text, format, args);
+	va_end(args);
+	for (char *c = text; *c; c++)
+		if ((unsigned char)*c < 0x20 || *c == 0x7f) *c = '?';
+	printf("%.*s\n", columns, text);
+}
+
+/* 1234567 as "1.23 M". */
+static const char *number(double value, char text[16])
+{
+	static const char *const unit[] = { "", " k", " M", " G", " T", " P" };
+	int i = 0;
+	for (; value >= 999.5 && i < 5; i++) value /= 1000;
+	snprintf(text, 16, "%.*f%s", !i || value >= 99.5 ? 0 : value >= 9.95 ? 1 : 2, value, unit[i]);
+	return text;
+}
+
+static void show_source(const struct seen *e)
+{
+	char rows[16], bytes[16], total[16], whom[96] = "";
+	const DPI_Source_Stats *s = &e->now.source;
+	if (s->waiting && e->waits_for >= 0) snprintf(whom, sizeof whom, "  waits for target %" PRIu64 " on node %d", s->waiting - 1, e->waits_for);
+	else if (s->waiting) snprintf(whom, sizeof whom, "  waits for target %" PRIu64 ", which nobody has opened", s->waiting - 1);
+	line("  source %-5u node %-4d %9s rows/s %9s B/s %9s rows  stalled %3.0f %%%s", e->now.number, e->now.node, number(e->rows_per_s, rows),
+	     number(e->bytes_per_s, bytes), number((double)s->rows, total), 100 * e->waited, whom);
+}
+
+static void show_target(const struct seen *e)
+{
+	char rows[16], bytes[16], total[16], keys[16], more[96] = "";
+	const DPI_Target_Stats *t = &e->now.target;
+	double fill = t->memory ? 100 * (double)e->now.fill / (double)t->memory : 0;
+	if (t->distinct && t->rows)
+		snprintf(more, sizeof more, "  %s keys, one has %.0f %%", number((double)t->distinct, keys), 100 * (double)t->heavy_rows / (double)t->rows);
+	line("  target %-5u node %-4d %9s rows/s %9s B/s %9s rows  idle    %3.0f %%  rings %3.0f %% full%s%s", e->now.number, e->now.node,
+	     number(e->rows_per_s, rows), number(e->bytes_per_s, bytes), number((double)t->rows, total), 100 * e->waited, fill,
+	     t->waiting ? "  waits for its sources" : "", more);
+}
+
+static void show_flow(const struct flow *f)
+{
+	char rows[16], bytes[16], skew[32] = "";
+	const DPI_Flow_Info *i = f->info;
+	if (f->skew > 0 && f->targets > 1) snprintf(skew, sizeof skew, "  skew %.2f", f->skew);
+	line("%s", "");
+	line("%.60s  %s  sources %u of %u open  targets %u of %u bound  %s rows/s  %s B/s%s", i->name,
+	     i->failed ? dpi_error_name(i->failed) : i->sealed ? "sealed" : "not sealed", i->sources - i->closed, i->sources, i->bound, i->targets,
+	     number(f->rows_per_s, rows), number(f->bytes_per_s, bytes), skew);
+	for (size_t k = 0; k < f->sources; k++) show_source(&f->source[k]);
+	for (size_t k = 0; k < f->targets; k++) show_target(&f->target[k]);
+}
+
+bool screen_write(const struct sample *s, bool redraw)
+{
+	struct winsize w = { 0 };
+	char clock[32] = "";
+	struct tm t;
+	time_t now = (time_t)s->time;
+	lines_left = -1;
+	columns = 512;
+	if (redraw && !ioctl(1, TIOCGWINSZ, &w) && w.ws_row > 1) {
+		lines_left = w.ws_row - 1;
+		columns = w.ws_col;
+	}
+	if (redraw) fputs("\033[H\033[J", stdout);
+	if (localtime_r(&now, &t)) strftime(clock, sizeof clock, "%H:%M:%S", &t);
+	line("%s  %d nodes  %zu flows  %zu sources and targets", clock, s->nodes, s->flows, s->count);
+	for (size_t i = 0; i < s->failures; i++) line("node %d: %s", s->failure[i].node, s->failure[i].sentence);
+	for (size_t i = 0; i < s->flows; i++) show_flow(&s->flow[i]);
+	if (!redraw) putchar('\n');
+	return !fflush(stdout) && !ferror(stdout);
+}

@@ -175,8 +175,9 @@ static int make_codecs(const DPI_Flow_Attr *attr, struct dpi_definition *d)
 
 static int check_wire(const struct dpi_definition *d)
 {
+	if (d->wire == d->schema) return DPI_SUCCESS; /* check_sizes has its own sentence */
 	uint32_t room = dpi_flow_segment_size(d->wire, d->segment) - (uint32_t)sizeof(struct dpi_flow_segment);
-	if (dpi_flow_row_need(d->wire, d->wire->row_size) <= room && d->wire->row_size < d->segment) return DPI_SUCCESS;
+	if (dpi_flow_row_need(d->wire, d->wire->row_size) <= room) return DPI_SUCCESS;
 	return dpi_fail(DPI_ERR_SIZE,
 			"attr->segment is %u, and the fixed part of a row that travels, behind the stages at the source%s, has %u bytes: raise it, at most to %u",
 			d->segment, d->partial ? " and reduce" : "", d->wire->row_size, DPI_FLOW_SEGMENT_MOST);

@@ -168,7 +168,7 @@ static int copy_columns(const struct making *m)
 		const DPI_Stage_Column *c = a->columns + k;
 		struct dpi_stage_column *to = s->column + k;
 		s->columns = k + 1;
-		*to = (struct dpi_stage_column){ .type = c->type, .precision = c->precision, .scale = c->scale, .width = c->width, .minus = c->minus, .by = c->by };
+		*to = (struct dpi_stage_column){ .type = c->type, .precision = c->precision, .scale = c->scale, .width = c->width, .minus = c->minus + 0.0, .by = c->by + 0.0 }; /* no -0.0 */
 		snprintf(field, sizeof field, "columns[%u].name", k);
 		error = check_column(m, k, c);
 		if (!error) error = copy_name(m, field, c->name, to->name);

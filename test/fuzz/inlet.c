@@ -93,7 +93,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	in->from = &peer;
 	in->tell_at = UINT64_MAX; /* the source is not told */
 	*inlet = (struct dpi_inlet){ .ring = in };
-	*t = (struct dpi_target){ .stride = schema->varies ? 0 : schema->row_size, .flow = &flow, .ctx = &ctx, .home = &home, .inlet = &inlet,
+	*t = (struct dpi_target){ .stride = schema->varies ? 0 : schema->row_size, .wire_stride = schema->varies ? 0 : schema->row_size, .flow = &flow, .ctx = &ctx, .home = &home, .inlet = &inlet,
 				  .inlets = 1, .room = 1 };
 	for (data++, size--; size >= 4;) {
 		uint32_t word;

@@ -90,7 +90,7 @@ TEST(changed_definitions_are_refused_or_others, "FL-15", 0, .deadline_s = 60)
 TEST(the_bytes_are_as_written_down, "", 0)
 {
 	static const uint8_t expected[] =
-		"DPIF\1\0\0\0" /* magic, version */
+		"DPIF\2\0\0\0" /* magic, version */
 		"\2\0\0\0" "\7\0\0\0" "\2\0\0\0" "\0\0\0\0" "\0\0\0\0" /* targets sources dist shift table_size */
 		"\1\0\0\0" "\0\4\0\0" "\1\0\0\0" "\0\0\0\0" "\0\0\0\0" /* hint segment on_death group_version dist_version */
 		"\0\0\0\0\0\0\0\0" "\0\0\x10\0\0\0\0\0" /* salt memory */
@@ -100,10 +100,25 @@ TEST(the_bytes_are_as_written_down, "", 0)
 		"\4\0\0\0" "\1\0\0\0" /* key: columns 1, 0 */
 		"\0\0\0\0"	      /* no table */
 		"\1\0\0\0" "\0" "\x8\0\0\0" "\0\0\0\0\0\0\0\0" "\0\0\0\0" /* words: NULL */
-		"\0\0\0\0" "\x8\0\0\0" "\xfe\xff\xff\xff\xff\xff\xff\xff" /* id: -2 */;
+		"\0\0\0\0" "\x8\0\0\0" "\xfe\xff\xff\xff\xff\xff\xff\xff" /* id: -2 */
+		"\1\0\0\0" "\0\0\0\0" "\0\0\0\0" "\0\0\0\0" /* row_error reduce reduce_full window */
+		"\0\0\0\0\0\0\0\0" "\0\0\0\0\0\0\0\0" /* reduce_memory window_rows */
+		"\1\0\0\0" /* stages */
+		"\1\0\0\0" "\1\0\0\0" "\1\0\0\0" "\0\0\0\0" /* kind place pushable version */
+		"\0\0\0\0\0\0\0\0" "\0\0\0\0\0\0\0\0" /* salt share */
+		"\0\0\0\0" "\0\0\0\0" "\0\0\0\0" /* no text, schema, key */
+		"\1\0\0\0" "\1\0\0\0i" "\4\0\0\0id+1" /* a column */
+		"\0\0\0\0" "\0\0\0\0" "\0\0\0\0" "\0\0\0\0" /* type width precision scale */
+		"\0\0\0\0\0\0\0\0" "\0\0\0\0\0\0\0\0" /* minus by */
+		"\0\0\0\0" /* no reduction */
+		"\1\0\0\0" "\4\0\0\0" "\0\0\0\0" "\1\0\0\0k" /* codecs: codec level key */;
+	DPI_Stage_Column column = { .name = "i", .text = "id+1" };
+	DPI_Stage stage = { .kind = DPI_STAGE_PROJECT, .place = DPI_AT_TARGET, .pushable = 1, .columns = &column, .column_count = 1 };
+	DPI_Codec codec = { .codec = DPI_CODEC_AES_256_GCM, .key = "k" };
 	DPI_Flow_Attr a = FLOW(.targets = 2, .sources = 7, KEY("words", "id"), .dist = DPI_DIST_RANGE,
 			       .hint = DPI_HINT_LATENCY, .segment = 1024, .on_death = DPI_DEATH_GOES_ON, .memory = 1 << 20,
-			       .expected = 5, .linger_us = 6);
+			       .expected = 5, .linger_us = 6, .row_error = DPI_ROW_ERROR_NULL, .stages = &stage, .stage_count = 1,
+			       .codecs = &codec, .codec_count = 1);
 	int32_t offset[] = { 0, 1 };
 	uint8_t valid[] = { 0 };
 	DPI_Values bounds[] = { { .type = DPI_TYPE_UTF8, .data = "x", .offset = offset, .valid = valid },
@@ -139,7 +154,7 @@ TEST(wrong_bytes_have_their_sentence, "FL-15", 0)
 		int error;
 		const char *part;
 	} bad[] = {
-		{ 0, 'X', DPI_ERR_CORRUPT, "wrong beginning" }, { 4, 2, DPI_ERR_VERSION, "version 2" },
+		{ 0, 'X', DPI_ERR_CORRUPT, "wrong beginning" }, { 4, 3, DPI_ERR_VERSION, "version 3" },
 		{ 11, 1, DPI_ERR_CORRUPT, "number of targets" }, { 15, 9, DPI_ERR_CORRUPT, "attr->sources is" },
 		{ 16, 9, DPI_ERR_CORRUPT, "attr->dist is 9" }, { 20, 3, DPI_ERR_CORRUPT, "attr->shift is 3" },
 		{ 27, 1, DPI_ERR_CORRUPT, "wrong table" }, { 28, 2, DPI_ERR_CORRUPT, "attr->hint is 2" },

@@ -88,6 +88,37 @@ static inline void *random_bounds(struct draws *d, const struct dpi_schema *s, c
 	return block;
 }
 
+/* Stages, reduce and codecs at random, for any schema; room for three stages. */
+static inline void random_pipe(struct draws *d, const struct dpi_schema *s, DPI_Flow_Attr *a, DPI_Stage stage[3])
+{
+	static const DPI_Aggregate count[] = { { .function = DPI_AGGREGATE_COUNT_ALL, .name = "(rows)" },
+					       { .function = DPI_AGGREGATE_COUNT_ALL, .name = "(again)" } };
+	static const DPI_Codec codec[] = { { .codec = DPI_CODEC_ZSTD, .level = 3 }, { .codec = DPI_CODEC_AES_256_GCM, .key = "key" } };
+	static const DPI_Stage_Column column[] = { { .name = "(one)", .text = "CASE WHEN 2 > 1 THEN 1.50 ELSE NULL END" } };
+	static const char *key[3];
+	int place = DPI_AT_SOURCE;
+	a->row_error = (int)draw_below(d, 3);
+	if (draw_below(d, 2)) a->codecs = codec, a->codec_count = 1 + draw_below(d, 2);
+	if (!a->group && draw_below(d, 3) == 0) {
+		a->aggregates = count, a->aggregate_count = 1 + draw_below(d, 2), a->reduce = (int)draw_below(d, 2);
+		a->reduce_full = (int)draw_below(d, 2), a->reduce_memory = draw_below(d, 2) ? 1 << 20 : 0, a->window = (int)draw_below(d, 2);
+		if (a->reduce) a->window = DPI_WINDOW_ROWS, a->window_rows = 1 + draw_below(d, 1000);
+	}
+	for (a->stage_count = 0; a->stage_count < draw_below(d, 4); a->stage_count++) {
+		DPI_Stage *t = stage + a->stage_count;
+		if (draw_below(d, 2) == 0) place = DPI_AT_TARGET;
+		*t = (DPI_Stage){ .kind = (int)draw_below(d, 4), .place = place, .pushable = (int)draw_below(d, 2) };
+		if (t->kind == DPI_STAGE_FILTER) t->text = draw_below(d, 2) ? "true" : "1 < 2 OR NULL";
+		else if (t->kind == DPI_STAGE_SAMPLE) t->fraction = (double)draw_below(d, 101) / 100;
+		else t->kind = DPI_STAGE_MAP, t->text = "(map)", t->version = (uint32_t)draw(d);
+		if (t->kind == DPI_STAGE_SAMPLE && !(place && a->aggregate_count) && draw_below(d, 2))
+			key[0] = s->column[0].name, t->key = key, t->key_count = 1, t->salt = draw(d);
+	}
+	if (a->stage_count && place == DPI_AT_TARGET && draw_below(d, 2))
+		stage[a->stage_count - 1] = (DPI_Stage){ .kind = DPI_STAGE_PROJECT, .place = place, .columns = column, .column_count = 1 };
+	a->stages = a->stage_count ? stage : NULL;
+}
+
 /* A definition of any kind over a schema of any kind. */
 static inline struct dpi_definition *random_definition(struct draws *d)
 {
@@ -125,6 +156,8 @@ static inline struct dpi_definition *random_definition(struct draws *d)
 		for (int i = 0; i < 64; i++) table[i] = (uint32_t)draw_below(d, a.targets);
 	}
 	if (a.dist == DPI_DIST_FUNCTION) a.dist_function = "to some", a.dist_version = (uint32_t)draw(d);
+	DPI_Stage stage[3];
+	if (draw_below(d, 2)) random_pipe(d, s, &a, stage);
 	CHECK_OK(dpi_definition_from(&a, &made));
 	CHECK_DPI(DPI_Free_Schema(a.schema));
 	dpi_schema_unref(s);

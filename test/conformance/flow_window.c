@@ -186,6 +186,36 @@ TEST(flow_reduce_travels, "FL-325 FL-327", 2)
 	leave(ctx);
 }
 
+/* A target waits for results as for rows: its deadline counts from the last row that came. */
+TEST(flow_reduce_waits, "FL-324", 1)
+{
+	DPI_Context ctx = join();
+	DPI_Flow f = REDUCE("f", sum_a, 2, ctx, .sources = 1, .window = DPI_WINDOW_MARKS);
+	DPI_Target t = target_with(0, f, 30 * MS);
+	DPI_Source s = source_of(f);
+	DPI_Tuple u;
+	size_t which = 9;
+	(void)rank;
+	push_sales(s, 0, 0, 100, 1);
+	CHECK_DPI(DPI_Flush_Source(s));
+	int64_t start = now();
+	CHECK_ERROR(DPI_Next(t, &u), DPI_ERR_TIMEOUT, "1 of 1 sources");
+	CHECK_NOT_BEFORE(start, 30 * MS);
+	CHECK_ERROR(DPI_Try_Next(t, &u), DPI_ERR_AGAIN, " ");
+	CHECK_ERROR(DPI_Wait_Targets(&t, 1, 3 * MS, &which), DPI_ERR_TIMEOUT, " ");
+	CHECK_DPI(DPI_Push_Mark(1, s));
+	CHECK_DPI(DPI_Wait_Targets(&t, 1, SECOND, &which));
+	CHECK_INT(which, ==, 0);
+	CHECK_DPI(DPI_Try_Next(t, &u));
+	CHECK_INT(((const struct sum *)u.data)->n, ==, 100);
+	CHECK_DPI(DPI_Try_Next(t, &u));
+	CHECK_INT(u.mark, ==, 1);
+	CHECK_DPI(DPI_Close_Source(s));
+	CHECK_ERROR(DPI_Next(t, &u), DPI_ERR_END, "ended");
+	CHECK_DPI(DPI_Close_Target(t));
+	leave(ctx);
+}
+
 /* What a source had flushed when it died is in the results, and each of its later rows once or not at all. */
 TEST(flow_reduce_death, "FL-330", 3)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The same group-by sum by DuckDB, from memory, with two threads; TEST_DUCKDB names its library. Its tables are compressed
  * in memory as it likes. */
-#include "common.h"
-#include "process.h"
+#include "../common.h"
+#include "../process.h"
 
 #include <dlfcn.h>
 #include <stdlib.h>

@@ -307,6 +307,51 @@ TEST(flow_reduce_all_rows, "FL-320 FL-324", 2)
 	leave(ctx);
 }
 
+/* What comes out of the stages at the source is reduced; the stages at the target see the results. */
+TEST(flow_reduce_between_stages, "FL-320", 2)
+{
+	enum { ROWS = 2000, KEYS = 40 };
+	DPI_Stage_Column columns[] = { { .name = "twice", .text = "a * 2" }, { .name = "key" } };
+	DPI_Stage stages[] = { { .kind = DPI_STAGE_FILTER, .text = "a >= 0" },
+			       { .kind = DPI_STAGE_PROJECT, .columns = columns, .column_count = 2 },
+			       { .kind = DPI_STAGE_FILTER, .place = DPI_AT_TARGET, .text = "key % 3 = 0" } };
+	DPI_Aggregate sums[] = { { .function = DPI_AGGREGATE_SUM, .column = "twice" }, { .function = DPI_AGGREGATE_COUNT_ALL, .name = "n" } };
+	int64_t sum[KEYS] = { 0 }, n[KEYS] = { 0 };
+	DPI_Context ctx = join();
+	DPI_Flow f = REDUCE("f", sums, 2, ctx, .targets = 2, .sources = 2, .stages = stages, .stage_count = 3);
+	DPI_Target t = target_of((uint32_t)rank, f);
+	DPI_Source s = source_of(f);
+	struct sale *rows = calloc(ROWS, sizeof *rows);
+	DPI_Tuple u;
+	int error;
+	int64_t *came = harness_shared(), groups = 0;
+	for (int r = 0; r < 2; r++)
+		for (int64_t i = 0; i < ROWS; i++) {
+			struct sale x = sale_of(r, i, KEYS);
+			if (r == rank) rows[i] = x;
+			if (x.a < 0 || x.key % 3) continue;
+			sum[x.key + KEYS / 2] += 2 * x.a;
+			groups += !n[x.key + KEYS / 2]++;
+		}
+	CHECK_DPI(DPI_Push_Batch(rows, ROWS / 2, s, NULL));
+	for (int64_t i = ROWS / 2; i < ROWS; i++) CHECK_DPI(DPI_Push(rows + i, sizeof *rows, s));
+	CHECK_DPI(DPI_Close_Source(s));
+	while (!(error = DPI_Next(t, &u))) {
+		struct sum x;
+		memcpy(&x, u.data, sizeof x);
+		CHECK_INT(x.sum, ==, sum[x.key + KEYS / 2]);
+		CHECK_INT(x.n, ==, n[x.key + KEYS / 2]);
+		n[x.key + KEYS / 2] = -1;
+		__atomic_fetch_add(came, 1, __ATOMIC_SEQ_CST);
+	}
+	CHECK_ERROR(error, DPI_ERR_END, "ended");
+	harness_barrier();
+	CHECK_INT(*came, ==, groups);
+	CHECK_DPI(DPI_Close_Target(t));
+	free(rows);
+	leave(ctx);
+}
+
 static int no_group(const void *row, size_t size, void *arg, uint64_t *key)
 {
 	(void)row, (void)size, (void)arg;

@@ -67,6 +67,8 @@ int dpi_push_no_room(struct dpi_source *s, bool wait, const char *call);
 int dpi_lane_room(struct dpi_source *s, uint32_t target, uint64_t need, int64_t deadline, bool *dropped);
 /* A segment with no rows, or, with size, that many bytes behind its header; it is whole when this returns. */
 int dpi_lane_send(struct dpi_source *s, uint32_t target, uint32_t kind, uint64_t value, const void *bytes, uint64_t size, int64_t deadline, bool *dropped);
+/* size more bytes of rows are in the open segment. */
+int dpi_lane_wrote(struct dpi_source *s, uint32_t target, uint64_t size);
 /* End the open segment. */
 int dpi_lane_end(struct dpi_source *s, uint32_t target, int64_t deadline);
 /* Make all visible. */

@@ -248,3 +248,51 @@ TEST(flow_reduce_death, "FL-330", 3)
 	CHECK_DPI(DPI_Barrier("end", 2, 0, ctx));
 	CHECK_DPI(DPI_Finalize(ctx));
 }
+
+/* A target that dies takes nothing from the others; what was for it is dropped and counted. */
+TEST(flow_reduce_death_of_a_target, "FL-330 FL-445", 3)
+{
+	enum { ROWS = 30000, KEYS = 6000 };
+	DPI_Context ctx = join();
+	DPI_Flow f = REDUCE("f", sum_a, 2, ctx, .targets = 2, .sources = 1, .segment = 1024, .memory = 65536, .reduce_memory = 65536,
+			    .on_death = DPI_DEATH_GOES_ON);
+	DPI_Target t = rank < 2 ? target_of((uint32_t)rank, f) : NULL;
+	DPI_Source s = rank == 2 ? source_of(f) : NULL;
+	uint32_t to, count;
+	harness_barrier();
+	if (s) push_sales(s, 0, 0, 1000, KEYS);
+	if (rank == 0) CHECK_ERROR(DPI_Try_Next(t, &(DPI_Tuple){ 0 }), DPI_ERR_AGAIN, " ");
+	harness_barrier();
+	if (rank == 1) {
+		harness_expect_death(1);
+		harness_kill(1, SIGKILL);
+	}
+	if (s) {
+		push_sales(s, 0, 1000, ROWS, KEYS);
+		CHECK_DPI(DPI_Flush_Source(s));
+		CHECK_INT(source_stats(s).dropped, >, 0);
+		CHECK_DPI(DPI_Close_Source(s));
+	} else {
+		struct group *g = model_of(1, ROWS, KEYS);
+		DPI_Tuple u;
+		int error;
+		while (!(error = DPI_Next(t, &u))) {
+			struct sum x;
+			memcpy(&x, u.data, sizeof x);
+			struct group *y = g + x.key + KEYS / 2;
+			CHECK_INT(x.n, ==, y->count);
+			CHECK_INT(x.sum, ==, y->sum);
+			y->came = true;
+		}
+		CHECK_ERROR(error, DPI_ERR_END, "ended");
+		for (int64_t k = 0; k < KEYS; k++) {
+			struct sale r = { k - KEYS / 2, 0, 0 };
+			CHECK_DPI(DPI_Route(&r, sizeof r, f, &to, &count));
+			CHECK(g[k].came == (to == 0 && g[k].count));
+		}
+		CHECK_DPI(DPI_Close_Target(t));
+		free(g);
+	}
+	CHECK_DPI(DPI_Barrier("end", 2, 0, ctx));
+	CHECK_DPI(DPI_Finalize(ctx));
+}

@@ -160,7 +160,8 @@ static bool group_by(uint64_t groups)
 	uint64_t here;
 
 	snprintf(name, sizeof name, "sales of %" PRIu64 " groups", groups);
-	sales = create_flow(name, sale_columns, 2, (DPI_Flow_Attr){ .targets = (uint32_t)nodes, .aggregates = aggregates, .aggregate_count = 2 });
+	sales = create_flow(name, sale_columns, 2, (DPI_Flow_Attr){ .targets = (uint32_t)nodes,
+			    .aggregates = aggregates, .aggregate_count = 2 });
 	snprintf(name, sizeof name, "%" PRIu64 " groups", groups);
 	gather = create_flow(name, group_columns, 3, (DPI_Flow_Attr){ .targets = 1 });
 	CHECK(DPI_Open_Target((uint32_t)node, NULL, sales, &in));

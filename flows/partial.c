@@ -93,8 +93,7 @@ static int send_rows(struct dpi_source *s, uint32_t target, struct way *w, int64
 	if (w->out.stride == size) memcpy(to, from, n * size);
 	else for (size_t i = 0; i < n; i++) memcpy(to + i * size, from + i * w->out.stride, size);
 	w->sent += n;
-	error = dpi_run_wrote(l->b, &l->run, n * size);
-	return error == DPI_ERR_AGAIN ? DPI_SUCCESS : error;
+	return dpi_lane_wrote(s, target, n * size);
 }
 
 static int send_record(struct dpi_source *s, uint32_t target, struct way *w, int64_t deadline)
@@ -103,7 +102,8 @@ static int send_record(struct dpi_source *s, uint32_t target, struct way *w, int
 	int error = dpi_push_to(s, &target, 1, r->data, r->size, false);
 	if (error == DPI_ERR_AGAIN && deadline) {
 		if (dpi_now() < deadline) error = dpi_push_to(s, &target, 1, r->data, r->size, true);
-		else error = dpi_fail(DPI_ERR_TIMEOUT, "target %u of flow '%s' had no room for partial rows within the deadline", target, s->flow->name);
+		else error = dpi_fail(DPI_ERR_TIMEOUT, "target %u of flow '%s' had no room for partial rows within the deadline",
+				      target, s->flow->name);
 	}
 	w->sent += !error;
 	return error;
@@ -188,8 +188,12 @@ static int settle(struct dpi_source *s, uint32_t target, int64_t deadline)
 		uint64_t end = w->at;
 		struct dpi_rows rows = { .record = p->record };
 		size_t taken;
-		if (p->row_size) rows = (struct dpi_rows){ .rows = w->stage->appender.writer.data + w->at, .stride = p->row_size, .count = (staged(w) - w->at) / p->row_size };
-		else rows.count = list_rows(p, w, &end);
+		if (p->row_size) {
+			rows.rows = w->stage->appender.writer.data + w->at, rows.stride = p->row_size;
+			rows.count = (staged(w) - w->at) / p->row_size;
+		} else {
+			rows.count = list_rows(p, w, &end);
+		}
 		error = take(s, target, &rows, deadline, &taken);
 		if (p->row_size) w->at += taken * p->row_size;
 		else for (size_t i = 0; i < taken; i++) w->at += dpi_flow_row_need(p->d->reduction->input, p->record[i].size);
@@ -269,7 +273,8 @@ static int put(struct dpi_source *s, uint32_t target, const DPI_Record *row, int
 }
 
 /* Room at all of them first. *deadline: 0 until there was none. */
-static int push(struct dpi_source *s, const uint32_t *to, uint32_t count, const DPI_Record *row, bool wait, int64_t *deadline)
+static int push(struct dpi_source *s, const uint32_t *to, uint32_t count, const DPI_Record *row, bool wait,
+		int64_t *deadline)
 {
 	int error = DPI_SUCCESS;
 	for (uint32_t i = 0; i < count && !error; i++) {

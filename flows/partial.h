@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * partial.h: reduce at a source: for each target a bounded table, whose partial rows travel when it is full, before a mark, a
- * flush and the end. Only where the definition says partial. */
+ * partial.h: reduce at a source: for each target a bounded table, whose partial rows travel when it is full, before a
+ * mark, a flush and the end. Only where the definition says partial. */
 #ifndef DPI_FLOWS_PARTIAL_H
 #define DPI_FLOWS_PARTIAL_H
 
@@ -8,14 +8,14 @@
 
 struct dpi_partial;
 
-/* Tables are made when they are needed; what they need of this process is looked at now. NAME VERSION (a registered reducer is
- * not here, or another) MEMORY. */
+/* Tables are made when they are needed; what they need of this process is looked at now. NAME VERSION (a registered reducer
+ * is not here, or another) MEMORY. */
 int dpi_partial_open(struct dpi_source *s, struct dpi_partial **p);
 void dpi_partial_close(struct dpi_partial *p); /* NULL is allowed */
 
 /* All are of s->pipe->partial. Errors: those of lanes, and those of a table, with which the flow fails.
- * A row of the reduction's input, behind the stages, to all of its targets or, on an error, to none; to one that is larger than
- * a segment UNKNOWN applies as in push_large. AGAIN as dpi_push_to. */
+ * A row of the reduction's input, behind the stages, to all of its targets or, on an error, to none; of one that is larger
+ * than a segment some targets may have got it: UNKNOWN. AGAIN as dpi_push_to. */
 int dpi_partial_push(struct dpi_source *s, const uint32_t *to, uint32_t count, const DPI_Record *row, bool wait);
 /* Into the lanes with everything. */
 int dpi_partial_drain(struct dpi_source *s, int64_t deadline);

@@ -86,17 +86,18 @@ int dpi_reducer_find(const char *name, uint32_t version, DPI_Reducer *reducer)
 int dpi_reducer_failed(const struct dpi_aggregate *a, const char *function, int error)
 {
 	/* those that mean something else to who calls the table */
-	bool other = error < 0 || error >= DPI_ERROR_CLASSES || error == DPI_ERR_FULL || error == DPI_ERR_AGAIN || error == DPI_ERR_CORRUPT;
-	return dpi_fail(other ? DPI_ERR_FLOW : error, "%s of the reducer \"%s\" of version %u returned %s (%d)", function, a->reducer,
-			a->version, dpi_error_name(error), error);
+	bool other = error < 0 || error >= DPI_ERROR_CLASSES || error == DPI_ERR_FULL || error == DPI_ERR_AGAIN ||
+		     error == DPI_ERR_CORRUPT;
+	return dpi_fail(other ? DPI_ERR_FLOW : error, "%s of the reducer \"%s\" of version %u returned %s (%d)", function,
+			a->reducer, a->version, dpi_error_name(error), error);
 }
 
 /* Is the one of this process like the one that the reduction was made with? */
 static int same(const struct dpi_aggregate *a, const DPI_Reducer *u)
 {
 	const DPI_Column *x = &u->result, *y = &a->result;
-	if (u->state == a->bytes && !u->merge != a->merges && x->type == y->type && x->nullable == y->nullable && x->width == y->width &&
-	    x->precision == y->precision && x->scale == y->scale)
+	if (u->state == a->bytes && !u->merge != a->merges && x->type == y->type && x->nullable == y->nullable &&
+	    x->width == y->width && x->precision == y->precision && x->scale == y->scale)
 		return DPI_SUCCESS;
 	return dpi_fail(DPI_ERR_VERSION,
 			"the reducer \"%s\", version %u, of this process has another state or result than that of the reduction: "

@@ -216,15 +216,17 @@ TEST(flow_reduce_without_room, "FL-326 FL-328", 1, .deadline_s = 60)
 /* Names as keys, NULL among them; results that vary. */
 TEST(flow_reduce_text, "FL-320 FL-324 FL-334", 2)
 {
-	static const char *const names[] = { NULL, "", "a", "a rather long name of a group, longer than a word or two", "b" };
+	static char larger[40001], large[3001]; /* than a segment, and not */
+	const char *names[] = { NULL, "", "a", large, larger };
 	static const char *const key[] = { "name" };
 	DPI_Column columns[] = { { "name", DPI_TYPE_UTF8, 1, 0, 0, 0 }, { "x", DPI_TYPE_INT32, 1, 0, 0, 0 } };
 	DPI_Aggregate sums[] = { { .function = DPI_AGGREGATE_SUM, .column = "x" }, { .function = DPI_AGGREGATE_COUNT, .column = "x", .name = "n" } };
 	DPI_Schema schema, output;
 	DPI_Context ctx = join();
 	DPI_Flow f;
-	uint8_t row[256];
+	static uint8_t row[50000];
 	size_t size;
+	memset(large, 'x', 3000), memset(larger, 'x', 40000);
 	CHECK_DPI(DPI_Create_Schema(columns, 2, &schema));
 	CHECK_DPI(DPI_Create_Flow("f", FLOW_ATTR(.create = DPI_CREATE_OR_OPEN, .schema = schema, .key = key, .key_count = 1, .sources = 2, .aggregates = sums,
 						  .aggregate_count = 2), ctx, &f));
@@ -267,6 +269,137 @@ TEST(flow_reduce_text, "FL-320 FL-324 FL-334", 2)
 		CHECK_DPI(DPI_Close_Target(t));
 		CHECK_DPI(DPI_Free_Schema(output));
 	}
+	CHECK_DPI(DPI_Free_Schema(schema));
+	leave(ctx);
+}
+
+/* Without a key all rows are one group, at each target that they go to. */
+TEST(flow_reduce_all_rows, "FL-320 FL-324", 2)
+{
+	DPI_Context ctx = join();
+	DPI_Flow f;
+	DPI_Schema schema;
+	struct { int64_t sum, n; } x;
+	CHECK_DPI(DPI_Create_Schema(sale_columns, 3, &schema));
+	CHECK_DPI(DPI_Create_Flow("f", FLOW_ATTR(.create = DPI_CREATE_OR_OPEN, .schema = schema, .targets = 2, .sources = 2, .dist = DPI_DIST_BROADCAST,
+						  .aggregates = sum_a, .aggregate_count = 2), ctx, &f));
+	DPI_Target t = target_of((uint32_t)rank, f);
+	DPI_Source s = source_of(f);
+	int64_t sum = 0;
+	DPI_Tuple u;
+	void *room;
+	for (int r = 0; r < 2; r++)
+		for (int64_t i = 0; i < 700; i++) sum += sale_of(r, i, 5).a;
+	push_sales(s, rank, 0, 700, 5);
+	CHECK_ERROR(DPI_Reserve(sizeof(struct sale), 0, s, &room), DPI_ERR_USE, "push them");
+	CHECK_DPI(DPI_Flush_Source(s));
+	CHECK_INT(source_stats(s).reduced, ==, 1400);
+	CHECK_INT(source_stats(s).rows, ==, 2);
+	CHECK_DPI(DPI_Close_Source(s));
+	CHECK_DPI(DPI_Next(t, &u));
+	CHECK_INT(u.size, ==, sizeof x);
+	memcpy(&x, u.data, sizeof x);
+	CHECK_INT(x.n, ==, 1400);
+	CHECK_INT(x.sum, ==, sum);
+	CHECK_ERROR(DPI_Next(t, &u), DPI_ERR_END, "ended");
+	CHECK_DPI(DPI_Close_Target(t));
+	CHECK_DPI(DPI_Free_Schema(schema));
+	leave(ctx);
+}
+
+/* What comes out of the stages at the source is reduced; the stages at the target see the results. */
+TEST(flow_reduce_between_stages, "FL-320", 2)
+{
+	enum { ROWS = 2000, KEYS = 40 };
+	DPI_Stage_Column columns[] = { { .name = "twice", .text = "a * 2" }, { .name = "key" } };
+	DPI_Stage stages[] = { { .kind = DPI_STAGE_FILTER, .text = "a >= 0" },
+			       { .kind = DPI_STAGE_PROJECT, .columns = columns, .column_count = 2 },
+			       { .kind = DPI_STAGE_FILTER, .place = DPI_AT_TARGET, .text = "key % 3 = 0" } };
+	DPI_Aggregate sums[] = { { .function = DPI_AGGREGATE_SUM, .column = "twice" }, { .function = DPI_AGGREGATE_COUNT_ALL, .name = "n" } };
+	int64_t sum[KEYS] = { 0 }, n[KEYS] = { 0 };
+	DPI_Context ctx = join();
+	DPI_Flow f = REDUCE("f", sums, 2, ctx, .targets = 2, .sources = 2, .stages = stages, .stage_count = 3);
+	DPI_Target t = target_of((uint32_t)rank, f);
+	DPI_Source s = source_of(f);
+	struct sale *rows = calloc(ROWS, sizeof *rows);
+	DPI_Tuple u;
+	int error;
+	int64_t *came = harness_shared(), groups = 0;
+	for (int r = 0; r < 2; r++)
+		for (int64_t i = 0; i < ROWS; i++) {
+			struct sale x = sale_of(r, i, KEYS);
+			if (r == rank) rows[i] = x;
+			if (x.a < 0 || x.key % 3) continue;
+			sum[x.key + KEYS / 2] += 2 * x.a;
+			groups += !n[x.key + KEYS / 2]++;
+		}
+	CHECK_DPI(DPI_Push_Batch(rows, ROWS / 2, s, NULL));
+	for (int64_t i = ROWS / 2; i < ROWS; i++) CHECK_DPI(DPI_Push(rows + i, sizeof *rows, s));
+	CHECK_DPI(DPI_Close_Source(s));
+	while (!(error = DPI_Next(t, &u))) {
+		struct sum x;
+		memcpy(&x, u.data, sizeof x);
+		CHECK_INT(x.sum, ==, sum[x.key + KEYS / 2]);
+		CHECK_INT(x.n, ==, n[x.key + KEYS / 2]);
+		n[x.key + KEYS / 2] = -1;
+		__atomic_fetch_add(came, 1, __ATOMIC_SEQ_CST);
+	}
+	CHECK_ERROR(error, DPI_ERR_END, "ended");
+	harness_barrier();
+	CHECK_INT(*came, ==, groups);
+	CHECK_DPI(DPI_Close_Target(t));
+	free(rows);
+	leave(ctx);
+}
+
+static int no_group(const void *row, size_t size, void *arg, uint64_t *key)
+{
+	(void)row, (void)size, (void)arg;
+	*key = 0;
+	return DPI_SUCCESS;
+}
+
+#define REFUSED(class, sentence, ...)                                                                  \
+	do {                                                                                           \
+		DPI_Flow refused_flow;                                                                 \
+		DPI_Flow_Attr refused = { .size = sizeof refused, .schema = schema, .key = sale_key, .key_count = 1, __VA_ARGS__ }; \
+		CHECK_ERROR(DPI_Create_Flow("f", &refused, ctx, &refused_flow), class, sentence);      \
+	} while (0)
+
+TEST(flow_reduce_definitions, "FL-302 FL-336", 1)
+{
+	DPI_Context ctx = join();
+	DPI_Schema schema;
+	static DPI_Aggregate many[DPI_AGGREGATES_MAX + 1];
+	DPI_Aggregate bad = { .function = DPI_AGGREGATE_SUM, .column = "nowhere" }, big = { .function = DPI_AGGREGATE_COUNT_DISTINCT, .column = "a" };
+	(void)rank;
+	CHECK_DPI(DPI_Create_Schema(sale_columns, 3, &schema));
+	CHECK_DPI(DPI_Register_Group("none", 1, no_group, NULL));
+	REFUSED(DPI_ERR_NAME, "nowhere", .aggregates = &bad, .aggregate_count = 1);
+	bad.function = 77;
+	REFUSED(DPI_ERR_ARGUMENT, "attr->aggregates", .aggregates = &bad, .aggregate_count = 1);
+	REFUSED(DPI_ERR_ARGUMENT, "attr->aggregates", .aggregates = many, .aggregate_count = DPI_AGGREGATES_MAX + 1);
+	REFUSED(DPI_ERR_ARGUMENT, "aggregate_count", .aggregates = sum_a);
+	REFUSED(DPI_ERR_ARGUMENT, "aggregate_count", .aggregate_count = 1);
+	REFUSED(DPI_ERR_ARGUMENT, "attr->reduce ", .reduce = DPI_REDUCE_TARGET);
+	REFUSED(DPI_ERR_ARGUMENT, "attr->reduce_memory", .reduce_memory = 1 << 20);
+	REFUSED(DPI_ERR_ARGUMENT, "attr->reduce_full", .reduce_full = DPI_FULL_FAILS);
+	REFUSED(DPI_ERR_ARGUMENT, "attr->window ", .window = DPI_WINDOW_MARKS);
+	REFUSED(DPI_ERR_ARGUMENT, "attr->window_rows", .window_rows = 5);
+	REFUSED(DPI_ERR_ARGUMENT, "reduce", .aggregates = sum_a, .aggregate_count = 2, .reduce = 9);
+	REFUSED(DPI_ERR_ARGUMENT, "reduce_full", .aggregates = sum_a, .aggregate_count = 2, .reduce_full = 9);
+	REFUSED(DPI_ERR_ARGUMENT, "window", .aggregates = sum_a, .aggregate_count = 2, .window = 9);
+	REFUSED(DPI_ERR_ARGUMENT, "reduce_memory", .aggregates = sum_a, .aggregate_count = 2, .reduce_memory = 65535);
+	REFUSED(DPI_ERR_ARGUMENT, "reduce_memory", .aggregates = sum_a, .aggregate_count = 2, .reduce_memory = (UINT64_C(32) << 30) + 1);
+	REFUSED(DPI_ERR_ARGUMENT, "window_rows", .aggregates = sum_a, .aggregate_count = 2, .window_rows = 5);
+	REFUSED(DPI_ERR_ARGUMENT, "window_rows", .aggregates = sum_a, .aggregate_count = 2, .window = DPI_WINDOW_ROWS, .reduce = DPI_REDUCE_TARGET);
+	REFUSED(DPI_ERR_ARGUMENT, "DPI_REDUCE_TARGET", .aggregates = sum_a, .aggregate_count = 2, .window = DPI_WINDOW_ROWS, .window_rows = 5);
+	REFUSED(DPI_ERR_SIZE, "segment", .aggregates = &big, .aggregate_count = 1, .segment = 4096);
+	DPI_Flow_Attr grouped = { .size = sizeof grouped, .schema = schema, .group = "none", .group_version = 1, .aggregates = sum_a, .aggregate_count = 2 };
+	DPI_Flow f;
+	CHECK_ERROR(DPI_Create_Flow("f", &grouped, ctx, &f), DPI_ERR_ARGUMENT, "attr->group");
+	f = REDUCE("f", &big, 1, ctx, .segment = 4096, .reduce = DPI_REDUCE_TARGET); /* there it does not travel */
+	CHECK_DPI(DPI_Close_Flow(f));
 	CHECK_DPI(DPI_Free_Schema(schema));
 	leave(ctx);
 }

@@ -189,6 +189,10 @@ TEST(flow_reducer_of_others, "FL-333", 2)
 	}
 	harness_barrier();
 	if (rank == 1) {
+		DPI_Flow_Attr attr = { .size = sizeof attr, .key = sale_key, .key_count = 1, .aggregates = &a, .aggregate_count = 1 };
+		CHECK_DPI(DPI_Create_Schema(sale_columns, 3, &attr.schema));
+		CHECK_ERROR(DPI_Create_Flow("g", &attr, ctx, &f), DPI_ERR_NAME, "\"only here\", version 5");
+		CHECK_DPI(DPI_Free_Schema(attr.schema));
 		CHECK_DPI(DPI_Open_Flow("f", NULL, 0, ctx, &f));
 		CHECK_ERROR(DPI_Open_Source(f, NULL, &s), DPI_ERR_NAME, "\"only here\", version 5");
 		CHECK_ERROR(DPI_Open_Target(0, NULL, f, &t), DPI_ERR_NAME, "\"only here\", version 5");

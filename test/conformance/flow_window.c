@@ -186,6 +186,36 @@ TEST(flow_reduce_travels, "FL-325 FL-327", 2)
 	leave(ctx);
 }
 
+/* A target waits for results as for rows: its deadline counts from the last row that came. */
+TEST(flow_reduce_waits, "FL-324", 1)
+{
+	DPI_Context ctx = join();
+	DPI_Flow f = REDUCE("f", sum_a, 2, ctx, .sources = 1, .window = DPI_WINDOW_MARKS);
+	DPI_Target t = target_with(0, f, 30 * MS);
+	DPI_Source s = source_of(f);
+	DPI_Tuple u;
+	size_t which = 9;
+	(void)rank;
+	push_sales(s, 0, 0, 100, 1);
+	CHECK_DPI(DPI_Flush_Source(s));
+	int64_t start = now();
+	CHECK_ERROR(DPI_Next(t, &u), DPI_ERR_TIMEOUT, "1 of 1 sources");
+	CHECK_NOT_BEFORE(start, 30 * MS);
+	CHECK_ERROR(DPI_Try_Next(t, &u), DPI_ERR_AGAIN, " ");
+	CHECK_ERROR(DPI_Wait_Targets(&t, 1, 3 * MS, &which), DPI_ERR_TIMEOUT, " ");
+	CHECK_DPI(DPI_Push_Mark(1, s));
+	CHECK_DPI(DPI_Wait_Targets(&t, 1, SECOND, &which));
+	CHECK_INT(which, ==, 0);
+	CHECK_DPI(DPI_Try_Next(t, &u));
+	CHECK_INT(((const struct sum *)u.data)->n, ==, 100);
+	CHECK_DPI(DPI_Try_Next(t, &u));
+	CHECK_INT(u.mark, ==, 1);
+	CHECK_DPI(DPI_Close_Source(s));
+	CHECK_ERROR(DPI_Next(t, &u), DPI_ERR_END, "ended");
+	CHECK_DPI(DPI_Close_Target(t));
+	leave(ctx);
+}
+
 /* What a source had flushed when it died is in the results, and each of its later rows once or not at all. */
 TEST(flow_reduce_death, "FL-330", 3)
 {
@@ -214,6 +244,54 @@ TEST(flow_reduce_death, "FL-330", 3)
 		CHECK_INT(n, >=, 2000);
 		CHECK_INT(n, <=, 2100);
 		CHECK_DPI(DPI_Close_Target(t));
+	}
+	CHECK_DPI(DPI_Barrier("end", 2, 0, ctx));
+	CHECK_DPI(DPI_Finalize(ctx));
+}
+
+/* A target that dies takes nothing from the others; what was for it is dropped and counted. */
+TEST(flow_reduce_death_of_a_target, "FL-330 FL-445", 3)
+{
+	enum { ROWS = 30000, KEYS = 6000 };
+	DPI_Context ctx = join();
+	DPI_Flow f = REDUCE("f", sum_a, 2, ctx, .targets = 2, .sources = 1, .segment = 1024, .memory = 65536, .reduce_memory = 65536,
+			    .on_death = DPI_DEATH_GOES_ON);
+	DPI_Target t = rank < 2 ? target_of((uint32_t)rank, f) : NULL;
+	DPI_Source s = rank == 2 ? source_of(f) : NULL;
+	uint32_t to, count;
+	harness_barrier();
+	if (s) push_sales(s, 0, 0, 1000, KEYS);
+	if (rank == 0) CHECK_ERROR(DPI_Try_Next(t, &(DPI_Tuple){ 0 }), DPI_ERR_AGAIN, " ");
+	harness_barrier();
+	if (rank == 1) {
+		harness_expect_death(1);
+		harness_kill(1, SIGKILL);
+	}
+	if (s) {
+		push_sales(s, 0, 1000, ROWS, KEYS);
+		CHECK_DPI(DPI_Flush_Source(s));
+		CHECK_INT(source_stats(s).dropped, >, 0);
+		CHECK_DPI(DPI_Close_Source(s));
+	} else {
+		struct group *g = model_of(1, ROWS, KEYS);
+		DPI_Tuple u;
+		int error;
+		while (!(error = DPI_Next(t, &u))) {
+			struct sum x;
+			memcpy(&x, u.data, sizeof x);
+			struct group *y = g + x.key + KEYS / 2;
+			CHECK_INT(x.n, ==, y->count);
+			CHECK_INT(x.sum, ==, y->sum);
+			y->came = true;
+		}
+		CHECK_ERROR(error, DPI_ERR_END, "ended");
+		for (int64_t k = 0; k < KEYS; k++) {
+			struct sale r = { k - KEYS / 2, 0, 0 };
+			CHECK_DPI(DPI_Route(&r, sizeof r, f, &to, &count));
+			CHECK(g[k].came == (to == 0 && g[k].count));
+		}
+		CHECK_DPI(DPI_Close_Target(t));
+		free(g);
 	}
 	CHECK_DPI(DPI_Barrier("end", 2, 0, ctx));
 	CHECK_DPI(DPI_Finalize(ctx));

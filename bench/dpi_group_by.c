@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Group-by sum by a flow that reduces: two processes, each a source of half of the rows and a target of half of the groups.
+ * Rows lie in memory; a round is a flow from its first push to its last result. sent_of_least: bytes that travelled, of a
+ * state for each group from each source. */
+#include "dpi_job.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+enum { NODES = 2, SOURCE_GOES_ON = 1, SOURCE_STOPS };
+#define WAIT_US (20 * 1000000)
+
+static struct options o;
+
+struct row {
+	int64_t key, value;
+};
+
+struct part { /* of a process */
+	uint64_t rows, sent, groups, sum;
+	uint64_t ns; /* of all rounds; of process 0 */
+	int go;
+};
+
+static uint64_t mix(uint64_t x)
+{
+	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
+	x = (x ^ x >> 27) * 0x94d049bb133111ebu;
+	return x ^ x >> 31;
+}
+
+static struct row *rows_new(unsigned node, size_t count)
+{
+	struct row *row = mmap(NULL, count * sizeof *row, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (row == MAP_FAILED)
+		die(1, "no memory for %zu rows", count);
+	for (size_t i = 0; i < count; i++) {
+		uint64_t r = mix(i * NODES + node + 1);
+		row[i] = (struct row){ (int64_t)mix((r >> 11) % o.groups + 1), (int64_t)(r >> 40) };
+	}
+	return row;
+}
+
+static DPI_Flow flow_new(uint64_t round, DPI_Context ctx)
+{
+	const DPI_Column columns[] = { { .name = "key", .type = DPI_TYPE_INT64 }, { .name = "value", .type = DPI_TYPE_INT64 } };
+	const DPI_Aggregate sum = { .function = DPI_AGGREGATE_SUM, .column = "value" };
+	DPI_Flow_Attr attr = DPI_FLOW_ATTR_INIT;
+	DPI_Flow flow;
+	char name[32];
+
+	snprintf(name, sizeof name, "round %llu", (unsigned long long)round);
+	need(DPI_Create_Schema(columns, 2, &attr.schema));
+	attr.create = DPI_CREATE_OR_OPEN;
+	attr.targets = attr.sources = NODES;
+	attr.key = &columns[0].name;
+	attr.key_count = 1;
+	attr.aggregates = &sum;
+	attr.aggregate_count = 1;
+	need(DPI_Create_Flow(name, &attr, ctx, &flow));
+	need(DPI_Free_Schema(attr.schema));
+	return flow;
+}
+
+struct push {
+	DPI_Source source;
+	const struct row *row;
+	size_t count;
+	struct part *mine;
+};
+
+static void *push_all(void *arg)
+{
+	struct push *p = arg;
+	DPI_Source_Stats stats = { .size = sizeof stats };
+
+	if (o.batch)
+		for (size_t at = 0, n = o.batch / sizeof *p->row; at < p->count; at += n)
+			need(DPI_Push_Batch(p->row + at, p->count - at < n ? p->count - at : n, p->source, NULL));
+	else
+		for (size_t i = 0; i < p->count; i++)
+			need(DPI_Push(p->row + i, sizeof *p->row, p->source));
+	need(DPI_Flush_Source(p->source));
+	need(DPI_Get_Source_Stats(p->source, &stats));
+	p->mine->sent += stats.bytes;
+	need(DPI_Close_Source(p->source));
+	return NULL;
+}
+
+static void one_round(uint64_t round, unsigned node, struct push *p, DPI_Context ctx)
+{
+	DPI_Source_Attr source = DPI_SOURCE_ATTR_INIT;
+	DPI_Target_Attr target = DPI_TARGET_ATTR_INIT;
+	DPI_Flow flow = flow_new(round, ctx);
+	DPI_Target in;
+	DPI_Tuple tuple;
+	pthread_t thread;
+	uint64_t start;
+	int error;
+
+	source.timeout_us = target.timeout_us = WAIT_US;
+	need(DPI_Open_Target(node, &target, flow, &in));
+	need(DPI_Open_Source(flow, &source, &p->source));
+	need(DPI_Barrier("begin", NODES, WAIT_US, ctx));
+	start = now_ns();
+	if (pthread_create(&thread, NULL, push_all, p))
+		die(1, "cannot start a thread");
+	while (!(error = DPI_Next(in, &tuple))) {
+		struct row r;
+		memcpy(&r, tuple.data, sizeof r);
+		p->mine->sum += (uint64_t)r.value;
+		p->mine->groups++;
+	}
+	if (error != DPI_ERR_END)
+		need(error);
+	pthread_join(thread, NULL);
+	p->mine->ns += now_ns() - start;
+	p->mine->rows += p->count;
+	need(DPI_Close_Target(in));
+	need(DPI_Close_Flow(flow));
+}
+
+static void side(unsigned node, void *parts)
+{
+	struct part *part = parts;
+	struct push p = { .count = o.footprint / sizeof(struct row) / NODES, .mine = part + node };
+	DPI_Context ctx;
+	uint64_t expected = 0;
+	struct row *row = rows_new(node, p.count);
+
+	p.row = row;
+	for (size_t i = 0; i < p.count; i++)
+		expected += (uint64_t)row[i].value;
+	ctx = job_join(node);
+	timer_start(o.seconds);
+	for (uint64_t round = 0; part->go != SOURCE_STOPS; round++) {
+		one_round(round, node, &p, ctx);
+		if (!node)
+			part->go = time_is_up ? SOURCE_STOPS : SOURCE_GOES_ON;
+		need(DPI_Barrier("decided", NODES, WAIT_US, ctx));
+	}
+	part[node].sum -= expected * (part[node].rows / p.count); /* what both together make 0 */
+	need(DPI_Finalize(ctx));
+}
+
+int main(int argc, char **argv)
+{
+	struct part *part, all = { 0 };
+	double least, rounds, rate;
+
+	options_parse(&o, "transport groups footprint batch seconds", argc, argv);
+	part = shared_memory(NODES * sizeof *part);
+	job_define(NODES, o.transport, NULL);
+	for (unsigned n = 0; n < NODES; n++)
+		spawn(side, n, part);
+	reap(NODES);
+	for (unsigned n = 0; n < NODES; n++)
+		all.rows += part[n].rows, all.sent += part[n].sent, all.groups += part[n].groups, all.sum += part[n].sum;
+	if (all.sum)
+		die(1, "the sums are wrong");
+	rounds = (double)all.rows / (double)(o.footprint / sizeof(struct row) / NODES * NODES);
+	least = (double)all.groups * NODES * 24; /* key and sum of a state */
+	rate = (double)all.rows / ((double)part->ns * 1e-9);
+	result_print("group_by", "dpi", &o, (struct metric[]){ { "rows_per_s", rate }, { "ms", (double)part->ns * 1e-6 / rounds },
+		     { "groups", (double)all.groups / rounds }, { "bytes_sent", (double)all.sent / rounds },
+		     { "sent_of_least", (double)all.sent / least }, { NULL, 0 } });
+	return 0;
+}

@@ -1208,8 +1208,8 @@ DPI_API int DPI_Open_Source(DPI_Flow flow, const DPI_Source_Attr *attr, DPI_Sour
  * linger time, or with DPI_Flush_Source. Waits for a target to be opened, and for room at it, at most the handle's timeout;
  * the first row to a target asks its process for memory. Thread: handle. Errors: THREAD SIZE CORRUPT (no row of the schema;
  * a dist function named a target that is none) STATE (room is handed out) TIMEOUT (the detail names the target) LIMIT (the
- * target's memory has no room for another source) UNKNOWN (a row larger than a segment reached some of its targets) PEER
- * FLOW CANCELLED DESTROYED MEMORY, and a function's own. Source: DPI paper 4.3. */
+ * target's memory has no room for another source) UNKNOWN (a row larger than a segment reached some of its targets) RANGE (a
+ * row's error in a stage: the flow fails) PEER FLOW CANCELLED DESTROYED MEMORY, and a function's own. Source: DPI paper 4.3. */
 DPI_API int DPI_Push(const void *row, size_t size, DPI_Source source);
 
 /* The same, but never waits for a target or for room: DPI_ERR_AGAIN, and no target has got the row. A row larger than a
@@ -1223,7 +1223,7 @@ DPI_API int DPI_Push_Batch(const void *rows, size_t count, DPI_Source source, si
 /* Hand out room in the segment for a target, to build a row in place; what dist would say is not asked. size: bytes of the
  * row, where rows vary at most; room: out, 8-byte aligned, to be written until DPI_Commit or DPI_Discard, before which
  * nothing else is pushed. Waits and errors as DPI_Push; STATE when room is already handed out; SIZE (another than the
- * rows', or it does not fit a segment). Thread: handle. */
+ * rows', or it does not fit a segment); USE (the source has stages, or reduces). Thread: handle. */
 DPI_API int DPI_Reserve(size_t size, uint32_t target, DPI_Source source, void **room);
 /* Push the row built in the room: its first size bytes. Never blocks. Thread: handle. Errors: THREAD STATE; SIZE CORRUPT (no
  * row of the schema: the room stays handed out) PEER FLOW CANCELLED DESTROYED. */
@@ -1287,6 +1287,8 @@ typedef struct DPI_Batch {
  * DPI_Close_Target. Blocks for the registry's answer at most DPI_TIMEOUT. Thread: any. Errors: EXISTS (it is open, or was)
  * RANGE (there is no such target) NAME UNSUPPORTED (as DPI_Open_Source) LIMIT (the flow's memory has no room for all its
  * sources; handles) REGISTRY TIMEOUT MEMORY FLOW PEER CANCELLED DESTROYED. */
+ * RANGE (there is no such target) NAME (a map function of the definition is not registered here) LIMIT (the flow's memory has no room for all its sources; handles) REGISTRY TIMEOUT MEMORY
+ * FLOW PEER CANCELLED DESTROYED. */
 DPI_API int DPI_Open_Target(uint32_t index, const DPI_Target_Attr *attr, DPI_Flow flow, DPI_Target *target);
 
 /* Take the next row, or mark. A mark comes once every source that is open has pushed it or a later one. Gives back the row
@@ -1294,6 +1296,7 @@ DPI_API int DPI_Open_Target(uint32_t index, const DPI_Target_Attr *attr, DPI_Flo
  * the handle. Waits at most the handle's timeout. Thread: handle. Errors: THREAD END (the flow has ended: nothing comes any
  * more) TIMEOUT (the detail says how many sources are open, and names one) PEER FLOW CANCELLED DESTROYED CORRUPT (a source
  * wrote what none writes; it is cut off) AUTH (a source encrypts with another key; it is cut off) REGISTRY (it is gone: nobody can say whether more comes) MEMORY. */
+ * wrote what none writes; it is cut off) RANGE (a row's error in a stage: the flow fails) REGISTRY (it is gone: nobody can say whether more comes) MEMORY. */
 DPI_API int DPI_Next(DPI_Target target, DPI_Tuple *tuple);
 
 /* The same, but never waits. Errors: as DPI_Next, AGAIN (nothing is there now). */

@@ -1287,16 +1287,14 @@ typedef struct DPI_Batch {
  * DPI_Close_Target. Blocks for the registry's answer at most DPI_TIMEOUT. Thread: any. Errors: EXISTS (it is open, or was)
  * RANGE (there is no such target) NAME UNSUPPORTED (as DPI_Open_Source) LIMIT (the flow's memory has no room for all its
  * sources; handles) REGISTRY TIMEOUT MEMORY FLOW PEER CANCELLED DESTROYED. */
- * RANGE (there is no such target) NAME (a map function of the definition is not registered here) LIMIT (the flow's memory has no room for all its sources; handles) REGISTRY TIMEOUT MEMORY
- * FLOW PEER CANCELLED DESTROYED. */
 DPI_API int DPI_Open_Target(uint32_t index, const DPI_Target_Attr *attr, DPI_Flow flow, DPI_Target *target);
 
 /* Take the next row, or mark. A mark comes once every source that is open has pushed it or a later one. Gives back the row
  * that the last call gave. tuple: out; data stays in place until the next DPI_Next, DPI_Try_Next, DPI_Next_Batch or close on
  * the handle. Waits at most the handle's timeout. Thread: handle. Errors: THREAD END (the flow has ended: nothing comes any
  * more) TIMEOUT (the detail says how many sources are open, and names one) PEER FLOW CANCELLED DESTROYED CORRUPT (a source
- * wrote what none writes; it is cut off) AUTH (a source encrypts with another key; it is cut off) REGISTRY (it is gone: nobody can say whether more comes) MEMORY. */
- * wrote what none writes; it is cut off) RANGE (a row's error in a stage: the flow fails) REGISTRY (it is gone: nobody can say whether more comes) MEMORY. */
+ * wrote what none writes; it is cut off) AUTH (a source encrypts with another key; it is cut off) RANGE (a row's error in a
+ * stage: the flow fails) REGISTRY (it is gone: nobody can say whether more comes) MEMORY. */
 DPI_API int DPI_Next(DPI_Target target, DPI_Tuple *tuple);
 
 /* The same, but never waits. Errors: as DPI_Next, AGAIN (nothing is there now). */

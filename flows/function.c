@@ -34,8 +34,10 @@ static size_t used, room;
 /* Under the lock. */
 static struct function *find(enum kind kind, const char *name, uint32_t version)
 {
-	for (struct function *f = table; f < table + used; f++)
+	for (size_t i = 0; i < used; i++) {
+		struct function *f = table + i;
 		if (f->kind == kind && f->version == version && !strcmp(f->name, name)) return f;
+	}
 	return NULL;
 }
 

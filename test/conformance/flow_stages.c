@@ -51,6 +51,7 @@ static uint64_t through(const char *name, DPI_Context ctx, int rank, DPI_Flow_At
 	CHECK_DPI(DPI_Close_Source(s));
 	while (!(error = DPI_Next(t, &u))) {
 		DPI_Value v[8];
+		CHECK_INT(u.source, !=, DPI_SOURCE_NONE);
 		CHECK_INT(info.columns, <=, 8);
 		CHECK_DPI(DPI_Check_Row(u.data, u.size, 1, out));
 		for (size_t k = 0; k < info.columns; k++) CHECK_DPI(DPI_Get_Value(u.data, u.size, k, out, v + k));

@@ -6,7 +6,10 @@
 
 #include "error.h"
 #include "flows/definition.h"
+#include "flows/map.h"
 #include "flows/move/move.h"
+#include "flows/reduce/reduce.h"
+#include "flows/segment.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -26,10 +29,35 @@ static void same_bytes(const struct dpi_definition *d, const uint8_t *data, size
 	free(bytes);
 }
 
+/* Rows on the way have schemas that follow from each other, and programs fit them. */
+static void promises_of_pipe(const struct dpi_definition *d)
+{
+	const struct dpi_schema *rows = d->schema;
+	need(d->stages <= DPI_STAGES_MAX && d->source_stages <= d->stages && d->codecs <= DPI_CODECS_MAX, "stages and codecs are bounded");
+	for (uint32_t i = 0; i < d->stages; i++) {
+		const struct dpi_stage *s = d->stage + i;
+		if (i == d->source_stages && d->reduction) rows = d->reduction->output;
+		need(s->in == rows, "a stage takes what comes");
+		for (uint32_t k = 0; k < s->key_count; k++) need(s->key[k] < s->in->columns, "keys of samples are columns");
+		for (uint32_t c = 0; s->from && c < s->out->columns; c++) {
+			need(s->from[c] < (int)s->in->columns, "columns are of those that come");
+			need(s->from[c] >= 0 || s->kind == DPI_STAGE_MAP || s->program[c], "columns that are made have programs");
+		}
+		rows = s->out;
+	}
+	if (d->reduction && d->source_stages == d->stages) rows = d->reduction->output;
+	need(d->output == rows, "what comes out last is the output");
+	need(d->partial ? d->wire == d->reduction->state : d->wire != NULL, "partial rows are the reduction's states");
+	need(dpi_flow_segment_size(d->wire, d->segment) > sizeof(struct dpi_flow_segment), "a row that travels fits a segment");
+	struct dpi_maps *m = NULL;
+	if (d->stages && !dpi_maps_new(d, 0, d->stages, &m)) dpi_maps_free(m);
+}
+
 /* What the rest of the library relies on. */
 static void promises(const struct dpi_definition *d)
 {
 	uint32_t keys = dpi_definition_keys(d);
+	promises_of_pipe(d);
 	need(d->targets && d->targets <= DPI_TARGETS_MAX && d->sources <= DPI_SOURCES_MAX, "endpoints are bounded");
 	need(d->dist <= DPI_DIST_FUNCTION && d->hint <= 1 && d->on_death <= 1 && d->linger_us >= 0, "values are known ones");
 	need(d->segment >= DPI_FLOW_SEGMENT_LEAST && d->segment <= DPI_FLOW_SEGMENT_MOST, "a segment is bounded");

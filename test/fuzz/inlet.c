@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * inlet.c: libFuzzer target: a ring as a hostile source writes it, read by a target. The input: a byte that chooses the schema and the layout, then
+ * inlet.c: libFuzzer target: a ring as a hostile source writes it, read by a target. The input: a byte that chooses the schema, the layout and
+ * whether segments are compressed, then
  * steps: a word of 4 bytes, by how much the tail goes on (12 bits; all ones: any 8 bytes that follow) and how many bytes are written
  * at it before that, and those bytes. */
 #include <stdio.h>
@@ -13,7 +14,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 #define CAPACITY 4096u
 #define MOST 1024u /* bytes of a run */
 
-static struct dpi_definition *definition[6];
+static struct dpi_definition *definition[9];
 static struct dpi_ring *ring;
 static struct dpi_context ctx;
 static struct dpi_peer peer;
@@ -25,15 +26,18 @@ static void need(bool good, const char *what)
 	__builtin_trap();
 }
 
-/* Rows of which any bytes are one; rows that are checked; rows that vary; and columns of these. */
+/* Rows of which any bytes are one; rows that are checked; rows that vary; columns of these; and the rows compressed. */
 static void start(void)
 {
 	static const DPI_Column columns[] = { { "k", DPI_TYPE_INT64, 0, 0, 0, 0 }, { "b", DPI_TYPE_BOOL, 1, 0, 0, 0 }, { "t", DPI_TYPE_UTF8, 1, 0, 0, 0 } };
-	for (size_t i = 0; i < 6; i++) {
+	static const DPI_Codec lz4 = { DPI_CODEC_LZ4, 0, NULL };
+	for (size_t i = 0; i < 9; i++) {
 		DPI_Flow_Attr a = DPI_FLOW_ATTR_INIT;
 		a.dist = DPI_DIST_BROADCAST;
-		a.segment = i < 3 ? 512 : MOST;
-		a.layout = i < 3 ? DPI_LAYOUT_ROWS : DPI_LAYOUT_COLUMNS;
+		a.segment = i / 3 != 1 ? 512 : MOST;
+		a.layout = i / 3 != 1 ? DPI_LAYOUT_ROWS : DPI_LAYOUT_COLUMNS;
+		a.codecs = i < 6 ? NULL : &lz4;
+		a.codec_count = i >= 6;
 		a.on_death = DPI_DEATH_GOES_ON;
 		need(!DPI_Create_Schema(columns, i % 3 + 1, &a.schema) && !dpi_definition_from(&a, &definition[i]), "a definition");
 		DPI_Free_Schema(a.schema);
@@ -80,7 +84,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	static int nodes[1];
 	if (!ring) start();
 	if (!size) return 0;
-	struct dpi_flow flow = { .ctx = &ctx, .name = "f", .definition = definition[data[0] % 4 % 3 + (data[0] & 4 ? 3 : 0)], .source = states, .source_node = nodes };
+	size_t which = data[0] & 8 ? 6 + (data[0] & 7) % 3 : data[0] % 4 % 3 + (data[0] & 4 ? 3 : 0);
+	struct dpi_flow flow = { .ctx = &ctx, .name = "f", .definition = definition[which], .source = states, .source_node = nodes };
 	atomic_init(&flow.opened, 1);
 	pthread_mutex_init(&flow.lock, NULL);
 	struct dpi_home home = { .shape = { .max_record = MOST } };
@@ -98,7 +103,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	*inlet = (struct dpi_inlet){ .ring = in };
 	*t = (struct dpi_target){ .stride = schema->varies ? 0 : schema->row_size, .wire_stride = schema->varies ? 0 : schema->row_size, .flow = &flow, .ctx = &ctx, .home = &home, .inlet = &inlet,
 				  .inlets = 1, .room = 1 };
-	for (data++, size--; size >= 4;) {
+	int error = dpi_decoder_open(flow.definition, (struct dpi_coded_place){ 1, 2 }, &t->decoder);
+	need(!error || error == DPI_ERR_UNSUPPORTED, "codecs");
+	for (data++, size--; size >= 4 && !error;) {
 		uint32_t word;
 		uint64_t tail = ring->tail;
 		memcpy(&word, data, 4);
@@ -117,6 +124,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	dpi_columns_spare_free(t);
 	dpi_part_free(&inlet->part);
+	dpi_decoder_end(inlet->decoder);
+	dpi_decoder_close(t->decoder);
 	free(inlet);
 	free(in);
 	free(t);

@@ -42,6 +42,7 @@ static const struct option {
 	{ "mode", WORD, FIELD(mode), "spin", "spin|block|stream|one|two|alltoallv|columns", 0, 0, "how a side waits or works" },
 	{ "roles", WORD, FIELD(roles), "apart", "apart|both", 0, 0, "is a process a source or a target, or both" },
 	{ "keys", WORD, FIELD(keys), "uniform", "uniform|zipf", 0, 0, "how keys are drawn; zipf: exponent 1.2" },
+	{ "ack", WORD, FIELD(ack), "none", "none|received|released|confirmed", 0, 0, "when targets acknowledge rows" },
 	{ "dist", WORD, FIELD(dist), "hash", "hash|broadcast", 0, 0, "which targets a row goes to" },
 	{ "method", WORD, FIELD(method), "hash", "hash|crc32c|xxh64|radix|range|memcpy", 0, 0, "how parts are found" },
 	{ "by", WORD, FIELD(by), "library", "library|hand", 0, 0, "what reduces" },

@@ -32,7 +32,7 @@ struct options {
 	uint64_t touch;		/* 0 or 1: the receiver reads every cache line */
 	double seconds;
 	double scale;		/* TPC-H's scale factor */
-	const char *mode, *direction, *transport, *memory, *method, *roles, *keys, *dist, *by;
+	const char *mode, *direction, *transport, *memory, *method, *roles, *keys, *dist, *by, *ack;
 };
 
 /* Fills *o from defaults and argv. accepted: names separated by spaces. A wrong option ends the program with a sentence. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A shuffle by a flow: rows pushed one by one, or --batch bytes at once; targets take runs where they lie. With --mode columns
- * the same rows as record batches of two columns. A process that is source and target pushes from a thread of its own. */
+ * the same rows as record batches of two columns. A process that is source and target pushes from a thread of its own. With --ack targets
+ * acknowledge rows, of which sources take note. */
 #include "dpi_job.h"
 #include "shuffle.h"
 
@@ -33,6 +34,14 @@ static DPI_Schema schema_new(void)
 	return schema;
 }
 
+static int acks(void)
+{
+	const char *ack = shuffle.o.ack;
+
+	return !strcmp(ack, "received") ? DPI_ACK_RECEIVED : !strcmp(ack, "released") ? DPI_ACK_RELEASED :
+	       !strcmp(ack, "confirmed") ? DPI_ACK_CONFIRMED : DPI_ACK_NONE;
+}
+
 /* Every process says the same; the first one creates it. */
 static DPI_Flow flow_new(DPI_Context ctx)
 {
@@ -51,6 +60,8 @@ static DPI_Flow flow_new(DPI_Context ctx)
 		attr.key = &key;
 		attr.key_count = 1;
 	}
+	attr.ack = acks();
+	attr.ack_up_to = attr.ack != DPI_ACK_NONE;
 	attr.segment = (uint32_t)shuffle.o.publish;
 	attr.memory = shuffle.o.ring * shuffle.sources;
 	need(DPI_Create_Flow("shuffle", &attr, ctx, &flow));
@@ -125,6 +136,23 @@ static void push_columns(const struct columns *c, size_t first, size_t count, DP
 	need(DPI_Push_Arrow(&batch, NULL, source, NULL));
 }
 
+/* The same where rows are acknowledged: no more of them wait than may, so the program takes note whenever there is news. */
+static void push_and_hear(size_t size, const unsigned char *row, size_t count, size_t batch, DPI_Source source)
+{
+	DPI_Acked told;
+	size_t n, heard;
+
+	for (; count; row += n * size, count -= n) {
+		int error = DPI_Push_Batch(row, batch ? count : 1, source, &n);
+
+		if (error == DPI_ERR_LIMIT)
+			error = DPI_Next_Acks(&told, 1, source, &heard);
+		need(error);
+	}
+	if (DPI_Try_Next_Acks(&told, 1, source, &heard) == DPI_SUCCESS && told.error)
+		need(told.error);
+}
+
 static void *push_until_end(void *arg)
 {
 	struct work *w = arg;
@@ -140,6 +168,8 @@ static void *push_until_end(void *arg)
 
 		if (columnar())
 			push_columns(&columns, at, count, w->source);
+		else if (acks())
+			push_and_hear(size, row, count, batch, w->source);
 		else if (batch)
 			need(DPI_Push_Batch(row, count, w->source, NULL));
 		else
@@ -203,6 +233,8 @@ static void take_until_end(DPI_Target target, struct outcome *mine)
 			break;
 		need(error);
 		take_rows(&mine->got, batch.rows, batch.count, batch.stride);
+		if (acks() == DPI_ACK_CONFIRMED)
+			need(DPI_Ack(batch.source, DPI_ACK_TAKEN, target));
 		need(DPI_Release_Batch(1, target));
 	}
 	mine->end = now_ns();
@@ -244,7 +276,7 @@ static void body(unsigned process, struct outcome *mine)
 
 int main(int argc, char **argv)
 {
-	shuffle_options("transport batch publish ring mode", argc, argv);
+	shuffle_options("transport batch publish ring mode ack", argc, argv);
 	job_define(shuffle.processes, shuffle.o.transport, NULL);
 	shuffle_run("dpi", body);
 	return 0;

@@ -71,7 +71,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct dpi_pack p = { 0 };
 	if (!definition) start();
 	memset(ctx.control->handler + DPI_MESSAGE_FLOW, 0,
-	       (DPI_FLOW_MESSAGES_END - DPI_MESSAGE_FLOW) * sizeof *ctx.control->handler);
+	       (DPI_MESSAGE_TYPES - DPI_MESSAGE_FLOW) * sizeof *ctx.control->handler);
 	ctx.control->downs = 0;
 	need(!dpi_flows_open(&ctx), "the layer");
 	dpi_pack_u64(&p, 1);

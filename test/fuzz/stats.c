@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * stats.c: libFuzzer target: the answer of a node that was asked what its flows do. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "flows/stats.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void need(int good, const char *what)
+{
+	if (good) return;
+	fprintf(stderr, "broken: %s\n", what);
+	__builtin_trap();
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	enum { ROOM = 4 };
+	DPI_Flow_Info flow = DPI_FLOW_INFO_INIT;
+	DPI_Endpoint_Info info[ROOM];
+	size_t found = 9;
+	uint32_t seen;
+	bool more;
+	uint8_t *copy = malloc(size ? size : 1); /* of its own, so that a byte too many is found */
+	need(copy != NULL, "memory");
+	if (size) memcpy(copy, data, size);
+	memset(info, 0xa5, sizeof info);
+	struct dpi_unpack u = { .at = copy, .end = copy + size };
+	if (dpi_stats_unpack(&u, &flow, info, ROOM, &found, &seen, &more)) {
+		need(found <= seen, "more endpoints than entries");
+		for (size_t i = 0; i < found && i < ROOM; i++) {
+			need(info[i].kind == DPI_ENDPOINT_SOURCE || info[i].kind == DPI_ENDPOINT_TARGET, "a kind");
+			need(info[i].size == sizeof *info && memchr(info[i].flow.name, 0, DPI_NAME_MAX), "an endpoint");
+		}
+	}
+	need(memchr(flow.name, 0, DPI_NAME_MAX) != NULL, "a name");
+	free(copy);
+	return 0;
+}

@@ -223,7 +223,7 @@ int dpi_lane_wrote(struct dpi_source *s, uint32_t target, uint64_t size)
 	bool dropped;
 	int error = dpi_run_wrote(s->lane[target].b, &s->lane[target].run, size);
 	/* the linger service sends what the transport could not take */
-	return error && error != DPI_ERR_AGAIN ? lane_failed(s, target, error, &dropped) : DPI_SUCCESS;
+	return error && error != DPI_ERR_AGAIN ? dpi_lane_failed(s, target, error, &dropped) : DPI_SUCCESS;
 }
 
 int dpi_lane_send(struct dpi_source *s, uint32_t target, uint32_t kind, uint64_t value, const void *bytes, uint64_t size, int64_t deadline, bool *dropped)

@@ -1228,8 +1228,8 @@ DPI_API int DPI_Open_Source(DPI_Flow flow, const DPI_Source_Attr *attr, DPI_Sour
  * row's error in a stage: the flow fails) PEER FLOW CANCELLED DESTROYED MEMORY, and a function's own. Source: DPI paper 4.3. */
 DPI_API int DPI_Push(const void *row, size_t size, DPI_Source source);
 
-/* The same, but never waits for a target or for room: DPI_ERR_AGAIN, and no target has got the row. A row larger than a
- * segment begins anew with each call: DPI_Push is for these. Errors: as DPI_Push, AGAIN. */
+/* The same, but never waits for a target or for room: DPI_ERR_AGAIN, and no target has got the row. The first row to a process
+ * connects to it. A row larger than a segment begins anew with each call: DPI_Push is for these. Errors: as DPI_Push, AGAIN. */
 DPI_API int DPI_Try_Push(const void *row, size_t size, DPI_Source source);
 
 /* Push count rows, which stand back to back in a schema whose rows do not vary. pushed: out, how many were, also on an

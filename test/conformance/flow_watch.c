@@ -106,7 +106,7 @@ static void see_from_outside(DPI_Context ctx)
 	CHECK_INT(source->flow.closed, ==, 0);
 	CHECK_INT(source->flow.failed, ==, 0);
 	CHECK(source->flow.sealed);
-	UNTIL(20 * SECOND, target[0]->target.waiting == 1 && target[0]->target.rows + 2000 > rows / 2, all = endpoints(1, ctx, &count); CHECK_INT(count, ==, 2);
+	UNTIL(20 * SECOND, target[0]->target.waiting == 1 && target[0]->target.rows + 2000 > rows / 2 && target[1]->fill, all = endpoints(1, ctx, &count); CHECK_INT(count, ==, 2);
 	      target[0] = endpoint(DPI_ENDPOINT_TARGET, 0, "f", all, count); target[1] = endpoint(DPI_ENDPOINT_TARGET, 1, "f", all, count));
 	CHECK_INT(target[1]->target.rows, ==, 0);
 	CHECK_INT(target[1]->target.waiting, ==, 0);

@@ -56,7 +56,7 @@ static int ask(struct dpi_source *s, uint32_t target, int64_t deadline)
 	struct dpi_flow_target where = dpi_flow_where(s->flow, target);
 	if (where.state != DPI_TARGET_BOUND) return dpi_fail(DPI_ERR_PEER, "it was closed, or its process died");
 	snprintf(name, sizeof name, "%.100s, target %u", s->flow->name, target);
-	struct dpi_wanted wanted = { name, s->timeout_us, s->linger_us, s->watch.bell };
+	struct dpi_wanted wanted = { name, s->timeout_us, s->linger_us, s->watch.bell, s->ack != NULL };
 	int64_t least = dpi_now() + DPI_ANSWER_NS;
 	int error = dpi_run_open_start(s->ctx, &wanted, where.node, where.queue, deadline > least ? deadline : least, &l->opening);
 	if (error) l->opening = NULL;
@@ -124,7 +124,6 @@ int dpi_lane_open(struct dpi_source *s, uint32_t target, int64_t deadline, bool 
 	error = dpi_flow_check(f);
 	if (o.error == DPI_ERR_AGAIN) return error;
 	if (!o.error) l->b = l->opening;
-	if (!o.error && s->ack) dpi_run_acknowledged(l->b, s->watch.bell);
 	l->opening = NULL;
 	if (o.error) return dpi_lane_failed(s, target, o.error, dropped);
 	return error;

@@ -86,6 +86,11 @@ static int send_rows(struct dpi_source *s, uint32_t target, struct way *w, int64
 		w->sent += n;
 		return DPI_SUCCESS;
 	}
+	if (s->coded) { /* rows are gathered for the codecs one by one */
+		error = dpi_coded_put(s, target, (const uint8_t *)w->out.rows + w->sent * w->out.stride, size, size);
+		w->sent += !error;
+		return error;
+	}
 	uint64_t fit = dpi_run_left(l->b, &l->run) / size;
 	if (n > fit) n = fit;
 	uint8_t *to = dpi_run_place(l->b);

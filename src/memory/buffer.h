@@ -100,7 +100,7 @@ struct dpi_buffer {
 	_Atomic bool destroyed;
 	bool closing;
 	bool runs; /* it writes runs, not records: run.h */
-	bool acked; /* and its home acknowledges them: dpi_run_acknowledged */
+	bool acked; /* and its home acknowledges them: dpi_run_acked */
 	uint64_t max_record;
 	DPI_Buffer_Stats stats; /* written by the handle's thread alone */
 	struct dpi_context *ctx;
@@ -162,6 +162,7 @@ struct dpi_wanted {
 	const char *name;
 	int64_t timeout_us, linger_us; /* 0: the defaults */
 	uint32_t bell;		       /* 0: any */
+	bool acked;		       /* for runs: the home acknowledges them, see dpi_run_acked */
 };
 /* Open a handle to a buffer whose home and id are known. */
 int dpi_buffer_open_at(struct dpi_context *ctx, const struct dpi_wanted *wanted, int home, uint64_t id, int64_t deadline, DPI_Buffer *out);

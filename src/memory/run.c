@@ -56,7 +56,7 @@ int dpi_run_open(struct dpi_context *ctx, const char *name, int node, uint64_t i
 		 struct dpi_buffer **out)
 {
 	DPI_Buffer handle;
-	int error = dpi_buffer_open_at(ctx, &(struct dpi_wanted){ name, timeout_us, linger_us, 0 }, node, id, deadline, &handle);
+	int error = dpi_buffer_open_at(ctx, &(struct dpi_wanted){ name, timeout_us, linger_us, 0, false }, node, id, deadline, &handle);
 	if (error) return error;
 	struct dpi_buffer *b = dpi_buffer_get(handle);
 	error = check_runs(b);
@@ -78,6 +78,7 @@ int dpi_run_open_start(struct dpi_context *ctx, const struct dpi_wanted *wanted,
 {
 	int error = dpi_buffer_open_start(ctx, wanted, node, id, deadline, b);
 	if (error) return error;
+	(*b)->acked = wanted->acked;
 	error = dpi_append_ask(*b);
 	return error ? open_failed(*b, error) : DPI_SUCCESS;
 }

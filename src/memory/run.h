@@ -68,13 +68,7 @@ int dpi_run_publish(struct dpi_buffer *b, const struct dpi_run *run);
 /* Wait until all is visible at the home, at most the handle's timeout. */
 int dpi_run_flush(struct dpi_buffer *b, const struct dpi_run *run);
 
-/* What the home says of the runs' bytes, by dpi_ring_in_ack: asked for before the first run. Then bell is rung, as for all else of the handle. */
-static inline void dpi_run_acknowledged(struct dpi_buffer *b, uint32_t bell)
-{
-	b->acked = true;
-	b->bell = bell;
-}
-/* The count that was told last; acquire. 0: none. */
+/* What the home says of the runs' bytes by dpi_ring_in_ack, if wanted->acked asked for it: the count that was told last; acquire. 0: none. */
 static inline uint64_t dpi_run_acked(const struct dpi_buffer *b)
 {
 	const struct dpi_credit *c = b->appender.credit.address;

@@ -185,8 +185,9 @@ TEST(the_bytes_of_acknowledgements, "", 0)
 		"\1\0\0\0" "\0\0\0\0" /* column 0, no function */;
 	DPI_Flow_Attr a = FLOW(.targets = 2, KEY("id"), .ack = DPI_ACK_CONFIRMED, .ack_of = DPI_ACK_QUORUM, .ack_quorum = 1, .ack_up_to = 1, .ack_pending = 9,
 			       .ack_column = "id");
-	struct dpi_definition *d;
-	CHECK_OK(dpi_definition_from(&a, &d));
+	DPI_Column columns[] = { { "id", DPI_TYPE_INT64, 0, 0, 0, 0 } };
+	a.schema = make_schema(columns, 1);
+	struct dpi_definition *d = definition_of(a);
 	size_t size;
 	uint8_t *bytes = written(d, &size);
 	CHECK(size > sizeof expected && !memcmp(bytes + size - (sizeof expected - 1), expected, sizeof expected - 1)); /* they are the last */

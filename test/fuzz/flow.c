@@ -73,7 +73,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	memset(ctx.control->handler + DPI_MESSAGE_FLOW, 0,
 	       (DPI_MESSAGE_TYPES - DPI_MESSAGE_FLOW) * sizeof *ctx.control->handler);
 	ctx.control->downs = 0;
-	need(!dpi_flows_open(&ctx), "the layer");
+	dpi_loop_close(&ctx); /* with the services of the layer before */
+	need(!dpi_loop_open(&ctx) && !dpi_flows_open(&ctx), "the layer");
 	dpi_pack_u64(&p, 1);
 	dpi_pack_text(&p, "f");
 	dpi_pack_bytes(&p, definition, (uint32_t)definition_size);

@@ -223,7 +223,7 @@ TEST(ack_many, "FL-504 FL-505 FL-508", 3, .deadline_s = 60)
 		CHECK_ERROR(DPI_Create_Flow("w", &wrong_attr, ctx, &wrong_flow), class, sentence);      \
 	} while (0)
 
-TEST(ack_definition, "FL-500 FL-501", 1, .once = true)
+TEST(ack_definition, "FL-500 FL-501 FL-517", 1, .once = true)
 {
 	static const DPI_Column columns[] = { { "i", DPI_TYPE_INT64, 0, 0, 0, 0 }, { "n", DPI_TYPE_INT64, 1, 0, 0, 0 }, { "d", DPI_TYPE_DOUBLE, 0, 0, 0, 0 } };
 	DPI_Context ctx = join();
@@ -246,6 +246,13 @@ TEST(ack_definition, "FL-500 FL-501", 1, .once = true)
 	WRONG(DPI_ERR_NAME, "attr->ack_column is \"x\"", .ack = 1, .ack_column = "x");
 	WRONG(DPI_ERR_UNSUPPORTED, "never NULL", .ack = 1, .ack_column = "n");
 	WRONG(DPI_ERR_UNSUPPORTED, "DOUBLE", .ack = 1, .ack_column = "d");
+	static const DPI_Stage stage = { .kind = DPI_STAGE_FILTER, .text = "i > 0" };
+	static const DPI_Aggregate sum = { .function = DPI_AGGREGATE_SUM, .column = "i" };
+	static const DPI_Codec lz4 = { DPI_CODEC_LZ4, 0, NULL };
+	WRONG(DPI_ERR_UNSUPPORTED, "attr->stages", .ack = 1, .stages = &stage, .stage_count = 1);
+	WRONG(DPI_ERR_UNSUPPORTED, "attr->aggregates", .ack = 1, .aggregates = &sum, .aggregate_count = 1);
+	WRONG(DPI_ERR_UNSUPPORTED, "attr->codecs", .ack = 1, .codecs = &lz4, .codec_count = 1);
+	WRONG(DPI_ERR_UNSUPPORTED, "attr->layout", .ack = 1, .layout = DPI_LAYOUT_COLUMNS);
 	WRONG(DPI_ERR_ARGUMENT, "attr->ack_of is set, and", .ack_of = 1);
 	WRONG(DPI_ERR_ARGUMENT, "attr->ack_quorum is set, and", .ack_quorum = 1);
 	WRONG(DPI_ERR_ARGUMENT, "attr->ack_up_to is set, and", .ack_up_to = 1);

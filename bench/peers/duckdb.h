@@ -33,7 +33,7 @@ static struct {
 } duck;
 
 /* Its result stays the caller's, to be destroyed, unless r is NULL. */
-static void duck_run(const char *sql, struct duck_result *r)
+static inline void duck_run(const char *sql, struct duck_result *r)
 {
 	struct duck_result own = { { 0 } };
 
@@ -43,7 +43,7 @@ static void duck_run(const char *sql, struct duck_result *r)
 		duck.destroy_result(&own);
 }
 
-static void duck_open(uint64_t threads)
+static inline void duck_open(uint64_t threads)
 {
 	const char *path = getenv("BENCH_DUCKDB");
 	void *library, *database;

@@ -130,7 +130,7 @@ static struct dpi_reduction *reduction(void)
 
 static uint64_t results(struct dpi_table *t)
 {
-	struct dpi_run run;
+	struct dpi_rows run;
 	uint64_t sum = 0;
 
 	for (;;) {
@@ -149,13 +149,13 @@ static uint64_t by_library(const struct dpi_reduction *r, const struct row *row,
 {
 	struct dpi_table_attr attr = { .budget = UINT64_C(1) << 30, .full = DPI_TABLE_LIMITED };
 	struct dpi_table *t, *target;
-	struct dpi_run run;
+	struct dpi_rows run;
 	size_t taken;
 	uint64_t start = now_ns();
 
 	need(dpi_table_new(r, &attr, &t));
 	for (size_t i = 0; i < count; i += 4096) { /* as segments come */
-		run = (struct dpi_run){ row + i, sizeof *row, NULL, count - i < 4096 ? count - i : 4096 };
+		run = (struct dpi_rows){ row + i, sizeof *row, NULL, count - i < 4096 ? count - i : 4096 };
 		need(dpi_table_add(t, &run, &taken));
 	}
 	if (twice) {

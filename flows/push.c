@@ -132,9 +132,7 @@ static int push_row(struct dpi_source *s, const void *row, uint64_t size, bool w
 	if (error) return error;
 	if (s->ack && (error = dpi_ack_key(s, row, size)) == DPI_SUCCESS) error = dpi_ack_room(s, to, count, wait);
 	if (__builtin_expect(!count, 0) && !error) DPI_ADD(s->stats.filtered, 1);
-	if (error) ;
-	else if (__builtin_expect(s->pipe != NULL, 0)) error = dpi_pipe_push(s, to, count, row, size, wait);
-	else error = dpi_push_to(s, to, count, row, size, wait);
+	if (!error) error = __builtin_expect(s->pipe != NULL, 0) ? dpi_pipe_push(s, to, count, row, size, wait) : dpi_push_to(s, to, count, row, size, wait);
 	if (!error && s->ack) dpi_ack_pushed(s, to, count);
 	if (error) dpi_route_back(s->route, 1);
 	return error;

@@ -1247,7 +1247,8 @@ DPI_API int DPI_Push_Arrow(const struct ArrowArray *array, const struct ArrowSch
 /* Hand out room in the segment for a target, to build a row in place; what dist would say is not asked. size: bytes of the
  * row, where rows vary at most; room: out, 8-byte aligned, to be written until DPI_Commit or DPI_Discard, before which
  * nothing else is pushed. Waits and errors as DPI_Push; STATE when room is already handed out; SIZE (another than the
- * rows', or it does not fit a segment); USE (the source has stages, or reduces). Thread: handle. */
+ * rows', or it does not fit a segment); USE (the source has stages, or reduces, or
+ * segments are columns). Thread: handle. */
 DPI_API int DPI_Reserve(size_t size, uint32_t target, DPI_Source source, void **room);
 /* Push the row built in the room: its first size bytes. Never blocks. Thread: handle. Errors: THREAD STATE; SIZE CORRUPT (no
  * row of the schema: the room stays handed out) PEER FLOW CANCELLED DESTROYED. */

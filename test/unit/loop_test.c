@@ -467,16 +467,21 @@ static void serve_always(bool eager, int64_t spin_ns)
 	close_wires();
 }
 
+/* Which states are met is the scheduler's choice: again, until both have been. */
+static void serve_in_both_states(bool eager)
+{
+	do serve_always(eager, 0);
+	while (!states[DPI_STANDING_UP] || !states[DPI_STANDING_SHALLOW]);
+}
+
 TEST(transports_are_always_served, "", 0)
 {
-	serve_always(true, 0);
-	CHECK(states[DPI_STANDING_UP] && states[DPI_STANDING_SHALLOW]);
+	serve_in_both_states(true);
 }
 
 TEST(transports_that_must_be_armed_are_always_served, "", 0)
 {
-	serve_always(false, 0);
-	CHECK(states[DPI_STANDING_UP] && states[DPI_STANDING_SHALLOW]);
+	serve_in_both_states(false);
 }
 
 TEST(transports_are_always_served_with_spinning, "", 0)

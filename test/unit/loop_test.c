@@ -383,6 +383,7 @@ static void open_wires(bool eager)
 		struct dpi_carrier *c = &w->carrier;
 		w->table = (DPI_Transport){ .progress = wire_progress, .arm = wire_arm };
 		w->eager = eager;
+		w->over = false;
 		*c = (struct dpi_carrier){ .table = &w->table, .tp = (DPI_Tp *)(void *)w, .ctx = &ctx, .index = i, .fd = event(),
 					   .lock = PTHREAD_MUTEX_INITIALIZER, .needs_progress = true };
 		c->watch = (struct dpi_watch){ c->fd, dpi_loop_carrier_ready };
@@ -395,6 +396,7 @@ static void close_wires(void)
 {
 	close_loop();
 	for (int i = 0; i < 2; i++) close(wires[i].carrier.fd);
+	ctx.carriers = 0;
 }
 
 static _Atomic uint64_t states[3];

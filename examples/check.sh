@@ -10,7 +10,7 @@ try() {
 	name="$1, $3 processes, $2" transport=$2 processes=$3
 	program=$BUILD/examples/$4
 	shift 4
-	if timeout $((60 * ${TEST_SLOW:-1})) "$BUILD/bin/dpirun" -n "$processes" -x DPI_TRANSPORT="$transport" \
+	if timeout $((300 * ${TEST_SLOW:-1})) "$BUILD/bin/dpirun" -n "$processes" -x DPI_TRANSPORT="$transport" \
 		"$program" "$@" >"$tmp/output" 2>&1 && grep -q 'answer checked: ok' "$tmp/output"; then
 		echo "ok $name"
 	else
@@ -32,7 +32,7 @@ done
 # A backup and a primary die: dpirun says so with its status, the others check what is left.
 for transport in shm tcp; do
 	name="log_shipping, a backup and a primary killed, $transport"
-	timeout $((60 * ${TEST_SLOW:-1})) "$BUILD/bin/dpirun" --keep-going -n 6 -x DPI_TRANSPORT=$transport "$BUILD/examples/log_shipping" --kill \
+	timeout $((300 * ${TEST_SLOW:-1})) "$BUILD/bin/dpirun" --keep-going -n 6 -x DPI_TRANSPORT=$transport "$BUILD/examples/log_shipping" --kill \
 		>"$tmp/output" 2>&1
 	if [ $? = 137 ] && grep -q 'answer checked: ok' "$tmp/output"; then echo "ok $name"
 	else

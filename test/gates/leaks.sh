@@ -8,8 +8,8 @@ command -v valgrind >/dev/null || { skip "valgrind" "no valgrind (package valgri
 for example in hello listing1 work_queue 'hash_join --scale 0.002' 'group_by --rows 20000' 'parameter_server --samples 200' 'word_count README.md' 'kv --requests 100'; do
 	[ -f "examples/${example%% *}.c" ] || continue
 	for transport in shm tcp; do
-		try "$example over $transport" timeout 120 \
-			"$BUILD/bin/dpirun" -n 2 -x DPI_TRANSPORT=$transport -x DPI_TIMEOUT=60s \
+		try "$example over $transport" timeout 900 \
+			"$BUILD/bin/dpirun" -n 2 -x DPI_TRANSPORT=$transport -x DPI_TIMEOUT=300s \
 			valgrind -q --error-exitcode=9 --leak-check=full --show-leak-kinds=definite,indirect,possible \
 			--errors-for-leak-kinds=definite,indirect,possible "$BUILD"/examples/$example
 	done

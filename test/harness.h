@@ -5,7 +5,7 @@
  *	{
  *		CHECK_INT(ring_next(&ring), ==, 7);
  *	}
- *	TEST(append_keeps_order, "M-3 M-4", 4, .deadline_s = 60)	// four nodes; statements of spec/ it checks
+ *	TEST(append_keeps_order, "M-3 M-4", 4, .deadline_s = 120)	// four nodes; statements of spec/ it checks
  *	{
  *		DPI_Context ctx;
  *		CHECK_DPI(DPI_Init(&ctx));		// rank: 0 … ranks-1, this process; DPI_CLUSTER and the rest are set
@@ -22,7 +22,8 @@
  * Command line: PROGRAM [--list] [--cites] [--jobs N] [--repeat N] [--transport NAME] [--verbose] [FILTER…]
  * Cases that the file TEST_EXCLUDE names, a line 'NAME[@TRANSPORT] REASON' each, are skipped aloud.
  * FILTER: part of a case's name ("append", "@shm"). Environment: TEST_SLOW=10 makes every deadline ten times longer
- * (sanitizers, valgrind); TEST_SEED=N fixes harness_seed(). */
+ * (sanitizers, valgrind); TEST_SEED=N fixes harness_seed(), as CI does: what it tries is the same each time, and whoever
+ * looks for more lets the seed be drawn. */
 #ifndef HARNESS_H
 #define HARNESS_H
 
@@ -44,7 +45,7 @@ struct harness_case {
 	void (*run)(int rank, int ranks);
 	int processes;	    /* started at first; 0: one process without a cluster */
 	int nodes;	    /* DPI_NODES; 0: processes; -1: not said */
-	int deadline_s;	    /* 0: 20 */
+	int deadline_s;	    /* 0: 60 */
 	bool expect_stderr; /* the case may write to standard error */
 	bool leaves_files;  /* and leave files in /dev/shm and $TMPDIR */
 	bool once;	    /* what it checks has nothing to do with transports: run for the first one only */
@@ -153,7 +154,7 @@ int64_t harness_pid(int rank);	   /* 0: not started */
 bool harness_alive(int rank);
 void harness_spawn_rank(int rank); /* start one more (rank >= processes), or a dead one again; it runs the same function */
 int harness_spawns(int rank);	   /* how often it was started */
-void harness_kill(int rank, int signal); /* SIGKILL and SIGTERM say that its death is expected; so that it may be itself */
+void harness_kill(int rank, int signal); /* SIGKILL and SIGTERM say that its death is expected; so that it may be itself; SIGSTOP: it stands */
 void harness_expect_death(int rank);	 /* it will die by a signal or end with any status */
 const char *harness_transport(void);	 /* the enrolled transport of this run; "" without */
 uint64_t harness_seed(void);		 /* for random choices; printed when the case fails */

@@ -113,10 +113,35 @@ void harness_barrier(void)
 	AWAIT(page->round != round);
 }
 
+/* A signal that stops takes effect when the kernel gets to it: until then a thread of the process may go on. */
+static void await_stopped(pid_t pid)
+{
+	char path[300], text[512];
+	for (bool runs = true; runs;) {
+		snprintf(path, sizeof path, "/proc/%d/task", (int)pid);
+		DIR *d = opendir(path);
+		runs = false;
+		for (struct dirent *e; d && (e = readdir(d));) {
+			if (e->d_name[0] == '.') continue;
+			snprintf(path, sizeof path, "/proc/%d/task/%s/stat", (int)pid, e->d_name);
+			int fd = open(path, O_RDONLY | O_CLOEXEC);
+			ssize_t n = fd < 0 ? 0 : read(fd, text, sizeof text - 1);
+			if (fd >= 0) close(fd);
+			text[n > 0 ? n : 0] = 0;
+			const char *end = strrchr(text, ')');
+			if (end && end[1] && !strchr("TtZX", end[2])) runs = true;
+		}
+		if (d) closedir(d);
+		if (runs) harness_pause();
+	}
+}
+
 void harness_kill(int rank, int signal)
 {
 	if (signal == SIGKILL || signal == SIGTERM) harness_expect_death(rank);
-	if (rank == my_rank || page->pid[rank] > 0) kill((pid_t)harness_pid(rank), signal);
+	if (rank != my_rank && page->pid[rank] <= 0) return;
+	kill((pid_t)harness_pid(rank), signal);
+	if (signal == SIGSTOP && rank != my_rank) await_stopped((pid_t)harness_pid(rank));
 }
 
 void harness_spawn_rank(int rank)
@@ -176,7 +201,7 @@ static void set_environment(int rank, int ranks)
 	setenv("TMPDIR", temp_dir, 1);
 	if (the_case->processes) {
 		char text[32];
-		snprintf(text, sizeof text, "%ds", 10 * harness_slow());
+		snprintf(text, sizeof text, "%ds", 30 * harness_slow());
 		setenv("DPI_TIMEOUT", text, 1);
 		setenv("DPI_CLUSTER", cluster, 1);
 		setenv("DPI_JOB", job_name, 1);
@@ -403,7 +428,7 @@ static void on_signal(int signal)
 /* Until every rank has ended, one has failed, or the deadline. */
 static enum harness_outcome watch(void)
 {
-	int seconds = (the_case->deadline_s ? the_case->deadline_s : 20) * harness_slow(), rank;
+	int seconds = (the_case->deadline_s ? the_case->deadline_s : 60) * harness_slow(), rank;
 	int64_t deadline = now_ms() + (int64_t)seconds * 1000, stop = INT64_MAX;
 	enum harness_outcome outcome = HARNESS_OK;
 	sigset_t none;
@@ -434,7 +459,7 @@ static bool kill_rest(bool judge)
 {
 	int pids[256], n = harness_descendants(getpid(), pids, 256);
 	bool left = false;
-	for (int64_t end = now_ms() + 200 * harness_slow(); judge && n && now_ms() < end;) {
+	for (int64_t end = now_ms() + 3000 * harness_slow(); judge && n && now_ms() < end;) {
 		harness_pause();
 		n = harness_descendants(getpid(), pids, 256);
 	}
@@ -499,7 +524,7 @@ enum harness_outcome harness_supervise(const struct harness_case *c, const struc
 		outcome = HARNESS_NOT_OK;
 	}
 	bool files = outcome == HARNESS_OK && !c->leaves_files;
-	for (int64_t end = now_ms() + (mine ? 0 : 1000); files && files_left("/dev/shm", before, mine, left, sizeof left);) {
+	for (int64_t end = now_ms() + (mine ? 0 : 5000); files && files_left("/dev/shm", before, mine, left, sizeof left);) {
 		if (now_ms() < end) continue;
 		dprintf(report, "left in /dev/shm:\n%s", left);
 		outcome = HARNESS_NOT_OK;

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * flow_test.c: copies of flows and their coordinator: what each process hears, and when; deaths; the registry's death;
  * requests and news that no correct library sends. */
-#include <dirent.h>
 #include <signal.h>
 
 #include "flows/layer.h"
@@ -11,7 +10,7 @@
 
 static int64_t soon(void)
 {
-	return dpi_now() + 5 * SECOND * harness_slow();
+	return patience();
 }
 
 static struct dpi_context *start(void)
@@ -285,29 +284,6 @@ TEST(a_name_of_nothing_is_removed, "", 2)
 	finish(ctx, 2);
 }
 
-/* Stop a rank, all its threads: a signal takes its time. */
-static void stop(int rank)
-{
-	char path[64];
-	bool running = true;
-	snprintf(path, sizeof path, "/proc/%lld/task", (long long)harness_pid(rank));
-	harness_kill(rank, SIGSTOP);
-	while (running) {
-		DIR *tasks = opendir(path);
-		CHECK(tasks);
-		running = false;
-		for (struct dirent *e; (e = readdir(tasks));) {
-			char name[400], text[400] = "";
-			snprintf(name, sizeof name, "%s/%s/stat", path, e->d_name);
-			FILE *f = *e->d_name == '.' ? NULL : fopen(name, "r");
-			if (f) running |= fread(text, 1, sizeof text - 1, f) && !strstr(text, ") T ");
-			if (f) fclose(f);
-		}
-		closedir(tasks);
-		harness_pause();
-	}
-}
-
 /* The call times out; what it has done by then is undone. */
 TEST(a_join_nobody_waits_for, "", 2)
 {
@@ -316,7 +292,7 @@ TEST(a_join_nobody_waits_for, "", 2)
 	uint32_t source;
 	harness_barrier();
 	if (rank == 1) {
-		stop(0);
+		harness_kill(0, SIGSTOP);
 		CHECK_ERROR(dpi_flow_join(f, dpi_now() + 20 * MS, &source), DPI_ERR_TIMEOUT, "node 0 has not answered");
 		CHECK_ERROR(dpi_flow_bind(f, 0, 9, dpi_now() + 20 * MS), DPI_ERR_TIMEOUT, "node 0 has not answered");
 		harness_kill(0, SIGCONT);
@@ -380,7 +356,7 @@ static void *work(void *arg)
 	return NULL;
 }
 
-TEST(many_at_once, "", 3, .deadline_s = 60)
+TEST(many_at_once, "", 3, .deadline_s = 180)
 {
 	struct dpi_context *ctx = start();
 	struct worker w[THREADS];

@@ -31,6 +31,34 @@ struct caller {
 	int all;
 };
 
+/* A call of barrier "b" in a thread of its own. */
+struct entry {
+	DPI_Context ctx;
+	uint32_t count;
+	int class; /* of the error that ends it; DPI_SUCCESS: none */
+};
+
+static void *call_b(void *arg)
+{
+	const struct entry *e = arg;
+	if (e->class) CHECK_ERROR(DPI_Barrier("b", e->count, 0, e->ctx), e->class, "3");
+	else CHECK_DPI(DPI_Barrier("b", e->count, 0, e->ctx));
+	return NULL;
+}
+
+/* Returns when the call counts: it waits, and a call behind it has been answered. */
+static pthread_t enter_b(struct entry *e)
+{
+	char name[32];
+	int node;
+	pthread_t t = start_thread(call_b, e);
+	await_asleep();
+	CHECK_DPI(DPI_Get_Node_Id(e->ctx, &node));
+	snprintf(name, sizeof name, "only node %d", node);
+	CHECK_DPI(DPI_Barrier(name, 1, 0, e->ctx));
+	return t;
+}
+
 static void *call_barrier(void *arg)
 {
 	struct caller *c = arg;
@@ -54,7 +82,7 @@ TEST(barrier_threads, "E-33 P-16", 2, .once = true)
 
 TEST(barrier_times_out, "E-35 P-1 P-2 P-4 P-6", 3, .once = true)
 {
-	_Atomic int *stage = harness_shared();
+	_Atomic int *stage = harness_shared(), *in = stage + 1;
 	DPI_Context ctx = join();
 	if (rank == 0) {
 		int64_t start = now();
@@ -70,10 +98,13 @@ TEST(barrier_times_out, "E-35 P-1 P-2 P-4 P-6", 3, .once = true)
 	/* ranks 0 and 1 are in it; 1 leaves; then a full count without it is needed: 0, 2 and another call of 1 */
 	int64_t start = now();
 	if (rank == 0) {
-		CHECK_DPI(DPI_Barrier("b", 3, 0, ctx));
+		pthread_t t = enter_b(&(struct entry){ctx, 3, DPI_SUCCESS});
+		*in = 1;
+		end_thread(t);
 		CHECK_INT(*stage, ==, 2);
 	}
 	if (rank == 1) {
+		AWAIT(*in);
 		CHECK_ERROR(DPI_Barrier("b", 3, 100 * MS, ctx), DPI_ERR_TIMEOUT, "2");
 		++*stage;
 	}
@@ -91,31 +122,23 @@ TEST(barrier_times_out, "E-35 P-1 P-2 P-4 P-6", 3, .once = true)
 	leave(ctx);
 }
 
-static void *kill_later(void *rank)
-{
-	pause_ms(50);
-	harness_kill(*(int *)rank, SIGKILL);
-	return NULL;
-}
-
 TEST(barrier_dies, "E-36 P-7 R-9", 4, .once = true)
 {
-	_Atomic int *left = harness_shared();
+	_Atomic int *left = harness_shared(), *in = left + 1;
 	DPI_Context ctx = join();
 	if (rank == 3) harness_expect_death(3);
 	CHECK_DPI(DPI_Barrier("start", 4, 0, ctx));
-	harness_barrier();
+	pthread_t t = enter_b(&(struct entry){ctx, 5, DPI_ERR_PEER});
+	++*in;
 	if (rank == 3) {
-		CHECK_ERROR(DPI_Barrier("b", 5, 0, ctx), DPI_ERR_PEER, "3");
+		end_thread(t);
 		FAIL("it should be dead");
 	}
-	int victim = 3;
-	pthread_t killer = 0;
-	if (rank == 0) killer = start_thread(kill_later, &victim);
+	AWAIT(*in == 4);
 	int64_t start = now();
-	CHECK_ERROR(DPI_Barrier("b", 5, 0, ctx), DPI_ERR_PEER, "3");
+	if (rank == 0) harness_kill(3, SIGKILL);
+	end_thread(t);
 	CHECK_WITHIN(start, 2 * SECOND);
-	if (rank == 0) end_thread(killer);
 	++*left;
 	AWAIT(*left >= 3);
 	/* the name is good again */
@@ -128,12 +151,12 @@ TEST(barrier_other_count, "E-37 E-39", 3, .once = true)
 	_Atomic int *in = harness_shared();
 	DPI_Context ctx = join();
 	if (rank == 0) {
+		pthread_t t = enter_b(&(struct entry){ctx, 3, DPI_SUCCESS});
 		*in = 1;
-		CHECK_DPI(DPI_Barrier("b", 3, 0, ctx));
+		end_thread(t);
 	}
 	if (rank == 1) {
 		AWAIT(*in);
-		pause_ms(30);
 		int64_t start = now();
 		CHECK_ERROR(DPI_Barrier("b", 2, 0, ctx), DPI_ERR_EXISTS, "b");
 		CHECK_ERROR(DPI_Barrier("b", 4, 0, ctx), DPI_ERR_EXISTS, "3");

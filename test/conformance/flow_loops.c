@@ -58,7 +58,7 @@ static void push_groups(DPI_Source s, int rank)
 	}
 }
 
-TEST(flow_loop_takes, "FL-603", 3, .deadline_s = 60)
+TEST(flow_loop_takes, "FL-603", 3, .deadline_s = 180)
 {
 	DPI_Context ctx = join();
 	DPI_Flow f = FLOW("f", ctx, .sources = 2, .segment = 1024, .linger_us = 60 * SECOND);
@@ -99,13 +99,14 @@ TEST(flow_loop_takes, "FL-603", 3, .deadline_s = 60)
 }
 
 /* The source fills the rings again and again, at first of targets that are not there yet, and sleeps until there is room. */
-TEST(flow_loop_pushes, "FL-603", 3, .deadline_s = 60)
+TEST(flow_loop_pushes, "FL-603", 3, .deadline_s = 180)
 {
+	_Atomic int *waits = harness_shared();
 	DPI_Context ctx = join();
 	DPI_Flow f = FLOW("f", ctx, .targets = 2, .sources = 1, .segment = 512, .memory = 16384);
 	if (rank == 0) {
 		DPI_Source s = source_of(f);
-		int loop = loop_with(fd_of_source(s)), waits = 0;
+		int loop = loop_with(fd_of_source(s));
 		CHECK(arm_source(s)); /* no row has found no room */
 		CHECK(!readable(loop, 0));
 		harness_barrier();
@@ -119,11 +120,10 @@ TEST(flow_loop_pushes, "FL-603", 3, .deadline_s = 60)
 					CHECK_DPI(DPI_Try_Push(&r, sizeof r, s));
 					break;
 				}
-				waits++;
+				++*waits;
 				CHECK_WOKEN(loop);
 			}
 		}
-		CHECK_INT(waits, >, 0);
 		CHECK_DPI(DPI_Close_Source(s));
 		close(loop);
 	} else {
@@ -132,6 +132,7 @@ TEST(flow_loop_pushes, "FL-603", 3, .deadline_s = 60)
 		DPI_Tuple u;
 		int error;
 		harness_barrier();
+		AWAIT(*waits);
 		pause_ms((int)draw(&seed, 30));
 		DPI_Target t = target_of((uint32_t)rank - 1, f);
 		for (; !(error = DPI_Next(t, &u)); rows++) {

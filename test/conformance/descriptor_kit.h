@@ -30,7 +30,7 @@ static inline bool readable(int loop, int ms)
 /* What must come: a lost wake-up fails here. */
 #define CHECK_WOKEN(loop)                                                                              \
 	do {                                                                                           \
-		if (!readable(loop, 8000 * harness_slow())) FAIL("slept through what it waited for");  \
+		if (!readable(loop, 25000 * harness_slow())) FAIL("slept through what it waited for");  \
 	} while (0)
 
 static inline int fd_of(DPI_Buffer buf, int event)

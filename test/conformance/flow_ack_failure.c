@@ -21,7 +21,7 @@ TEST(ack_pending, "FL-511", 2)
 		finish_target(t, f, ctx);
 		return;
 	}
-	DPI_Source s = source_with(f, 100 * MS);
+	DPI_Source s = source_with(f, SECOND);
 	struct flow_row r = row_of(0, 8, 8);
 	DPI_Acked told[8];
 	size_t count;
@@ -115,12 +115,12 @@ static void survive(int rank, int ack_up_to)
 	CHECK_DPI(DPI_Finalize(ctx));
 }
 
-TEST(ack_survives_death, "FL-510", 4, .deadline_s = 60)
+TEST(ack_survives_death, "FL-510", 4, .deadline_s = 180)
 {
 	survive(rank, 0);
 }
 
-TEST(ack_survives_death_up_to, "FL-510", 4, .deadline_s = 60)
+TEST(ack_survives_death_up_to, "FL-510", 4, .deadline_s = 180)
 {
 	survive(rank, 1);
 }
@@ -174,7 +174,7 @@ static void *confirm_at_random(void *arg)
 	return NULL;
 }
 
-TEST(ack_many, "FL-504 FL-505 FL-508", 3, .deadline_s = 60)
+TEST(ack_many, "FL-504 FL-505 FL-508", 3, .deadline_s = 180)
 {
 	enum { ROWS = 4000 };
 	static const char *const names[] = { "a", "b" };

@@ -204,13 +204,14 @@ TEST(flow_reduce_waits, "FL-324", 1)
 	CHECK_ERROR(DPI_Try_Next(t, &u), DPI_ERR_AGAIN, " ");
 	CHECK_ERROR(DPI_Wait_Targets(&t, 1, 3 * MS, &which), DPI_ERR_TIMEOUT, " ");
 	CHECK_DPI(DPI_Push_Mark(1, s));
-	CHECK_DPI(DPI_Wait_Targets(&t, 1, SECOND, &which));
+	CHECK_DPI(DPI_Wait_Targets(&t, 1, 10 * SECOND, &which));
 	CHECK_INT(which, ==, 0);
 	CHECK_DPI(DPI_Try_Next(t, &u));
 	CHECK_INT(((const struct sum *)u.data)->n, ==, 100);
 	CHECK_DPI(DPI_Try_Next(t, &u));
 	CHECK_INT(u.mark, ==, 1);
 	CHECK_DPI(DPI_Close_Source(s));
+	UNTIL(10 * SECOND, error != DPI_ERR_TIMEOUT, int error = DPI_Next(t, &u));
 	CHECK_ERROR(DPI_Next(t, &u), DPI_ERR_END, "ended");
 	CHECK_DPI(DPI_Close_Target(t));
 	leave(ctx);

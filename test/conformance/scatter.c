@@ -163,6 +163,11 @@ TEST(scatter_to_a_full_one, "A-86 A-87 A-88 A-39 M-9 P-1", 3)
 	DPI_Buffer full = MAKE("full", 1, ctx, DPI_USE_QUEUE, .capacity = 4096, .max_record = FILLER, .growth = DPI_GROWTH_NONE);
 	if (rank == 0) {
 		int n = fill_up(full);
+		/* the others are connected: what they get waits for nothing */
+		CHECK_DPI(DPI_Append("zero", 4, q1));
+		CHECK_DPI(DPI_Flush_Buffer(q1));
+		CHECK_DPI(DPI_Write("zero", 4, 100, r2));
+		CHECK_DPI(DPI_Flush_Buffer(r2));
 		DPI_Part parts[] = {{q1, "one", 3, 0, 77}, {full, data, FILLER, 0, 77}, {q1, "two", 3, 0, 77}, {r2, "three", 5, 0, 77}, {full, data, FILLER, 0, 77}};
 		CHECK_DPI(DPI_Set_Timeout(30 * MS, full));
 		CHECK_DPI(DPI_Set_Timeout(30 * MS, q1));
@@ -187,6 +192,7 @@ TEST(scatter_to_a_full_one, "A-86 A-87 A-88 A-39 M-9 P-1", 3)
 		DPI_Record r;
 		harness_barrier();
 		if (rank == 1) {
+			TAKE_NOW(q1, "zero", 4);
 			TAKE_NOW(q1, "one", 3);
 			TAKE_NOW(q1, "two", 3);
 			for (int n = *(_Atomic int *)harness_shared(); n; n--) {

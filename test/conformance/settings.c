@@ -109,7 +109,7 @@ TEST(units_of_time, "E-23 P-3", 0)
 	static const struct {
 		const char *text;
 		int64_t us;
-	} values[] = {{"30000", 30000}, {"30000us", 30000}, {"30ms", 30000}};
+	} values[] = {{"300000", 300000}, {"300000us", 300000}, {"300ms", 300000}};
 	static const char *const long_ones[] = {"1s", "1min", "2S", "5MS", "1MIN"};
 	DPI_Context ctx;
 	DPI_Record r;

@@ -448,6 +448,7 @@ TEST(cancel_races, "P-24", 2)
 
 TEST(requests_of_a_dead_home, "P-25 P-7 M-38 R-9", 3)
 {
+	_Atomic int *started = harness_shared();
 	if (rank == 1) harness_expect_death(1);
 	DPI_Context ctx = join();
 	DPI_Buffer q = MAKE("q", 1, ctx, SMALL), l = MAKE("l", 1, ctx, DPI_USE_LOG), r = MAKE("r", 1, ctx, DPI_USE_REGION, .capacity = 1 << 20);
@@ -465,7 +466,9 @@ TEST(requests_of_a_dead_home, "P-25 P-7 M-38 R-9", 3)
 	CHECK_DPI(DPI_Write_Nb(in, sizeof in, 0, r, &x[4]));
 	CHECK_DPI(DPI_Fetch_Add_Nb(0, 1, r, &previous, &x[5]));
 	CHECK_DPI(DPI_Flush_Buffer_Nb(q, &x[6]));
+	++*started;
 	if (rank == 0) {
+		AWAIT(*started == 2);
 		pause_ms(20);
 		harness_kill(1, SIGKILL);
 	}

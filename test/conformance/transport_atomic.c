@@ -6,7 +6,7 @@
 
 #include "transport_kit.h"
 
-KIT_TEST(tp_atomics, "T-44", 20)
+KIT_TEST(tp_atomics, "T-44", 60)
 {
 	struct kit_window w;
 	struct kit_remote r;
@@ -58,7 +58,7 @@ static void third_open(struct third *t, const DPI_Tp_Key *key, uint64_t length)
 	t->core.incarnation += 100;
 	CHECK_KIT(kit.table->open(&t->core, kit.lower, &t->tp));
 	kit_peer(&peer);
-	CHECK_KIT(kit.table->connect(t->tp, 0, &peer, 5000000, &t->to));
+	CHECK_KIT(kit.table->connect(t->tp, 0, &peer, 40000000, &t->to));
 	CHECK_KIT(kit.table->attach(t->to, key, length, &t->remote, &direct));
 }
 
@@ -70,7 +70,7 @@ static int by_value(const void *a, const void *b)
 
 /* Two initiators with several operations each under way, and the target's own instructions where that is claimed: the sum is
  * exact and no value is given out twice. */
-KIT_TEST(tp_fetch_add_sum, "T-44 T-45", 60)
+KIT_TEST(tp_fetch_add_sum, "T-44 T-45", 180)
 {
 	enum { MOST = 40000, DEEP = 16 };
 	struct kit_window w;
@@ -131,7 +131,7 @@ KIT_TEST(tp_fetch_add_sum, "T-44 T-45", 60)
 }
 
 /* A lock by compare-and-swap around two words that are only ever changed together. */
-KIT_TEST(tp_compare_swap_lock, "T-44 T-45 T-38", 60)
+KIT_TEST(tp_compare_swap_lock, "T-44 T-45 T-38", 180)
 {
 	enum { ROUNDS = 300, LOCK = 0, A = 8, B = 128 };
 	struct kit_window w;
@@ -228,7 +228,7 @@ static void *lane_main(void *argument)
 	return NULL;
 }
 
-KIT_TEST(tp_lanes, "T-55", 40)
+KIT_TEST(tp_lanes, "T-55", 120)
 {
 	struct kit_window w;
 	struct kit_remote r;
@@ -247,7 +247,7 @@ KIT_TEST(tp_lanes, "T-55", 40)
 	for (uint32_t i = 0; i < lanes; i++) {
 		lane[i].lane = i;
 		lane[i].to = kit.to;
-		if (i) CHECK_KIT(kit.table->connect(kit.tp, i, &peer, 5000000, &lane[i].to));
+		if (i) CHECK_KIT(kit.table->connect(kit.tp, i, &peer, 40000000, &lane[i].to));
 		CHECK_KIT(kit.table->attach(lane[i].to, &key, 5 * 4096, &lane[i].remote, &direct));
 	}
 	kit_barrier();

@@ -18,7 +18,7 @@ static void check_window(const struct kit_window *w, uint64_t seed, uint64_t off
 	CHECK(kit_all(w->memory + offset + size, 0, w->length - offset - size));
 }
 
-KIT_TEST(tp_put_sizes, "T-35 T-37", 60)
+KIT_TEST(tp_put_sizes, "T-35 T-37", 180)
 {
 	struct kit_window w;
 	struct kit_remote r;
@@ -46,7 +46,7 @@ KIT_TEST(tp_put_sizes, "T-35 T-37", 60)
 	kit_free(&w);
 }
 
-KIT_TEST(tp_get_sizes, "T-36", 60)
+KIT_TEST(tp_get_sizes, "T-36", 180)
 {
 	struct kit_window w;
 	struct kit_remote r;
@@ -73,7 +73,7 @@ KIT_TEST(tp_get_sizes, "T-36", 60)
 }
 
 /* Pieces of all sizes, empty ones among them; as many as there may be; the array is used up on return. */
-KIT_TEST(tp_pieces, "T-33 T-35 T-36", 40)
+KIT_TEST(tp_pieces, "T-33 T-35 T-36", 120)
 {
 	struct kit_window w;
 	struct kit_remote r;
@@ -122,7 +122,7 @@ KIT_TEST(tp_pieces, "T-33 T-35 T-36", 40)
 	kit_free(&w);
 }
 
-KIT_TEST(tp_largest, "T-33", 60)
+KIT_TEST(tp_largest, "T-33", 180)
 {
 	struct kit_window w;
 	struct kit_remote r;
@@ -151,7 +151,7 @@ KIT_TEST(tp_largest, "T-33", 60)
 }
 
 /* Every way of leaving the window, and nothing changes in it. */
-KIT_TEST(tp_range, "T-25 T-29 T-41", 20)
+KIT_TEST(tp_range, "T-25 T-29 T-41", 60)
 {
 	enum { SIZE = 10000 };
 	struct kit_window w;
@@ -206,7 +206,7 @@ KIT_TEST(tp_range, "T-25 T-29 T-41", 20)
 }
 
 /* A completion gives the memory back: what arrives is what it held before. */
-KIT_TEST(tp_reuse, "T-27 T-31 T-32", 40)
+KIT_TEST(tp_reuse, "T-27 T-31 T-32", 120)
 {
 	enum { ROUNDS = 600, SLOT = 3000 };
 	struct kit_window w;
@@ -236,7 +236,7 @@ KIT_TEST(tp_reuse, "T-27 T-31 T-32", 40)
 }
 
 /* After a flush the other need only be told by any means; and gets and atomics find what was flushed. */
-KIT_TEST(tp_flush, "T-37 T-38", 40)
+KIT_TEST(tp_flush, "T-37 T-38", 120)
 {
 	enum { SIZE = 70000 };
 	struct kit_window w;
@@ -277,7 +277,7 @@ KIT_TEST(tp_flush, "T-37 T-38", 40)
 }
 
 /* Posts pile up at a peer that takes nothing: none waits, all complete once it goes on. */
-KIT_TEST(tp_pile_up, "T-26 T-28 T-29 T-30", 60)
+KIT_TEST(tp_pile_up, "T-26 T-28 T-29 T-30", 180)
 {
 	enum { OPS = 3000, SIZE = 8192 };
 	struct kit_window w;
@@ -324,7 +324,7 @@ KIT_TEST(tp_pile_up, "T-26 T-28 T-29 T-30", 60)
 }
 
 /* Held back at most until the next progress. */
-KIT_TEST(tp_more, "T-34", 20)
+KIT_TEST(tp_more, "T-34", 60)
 {
 	struct kit_window w;
 	struct kit_remote r;
@@ -349,7 +349,7 @@ KIT_TEST(tp_more, "T-34", 20)
 }
 
 /* Both put and get large pieces at once: neither may wait for the other to stop. */
-KIT_TEST(tp_both_ways, "T-35 T-36 T-28", 60)
+KIT_TEST(tp_both_ways, "T-35 T-36 T-28", 180)
 {
 	enum { SIZE = 300000, OPS = 40 };
 	struct kit_window w;
@@ -380,7 +380,7 @@ KIT_TEST(tp_both_ways, "T-35 T-36 T-28", 60)
 }
 
 /* Words are whole while puts go on: every put writes words of eight equal bytes. */
-KIT_TEST(tp_words, "T-43", 40)
+KIT_TEST(tp_words, "T-43", 120)
 {
 	enum { SIZE = 200008, ROUNDS = 250 };
 	struct kit_window w;
@@ -417,7 +417,7 @@ KIT_TEST(tp_words, "T-43", 40)
 }
 
 /* The other way: words change while they are got. */
-KIT_TEST(tp_words_got, "T-43", 40)
+KIT_TEST(tp_words_got, "T-43", 120)
 {
 	enum { WORDS = 4096, ROUNDS = 400 };
 	struct kit_window w;

@@ -43,7 +43,7 @@ static bool all_finished(int n)
 }
 
 /* Killed while its peer's operations are under way. */
-KIT_TEST(tp_peer_killed, "T-15 T-28 T-56", 40)
+KIT_TEST(tp_peer_killed, "T-15 T-28 T-56", 120)
 {
 	struct kit_window w;
 	struct kit_remote r;
@@ -82,7 +82,7 @@ KIT_TEST(tp_peer_killed, "T-15 T-28 T-56", 40)
 }
 
 /* The other way round: who put is dead; the target is not held up. */
-KIT_TEST(tp_initiator_killed, "T-15 T-23", 40)
+KIT_TEST(tp_initiator_killed, "T-15 T-23", 120)
 {
 	struct kit_window w;
 	struct kit_remote r;
@@ -105,7 +105,7 @@ KIT_TEST(tp_initiator_killed, "T-15 T-23", 40)
 }
 
 /* Given up: all completes in the call, and nothing is written to the caller's memory later. */
-KIT_TEST(tp_disconnect, "T-14 T-28", 40)
+KIT_TEST(tp_disconnect, "T-14 T-28", 120)
 {
 	struct kit_window w;
 	struct kit_remote r;
@@ -137,7 +137,7 @@ KIT_TEST(tp_disconnect, "T-14 T-28", 40)
 }
 
 /* Taken back: no completion after, and the memory is the caller's again. */
-KIT_TEST(tp_cancel, "T-58 T-30", 40)
+KIT_TEST(tp_cancel, "T-58 T-30", 120)
 {
 	struct kit_window w;
 	struct kit_remote r;

@@ -274,7 +274,7 @@ void kit_open(int rank)
 				 .setting = core_setting,
 				 .log = core_log,
 				 .node = kit.rank,
-				 .incarnation = harness_seed() * 2 + (uint64_t)kit.rank + 16};
+				 .incarnation = (uint64_t)harness_pid(0) * 1000 + (uint64_t)kit.rank + 16}; /* of this run alone */
 	CHECK_KIT(kit_open_table(&kit.tp));
 	kit.attr.size = sizeof kit.attr;
 	CHECK_KIT(kit.table->query(kit.tp, &kit.attr));
@@ -295,7 +295,7 @@ int kit_connect(void)
 {
 	DPI_Tp_Peer peer;
 	kit_peer(&peer);
-	return kit.table->connect(kit.tp, 0, &peer, 5000000, &kit.to);
+	return kit.table->connect(kit.tp, 0, &peer, 40000000, &kit.to);
 }
 
 /* One after the other, so that the second finds what the first has made; at the same time is a case of its own. */

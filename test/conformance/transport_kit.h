@@ -4,7 +4,7 @@
  * descriptors over a Unix socket. No other part of the library is under it, so a table from anywhere can be tried: enrol it
  * with one line in transports.c, or run  conformance --transport NAME tp_  with libdpi-NAME.so in the loader's path.
  *
- *	KIT_TEST(tp_put, "T-35", 20)			// the statements it checks; its deadline, s
+ *	KIT_TEST(tp_put, "T-35", 60)			// the statements it checks; its deadline, s
  *	{
  *		struct kit_remote r;
  *		struct kit_window w;

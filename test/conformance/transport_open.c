@@ -16,7 +16,7 @@ static int entries(const char *directory)
 	return n;
 }
 
-KIT_TEST(tp_table, "T-1", 20)
+KIT_TEST(tp_table, "T-1", 60)
 {
 	kit_open(rank);
 	CHECK_INT(kit.own->abi, ==, DPI_TP_ABI);
@@ -67,7 +67,7 @@ TEST(tp_empty_slots, "T-3", 1, .once = true)
 	t.close(NULL);
 }
 
-KIT_TEST(tp_probe, "T-4", 20)
+KIT_TEST(tp_probe, "T-4", 60)
 {
 	kit_open(rank);
 	int before = entries("/proc/self/fd");
@@ -83,7 +83,7 @@ KIT_TEST(tp_probe, "T-4", 20)
 	kit_end();
 }
 
-KIT_TEST(tp_open_several, "T-5 T-6 T-8", 20)
+KIT_TEST(tp_open_several, "T-5 T-6 T-8", 60)
 {
 	DPI_Tp *tp[4];
 	kit_open(rank);
@@ -107,7 +107,7 @@ KIT_TEST(tp_open_several, "T-5 T-6 T-8", 20)
 }
 
 /* What is open goes with close. */
-KIT_TEST(tp_close_all, "T-6", 20)
+KIT_TEST(tp_close_all, "T-6", 60)
 {
 	struct kit_window w[8];
 	struct kit_remote r[8];
@@ -123,7 +123,7 @@ KIT_TEST(tp_close_all, "T-6", 20)
 	CHECK_INT(entries("/proc/self/fd"), ==, fds);
 }
 
-KIT_TEST(tp_query, "T-7 T-53", 20)
+KIT_TEST(tp_query, "T-7 T-53", 60)
 {
 	kit_open(rank);
 	const DPI_Tp_Attr *a = &kit.attr;

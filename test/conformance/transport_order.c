@@ -7,7 +7,7 @@
 #include "transport_kit.h"
 
 /* To and fro: the word is seen, so all bytes are. Thousands of rounds, since what is wrong is wrong seldom. */
-KIT_TEST(tp_notify, "T-39 T-40", 60)
+KIT_TEST(tp_notify, "T-39 T-40", 180)
 {
 	enum { ROUNDS = 2000, SIZE = 4096, WORD = SIZE };
 	struct kit_window w;
@@ -32,7 +32,7 @@ KIT_TEST(tp_notify, "T-39 T-40", 60)
 }
 
 /* A ring of slots, several on their way; credit comes back by a word. */
-KIT_TEST(tp_notify_stream, "T-39 T-42", 60)
+KIT_TEST(tp_notify_stream, "T-39 T-42", 180)
 {
 	enum { RECORDS = 5000, SLOTS = 16, SIZE = 500, WORD = SLOTS * SIZE + 8 - SLOTS * SIZE % 8, CREDIT = WORD + 8 };
 	struct kit_window w;
@@ -76,7 +76,7 @@ KIT_TEST(tp_notify_stream, "T-39 T-42", 60)
 	kit_free(&w);
 }
 
-KIT_TEST(tp_notify_kinds, "T-40 T-41", 20)
+KIT_TEST(tp_notify_kinds, "T-40 T-41", 60)
 {
 	struct kit_window w;
 	struct kit_remote r;
@@ -110,7 +110,7 @@ KIT_TEST(tp_notify_kinds, "T-40 T-41", 20)
 }
 
 /* A word never goes back. */
-KIT_TEST(tp_notify_last, "T-42", 40)
+KIT_TEST(tp_notify_last, "T-42", 120)
 {
 	enum { ROUNDS = 3000 };
 	struct kit_window w;
@@ -141,7 +141,7 @@ KIT_TEST(tp_notify_last, "T-42", 40)
 }
 
 /* Two counters, the second put after the first: the first is never seen behind. */
-KIT_TEST(tp_put_order, "T-49", 40)
+KIT_TEST(tp_put_order, "T-49", 120)
 {
 	enum { ROUNDS = 4000, FIRST = 64, SECOND = 40000 };
 	struct kit_window w;
@@ -171,7 +171,7 @@ KIT_TEST(tp_put_order, "T-49", 40)
 	kit_free(&w);
 }
 
-KIT_TEST(tp_last_byte, "T-50", 40)
+KIT_TEST(tp_last_byte, "T-50", 120)
 {
 	enum { ROUNDS = 400, SIZE = 50000 };
 	struct kit_window w;
@@ -197,7 +197,7 @@ KIT_TEST(tp_last_byte, "T-50", 40)
 }
 
 /* The target sits in a call that is none of the library's. */
-KIT_TEST(tp_passive, "T-51", 20)
+KIT_TEST(tp_passive, "T-51", 60)
 {
 	struct kit_window w;
 	struct kit_remote r;

@@ -7,7 +7,7 @@
 
 #include "transport_kit.h"
 
-KIT_TEST(tp_expose_file, "T-18 T-20", 20)
+KIT_TEST(tp_expose_file, "T-18 T-20", 60)
 {
 	struct kit_window w;
 	struct kit_remote r, again;
@@ -36,7 +36,7 @@ KIT_TEST(tp_expose_file, "T-18 T-20", 20)
 	kit_end();
 }
 
-KIT_TEST(tp_expose_any, "T-19", 20)
+KIT_TEST(tp_expose_any, "T-19", 60)
 {
 	struct kit_window w;
 	kit_start(rank);
@@ -61,7 +61,7 @@ KIT_TEST(tp_expose_any, "T-19", 20)
 }
 
 /* A part of a file that starts at no page. */
-KIT_TEST(tp_expose_part, "T-18 T-20 T-25", 20)
+KIT_TEST(tp_expose_part, "T-18 T-20 T-25", 60)
 {
 	struct kit_window w;
 	struct kit_remote r;
@@ -101,7 +101,7 @@ static void try_key(const DPI_Tp_Key *key, uint64_t length)
 	CHECK(!error || error == DPI_ERR_CORRUPT || error == DPI_ERR_PEER || error == DPI_ERR_RANGE);
 }
 
-KIT_TEST(tp_attach_garbage, "T-20 T-21", 20)
+KIT_TEST(tp_attach_garbage, "T-20 T-21", 60)
 {
 	struct kit_window w;
 	struct kit_remote r;
@@ -144,7 +144,7 @@ KIT_TEST(tp_attach_garbage, "T-20 T-21", 20)
 }
 
 /* Less than the window may be attached; it bounds operations. */
-KIT_TEST(tp_attach_less, "T-25", 20)
+KIT_TEST(tp_attach_less, "T-25", 60)
 {
 	struct kit_window w;
 	struct kit_remote r;
@@ -163,7 +163,7 @@ KIT_TEST(tp_attach_less, "T-25", 20)
 }
 
 /* A key of the same node in an earlier life. */
-KIT_TEST(tp_attach_incarnation, "T-20", 20)
+KIT_TEST(tp_attach_incarnation, "T-20", 60)
 {
 	struct kit_window w;
 	struct kit_remote r;
@@ -188,7 +188,7 @@ KIT_TEST(tp_attach_incarnation, "T-20", 20)
 }
 
 /* A descriptor is the peer's word only: none of these may be mapped, for reading them could be a SIGBUS. */
-KIT_TEST(tp_attach_hostile_file, "T-21", 20)
+KIT_TEST(tp_attach_hostile_file, "T-21", 60)
 {
 	struct kit_window w;
 	struct kit_remote r;
@@ -234,7 +234,7 @@ KIT_TEST(tp_attach_hostile_file, "T-21", 20)
 	kit_free(&w);
 }
 
-KIT_TEST(tp_access, "T-46", 20)
+KIT_TEST(tp_access, "T-46", 60)
 {
 	struct kit_window readable, writable;
 	struct kit_remote r, w;
@@ -264,7 +264,7 @@ KIT_TEST(tp_access, "T-46", 20)
 	kit_free(&readable), kit_free(&writable);
 }
 
-KIT_TEST(tp_direct, "T-22", 20)
+KIT_TEST(tp_direct, "T-22", 60)
 {
 	struct kit_window w;
 	struct kit_remote r;
@@ -283,7 +283,7 @@ KIT_TEST(tp_direct, "T-22", 20)
 }
 
 /* Puts go on while the window is withdrawn: each has an outcome, nothing is written later, other windows go on. */
-KIT_TEST(tp_withdraw_under_way, "T-23 T-28", 40)
+KIT_TEST(tp_withdraw_under_way, "T-23 T-28", 120)
 {
 	enum { SIZE = 200000, OPS = 64 };
 	struct kit_window w, other;
@@ -323,7 +323,7 @@ KIT_TEST(tp_withdraw_under_way, "T-23 T-28", 40)
 	kit_free(&w), kit_free(&other);
 }
 
-KIT_TEST(tp_detach_pending, "T-24 T-56", 20)
+KIT_TEST(tp_detach_pending, "T-24 T-56", 60)
 {
 	enum { SIZE = 1 << 20 };
 	struct kit_window w;
@@ -355,7 +355,7 @@ static int mappings(void)
 }
 
 /* Many at once, and many one after the other; nothing of them stays. */
-KIT_TEST(tp_many_windows, "T-18 T-20", 60)
+KIT_TEST(tp_many_windows, "T-18 T-20", 180)
 {
 	static struct kit_window w[300];
 	static struct kit_remote r[300];

@@ -103,8 +103,8 @@ static void kill_appenders(int rank, int use)
 	CHECK_DPI(DPI_Finalize(ctx));
 }
 
-TEST(killed_appenders_of_a_queue, "M-36 M-37 A-64 M-4 M-7 P-7", 3, .deadline_s = 60) { kill_appenders(rank, DPI_USE_QUEUE); }
-TEST(killed_appenders_of_a_log, "M-36 M-37 M-4 M-6 M-7", 3, .deadline_s = 60) { kill_appenders(rank, DPI_USE_LOG); }
+TEST(killed_appenders_of_a_queue, "M-36 M-37 A-64 M-4 M-7 P-7", 3, .deadline_s = 180) { kill_appenders(rank, DPI_USE_QUEUE); }
+TEST(killed_appenders_of_a_log, "M-36 M-37 M-4 M-6 M-7", 3, .deadline_s = 180) { kill_appenders(rank, DPI_USE_LOG); }
 
 /* Dead with room reserved and half written; and a handle's process that never closed it. */
 TEST(killed_with_room, "M-36 M-37 A-32", 3)

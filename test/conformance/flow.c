@@ -465,7 +465,7 @@ TEST(flow_handles_in_a_child, "E-47 E-48", 1, .once = true)
 
 #define LIVE 1000
 
-TEST(a_thousand_flows, "FL-114", 2, .once = true, .deadline_s = 60)
+TEST(a_thousand_flows, "FL-114", 2, .once = true, .deadline_s = 180)
 {
 	DPI_Context ctx = join();
 	static DPI_Flow flow[LIVE];

@@ -106,7 +106,7 @@ static void push_by(int way, bool varies, DPI_Schema schema, DPI_Source s, int r
 	type.release(&type);
 }
 
-TEST(columns_ways, "FL-470 FL-471 FL-472 FL-479", 3, .deadline_s = 40)
+TEST(columns_ways, "FL-470 FL-471 FL-472 FL-479", 3, .deadline_s = 120)
 {
 	DPI_Context ctx = join();
 	uint64_t *counts = harness_shared();
@@ -153,7 +153,7 @@ static int by_number(const void *row, size_t size, uint64_t key, uint32_t target
 	return DPI_SUCCESS;
 }
 
-TEST(columns_where, "FL-470 FL-471", 2, .deadline_s = 40)
+TEST(columns_where, "FL-470 FL-471", 2, .deadline_s = 120)
 {
 	static const uint32_t table[] = { 1, 0, 0, 1, 1 };
 	static const int64_t bound[] = { 700 };

@@ -38,7 +38,7 @@ static void *release_all(void *arg)
 }
 
 /* What is lent stays while more comes and goes, by whatever calls; any thread gives it back. */
-TEST(columns_lent, "FL-425 FL-426 FL-476 FL-477", 2, .deadline_s = 40)
+TEST(columns_lent, "FL-425 FL-426 FL-476 FL-477", 2, .deadline_s = 120)
 {
 	DPI_Context ctx = join();
 	DPI_Flow f = COLUMNS_FLOW("f", true, ctx, .sources = 1, .segment = 16384, .memory = 1 << 20);
@@ -97,7 +97,7 @@ static void *release_later(void *arg)
 	return NULL;
 }
 
-TEST(columns_release_wakes, "FL-477", 2, .deadline_s = 40)
+TEST(columns_release_wakes, "FL-477", 2, .deadline_s = 120)
 {
 	enum { BATCHES = 60 };
 	DPI_Context ctx = join();
@@ -192,7 +192,7 @@ TEST(columns_rest, "FL-472", 1)
 }
 
 /* Room runs out: how many rows of a batch went is known, and nothing is lost or doubled. */
-TEST(columns_room, "FL-420 FL-421 FL-478", 2, .deadline_s = 40)
+TEST(columns_room, "FL-420 FL-421 FL-478", 2, .deadline_s = 120)
 {
 	DPI_Context ctx = join();
 	DPI_Flow f = COLUMNS_FLOW("f", true, ctx, .targets = 2, .sources = 1, .segment = 4096, .memory = 1 << 17);

@@ -30,7 +30,7 @@ static void *target_thread(void *arg)
 }
 
 /* In each of four processes, of each of two flows: a source in each of four threads, a target in one of its own. */
-TEST(flow_threads, "FL-450", 4, .deadline_s = 60)
+TEST(flow_threads, "FL-450", 4, .deadline_s = 180)
 {
 	enum { FLOWS = 2, ROWS = 3000 };
 	int64_t *all = harness_shared(), (*per_source)[HARNESS_RANKS] = (void *)(all + 8);
@@ -63,7 +63,7 @@ TEST(flow_threads, "FL-450", 4, .deadline_s = 60)
 }
 
 /* 64 sources and 64 targets, 16 of each in each process's one thread, which takes while it has no room. */
-TEST(flow_64_by_64, "FL-451", 4, .once = true, .deadline_s = 60)
+TEST(flow_64_by_64, "FL-451", 4, .once = true, .deadline_s = 180)
 {
 	enum { EACH = 16, ROWS = 2000 };
 	static const uint64_t memory = 8 << 20;

@@ -89,7 +89,7 @@ TEST(flow_reduce_few, "FL-320 FL-321 FL-324", 3)
 	reduce_all(rank, ranks, FIXED, 3000, 7, FLOW_ATTR(.segment = 4096));
 }
 
-TEST(flow_reduce_many, "FL-320 FL-321 FL-324", 3, .deadline_s = 60)
+TEST(flow_reduce_many, "FL-320 FL-321 FL-324", 3, .deadline_s = 180)
 {
 	reduce_all(rank, ranks, ALL, 4000, 1000, FLOW_ATTR(.segment = 4096));
 }
@@ -100,7 +100,7 @@ TEST(flow_reduce_at_the_target, "FL-320 FL-325", 3)
 }
 
 /* Tables at sources that go out again and again, those at targets in a file. */
-TEST(flow_reduce_spills, "FL-320 FL-326 FL-329", 3, .deadline_s = 60)
+TEST(flow_reduce_spills, "FL-320 FL-326 FL-329", 3, .deadline_s = 180)
 {
 	reduce_all(rank, ranks, ALL, 3000, 1500, FLOW_ATTR(.segment = 2048, .reduce_memory = 65536));
 }
@@ -179,7 +179,7 @@ TEST(flow_reduce_by_batches, "FL-320 FL-324", 2)
 }
 
 /* One thread is source and target; rings and tables are small, so that pushes find no room. */
-TEST(flow_reduce_without_room, "FL-326 FL-328", 1, .deadline_s = 60)
+TEST(flow_reduce_without_room, "FL-326 FL-328", 1, .deadline_s = 180)
 {
 	enum { ROWS = 20000, KEYS = 8000 };
 	DPI_Context ctx = join();

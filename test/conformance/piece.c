@@ -205,7 +205,7 @@ TEST(piece_freed, "A-104 A-108", 3)
 /* A piece is freed and its bytes given to another again and again, while others read and write by references that go stale
  * under them. Words carry the number of the piece they were written to: what is read has none of a later one, and what lives has
  * none of an earlier one. */
-TEST(pieces_race, "A-109 A-107 M-28", 3, .deadline_s = 60)
+TEST(pieces_race, "A-109 A-107 M-28", 3, .deadline_s = 180)
 {
 	enum { LIVES = 60, WORDS = LONG / 8 };
 	struct board *board = harness_shared();

@@ -187,7 +187,7 @@ static void run_model(uint32_t of, uint32_t quorum, bool up_to, uint32_t room, b
 	free(m);
 }
 
-TEST(ack_model, "", 0, .deadline_s = 60)
+TEST(ack_model, "", 0, .deadline_s = 180)
 {
 	for (uint64_t round = 0; round < 10; round++)
 		for (uint32_t of = 0; of < 3; of++)

@@ -16,7 +16,7 @@ static uint64_t hash_of(uint64_t seed, uint64_t value)
 	return dpi_hash_word(dpi_hash_seed(seed), value);
 }
 
-TEST(bloom_rate_over_many_seeds, "", 0, .deadline_s = 60)
+TEST(bloom_rate_over_many_seeds, "", 0, .deadline_s = 180)
 {
 	static const double rates[] = { 0.5, 0.1, 0.01, 0.001, 0.0001 };
 	enum { PROBES = 100000 };

@@ -38,7 +38,7 @@ static bool exact(const uint8_t *bytes, size_t size)
 	return true;
 }
 
-TEST(shortened_definitions_are_refused, "FL-15", 0, .deadline_s = 60)
+TEST(shortened_definitions_are_refused, "FL-15", 0, .deadline_s = 180)
 {
 	struct draws r = draws_from(2);
 	for (int i = 0; i < rounds(30); i++) {
@@ -59,7 +59,7 @@ TEST(shortened_definitions_are_refused, "FL-15", 0, .deadline_s = 60)
 	}
 }
 
-TEST(changed_definitions_are_refused_or_others, "FL-15", 0, .deadline_s = 60)
+TEST(changed_definitions_are_refused_or_others, "FL-15", 0, .deadline_s = 180)
 {
 	struct draws r = draws_from(3);
 	int others = 0;

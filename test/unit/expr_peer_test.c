@@ -192,7 +192,7 @@ static int lite_row(void *answers, int columns_there, char **value, char **name)
 	return 0;
 }
 
-TEST(expr_same_as_sqlite, "", 0, .deadline_s = 60)
+TEST(expr_same_as_sqlite, "", 0, .deadline_s = 180)
 {
 	void *library = dlopen("libsqlite3.so.0", RTLD_NOW), *db;
 	int (*open)(const char *, void **), (*close)(void *);

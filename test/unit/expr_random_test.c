@@ -443,31 +443,31 @@ static void many(int want, int times)
 	CHECK(compiled > limits);
 }
 
-TEST(expr_random_bool, "X-28 X-30 X-31 X-32 X-33", 0, .deadline_s = 60)
+TEST(expr_random_bool, "X-28 X-30 X-31 X-32 X-33", 0, .deadline_s = 180)
 {
 	many(A_BOOL, 160);
 }
-TEST(expr_random_integer, "", 0, .deadline_s = 60)
+TEST(expr_random_integer, "", 0, .deadline_s = 180)
 {
 	many(AN_INTEGER, 160);
 }
-TEST(expr_random_decimal, "", 0, .deadline_s = 60)
+TEST(expr_random_decimal, "", 0, .deadline_s = 180)
 {
 	many(A_DECIMAL, 160);
 }
-TEST(expr_random_real, "", 0, .deadline_s = 60)
+TEST(expr_random_real, "", 0, .deadline_s = 180)
 {
 	many(A_REAL, 120);
 }
-TEST(expr_random_text, "", 0, .deadline_s = 60)
+TEST(expr_random_text, "", 0, .deadline_s = 180)
 {
 	many(A_TEXT, 120);
 }
-TEST(expr_random_bytes, "", 0, .deadline_s = 60)
+TEST(expr_random_bytes, "", 0, .deadline_s = 180)
 {
 	many(SOME_BYTES, 60);
 }
-TEST(expr_random_date, "", 0, .deadline_s = 60)
+TEST(expr_random_date, "", 0, .deadline_s = 180)
 {
 	many(A_DATE, 120);
 }

@@ -206,7 +206,7 @@ TEST(expr_bounds, "X-4", 0)
 }
 
 /* x between x between …: every level has the one below twice, which must not double the work. */
-TEST(expr_shared_operands_do_not_multiply, "", 0, .deadline_s = 20)
+TEST(expr_shared_operands_do_not_multiply, "", 0, .deadline_s = 60)
 {
 	char text[8000] = "yes";
 	struct dpi_expr *e;

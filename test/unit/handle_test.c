@@ -199,7 +199,7 @@ TEST(handles_are_dead_in_a_forked_child, "", 0)
 		pid_t child = fork();
 		CHECK(child >= 0);
 		if (!child) {
-			alarm((unsigned)(10 * harness_slow()));
+			alarm((unsigned)(50 * harness_slow()));
 			CHECK(!get(h));
 			CHECK_ERROR(dpi_handle_error(DPI_HANDLE_BUFFER, h), DPI_ERR_FORK, "forked child");
 			CHECK_ERROR(dpi_handle_error(DPI_HANDLE_BUFFER, 0), DPI_ERR_FORK, "exec");

@@ -55,8 +55,7 @@ static void append_at_odd_times(bool fence, int n)
 	DPI_Buffer q = make("q", 100), a = open_eager("q");
 	struct dpi_buffer *b = dpi_buffer_get(a);
 	int64_t disarm_ns = 20000; /* about so long the service takes to let a handle go; learnt */
-	int64_t limit = patience();
-	for (uint64_t i = 0; i < (uint64_t)rounds(n) || (!(found_armed && found_disarmed) && dpi_now() < limit); i++) {
+	for (uint64_t i = 0; i < (uint64_t)rounds(n) || !found_armed || !found_disarmed; i++) {
 		bool armed = i && atomic_load(&b->armed);
 		armed ? found_armed++ : found_disarmed++;
 		CHECK_DPI(DPI_Append(&i, sizeof i, a));
@@ -69,7 +68,6 @@ static void append_at_odd_times(bool fence, int n)
 		pass_ns(disarm_ns - disarm_ns / 8 + (int64_t)draw_below(&d, (uint64_t)disarm_ns / 4));
 		if (!draw_below(&d, 64)) idle(&d, 200000);
 	}
-	CHECK(found_armed && found_disarmed);
 	CHECK_DPI(DPI_Close_Buffer(a));
 	CHECK_DPI(DPI_Finalize(ctx));
 }
@@ -98,12 +96,27 @@ TEST(linger_keeps_its_time, "", 0, .env = "DPI_LINGER=2ms")
 			int64_t begin = dpi_now();
 			CHECK_DPI(DPI_Append(&i, sizeof i, a));
 			take(q, i);
-			CHECK_INT(dpi_now() - begin, <, SECOND * harness_slow());
+			CHECK_INT(dpi_now() - begin, <, 10 * SECOND * harness_slow());
 			CHECK_INT(b->linger_us, ==, own ? 5000 : 2000);
 		}
 		CHECK_DPI(DPI_Close_Buffer(a));
 	}
 	CHECK_DPI(DPI_Finalize(ctx));
+}
+
+static int appended_in_all;
+
+/* The handle is armed, unless the machine stood still until the service had published the record. */
+static void append_and_see_armed(const uint64_t *record, DPI_Buffer to)
+{
+	struct dpi_buffer *b = dpi_buffer_get(to);
+	for (;;) {
+		int64_t begin = dpi_now();
+		CHECK_DPI(DPI_Append(record, sizeof *record, to));
+		appended_in_all++;
+		if (atomic_load(&b->armed)) return;
+		CHECK_INT(dpi_now() - begin, >=, 1000 * (int64_t)b->linger_us);
+	}
 }
 
 /* Nothing to publish: the service lets go of the handle, and the loop sleeps. */
@@ -114,17 +127,15 @@ TEST(linger_lets_go_of_idle_handles, "", 0)
 	DPI_Buffer q = make("q", 100), a[20];
 	for (uint64_t i = 0; i < 20; i++) {
 		CHECK_DPI(DPI_Open_Buffer("q", NULL, ctx, &a[i]));
-		CHECK_DPI(DPI_Append(&i, sizeof i, a[i]));
+		append_and_see_armed(&i, a[i]);
 	}
-	CHECK(atomic_load(&m->linger_at) != DPI_NEVER);
 	for (int64_t end = patience(); atomic_load(&m->linger_at) != DPI_NEVER; harness_pause())
 		if (dpi_now() > end) FAIL("the service goes on for nothing");
 	for (int i = 0; i < 20; i++) CHECK(!atomic_load(&dpi_buffer_get(a[i])->armed));
 	for (int i = 0; i < 20; i += 2) CHECK_DPI(DPI_Close_Buffer(a[i]));
-	for (uint64_t i = 1; i < 20; i += 2) CHECK_DPI(DPI_Append(&i, sizeof i, a[i]));
-	for (int i = 1; i < 20; i += 2) CHECK(atomic_load(&dpi_buffer_get(a[i])->armed));
+	for (uint64_t i = 1; i < 20; i += 2) append_and_see_armed(&i, a[i]);
 	DPI_Record r;
-	for (int i = 0; i < 30; i++) CHECK_DPI(DPI_Next_Record(q, &r));
+	for (int i = 0; i < appended_in_all; i++) CHECK_DPI(DPI_Next_Record(q, &r));
 	CHECK_DPI(DPI_Finalize(ctx));
 }
 

@@ -271,7 +271,7 @@ static void scatter_case(struct draws *d, size_t count, size_t width, size_t str
 	free(part), free(to), free(at), free(n), free(shift), free(seen);
 }
 
-TEST(scatter_of_any_rows, "D-10 D-1", 0, .deadline_s = 60)
+TEST(scatter_of_any_rows, "D-10 D-1", 0, .deadline_s = 180)
 {
 	struct draws d = draws_from(rank);
 	static const size_t widths[] = { 1, 2, 3, 4, 8, 12, 16, 20, 24, 32, 48, 63, 64, 65, 100, 200 };

@@ -361,7 +361,7 @@ TEST(reduce_budget, "FL-315", 0)
 	dpi_reduction_unref(r);
 }
 
-TEST(reduce_file_of_many_passes, "FL-316", 0, .deadline_s = 60)
+TEST(reduce_file_of_many_passes, "FL-316", 0, .deadline_s = 180)
 {
 	struct dpi_reduction *r = made((DPI_Aggregate[]){ { .function = DPI_AGGREGATE_SUM, .column = "i" } }, 1);
 	struct dpi_table_attr attr = { .budget = DPI_TABLE_LEAST, .full = DPI_TABLE_SPILLS, .directory = getenv("TMPDIR") };
@@ -504,7 +504,7 @@ TEST(reduce_results_of_every_type, "FL-301 FL-311", 0)
 	dpi_reduction_unref(r);
 }
 
-TEST(reduce_bytes, "FL-318", 0, .deadline_s = 60)
+TEST(reduce_bytes, "FL-318", 0, .deadline_s = 180)
 {
 	struct draws d = draws_from(5);
 	register_polys();
@@ -540,7 +540,7 @@ TEST(reduce_bytes, "FL-318", 0, .deadline_s = 60)
 	}
 }
 
-TEST(reduce_partial_rows_of_anybody, "FL-317", 0, .deadline_s = 60)
+TEST(reduce_partial_rows_of_anybody, "FL-317", 0, .deadline_s = 180)
 {
 	struct draws d = draws_from(6);
 	register_polys();

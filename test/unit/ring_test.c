@@ -740,7 +740,7 @@ TEST(ring_reader_survives_a_scribbler, "", 0)
 	s.p = open_pair(LEAST, 0, 300);
 	pthread_t t = start_thread(scribble, &s);
 	while (!atomic_load_explicit(&s.p.ring->tail, memory_order_relaxed)) sched_yield();
-	for (int n = rounds(3000000); n; n--) {
+	for (int n = rounds(3000000); n > 0 || !found; n--) { /* the other thread may stand still for as long */
 		enum dpi_ring_found f = look(&s.p.r, &d);
 		found += f == DPI_RING_FOUND;
 		dpi_ring_release(&s.p.r, s.p.r.read);
@@ -748,7 +748,6 @@ TEST(ring_reader_survives_a_scribbler, "", 0)
 	}
 	atomic_store(&s.over, true);
 	end_thread(t);
-	CHECK(found > 0);
 	close_pair(&s.p);
 }
 

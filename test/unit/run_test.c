@@ -76,7 +76,7 @@ static void *write_runs(void *arg)
 		if (!draw_below(&d, 16)) CHECK_DPI(dpi_run_publish(s->b, &run));
 	}
 	s->grown = s->b->stats.grows;
-	CHECK_DPI(dpi_run_close(s->b, 10000000 * harness_slow()));
+	CHECK_DPI(dpi_run_close(s->b, 40000000 * harness_slow()));
 	atomic_store(&s->closed, true);
 	return NULL;
 }
@@ -192,7 +192,7 @@ static struct stream run_stream(uint64_t runs, uint64_t largest, uint64_t first,
 	s.home = dpi_home_find(ctx, id);
 	CHECK(s.home);
 	s.length = calloc(runs, sizeof *s.length);
-	CHECK_DPI(dpi_run_open(ctx, "runs", ctx->node, id, 10000000 * harness_slow(), linger_us, patience(), &s.b));
+	CHECK_DPI(dpi_run_open(ctx, "runs", ctx->node, id, 40000000 * harness_slow(), linger_us, patience(), &s.b));
 	CHECK_INT(s.b->max_record, ==, largest);
 	if (linger_us < 10) s.b->linger_us = 0; /* it comes by all the time */
 	pthread_t writer = start_thread(write_runs, &s);
@@ -441,12 +441,11 @@ TEST(run_reader_survives_a_scribbler, "", 0)
 	pthread_t t = start_thread(scribble, &l);
 	while (!atomic_load_explicit(&l.ring->tail, memory_order_relaxed)) sched_yield();
 	start_at(&l, 0, 300);
-	for (int n = rounds(2000000); n; n--) {
+	for (int n = rounds(2000000); n > 0 || !found; n--) { /* the other thread may stand still for as long */
 		found += look(&l) == DPI_RING_FOUND;
 		if (l.in.ended || l.in.reader.read >= 256) start_at(&l, 0, 300);
 	}
 	atomic_store(&l.over, true);
 	end_thread(t);
-	CHECK(found > 0);
 	guarded_free(l.ring, DPI_RING_HEADER + LEAST);
 }

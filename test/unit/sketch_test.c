@@ -15,7 +15,7 @@ static double off(double is, double should)
 
 /* The mean of the errors shows a bias, their square the spread: both within four standard errors of what they may be. */
 #define SEED 20261121 /* always the same: a mean may be off by anything, now and then */
-TEST(hll_error_over_many_seeds, "", 0, .deadline_s = 60)
+TEST(hll_error_over_many_seeds, "", 0, .deadline_s = 180)
 {
 	static const uint64_t counts[] = { 1, 10, 100, 1000, 3000, 10000, 40000, 200000 };
 	enum { seeds = 60 };
@@ -123,7 +123,7 @@ static void check_heavy(const struct dpi_heavy *h, const uint64_t *true_count, u
 	}
 }
 
-TEST(heavy_bounds_hold_over_many_seeds, "", 0, .deadline_s = 60)
+TEST(heavy_bounds_hold_over_many_seeds, "", 0, .deadline_s = 180)
 {
 	struct draws d = draws_from(rank);
 	static uint64_t count[2][KEYS];

@@ -61,7 +61,7 @@ static int take(DPI_Target target, bool by_wait)
 	return by_wait ? DPI_Try_Next(target, &u) : DPI_Next(target, &u);
 }
 
-TEST(a_target_of_a_complete_flow_sleeps, "FL-600", 1, .deadline_s = 60)
+TEST(a_target_of_a_complete_flow_sleeps, "FL-600", 1, .deadline_s = 180)
 {
 	DPI_Context ctx;
 	CHECK_DPI(DPI_Init(&ctx));

@@ -44,7 +44,7 @@ static inline int rounds(int n)
 /* So long a thread waits for what must come, however slow the machine. */
 static inline int64_t patience(void)
 {
-	return dpi_now() + 10 * SECOND * harness_slow();
+	return dpi_now() + 40 * SECOND * harness_slow();
 }
 
 /* ------------------------------------------------------------------------------------------------ random numbers */

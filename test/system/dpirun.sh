@@ -31,7 +31,7 @@ end() {
 	rm -f out err
 }
 run() { # arguments: dpirun's output in out and err, its status in $status
-	timeout $((60 * slow)) "$dpirun" "$@" >out 2>err
+	timeout $((120 * slow)) "$dpirun" "$@" >out 2>err
 	status=$?
 }
 status_is() {
@@ -51,11 +51,11 @@ processes() { # text: process ids whose command line has it
 		tr '\0' ' ' 2>/dev/null <"$d/cmdline" | grep -qF -- "$1" && echo "${d#/proc/}"
 	done
 }
-await() { # command: until it succeeds, 10 s at most
+await() { # command: until it succeeds, a minute at most
 	n=0
 	until "$@"; do
 		n=$((n + 1))
-		[ $n -lt $((200 * slow)) ] || return 1
+		[ $n -lt $((1200 * slow)) ] || return 1
 		sleep 0.05
 	done
 }
@@ -64,6 +64,11 @@ none() {
 }
 some() { # count text: so many processes have it
 	[ "$(processes "$2" | wc -l)" -ge "$1" ]
+}
+exactly() { # count command line: so many processes have it and nothing else
+	found=0
+	for d in /proc/[0-9]*; do [ "$(tr '\0' ' ' 2>/dev/null <"$d/cmdline")" = "$2 " ] && found=$((found + 1)); done
+	[ $found = "$1" ]
 }
 none_left() {
 	await none "$1" || fail "left running: $(processes "$1" | tr '\n' ' ')"
@@ -175,7 +180,7 @@ awk '{ node = $1; if ($2 != ++last[node] || length($4) != $3 + 1 || NF != 4) { p
 end
 
 begin "whole lines where both outputs are one file"
-timeout $((60 * slow)) "$dpirun" -n 8 sh -c 'for i in 1 2 3 4 5 6 7 8 9 10; do
+timeout $((120 * slow)) "$dpirun" -n 8 sh -c 'for i in 1 2 3 4 5 6 7 8 9 10; do
 	head -c 50000 /dev/zero | tr "\0" o; echo; head -c 30000 /dev/zero | tr "\0" e >&2; echo >&2; done' >out 2>&1
 awk '!(length($0) == 50004 && $2 ~ /^o+$/) && !(length($0) == 30004 && $2 ~ /^e+$/) { print "line " NR " of " length($0) " bytes"; exit }
 	END { if (NR != 160) print NR " lines, not 160" }' out >>why
@@ -197,14 +202,14 @@ cmp -s bytes out || fail "the bytes differ"
 end
 
 begin "a reader that goes away ends the job"
-timeout $((20 * slow)) sh -c '"$1" -n 3 sh -c "while echo line; do :; done" 2>err; echo $? >st' - "$dpirun" | head -n 2 >out
+timeout $((60 * slow)) sh -c '"$1" -n 3 sh -c "while echo line; do :; done" 2>err; echo $? >st' - "$dpirun" | head -n 2 >out
 status=$(cat st)
 status_is 141
 end
 
 begin "an output that cannot be written is an error"
 if [ -c /dev/full ]; then
-	timeout $((20 * slow)) "$dpirun" -n 2 echo text >/dev/full 2>err
+	timeout $((120 * slow)) "$dpirun" -n 2 echo text >/dev/full 2>err
 	status=$?
 	status_is 125
 	err_has 'standard output cannot be written: No space left'
@@ -212,20 +217,23 @@ fi
 end
 
 begin "a slow reader delays, and loses nothing"
-timeout $((60 * slow)) "$dpirun" -n 4 sh -c 'head -c 2000000 /dev/zero | tr "\0" "\n"' 2>err | (sleep 1; wc -l) >out
+timeout $((120 * slow)) "$dpirun" -n 4 sh -c 'head -c 2000000 /dev/zero | tr "\0" "\n"' 2>err | (sleep 1; wc -l) >out
 out_is '8000000\n'
 end
 
 begin "closed standard descriptors"
-timeout $((20 * slow)) "$dpirun" -n 2 sh -c 'echo text; cat; true' <&- >&- 2>&-
+timeout $((120 * slow)) "$dpirun" -n 2 sh -c 'echo text; cat; true' <&- >&- 2>&-
 status=$?
 status_is 0
-timeout $((20 * slow)) "$dpirun" -n 2 sh -c 'cat; echo text' <&- >out 2>err
+timeout $((120 * slow)) "$dpirun" -n 2 sh -c 'cat; echo text' <&- >out 2>err
 has_lines 2 out || fail "no output without an input"
 end
 
 begin "output of processes that outlive node and parent a little"
-run -n 2 sh -c '(sleep 0.2; echo late) & exit 0'
+for i in 1 2 3 4 5 6 7 8 9 10; do # on a machine that stands still 'a little' may be too long
+	run -n 2 sh -c '(sleep 0.1; echo late) & exit 0'
+	has_lines 2 out && break
+done
 [ "$(sort out | tr '\n' ,)" = "[0] late,[1] late," ] || fail "what came late is lost"
 status_is 0
 end
@@ -233,24 +241,24 @@ end
 # -------------------------------------------------------------------------------------------------------------- input
 
 begin "standard input goes to node 0 alone"
-seq 100000 | timeout $((20 * slow)) "$dpirun" -n 3 wc -l >out 2>err
+seq 100000 | timeout $((120 * slow)) "$dpirun" -n 3 wc -l >out 2>err
 sort out >sorted && mv sorted out
 out_is '[0] 100000\n[1] 0\n[2] 0\n'
 end
 
 if command -v script >/dev/null && script -qec true /dev/null </dev/null >/dev/null 2>&1; then
 	begin "a terminal as input and output"
-	(sleep 0.5; echo typed; sleep 1) | timeout $((20 * slow)) script -qec "'$dpirun' -n 2 sh -c 'read a; echo got \$a; test -t 1 && echo terminal; true'" /dev/null >out 2>err
+	(sleep 0.5; echo typed; sleep 1) | timeout $((60 * slow)) script -qec "'$dpirun' -n 2 sh -c 'read a; echo got \$a; test -t 1 && echo terminal; true'" /dev/null >out 2>err
 	grep -q '^\[0\] got typed' out || fail "node 0 did not get what was typed"
 	grep -q '^\[1\] got *.$' out || fail "node 1 got something"
 	end
 	begin "a single process has the terminal itself for its output"
-	timeout $((20 * slow)) script -qec "'$dpirun' sh -c 'test -t 1 && echo terminal'" /dev/null >out 2>err </dev/null
+	timeout $((60 * slow)) script -qec "'$dpirun' sh -c 'test -t 1 && echo terminal'" /dev/null >out 2>err </dev/null
 	grep -q '^terminal' out || fail "its output is no terminal"
 	end
 	begin "an interrupt typed at the terminal"
 	# The trap keeps the shell itself alive to print the status: dash, unlike bash, dies of the interrupt.
-	(sleep 0.7; printf '\003'; sleep 1) | timeout $((20 * slow)) script -qec "trap : INT; '$dpirun' -n 2 sleep 33.$mark; echo status \$?" /dev/null >out 2>err
+	(await exactly 2 "sleep 33.$mark"; printf '\003'; await exactly 0 "sleep 33.$mark"; sleep 1) | timeout $((60 * slow)) script -qec "trap : INT; '$dpirun' -n 2 sleep 33.$mark; echo status \$?" /dev/null >out 2>err
 	grep -q '^status 130' out || fail "the status is not 130"
 	none_left "sleep 33.$mark"
 	end
@@ -293,7 +301,7 @@ done
 end
 
 begin "SIGKILL for who does not heed SIGTERM"
-run -n 2 sh -c "[ \$DPI_NODE = 1 ] && { sleep 0.3; exit 4; }; trap '' TERM; while :; do sleep 0.1; echo '$mark' >/dev/null; done"
+run -n 2 sh -c "[ \$DPI_NODE = 1 ] && { until [ -e deaf ]; do sleep 0.05; done; exit 4; }; trap '' TERM; : >deaf; while :; do sleep 0.1; echo '$mark' >/dev/null; done"
 status_is 4
 err_has '^dpirun: did not end within 2 s and is killed: node 0 \(pid [0-9]+\)$'
 end
@@ -305,7 +313,9 @@ none_left "sleep 30.$mark"
 end
 
 begin "--keep-going: the first status, at the end"
-run -n 4 --keep-going sh -c 'sleep 0.$DPI_NODE; [ $DPI_NODE = 1 ] && exit 6; [ $DPI_NODE = 2 ] && kill -KILL $$; echo done'
+run -n 4 --keep-going sh -c '[ $DPI_NODE = 1 ] && { echo $$ >first; exit 6; }
+	until [ -s first ] && ! kill -0 $(cat first) 2>/dev/null; do sleep 0.05; done # dpirun has seen its end
+	[ $DPI_NODE = 2 ] && kill -KILL $$; echo done'
 status_is 6
 err_has 'node 1 .* exited with status 6; the others go on'
 err_has 'node 2 .* was killed by signal 9 .Killed.; the others go on'
@@ -313,9 +323,9 @@ err_has 'node 2 .* was killed by signal 9 .Killed.; the others go on'
 end
 
 begin "--timeout: 124, and who still ran"
-run -n 3 --timeout 500ms sh -c "[ \$DPI_NODE = 1 ] && exit 0; exec sleep 30.$mark"
+run -n 3 --timeout 1500ms sh -c "[ \$DPI_NODE = 1 ] && exit 0; exec sleep 30.$mark"
 status_is 124
-err_has '^dpirun: the job has not ended within 500ms .* still running: node 0 \(pid [0-9]+\), node 2 \(pid [0-9]+\)$'
+err_has '^dpirun: the job has not ended within 1500ms .* still running: node 0 \(pid [0-9]+\), node 2 \(pid [0-9]+\)$'
 none_left "sleep 30.$mark"
 end
 
@@ -342,7 +352,7 @@ end
 # ------------------------------------------------------------------------------------------------------------ signals
 
 background() { # arguments: dpirun in the background; $job its process
-	timeout $((60 * slow)) "$dpirun" "$@" >out 2>err &
+	timeout $((120 * slow)) "$dpirun" "$@" >out 2>err &
 	shell=$!
 	job=
 	await find_job || fail "dpirun does not start"
@@ -360,10 +370,16 @@ for s in INT TERM HUP USR1 USR2 QUIT; do trap "echo got $s; [ $s = TERM ] && exi
 echo ready
 while :; do sleep 0.05; done
 END
+caught() { # count signal
+	[ "$(grep -c "got $2" out)" = "$1" ]
+}
 begin "signals reach every process"
 background -n 3 sh catch
 await has_lines 3 out || fail "they do not get ready"
-for s in USR1 USR2 HUP INT; do kill -$s $job; sleep 0.2; done
+for s in USR1 USR2 HUP INT; do
+	kill -$s $job
+	await caught 3 $s
+done
 kill -TERM $job # the second of those that end a job: it kills
 finish
 for s in USR1 USR2 HUP INT; do [ "$(grep -c "got $s" out)" = 3 ] || fail "SIG$s reached $(grep -c "got $s" out) of 3"; done
@@ -392,7 +408,7 @@ begin "a second SIGINT kills"
 background -n 3 sh catch
 await has_lines 3 out || fail "they do not get ready"
 kill -INT $job
-sleep 0.3
+await grep -q 'once more kills' err
 kill -INT $job
 finish
 status_is 130
@@ -401,12 +417,14 @@ none_left "sh catch"
 end
 
 begin "an interrupt while nobody reads the output"
-(timeout $((60 * slow)) "$dpirun" -n 2 sh -c "while :; do echo line $mark; done" 2>err & echo $! >pid; wait $!; echo $? >st) | (await test -s st; cat >/dev/null) &
+(timeout $((120 * slow)) "$dpirun" -n 2 sh -c "while :; do echo line $mark; done" 2>err & echo $! >pid; wait $!; echo $? >st) | (await test -s st; cat >/dev/null) &
 reader=$!
 await some 1 "echo line $mark" || fail "it does not start"
-sleep 0.5
+await test -s pid
 shell=$(cat pid)
-find_job
+await find_job
+await exactly 2 "sh -c while :; do echo line $mark; done"
+sleep 0.5
 kill -INT $job
 sleep 0.2
 kill -INT $job 2>/dev/null
@@ -427,10 +445,10 @@ not_in() {
 	! all_in "$@"
 }
 begin "SIGTSTP stops dpirun and its processes, SIGCONT lets them go on"
-background -n 2 sh -c "echo ready; exec sleep 2.$mark"
+background -n 2 sh -c "echo ready; exec sleep 5.$mark"
 await has_lines 2 out || fail "they do not get ready"
-await some 2 "sleep 2.$mark"
-nodes=$(cat /proc/$job/task/$job/children | tr ' ' '\n' | while read -r p; do tr '\0' ' ' <"/proc/$p/cmdline" | grep -q "^sleep 2.$mark" && echo "$p"; done)
+await exactly 2 "sleep 5.$mark"
+nodes=$(cat /proc/$job/task/$job/children | tr ' ' '\n' | while read -r p; do tr '\0' ' ' <"/proc/$p/cmdline" | grep -q "^sleep 5.$mark" && echo "$p"; done)
 kill -TSTP $job
 await all_in T $job $nodes || fail "not all stop: $(for p in $job $nodes; do state "$p"; done | tr '\n' ' ')"
 kill -CONT $job
@@ -441,7 +459,7 @@ status_is 0
 end
 
 begin "an ignored signal stays ignored (nohup)"
-(trap '' HUP; exec "$dpirun" -n 2 --timeout $((20 * slow)) sh -c 'kill -HUP $PPID; kill -HUP $$; sleep 0.2; echo alive' >out 2>err)
+(trap '' HUP; exec "$dpirun" -n 2 --timeout $((60 * slow)) sh -c 'kill -HUP $PPID; kill -HUP $$; sleep 0.2; echo alive' >out 2>err)
 status=$?
 status_is 0
 has_lines 2 out || fail "SIGHUP ended it"
@@ -495,8 +513,9 @@ status_is 0
 end
 
 begin "a job starts and ends in a few milliseconds"
-best=1000000
-for i in 1 2 3 4 5 6 7 8 9 10; do
+i=0 best=1000000
+while [ $i -lt 100 ] && [ $best -ge $((50 * slow)) ]; do # one in so many finds the machine at leisure
+	i=$((i + 1))
 	start=$(date +%s%N)
 	"$dpirun" -n 4 true
 	took=$((($(date +%s%N) - start) / 1000000))
@@ -609,12 +628,12 @@ begin "hosts: signals and --timeout"
 background --ssh "$tmp/ssh" --hostfile hosts sh catch
 await has_lines 4 out || fail "they do not get ready"
 kill -USR1 $job
-sleep 0.3
+await caught 4 USR1
 kill -TERM $job
 finish
 status_is 0
 [ "$(grep -c 'got USR1' out)-$(grep -c 'got TERM' out)" = 4-4 ] || fail "signals do not arrive"
-remote --timeout 0.5 sleep "30.$mark"
+remote --timeout 2 sleep "30.$mark"
 status_is 124
 err_has 'node 0 \(pid [0-9]+ on alpha\), .*node 3 \(pid [0-9]+ on beta\)'
 none_left "sleep 30.$mark"
@@ -725,9 +744,9 @@ echo short >shortkey && chmod 600 shortkey
 check 'the key file shortkey has 6 bytes: a key has 16 to' --key shortkey true
 chmod 644 key
 check 'others may use the key file key .mode 0644.: chmod 600 key' --key key true
-timeout 5 "$dpirun" --remote </dev/null >out 2>err
+timeout 60 "$dpirun" --remote </dev/null >out 2>err
 [ $? = 2 ] || fail "dpirun --remote without dpirun at its other end does not say so"
-echo 'no frames' | timeout 5 "$dpirun" --remote >out 2>err || fail "dpirun --remote with a strange input does not end"
+echo 'no frames' | timeout 60 "$dpirun" --remote >out 2>err || fail "dpirun --remote with a strange input does not end"
 grep -qa 'what comes is not from dpirun' out || fail "dpirun --remote does not say what is wrong"
 : >out
 end

@@ -662,7 +662,7 @@ static void run_model(int rank, int most, double limit)
 	CHECK_DPI(DPI_Finalize(ctx));
 }
 
-TEST(flow_model, "", RANKS, .deadline_s = 90)
+TEST(flow_model, "", RANKS, .deadline_s = 270)
 {
 	run_model(rank, 100, 8); /* seconds: few scenarios do on a slow machine */
 }

@@ -183,8 +183,12 @@ static void watch(struct stage *stage)
 	do line = top("", "--once --json --interval 0.2", 0);
 	while (!stuck(line));
 	check_json(line);
-	check_json(top("sleep 60 & p=$!; trap 'kill $p' EXIT; env -u DPI_CLUSTER -u DPI_JOB", "--process $p --once --json --interval 0.05", 0));
-	const char *text = top("", "--once --interval 0.05", 0);
+	do line = top("sleep 600 & p=$!; trap 'kill $p' EXIT; env -u DPI_CLUSTER -u DPI_JOB", "--process $p --once --json --interval 0.05", 0);
+	while (!stuck(line));
+	check_json(line);
+	const char *text;
+	do text = top("", "--once --interval 0.05", 0);
+	while (!strstr(text, "stalled 100 %"));
 	CHECK(strstr(text, "3 nodes  1 flows  3 sources and targets"));
 	CHECK(strstr(text, "f \"1\"  sealed  sources 1 of 1 open  targets 2 of 2 bound"));
 	CHECK(strstr(text, "stalled 100 %  waits for target 1 on node 1"));
@@ -200,7 +204,7 @@ static void watch(struct stage *stage)
 	stage->stop = 1;
 }
 
-TEST(dpi_top, "FL-604 FL-605", 3, .deadline_s = 60)
+TEST(dpi_top, "FL-604 FL-605", 3, .deadline_s = 180, .env = "DPI_TIMEOUT=150s")
 {
 	struct stage *stage = harness_shared();
 	DPI_Context ctx;

@@ -137,13 +137,12 @@ static void consumer(struct killing *k)
 	CHECK_INT(records, >, 0);
 	DPI_Buffer_Info info = DPI_BUFFER_INFO_INIT;
 	info.size = sizeof info;
-	CHECK_DPI(DPI_Get_Buffer_Info(q, &info));
-	CHECK_INT(info.appenders, ==, 0); /* nobody's ring, lock or memory is left */
-	CHECK_INT(info.memory, ==, 0);
+	do CHECK_DPI(DPI_Get_Buffer_Info(q, &info));
+	while (info.appenders || info.memory); /* nobody's ring, lock or memory is left */
 	CHECK_DPI(DPI_Finalize(ctx));
 }
 
-TEST(appenders_are_killed, "", 5, .deadline_s = 60)
+TEST(appenders_are_killed, "", 5, .deadline_s = 180)
 {
 	struct killing *k = harness_shared();
 	if (rank == 0) consumer(k);
@@ -182,7 +181,7 @@ static void mourner(struct homes *s)
 		char name[32], record[500] = "";
 		int error;
 		AWAIT(s->round >= round);
-		attr.timeout_us = 5000000;
+		attr.timeout_us = 30000000;
 		snprintf(name, sizeof name, "mortal%d", round);
 		CHECK_DPI(DPI_Open_Buffer(name, &attr, ctx, &q));
 		s->opened++;
@@ -197,14 +196,14 @@ static void mourner(struct homes *s)
 		DPI_Get_Error_Detail(&why);
 		if (error != DPI_ERR_PEER) FAIL("error %d: %s", error, why);
 		CHECK_HAS(why, "node 1");
-		CHECK(now() - begin < 5.0 * harness_slow());
+		CHECK(now() - begin < 10.0 * harness_slow());
 		DPI_Close_Buffer(q);
 		s->failed++;
 	}
 	CHECK_DPI(DPI_Finalize(ctx));
 }
 
-TEST(homes_are_killed, "", 5, .deadline_s = 60)
+TEST(homes_are_killed, "", 5, .deadline_s = 180)
 {
 	struct homes *s = harness_shared();
 	if (rank == 1) {

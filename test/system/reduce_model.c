@@ -272,7 +272,7 @@ static void play(int number, int rank, DPI_Context ctx)
 	if (rank == 0) CHECK_DPI(DPI_Destroy_Flow(p.name, ctx));
 }
 
-TEST(reduce_model, "", RANKS, .deadline_s = 90)
+TEST(reduce_model, "", RANKS, .deadline_s = 270)
 {
 	const char *text = getenv("TEST_FIRST");
 	int first = text ? atoi(text) : 0;

@@ -20,7 +20,7 @@ ENROL(automatic, NULL, NULL);
 /* All to all: every node has a queue, every node appends to each, and counts what came. */
 #define EACH 200
 
-TEST(sixteen_processes_on_few_cores, "", 16, .deadline_s = 60)
+TEST(sixteen_processes_on_few_cores, "", 16, .deadline_s = 180)
 {
 	DPI_Context ctx;
 	DPI_Buffer to[16], own = NULL;
@@ -49,7 +49,7 @@ TEST(sixteen_processes_on_few_cores, "", 16, .deadline_s = 60)
 	CHECK_DPI(DPI_Finalize(ctx));
 }
 
-TEST(a_thousand_buffers, "", 2, .deadline_s = 60)
+TEST(a_thousand_buffers, "", 2, .deadline_s = 180)
 {
 	enum { COUNT = 1000 };
 	static DPI_Buffer q[COUNT];
@@ -103,7 +103,7 @@ static void *append_some(void *arg)
 	return NULL;
 }
 
-TEST(sixty_four_appenders, "", 5, .deadline_s = 60)
+TEST(sixty_four_appenders, "", 5, .deadline_s = 180)
 {
 	DPI_Context ctx;
 	CHECK_DPI(DPI_Init(&ctx));
@@ -157,7 +157,7 @@ static void use_everything(DPI_Context ctx, int rank)
 	CHECK_DPI(DPI_Close_Buffer(q));
 }
 
-TEST(few_descriptors, "", 2, .deadline_s = 60)
+TEST(few_descriptors, "", 2, .deadline_s = 180)
 {
 	DPI_Context ctx;
 	CHECK_DPI(DPI_Init(&ctx));

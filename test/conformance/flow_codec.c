@@ -235,7 +235,7 @@ TEST(codec_marks_and_lent_rows, "C-11 C-19", 2)
 	enum { MARKS = 40, EACH = 30 };
 	DPI_Context ctx = join();
 	libraries(ctx, rank);
-	DPI_Flow f = FLOW("f", ctx, .sources = 1, WITH(THREE));
+	DPI_Flow f = FLOW("f", ctx, .sources = 1, .linger_us = 60 * SECOND, WITH(THREE));
 	static DPI_Batch lent[DPI_LENT_MAX];
 	if (rank == 0) {
 		DPI_Source s = source_of(f);

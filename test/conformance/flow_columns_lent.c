@@ -4,7 +4,7 @@
 
 #define BATCH 200
 
-/* Batches of one segment each: the source flushes after each. */
+/* Batches of one segment each: the source flushes after each, and where that matters it does not linger. */
 static void push_batches(DPI_Source s, int64_t first, int count)
 {
 	struct ArrowArray a;
@@ -41,7 +41,7 @@ static void *release_all(void *arg)
 TEST(columns_lent, "FL-425 FL-426 FL-476 FL-477", 2, .deadline_s = 120)
 {
 	DPI_Context ctx = join();
-	DPI_Flow f = COLUMNS_FLOW("f", true, ctx, .sources = 1, .segment = 16384, .memory = 1 << 20);
+	DPI_Flow f = COLUMNS_FLOW("f", true, ctx, .sources = 1, .linger_us = 60 * SECOND, .segment = 16384, .memory = 1 << 20);
 	if (rank == 0) {
 		DPI_Source s = source_of(f);
 		harness_barrier();
@@ -139,7 +139,7 @@ TEST(columns_release_wakes, "FL-477", 2, .deadline_s = 120)
 TEST(columns_lent_most, "FL-426 FL-476", 1)
 {
 	DPI_Context ctx = join();
-	DPI_Flow f = COLUMNS_FLOW("f", true, ctx, .sources = 1);
+	DPI_Flow f = COLUMNS_FLOW("f", true, ctx, .sources = 1, .linger_us = 60 * SECOND);
 	DPI_Target t = target_of(0, f);
 	DPI_Source s = source_of(f);
 	struct ArrowArray a[DPI_LENT_MAX], one, moved;
@@ -166,7 +166,7 @@ TEST(columns_lent_most, "FL-426 FL-476", 1)
 TEST(columns_rest, "FL-472", 1)
 {
 	DPI_Context ctx = join();
-	DPI_Flow f = COLUMNS_FLOW("f", true, ctx, .sources = 1);
+	DPI_Flow f = COLUMNS_FLOW("f", true, ctx, .sources = 1, .linger_us = 60 * SECOND);
 	DPI_Target t = target_of(0, f);
 	DPI_Source s = source_of(f);
 	struct flow_tally tally = { 0 };
@@ -312,7 +312,7 @@ TEST(columns_misuse, "FL-480 FL-481 FL-482", 1, .once = true)
 	CHECK_INT(pushed, ==, 0);
 	CHECK_ERROR(DPI_Next_Arrow(t, &b, &out, NULL), DPI_ERR_USE, "DPI_LAYOUT_COLUMNS");
 	DPI_Schema schema = columns_schema(true), other = columns_schema(false);
-	DPI_Flow f = COLUMNS_FLOW("f", true, ctx, .sources = 1);
+	DPI_Flow f = COLUMNS_FLOW("f", true, ctx, .sources = 1, .linger_us = 60 * SECOND);
 	CHECK_ERROR(DPI_Create_Flow("f", FLOW_ATTR(.create = DPI_CREATE_OR_OPEN, .schema = schema, .key = key, .key_count = 1, .sources = 1), ctx, &g), DPI_ERR_EXISTS,
 		    "the flow's layout is columns, yours is rows");
 	CHECK_ERROR(DPI_Create_Flow("rows 2", FLOW_ATTR(.schema = schema, .layout = 2), ctx, &g), DPI_ERR_ARGUMENT, "attr->layout is 2");

@@ -177,6 +177,25 @@ int DPI_Try_Push(const void *row, size_t size, DPI_Source handle)
 
 #define RUN_ROWS 512u /* routed at a time: their parts and the rows themselves stay in the first cache */
 
+/* As many of the first rows as go to one target and fit what its segment publishes at once: 0 where the short way ends. */
+static size_t put_run(struct dpi_source *s, const uint8_t *row, size_t size, const uint16_t *part, size_t n)
+{
+	struct dpi_buffer *b = s->way[*part];
+	if (__builtin_expect(!b, 0)) return 0;
+	struct dpi_ring_writer *w = &b->appender.writer;
+	uint64_t written = atomic_load_explicit(&w->written, memory_order_relaxed), end = written + size;
+	if (__builtin_expect(end > w->until, 0)) return 0;
+	size_t same = 1;
+	while (same < n && part[same] == *part && end + size <= w->until) same++, end += size;
+	dpi_ring_ask(w->data, written, w->mask);
+	uint8_t *to = w->data + (written & w->mask);
+	if (same == 1) dpi_row_copy(to, row, size);
+	else memcpy(to, row, same * size);
+	atomic_store_explicit(&w->written, end, memory_order_release);
+	dpi_append_arm(b);
+	return same;
+}
+
 int DPI_Push_Batch(const void *rows, size_t count, DPI_Source handle, size_t *pushed)
 {
 	int error = DPI_SUCCESS;
@@ -211,18 +230,12 @@ int DPI_Push_Batch(const void *rows, size_t count, DPI_Source handle, size_t *pu
 		size_t end = done + n;
 		if (single) dpi_route_rows(s->route, row, size, n, part);
 		for (size_t i = 0; i < n && !error; i++, row += size) {
-			struct dpi_buffer *b = single ? s->way[part[i]] : NULL;
-			if (__builtin_expect(b != NULL, 1)) {
-				struct dpi_ring_writer *w = &b->appender.writer;
-				uint64_t written = atomic_load_explicit(&w->written, memory_order_relaxed);
-				if (__builtin_expect(written + size <= w->until, 1)) {
-					dpi_ring_ask(w->data, written, w->mask);
-					dpi_row_copy(w->data + (written & w->mask), row, size);
-					atomic_store_explicit(&w->written, written + size, memory_order_release);
-					dpi_append_arm(b);
-					done++;
-					continue;
-				}
+			size_t same = single ? put_run(s, row, size, part + i, n - i) : 0;
+			if (__builtin_expect(same != 0, 1)) {
+				done += same;
+				i += same - 1;
+				row += (same - 1) * size;
+				continue;
 			}
 			if (single && s->pipe) {
 				uint32_t to = part[i];

@@ -20,20 +20,37 @@ static int check_row(const struct dpi_source *s, const void *row, uint64_t size,
 	return schema->plain ? DPI_SUCCESS : dpi_row_check(schema, row, (uint32_t)size, s->flow->definition->partial);
 }
 
-/* A row of size bytes is in the segment's room, need bytes of it. One that is lost with its target, where the flow goes on, was
- * dropped: so those that are counted by what is written are counted from behind it. */
+/* What an error of the transport means for a row of need bytes that was written. One that is lost with its target, where the flow goes
+ * on, was dropped: so those that are counted by what is written are counted from behind it. */
+static int lost(struct dpi_source *s, uint32_t target, uint64_t need, int error)
+{
+	bool dropped = false;
+	if (error == DPI_ERR_AGAIN) return DPI_SUCCESS; /* the linger service sends what the transport could not take */
+	error = dpi_lane_failed(s, target, error, &dropped);
+	if (!dropped) return error;
+	DPI_ADD(s->stats.dropped, 1);
+	if (s->row_size) __atomic_store_n(&s->lane[target].rows_at, s->lane[target].rows_at + need, __ATOMIC_RELAXED);
+	return DPI_SUCCESS;
+}
+
+/* With the latency hint, over a direct window: a row was written by the short way. */
+int dpi_push_prompt(struct dpi_source *s, uint32_t target)
+{
+	struct dpi_lane *l = &s->lane[target];
+	int error = dpi_flow_check(s->flow);
+	if (error) return error;
+	error = dpi_run_publish(l->b, &l->run);
+	return error ? lost(s, target, s->row_size, error) : DPI_SUCCESS;
+}
+
+/* A row of size bytes is in the segment's room, need bytes of it. */
 static int wrote(struct dpi_source *s, uint32_t target, uint64_t size, uint64_t need)
 {
 	struct dpi_lane *l = &s->lane[target];
-	bool dropped = false;
 	int error = dpi_run_wrote(l->b, &l->run, need);
 	if (!error && s->flow->definition->hint == DPI_HINT_LATENCY) error = dpi_run_publish(l->b, &l->run);
-	if (error && error != DPI_ERR_AGAIN) { /* AGAIN: the linger service sends what the transport could not take */
-		error = dpi_lane_failed(s, target, error, &dropped);
-		if (!dropped) return error;
-		DPI_ADD(s->stats.dropped, 1);
-		if (s->row_size) __atomic_store_n(&l->rows_at, l->rows_at + need, __ATOMIC_RELAXED);
-	} else if (!s->row_size) {
+	if (error && error != DPI_ERR_AGAIN) return lost(s, target, need, error);
+	if (!s->row_size) {
 		DPI_ADD(l->rows, 1);
 		DPI_ADD(l->bytes, size);
 	}
@@ -181,7 +198,7 @@ int DPI_Try_Push(const void *row, size_t size, DPI_Source handle)
 static size_t put_run(struct dpi_source *s, const uint8_t *row, size_t size, const uint16_t *part, size_t n)
 {
 	struct dpi_buffer *b = s->way[*part];
-	if (__builtin_expect(!b, 0)) return 0;
+	if (__builtin_expect(!b || b->prompt, 0)) return 0;
 	struct dpi_ring_writer *w = &b->appender.writer;
 	uint64_t written = atomic_load_explicit(&w->written, memory_order_relaxed), end = written + size;
 	if (__builtin_expect(end > w->until, 0)) return 0;

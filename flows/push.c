@@ -70,6 +70,57 @@ static int put_row(struct dpi_source *s, uint32_t target, const void *row, uint6
 	return wrote(s, target, size, need);
 }
 
+/* ---------------------------------------------------------------------------------------- into segments that are open */
+
+/* How many rows of this size fit what the open segments of these targets publish at once: 0 where there is more to do. */
+static size_t fit(const struct dpi_source *s, const uint32_t *to, uint32_t count, size_t size)
+{
+	uint64_t least = UINT64_MAX;
+	for (uint32_t i = 0; i < count; i++) {
+		const struct dpi_buffer *b = s->way[to[i]];
+		if (__builtin_expect(!b || b->prompt, 0)) return 0;
+		const struct dpi_ring_writer *w = &b->appender.writer;
+		uint64_t written = atomic_load_explicit(&w->written, memory_order_relaxed), left = w->until > written ? w->until - written : 0;
+		if (left < least) least = left;
+	}
+	return least < size ? 0 : least < 2 * size ? 1 : (size_t)least / size;
+}
+
+static inline void put_run(struct dpi_buffer *b, const uint8_t *row, size_t size, size_t rows)
+{
+	struct dpi_ring_writer *w = &b->appender.writer;
+	uint64_t written = atomic_load_explicit(&w->written, memory_order_relaxed);
+	uint8_t *to = w->data + (written & w->mask);
+	dpi_ring_ask(w->data, written, w->mask);
+	if (rows == 1) dpi_row_copy(to, row, size);
+	else memcpy(to, row, rows * size);
+	atomic_store_explicit(&w->written, written + rows * size, memory_order_release);
+	dpi_append_arm(b);
+}
+
+/* As many of the first rows as go to one target and fit. */
+static size_t put_same(struct dpi_source *s, const uint8_t *row, size_t size, const uint16_t *part, size_t n)
+{
+	struct dpi_buffer *b = s->way[*part];
+	if (__builtin_expect(!b || b->prompt, 0)) return 0;
+	struct dpi_ring_writer *w = &b->appender.writer;
+	uint64_t end = atomic_load_explicit(&w->written, memory_order_relaxed) + size;
+	if (__builtin_expect(end > w->until, 0)) return 0;
+	size_t same = 1;
+	while (same < n && part[same] == *part && end + size <= w->until) same++, end += size;
+	put_run(b, row, size, same);
+	return same;
+}
+
+/* As many of the first rows as fit at each of the targets, to all of them. */
+static size_t put_each(struct dpi_source *s, const uint32_t *to, uint32_t count, const uint8_t *row, size_t size, size_t n)
+{
+	size_t rows = fit(s, to, count, size);
+	if (rows > n) rows = n;
+	for (uint32_t i = 0; rows && i < count; i++) put_run(s->way[to[i]], row, size, rows);
+	return rows;
+}
+
 /* Not to wait for room is no reason not to wait for the answer of a target that was never sent to. AGAIN: it is not bound. */
 static int open_now(struct dpi_source *s, uint32_t target, bool *dropped)
 {
@@ -127,6 +178,7 @@ int dpi_push_to(struct dpi_source *s, const uint32_t *to, uint32_t count, const 
 {
 	uint64_t need = dpi_flow_row_need(s->flow->definition->wire, size);
 	int error = DPI_SUCCESS;
+	if (s->row_size && !s->pipe && !s->columns && put_each(s, to, count, row, size, 1)) return DPI_SUCCESS;
 	if (s->columns) return dpi_columns_push_row(s, to, count, row, size, wait);
 	if (need > s->segment - sizeof(struct dpi_flow_segment)) return dpi_push_large(s, to, count, row, size, wait);
 	for (uint32_t i = 0; i < count; i++) {
@@ -194,25 +246,6 @@ int DPI_Try_Push(const void *row, size_t size, DPI_Source handle)
 
 #define RUN_ROWS 512u /* routed at a time: their parts and the rows themselves stay in the first cache */
 
-/* As many of the first rows as go to one target and fit what its segment publishes at once: 0 where the short way ends. */
-static size_t put_run(struct dpi_source *s, const uint8_t *row, size_t size, const uint16_t *part, size_t n)
-{
-	struct dpi_buffer *b = s->way[*part];
-	if (__builtin_expect(!b || b->prompt, 0)) return 0;
-	struct dpi_ring_writer *w = &b->appender.writer;
-	uint64_t written = atomic_load_explicit(&w->written, memory_order_relaxed), end = written + size;
-	if (__builtin_expect(end > w->until, 0)) return 0;
-	size_t same = 1;
-	while (same < n && part[same] == *part && end + size <= w->until) same++, end += size;
-	dpi_ring_ask(w->data, written, w->mask);
-	uint8_t *to = w->data + (written & w->mask);
-	if (same == 1) dpi_row_copy(to, row, size);
-	else memcpy(to, row, same * size);
-	atomic_store_explicit(&w->written, end, memory_order_release);
-	dpi_append_arm(b);
-	return same;
-}
-
 int DPI_Push_Batch(const void *rows, size_t count, DPI_Source handle, size_t *pushed)
 {
 	int error = DPI_SUCCESS;
@@ -231,6 +264,8 @@ int DPI_Push_Batch(const void *rows, size_t count, DPI_Source handle, size_t *pu
 		if (error == DPI_ERR_AGAIN) error = dpi_push_no_room(s, true, "DPI_Push_Batch");
 		count = 0;
 	}
+	uint32_t targets = 0;
+	const uint32_t *all = s->ack || s->pipe ? NULL : dpi_route_all(s->route, &targets);
 	bool single = dpi_route_single(s->route) && !s->ack, plain = s->flow->definition->schema->plain;
 	while (done < count && !error) {
 		size_t n = count - done < RUN_ROWS ? count - done : RUN_ROWS;
@@ -247,7 +282,7 @@ int DPI_Push_Batch(const void *rows, size_t count, DPI_Source handle, size_t *pu
 		size_t end = done + n;
 		if (single) dpi_route_rows(s->route, row, size, n, part);
 		for (size_t i = 0; i < n && !error; i++, row += size) {
-			size_t same = single ? put_run(s, row, size, part + i, n - i) : 0;
+			size_t same = single ? put_same(s, row, size, part + i, n - i) : all ? put_each(s, all, targets, row, size, n - i) : 0;
 			if (__builtin_expect(same != 0, 1)) {
 				done += same;
 				i += same - 1;

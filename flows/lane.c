@@ -123,7 +123,10 @@ int dpi_lane_open(struct dpi_source *s, uint32_t target, int64_t deadline, bool 
 				target, f->name);
 	error = dpi_flow_check(f);
 	if (o.error == DPI_ERR_AGAIN) return error;
-	if (!o.error) l->b = l->opening;
+	if (!o.error) {
+		l->b = l->opening;
+		l->b->prompt = f->definition->hint == DPI_HINT_LATENCY && l->b->appender.tail;
+	}
 	l->opening = NULL;
 	if (o.error) return dpi_lane_failed(s, target, o.error, dropped);
 	return error;
@@ -134,7 +137,8 @@ int dpi_lane_open(struct dpi_source *s, uint32_t target, int64_t deadline, bool 
 /* The short way leads to the open segment, or there is none; where a pipe is, it leads into that. */
 static void set_way(struct dpi_source *s, uint32_t target, struct dpi_buffer *b)
 {
-	if (!s->pipe) s->way[target] = b;
+	bool lingers = b && s->flow->definition->hint == DPI_HINT_LATENCY && !b->prompt; /* rows that are put by a transport: one by one */
+	if (!s->pipe && !lingers) s->way[target] = b;
 }
 
 int dpi_lane_end(struct dpi_source *s, uint32_t target, int64_t deadline)

@@ -20,20 +20,37 @@ static int check_row(const struct dpi_source *s, const void *row, uint64_t size,
 	return schema->plain ? DPI_SUCCESS : dpi_row_check(schema, row, (uint32_t)size, s->flow->definition->partial);
 }
 
-/* A row of size bytes is in the segment's room, need bytes of it. One that is lost with its target, where the flow goes on, was
- * dropped: so those that are counted by what is written are counted from behind it. */
+/* What an error of the transport means for a row of need bytes that was written. One that is lost with its target, where the flow goes
+ * on, was dropped: so those that are counted by what is written are counted from behind it. */
+static int lost(struct dpi_source *s, uint32_t target, uint64_t need, int error)
+{
+	bool dropped = false;
+	if (error == DPI_ERR_AGAIN) return DPI_SUCCESS; /* the linger service sends what the transport could not take */
+	error = dpi_lane_failed(s, target, error, &dropped);
+	if (!dropped) return error;
+	DPI_ADD(s->stats.dropped, 1);
+	if (s->row_size) __atomic_store_n(&s->lane[target].rows_at, s->lane[target].rows_at + need, __ATOMIC_RELAXED);
+	return DPI_SUCCESS;
+}
+
+/* With the latency hint, over a direct window: a row was written by the short way. */
+int dpi_push_prompt(struct dpi_source *s, uint32_t target)
+{
+	struct dpi_lane *l = &s->lane[target];
+	int error = dpi_flow_check(s->flow);
+	if (error) return error;
+	error = dpi_run_publish(l->b, &l->run);
+	return error ? lost(s, target, s->row_size, error) : DPI_SUCCESS;
+}
+
+/* A row of size bytes is in the segment's room, need bytes of it. */
 static int wrote(struct dpi_source *s, uint32_t target, uint64_t size, uint64_t need)
 {
 	struct dpi_lane *l = &s->lane[target];
-	bool dropped = false;
 	int error = dpi_run_wrote(l->b, &l->run, need);
 	if (!error && s->flow->definition->hint == DPI_HINT_LATENCY) error = dpi_run_publish(l->b, &l->run);
-	if (error && error != DPI_ERR_AGAIN) { /* AGAIN: the linger service sends what the transport could not take */
-		error = dpi_lane_failed(s, target, error, &dropped);
-		if (!dropped) return error;
-		DPI_ADD(s->stats.dropped, 1);
-		if (s->row_size) __atomic_store_n(&l->rows_at, l->rows_at + need, __ATOMIC_RELAXED);
-	} else if (!s->row_size) {
+	if (error && error != DPI_ERR_AGAIN) return lost(s, target, need, error);
+	if (!s->row_size) {
 		DPI_ADD(l->rows, 1);
 		DPI_ADD(l->bytes, size);
 	}
@@ -51,6 +68,76 @@ static int put_row(struct dpi_source *s, uint32_t target, const void *row, uint6
 	}
 	memcpy(to, row, size);
 	return wrote(s, target, size, need);
+}
+
+/* ---------------------------------------------------------------------------------------- into segments that are open */
+
+/* How many rows of this size fit what the open segments of these targets publish at once: 0 where there is more to do. */
+static size_t fit(const struct dpi_source *s, const uint32_t *to, uint32_t count, size_t size)
+{
+	uint64_t least = UINT64_MAX;
+	for (uint32_t i = 0; i < count; i++) {
+		const struct dpi_buffer *b = s->way[to[i]];
+		if (__builtin_expect(!b || b->prompt, 0)) return 0;
+		const struct dpi_ring_writer *w = &b->appender.writer;
+		uint64_t written = atomic_load_explicit(&w->written, memory_order_relaxed), left = w->until > written ? w->until - written : 0;
+		if (left < least) least = left;
+	}
+	return least < size ? 0 : least < 2 * size ? 1 : (size_t)least / size;
+}
+
+static inline void put_run(struct dpi_buffer *b, const uint8_t *row, size_t size, size_t rows)
+{
+	struct dpi_ring_writer *w = &b->appender.writer;
+	uint64_t written = atomic_load_explicit(&w->written, memory_order_relaxed);
+	uint8_t *to = w->data + (written & w->mask);
+	dpi_ring_ask(w->data, written, w->mask);
+	if (rows == 1) dpi_row_copy(to, row, size);
+	else memcpy(to, row, rows * size);
+	atomic_store_explicit(&w->written, written + rows * size, memory_order_release);
+	dpi_append_arm(b);
+}
+
+/* As many of the first rows as fit, each to its target. What is decided row by row is which: so that is no branch, and the size of the
+ * copy, where it is a common one, is the compiler's. */
+static inline __attribute__((always_inline)) size_t put_sized(struct dpi_source *s, const uint8_t *row, size_t size, const uint16_t *part, size_t n)
+{
+	struct dpi_buffer *const *way = s->way;
+	bool fence = atomic_load_explicit(&s->ctx->bells.page->fence, memory_order_relaxed);
+	for (size_t i = 0; i < n; i++, row += size) {
+		struct dpi_buffer *b = way[part[i]];
+		if (__builtin_expect(!b || b->prompt, 0)) return i;
+		struct dpi_ring_writer *w = &b->appender.writer;
+		uint64_t written = atomic_load_explicit(&w->written, memory_order_relaxed);
+		if (__builtin_expect(written + size > w->until, 0)) return i;
+		dpi_ring_ask(w->data, written, w->mask);
+		dpi_row_copy(w->data + (written & w->mask), row, size);
+		atomic_store_explicit(&w->written, written + size, memory_order_release);
+		atomic_signal_fence(memory_order_seq_cst);
+		if (__builtin_expect(fence || !atomic_load_explicit(&b->armed, memory_order_relaxed), 0)) dpi_append_arm(b);
+	}
+	return n;
+}
+
+static size_t put_parts(struct dpi_source *s, const uint8_t *row, size_t size, const uint16_t *part, size_t n)
+{
+	switch (size) {
+	case 8: return put_sized(s, row, 8, part, n);
+	case 16: return put_sized(s, row, 16, part, n);
+	case 24: return put_sized(s, row, 24, part, n);
+	case 32: return put_sized(s, row, 32, part, n);
+	case 64: return put_sized(s, row, 64, part, n);
+	default: return put_sized(s, row, size, part, n);
+	}
+}
+
+/* As many of the first rows as fit at each of the targets, to all of them. */
+static size_t put_each(struct dpi_source *s, const uint32_t *to, uint32_t count, const uint8_t *row, size_t size, size_t n)
+{
+	size_t rows = fit(s, to, count, size);
+	if (rows > n) rows = n;
+	for (uint32_t i = 0; rows && i < count; i++) put_run(s->way[to[i]], row, size, rows);
+	return rows;
 }
 
 /* Not to wait for room is no reason not to wait for the answer of a target that was never sent to. AGAIN: it is not bound. */
@@ -110,6 +197,7 @@ int dpi_push_to(struct dpi_source *s, const uint32_t *to, uint32_t count, const 
 {
 	uint64_t need = dpi_flow_row_need(s->flow->definition->wire, size);
 	int error = DPI_SUCCESS;
+	if (s->row_size && !s->pipe && !s->columns && put_each(s, to, count, row, size, 1)) return DPI_SUCCESS;
 	if (s->columns) return dpi_columns_push_row(s, to, count, row, size, wait);
 	if (need > s->segment - sizeof(struct dpi_flow_segment)) return dpi_push_large(s, to, count, row, size, wait);
 	for (uint32_t i = 0; i < count; i++) {
@@ -195,7 +283,9 @@ int DPI_Push_Batch(const void *rows, size_t count, DPI_Source handle, size_t *pu
 		if (error == DPI_ERR_AGAIN) error = dpi_push_no_room(s, true, "DPI_Push_Batch");
 		count = 0;
 	}
-	bool single = dpi_route_single(s->route) && !s->ack, plain = s->flow->definition->schema->plain;
+	uint32_t targets = 0;
+	const uint32_t *all = s->ack || s->pipe ? NULL : dpi_route_all(s->route, &targets);
+	bool single = dpi_route_single(s->route) && !s->ack && !all, plain = s->flow->definition->schema->plain;
 	while (done < count && !error) {
 		size_t n = count - done < RUN_ROWS ? count - done : RUN_ROWS;
 		for (size_t i = 0; i < n && !plain && !error; i++) error = check_row(s, row + i * size, size, "DPI_Push_Batch");
@@ -211,18 +301,12 @@ int DPI_Push_Batch(const void *rows, size_t count, DPI_Source handle, size_t *pu
 		size_t end = done + n;
 		if (single) dpi_route_rows(s->route, row, size, n, part);
 		for (size_t i = 0; i < n && !error; i++, row += size) {
-			struct dpi_buffer *b = single ? s->way[part[i]] : NULL;
-			if (__builtin_expect(b != NULL, 1)) {
-				struct dpi_ring_writer *w = &b->appender.writer;
-				uint64_t written = atomic_load_explicit(&w->written, memory_order_relaxed);
-				if (__builtin_expect(written + size <= w->until, 1)) {
-					dpi_ring_ask(w->data, written, w->mask);
-					dpi_row_copy(w->data + (written & w->mask), row, size);
-					atomic_store_explicit(&w->written, written + size, memory_order_release);
-					dpi_append_arm(b);
-					done++;
-					continue;
-				}
+			size_t same = single ? put_parts(s, row, size, part + i, n - i) : all ? put_each(s, all, targets, row, size, n - i) : 0;
+			if (__builtin_expect(same != 0, 1)) {
+				done += same;
+				i += same - 1;
+				row += (same - 1) * size;
+				continue;
 			}
 			if (single && s->pipe) {
 				uint32_t to = part[i];

@@ -126,6 +126,12 @@ bool dpi_route_single(const struct dpi_route *r)
 	return r->how != DPI_ROUTE_FUNCTION && r->how != DPI_ROUTE_BROADCAST && !r->grouped;
 }
 
+const uint32_t *dpi_route_all(const struct dpi_route *r, uint32_t *count)
+{
+	*count = r->targets;
+	return r->how == DPI_ROUTE_BROADCAST || r->how == DPI_ROUTE_ONE ? r->to : NULL;
+}
+
 static void find(struct dpi_route *r, const void *rows, size_t stride, size_t count, uint16_t *part)
 {
 	const uint32_t *table = r->d->dist == DPI_DIST_TABLE ? r->d->table : NULL;

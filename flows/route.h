@@ -24,6 +24,8 @@ int dpi_route_hash(const struct dpi_route *r, const void *row, uint32_t size, ui
 /* Does every row go to exactly one target, without any function? Then many at once: count rows of a schema whose rows do not
  * vary, stride bytes apart. Round robin moves on by count. */
 bool dpi_route_single(const struct dpi_route *r);
+/* The targets of every row, if these are always the same ones; else NULL. */
+const uint32_t *dpi_route_all(const struct dpi_route *r, uint32_t *count);
 void dpi_route_rows(struct dpi_route *r, const void *rows, size_t stride, size_t count, uint16_t *part);
 /* The same for rows first … of a batch of the schema's columns. */
 void dpi_route_batch(struct dpi_route *r, const struct dpi_batch *batch, size_t first, size_t count, uint16_t *part);

@@ -36,15 +36,17 @@ void dpi_source_short(struct dpi_source *s)
 	dpi_route_short(s->route, &s->route_short);
 	/* without membarrier a row needs a fence of its own: see dpi_append_arm */
 	bool fence = atomic_load_explicit(&s->ctx->bells.page->fence, memory_order_relaxed);
-	bool can = s->pipe ? dpi_pipe_short(s) : d->hint != DPI_HINT_LATENCY && !fence && !s->columns && !s->ack;
+	bool can = s->pipe ? dpi_pipe_short(s) : !fence && !s->columns && !s->ack;
 	s->short_row = can && s->route_short.kind && d->schema->plain && s->reserved < 0 ? s->push_size : 0;
 }
 
-/* A row was written when the linger service had just let go of its lane. */
+/* A row was written when the linger service had just let go of its lane; or does not know of it, as it is to be published now. */
 int dpi_push_arm_1(DPI_Source source, uint32_t target)
 {
 	struct dpi_source *s = dpi_source_get(source);
-	if (s && target < s->flow->definition->targets && s->way[target]) dpi_append_arm(s->way[target]);
+	if (!s || target >= s->flow->definition->targets || !s->way[target]) return DPI_SUCCESS;
+	if (s->way[target]->prompt) return dpi_push_prompt(s, target);
+	dpi_append_arm(s->way[target]);
 	return DPI_SUCCESS;
 }
 

@@ -72,6 +72,8 @@ static inline void dpi_source_leave(struct dpi_source *s)
 /* short_push.c: decide anew which rows take the short way. */
 void dpi_source_short(struct dpi_source *s);
 
+/* push.c: a row was written by the short way to a lane that is prompt: it is published. */
+int dpi_push_prompt(struct dpi_source *s, uint32_t target);
 /* push.c: a row that may travel, to all of the targets or, on an error, to none. AGAIN (no sentence): no room; with wait only if
  * the source's timeout is DPI_NO_WAIT. */
 int dpi_push_to(struct dpi_source *s, const uint32_t *to, uint32_t count, const void *row, uint64_t size, bool wait);

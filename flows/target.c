@@ -93,6 +93,7 @@ static int open_target(struct dpi_flow *f, uint32_t index, const DPI_Target_Attr
 		target_free(t);
 		return error;
 	}
+	t->prompt = d->hint == DPI_HINT_LATENCY && d->layout == DPI_LAYOUT_ROWS && d->wire->plain && t->stride && !t->pipe && !t->decoder && !t->sketch && !d->ack;
 	t->handle = (DPI_Target)(uintptr_t)dpi_handle_open(DPI_HANDLE_TARGET, t);
 	if (!t->handle) {
 		dpi_flow_unbind(f, index, DPI_TARGET_DEAD, deadline);

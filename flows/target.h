@@ -65,6 +65,7 @@ struct dpi_target {
 	uint32_t stride;	 /* of rows that do not vary; 0: they do */
 	const uint8_t *at, *stop; /* what DPI_Next has still to give of the present piece */
 	uint32_t source;
+	bool prompt; /* rows that are given as they come, one by one: see next.c */
 	struct dpi_piece piece; /* of DPI_Next */
 	struct dpi_flow *flow;
 	struct dpi_context *ctx;

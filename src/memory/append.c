@@ -129,7 +129,7 @@ static inline void arm(struct dpi_buffer *b)
 	/* the service counts itself out with a fence on its side (linger.c), so a plain look is enough here */
 	atomic_signal_fence(memory_order_seq_cst);
 	DPI_DELAY(append_looks_at_armed);
-	if (__builtin_expect(!atomic_load_explicit(&b->armed, memory_order_relaxed), 0)) dpi_linger_arm(b);
+	if (__builtin_expect(!atomic_load_explicit(&b->armed, memory_order_relaxed), 0) && !b->prompt) dpi_linger_arm(b);
 }
 
 void dpi_append_arm(struct dpi_buffer *b)

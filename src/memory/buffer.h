@@ -93,6 +93,7 @@ struct dpi_buffer {
 	/* first the line of which programs know, too: struct dpi_way_1 of dpi.h, and short_way.c */
 	_Atomic uint32_t busy; /* a thread is inside */
 	_Atomic bool armed;    /* on the linger list */
+	bool prompt;	       /* runs, over a direct window: every write is published at once, and none lingers */
 	bool fast;	       /* appends may take the short way: attached, nothing under way, no room handed out */
 	_Atomic uint64_t fast_size; /* small records below this size may; 0: none. The loop thread sets 0 when the buffer or its home is gone */
 	uint64_t appends, append_bytes; /* counted here, the rest in stats */

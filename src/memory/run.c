@@ -322,6 +322,19 @@ enum dpi_ring_found dpi_run_next(struct dpi_context *ctx, struct dpi_home *h, st
 	}
 }
 
+uint64_t dpi_run_more(struct dpi_ring_in *r, struct dpi_run_in *run, uint64_t unit)
+{
+	struct dpi_ring_reader *d = &r->reader;
+	if (!run->end || r->ended) return 0;
+	uint64_t tail = atomic_load_explicit(&d->ring->tail, memory_order_acquire);
+	if ((int64_t)(tail - d->read) <= 0 || tail - d->head > d->capacity || !look_at_word(d, run)) return 0;
+	uint64_t until = tail < run->end ? tail : run->end, size = until - d->read;
+	if (size % unit) return 0;
+	if ((int64_t)(tail - d->tail) > 0) d->tail = tail;
+	d->read = until;
+	return size;
+}
+
 void dpi_run_give_back(struct dpi_ring_in *r, const struct dpi_run_in *run, uint64_t position)
 {
 	if (run->end && (int64_t)(position - run->at) > 0) position = run->at;

@@ -97,6 +97,8 @@ struct dpi_run_in {
  * to its larger one as in dpi_ring_in_next. Nothing is given back. */
 enum dpi_ring_found dpi_run_next(struct dpi_context *ctx, struct dpi_home *h, struct dpi_ring_in **r, struct dpi_run_in *run, const uint8_t **data,
 				 uint64_t *size, bool *first);
+/* More of the run that is being read, right behind what was read last: its bytes, a multiple of unit; 0: dpi_run_next says what there is. */
+uint64_t dpi_run_more(struct dpi_ring_in *r, struct dpi_run_in *run, uint64_t unit);
 /* Is there anything to read? Of what was loaded last several runs may be left. */
 static inline bool dpi_run_ready(const struct dpi_ring_in *r)
 {

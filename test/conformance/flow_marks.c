@@ -57,6 +57,58 @@ TEST(flow_mark_of_all, "FL-413 FL-414 FL-415", 3)
 	leave(ctx);
 }
 
+static void push_by_all_ways(DPI_Source s, int rank, int64_t from, int64_t to)
+{
+	for (int64_t n = from; n < to;) {
+		struct flow_row rows[3] = { row_of(rank, n, n), row_of(rank, n + 1, n + 1), row_of(rank, n + 2, n + 2) };
+		bool batch = n % 5 == 4 && n + 3 <= to;
+		if (n % 7 == 0) CHECK_DPI(DPI_Push_Mark((uint64_t)n, s));
+		if (batch) CHECK_DPI(DPI_Push_Batch(rows, 3, s, NULL));
+		else CHECK_DPI(DPI_Push(rows, sizeof *rows, s));
+		n += batch ? 3 : 1;
+	}
+}
+
+/* Rows are there at once whatever call pushed them, also where segments end and marks stand between them, and when a source joins. */
+TEST(flow_rows_at_once, "FL-416 FL-418", 3)
+{
+	enum { ROWS = 1000 };
+	DPI_Context ctx = join();
+	DPI_Flow f = FLOW("f", ctx, .sources = 2, .segment = 512, .hint = DPI_HINT_LATENCY, .linger_us = 10 * SECOND);
+	if (rank < 2) {
+		DPI_Source s;
+		if (!rank) s = source_of(f), push_by_all_ways(s, rank, 0, ROWS / 2);
+		harness_barrier(); /* all of that was taken */
+		if (rank) s = source_of(f);
+		push_by_all_ways(s, rank, rank ? 0 : ROWS / 2, ROWS);
+		CHECK_DPI(DPI_Close_Source(s));
+	} else {
+		DPI_Target t = target_of(0, f);
+		struct flow_tally tally = { .last = { -1, -1 } };
+		for (int n = 0;; n++) {
+			DPI_Tuple u;
+			DPI_Batch b;
+			size_t which;
+			int error;
+			if (n % 11 == 0) CHECK_DPI(DPI_Wait_Targets(&t, 1, 10 * SECOND * harness_slow(), &which));
+			if (n % 3 == 0) {
+				error = DPI_Next_Batch(t, &b);
+				for (size_t i = 0; !error && i < b.count; i++) flow_take(&tally, (const char *)b.rows + i * b.stride, b.stride);
+				if (!error && b.count) CHECK_DPI(DPI_Release_Batch(1, t));
+			} else {
+				error = DPI_Next(t, &u);
+				if (!error && u.kind == DPI_TUPLE_ROW) flow_take(&tally, u.data, u.size);
+			}
+			if (error == DPI_ERR_END) break;
+			CHECK_DPI(error);
+			if (tally.total == ROWS / 2 && tally.rows[0] == ROWS / 2) harness_barrier(), tally.total++;
+		}
+		CHECK_INT(tally.rows[0], ==, ROWS);
+		CHECK_INT(tally.rows[1], ==, ROWS);
+	}
+	leave(ctx);
+}
+
 TEST(flow_visible, "FL-416 FL-417 FL-418", 2)
 {
 	DPI_Context ctx = join();

@@ -163,6 +163,8 @@ static void read_runs(struct stream *s)
 		enum dpi_ring_found found = r.ring ? dpi_run_next(dpi_context(), s->home, &r.ring, &r.run, &data, &size, &first) : DPI_RING_EMPTY;
 		if (found == DPI_RING_FOUND) {
 			take(&r, data, size, first);
+			uint64_t more = r.helds < HELD && !draw_below(&d, 2) ? dpi_run_more(r.ring, &r.run, 1) : 0;
+			if (more) take(&r, data + size, more, false);
 			if (r.helds == HELD || !draw_below(&d, 3)) give_back(&r);
 			if (s->reader_dawdles && !draw_below(&d, 64)) idle(&d, 5 * MS);
 			give_up = patience();

@@ -312,7 +312,7 @@ TEST(columns_misuse, "FL-480 FL-481 FL-482", 1, .once = true)
 	CHECK_INT(pushed, ==, 0);
 	CHECK_ERROR(DPI_Next_Arrow(t, &b, &out, NULL), DPI_ERR_USE, "DPI_LAYOUT_COLUMNS");
 	DPI_Schema schema = columns_schema(true), other = columns_schema(false);
-	DPI_Flow f = COLUMNS_FLOW("f", true, ctx, .sources = 1, .linger_us = 60 * SECOND);
+	DPI_Flow f = COLUMNS_FLOW("f", true, ctx, .sources = 1);
 	CHECK_ERROR(DPI_Create_Flow("f", FLOW_ATTR(.create = DPI_CREATE_OR_OPEN, .schema = schema, .key = key, .key_count = 1, .sources = 1), ctx, &g), DPI_ERR_EXISTS,
 		    "the flow's layout is columns, yours is rows");
 	CHECK_ERROR(DPI_Create_Flow("rows 2", FLOW_ATTR(.schema = schema, .layout = 2), ctx, &g), DPI_ERR_ARGUMENT, "attr->layout is 2");

@@ -1469,7 +1469,7 @@ DPI_API int DPI_Insert_Bloom(const void *rows, size_t size, size_t count, DPI_Bl
 DPI_API int DPI_Set_Target_Bloom(DPI_Bloom bloom, DPI_Target target);
 
 /* Publish a filter as one of so many parts; the last one makes the whole and gives it the name, for which DPI_Open_Bloom waits.
- * name: as those of flows and buffers, from which it differs, and 9 bytes shorter; copied. parts: 1 … DPI_BLOOM_PARTS_MAX, the same
+ * name: as those of flows and buffers, from which it differs, and up to 8 bytes shorter; copied. parts: 1 … DPI_BLOOM_PARTS_MAX, the same
  * everywhere. All parts lie with the process that came first, until DPI_Destroy_Bloom or its end. Nothing is added any more. Blocks
  * at most DPI_TIMEOUT for each of its steps. Thread: handle. Errors: THREAD STATE (published already; a target adds to it) EXISTS
  * (all parts are there; the name is another thing's) CORRUPT (a part is none) PEER REGISTRY TIMEOUT MEMORY LIMIT UNKNOWN. */

@@ -34,16 +34,23 @@ static int make_row(struct dpi_source *s, const struct dpi_batch *batch, size_t 
 	return DPI_SUCCESS;
 }
 
-/* As many rows of first … as each of the targets has room for in one segment, at most count; row first does not exceed one. */
+/* As many rows of first … as each of the targets has room for in one segment, at most count; row first does not exceed one. A wait
+ * for one of them sends what is under construction for the others: then these begin anew, at most once each. */
 static int room_at_all(struct dpi_source *s, const uint32_t *to, uint32_t targets, const struct dpi_batch *batch, size_t first,
 		       size_t *count, bool wait)
 {
-	for (uint32_t i = 0; i < targets; i++) {
-		bool dropped;
-		int error = dpi_columns_room(s, to[i], batch, first, wait, &dropped);
-		if (error) return error;
-		if (dropped) continue;
-		*count = dpi_column_fit(s->columns->open[to[i]], batch, first, *count);
+	struct dpi_column_builder **open = s->columns->open;
+	const size_t most = *count;
+	for (bool all = false; !all;) {
+		all = true;
+		*count = most;
+		for (uint32_t i = 0; i < targets; i++) {
+			bool dropped;
+			int error = dpi_columns_room(s, to[i], batch, first, wait, &dropped);
+			if (error) return error;
+			if (!dropped) *count = dpi_column_fit(open[to[i]], batch, first, *count);
+		}
+		for (uint32_t i = 0; i < targets; i++) all &= open[to[i]] || s->lane[to[i]].dropped;
 	}
 	return DPI_SUCCESS;
 }

@@ -198,7 +198,7 @@ static bool in_place(const struct plan *p, uint32_t source, uint64_t number, uin
 {
 	uint64_t r = of_row(p, source, number, 3);
 	*target = (uint32_t)(r / 64 % p->targets);
-	return r % 32 == 0 && !(p->with & (COLUMNS | FILTER | PROJECT | SUMS)) && size_of(p, source, number) < p->attr.segment - 100;
+	return r % 32 == 0 && !(p->with & (COLUMNS | FILTER | PROJECT | SUMS)) && size_of(p, source, number) < p->attr.segment - (p->codecs ? p->attr.segment / 2 : 100);
 }
 
 /* The mark behind a row; 0: none. */

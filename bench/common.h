@@ -30,8 +30,10 @@ struct options {
 	uint64_t parts;		/* that rows are dealt out to */
 	uint64_t groups;	/* different keys */
 	uint64_t touch;		/* 0 or 1: the receiver reads every cache line */
+	uint64_t bloom;		/* 0 or 1: rows that find no partner are dropped where they are pushed */
 	double seconds;
 	double scale;		/* TPC-H's scale factor */
+	double select;		/* share of the orders that are joined */
 	const char *mode, *direction, *transport, *memory, *method, *roles, *keys, *dist, *by, *ack;
 };
 

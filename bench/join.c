@@ -43,17 +43,30 @@ struct share share_new(double scale, unsigned process, unsigned processes)
 	return s;
 }
 
-/* Each line has its order, and in a share they lie in the same sequence. */
+void share_select(struct share *s, double fraction)
+{
+	size_t kept = 0;
+
+	for (size_t o = 0; o < s->order_count; o++)
+		if ((double)(mix((uint64_t)s->orders[o].key + 1) >> 11) < fraction * 0x1p53)
+			s->orders[kept++] = s->orders[o];
+	s->order_count = kept;
+}
+
+/* Each order has lines, and in a share they lie in the same sequence. */
 struct answer share_answer(const struct share *s)
 {
 	struct answer a = { 0 };
 
-	for (size_t o = 0, i = 0; o < s->order_count; o++)
+	for (size_t o = 0, i = 0; o < s->order_count; o++) {
+		while (i < s->item_count && s->items[i].key != s->orders[o].key)
+			i++;
 		for (; i < s->item_count && s->items[i].key == s->orders[o].key; i++) {
 			a.rows++;
 			a.price += s->items[i].price;
 			a.total += s->orders[o].total;
 		}
+	}
 	return a;
 }
 
@@ -130,12 +143,13 @@ void join_free(struct join_table *t)
 void join_print(const char *peer, const struct options *o, const struct join_outcome *all, unsigned processes)
 {
 	struct answer want = { 0 }, got = { 0 };
-	uint64_t start = UINT64_MAX, end = 0;
+	uint64_t start = UINT64_MAX, end = 0, sent = 0;
 
 	for (unsigned p = 0; p < processes; p++) {
 		answer_add(&want, &all[p].want);
 		answer_add(&got, &all[p].got);
 		start = all[p].start < start ? all[p].start : start;
+		sent += all[p].sent;
 		end = all[p].end > end ? all[p].end : end;
 	}
 	if (want.rows != got.rows || want.price != got.price || want.total != got.total)
@@ -144,5 +158,6 @@ void join_print(const char *peer, const struct options *o, const struct join_out
 	result_print("join", peer, o,
 		     (struct metric[]){ { "join_ms", (double)(end - start) / 1e6 },
 					{ "rows_per_s", (double)got.rows * 1e9 / (double)(end - start) },
+					{ sent ? "sent_bytes" : NULL, (double)sent },
 					{ NULL, 0 } });
 }

@@ -2,7 +2,7 @@
 /* What every join program shares: the tables, a hash join in one process, and the answer that is checked.
  *   select count(*), sum(l_extendedprice), sum(o_totalprice) from orders join lineitem on o_orderkey = l_orderkey
  * of TPC-H of scale factor --scale, both tables in memory before the clock starts. The join makes no use of keys being dense or
- * unique. --processes processes have an equal share of each table. */
+ * unique. With --select only so large a share of the orders is in the table. --processes processes have an equal share of each table. */
 #ifndef BENCH_JOIN_H
 #define BENCH_JOIN_H
 
@@ -24,6 +24,9 @@ struct share {
 	size_t order_count, item_count;
 };
 struct share share_new(double scale, unsigned process, unsigned processes);
+
+/* Keep about so many of the orders: the lines of the others find none. */
+void share_select(struct share *s, double fraction);
 
 struct answer {
 	uint64_t rows;
@@ -50,6 +53,7 @@ void join_free(struct join_table *t);
 struct join_outcome {
 	struct answer want, got;
 	uint64_t start, end; /* nanoseconds */
+	uint64_t sent;	     /* bytes of rows; 0: not counted */
 };
 /* Checks the sum of all processes' answers and prints the program's line. */
 void join_print(const char *peer, const struct options *o, const struct join_outcome *all, unsigned processes);

@@ -43,6 +43,6 @@ int64_t dpi_columns_service(struct dpi_context *ctx, int64_t now);
 /* columnar_push.c. A row to all of the targets, as push.c has it; rows of one size, back to back; a batch. */
 int dpi_columns_push_row(struct dpi_source *s, const uint32_t *to, uint32_t count, const void *row, uint64_t size, bool wait);
 int dpi_columns_push_rows(struct dpi_source *s, const void *rows, size_t count, size_t *done);
-int dpi_columns_push_batch(struct dpi_source *s, const struct dpi_batch *batch, size_t *done);
+int dpi_columns_push_batch(struct dpi_source *s, const struct dpi_batch *batch, size_t *done); /* not through a Bloom filter */
 
 #endif

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "arrow.h"
+#include "bloom.h"
 #include "columnar.h"
 #include "wait.h"
 
@@ -33,16 +34,23 @@ static int make_row(struct dpi_source *s, const struct dpi_batch *batch, size_t 
 	return DPI_SUCCESS;
 }
 
-/* As many rows of first … as each of the targets has room for in one segment, at most count; row first does not exceed one. */
+/* As many rows of first … as each of the targets has room for in one segment, at most count; row first does not exceed one. A wait
+ * for one of them sends what is under construction for the others: then these begin anew, at most once each. */
 static int room_at_all(struct dpi_source *s, const uint32_t *to, uint32_t targets, const struct dpi_batch *batch, size_t first,
 		       size_t *count, bool wait)
 {
-	for (uint32_t i = 0; i < targets; i++) {
-		bool dropped;
-		int error = dpi_columns_room(s, to[i], batch, first, wait, &dropped);
-		if (error) return error;
-		if (dropped) continue;
-		*count = dpi_column_fit(s->columns->open[to[i]], batch, first, *count);
+	struct dpi_column_builder **open = s->columns->open;
+	const size_t most = *count;
+	for (bool all = false; !all;) {
+		all = true;
+		*count = most;
+		for (uint32_t i = 0; i < targets; i++) {
+			bool dropped;
+			int error = dpi_columns_room(s, to[i], batch, first, wait, &dropped);
+			if (error) return error;
+			if (!dropped) *count = dpi_column_fit(open[to[i]], batch, first, *count);
+		}
+		for (uint32_t i = 0; i < targets; i++) all &= open[to[i]] || s->lane[to[i]].dropped;
 	}
 	return DPI_SUCCESS;
 }
@@ -122,21 +130,50 @@ static int push_by_function(struct dpi_source *s, const struct dpi_batch *batch,
 	return error ? error : push_same(s, to, count, batch, i, 1, true, done);
 }
 
-int dpi_columns_push_batch(struct dpi_source *s, const struct dpi_batch *batch, size_t *done)
+/* Rows first … first + count, wherever they go. */
+static int push_rows(struct dpi_source *s, const struct dpi_batch *batch, size_t first, size_t count, size_t *done)
 {
-	static const uint32_t first[] = { 0 };
+	static const uint32_t zero[] = { 0 };
 	const struct dpi_definition *d = s->flow->definition;
-	const uint32_t *to = first;
+	const uint32_t *to = zero;
 	uint32_t targets = 1;
 	int error = DPI_SUCCESS;
 	if (d->dist == DPI_DIST_BROADCAST) error = dpi_route_row(s->route, "", 0, &to, &targets); /* looks at no row */
 	bool single = dpi_route_single(s->route), same = (single && d->targets == 1) || d->dist == DPI_DIST_BROADCAST;
-	if (same && !error) error = push_same(s, to, targets, batch, 0, batch->rows, true, done);
-	for (size_t i = 0, n; i < batch->rows && !same && !error; i += n) {
-		n = !single ? 1 : batch->rows - i < DPI_PUSH_RUN ? batch->rows - i : DPI_PUSH_RUN;
+	if (same && !error) error = push_same(s, to, targets, batch, first, count, true, done);
+	for (size_t i = first, n; i < first + count && !same && !error; i += n) {
+		n = !single ? 1 : first + count - i < DPI_PUSH_RUN ? first + count - i : DPI_PUSH_RUN;
 		error = single ? push_run(s, batch, i, n, done) : push_by_function(s, batch, i, done);
 	}
-	if (d->hint == DPI_HINT_LATENCY) dpi_columns_send(s);
+	return error;
+}
+
+int dpi_columns_push_batch(struct dpi_source *s, const struct dpi_batch *batch, size_t *done)
+{
+	int error = push_rows(s, batch, 0, batch->rows, done);
+	if (s->flow->definition->hint == DPI_HINT_LATENCY) dpi_columns_send(s);
+	return error;
+}
+
+/* Those that pass the source's Bloom filter, as many in line as there are. */
+static int push_some(struct dpi_source *s, const struct dpi_batch *batch, size_t *done)
+{
+	int error = DPI_SUCCESS;
+	for (size_t first = 0, n; first < batch->rows && !error; first += n) {
+		n = batch->rows - first < DPI_KEY_RUN ? batch->rows - first : DPI_KEY_RUN;
+		const uint8_t *pass = dpi_source_bloom_batch(s->bloom, batch, first, n);
+		for (size_t i = 0, end; i < n && !error; i = end) {
+			bool some = dpi_bit(pass, i);
+			for (end = i + 1; end < n && dpi_bit(pass, end) == some;) end++;
+			if (some) {
+				error = push_rows(s, batch, first + i, end - i, done);
+				continue;
+			}
+			DPI_ADD(s->stats.unmatched, end - i);
+			*done += end - i;
+		}
+	}
+	if (s->flow->definition->hint == DPI_HINT_LATENCY) dpi_columns_send(s);
 	return error;
 }
 
@@ -201,7 +238,7 @@ int DPI_Push_Arrow(const struct ArrowArray *array, const struct ArrowSchema *sch
 	if (!error) error = dpi_arrow_batch_new(s->flow->definition->schema, &batch);
 	if (!error) {
 		error = dpi_arrow_import(&batch, array);
-		if (!error) error = dpi_columns_push_batch(s, &batch.batch, &done);
+		if (!error) error = s->bloom ? push_some(s, &batch.batch, &done) : dpi_columns_push_batch(s, &batch.batch, &done);
 		if (error == DPI_ERR_AGAIN) error = dpi_push_no_room(s, true, "DPI_Push_Arrow");
 		dpi_arrow_batch_free(&batch);
 	}

@@ -53,6 +53,11 @@ const char *dpi_columns_take(struct dpi_target *t, struct dpi_inlet *i, const ui
 	return NULL;
 }
 
+const struct dpi_batch *dpi_columns_batch(const struct dpi_piece *piece)
+{
+	return &piece->columns->reader.batch;
+}
+
 void dpi_columns_spare_free(struct dpi_target *t)
 {
 	while (t->spare) {

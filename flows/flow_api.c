@@ -167,10 +167,17 @@ static void close_handle(uint64_t handle, void *object)
 	DPI_Close_Flow((DPI_Flow)(uintptr_t)handle);
 }
 
+static void close_bloom(uint64_t handle, void *object)
+{
+	(void)object;
+	DPI_Close_Bloom((DPI_Bloom)(uintptr_t)handle);
+}
+
 void dpi_flows_finish(struct dpi_context *ctx)
 {
 	if (!ctx->flows) return;
 	dpi_handle_each(DPI_HANDLE_SOURCE, dpi_source_finish);
 	dpi_handle_each(DPI_HANDLE_TARGET, dpi_target_finish);
 	dpi_handle_each(DPI_HANDLE_FLOW, close_handle);
+	dpi_handle_each(DPI_HANDLE_BLOOM, close_bloom);
 }

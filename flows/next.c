@@ -3,6 +3,7 @@
 #define DPI_NO_INLINE /* here are the calls themselves */
 #include <stdio.h>
 
+#include "bloom.h"
 #include "pipe.h"
 #include "target.h"
 #include "wait.h"
@@ -46,6 +47,8 @@ static int take_kept(struct dpi_target *t, const char *call, struct dpi_piece *p
 	*mark = k->mark;
 	k->found = DPI_FOUND_NOTHING;
 	k->piece = (struct dpi_piece){ 0 };
+	if (found == DPI_FOUND_ROWS && t->bloom) dpi_target_bloom_add(t, piece);
+	if (found == DPI_FOUND_END) dpi_target_bloom_end(t);
 	if (found == DPI_FOUND_ERROR) return dpi_fail(k->error, "%s", k->sentence);
 	return found == DPI_FOUND_END ? dpi_fail(DPI_ERR_END, "%s: flow '%s' has ended", call, t->flow->name) : DPI_SUCCESS;
 }
@@ -59,10 +62,10 @@ int dpi_target_take(struct dpi_target *t, bool wait, const char *call, struct dp
 	if (t->ended) return dpi_fail(DPI_ERR_END, "%s: flow '%s' has ended", call, t->flow->name);
 	for (;;) {
 		switch (dpi_target_find(t, piece, mark, &error)) {
-		case DPI_FOUND_ROWS:
+		case DPI_FOUND_ROWS: if (__builtin_expect(t->bloom != NULL, 0)) dpi_target_bloom_add(t, piece); return DPI_SUCCESS;
 		case DPI_FOUND_MARK: return DPI_SUCCESS;
 		case DPI_FOUND_ERROR: return error;
-		case DPI_FOUND_END: return dpi_fail(DPI_ERR_END, "%s: flow '%s' has ended", call, t->flow->name);
+		case DPI_FOUND_END: dpi_target_bloom_end(t); return dpi_fail(DPI_ERR_END, "%s: flow '%s' has ended", call, t->flow->name);
 		case DPI_FOUND_NOTHING: break;
 		}
 		if (!wait) {
@@ -130,7 +133,7 @@ static bool more(struct dpi_target *t)
 #define LOOKS 32 /* for the answer that is on its way; then the wait begins, which serves the transports and sleeps */
 static bool next_of_run(struct dpi_target *t, bool wait)
 {
-	if (t->inlets != 1 || t->lents || t->kept.found != DPI_FOUND_NOTHING) return false;
+	if (t->inlets != 1 || t->lents || t->bloom || t->kept.found != DPI_FOUND_NOTHING) return false;
 	for (int looks = wait && t->ctx->spin_ns ? LOOKS : 1;;) {
 		if (atomic_load_explicit(&t->flow->failed, memory_order_relaxed) || atomic_load_explicit(&t->home->changed, memory_order_relaxed)) return false;
 		if (more(t)) return true;

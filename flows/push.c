@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "ack_source.h"
+#include "bloom.h"
 #include "columnar.h"
 #include "pipe.h"
 #include "wait.h"
@@ -226,6 +227,26 @@ static int push_row(struct dpi_source *s, const void *row, uint64_t size, bool w
 	return error;
 }
 
+/* A row that is not to travel is acknowledged as one that dist sends nowhere. */
+static int drop(struct dpi_source *s, const void *row, uint64_t size, bool wait)
+{
+	int error = s->ack ? dpi_ack_key(s, row, size) : DPI_SUCCESS;
+	if (s->ack && !error) error = dpi_ack_room(s, NULL, 0, wait);
+	if (error) return error;
+	if (s->ack) dpi_ack_pushed(s, NULL, 0);
+	DPI_ADD(s->stats.unmatched, 1);
+	return DPI_SUCCESS;
+}
+
+/* Through the source's Bloom filter. */
+static int push_or_drop(struct dpi_source *s, const void *row, uint64_t size, bool wait)
+{
+	bool passes;
+	int error = dpi_source_bloom_row(s->bloom, row, size, &passes);
+	if (error) return error;
+	return passes ? push_row(s, row, size, wait) : drop(s, row, size, wait);
+}
+
 int dpi_push_no_room(struct dpi_source *s, bool wait, const char *call)
 {
 	const char *name = s->flow->name;
@@ -245,7 +266,7 @@ static int push(const void *row, size_t size, DPI_Source handle, bool wait, cons
 	if (!s) return error;
 	error = check_row(s, row, size, call);
 	if (!error && s->reserved >= 0) error = dpi_fail(DPI_ERR_STATE, "%s: room is handed out: DPI_Commit or DPI_Discard comes first", call);
-	if (!error) error = push_row(s, row, size, wait);
+	if (!error) error = __builtin_expect(s->bloom != NULL, 0) ? push_or_drop(s, row, size, wait) : push_row(s, row, size, wait);
 	if (error == DPI_ERR_AGAIN) error = dpi_push_no_room(s, wait, call);
 	dpi_source_leave(s);
 	return error;
@@ -265,23 +286,17 @@ int DPI_Try_Push(const void *row, size_t size, DPI_Source handle)
 
 #define RUN_ROWS 512u /* routed at a time: their parts and the rows themselves stay in the first cache */
 
-int DPI_Push_Batch(const void *rows, size_t count, DPI_Source handle, size_t *pushed)
+/* Rows that may travel; one by one also those that may not. *pushed: how many, also on an error. */
+static int push_rows(struct dpi_source *s, const uint8_t *row, size_t count, size_t *pushed)
 {
 	int error = DPI_SUCCESS;
 	uint16_t part[RUN_ROWS];
 	size_t done = 0;
-	if (pushed) *pushed = 0;
-	struct dpi_source *s = dpi_source_begin(handle, "DPI_Push_Batch", &error);
-	if (!s) return error;
-	const uint8_t *row = rows;
 	uint32_t size = s->push_size;
-	if (count && !rows) error = dpi_fail(DPI_ERR_ARGUMENT, "DPI_Push_Batch: rows is NULL");
-	else if (!size) error = dpi_fail(DPI_ERR_USE, "DPI_Push_Batch: rows of flow '%s' vary in size: push them one by one", s->flow->name);
-	else if (s->reserved >= 0) error = dpi_fail(DPI_ERR_STATE, "DPI_Push_Batch: room is handed out: DPI_Commit or DPI_Discard comes first");
-	if (!error && s->columns) {
-		error = dpi_columns_push_rows(s, rows, count, &done);
-		if (error == DPI_ERR_AGAIN) error = dpi_push_no_room(s, true, "DPI_Push_Batch");
-		count = 0;
+	*pushed = 0;
+	if (s->columns) {
+		error = dpi_columns_push_rows(s, row, count, pushed);
+		return error == DPI_ERR_AGAIN ? dpi_push_no_room(s, true, "DPI_Push_Batch") : error;
 	}
 	uint32_t targets = 0;
 	const uint32_t *all = s->ack || s->pipe ? NULL : dpi_route_all(s->route, &targets);
@@ -317,13 +332,46 @@ int DPI_Push_Batch(const void *rows, size_t count, DPI_Source handle, size_t *pu
 				if (!error && !dropped) error = put_row(s, part[i], row, size, size);
 				if (dropped) DPI_ADD(s->stats.dropped, 1);
 			} else {
-				error = push_row(s, row, size, true);
+				error = s->bloom && s->ack ? push_or_drop(s, row, size, true) : push_row(s, row, size, true);
 			}
 			if (error == DPI_ERR_AGAIN) error = dpi_push_no_room(s, true, "DPI_Push_Batch");
 			done += !error;
 		}
 		if (single) dpi_route_back(s->route, end - done);
 	}
+	*pushed = done;
+	return error;
+}
+
+/* Run by run those that pass the source's Bloom filter. */
+static int push_some(struct dpi_source *s, const uint8_t *row, size_t count, size_t *pushed)
+{
+	int error = DPI_SUCCESS;
+	uint32_t size = s->push_size;
+	for (*pushed = 0; *pushed < count && !error;) {
+		size_t n = count - *pushed, some, given, done;
+		n = n < dpi_source_bloom_run(s->bloom) ? n : dpi_source_bloom_run(s->bloom);
+		const uint8_t *pass = dpi_source_bloom_rows(s->bloom, row + *pushed * size, size, n, &some);
+		error = push_rows(s, pass, some, &given);
+		done = error ? dpi_source_bloom_done(s->bloom, n, given) : n;
+		DPI_ADD(s->stats.unmatched, done - given);
+		*pushed += done;
+	}
+	return error;
+}
+
+int DPI_Push_Batch(const void *rows, size_t count, DPI_Source handle, size_t *pushed)
+{
+	int error;
+	size_t done = 0;
+	if (pushed) *pushed = 0;
+	struct dpi_source *s = dpi_source_begin(handle, "DPI_Push_Batch", &error);
+	if (!s) return error;
+	if (count && !rows) error = dpi_fail(DPI_ERR_ARGUMENT, "DPI_Push_Batch: rows is NULL");
+	else if (!s->push_size) error = dpi_fail(DPI_ERR_USE, "DPI_Push_Batch: rows of flow '%s' vary in size: push them one by one", s->flow->name);
+	else if (s->reserved >= 0) error = dpi_fail(DPI_ERR_STATE, "DPI_Push_Batch: room is handed out: DPI_Commit or DPI_Discard comes first");
+	/* where rows are acknowledged, also dropped ones have their turn */
+	if (!error) error = s->bloom && !s->ack ? push_some(s, rows, count, &done) : push_rows(s, rows, count, &done);
 	dpi_source_leave(s);
 	if (pushed) *pushed = done;
 	return error;
@@ -376,6 +424,13 @@ static struct dpi_source *begin_reserved(DPI_Source handle, const char *call, in
 	return NULL;
 }
 
+static void discard(struct dpi_source *s)
+{
+	if (s->coded) dpi_coded_discard(s, (uint32_t)s->reserved);
+	s->reserved = -1; /* nothing was written: the room is simply used again */
+	dpi_source_short(s);
+}
+
 int DPI_Commit(size_t size, DPI_Source handle)
 {
 	int error;
@@ -387,6 +442,14 @@ int DPI_Commit(size_t size, DPI_Source handle)
 	if (size > s->reserved_size || (s->row_size && size != s->row_size))
 		error = dpi_fail(DPI_ERR_SIZE, "DPI_Commit: %zu bytes, %llu were reserved", size, (unsigned long long)s->reserved_size);
 	else error = check_row(s, at + (s->row_size ? 0 : 8), size, "DPI_Commit");
+	bool passes = true;
+	if (!error && s->bloom) error = dpi_source_bloom_row(s->bloom, at + (s->row_size ? 0 : 8), size, &passes);
+	if (!error && !passes) {
+		error = drop(s, at + (s->row_size ? 0 : 8), size, true);
+		if (!error) discard(s);
+		dpi_source_leave(s);
+		return error;
+	}
 	if (!error && s->ack) error = dpi_ack_key(s, at + (s->row_size ? 0 : 8), size);
 	if (!error) {
 		if (!s->row_size) memcpy(at, &bytes, 8);
@@ -404,9 +467,7 @@ int DPI_Discard(DPI_Source handle)
 	int error;
 	struct dpi_source *s = begin_reserved(handle, "DPI_Discard", &error);
 	if (!s) return error;
-	if (s->coded) dpi_coded_discard(s, (uint32_t)s->reserved);
-	s->reserved = -1; /* nothing was written: the room is simply used again */
-	dpi_source_short(s);
+	discard(s);
 	dpi_source_leave(s);
 	return DPI_SUCCESS;
 }

@@ -36,7 +36,7 @@ void dpi_source_short(struct dpi_source *s)
 	dpi_route_short(s->route, &s->route_short);
 	/* without membarrier a row needs a fence of its own: see dpi_append_arm */
 	bool fence = atomic_load_explicit(&s->ctx->bells.page->fence, memory_order_relaxed);
-	bool can = s->pipe ? dpi_pipe_short(s) : !fence && !s->columns && !s->ack;
+	bool can = !s->bloom && (s->pipe ? dpi_pipe_short(s) : !fence && !s->columns && !s->ack);
 	s->short_row = can && s->route_short.kind && d->schema->plain && s->reserved < 0 ? s->push_size : 0;
 }
 

@@ -54,6 +54,7 @@ void dpi_bloom_insert_batch(struct dpi_bloom *b, const uint64_t *hash, size_t co
 size_t dpi_bloom_probe(const struct dpi_bloom *b, const uint64_t *hash, size_t count, uint8_t *bits);
 int dpi_bloom_merge(struct dpi_bloom *to, const struct dpi_bloom *from); /* DPI_ERR_ARGUMENT: another size */
 size_t dpi_bloom_size(const struct dpi_bloom *b);
+uint64_t dpi_bloom_bytes(uint32_t blocks); /* the size of one of so many blocks */
 void dpi_bloom_save(const struct dpi_bloom *b, void *to);
 /* DPI_ERR_CORRUPT, DPI_ERR_LIMIT, DPI_ERR_MEMORY */
 int dpi_bloom_load(const void *from, size_t size, size_t limit, struct dpi_bloom **b);

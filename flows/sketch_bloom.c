@@ -185,9 +185,14 @@ int dpi_bloom_merge(struct dpi_bloom *to, const struct dpi_bloom *from)
 	return DPI_SUCCESS;
 }
 
+uint64_t dpi_bloom_bytes(uint32_t blocks)
+{
+	return HEADER + (uint64_t)blocks * BLOCK;
+}
+
 size_t dpi_bloom_size(const struct dpi_bloom *b)
 {
-	return HEADER + (size_t)b->blocks * BLOCK;
+	return dpi_bloom_bytes(b->blocks);
 }
 
 static uint32_t swapped(uint32_t v) /* little endian and back */

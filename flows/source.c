@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bloom.h"
 #include "pipe.h"
 #include "stats.h"
 #include "wait.h"
@@ -55,6 +56,7 @@ static void source_free(struct dpi_source *s)
 	dpi_route_free(s->route);
 	dpi_columns_close(s);
 	dpi_ack_close(s);
+	dpi_source_bloom_free(s->bloom);
 	free(s->lane);
 	free(s->way);
 	if (s->flow) dpi_flow_unref(s->flow);

@@ -53,6 +53,7 @@ struct dpi_source {
 	struct dpi_descriptor *room; /* readable when there is room for that; NULL until it is asked for */
 	DPI_Source_Stats stats;
 	struct dpi_columns *columns; /* columnar.h; NULL: segments are rows */
+	struct dpi_source_bloom *bloom; /* bloom.h; NULL: every row travels */
 };
 
 static inline struct dpi_source *dpi_source_get(DPI_Source handle)

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bloom.h"
 #include "final.h"
 #include "pipe.h"
 #include "stats.h"
@@ -61,6 +62,7 @@ static void target_free(struct dpi_target *t)
 	dpi_pipe_close_target(t);
 	if (t->home) dpi_home_release(t->ctx, t->home);
 	dpi_target_sketch_free(t->sketch);
+	dpi_target_bloom_end(t);
 	dpi_flow_unref(t->flow);
 	free(t);
 }

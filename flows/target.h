@@ -92,6 +92,7 @@ struct dpi_target {
 	struct dpi_columns_in *spare; /* to read columnar segments with */
 	struct dpi_find kept; /* by DPI_Wait_Targets, for the next call that takes */
 	struct dpi_target_sketch *sketch; /* NULL: none was asked for */
+	struct dpi_target_bloom *bloom;	  /* bloom.h; NULL: keys of rows are not kept */
 	struct dpi_descriptor *some; /* readable when there is something to take; NULL until it is asked for */
 	DPI_Target_Stats stats;
 };
@@ -135,6 +136,7 @@ void dpi_target_collect(struct dpi_target *t);
 /* columnar_target.c */
 /* Check a columnar segment and make a piece of it; NULL, or what is wrong. */
 const char *dpi_columns_take(struct dpi_target *t, struct dpi_inlet *i, const uint8_t *data, uint64_t size, struct dpi_piece *piece);
+const struct dpi_batch *dpi_columns_batch(const struct dpi_piece *piece); /* the columns of one that has them */
 /* See that data and stop show rows. DPI_ERR_MEMORY: they are kept for the next call. */
 int dpi_columns_rows(struct dpi_target *t, struct dpi_piece *piece);
 /* The piece ends. */

@@ -1434,6 +1434,66 @@ DPI_API int DPI_Ack(uint32_t source, uint64_t rows, DPI_Target target);
  * source is closed. Never blocks. Thread: handle. Errors: THREAD. */
 DPI_API int DPI_Get_Taken(uint32_t source, DPI_Target target, uint64_t *rows);
 
+/* --------------------------------------------------------------------------------------------- flows: Bloom filters */
+
+/* What keys the rows of one flow have, for the sources of others: rows whose key is certainly not among them need not travel, such
+ * as those of a join's large side that find no partner. A filter says of every key that was added that it may be there, and of few
+ * others. Keys are those of the flows' key columns, by their specified hash with salt 0: equal values of joinable types are equal,
+ * whatever salt, dist or column names their flows have. A key with a NULL equals none: it is not added, and its rows are dropped.
+ * Each process fills a part; when all parts are published under a name, any process opens the whole. */
+typedef struct dpi_bloom_handle *DPI_Bloom;
+
+typedef struct DPI_Bloom_Attr {
+	size_t size;			/* sizeof(DPI_Bloom_Attr) */
+	uint64_t expected;		/* different keys, in all parts together; no default */
+	double rate;			/* of others that it takes for one of so many, 1e-6 … 0.5; default 0.01 */
+	uint64_t memory;		/* bytes that it may take; default 64 MiB; at most 1 GiB */
+} DPI_Bloom_Attr;
+#define DPI_BLOOM_ATTR_INIT { sizeof(DPI_Bloom_Attr), 0, 0, 0 }
+#define DPI_BLOOM_PARTS_MAX 4096	/* of a published filter */
+
+/* Make an empty filter of keys of a flow, or a part of one: all parts with the same attr. flow: one with key columns. bloom: out;
+ * close it with DPI_Close_Bloom. Never blocks. Thread: any. Errors: UNSUPPORTED (the flow has no key columns) LIMIT (it would take
+ * more than attr->memory; handles) MEMORY. */
+DPI_API int DPI_Create_Bloom(DPI_Flow flow, const DPI_Bloom_Attr *attr, DPI_Bloom *bloom);
+
+/* Add the keys of count rows of that flow's schema, size bytes each, back to back; one where rows vary. Never blocks. Thread:
+ * handle. Errors: THREAD SIZE CORRUPT (no row of the schema) USE (rows vary) STATE (it is published, a source has it, it was
+ * opened, or a target adds to it). */
+DPI_API int DPI_Insert_Bloom(const void *rows, size_t size, size_t count, DPI_Bloom bloom);
+
+/* Let a target add the keys of all rows that it gives from now on, or has given out no further than to be taken next, until its
+ * flow has ended, it is closed, or is set to another filter. bloom: one that no other target adds to; NULL: none. Never blocks.
+ * Thread: handle, of both. Errors: THREAD STATE (as DPI_Insert_Bloom; the flow has ended) UNSUPPORTED (the filter's keys are of
+ * other types: the detail says which; the key's columns do not come out of the flow's stages) MEMORY. */
+DPI_API int DPI_Set_Target_Bloom(DPI_Bloom bloom, DPI_Target target);
+
+/* Publish a filter as one of so many parts; the last one makes the whole and gives it the name, for which DPI_Open_Bloom waits.
+ * name: as those of flows and buffers, from which it differs, and up to 8 bytes shorter; copied. parts: 1 … DPI_BLOOM_PARTS_MAX, the same
+ * everywhere. All parts lie with the process that came first, until DPI_Destroy_Bloom or its end. Nothing is added any more. Blocks
+ * at most DPI_TIMEOUT for each of its steps. Thread: handle. Errors: THREAD STATE (published already; a target adds to it) EXISTS
+ * (all parts are there; the name is another thing's) CORRUPT (a part is none) PEER REGISTRY TIMEOUT MEMORY LIMIT UNKNOWN. */
+DPI_API int DPI_Publish_Bloom(const char *name, uint32_t parts, DPI_Bloom bloom);
+
+/* Get a copy of a filter all of whose parts are published, waiting for that at most wait_us. bloom: out; close it with
+ * DPI_Close_Bloom. Thread: any. Errors: NAME (not in time; the detail says how many parts there are) CORRUPT VERSION (what was
+ * published is no filter, or another version's) PEER DESTROYED REGISTRY TIMEOUT MEMORY LIMIT. */
+DPI_API int DPI_Open_Bloom(const char *name, int64_t wait_us, DPI_Context ctx, DPI_Bloom *bloom);
+
+/* Drop rows that are pushed from now on if their key is certainly not in the filter: before they are routed, by whatever call,
+ * which succeeds all the same; the source's counters have them as unmatched. A row that is acknowledged is so at once. bloom: whole,
+ * not a part; may be closed then; any number of sources share it; NULL: none. Never blocks. Thread: handle, of both. Errors: THREAD
+ * STATE (a part of several; a target adds to it; room is handed out) UNSUPPORTED (the flow's key has other types than the filter's:
+ * the detail says which; it has no key columns) MEMORY PEER FLOW CANCELLED DESTROYED. */
+DPI_API int DPI_Set_Source_Bloom(DPI_Bloom bloom, DPI_Source source);
+
+/* Close a handle. What was published, and what sources and targets have, stays. Never blocks. Thread: handle. Errors: THREAD. */
+DPI_API int DPI_Close_Bloom(DPI_Bloom bloom);
+
+/* Remove the name and free the memory of what was published; copies that were opened stay. Blocks at most DPI_TIMEOUT. Thread: any.
+ * Errors: NAME PEER REGISTRY TIMEOUT. */
+DPI_API int DPI_Destroy_Bloom(const char *name, DPI_Context ctx);
+
 /* ------------------------------------------------------------------------------------------------ flows: statistics */
 
 /* The one table of counters of a source: name, unit, meaning. */
@@ -1455,7 +1515,8 @@ DPI_API int DPI_Get_Taken(uint32_t source, DPI_Target target, uint64_t *rows);
 	X(codec_memory, "bytes", "of rows that wait for their codecs, and of these, now")                \
 	X(waiting, "target", "1 + the target that a push waits for at this moment; 0: none")       \
 	X(most_rows, "rows", "pushed to the target that got most")                                 \
-	X(most_target, "target", "which that is")
+	X(most_target, "target", "which that is")                                                  \
+	X(unmatched, "rows", "rows whose key the source's Bloom filter has not got")
 
 /* The one table of counters of a target: name, unit, meaning. */
 #define DPI_TARGET_STATS(X)                                                                        \

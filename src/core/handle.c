@@ -95,7 +95,7 @@ void dpi_handle_each(enum dpi_handle_kind kind, void (*each)(uint64_t handle, vo
 
 int dpi_handle_error(enum dpi_handle_kind kind, uint64_t handle)
 {
-	static const char *const names[] = { "", "context", "buffer", "request", "memory", "schema", "flow", "source", "target" };
+	static const char *const names[] = { "", "context", "buffer", "request", "memory", "schema", "flow", "source", "target", "Bloom filter" };
 	unsigned other = (unsigned)(handle >> 56);
 	if (owner && owner != getpid()) return forked();
 	if (!handle) return dpi_fail(DPI_ERR_ARGUMENT, "the %s handle is NULL", names[kind]);

@@ -100,11 +100,15 @@ static void answer_name(struct dpi_context *ctx, struct dpi_peer *to, uint64_t i
 	dpi_answer(ctx, to, id, DPI_SUCCESS, &p);
 }
 
+static const char *kind_name(uint32_t kind)
+{
+	static const char *const kinds[] = { "?", "buffer", "flow", "Bloom filter" };
+	return kinds[kind <= DPI_NAME_BLOOM ? kind : 0];
+}
+
 static int wrong_kind(const char *name, uint32_t has, uint32_t wants)
 {
-	static const char *const kinds[] = { "?", "buffer", "flow" };
-	return dpi_fail(DPI_ERR_NAME, "'%s' is a %s, not a %s", name, kinds[has <= DPI_NAME_FLOW ? has : 0],
-			kinds[wants <= DPI_NAME_FLOW ? wants : 0]);
+	return dpi_fail(DPI_ERR_NAME, "'%s' is a %s, not a %s", name, kind_name(has), kind_name(wants));
 }
 
 static void answer_find(struct dpi_context *ctx, struct dpi_peer *to, uint64_t id, const char *name, uint32_t kind,
@@ -170,7 +174,7 @@ static int no_such_name(const char *name, uint32_t kind)
 {
 	return dpi_fail(DPI_ERR_NAME,
 			"there is no %s '%s' in the cluster: is its name spelt so, and was it created, and not destroyed?",
-			kind == DPI_NAME_FLOW ? "flow" : "buffer", name);
+			kind_name(kind), name);
 }
 
 /* ------------------------------------------------------------------------------------------------------ barriers */

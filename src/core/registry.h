@@ -6,7 +6,7 @@
 
 #include "context.h"
 
-enum dpi_name_kind { DPI_NAME_BUFFER = 1, DPI_NAME_FLOW = 2 };
+enum dpi_name_kind { DPI_NAME_BUFFER = 1, DPI_NAME_FLOW = 2, DPI_NAME_BLOOM = 3 };
 
 /* A name's entry: who holds it, and the holder's own number for it. Dies with its holder. */
 struct dpi_name {

@@ -258,6 +258,73 @@ TEST(columns_room, "FL-420 FL-421 FL-478", 2, .deadline_s = 120)
 	leave(ctx);
 }
 
+/* Even keys go to both targets, odd ones to the first alone, so that its segment has rows when the other has no room. */
+static int both_or_first(const void *row, size_t size, uint64_t hash, uint32_t targets, void *arg, uint32_t *to, uint32_t *count)
+{
+	int64_t key;
+	(void)size, (void)hash, (void)targets, (void)arg;
+	memcpy(&key, row, sizeof key);
+	to[0] = 0, to[1] = 1;
+	*count = key % 2 ? 1 : 2;
+	return DPI_SUCCESS;
+}
+
+static void *drain_columns(void *arg)
+{
+	DPI_Target t = *(DPI_Target *)arg;
+	DPI_Tuple u;
+	struct flow_tally tally = { 0 };
+	DPI_Schema schema = columns_schema(false);
+	int error;
+	while (!(error = DPI_Next(t, &u))) columns_take_row(schema, false, u.data, u.size, &tally);
+	CHECK_INT(error, ==, DPI_ERR_END);
+	CHECK_DPI(DPI_Free_Schema(schema));
+	CHECK_DPI(DPI_Close_Target(t));
+	return (void *)(uintptr_t)tally.total;
+}
+
+struct pushing {
+	DPI_Source source;
+	int64_t rows;
+};
+
+static void *push_columns(void *arg)
+{
+	struct pushing *p = arg;
+	DPI_Schema schema = columns_schema(false);
+	char row[256];
+	for (int64_t i = 0; i < p->rows; i++) {
+		size_t size = columns_row(schema, false, 0, i, row, sizeof row);
+		CHECK_DPI(DPI_Push(row, size, p->source));
+	}
+	CHECK_DPI(DPI_Close_Source(p->source));
+	CHECK_DPI(DPI_Free_Schema(schema));
+	return NULL;
+}
+
+TEST(columns_room_at_several, "FL-420 FL-470", 1, .deadline_s = 40)
+{
+	enum { ROWS = 20000 };
+	(void)rank;
+	CHECK_DPI(DPI_Register_Dist("both_or_first", 1, both_or_first, NULL));
+	DPI_Context ctx = join();
+	DPI_Flow f = COLUMNS_FLOW("f", false, ctx, .targets = 2, .sources = 1, .segment = 4096, .memory = 65536, .linger_us = 60 * SECOND, .dist = DPI_DIST_FUNCTION,
+				  .dist_function = "both_or_first", .dist_version = 1);
+	DPI_Target t[2] = { target_of(0, f), target_of(1, f) };
+	struct pushing p = { source_of(f), ROWS };
+	DPI_Source_Stats stats = { .size = sizeof stats };
+	DPI_Endpoint_Info all[8] = { DPI_ENDPOINT_INFO_INIT };
+	size_t count;
+	pthread_t first = start_thread(drain_columns, &t[0]), source = start_thread(push_columns, &p);
+	UNTIL(20 * SECOND, stats.waiting == 2, CHECK_DPI(DPI_Get_Endpoints(DPI_NODE_SELF, ctx, all, 8, &count));
+	      for (size_t i = 0; i < count; i++) if (all[i].kind == DPI_ENDPOINT_SOURCE) stats = all[i].source);
+	pthread_t second = start_thread(drain_columns, &t[1]);
+	end_thread(source);
+	CHECK_INT((uintptr_t)end_thread(first), ==, ROWS);
+	CHECK_INT((uintptr_t)end_thread(second), ==, ROWS / 2);
+	leave(ctx);
+}
+
 /* Rows for a target that is gone are dropped and counted; the other gets all of its own. */
 TEST(columns_dropped, "FL-445 FL-470", 1)
 {

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * bloom.c: libFuzzer target: a Bloom filter of keys that another process has published. */
+#include "flows/bloom.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void need(int good, const char *what)
+{
+	if (good) return;
+	fprintf(stderr, "broken: %s\n", what);
+	__builtin_trap();
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct dpi_filter f = { 0 };
+	uint8_t *copy = malloc(size ? size : 1); /* of its own, so that a byte too many is found */
+	need(copy != NULL, "memory");
+	if (size) memcpy(copy, data, size);
+	if (!dpi_filter_read(copy, size, &f)) {
+		uint8_t bits;
+		uint64_t hash[2] = { size * UINT64_C(0x9e3779b97f4a7c15), 0 };
+		need(f.columns && f.columns <= DPI_KEYS_MAX && dpi_filter_bytes(&f) == size, "its size");
+		memset(copy, 0xa5, size);
+		dpi_filter_write(&f, copy);
+		need(!memcmp(copy, data, size), "other bytes");
+		dpi_bloom_insert_batch(f.bloom, hash, 2);
+		need(dpi_bloom_probe(f.bloom, hash, 2, &bits) == 2, "a key is lost");
+		dpi_bloom_free(f.bloom);
+	} else {
+		need(!f.bloom, "half a filter");
+	}
+	free(copy);
+	return 0;
+}

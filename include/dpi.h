@@ -1545,27 +1545,22 @@ static inline __attribute__((always_inline, unused)) int dpi_push_short_1(struct
 	uint32_t half;
 
 	if (__builtin_expect(size != p->row || !row || __atomic_load_n(&p->busy, __ATOMIC_RELAXED), 0)) return 0;
-	switch (p->kind) {
-	case 2:
-	case 4:
-		__builtin_memcpy(&h, from + p->offset, 8);
-		break;
-	case 3:
-	case 5:
-		__builtin_memcpy(&half, from + p->offset, 4);
-		h = (uint64_t)(int64_t)(int32_t)half;
-		break;
-	default:
-		break;
-	}
-	if (p->kind >= 4) {
-		h = h >> p->shift & (p->parts - 1);
-	} else if (p->kind >= 2) {
-		h ^= p->seed;
-		h = (h ^ h >> 27) * 0x3c79ac492ba7b653u;
-		h = (h ^ h >> 33) * 0x1c69b3f74ac4ae35u;
-		h ^= h >> 27;
-		h = (h >> 32) * p->parts >> 32;
+	if (p->kind > 1) {
+		if (p->kind & 1) {
+			__builtin_memcpy(&half, from + p->offset, 4);
+			h = (uint64_t)(int64_t)(int32_t)half;
+		} else {
+			__builtin_memcpy(&h, from + p->offset, 8);
+		}
+		if (p->kind >= 4) {
+			h = h >> p->shift & (p->parts - 1);
+		} else {
+			h ^= p->seed;
+			h = (h ^ h >> 27) * 0x3c79ac492ba7b653u;
+			h = (h ^ h >> 33) * 0x1c69b3f74ac4ae35u;
+			h ^= h >> 27;
+			h = (h >> 32) * p->parts >> 32;
+		}
 	}
 	way = p->way[h];
 	if (__builtin_expect(!way, 0)) return 0;

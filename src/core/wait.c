@@ -24,6 +24,7 @@
 #define EAGER_LOOKS 256		/* before the first pause, which is 50 ns on some processors: an answer may come within 100 */
 #define LOCK_TRIES 64
 #define LOCK_NS 1000000
+#define ROUNDS 4		/* of progress that a caller makes who wants nothing himself */
 #define SPIN_ALWAYS_NS 1000000	/* a setting above this is meant: never give up */
 
 uint32_t dpi_bell_pick(struct dpi_context *ctx)
@@ -55,7 +56,26 @@ static bool lock_carrier(struct dpi_carrier *c)
 	return !pthread_mutex_timedlock(&c->lock, &t);
 }
 
-/* Let the transports do at once what they left for the next round. The sentence of what the caller found before stays. */
+/* Whoever sleeps on the transports, leader or progress thread, looks again. */
+static void wake_sleeper(struct dpi_context *ctx)
+{
+	uint64_t one = 1;
+	ssize_t n = write(ctx->bells.event_fd, &one, sizeof one);
+	(void)n;
+}
+
+/* Let a carrier do at once what it left for the next round. That round may leave something itself, such as the answer to what it has just
+ * received, which nothing would wake a sleeper for. false: after some rounds there is still more. */
+static bool finish_rounds(struct dpi_carrier *c)
+{
+	for (int i = 0; c->table->arm(c->tp, 0) == DPI_ERR_AGAIN; i++) {
+		if (i == ROUNDS) return false;
+		c->table->progress(c->tp, 0, NULL);
+	}
+	return true;
+}
+
+/* Leave nothing for the transports' next round. The sentence of what the caller found before stays. */
 static void settle(struct dpi_context *ctx)
 {
 	bool missed = false;
@@ -70,21 +90,18 @@ static void settle(struct dpi_context *ctx)
 		if (c->table->arm(c->tp, 0) == DPI_ERR_AGAIN) {
 			strcpy(sentence, dpi_detail());
 			c->table->progress(c->tp, 0, NULL);
+			missed |= !finish_rounds(c);
 			dpi_fail(DPI_SUCCESS, "%s", sentence);
 		}
 		pthread_mutex_unlock(&c->lock);
 	}
-	if (missed) { /* whoever sleeps on the transports, leader or progress thread, looks again */
-		uint64_t one = 1;
-		ssize_t n = write(ctx->bells.event_fd, &one, sizeof one);
-		(void)n;
-	}
+	if (missed) wake_sleeper(ctx);
 }
 
 void dpi_carrier_progress(struct dpi_carrier *c)
 {
 	c->table->progress(c->tp, 0, NULL);
-	if (c->table->arm(c->tp, 0) == DPI_ERR_AGAIN) c->table->progress(c->tp, 0, NULL);
+	if (!finish_rounds(c)) wake_sleeper(c->ctx);
 }
 
 void dpi_progress(struct dpi_context *ctx)

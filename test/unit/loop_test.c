@@ -332,6 +332,7 @@ static struct wire {
 	struct dpi_carrier carrier;
 	_Atomic uint64_t sent, received;
 	_Atomic int armed;
+	_Atomic int chores; /* rounds to be made before anything else */
 	bool eager;
 	_Atomic bool over;
 } wires[2];
@@ -346,6 +347,7 @@ static int wire_progress(DPI_Tp *tp, uint32_t lane, int *events)
 	(void)lane, (void)events;
 	struct wire *w = wire_of(tp);
 	if (w->eager) take_event(w->carrier.fd);
+	if (atomic_load(&w->chores)) return atomic_fetch_sub(&w->chores, 1), DPI_SUCCESS;
 	uint64_t sent = atomic_load_explicit(&w->sent, memory_order_acquire);
 	if (sent == atomic_load_explicit(&w->received, memory_order_relaxed)) return DPI_SUCCESS;
 	atomic_store_explicit(&w->received, sent, memory_order_release);
@@ -363,6 +365,7 @@ static int wire_arm(DPI_Tp *tp, uint32_t lane)
 {
 	(void)lane;
 	struct wire *w = wire_of(tp);
+	if (atomic_load(&w->chores)) return DPI_ERR_AGAIN;
 	if (w->eager) return DPI_SUCCESS;
 	take_event(w->carrier.fd);
 	atomic_store(&w->armed, 1);
@@ -497,6 +500,66 @@ static bool nothing(void *arg)
 	return false;
 }
 
+static bool told(void *arg)
+{
+	return atomic_load_explicit((_Atomic bool *)arg, memory_order_acquire);
+}
+
+static void *lead(void *arg)
+{
+	struct dpi_wait w = { told, arg, WIRE_BELL, DPI_NEVER, 0 };
+	CHECK_INT(dpi_wait(&ctx, &w), ==, DPI_SUCCESS);
+	return NULL;
+}
+
+static void *look(void *arg)
+{
+	struct dpi_wait w = { nothing, NULL, WIRE_BELL, dpi_now() + 1000, 0 };
+	if (arg) CHECK_INT(dpi_wait(&ctx, &w), ==, DPI_ERR_TIMEOUT);
+	else dpi_progress(&ctx);
+	return NULL;
+}
+
+/* Each round of progress leaves something for the next one, and nothing but arm says so: who comes by while a leader, or the loop, sleeps on
+ * the descriptors does it all, or wakes the sleeper for the rest. */
+static void do_chores(bool with_leader)
+{
+	_Atomic bool enough = false;
+	pthread_t leader = 0;
+	open_wires(false);
+	if (with_leader) {
+		leader = start_thread(lead, &enough);
+		for (int64_t end = patience(); !atomic_load(&dpi_loop_standing(&ctx)->leader); sched_yield())
+			if (dpi_now() > end) FAIL("nobody leads");
+	}
+	for (int n = rounds(200); n; n--) {
+		int64_t end = patience();
+		pass_ns(n % 4 * 50000); /* the sleeper may be asleep by now, or not */
+		pthread_mutex_lock(&wires[0].carrier.lock);
+		atomic_store(&wires[0].chores, 1 + n % 12);
+		pthread_mutex_unlock(&wires[0].carrier.lock);
+		end_thread(start_thread(look, n % 3 ? wires : NULL));
+		for (; atomic_load(&wires[0].chores); sched_yield())
+			if (dpi_now() > end) FAIL("%d of %d rounds were left", atomic_load(&wires[0].chores), 1 + n % 12);
+	}
+	if (with_leader) {
+		atomic_store_explicit(&enough, true, memory_order_release);
+		dpi_bell_ring(&ctx.bells, WIRE_BELL);
+		end_thread(leader);
+	}
+	close_wires();
+}
+
+TEST(transports_leave_no_round_to_a_leader_that_sleeps, "", 0)
+{
+	do_chores(true);
+}
+
+TEST(transports_leave_no_round_to_a_loop_that_sleeps, "", 0)
+{
+	do_chores(false);
+}
+
 /* A transport that always has something to do is no reason to stay beyond the deadline. */
 TEST(transports_that_are_busy_hold_nobody_up, "", 0)
 {
@@ -520,18 +583,6 @@ static void *long_wait(void *arg)
 {
 	struct caller c = { *(uint64_t *)arg, &wires[0] };
 	struct dpi_wait w = { arrived, &c, WIRE_BELL, DPI_NEVER, 0 };
-	CHECK_INT(dpi_wait(&ctx, &w), ==, DPI_SUCCESS);
-	return NULL;
-}
-
-static bool told(void *arg)
-{
-	return atomic_load_explicit((_Atomic bool *)arg, memory_order_acquire);
-}
-
-static void *lead(void *arg)
-{
-	struct dpi_wait w = { told, arg, WIRE_BELL, DPI_NEVER, 0 };
 	CHECK_INT(dpi_wait(&ctx, &w), ==, DPI_SUCCESS);
 	return NULL;
 }

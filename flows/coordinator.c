@@ -35,6 +35,7 @@ static void flow_free(struct flow *f)
 
 static void forget(struct dpi_coordinator *c, struct flow *f)
 {
+	dpi_coordinator_found(c, f);
 	*place(c, f->id) = f->next;
 	c->flows--;
 	flow_free(f);
@@ -95,6 +96,7 @@ static void tell_sources(struct dpi_context *ctx, const struct flow *f, const st
 	for (uint32_t i = first; i < first + count; i++) {
 		dpi_pack_u8(&p, f->source[i].state);
 		dpi_pack_u32(&p, (uint32_t)f->source[i].from->node);
+		dpi_pack_u32(&p, f->source[i].epoch);
 	}
 	tell(ctx, m, DPI_FLOW_SOURCES, &p);
 }
@@ -222,6 +224,7 @@ static void on_create(struct dpi_context *ctx, struct dpi_request_in *in)
 				    .targets = d->targets,
 				    .sources = d->sources,
 				    .on_death = d->on_death,
+				    .resume_us = d->resume_us,
 				    .definition = malloc(size),
 				    .size = size };
 		f->target = calloc(f->targets, sizeof *f->target);
@@ -383,6 +386,7 @@ static void peer_down(struct dpi_context *ctx, struct dpi_peer *peer)
 				if (f->member[m].peer == peer) f->member[m] = f->member[--f->members];
 				else m++;
 			if (f->failed) continue;
+			dpi_coordinator_sources_lost(ctx, f, peer);
 			if (f->on_death == DPI_DEATH_FAILS) endpoints_fail(ctx, f, peer);
 			else endpoints_dead(ctx, f, peer);
 		}

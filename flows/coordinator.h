@@ -8,6 +8,9 @@
 struct source {
 	struct dpi_peer *from;
 	uint64_t token; /* of its join */
+	uint64_t id;	/* the program's; 0: none */
+	int64_t until;	/* lost: how long it is waited for */
+	uint32_t epoch; /* how often it was resumed */
 	uint8_t state;
 };
 
@@ -27,6 +30,7 @@ struct flow {
 	uint64_t id;
 	struct dpi_peer *creator; /* until it is named */
 	uint32_t targets, sources, on_death; /* of the definition */
+	int64_t resume_us;
 	uint8_t *definition;
 	uint32_t size;
 	struct source *source;
@@ -44,6 +48,8 @@ struct dpi_coordinator {
 	struct flow *bucket[DPI_FLOW_BUCKETS]; /* by id */
 	uint32_t flows;
 	uint64_t next_id;
+	uint32_t lost;	    /* sources of all flows */
+	int64_t lost_until; /* no later than the first of them is given up */
 };
 
 /* coordinator.c. The flow that a request is about, the request being whole, and that has not failed; NULL: it was answered. */
@@ -60,6 +66,11 @@ void dpi_coordinator_told_target(struct dpi_context *ctx, const struct flow *f, 
 
 /* coordinator_source.c */
 int dpi_coordinator_sources(struct dpi_context *ctx); /* its handlers */
+/* Those with an id that a dead node had open. */
+void dpi_coordinator_sources_lost(struct dpi_context *ctx, struct flow *f, const struct dpi_peer *peer);
+/* The flow is about to be forgotten. */
+void dpi_coordinator_found(struct dpi_coordinator *c, const struct flow *f);
+/* A source ends: CLOSED, or DEAD, if it cannot resume; else it is lost. */
 void dpi_coordinator_source_over(struct dpi_context *ctx, struct flow *f, uint32_t number, uint8_t state);
 /* coordinator_target.c */
 int dpi_coordinator_targets(struct dpi_context *ctx);

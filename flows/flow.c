@@ -43,6 +43,7 @@ void dpi_flow_free(struct dpi_flow *f)
 	dpi_definition_unref(f->definition);
 	free(f->source);
 	free(f->source_node);
+	free(f->source_epoch);
 	free(f->target);
 	pthread_mutex_destroy(&f->lock);
 	free(f);
@@ -132,8 +133,15 @@ static bool room_for_sources(struct dpi_flow *f, uint32_t count)
 	if (source) f->source = source;
 	int *node = source ? realloc(f->source_node, room * sizeof *node) : NULL;
 	if (node) f->source_node = node;
-	if (node) f->source_room = room;
-	return node;
+	uint32_t *epoch = node ? realloc(f->source_epoch, room * sizeof *epoch) : NULL;
+	if (epoch) f->source_epoch = epoch;
+	if (epoch) f->source_room = room;
+	return epoch;
+}
+
+static bool is_over(uint8_t state)
+{
+	return state == DPI_SOURCE_CLOSED || state == DPI_SOURCE_DEAD;
 }
 
 /* Each of the following: false: nonsense, or no memory. Under the copy's lock. */
@@ -146,13 +154,13 @@ static bool hear_sources(struct dpi_flow *f, struct dpi_unpack *u)
 		return false;
 	for (uint32_t i = first; i < first + count; i++) {
 		uint8_t state = dpi_unpack_u8(u);
-		uint32_t node = dpi_unpack_u32(u);
-		if (u->bad || state < DPI_SOURCE_OPEN || state > DPI_SOURCE_DEAD || node >= DPI_NODES_MAX) return false;
-		bool was_over = i < opened && f->source[i] != DPI_SOURCE_OPEN;
-		if (was_over) continue; /* for ever */
+		uint32_t node = dpi_unpack_u32(u), epoch = dpi_unpack_u32(u);
+		if (u->bad || state < DPI_SOURCE_OPEN || state > DPI_SOURCE_LOST || node >= DPI_NODES_MAX) return false;
+		if (i < opened && is_over(f->source[i])) continue; /* for ever */
 		f->source[i] = state;
 		f->source_node[i] = (int)node;
-		if (state != DPI_SOURCE_OPEN) over++;
+		f->source_epoch[i] = epoch;
+		if (is_over(state)) over++;
 		if (i >= opened) opened = i + 1;
 	}
 	atomic_store_explicit(&f->opened, opened, memory_order_release);
@@ -274,6 +282,15 @@ int dpi_flow_source_node(struct dpi_flow *f, uint32_t source)
 	int node = source < atomic_load_explicit(&f->opened, memory_order_relaxed) ? f->source_node[source] : -1;
 	pthread_mutex_unlock(&f->lock);
 	return node;
+}
+
+bool dpi_flow_source_fenced(struct dpi_flow *f, uint32_t source, uint32_t epoch)
+{
+	pthread_mutex_lock(&f->lock);
+	bool known = source < atomic_load_explicit(&f->opened, memory_order_relaxed);
+	bool fenced = known && (f->source_epoch[source] != epoch || f->source[source] != DPI_SOURCE_OPEN);
+	pthread_mutex_unlock(&f->lock);
+	return fenced;
 }
 
 int dpi_flow_source_state(struct dpi_flow *f, uint32_t source)

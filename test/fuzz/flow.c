@@ -58,8 +58,8 @@ static void check(const struct dpi_flow *f)
 {
 	uint32_t over = 0;
 	for (uint32_t i = 0; i < f->opened; i++) {
-		need(f->source[i] >= DPI_SOURCE_OPEN && f->source[i] <= DPI_SOURCE_DEAD, "a source's state");
-		over += f->source[i] != DPI_SOURCE_OPEN;
+		need(f->source[i] >= DPI_SOURCE_OPEN && f->source[i] <= DPI_SOURCE_LOST, "a source's state");
+		over += f->source[i] == DPI_SOURCE_CLOSED || f->source[i] == DPI_SOURCE_DEAD;
 	}
 	need(f->failed || over == f->over, "how many sources are over");
 	need(f->opened <= DPI_SOURCES_MAX && f->target_room <= DPI_TARGETS_MAX, "sizes");

@@ -19,6 +19,7 @@ struct dpi_lane {
 	struct dpi_run run;  /* the open segment of rows; end 0: none */
 	uint64_t rows_at;    /* position of its first row, of rows that do not vary; 0: none is open */
 	uint64_t rows, bytes; /* in segments that are ended; of rows that vary all */
+	uint64_t first;	      /* rows that its source pushed before it was resumed; rows counts them, too */
 	bool dropped;	     /* the target died and the flow goes on */
 	struct dpi_column_builder *columns; /* columnar: what builds its segments */
 	int64_t due;			     /* and when the one under construction travels */
@@ -39,11 +40,13 @@ struct dpi_source {
 	struct dpi_ack_source *ack; /* ack_source.h; NULL: no acknowledgements */
 	struct dpi_flow_watch watch;
 	struct dpi_pipe_source *pipe; /* pipe.h: stages and reduce; NULL: rows travel as they are pushed */
-	uint32_t number;
+	uint32_t number, epoch; /* epoch: how often it was resumed */
 	uint32_t push_size, row_size; /* of rows as they are pushed, and as they travel; 0: they vary */
 	uint32_t segment;	   /* bytes of a segment; before codecs */
 	int64_t timeout_us, linger_us;
 	uint32_t asked; /* targets that were asked for a ring */
+	uint64_t id;	/* by which it is resumed; 0: none */
+	uint64_t seen;	/* version of the flow in which it had its place */
 	bool closing, marked;
 	uint64_t mark;
 	int reserved; /* target for which room is handed out; -1: none */

@@ -1209,8 +1209,11 @@ DPI_API int DPI_Route(const void *row, size_t size, DPI_Flow flow, uint32_t *tar
 typedef struct DPI_Source_Attr {
 	size_t size;			/* sizeof(DPI_Source_Attr) */
 	int64_t timeout_us;		/* deadline of calls on the handle */
+	uint64_t id;			/* retained flows: the source can be resumed by it; 0: it has none */
+	const uint64_t *rows;		/* to resume: how many rows were pushed to each target, as DPI_Get_Source_Rows said; NULL: none */
+	int takeover;			/* 1: the source with this id may still be open: then it is fenced */
 } DPI_Source_Attr;
-#define DPI_SOURCE_ATTR_INIT { sizeof(DPI_Source_Attr), 0 }
+#define DPI_SOURCE_ATTR_INIT { sizeof(DPI_Source_Attr), 0, 0, 0, 0 }
 
 /* Open a source of a flow; each thread that pushes opens its own. attr: may be NULL; the caller's. source: out; close it
  * with DPI_Close_Source, else the flow does not end. Blocks for the registry's answer at most DPI_TIMEOUT. Thread: any.

@@ -23,7 +23,8 @@ DPI_Flow kit_flow(const char *name, DPI_Flow_Attr *a, DPI_Context ctx)
 DPI_Source source_with(DPI_Flow flow, int64_t timeout_us)
 {
 	DPI_Source source;
-	DPI_Source_Attr a = { sizeof a, timeout_us };
+	DPI_Source_Attr a = DPI_SOURCE_ATTR_INIT;
+	a.timeout_us = timeout_us;
 	CHECK_DPI(DPI_Open_Source(flow, &a, &source));
 	return source;
 }

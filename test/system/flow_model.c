@@ -355,7 +355,8 @@ static void *be_source(void *arg)
 	uint8_t *row = malloc(ROW_MOST);
 	DPI_Source handle;
 	pause_us(p->source_late[s]);
-	DPI_Source_Attr attr = { sizeof attr, WAIT_US };
+	DPI_Source_Attr attr = DPI_SOURCE_ATTR_INIT;
+	attr.timeout_us = WAIT_US;
 	GOOD(source, DPI_Open_Source(source->s->flow, &attr, &handle));
 	now->opened++;
 	while (n < p->rows[s]) {

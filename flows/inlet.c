@@ -154,6 +154,20 @@ enum dpi_found dpi_inlet_cut(struct dpi_target *t, struct dpi_inlet *i, const ch
 	return cut(t, i, DPI_ERR_CORRUPT, what, error);
 }
 
+/* The number of the first row of a source that this target takes; its segments may begin below. h: the first segment. */
+static uint64_t inlet_begin(const struct dpi_target *t, const struct dpi_flow_segment *h)
+{
+	bool again = t->flow->definition->retain && h->base.flags == (DPI_SEGMENT_MAGIC | DPI_FLOW_BEGIN);
+	return again ? h->value : 0;
+}
+
+/* So many of the next count rows are passed over. */
+static uint64_t rows_before(const struct dpi_inlet *i, uint64_t count)
+{
+	uint64_t before = i->rows < i->begin ? i->begin - i->rows : 0;
+	return before < count ? before : count;
+}
+
 /* The list of rows that vary in size bytes, and the rows' own bytes; malloc'ed. Each word is read once, bounded, then used. */
 static const char *list_rows(const struct dpi_schema *s, const uint8_t *data, uint64_t size, DPI_Record **list, uint64_t *count, uint64_t *bytes)
 {
@@ -181,7 +195,7 @@ static const char *list_rows(const struct dpi_schema *s, const uint8_t *data, ui
 	return NULL;
 }
 
-/* decoded: what they lie in; NULL: the ring. */
+/* decoded: what they lie in; NULL: the ring. Without a piece in the end: all of them were passed over. */
 static const char *take_rows(struct dpi_target *t, struct dpi_inlet *i, const uint8_t *data, uint64_t size, struct dpi_decoded *decoded,
 			     struct dpi_piece *piece)
 {
@@ -205,7 +219,20 @@ static const char *take_rows(struct dpi_target *t, struct dpi_inlet *i, const ui
 		piece->data = (const uint8_t *)list;
 		piece->stop = (const uint8_t *)(list + count);
 	}
+	uint64_t before = rows_before(i, count);
 	i->rows += count;
+	if (__builtin_expect(before != 0, 0)) {
+		piece->data += before * (t->wire_stride ? t->wire_stride : sizeof(DPI_Record));
+		for (uint64_t k = 0; k < before && !t->wire_stride; k++) bytes -= ((DPI_Record *)piece->own)[k].size;
+		if (t->wire_stride) bytes -= before * t->wire_stride;
+		piece->before += before;
+		count -= before;
+		if (!count) {
+			free(piece->own);
+			*piece = (struct dpi_piece){ 0 };
+			return NULL;
+		}
+	}
 	i->out++;
 	if (!decoded) i->lent++, i->ring->lent++;
 	if (__builtin_expect(t->sketch != NULL, 0)) dpi_target_sketch_add(t, piece);
@@ -224,6 +251,10 @@ static const char *take_part(struct dpi_target *t, struct dpi_inlet *i, const ui
 	if (h.flags & DPI_SEGMENT_FIRST) i->part.total = i->part.got = 0; /* the one before was not sent to its end */
 	if (dpi_part_add(&i->part, data, size, DPI_ROW_MAX, &complete)) return "a part of a row that does not fit the others";
 	if (!complete) return NULL;
+	if (rows_before(i, 1)) {
+		i->rows++;
+		return NULL;
+	}
 	if (dpi_row_check(t->flow->definition->wire, i->part.data, (uint32_t)i->part.total, false)) return "a large row that is none of the flow's schema";
 	/* the row behind its place in the list, so that one free ends both */
 	DPI_Record *list = malloc(sizeof *list + i->part.total);
@@ -249,6 +280,8 @@ static const char *take_header(struct dpi_target *t, struct dpi_inlet *i, const 
 	if (!i->known) {
 		i->source = h->base.reserved;
 		i->known = true;
+		i->begin = inlet_begin(t, h);
+		i->rows = h->base.sequence < i->begin ? h->base.sequence : i->begin;
 		DPI_ADD(t->stats.sources, 1);
 	}
 	if (h->base.reserved != i->source || i->source >= DPI_SOURCES_MAX) return "a segment of another source";
@@ -304,6 +337,10 @@ static enum dpi_found next(struct dpi_target *t, struct dpi_inlet *i, struct dpi
 				piece->some = false; /* nothing is lent */
 				return dpi_inlet_cut(t, i, wrong, error);
 			}
+			if (!piece->some) { /* a flow that passes over rows has no codecs */
+				pass(i);
+				continue;
+			}
 			return DPI_FOUND_ROWS;
 		}
 		if (!first) return dpi_inlet_cut(t, i, "a short segment that goes on", error);
@@ -324,6 +361,10 @@ static enum dpi_found next(struct dpi_target *t, struct dpi_inlet *i, struct dpi
 			i->mark = h.value;
 			pass(i);
 			return DPI_FOUND_MARK;
+		}
+		if (i->kind == DPI_FLOW_BEGIN && !size && t->flow->definition->retain) {
+			pass(i);
+			continue;
 		}
 		if (i->kind == DPI_FLOW_END && !size) {
 			if (h.value != i->rows) return dpi_inlet_cut(t, i, "an end that counts other rows than came", error);

@@ -22,7 +22,8 @@ struct dpi_inlet {
 	bool over;	 /* nothing comes any more; its ring is freed once nothing of it is lent */
 	bool cut;	 /* what it wrote was nonsense */
 	uint32_t kind;	 /* of the segment that is being read */
-	uint64_t rows;	 /* received */
+	uint64_t rows;	 /* received; those that were passed over count */
+	uint64_t begin;	 /* rows numbered below are passed over: inlet_begin */
 	bool marked;
 	uint64_t mark;	 /* the last that it passed */
 	size_t lent;	 /* runs */

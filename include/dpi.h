@@ -75,7 +75,8 @@ extern "C" {
 	X(ERR_END, 30, "the flow has ended: nothing comes any more")                               \
 	X(ERR_SEALED, 31, "the flow is sealed: no source can be opened any more")                  \
 	X(ERR_FLOW, 32, "the flow failed")                                                         \
-	X(ERR_SCHEMA, 33, "the flow's schema is another")
+	X(ERR_SCHEMA, 33, "the flow's schema is another")                                          \
+	X(ERR_FENCED, 34, "another has taken this endpoint's place")
 
 enum {
 #define DPI_ERROR_ENUM(name, number, text) DPI_##name = number,
@@ -1145,9 +1146,13 @@ typedef struct DPI_Flow_Attr {
 	const char *ack_column;		/* the key: an integer column, never NULL; NULL: the row's number at its source, from 1 */
 	const char *ack_function;	/* or a registered function */
 	uint32_t ack_version;
+	/* delivery */
+	int retain;			/* 0: direct; DPI_ACK_RELEASED, CONFIRMED: a source keeps its rows until their target says so */
+	int64_t resume_us;		/* retained: a dead source is waited for so long; 0: it is not */
+	int64_t detach_us;		/* a target that gives a waiting push no room for so long is detached; 0: it blocks */
 } DPI_Flow_Attr;
 #define DPI_FLOW_ATTR_INIT { sizeof(DPI_Flow_Attr), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
-		0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+		0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 typedef struct DPI_Flow_Info {
 	size_t size;			/* set by the caller: sizeof(DPI_Flow_Info) */

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "ack_target.h"
+#include "origin.h"
 
 /* ------------------------------------------------------------------------------------------------------- the rings */
 
@@ -34,8 +35,11 @@ static void ring_free(struct dpi_target *t, struct dpi_inlet *i)
 }
 
 /* Nothing comes from it any more. Its ring is the home's, too, until its source has closed it. */
-static void inlet_over(struct dpi_inlet *i)
+static void inlet_over(struct dpi_target *t, struct dpi_inlet *i)
 {
+	struct dpi_origin *o = i->known ? dpi_origin_find(t, i->source) : NULL;
+	if (o && i->rows > o->rows) o->rows = i->rows;
+	if (o && i->marked) o->marked = true, o->mark = i->mark;
 	i->over = true;
 	dpi_part_free(&i->part);
 	dpi_decoder_end(i->decoder);
@@ -61,7 +65,7 @@ static void sweep(struct dpi_target *t)
 void dpi_inlets_free(struct dpi_target *t)
 {
 	for (size_t n = 0; n < t->inlets; n++) {
-		inlet_over(t->inlet[n]);
+		inlet_over(t, t->inlet[n]);
 		if (t->inlet[n]->ring) ring_free(t, t->inlet[n]);
 		free(t->inlet[n]);
 	}
@@ -145,7 +149,7 @@ static enum dpi_found cut(struct dpi_target *t, struct dpi_inlet *i, int class, 
 		*error = dpi_fail(class, "what a source of flow '%s' on node %d sent cannot be decoded (%s); it is cut off", t->flow->name,
 				  i->ring->from->node, why);
 	if (t->flow->definition->on_death == DPI_DEATH_FAILS) dpi_flow_fail(t->flow, class, dpi_detail());
-	inlet_over(i);
+	inlet_over(t, i);
 	return DPI_FOUND_ERROR;
 }
 
@@ -154,9 +158,23 @@ enum dpi_found dpi_inlet_cut(struct dpi_target *t, struct dpi_inlet *i, const ch
 	return cut(t, i, DPI_ERR_CORRUPT, what, error);
 }
 
+/* It goes on behind what was taken of it. */
+static enum dpi_found cut_gap(struct dpi_target *t, struct dpi_inlet *i, uint64_t first, int *error)
+{
+	i->cut = true;
+	*error = dpi_fail(DPI_ERR_RECLAIMED,
+			  "source %u of flow '%s' goes on at row %llu of target %u, which has got %llu of it: resume it from there or before; rows that DPI_Get_Source_Rows says are in a target's memory after DPI_Flush_Source",
+			  i->source, t->flow->name, (unsigned long long)first, t->index, (unsigned long long)i->begin);
+	if (t->flow->definition->on_death == DPI_DEATH_FAILS) dpi_flow_fail(t->flow, DPI_ERR_RECLAIMED, dpi_detail());
+	inlet_over(t, i);
+	return DPI_FOUND_ERROR;
+}
+
 /* The number of the first row of a source that this target takes; its segments may begin below. h: the first segment. */
 static uint64_t inlet_begin(const struct dpi_target *t, const struct dpi_flow_segment *h)
 {
+	const struct dpi_origin *o = dpi_origin_find(t, h->base.reserved);
+	if (o) return o->rows; /* where its last ring ended */
 	bool again = t->flow->definition->retain && h->base.flags == (DPI_SEGMENT_MAGIC | DPI_FLOW_BEGIN);
 	return again ? h->value : 0;
 }
@@ -271,19 +289,38 @@ static const char *take_part(struct dpi_target *t, struct dpi_inlet *i, const ui
 	return NULL;
 }
 
+static const char stale[] = "", gap[] = ""; /* no sentences, but what a first segment can be */
+
+/* The first segment of a ring. */
+static const char *begin(struct dpi_target *t, struct dpi_inlet *i, const struct dpi_flow_segment *h)
+{
+	uint32_t source = h->base.reserved;
+	bool retain = t->flow->definition->retain;
+	if (source >= DPI_SOURCES_MAX || (i->named && (i->source != source || i->epoch != h->base.rows))) return "a segment of another source";
+	struct dpi_origin *o = retain ? dpi_origin_find(t, source) : NULL;
+	if (o && o->epoch > i->epoch) return stale; /* what its source had flushed was there before */
+	i->source = source;
+	i->known = true;
+	i->begin = inlet_begin(t, h);
+	i->rows = h->base.sequence < i->begin ? h->base.sequence : i->begin;
+	DPI_ADD(t->stats.sources, !o);
+	if (!retain) return NULL;
+	if (!(o = dpi_origin_make(t, source))) return "no memory for what is known of its source";
+	o->epoch = i->epoch;
+	o->ended = false;
+	i->marked = o->marked;
+	i->mark = o->mark;
+	return h->base.sequence > i->rows ? gap : NULL;
+}
+
 /* A segment begins. */
 static const char *take_header(struct dpi_target *t, struct dpi_inlet *i, const uint8_t *data, uint64_t size, struct dpi_flow_segment *h)
 {
 	if (size < sizeof *h) return "a segment without its header";
 	memcpy(h, data, sizeof *h);
 	if ((h->base.flags & DPI_SEGMENT_MAGIC_MASK) != DPI_SEGMENT_MAGIC) return "a segment without its magic number";
-	if (!i->known) {
-		i->source = h->base.reserved;
-		i->known = true;
-		i->begin = inlet_begin(t, h);
-		i->rows = h->base.sequence < i->begin ? h->base.sequence : i->begin;
-		DPI_ADD(t->stats.sources, 1);
-	}
+	const char *wrong = i->known ? NULL : begin(t, i, h);
+	if (wrong) return wrong;
 	if (h->base.reserved != i->source || i->source >= DPI_SOURCES_MAX) return "a segment of another source";
 	if (h->base.sequence != i->rows) return "a segment that is out of order";
 	i->kind = h->base.flags & ~DPI_SEGMENT_MAGIC_MASK;
@@ -327,6 +364,11 @@ static enum dpi_found next(struct dpi_target *t, struct dpi_inlet *i, struct dpi
 			wrong = first ? take_coded(t, i, &h, data, &size, &decoded, &class) : "a coded segment that goes on";
 			if (decoded) data = decoded->rows;
 		}
+		if (wrong == stale) {
+			inlet_over(t, i);
+			return DPI_FOUND_END;
+		}
+		if (wrong == gap) return cut_gap(t, i, h.base.sequence, error);
 		if (wrong) return cut(t, i, class, wrong, error);
 		bool columnar = t->flow->definition->layout == DPI_LAYOUT_COLUMNS;
 		if (i->kind == DPI_FLOW_ROWS && !columnar) {
@@ -356,6 +398,10 @@ static enum dpi_found next(struct dpi_target *t, struct dpi_inlet *i, struct dpi
 			if (piece->some) return DPI_FOUND_ROWS;
 			continue;
 		}
+		if (i->kind == DPI_FLOW_MARK && !size && i->epoch && i->marked && h.value < i->mark) { /* pushed again */
+			pass(i);
+			continue;
+		}
 		if (i->kind == DPI_FLOW_MARK && !size && (!i->marked || h.value >= i->mark)) {
 			i->marked = true;
 			i->mark = h.value;
@@ -368,7 +414,9 @@ static enum dpi_found next(struct dpi_target *t, struct dpi_inlet *i, struct dpi
 		}
 		if (i->kind == DPI_FLOW_END && !size) {
 			if (h.value != i->rows) return dpi_inlet_cut(t, i, "an end that counts other rows than came", error);
-			inlet_over(i);
+			inlet_over(t, i);
+			struct dpi_origin *o = dpi_origin_find(t, i->source);
+			if (o) o->ended = true;
 			return DPI_FOUND_END;
 		}
 		dpi_decoded_release(t->decoder, decoded);
@@ -383,6 +431,7 @@ static bool all_marked(struct dpi_target *t, uint64_t *mark)
 {
 	uint32_t opened = atomic_load_explicit(&t->flow->opened, memory_order_acquire), over = 0, with = 0;
 	bool some = false;
+	if (t->flow->definition->retain) return dpi_origins_marked(t, mark);
 	for (size_t n = 0; n < t->inlets; n++) {
 		struct dpi_inlet *i = t->inlet[n];
 		if (i->over) continue;
@@ -422,7 +471,7 @@ static bool all_over(const struct dpi_target *t)
 /* Nothing is to be read from it now. */
 static bool rests(const struct dpi_target *t, const struct dpi_inlet *i)
 {
-	return i->over || (t->holds && i->marked && !(t->marked && i->mark <= t->mark));
+	return i->over || dpi_inlet_later(t, i) || (t->holds && i->marked && !(t->marked && i->mark <= t->mark));
 }
 
 /* One round over the inlets. */
@@ -431,13 +480,14 @@ static enum dpi_found round_once(struct dpi_target *t, struct dpi_piece *piece, 
 	for (size_t n = 0; n < t->inlets;) {
 		if (t->turn >= t->inlets) t->turn = 0;
 		struct dpi_inlet *i = t->inlet[t->turn];
+		if (t->flow->definition->retain && !i->named) dpi_inlets_name(t);
 		bool rest = rests(t, i);
 		enum dpi_found found = rest ? DPI_FOUND_NOTHING : next(t, i, piece, error);
-		if (found == DPI_FOUND_NOTHING && !rest && dpi_ring_in_over(i->ring)) {
-			/* closed without an end, or dead; looked at again: it may have published between the two looks */
+		if (found == DPI_FOUND_NOTHING && !rest && (dpi_ring_in_over(i->ring) || dpi_inlet_superseded(t, i))) {
+			/* closed without an end, or dead, or gone on in another ring; looked at again: it may have published between the two looks */
 			found = next(t, i, piece, error);
 			if (found == DPI_FOUND_NOTHING) {
-				inlet_over(i);
+				inlet_over(t, i);
 				found = DPI_FOUND_END;
 			}
 		}
@@ -498,7 +548,7 @@ bool dpi_target_ready(struct dpi_target *t)
 	for (size_t n = 0; n < t->inlets; n++) {
 		struct dpi_inlet *i = t->inlet[n];
 		if (i->over) continue;
-		if (!rests(t, i) && (dpi_run_ready(i->ring) || dpi_ring_in_over(i->ring))) return true;
+		if (!rests(t, i) && (dpi_run_ready(i->ring) || dpi_ring_in_over(i->ring) || dpi_inlet_superseded(t, i))) return true;
 		over = false;
 	}
 	return over;

@@ -195,7 +195,7 @@ int dpi_lane_begin(struct dpi_source *s, uint32_t target, uint32_t kind, uint64_
 	if (!error) error = dpi_lane_begin_run(s, target, size, deadline);
 	if (error == DPI_ERR_AGAIN) return error;
 	if (error) return dpi_lane_failed(s, target, error, dropped);
-	struct dpi_flow_segment h = { .base = { .sequence = l->rows, .flags = DPI_SEGMENT_MAGIC | kind, .reserved = s->number }, .value = value };
+	struct dpi_flow_segment h = { .base = { .sequence = l->rows, .rows = s->epoch, .flags = DPI_SEGMENT_MAGIC | kind, .reserved = s->number }, .value = value };
 	memcpy(dpi_run_place(l->b), &h, sizeof h);
 	return DPI_SUCCESS;
 }

@@ -17,7 +17,7 @@ struct dpi_flow_coded {
 };
 
 struct dpi_flow_segment {
-	struct dpi_segment base; /* sequence: rows of this source to this target before it; reserved: the source; rows, bytes: 0 */
+	struct dpi_segment base; /* sequence: rows of this source to this target before it; reserved: the source; rows: how often it was resumed; bytes: 0 */
 	uint64_t value;		 /* the mark; at the end the rows in all; of BEGIN rows that were acknowledged */
 	struct dpi_flow_coded coded; /* of DPI_FLOW_CODED; else 0: rows begin a cache line */
 };

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "final.h"
+#include "origin.h"
 #include "pipe.h"
 #include "stats.h"
 #include "wait.h"
@@ -56,6 +57,7 @@ static void target_free(struct dpi_target *t)
 {
 	if (t->queue) dpi_run_queue_end(t->ctx, t->queue);
 	dpi_inlets_free(t);
+	dpi_origins_free(t);
 	dpi_decoder_close(t->decoder);
 	dpi_columns_spare_free(t);
 	dpi_pipe_close_target(t);

@@ -19,6 +19,8 @@ struct dpi_inlet {
 	struct dpi_run_in run;
 	uint32_t source;
 	bool known;	 /* its source has said which it is */
+	bool named;	 /* retained flows: the same, before anything was taken */
+	uint32_t epoch;	 /* then: how often its source had been resumed */
 	bool over;	 /* nothing comes any more; its ring is freed once nothing of it is lent */
 	bool cut;	 /* what it wrote was nonsense */
 	uint32_t kind;	 /* of the segment that is being read */
@@ -80,6 +82,9 @@ struct dpi_target {
 	struct dpi_decoder *decoder; /* of a flow with codecs; else NULL */
 	struct dpi_inlet **inlet;
 	size_t inlets, room, turn;
+	struct dpi_origin *origin; /* origin.h; of a retained flow, by source */
+	uint32_t origins;
+	bool resumes; /* a source has */
 	uint64_t seen;	 /* version of the flow that was looked at */
 	bool last;	 /* no news come any more: the end is due when every inlet is over */
 	bool marked;

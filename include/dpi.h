@@ -1289,6 +1289,11 @@ DPI_API int DPI_Get_Source_Descriptor(DPI_Source source, int *fd);
  * first). */
 DPI_API int DPI_Arm_Source(DPI_Source source, int *ready);
 
+/* How many rows the source has pushed to each target, those included that attr->rows had said when it was resumed. Once
+ * DPI_Flush_Source has returned they outlive the source: a program that then stores them with its own state can resume from there.
+ * rows: out, the caller's, room for a number of each target. Never blocks. Thread: handle. Errors: THREAD. */
+DPI_API int DPI_Get_Source_Rows(DPI_Source source, uint64_t *rows);
+
 /* The number by which targets know the source, DPI_Tuple.source. number: out. Never blocks. Thread: any. Errors: none of its
  * own. */
 DPI_API int DPI_Get_Source_Number(DPI_Source source, uint32_t *number);

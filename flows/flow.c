@@ -276,6 +276,19 @@ struct dpi_flow_target dpi_flow_where(struct dpi_flow *f, uint32_t target)
 	return t;
 }
 
+void dpi_flow_count(const struct dpi_flow *f, DPI_Flow_Info *info)
+{
+	uint32_t opened = atomic_load_explicit(&f->opened, memory_order_relaxed);
+	for (uint32_t i = 0; i < f->target_room; i++) {
+		info->bound += f->target[i].state != DPI_TARGET_UNBOUND;
+		info->detached += f->target[i].state == DPI_TARGET_DETACHED;
+	}
+	for (uint32_t i = 0; i < opened; i++) {
+		info->dead += f->source[i] == DPI_SOURCE_DEAD;
+		info->lost += f->source[i] == DPI_SOURCE_LOST;
+	}
+}
+
 int dpi_flow_source_node(struct dpi_flow *f, uint32_t source)
 {
 	pthread_mutex_lock(&f->lock);

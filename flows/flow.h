@@ -14,7 +14,7 @@
 #include "peer.h"
 
 enum { DPI_SOURCE_OPEN = 1, DPI_SOURCE_CLOSED, DPI_SOURCE_DEAD, DPI_SOURCE_LOST }; /* LOST: dead, but it may resume: it is not over */
-enum { DPI_TARGET_UNBOUND, DPI_TARGET_BOUND, DPI_TARGET_ENDED, DPI_TARGET_DEAD };
+enum { DPI_TARGET_UNBOUND, DPI_TARGET_BOUND, DPI_TARGET_ENDED, DPI_TARGET_DEAD, DPI_TARGET_DETACHED };
 
 /* Where a target is. */
 struct dpi_flow_target {
@@ -105,6 +105,8 @@ void dpi_flow_fail(struct dpi_flow *f, int error, const char *sentence);
 
 /* Where a target is now; never blocks. */
 struct dpi_flow_target dpi_flow_where(struct dpi_flow *f, uint32_t target);
+/* bound, detached, dead and lost, under its lock. */
+void dpi_flow_count(const struct dpi_flow *f, DPI_Flow_Info *info);
 int dpi_flow_source_state(struct dpi_flow *f, uint32_t source); /* 0: not heard of yet */
 /* Has it been resumed, or lost, since it was of this epoch? */
 bool dpi_flow_source_fenced(struct dpi_flow *f, uint32_t source, uint32_t epoch);

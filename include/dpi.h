@@ -1163,8 +1163,11 @@ typedef struct DPI_Flow_Info {
 	int sealed;
 	int failed;			/* its error class; 0: none */
 	char name[DPI_NAME_MAX];
+	uint32_t dead;			/* sources of those closed that died: what they had not sent is lost */
+	uint32_t lost;			/* sources that died, or were given up, and may be resumed yet */
+	uint32_t detached;		/* targets that fell too far behind */
 } DPI_Flow_Info;
-#define DPI_FLOW_INFO_INIT { sizeof(DPI_Flow_Info), 0, 0, 0, 0, 0, 0, {0} }
+#define DPI_FLOW_INFO_INIT { sizeof(DPI_Flow_Info), 0, 0, 0, 0, 0, 0, {0}, 0, 0, 0 }
 
 /* Create a flow by name and open a handle to it. name: 1 … DPI_NAME_MAX-1 bytes, unique in the cluster; copied. attr: the
  * caller's. flow: out; close it with DPI_Close_Flow. Functions that attr names need not be registered here: DPI_Open_Source

@@ -8,7 +8,7 @@
 #define LATE (30 * SECOND) /* longer than any of these waits */
 #define ID 7001
 
-static __attribute__((unused)) DPI_Source resume_with(DPI_Flow f, uint64_t id, const uint64_t *rows, int takeover)
+static DPI_Source resume_with(DPI_Flow f, uint64_t id, const uint64_t *rows, int takeover)
 {
 	DPI_Source_Attr a = DPI_SOURCE_ATTR_INIT;
 	DPI_Source s = NULL;
@@ -21,7 +21,7 @@ static __attribute__((unused)) DPI_Source resume_with(DPI_Flow f, uint64_t id, c
 	return s;
 }
 
-static __attribute__((unused)) DPI_Flow_Info flow_info(DPI_Flow f)
+static DPI_Flow_Info flow_info(DPI_Flow f)
 {
 	DPI_Flow_Info info = DPI_FLOW_INFO_INIT;
 	CHECK_DPI(DPI_Get_Flow_Info(f, &info));
@@ -144,3 +144,231 @@ TEST(flow_source_resumes, "FL-950 FL-951 FL-952", 3, .deadline_s = 60) { resume_
 TEST(flow_source_resumes_in_turn, "FL-950 FL-953", 3, .deadline_s = 60) { resume_after_kills(rank, false, DPI_DIST_ROUND_ROBIN); }
 TEST(flow_source_resumes_to_all, "FL-950", 3, .deadline_s = 60) { resume_after_kills(rank, false, DPI_DIST_BROADCAST); }
 TEST(flow_source_pushes_anew, "FL-950 FL-951", 3, .deadline_s = 60) { resume_after_kills(rank, true, DPI_DIST_HASH); }
+
+/* ------------------------------------------------------------------------------------------------- lost and waited for */
+
+/* The flow does not end, and no mark is reported, while a source is lost; one that was given up is lost, too. */
+TEST(flow_waits_for_a_lost_source, "FL-954 FL-955", 2)
+{
+	_Atomic int *stage = harness_shared();
+	DPI_Context ctx = join();
+	DPI_Flow f = FLOW("f", ctx, .sources = 2, .retain = DPI_ACK_RELEASED, .resume_us = LATE);
+	uint64_t rows = 0;
+	DPI_Tuple u;
+	void *room;
+	if (rank == 1) {
+		DPI_Source s = resume_with(f, ID, NULL, 0), other = source_of(f);
+		push_rows(s, 1, 0, 10);
+		CHECK_DPI(DPI_Push_Mark(5, s));
+		CHECK_DPI(DPI_Flush_Source(s));
+		CHECK_DPI(DPI_Get_Source_Rows(s, &rows));
+		CHECK_INT(rows, ==, 10);
+		CHECK_DPI(DPI_Reserve(sizeof(struct flow_row), 0, s, &room));
+		CHECK_ERROR(DPI_Close_Source(s), DPI_ERR_STATE, "room");
+		CHECK_DPI(DPI_Push_Mark(7, other));
+		CHECK_DPI(DPI_Close_Source(other));
+		UNTIL(5 * SECOND, info.lost == 1 && info.closed == 1, DPI_Flow_Info info = flow_info(f));
+		*stage = 1;
+		AWAIT(*stage == 2);
+		s = resume_with(f, ID, &rows, 0);
+		UNTIL(5 * SECOND, info.lost == 0 && info.sources == 2, DPI_Flow_Info info = flow_info(f));
+		CHECK_DPI(DPI_Push_Mark(5, s)); /* again */
+		push_rows(s, 1, 10, 10);
+		CHECK_DPI(DPI_Get_Source_Rows(s, &rows));
+		CHECK_INT(rows, ==, 20);
+		DPI_Source_Stats stats = { .size = sizeof stats };
+		CHECK_DPI(DPI_Get_Source_Stats(s, &stats));
+		CHECK_INT(stats.rows, ==, 10);
+		CHECK_DPI(DPI_Push_Mark(9, s));
+		CHECK_DPI(DPI_Close_Source(s));
+	} else {
+		DPI_Target t = target_with(0, f, 50 * MS);
+		struct flow_tally tally = { 0 };
+		uint64_t marks[8];
+		int error, n = 0;
+		while (!(error = DPI_Next(t, &u)) || *stage < 1) {
+			if (error) CHECK_INT(error, ==, DPI_ERR_TIMEOUT);
+			else if (u.kind == DPI_TUPLE_MARK) marks[n++] = u.mark;
+			else flow_take(&tally, u.data, u.size);
+			CHECK_INT(n, <, 8);
+		}
+		CHECK_ERROR(error, DPI_ERR_TIMEOUT, "lost and may resume");
+		CHECK_INT(tally.total, ==, 10);
+		CHECK(n == 1 && marks[0] == 5);
+		*stage = 2;
+		while ((error = DPI_Next(t, &u)) != DPI_ERR_END) {
+			if (error) CHECK_INT(error, ==, DPI_ERR_TIMEOUT);
+			else if (u.kind == DPI_TUPLE_MARK) marks[n++] = u.mark;
+			else flow_take(&tally, u.data, u.size);
+			CHECK_INT(n, <, 8);
+		}
+		CHECK_INT(tally.total, ==, 20);
+		CHECK(n == 2 && marks[1] == 9);
+		CHECK_DPI(DPI_Close_Target(t));
+	}
+	CHECK_DPI(DPI_Barrier("end", 2, 0, ctx));
+	CHECK_DPI(DPI_Finalize(ctx));
+}
+
+/* A source that nobody resumes in time is dead: the flow fails, or goes on. */
+static void not_resumed(int rank, int on_death)
+{
+	struct {
+		_Atomic int pushed;
+	} *shared = harness_shared();
+	if (rank == 1) harness_expect_death(1);
+	DPI_Context ctx = join();
+	DPI_Flow f = FLOW("f", ctx, .sources = 1, .retain = DPI_ACK_RELEASED, .resume_us = 200 * MS, .on_death = on_death);
+	DPI_Tuple u;
+	if (rank == 1) {
+		DPI_Source s = resume_with(f, ID, NULL, 0);
+		push_rows(s, 1, 0, 10);
+		CHECK_DPI(DPI_Flush_Source(s));
+		shared->pushed = 1;
+		for (;;) harness_pause();
+	}
+	DPI_Target t = target_of(0, f);
+	struct flow_tally tally = { 0 };
+	int error;
+	AWAIT(shared->pushed);
+	harness_kill(1, SIGKILL);
+	int64_t start = now();
+	while (!(error = DPI_Next(t, &u))) flow_take(&tally, u.data, u.size);
+	CHECK_INT(now() - start, >=, 150 * MS);
+	CHECK_INT(tally.total, ==, 10);
+	DPI_Source_Attr a = DPI_SOURCE_ATTR_INIT;
+	DPI_Source s;
+	a.id = ID;
+	if (on_death == DPI_DEATH_FAILS) {
+		CHECK_ERROR(error, DPI_ERR_PEER, "nobody has resumed its id 7001");
+		CHECK_ERROR(DPI_Open_Source(f, &a, &s), DPI_ERR_PEER, "nobody has resumed");
+	} else {
+		CHECK_ERROR(error, DPI_ERR_END, "ended");
+		CHECK_ERROR(DPI_Open_Source(f, &a, &s), DPI_ERR_EXISTS, "not resumed in time");
+		DPI_Flow_Info info = flow_info(f);
+		CHECK(info.closed == 1 && info.dead == 1 && info.lost == 0);
+	}
+	CHECK_DPI(DPI_Close_Target(t));
+	CHECK_DPI(DPI_Finalize(ctx));
+}
+
+TEST(flow_source_not_resumed, "FL-956", 2) { not_resumed(rank, DPI_DEATH_FAILS); }
+TEST(flow_goes_on_source_not_resumed, "FL-956", 2) { not_resumed(rank, DPI_DEATH_GOES_ON); }
+
+/* --------------------------------------------------------------------------------------------------------- refused */
+
+TEST(flow_source_ids, "FL-957 FL-958", 1)
+{
+	static const uint64_t rows[1] = { 3 };
+	DPI_Context ctx = join();
+	DPI_Flow direct = FLOW("d", ctx), f = FLOW("f", ctx, .retain = DPI_ACK_RELEASED, .resume_us = LATE);
+	DPI_Source_Attr a = DPI_SOURCE_ATTR_INIT;
+	DPI_Source s, other;
+	DPI_Target t = target_of(0, f);
+	struct flow_tally tally = { 0 };
+	a.id = ID;
+	CHECK_ERROR(DPI_Open_Source(direct, &a, &s), DPI_ERR_USE, "attr->retain");
+	a.rows = rows;
+	CHECK_ERROR(DPI_Open_Source(f, &a, &s), DPI_ERR_ARGUMENT, "no source with the id 7001");
+	a.id = 0;
+	CHECK_ERROR(DPI_Open_Source(f, &a, &s), DPI_ERR_ARGUMENT, "attr->rows");
+	a.rows = NULL;
+	a.takeover = 1;
+	CHECK_ERROR(DPI_Open_Source(f, &a, &s), DPI_ERR_ARGUMENT, "attr->takeover");
+	a.takeover = 2;
+	a.id = ID;
+	CHECK_ERROR(DPI_Open_Source(f, &a, &s), DPI_ERR_ARGUMENT, "attr->takeover is 2");
+	a.takeover = 0;
+	CHECK_DPI(DPI_Open_Source(f, &a, &s));
+	CHECK_ERROR(DPI_Open_Source(f, &a, &other), DPI_ERR_EXISTS, "is open on node 0");
+	CHECK_ERROR(DPI_Get_Source_Rows(s, NULL), DPI_ERR_ARGUMENT, "rows");
+	push_rows(s, 0, 0, 3);
+	CHECK_DPI(DPI_Flush_Source(s));
+	for (int i = 0; i < 3; i++) { /* so that the close finds them acknowledged */
+		DPI_Tuple u;
+		CHECK_DPI(DPI_Next(t, &u));
+		flow_take(&tally, u.data, u.size);
+	}
+	CHECK_ERROR(DPI_Try_Next(t, &(DPI_Tuple){ 0 }), DPI_ERR_AGAIN, "nothing");
+	CHECK_DPI(DPI_Close_Source(s));
+	CHECK_ERROR(DPI_Open_Source(f, &a, &s), DPI_ERR_EXISTS, "was closed");
+	CHECK_DPI(DPI_Seal_Flow(f));
+	flow_drain(t, &tally);
+	CHECK_DPI(DPI_Close_Target(t));
+	CHECK_DPI(DPI_Finalize(ctx));
+}
+
+/* One that is open is taken over: it is fenced, also while it waits for room, and its successor goes on. */
+TEST(flow_source_taken_over, "FL-959", 3)
+{
+	struct {
+		_Atomic int64_t pushed;
+		_Atomic int over;
+	} *shared = harness_shared();
+	DPI_Context ctx = join();
+	DPI_Flow f = FLOW("f", ctx, .sources = 1, .segment = 512, .memory = 16384, .retain = DPI_ACK_RELEASED, .resume_us = LATE);
+	if (rank == 0) {
+		DPI_Target t = target_of(0, f);
+		struct flow_tally tally = { 0 };
+		AWAIT(shared->over);
+		flow_drain(t, &tally);
+		CHECK_INT(tally.total, ==, 5000);
+		CHECK_DPI(DPI_Close_Target(t));
+	} else if (rank == 1) {
+		DPI_Source s = resume_with(f, ID, NULL, 0);
+		int error = DPI_SUCCESS;
+		for (int64_t n = 0; !error; n++) {
+			struct flow_row r = row_of(1, n, n);
+			error = DPI_Push(&r, sizeof r, s);
+			if (!error) shared->pushed = n + 1;
+		}
+		CHECK_ERROR(error, DPI_ERR_FENCED, "taken over by another on node 2");
+		CHECK_ERROR(DPI_Flush_Source(s), DPI_ERR_FENCED, "taken over");
+		CHECK_ERROR(DPI_Push_Mark(1, s), DPI_ERR_FENCED, "taken over");
+		CHECK_ERROR(DPI_Close_Source(s), DPI_ERR_FENCED, "taken over");
+		shared->over = 1;
+	} else {
+		for (int64_t seen = -1; seen != shared->pushed || !seen; pause_ms(50)) seen = shared->pushed; /* it waits for room */
+		DPI_Source s = resume_with(f, ID, NULL, 1);
+		push_rows(s, 1, 0, 5000);
+		CHECK_DPI(DPI_Close_Source(s));
+	}
+	CHECK_DPI(DPI_Barrier("end", 3, 0, ctx));
+	CHECK_DPI(DPI_Finalize(ctx));
+}
+
+/* A source that goes on behind what its target has got. */
+static void gap(int rank, int on_death)
+{
+	_Atomic int *stage = harness_shared();
+	DPI_Context ctx = join();
+	DPI_Flow f = FLOW("f", ctx, .sources = 1, .retain = DPI_ACK_RELEASED, .resume_us = LATE, .on_death = on_death);
+	uint64_t rows = 15;
+	void *room;
+	if (rank == 1) {
+		DPI_Source s = resume_with(f, ID, NULL, 0);
+		push_rows(s, 1, 0, 10);
+		CHECK_DPI(DPI_Flush_Source(s));
+		CHECK_DPI(DPI_Reserve(sizeof(struct flow_row), 0, s, &room));
+		CHECK_ERROR(DPI_Close_Source(s), DPI_ERR_STATE, "room");
+		s = resume_with(f, ID, &rows, 0);
+		int error = DPI_Close_Source(s); /* with nothing more to send: found all the same */
+		if (on_death == DPI_DEATH_FAILS) CHECK_INT(error, ==, DPI_ERR_FLOW);
+		*stage = 1;
+	} else {
+		DPI_Target t = target_of(0, f);
+		struct flow_tally tally = { 0 };
+		DPI_Tuple u;
+		int error;
+		while (!(error = DPI_Next(t, &u))) flow_take(&tally, u.data, u.size);
+		CHECK_ERROR(error, DPI_ERR_RECLAIMED, "source 0 of flow 'f' goes on at row 15 of target 0, which has got 10 of it");
+		CHECK_INT(tally.total, ==, 10);
+		if (on_death == DPI_DEATH_FAILS) CHECK_ERROR(DPI_Next(t, &u), DPI_ERR_RECLAIMED, "goes on at row 15");
+		AWAIT(*stage);
+		CHECK_DPI(DPI_Close_Target(t));
+	}
+	CHECK_DPI(DPI_Barrier("end", 2, 0, ctx));
+	CHECK_DPI(DPI_Finalize(ctx));
+}
+
+TEST(flow_source_leaves_a_gap, "FL-960", 2) { gap(rank, DPI_DEATH_FAILS); }

@@ -1223,11 +1223,14 @@ typedef struct DPI_Source_Attr {
 } DPI_Source_Attr;
 #define DPI_SOURCE_ATTR_INIT { sizeof(DPI_Source_Attr), 0, 0, 0, 0 }
 
-/* Open a source of a flow; each thread that pushes opens its own. attr: may be NULL; the caller's. source: out; close it
+/* Open a source of a flow; each thread that pushes opens its own. attr: may be NULL; the caller's. With an id that a source of the flow
+ * had which died, or was closed with an error, it is the same source, which goes on: its rows are pushed again, those that targets
+ * have got are passed over. The calls of one that is taken over are DPI_ERR_FENCED, and nothing of it is lost. source: out; close it
  * with DPI_Close_Source, else the flow does not end. Blocks for the registry's answer at most DPI_TIMEOUT. Thread: any.
  * Errors: SEALED NAME (a function of the definition is not registered here, or a key of its codecs not held) UNSUPPORTED (a
  * codec's library is not installed: the detail names the package) LIMIT (DPI_SOURCES_MAX; handles) REGISTRY TIMEOUT MEMORY FLOW
- * PEER CANCELLED DESTROYED. */
+ * PEER CANCELLED DESTROYED; with an id also USE (the flow is not retained) EXISTS (the source with this id is open, or is over and
+ * cannot be resumed any more). */
 DPI_API int DPI_Open_Source(DPI_Flow flow, const DPI_Source_Attr *attr, DPI_Source *source);
 
 /* Push a row: to all the targets that dist says, or, on an error, to none. row: size bytes as the schema lays them out; may

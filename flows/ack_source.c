@@ -78,7 +78,8 @@ static bool is_gone(struct dpi_source *s, uint32_t target, struct dpi_ack_lane *
 	uint64_t version = atomic_load_explicit(&s->flow->version, memory_order_acquire);
 	if (s->lane[target].dropped || dpi_buffer_check(s->lane[target].b)) return true;
 	if (l->version == version) return false;
-	if (dpi_flow_where(s->flow, target).state == DPI_TARGET_DEAD) return true;
+	uint32_t state = dpi_flow_where(s->flow, target).state;
+	if (state == DPI_TARGET_DEAD || state == DPI_TARGET_DETACHED) return true;
 	l->version = version;
 	return false;
 }

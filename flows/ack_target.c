@@ -2,6 +2,7 @@
  * ack_target.c: a target that acknowledges: it tells each source how many of its rows were released, or confirmed. */
 #include "ack_target.h"
 
+#include "detach.h"
 #include "segment.h"
 
 /* Rows of an inlet before the first that the program still has. Pieces are given back in any order. */
@@ -73,6 +74,7 @@ int DPI_Ack(uint32_t source, uint64_t rows, DPI_Target handle)
 	struct dpi_target *t = dpi_target_begin(handle, "DPI_Ack", &error);
 	if (!t) return error;
 	error = dpi_flow_check(t->flow);
+	if (!error) error = dpi_target_detached(t);
 	if (!error && t->flow->definition->ack != DPI_ACK_CONFIRMED)
 		error = dpi_fail(DPI_ERR_USE, "DPI_Ack: flow '%s' was created with another attr->ack than DPI_ACK_CONFIRMED", t->flow->name);
 	if (!error && source == DPI_ACK_EVERY_SOURCE && rows != DPI_ACK_TAKEN)

@@ -225,6 +225,7 @@ static void on_create(struct dpi_context *ctx, struct dpi_request_in *in)
 				    .sources = d->sources,
 				    .on_death = d->on_death,
 				    .resume_us = d->resume_us,
+				    .detach = d->detach_us,
 				    .definition = malloc(size),
 				    .size = size };
 		f->target = calloc(f->targets, sizeof *f->target);

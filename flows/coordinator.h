@@ -31,6 +31,7 @@ struct flow {
 	struct dpi_peer *creator; /* until it is named */
 	uint32_t targets, sources, on_death; /* of the definition */
 	int64_t resume_us;
+	bool detach; /* targets that lag */
 	uint8_t *definition;
 	uint32_t size;
 	struct source *source;

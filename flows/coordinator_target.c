@@ -17,7 +17,7 @@ static void on_bind(struct dpi_context *ctx, struct dpi_request_in *in)
 	}
 	struct target *t = &f->target[number];
 	if (t->state != DPI_TARGET_UNBOUND) {
-		static const char *const how[] = { "", "is open", "was taken to its end", "died" };
+		static const char *const how[] = { "", "is open", "was taken to its end", "died", "was detached" };
 		dpi_coordinator_answer(ctx, in,
 			     dpi_fail(DPI_ERR_EXISTS, "target %u of flow '%s' %s on node %d", number, f->name,
 				      how[t->state], t->from->node));
@@ -52,9 +52,22 @@ static void on_unbind(struct dpi_context *ctx, struct dpi_request_in *in)
 	dpi_coordinator_answer(ctx, in, DPI_SUCCESS);
 }
 
+static void on_detach(struct dpi_context *ctx, struct dpi_request_in *in)
+{
+	uint64_t id = dpi_unpack_u64(&in->body);
+	uint32_t number = dpi_unpack_u32(&in->body);
+	uint64_t queue = dpi_unpack_u64(&in->body);
+	struct flow *f = dpi_coordinator_flow(ctx, in, id);
+	struct target *t = f && f->detach && number < f->targets ? &f->target[number] : NULL;
+	if (!t || t->state != DPI_TARGET_BOUND || t->queue != queue) return; /* asked by several, or too late */
+	t->state = DPI_TARGET_DETACHED;
+	dpi_coordinator_told_target(ctx, f, number);
+}
+
 int dpi_coordinator_targets(struct dpi_context *ctx)
 {
 	int error = dpi_handle_messages(ctx, DPI_FLOW_BIND, on_bind);
 	if (!error) error = dpi_handle_messages(ctx, DPI_FLOW_UNBIND, on_unbind);
+	if (!error) error = dpi_handle_messages(ctx, DPI_FLOW_DETACH, on_detach);
 	return error;
 }

@@ -4,6 +4,7 @@
 #include "detach.h"
 
 #include "layer.h"
+#include "target.h"
 
 static void ask(const struct dpi_source *s, uint32_t target, uint64_t queue)
 {
@@ -38,4 +39,16 @@ bool dpi_lane_is_detached(struct dpi_source *s, uint32_t target)
 	if (version == l->looked) return false;
 	l->looked = version;
 	return dpi_flow_where(s->flow, target).state == DPI_TARGET_DETACHED;
+}
+
+int dpi_target_detached(struct dpi_target *t)
+{
+	const struct dpi_definition *d = t->flow->definition;
+	uint64_t version = atomic_load_explicit(&t->flow->version, memory_order_acquire);
+	if (!d->detach_us || (version == t->attached && version)) return DPI_SUCCESS;
+	if (dpi_flow_where(t->flow, t->index).state == DPI_TARGET_DETACHED)
+		return dpi_fail(DPI_ERR_FENCED, "target %u of flow '%s' was detached: it gave a source no room for %lld us, as attr->detach_us says; the others go on without it",
+				t->index, t->flow->name, (long long)d->detach_us);
+	t->attached = version;
+	return DPI_SUCCESS;
 }

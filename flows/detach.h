@@ -9,6 +9,9 @@
 bool dpi_lane_lags(struct dpi_source *s, uint32_t target, int64_t now);
 /* Until when room is waited for before that. */
 int64_t dpi_lane_patience(const struct dpi_source *s, uint32_t target);
+struct dpi_target;
+/* FENCED: this target was. */
+int dpi_target_detached(struct dpi_target *t);
 /* Has anybody detached it? Looks when the flow has changed. */
 bool dpi_lane_is_detached(struct dpi_source *s, uint32_t target);
 

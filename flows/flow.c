@@ -185,7 +185,7 @@ static bool hear_targets(struct dpi_flow *f, struct dpi_unpack *u)
 		uint32_t node = dpi_unpack_u32(u);
 		t.node = (int)node;
 		t.queue = dpi_unpack_u64(u);
-		if (u->bad || t.state > DPI_TARGET_DEAD || node >= DPI_NODES_MAX) return false;
+		if (u->bad || t.state > DPI_TARGET_DETACHED || node >= DPI_NODES_MAX) return false;
 		f->target[i] = t;
 	}
 	return true;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "ack_target.h"
+#include "detach.h"
 #include "origin.h"
 
 /* ------------------------------------------------------------------------------------------------------- the rings */
@@ -513,7 +514,7 @@ enum dpi_found dpi_target_look(struct dpi_target *t, struct dpi_piece *piece, ui
 {
 	*piece = (struct dpi_piece){ 0 };
 	if (t->lents) dpi_target_collect(t);
-	if ((*error = dpi_flow_check(t->flow)) || (*error = import(t))) return DPI_FOUND_ERROR;
+	if ((*error = dpi_flow_check(t->flow)) || (*error = dpi_target_detached(t)) || (*error = import(t))) return DPI_FOUND_ERROR;
 	uint64_t version = atomic_load_explicit(&t->flow->version, memory_order_acquire);
 	enum dpi_found found = round_once(t, piece, mark, error);
 	if (found != DPI_FOUND_NOTHING) return found;

@@ -4,6 +4,8 @@
 #include <string.h>
 
 #include "columnar.h"
+#include "detach.h"
+#include "resume.h"
 #include "wait.h"
 
 #define SLICE_US 50000 /* a wait for room looks at least so often whether the flow has failed */
@@ -39,7 +41,7 @@ int dpi_lane_failed(struct dpi_source *s, uint32_t target, int error, bool *drop
 	if (failed) return failed;
 	if (error != DPI_ERR_PEER && error != DPI_ERR_DESTROYED) return error;
 	s->way[target] = NULL;
-	if (s->flow->definition->on_death == DPI_DEATH_GOES_ON) {
+	if (s->flow->definition->on_death == DPI_DEATH_GOES_ON || dpi_flow_where(s->flow, target).state == DPI_TARGET_DETACHED) {
 		s->lane[target].dropped = *dropped = true;
 		return DPI_SUCCESS;
 	}
@@ -164,14 +166,22 @@ int dpi_lane_begin_run(struct dpi_source *s, uint32_t target, uint64_t size, int
 {
 	struct dpi_lane *l = &s->lane[target];
 	int error = dpi_run_begin(l->b, &l->run, size, false);
+	bool detaches = s->flow->definition->detach_us;
+	if (error != DPI_ERR_AGAIN) l->full_since = 0;
+	else if (detaches && dpi_lane_lags(s, target, dpi_now())) return dpi_fail(DPI_ERR_PEER, "it was detached");
 	if (error != DPI_ERR_AGAIN || !deadline) return error;
 	int64_t start = dpi_now(), now = start;
 	waits_for(s, target + 1);
 	do {
-		int64_t left = (deadline - now) / 1000;
+		int64_t left = (deadline - now) / 1000, patience = detaches ? (dpi_lane_patience(s, target) - now) / 1000 + 1 : 0;
 		l->b->timeout_us = left < 1 ? 1 : left < SLICE_US ? left : SLICE_US;
+		if (patience > 0 && l->b->timeout_us > patience) l->b->timeout_us = patience;
 		error = dpi_run_begin(l->b, &l->run, size, true);
 		now = dpi_now();
+		if (!error) l->full_since = 0;
+		int fenced = error == DPI_ERR_TIMEOUT ? dpi_source_fenced(s) : DPI_SUCCESS;
+		if (fenced) error = fenced;
+		else if (error == DPI_ERR_TIMEOUT && detaches && dpi_lane_lags(s, target, now)) error = dpi_fail(DPI_ERR_PEER, "it was detached");
 	} while (error == DPI_ERR_TIMEOUT && now < deadline && !atomic_load_explicit(&s->flow->failed, memory_order_relaxed));
 	waits_for(s, 0);
 	__atomic_store_n(&s->stats.stall_target, target, __ATOMIC_RELAXED);
@@ -187,6 +197,10 @@ int dpi_lane_begin(struct dpi_source *s, uint32_t target, uint32_t kind, uint64_
 {
 	struct dpi_lane *l = &s->lane[target];
 	int error = DPI_SUCCESS;
+	if (s->flow->definition->detach_us && !l->dropped && dpi_lane_is_detached(s, target)) {
+		s->way[target] = NULL;
+		l->dropped = true;
+	}
 	*dropped = l->dropped;
 	if (l->dropped) return DPI_SUCCESS;
 	if (!l->b) error = dpi_lane_open(s, target, deadline, dropped);

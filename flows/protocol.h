@@ -6,7 +6,7 @@
 
 #include "control.h"
 
-/* To the coordinator. 'tell': without an answer. A flow that failed answers its own failure, to all but the first five. */
+/* To the coordinator. 'tell': without an answer. A flow that failed answers its own failure, to all but the first five and DETACH. */
 enum {
 	DPI_FLOW_CREATE = DPI_MESSAGE_FLOW, /* u64 copy, name, bytes of the definition -> u64 id; the copy is a member */
 	DPI_FLOW_NAMED,	  /* tell: u64 id: its name stands in the registry: it outlives its creator */
@@ -18,6 +18,7 @@ enum {
 	DPI_FLOW_LEAVE,	  /* u64 id, u32 source, u32 epoch, u32 state */
 	DPI_FLOW_BIND,	  /* u64 id, u32 target, u64 queue */
 	DPI_FLOW_UNBIND,  /* u64 id, u32 target, u64 queue, u32 state; told: UNBOUND: a bind nobody waited for */
+	DPI_FLOW_DETACH,  /* tell: u64 id, u32 target, u64 queue: it gave a source no room for too long */
 	DPI_FLOW_SEAL,	  /* u64 id */
 	DPI_FLOW_CANCEL,  /* u64 id, text: the reason, or "" */
 	DPI_FLOW_FAIL,	  /* tell: u64 id, u32 error, text */

@@ -20,7 +20,10 @@ struct dpi_lane {
 	uint64_t rows_at;    /* position of its first row, of rows that do not vary; 0: none is open */
 	uint64_t rows, bytes; /* in segments that are ended; of rows that vary all */
 	uint64_t first;	      /* rows that its source pushed before it was resumed; rows counts them, too */
-	bool dropped;	     /* the target died and the flow goes on */
+	bool dropped;	     /* the target died, or was detached, and the flow goes on */
+	int64_t full_since;  /* detach.c: pushes have found no room since; 0: the last one did */
+	uint64_t detaching;  /* the coordinator was asked to detach this queue */
+	uint64_t looked;     /* version of the flow in which it was not detached */
 	struct dpi_column_builder *columns; /* columnar: what builds its segments */
 	int64_t due;			     /* and when the one under construction travels */
 };

@@ -86,6 +86,7 @@ struct dpi_target {
 	uint32_t origins;
 	bool resumes; /* a source has */
 	uint64_t seen;	 /* version of the flow that was looked at */
+	uint64_t attached; /* version of the flow in which it was not detached */
 	bool last;	 /* no news come any more: the end is due when every inlet is over */
 	bool marked;
 	uint64_t mark;	 /* reported last */

@@ -444,7 +444,7 @@ TEST(nonsense_to_the_coordinator, "", 2, .expect_stderr = true)
 		for (uint16_t type = DPI_FLOW_CREATE; type <= DPI_FLOW_DESTROY; type++)
 			for (size_t size = 0; size < 8; size++) {
 				bool tell = type == DPI_FLOW_NAMED || type == DPI_FLOW_DROP || type == DPI_FLOW_CLOSE ||
-					    type == DPI_FLOW_ABANDON ||
+					    type == DPI_FLOW_ABANDON || type == DPI_FLOW_DETACH ||
 					    type == DPI_FLOW_FAIL; /* as calls they have no answer */
 				if (!tell)
 					CHECK_ERROR(send_bytes(ctx, 0, type, bytes, size), DPI_ERR_CORRUPT,

@@ -18,16 +18,29 @@ static uint64_t released(const struct dpi_target *t, const struct dpi_inlet *i)
 	return rows;
 }
 
-static void tell(struct dpi_inlet *i, uint64_t rows)
+static void tell(struct dpi_target *t, struct dpi_inlet *i, uint64_t rows)
 {
 	if (rows <= i->acked || !i->ring) return;
 	i->acked = rows;
 	dpi_ring_in_ack(i->ring, rows);
+	if (i->place) dpi_inlet_frees(t, i); /* in this order: what is given back was acknowledged */
+}
+
+/* When a target acknowledges, to the source's program or for what the source keeps. */
+static uint32_t level(const struct dpi_target *t)
+{
+	const struct dpi_definition *d = t->flow->definition;
+	return d->ack ? d->ack : d->retain;
 }
 
 void dpi_ack_released(struct dpi_target *t, struct dpi_inlet *i)
 {
-	if (t->flow->definition->ack == DPI_ACK_RELEASED) tell(i, released(t, i));
+	if (level(t) == DPI_ACK_RELEASED) tell(t, i, released(t, i));
+}
+
+void dpi_ack_began(struct dpi_target *t, struct dpi_inlet *i)
+{
+	tell(t, i, i->begin);
 }
 
 static uint64_t rows_in(const struct dpi_target *t, const uint8_t *at, const uint8_t *stop)
@@ -38,7 +51,7 @@ static uint64_t rows_in(const struct dpi_target *t, const uint8_t *at, const uin
 /* Rows of an inlet that the program has been given. */
 static uint64_t taken(const struct dpi_target *t, const struct dpi_inlet *i)
 {
-	uint64_t rows = i->rows;
+	uint64_t rows = i->rows < i->begin ? i->begin : i->rows;
 	if (t->piece.inlet == i) rows -= rows_in(t, t->at, t->stop);
 	if (t->kept.piece.inlet == i) rows -= rows_in(t, t->kept.piece.data, t->kept.piece.stop);
 	return rows;
@@ -63,7 +76,7 @@ static int confirm(struct dpi_target *t, uint32_t source, uint64_t rows)
 	if (rows > most)
 		return dpi_fail(DPI_ERR_RANGE, "DPI_Ack: %llu rows of source %u, but target %u has given %llu of it to the program", (unsigned long long)rows, source, t->index,
 				(unsigned long long)most);
-	tell(i, rows);
+	tell(t, i, rows);
 	return DPI_SUCCESS;
 }
 
@@ -73,12 +86,13 @@ int DPI_Ack(uint32_t source, uint64_t rows, DPI_Target handle)
 	struct dpi_target *t = dpi_target_begin(handle, "DPI_Ack", &error);
 	if (!t) return error;
 	error = dpi_flow_check(t->flow);
-	if (!error && t->flow->definition->ack != DPI_ACK_CONFIRMED)
-		error = dpi_fail(DPI_ERR_USE, "DPI_Ack: flow '%s' was created with another attr->ack than DPI_ACK_CONFIRMED", t->flow->name);
+	if (!error) error = dpi_target_fenced(t);
+	if (!error && level(t) != DPI_ACK_CONFIRMED)
+		error = dpi_fail(DPI_ERR_USE, "DPI_Ack: flow '%s' was created with another attr->ack, or attr->retain, than DPI_ACK_CONFIRMED", t->flow->name);
 	if (!error && source == DPI_ACK_EVERY_SOURCE && rows != DPI_ACK_TAKEN)
 		error = dpi_fail(DPI_ERR_ARGUMENT, "DPI_Ack: %llu rows of every source: each has its own number; name one, or say DPI_ACK_TAKEN", (unsigned long long)rows);
 	if (!error && source != DPI_ACK_EVERY_SOURCE) error = confirm(t, source, rows);
-	else for (size_t n = 0; !error && n < t->inlets; n++) tell(t->inlet[n], taken(t, t->inlet[n]));
+	else for (size_t n = 0; !error && n < t->inlets; n++) tell(t, t->inlet[n], taken(t, t->inlet[n]));
 	dpi_target_leave(t);
 	return error;
 }
@@ -92,6 +106,7 @@ int DPI_Get_Taken(uint32_t source, DPI_Target handle, uint64_t *rows)
 	if (!t) return error;
 	const struct dpi_inlet *i = inlet_of(t, source);
 	if (i) *rows = taken(t, i);
+	else dpi_target_position(t, source, rows);
 	dpi_target_leave(t);
 	return DPI_SUCCESS;
 }

@@ -25,6 +25,7 @@ struct target {
 	struct dpi_peer *from; /* NULL: unbound */
 	uint64_t queue;
 	uint8_t state;
+	uint32_t epoch; /* how often it was bound */
 };
 
 struct member {
@@ -36,7 +37,7 @@ struct flow {
 	struct flow *next; /* of its bucket */
 	uint64_t id;
 	struct dpi_peer *creator; /* until it is named */
-	uint32_t targets, sources, on_death; /* of the definition */
+	uint32_t targets, sources, on_death, retain; /* of the definition */
 	uint8_t *definition;
 	uint32_t size;
 	struct source *source;
@@ -151,6 +152,7 @@ static void tell_targets(struct dpi_context *ctx, const struct flow *f, const st
 		dpi_pack_u8(&p, f->target[i].state);
 		dpi_pack_u32(&p, f->target[i].from ? (uint32_t)f->target[i].from->node : 0);
 		dpi_pack_u64(&p, f->target[i].queue);
+		dpi_pack_u32(&p, f->target[i].epoch);
 	}
 	tell(ctx, m, DPI_FLOW_TARGETS, &p);
 }
@@ -266,6 +268,7 @@ static void on_create(struct dpi_context *ctx, struct dpi_request_in *in)
 				    .targets = d->targets,
 				    .sources = d->sources,
 				    .on_death = d->on_death,
+				    .retain = d->retain,
 				    .definition = malloc(size),
 				    .size = size };
 		f->target = calloc(f->targets, sizeof *f->target);
@@ -320,7 +323,10 @@ static void on_open(struct dpi_context *ctx, struct dpi_request_in *in)
 		count = f->opened - first < DPI_FLOW_NEWS_SOURCES ? f->opened - first : DPI_FLOW_NEWS_SOURCES;
 		tell_sources(ctx, f, m, first, count);
 	}
-	tell_targets(ctx, f, m, 0, f->targets);
+	for (uint32_t first = 0, count; first < f->targets; first += count) {
+		count = f->targets - first < DPI_FLOW_NEWS_TARGETS ? f->targets - first : DPI_FLOW_NEWS_TARGETS;
+		tell_targets(ctx, f, m, first, count);
+	}
 	if (f->sealed) tell_sealed(ctx, f, m);
 	if (f->failed) tell_failed(ctx, f, m);
 	struct dpi_pack p = { 0 };
@@ -404,6 +410,7 @@ static void on_bind(struct dpi_context *ctx, struct dpi_request_in *in)
 	uint64_t id = dpi_unpack_u64(&in->body);
 	uint32_t number = dpi_unpack_u32(&in->body);
 	uint64_t queue = dpi_unpack_u64(&in->body);
+	bool again = dpi_unpack_u8(&in->body);
 	struct flow *f = live_flow(ctx, in, id);
 	if (!f) return;
 	if (number >= f->targets) {
@@ -413,16 +420,19 @@ static void on_bind(struct dpi_context *ctx, struct dpi_request_in *in)
 		return;
 	}
 	struct target *t = &f->target[number];
-	if (t->state != DPI_TARGET_UNBOUND) {
-		static const char *const how[] = { "", "is open", "was taken to its end", "died" };
+	bool may = f->retain && (t->state == DPI_TARGET_BOUND || t->state == DPI_TARGET_LOST);
+	if (t->state != DPI_TARGET_UNBOUND && !(may && again)) {
+		static const char *const how[] = { "", "is open", "was taken to its end", "died", "was lost" };
 		answer_error(ctx, in,
-			     dpi_fail(DPI_ERR_EXISTS, "target %u of flow '%s' %s on node %d", number, f->name,
-				      how[t->state], t->from->node));
+			     dpi_fail(DPI_ERR_EXISTS, "target %u of flow '%s' %s on node %d%s", number, f->name,
+				      how[t->state], t->from->node, may ? ": with attr->rebind it is bound anew" : ""));
 		return;
 	}
-	*t = (struct target){ in->from, queue, DPI_TARGET_BOUND };
+	*t = (struct target){ in->from, queue, DPI_TARGET_BOUND, t->epoch + 1 };
 	tell_all_target(ctx, f, number);
-	answer_error(ctx, in, DPI_SUCCESS);
+	struct dpi_pack p = { 0 };
+	dpi_pack_u32(&p, t->epoch);
+	dpi_answer(ctx, in->from, in->id, DPI_SUCCESS, &p);
 }
 
 static void on_unbind(struct dpi_context *ctx, struct dpi_request_in *in)
@@ -434,13 +444,19 @@ static void on_unbind(struct dpi_context *ctx, struct dpi_request_in *in)
 	struct flow *f = live_flow(ctx, in, id);
 	if (!f) return;
 	struct target *t = number < f->targets ? &f->target[number] : NULL;
+	if (t && f->retain && t->from && (t->from != in->from || t->queue != queue)) {
+		answer_error(ctx, in, dpi_fail(DPI_ERR_FENCED, "target %u of flow '%s' was bound anew, by node %d", number, f->name, t->from->node));
+		return;
+	}
 	if (!t || t->from != in->from || t->queue != queue || state == DPI_TARGET_BOUND || state > DPI_TARGET_DEAD) {
 		answer_corrupt(ctx, in);
 		return;
 	}
 	if (t->state == DPI_TARGET_BOUND) {
+		/* sources may have a ring there; a bind that nobody waited for can have got one only if it was not the first */
+		if (f->retain && (state == DPI_TARGET_DEAD || t->epoch > 1) && state != DPI_TARGET_ENDED) state = DPI_TARGET_LOST;
 		t->state = (uint8_t)state;
-		if (state == DPI_TARGET_UNBOUND) *t = (struct target){ 0 };
+		if (state == DPI_TARGET_UNBOUND) *t = (struct target){ .epoch = t->epoch };
 		if (state == DPI_TARGET_DEAD && f->on_death == DPI_DEATH_FAILS)
 			fail(ctx, f, DPI_ERR_FLOW, "target %u of flow '%s' was closed by node %d before the flow's end",
 			     number, f->name, in->from->node);
@@ -493,6 +509,16 @@ static void on_destroy(struct dpi_context *ctx, struct dpi_request_in *in)
 
 /* --------------------------------------------------------------------------------------------------------- death */
 
+/* What a dead node had open of a retained flow: its targets may be bound anew. */
+static void targets_lost(struct dpi_context *ctx, struct flow *f, const struct dpi_peer *peer)
+{
+	for (uint32_t i = 0; i < f->targets; i++)
+		if (f->target[i].from == peer && f->target[i].state == DPI_TARGET_BOUND) {
+			f->target[i].state = DPI_TARGET_LOST;
+			tell_all_target(ctx, f, i);
+		}
+}
+
 /* What a dead node had open of a flow that goes on. */
 static void endpoints_dead(struct dpi_context *ctx, struct flow *f, const struct dpi_peer *peer)
 {
@@ -540,6 +566,7 @@ static void peer_down(struct dpi_context *ctx, struct dpi_peer *peer)
 				if (f->member[m].peer == peer) f->member[m] = f->member[--f->members];
 				else m++;
 			if (f->failed) continue;
+			if (f->retain) targets_lost(ctx, f, peer);
 			if (f->on_death == DPI_DEATH_FAILS) endpoints_fail(ctx, f, peer);
 			else endpoints_dead(ctx, f, peer);
 		}

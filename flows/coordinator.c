@@ -111,6 +111,7 @@ static void tell_targets(struct dpi_context *ctx, const struct flow *f, const st
 		dpi_pack_u8(&p, f->target[i].state);
 		dpi_pack_u32(&p, f->target[i].from ? (uint32_t)f->target[i].from->node : 0);
 		dpi_pack_u64(&p, f->target[i].queue);
+		dpi_pack_u32(&p, f->target[i].epoch);
 	}
 	tell(ctx, m, DPI_FLOW_TARGETS, &p);
 }
@@ -224,6 +225,7 @@ static void on_create(struct dpi_context *ctx, struct dpi_request_in *in)
 				    .targets = d->targets,
 				    .sources = d->sources,
 				    .on_death = d->on_death,
+				    .retain = d->retain,
 				    .resume_us = d->resume_us,
 				    .detach = d->detach_us,
 				    .definition = malloc(size),
@@ -280,7 +282,10 @@ static void on_open(struct dpi_context *ctx, struct dpi_request_in *in)
 		count = f->opened - first < DPI_FLOW_NEWS_SOURCES ? f->opened - first : DPI_FLOW_NEWS_SOURCES;
 		tell_sources(ctx, f, m, first, count);
 	}
-	tell_targets(ctx, f, m, 0, f->targets);
+	for (uint32_t first = 0, count; first < f->targets; first += count) {
+		count = f->targets - first < DPI_FLOW_NEWS_TARGETS ? f->targets - first : DPI_FLOW_NEWS_TARGETS;
+		tell_targets(ctx, f, m, first, count);
+	}
 	if (f->sealed) tell_sealed(ctx, f, m);
 	if (f->failed) tell_failed(ctx, f, m);
 	struct dpi_pack p = { 0 };
@@ -340,6 +345,16 @@ static void on_destroy(struct dpi_context *ctx, struct dpi_request_in *in)
 
 /* --------------------------------------------------------------------------------------------------------- death */
 
+/* What a dead node had open of a retained flow: its targets may be bound anew. */
+static void targets_lost(struct dpi_context *ctx, struct flow *f, const struct dpi_peer *peer)
+{
+	for (uint32_t i = 0; i < f->targets; i++)
+		if (f->target[i].from == peer && f->target[i].state == DPI_TARGET_BOUND) {
+			f->target[i].state = DPI_TARGET_LOST;
+			dpi_coordinator_told_target(ctx, f, i);
+		}
+}
+
 /* What a dead node had open of a flow that goes on. */
 static void endpoints_dead(struct dpi_context *ctx, struct flow *f, const struct dpi_peer *peer)
 {
@@ -388,6 +403,7 @@ static void peer_down(struct dpi_context *ctx, struct dpi_peer *peer)
 				else m++;
 			if (f->failed) continue;
 			dpi_coordinator_sources_lost(ctx, f, peer);
+			if (f->retain) targets_lost(ctx, f, peer);
 			if (f->on_death == DPI_DEATH_FAILS) endpoints_fail(ctx, f, peer);
 			else endpoints_dead(ctx, f, peer);
 		}

@@ -18,6 +18,7 @@ struct target {
 	struct dpi_peer *from; /* NULL: unbound */
 	uint64_t queue;
 	uint8_t state;
+	uint32_t epoch; /* how often it was bound */
 };
 
 struct member {
@@ -29,7 +30,7 @@ struct flow {
 	struct flow *next; /* of its bucket */
 	uint64_t id;
 	struct dpi_peer *creator; /* until it is named */
-	uint32_t targets, sources, on_death; /* of the definition */
+	uint32_t targets, sources, on_death, retain; /* of the definition */
 	int64_t resume_us;
 	bool detach; /* targets that lag */
 	uint8_t *definition;

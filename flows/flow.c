@@ -10,6 +10,7 @@
 #include "columnar.h"
 #include "hello.h"
 #include "layer.h"
+#include "retain.h"
 #include "stats.h"
 
 /* -------------------------------------------------------------------------------------------------------- copies */
@@ -185,9 +186,13 @@ static bool hear_targets(struct dpi_flow *f, struct dpi_unpack *u)
 		uint32_t node = dpi_unpack_u32(u);
 		t.node = (int)node;
 		t.queue = dpi_unpack_u64(u);
+		t.epoch = dpi_unpack_u32(u);
 		if (u->bad || t.state > DPI_TARGET_DETACHED || node >= DPI_NODES_MAX) return false;
 		f->target[i] = t;
 	}
+	/* a source that pushes by the short way alone is to learn that its lanes lead to the wrong place */
+	for (struct dpi_flow_watch *w = f->watches; w && f->definition && f->definition->retain; w = w->next)
+		if (w->kind == DPI_ENDPOINT_SOURCE) dpi_retain_moved(w->endpoint);
 	return true;
 }
 

@@ -14,13 +14,15 @@
 #include "peer.h"
 
 enum { DPI_SOURCE_OPEN = 1, DPI_SOURCE_CLOSED, DPI_SOURCE_DEAD, DPI_SOURCE_LOST }; /* LOST: dead, but it may resume: it is not over */
-enum { DPI_TARGET_UNBOUND, DPI_TARGET_BOUND, DPI_TARGET_ENDED, DPI_TARGET_DEAD, DPI_TARGET_DETACHED };
+/* LOST: of a retained flow: its process died or closed it, and it may be bound anew. */
+enum { DPI_TARGET_UNBOUND, DPI_TARGET_BOUND, DPI_TARGET_ENDED, DPI_TARGET_DEAD, DPI_TARGET_LOST, DPI_TARGET_DETACHED };
 
 /* Where a target is. */
 struct dpi_flow_target {
 	uint32_t state; /* DPI_TARGET_* */
 	int node;
 	uint64_t queue; /* its buffer's id at that node */
+	uint32_t epoch; /* how often it was bound */
 };
 
 /* An endpoint that wants to hear of changes: its bell is rung after each. On the flow's list while the endpoint is open. */
@@ -93,10 +95,16 @@ struct dpi_flow_joining {
 int dpi_flow_resume(struct dpi_flow *f, struct dpi_flow_joining *j, int64_t deadline);
 /* A source of this epoch ends: state CLOSED or DEAD. Every ring of it is complete before this is called. FENCED. */
 int dpi_flow_leave(struct dpi_flow *f, uint32_t source, uint32_t epoch, int state, int64_t deadline);
-/* This process takes a target: EXISTS (bound, ended or dead already), RANGE. */
-int dpi_flow_bind(struct dpi_flow *f, uint32_t target, uint64_t queue, int64_t deadline);
-/* It lets go of it: state ENDED, or DEAD, which fails the flow unless it goes on. */
-int dpi_flow_unbind(struct dpi_flow *f, uint32_t target, int state, int64_t deadline);
+/* This process takes a target: EXISTS (bound, ended or dead already), RANGE. again: of a retained flow also one that is bound or lost. */
+int dpi_flow_bind_again(struct dpi_flow *f, uint32_t target, uint64_t queue, bool again, int64_t deadline, uint32_t *epoch);
+static inline int dpi_flow_bind(struct dpi_flow *f, uint32_t target, uint64_t queue, int64_t deadline)
+{
+	uint32_t epoch;
+	return dpi_flow_bind_again(f, target, queue, false, deadline, &epoch);
+}
+/* It lets go of it: state ENDED, or DEAD, which fails the flow unless it goes on, or is retained: then it is LOST. FENCED. */
+int dpi_flow_unbind_queue(struct dpi_flow *f, uint32_t target, uint64_t queue, int state, int64_t deadline);
+int dpi_flow_unbind(struct dpi_flow *f, uint32_t target, int state, int64_t deadline); /* the queue that it is known to have */
 int dpi_flow_seal(struct dpi_flow *f, int64_t deadline);
 int dpi_flow_cancel(struct dpi_flow *f, const char *reason, int64_t deadline);
 int dpi_flow_destroy(struct dpi_context *ctx, const char *name, int64_t deadline);

@@ -265,22 +265,35 @@ static struct dpi_pack unbinding(const struct dpi_flow *f, uint32_t target, uint
 	return p;
 }
 
-int dpi_flow_bind(struct dpi_flow *f, uint32_t target, uint64_t queue, int64_t deadline)
+int dpi_flow_bind_again(struct dpi_flow *f, uint32_t target, uint64_t queue, bool again, int64_t deadline, uint32_t *epoch)
 {
+	struct dpi_reply reply;
 	struct dpi_pack p = about(f->id);
 	dpi_pack_u32(&p, target);
 	dpi_pack_u64(&p, queue);
-	int error = ask_of(f, DPI_FLOW_BIND, &p, deadline, NULL);
+	dpi_pack_u8(&p, again);
+	int error = ask_of(f, DPI_FLOW_BIND, &p, deadline, &reply);
+	if (!error) {
+		*epoch = dpi_unpack_u32(&reply.body);
+		bool bad = reply.body.bad;
+		dpi_reply_free(&reply);
+		return bad ? nonsense(f->name) : DPI_SUCCESS;
+	}
 	if (error != DPI_ERR_TIMEOUT) return error;
 	p = unbinding(f, target, queue, DPI_TARGET_UNBOUND);
 	dpi_flow_tell(f->ctx, DPI_FLOW_UNBIND, &p);
 	return error;
 }
 
+int dpi_flow_unbind_queue(struct dpi_flow *f, uint32_t target, uint64_t queue, int state, int64_t deadline)
+{
+	struct dpi_pack p = unbinding(f, target, queue, state);
+	return ask_of(f, DPI_FLOW_UNBIND, &p, deadline, NULL);
+}
+
 int dpi_flow_unbind(struct dpi_flow *f, uint32_t target, int state, int64_t deadline)
 {
-	struct dpi_pack p = unbinding(f, target, dpi_flow_where(f, target).queue, state);
-	return ask_of(f, DPI_FLOW_UNBIND, &p, deadline, NULL);
+	return dpi_flow_unbind_queue(f, target, dpi_flow_where(f, target).queue, state, deadline);
 }
 
 int dpi_flow_seal(struct dpi_flow *f, int64_t deadline)

@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "ack_target.h"
-#include "detach.h"
 #include "origin.h"
 
 /* ------------------------------------------------------------------------------------------------------- the rings */
@@ -40,6 +39,7 @@ static void inlet_over(struct dpi_target *t, struct dpi_inlet *i)
 {
 	struct dpi_origin *o = i->known ? dpi_origin_find(t, i->source) : NULL;
 	if (o && i->rows > o->rows) o->rows = i->rows;
+	if (o && i->acked > o->acked) o->acked = i->acked;
 	if (o && i->marked) o->marked = true, o->mark = i->mark;
 	i->over = true;
 	dpi_part_free(&i->part);
@@ -52,8 +52,11 @@ static void sweep(struct dpi_target *t)
 {
 	for (size_t n = 0; n < t->inlets;) {
 		struct dpi_inlet *i = t->inlet[n];
-		if (i->over && i->ring && (i->ring->ended = true, dpi_ring_in_over(i->ring))) ring_free(t, i);
+		/* the source of a retained flow waits, with all read, for acknowledgements, which go through its ring */
+		bool waits = t->flow->definition->retain && !i->cut && i->ring && atomic_load_explicit(&i->ring->state, memory_order_acquire) == DPI_RING_OPEN;
+		if (i->over && i->ring && !waits && (i->ring->ended = true, dpi_ring_in_over(i->ring))) ring_free(t, i);
 		if (i->over && !i->ring && !i->out) {
+			free(i->place);
 			free(i);
 			t->inlet[n] = t->inlet[--t->inlets];
 		} else {
@@ -68,6 +71,7 @@ void dpi_inlets_free(struct dpi_target *t)
 	for (size_t n = 0; n < t->inlets; n++) {
 		inlet_over(t, t->inlet[n]);
 		if (t->inlet[n]->ring) ring_free(t, t->inlet[n]);
+		free(t->inlet[n]->place);
 		free(t->inlet[n]);
 	}
 	free(t->inlet);
@@ -96,7 +100,7 @@ static int import(struct dpi_target *t)
 /* ------------------------------------------------------------------------------------------------------- giving back */
 
 /* Where in a ring the program still has rows: pieces are given back in any order. */
-static uint64_t first_lent(const struct dpi_target *t, const struct dpi_ring_in *r, uint64_t end)
+uint64_t dpi_target_first_lent(const struct dpi_target *t, const struct dpi_ring_in *r, uint64_t end)
 {
 	for (size_t n = 0; n < t->lents; n++) {
 		const struct dpi_piece *p = &t->lent[(t->first + n) % DPI_LENT_MAX];
@@ -121,8 +125,10 @@ void dpi_piece_release(struct dpi_target *t, struct dpi_piece *released)
 		i->lent--;
 		if (r->ended && r != i->ring) {
 			if (!r->lent) dpi_ring_in_free(t->ctx, t->home, r);
+		} else if (i->place) {
+			dpi_inlet_frees(t, i);
 		} else {
-			dpi_run_give_back(r, &i->run, r->lent ? first_lent(t, r, p->end) : r->reader.read);
+			dpi_run_give_back(r, &i->run, r->lent ? dpi_target_first_lent(t, r, p->end) : r->reader.read);
 		}
 	}
 	if (!i) return; /* made by a pipe */
@@ -133,7 +139,7 @@ void dpi_piece_release(struct dpi_target *t, struct dpi_piece *released)
 /* What was read and is not lent is given back at once. */
 static void pass(struct dpi_inlet *i)
 {
-	if (!i->lent) dpi_run_give_back(i->ring, &i->run, i->ring->reader.read);
+	if (!i->lent && !i->place) dpi_run_give_back(i->ring, &i->run, i->ring->reader.read);
 }
 
 /* ------------------------------------------------------------------------------------------------------- segments */
@@ -143,7 +149,9 @@ static enum dpi_found cut(struct dpi_target *t, struct dpi_inlet *i, int class, 
 	char why[256];
 	snprintf(why, sizeof why, "%s", what); /* it may be the sentence that is now replaced */
 	i->cut = true;
-	if (class == DPI_ERR_CORRUPT)
+	if (class == DPI_ERR_RECLAIMED)
+		*error = dpi_fail(class, "source %u of flow '%s' on node %d cannot go on at target %u: %s; it is cut off", i->source, t->flow->name, i->ring->from->node, t->index, why);
+	else if (class == DPI_ERR_CORRUPT)
 		*error = dpi_fail(class, "a source of flow '%s' on node %d wrote what no source writes (%s); it is cut off", t->flow->name,
 				  i->ring->from->node, why);
 	else
@@ -175,7 +183,9 @@ static enum dpi_found cut_gap(struct dpi_target *t, struct dpi_inlet *i, uint64_
 static uint64_t inlet_begin(const struct dpi_target *t, const struct dpi_flow_segment *h)
 {
 	const struct dpi_origin *o = dpi_origin_find(t, h->base.reserved);
+	uint64_t rows;
 	if (o) return o->rows; /* where its last ring ended */
+	if (dpi_target_position(t, h->base.reserved, &rows)) return rows;
 	bool again = t->flow->definition->retain && h->base.flags == (DPI_SEGMENT_MAGIC | DPI_FLOW_BEGIN);
 	return again ? h->value : 0;
 }
@@ -246,6 +256,7 @@ static const char *take_rows(struct dpi_target *t, struct dpi_inlet *i, const ui
 		if (t->wire_stride) bytes -= before * t->wire_stride;
 		piece->before += before;
 		count -= before;
+		DPI_ADD(t->stats.passed, before);
 		if (!count) {
 			free(piece->own);
 			*piece = (struct dpi_piece){ 0 };
@@ -272,6 +283,7 @@ static const char *take_part(struct dpi_target *t, struct dpi_inlet *i, const ui
 	if (!complete) return NULL;
 	if (rows_before(i, 1)) {
 		i->rows++;
+		DPI_ADD(t->stats.passed, 1);
 		return NULL;
 	}
 	if (dpi_row_check(t->flow->definition->wire, i->part.data, (uint32_t)i->part.total, false)) return "a large row that is none of the flow's schema";
@@ -293,7 +305,7 @@ static const char *take_part(struct dpi_target *t, struct dpi_inlet *i, const ui
 static const char stale[] = "", gap[] = ""; /* no sentences, but what a first segment can be */
 
 /* The first segment of a ring. */
-static const char *begin(struct dpi_target *t, struct dpi_inlet *i, const struct dpi_flow_segment *h)
+static const char *begin(struct dpi_target *t, struct dpi_inlet *i, const struct dpi_flow_segment *h, int *class)
 {
 	uint32_t source = h->base.reserved;
 	bool retain = t->flow->definition->retain;
@@ -306,24 +318,35 @@ static const char *begin(struct dpi_target *t, struct dpi_inlet *i, const struct
 	i->rows = h->base.sequence < i->begin ? h->base.sequence : i->begin;
 	DPI_ADD(t->stats.sources, !o);
 	if (!retain) return NULL;
+	bool new = !o;
 	if (!(o = dpi_origin_make(t, source))) return "no memory for what is known of its source";
+	if (new) o->acked = i->begin;
 	o->epoch = i->epoch;
 	o->ended = false;
 	i->marked = o->marked;
 	i->mark = o->mark;
-	return h->base.sequence > i->rows ? gap : NULL;
+	if (h->base.sequence <= i->rows) return NULL;
+	*class = DPI_ERR_RECLAIMED;
+	return i->epoch ? gap : "the position that was handed in lies before what the source still keeps";
 }
 
 /* A segment begins. */
-static const char *take_header(struct dpi_target *t, struct dpi_inlet *i, const uint8_t *data, uint64_t size, struct dpi_flow_segment *h)
+static const char *take_header(struct dpi_target *t, struct dpi_inlet *i, const uint8_t *data, uint64_t size, struct dpi_flow_segment *h, int *class)
 {
 	if (size < sizeof *h) return "a segment without its header";
 	memcpy(h, data, sizeof *h);
 	if ((h->base.flags & DPI_SEGMENT_MAGIC_MASK) != DPI_SEGMENT_MAGIC) return "a segment without its magic number";
-	const char *wrong = i->known ? NULL : begin(t, i, h);
+	bool first = !i->known;
+	const char *wrong = first ? begin(t, i, h, class) : NULL;
 	if (wrong) return wrong;
 	if (h->base.reserved != i->source || i->source >= DPI_SOURCES_MAX) return "a segment of another source";
 	if (h->base.sequence != i->rows) return "a segment that is out of order";
+	if (t->flow->definition->retain) {
+		const char *wrong = dpi_inlet_keeps(i, i->rows);
+		if (wrong) return wrong;
+		if (first) dpi_ack_began(t, i);
+		dpi_inlet_frees(t, i);
+	}
 	i->kind = h->base.flags & ~DPI_SEGMENT_MAGIC_MASK;
 	return NULL;
 }
@@ -359,7 +382,7 @@ static enum dpi_found next(struct dpi_target *t, struct dpi_inlet *i, struct dpi
 		enum dpi_ring_found found = dpi_run_next(t->ctx, t->home, &i->ring, &i->run, &data, &size, &first);
 		if (found == DPI_RING_EMPTY) return DPI_FOUND_NOTHING;
 		if (found != DPI_RING_FOUND) return dpi_inlet_cut(t, i, "a ring with something else than segments", error);
-		const char *wrong = first ? take_header(t, i, data, size, &h) : NULL;
+		const char *wrong = first ? take_header(t, i, data, size, &h, &class) : NULL;
 		if (first) data += sizeof h, size -= sizeof h;
 		if (!wrong && t->decoder) {
 			wrong = first ? take_coded(t, i, &h, data, &size, &decoded, &class) : "a coded segment that goes on";
@@ -415,6 +438,7 @@ static enum dpi_found next(struct dpi_target *t, struct dpi_inlet *i, struct dpi
 		}
 		if (i->kind == DPI_FLOW_END && !size) {
 			if (h.value != i->rows) return dpi_inlet_cut(t, i, "an end that counts other rows than came", error);
+			if (i->rows < i->begin) return cut(t, i, DPI_ERR_RECLAIMED, "the position that was handed in lies behind all that the source has pushed", error);
 			inlet_over(t, i);
 			struct dpi_origin *o = dpi_origin_find(t, i->source);
 			if (o) o->ended = true;
@@ -514,7 +538,7 @@ enum dpi_found dpi_target_look(struct dpi_target *t, struct dpi_piece *piece, ui
 {
 	*piece = (struct dpi_piece){ 0 };
 	if (t->lents) dpi_target_collect(t);
-	if ((*error = dpi_flow_check(t->flow)) || (*error = dpi_target_detached(t)) || (*error = import(t))) return DPI_FOUND_ERROR;
+	if ((*error = dpi_flow_check(t->flow)) || (*error = dpi_target_fenced(t)) || (*error = import(t))) return DPI_FOUND_ERROR;
 	uint64_t version = atomic_load_explicit(&t->flow->version, memory_order_acquire);
 	enum dpi_found found = round_once(t, piece, mark, error);
 	if (found != DPI_FOUND_NOTHING) return found;

@@ -16,7 +16,7 @@ enum {
 	DPI_FLOW_JOIN,	  /* u64 id, u64 token, u64 the source's id, u32 DPI_JOIN_* -> u32 number of the source, u32 epoch */
 	DPI_FLOW_ABANDON, /* tell: u64 id, u64 token: the answer to this join was not waited for: the source is closed */
 	DPI_FLOW_LEAVE,	  /* u64 id, u32 source, u32 epoch, u32 state */
-	DPI_FLOW_BIND,	  /* u64 id, u32 target, u64 queue */
+	DPI_FLOW_BIND,	  /* u64 id, u32 target, u64 queue, u8 again -> u32 epoch */
 	DPI_FLOW_UNBIND,  /* u64 id, u32 target, u64 queue, u32 state; told: UNBOUND: a bind nobody waited for */
 	DPI_FLOW_DETACH,  /* tell: u64 id, u32 target, u64 queue: it gave a source no room for too long */
 	DPI_FLOW_SEAL,	  /* u64 id */
@@ -25,7 +25,7 @@ enum {
 	DPI_FLOW_DESTROY, /* u64 id */
 	/* To each copy, in the order in which it happened; each begins with u64 id, u64 copy. None follows FAILED. */
 	DPI_FLOW_SOURCES, /* u32 first, u32 count; of each u8 state, u32 node, u32 epoch */
-	DPI_FLOW_TARGETS, /* u32 first, u32 count; of each u8 state, u32 node, u64 queue */
+	DPI_FLOW_TARGETS, /* u32 first, u32 count; of each u8 state, u32 node, u64 queue, u32 epoch */
 	DPI_FLOW_SEALED,
 	DPI_FLOW_FAILED,  /* u32 error, text */
 	DPI_FLOW_MESSAGES_END
@@ -35,7 +35,8 @@ enum { DPI_JOIN_GOES_ON = 1, DPI_JOIN_TAKES_OVER = 2 }; /* there must be a sourc
 
 #define DPI_FLOW_NEWS_SOURCES 4096u /* most in one message */
 _Static_assert(24 + DPI_FLOW_NEWS_SOURCES * 9 <= DPI_MESSAGE_MAX, "news of sources fit a message");
-_Static_assert(24 + DPI_TARGETS_MAX * 13 <= DPI_MESSAGE_MAX, "news of targets fit a message");
+#define DPI_FLOW_NEWS_TARGETS 2048u
+_Static_assert(24 + DPI_FLOW_NEWS_TARGETS * 17 <= DPI_MESSAGE_MAX, "news of targets fit a message");
 _Static_assert(DPI_DEFINITION_MAX + DPI_NAME_MAX + 16 <= DPI_MESSAGE_MAX, "a definition fits a message");
 
 #define DPI_FLOW_SENTENCE 512 /* bytes of a flow's failure, with its zero */

@@ -6,6 +6,7 @@
 #include "ack_source.h"
 #include "columnar.h"
 #include "pipe.h"
+#include "retain.h"
 #include "wait.h"
 
 /* Is this a row of the flow's schema? */
@@ -28,7 +29,7 @@ static int wrote(struct dpi_source *s, uint32_t target, uint64_t size, uint64_t 
 	bool dropped = false;
 	int error = dpi_run_wrote(l->b, &l->run, need);
 	if (!error && s->flow->definition->hint == DPI_HINT_LATENCY) error = dpi_run_publish(l->b, &l->run);
-	if (error && error != DPI_ERR_AGAIN) { /* AGAIN: the linger service sends what the transport could not take */
+	if (error && error != DPI_ERR_AGAIN && !dpi_retain_keeps(s, error)) { /* AGAIN: the linger service sends what the transport could not take */
 		error = dpi_lane_failed(s, target, error, &dropped);
 		if (!dropped) return error;
 		DPI_ADD(s->stats.dropped, 1);
@@ -112,11 +113,15 @@ int dpi_push_to(struct dpi_source *s, const uint32_t *to, uint32_t count, const 
 	int error = DPI_SUCCESS;
 	if (s->columns) return dpi_columns_push_row(s, to, count, row, size, wait);
 	if (need > s->segment - sizeof(struct dpi_flow_segment)) return dpi_push_large(s, to, count, row, size, wait);
-	for (uint32_t i = 0; i < count; i++) {
-		bool dropped;
-		error = room(s, to[i], need, wait, &dropped);
-		if (error) return error;
-	}
+	uint64_t moves;
+	do { /* while one is waited for, another may move, with the room in it */
+		moves = s->retain ? s->retain->moves : 0;
+		for (uint32_t i = 0; i < count; i++) {
+			bool dropped;
+			error = room(s, to[i], need, wait, &dropped);
+			if (error) return error;
+		}
+	} while (s->retain && count > 1 && s->retain->moves != moves);
 	for (uint32_t i = 0; i < count && !error; i++) {
 		if (s->lane[to[i]].dropped) DPI_ADD(s->stats.dropped, 1);
 		else error = put_row(s, to[i], row, size, need);

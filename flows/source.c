@@ -9,6 +9,7 @@
 
 #include "pipe.h"
 #include "resume.h"
+#include "retain.h"
 #include "stats.h"
 #include "wait.h"
 
@@ -36,6 +37,7 @@ struct dpi_source *dpi_source_begin(DPI_Source handle, const char *call, int *er
 	if (!s) return NULL;
 	*error = dpi_flow_check(s->flow);
 	if (!*error) *error = dpi_source_fenced(s);
+	if (!*error) dpi_retain_look(s);
 	if (!*error) return s;
 	dpi_source_leave(s);
 	return NULL;
@@ -57,6 +59,7 @@ static void source_free(struct dpi_source *s)
 	dpi_route_free(s->route);
 	dpi_columns_close(s);
 	dpi_ack_close(s);
+	dpi_retain_close(s);
 	free(s->lane);
 	free(s->way);
 	if (s->flow) dpi_flow_unref(s->flow);
@@ -101,6 +104,7 @@ static int open_source(struct dpi_flow *f, const DPI_Source_Attr *a, DPI_Source 
 	if (!error) error = dpi_coded_open(s);
 	if (!error) error = dpi_pipe_open_source(s);
 	if (!error) error = dpi_ack_open(s);
+	if (!error) error = dpi_retain_open(s);
 	int64_t deadline = dpi_deadline(0, f->ctx->timeout_us);
 	if (!error) error = dpi_source_join(s, a, deadline);
 	if (error) {
@@ -176,7 +180,7 @@ static int send_all(struct dpi_source *s, uint32_t kind, uint64_t value, bool on
 		bool dropped;
 		uint64_t rows, bytes;
 		/* one that was resumed says where it ends also where it has nothing more to send: so a gap is found */
-		if (only_used && !s->lane[t].b && !s->lane[t].first) continue;
+		if (only_used && !s->lane[t].b && !s->lane[t].first && !(s->retain && s->retain->lane[t].old)) continue;
 		dpi_lane_count(s, t, &rows, &bytes);
 		int error = dpi_lane_send(s, t, kind, kind == DPI_FLOW_END ? rows : value, NULL, 0, deadline, &dropped);
 		if (error) return error;
@@ -218,6 +222,7 @@ static int close_source(struct dpi_source *s, int error, int64_t deadline)
 	if (!error && s->pipe) error = dpi_pipe_drain(s, deadline);
 	if (!error) error = send_all(s, DPI_FLOW_END, 0, true, deadline);
 	if (!error) error = flush(s, deadline);
+	if (!error && s->retain) error = dpi_retain_wait(s, deadline);
 	if (error && !*sentence) snprintf(sentence, sizeof sentence, "%s", dpi_detail());
 	dpi_flow_unwatch(s->flow, &s->watch); /* from here on nobody looks at its lanes */
 	dpi_coded_close(s);
@@ -276,6 +281,7 @@ void dpi_source_stats(const struct dpi_source *s, DPI_Source_Stats *all)
 #define COPY(name, unit, text) all->name = __atomic_load_n(&s->stats.name, __ATOMIC_RELAXED);
 	DPI_SOURCE_STATS(COPY)
 #undef COPY
+	if (s->retain) all->kept = dpi_retain_bytes(s);
 	for (uint32_t t = 0; t < s->flow->definition->targets; t++) {
 		uint64_t rows, bytes;
 		dpi_lane_count(s, t, &rows, &bytes);
@@ -302,6 +308,8 @@ int DPI_Get_Source_Stats(DPI_Source handle, DPI_Source_Stats *stats)
 	struct dpi_source *s = dpi_source_get(handle);
 	if (!s) return dpi_handle_error(DPI_HANDLE_SOURCE, (uint64_t)(uintptr_t)handle);
 	DPI_Source_Stats all;
+	if (s->retain) pthread_mutex_lock(&s->flow->lock); /* its rings change */
 	dpi_source_stats(s, &all);
+	if (s->retain) pthread_mutex_unlock(&s->flow->lock);
 	return dpi_give("DPI_Get_Source_Stats", stats, &all, sizeof all);
 }

@@ -24,6 +24,7 @@ struct dpi_lane {
 	int64_t full_since;  /* detach.c: pushes have found no room since; 0: the last one did */
 	uint64_t detaching;  /* the coordinator was asked to detach this queue */
 	uint64_t looked;     /* version of the flow in which it was not detached */
+	uint32_t epoch;	     /* retained: of the binding that b or opening is of, or the last was */
 	struct dpi_column_builder *columns; /* columnar: what builds its segments */
 	int64_t due;			     /* and when the one under construction travels */
 };
@@ -58,6 +59,7 @@ struct dpi_source {
 	uint64_t wanted;
 	struct dpi_descriptor *room; /* readable when there is room for that; NULL until it is asked for */
 	DPI_Source_Stats stats;
+	struct dpi_retain *retain; /* retain.h; NULL: a direct flow */
 	struct dpi_columns *columns; /* columnar.h; NULL: segments are rows */
 };
 
@@ -84,6 +86,9 @@ int dpi_push_to(struct dpi_source *s, const uint32_t *to, uint32_t count, const 
 /* The sentence to AGAIN, which with wait is TIMEOUT. */
 int dpi_push_no_room(struct dpi_source *s, bool wait, const char *call);
 
+/* retain.c, of a retained flow: see that the way leads to where the target is now, and all that is kept was sent there. As dpi_lane_open. */
+int dpi_retain_way(struct dpi_source *s, uint32_t target, int64_t deadline, bool *dropped);
+int dpi_lane_open_once(struct dpi_source *s, uint32_t target, int64_t deadline, bool *dropped); /* one try of it */
 /* lane.c. deadline: dpi_now, 0: do not wait. DPI_ERR_AGAIN (no sentence) only where it is 0.
  * See that there is a way. A target that is bound is given time to answer, whatever the deadline, if that is not 0. */
 int dpi_lane_open(struct dpi_source *s, uint32_t target, int64_t deadline, bool *dropped);

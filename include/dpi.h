@@ -1306,13 +1306,22 @@ DPI_API int DPI_Get_Source_Number(DPI_Source source, uint32_t *number);
 
 /* --------------------------------------------------------------------------------------------------- flows: targets */
 
+/* Of a source's rows to one target the first so many: those whose effects a program has stored. */
+typedef struct DPI_Position {
+	uint32_t source;
+	uint64_t rows;
+} DPI_Position;
+
 typedef struct DPI_Target_Attr {
 	size_t size;			/* sizeof(DPI_Target_Attr) */
 	int64_t timeout_us;		/* deadline of calls on the handle */
 	int numa;			/* DPI_NUMA_ANY or DPI_NUMA_NODE(n): where its rings lie */
 	int sketch;			/* 1: estimate how many different keys come, and which most often; costs time for each row */
+	int rebind;			/* retained flow: 1: take the target, lost or open, from the process that has it */
+	const DPI_Position *position;	/* and go on from here: positions of them; a source that is none of these goes on from what was not */
+	size_t positions;		/* acknowledged; copied */
 } DPI_Target_Attr;
-#define DPI_TARGET_ATTR_INIT { sizeof(DPI_Target_Attr), 0, 0, 0 }
+#define DPI_TARGET_ATTR_INIT { sizeof(DPI_Target_Attr), 0, 0, 0, 0, 0, 0 }
 
 enum { DPI_TUPLE_ROW = 0, DPI_TUPLE_MARK = 1 };
 
@@ -1473,6 +1482,9 @@ DPI_API int DPI_Get_Taken(uint32_t source, DPI_Target target, uint64_t *rows);
 	X(coded_bytes, "bytes", "of the same segments, after them")                                \
 	X(codec_memory, "bytes", "of rows that wait for their codecs, and of these, now")                \
 	X(waiting, "target", "1 + the target that a push waits for at this moment; 0: none")       \
+	X(kept, "bytes", "that are not given back by their targets, now: of a retained flow")      \
+	X(replays, "times", "a target was bound anew, and got again what was kept for it")         \
+	X(replayed, "bytes", "of segments sent again")                                             \
 	X(most_rows, "rows", "pushed to the target that got most")                                 \
 	X(most_target, "target", "which that is")
 
@@ -1494,6 +1506,8 @@ DPI_API int DPI_Get_Taken(uint32_t source, DPI_Target target, uint64_t *rows);
 	X(plain_bytes, "bytes", "of the same segments, after that")                                \
 	X(codec_memory, "bytes", "of what is being decoded, and of decoded rows, now")                   \
 	X(waiting, "calls", "1: a call waits for rows at this moment")                             \
+	X(epoch, "times", "the target had been bound when this handle was opened")                 \
+	X(passed, "rows", "that came again and were passed over")                                  \
 	X(distinct, "keys", "different keys in the rows taken, estimated, if a sketch was asked for") \
 	X(heavy_rows, "rows", "taken with the key that came most often, at most; likewise")        \
 	X(heavy_hash, "hash", "the hash of this key, with the flow's salt; likewise")
@@ -1563,7 +1577,7 @@ static inline __attribute__((always_inline, unused)) int dpi_push_short_1(struct
 	uint64_t h = 0, written;
 	uint32_t half;
 
-	if (__builtin_expect(size != p->row || !row || __atomic_load_n(&p->busy, __ATOMIC_RELAXED), 0)) return 0;
+	if (__builtin_expect(size != __atomic_load_n(&p->row, __ATOMIC_RELAXED) || !row || __atomic_load_n(&p->busy, __ATOMIC_RELAXED), 0)) return 0;
 	switch (p->kind) {
 	case 2:
 	case 4:

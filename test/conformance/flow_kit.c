@@ -37,7 +37,8 @@ DPI_Source source_of(DPI_Flow flow)
 DPI_Target target_with(uint32_t index, DPI_Flow flow, int64_t timeout_us)
 {
 	DPI_Target target;
-	DPI_Target_Attr a = { sizeof a, timeout_us, 0, 0 };
+	DPI_Target_Attr a = DPI_TARGET_ATTR_INIT;
+	a.timeout_us = timeout_us;
 	CHECK_DPI(DPI_Open_Target(index, &a, flow, &target));
 	return target;
 }

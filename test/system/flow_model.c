@@ -554,7 +554,7 @@ static void *be_target(void *arg)
 	int error = DPI_SUCCESS, way = (int)draw(&d, 3);
 	DPI_Target handle;
 	pause_us(p->target_late[t]);
-	DPI_Target_Attr attr = { sizeof attr, WAIT_US, 0, 0 };
+	DPI_Target_Attr attr = { .size = sizeof attr, .timeout_us = WAIT_US };
 	GOOD(target, DPI_Open_Target(t, &attr, target->s->flow, &handle));
 	while (!error) {
 		if (way == 0 || (way == 1 && draw(&d, 2))) {

@@ -125,7 +125,7 @@ int DPI_Ack(uint32_t source, uint64_t rows, DPI_Target handle)
 	if (!error && source != DPI_ACK_EVERY_SOURCE) error = confirm(t, source, rows);
 	else for (size_t n = 0; !error && n < t->inlets; n++) tell(t, t->inlet[n], taken(t, t->inlet[n]));
 	for (uint32_t n = 0; !error && source == DPI_ACK_EVERY_SOURCE && n < t->origins; n++)
-		if (!inlet_of(t, n)) origin_confirmed(t, n, UINT64_MAX);
+		if (t->origin[n].acked < t->origin[n].rows && !inlet_of(t, n)) origin_confirmed(t, n, UINT64_MAX);
 	dpi_target_leave(t);
 	return error;
 }

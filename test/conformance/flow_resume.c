@@ -372,3 +372,95 @@ static void gap(int rank, int on_death)
 }
 
 TEST(flow_source_leaves_a_gap, "FL-960", 2) { gap(rank, DPI_DEATH_FAILS); }
+
+/* -------------------------------------------------------------------------------------------------------- detached */
+
+/* Everybody gets all rows; one target takes nothing, and is left out. The other, and the other source, go on. */
+static void detach(int rank, int retain, int layout)
+{
+	enum { MANY = 4000 };
+	_Atomic int *stage = harness_shared();
+	DPI_Context ctx = join();
+	DPI_Flow f = FLOW("f", ctx, .targets = 2, .sources = 2, .segment = 512, .memory = 65536, .dist = DPI_DIST_BROADCAST, .detach_us = 50 * MS,
+			  .retain = retain, .layout = layout);
+	if (rank < 2) {
+		DPI_Source s = source_of(f);
+		push_rows(s, rank, 0, MANY);
+		CHECK_DPI(DPI_Push_Mark(5, s));
+		DPI_Source_Stats stats = { .size = sizeof stats };
+		CHECK_DPI(DPI_Flush_Source(s));
+		CHECK_DPI(DPI_Get_Source_Stats(s, &stats));
+		CHECK_INT(stats.dropped, >, 0);
+		CHECK_INT(stats.rows + stats.dropped, ==, 2 * MANY);
+		CHECK_DPI(DPI_Close_Source(s));
+		UNTIL(5 * SECOND, info.detached == 1 && info.closed == 2, DPI_Flow_Info info = flow_info(f));
+		CHECK(!flow_info(f).failed);
+	} else if (rank == 2) {
+		DPI_Target t = target_of(0, f);
+		struct flow_tally tally = { 0 };
+		DPI_Tuple u;
+		uint64_t mark = 0;
+		int error;
+		while (!(error = DPI_Next(t, &u)))
+			if (u.kind == DPI_TUPLE_MARK) mark = u.mark;
+			else flow_take(&tally, u.data, u.size);
+		CHECK_ERROR(error, DPI_ERR_END, "ended");
+		CHECK_INT(tally.total, ==, 2 * MANY);
+		CHECK_INT(mark, ==, 5);
+		CHECK_DPI(DPI_Close_Target(t));
+		*stage = 1;
+	} else {
+		DPI_Target t = target_of(1, f), again;
+		DPI_Tuple u;
+		size_t which = 9;
+		UNTIL(10 * SECOND, info.detached == 1, DPI_Flow_Info info = flow_info(f));
+		CHECK_ERROR(DPI_Try_Next(t, &u), DPI_ERR_FENCED, "target 1 of flow 'f' was detached");
+		CHECK_ERROR(DPI_Next(t, &u), DPI_ERR_FENCED, "was detached");
+		CHECK_DPI(DPI_Wait_Targets(&t, 1, 0, &which));
+		CHECK_ERROR(DPI_Open_Target(1, NULL, f, &again), DPI_ERR_EXISTS, "was detached");
+		AWAIT(*stage);
+		CHECK_DPI(DPI_Close_Target(t));
+		CHECK(!flow_info(f).failed);
+	}
+	CHECK_DPI(DPI_Barrier("end", 4, 0, ctx));
+	CHECK_DPI(DPI_Finalize(ctx));
+}
+
+TEST(flow_target_detached, "FL-970 FL-971", 4) { detach(rank, 0, DPI_LAYOUT_ROWS); }
+TEST(flow_target_detached_of_columns, "FL-970 FL-971", 4) { detach(rank, 0, DPI_LAYOUT_COLUMNS); }
+TEST(flow_target_detached_retained, "FL-970 FL-971", 4) { detach(rank, DPI_ACK_RELEASED, DPI_LAYOUT_ROWS); }
+
+/* Without it a push waits, in calls that do not wait likewise; and with it those that do not wait detach, too. */
+TEST(flow_detach_is_asked_for, "FL-970 FL-972", 1)
+{
+	DPI_Context ctx = join();
+	DPI_Flow waits = FLOW("w", ctx, .segment = 512, .memory = 8192), tries = FLOW("t", ctx, .segment = 512, .memory = 8192, .detach_us = 20 * MS);
+	DPI_Target tw = target_of(0, waits), tt = target_of(0, tries);
+	DPI_Source w = source_with(waits, 200 * MS), t = source_of(tries);
+	DPI_Tuple u;
+	int error = DPI_SUCCESS;
+	for (int64_t n = 0; !error; n++) {
+		struct flow_row r = row_of(0, n, n);
+		error = DPI_Push(&r, sizeof r, w);
+	}
+	CHECK_ERROR(error, DPI_ERR_TIMEOUT, "had no room");
+	CHECK_INT(flow_info(waits).detached, ==, 0);
+	CHECK_DPI(DPI_Try_Next(tw, &u));
+	DPI_Source_Stats stats = { .size = sizeof stats };
+	for (int64_t n = 0, again = 0; !stats.dropped; n++) {
+		struct flow_row r = row_of(0, n, n);
+		error = DPI_Try_Push(&r, sizeof r, t);
+		if (error) CHECK_ERROR(error, DPI_ERR_AGAIN, "no room");
+		again += error != 0;
+		CHECK_DPI(DPI_Get_Source_Stats(t, &stats));
+		CHECK(again || !stats.dropped);
+	}
+	CHECK_INT(flow_info(tries).detached, ==, 1);
+	CHECK_ERROR(DPI_Try_Next(tt, &u), DPI_ERR_FENCED, "was detached");
+	CHECK_DPI(DPI_Close_Source(t));
+	CHECK_DPI(DPI_Close_Target(tt));
+	CHECK_DPI(DPI_Cancel_Flow(NULL, waits));
+	CHECK_ERROR(DPI_Close_Source(w), DPI_ERR_CANCELLED, " ");
+	CHECK_DPI(DPI_Close_Target(tw));
+	CHECK_DPI(DPI_Finalize(ctx));
+}

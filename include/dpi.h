@@ -1349,6 +1349,7 @@ typedef struct DPI_Batch {
 
 /* Open a target of a flow and receive its rows. index: which. attr: may be NULL. target: out; close it with
  * DPI_Close_Target. Blocks for the registry's answer at most DPI_TIMEOUT. Thread: any. Errors: EXISTS (it is open, or was)
+ * USE (rebind or positions in a direct flow)
  * RANGE (there is no such target) NAME (a function or key of the definition is not registered here) UNSUPPORTED (a codec's
  * library is missing; or a sketch, and no key columns in the rows that come) LIMIT (the flow's memory has no room for all its
  * sources; handles) REGISTRY TIMEOUT MEMORY FLOW PEER CANCELLED DESTROYED. */
@@ -1358,7 +1359,8 @@ DPI_API int DPI_Open_Target(uint32_t index, const DPI_Target_Attr *attr, DPI_Flo
  * that the last call gave. tuple: out; data stays in place until the next DPI_Next, DPI_Try_Next, DPI_Next_Batch or close on
  * the handle. Waits at most the handle's timeout. Thread: handle. Errors: THREAD END (the flow has ended: nothing comes any
  * more) TIMEOUT (the detail says how many sources are open, and names one) PEER FLOW CANCELLED DESTROYED CORRUPT (a source
- * wrote what none writes; it is cut off) AUTH (a source encrypts with another key; it is cut off) RANGE (a row's error in a
+ * wrote what none writes; it is cut off) RECLAIMED (a source does not keep the position handed in; likewise) FENCED (the target
+ * was bound anew elsewhere) AUTH (a source encrypts with another key; it is cut off) RANGE (a row's error in a
  * stage: the flow fails) REGISTRY (it is gone: nobody can say whether more comes) MEMORY. */
 DPI_API int DPI_Next(DPI_Target target, DPI_Tuple *tuple);
 

@@ -261,7 +261,7 @@ TEST(flow_source_ids, "FL-957 FL-958", 1)
 {
 	static const uint64_t rows[1] = { 3 };
 	DPI_Context ctx = join();
-	DPI_Flow direct = FLOW("d", ctx), f = FLOW("f", ctx, .retain = DPI_ACK_RELEASED, .resume_us = LATE);
+	DPI_Flow direct = FLOW("d", ctx, .targets = 1), f = FLOW("f", ctx, .retain = DPI_ACK_RELEASED, .resume_us = LATE);
 	DPI_Source_Attr a = DPI_SOURCE_ATTR_INIT;
 	DPI_Source s, other;
 	DPI_Target t = target_of(0, f);

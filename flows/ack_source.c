@@ -13,6 +13,7 @@
 
 #include "ack.h"
 #include "function.h"
+#include "retain.h"
 #include "wait.h"
 
 #define LOOK_AGAIN_NS 1000000 /* a flush that the transport could not take is tried again after this */
@@ -76,9 +77,10 @@ static bool by_position(const struct dpi_source *s)
 static bool is_gone(struct dpi_source *s, uint32_t target, struct dpi_ack_lane *l)
 {
 	uint64_t version = atomic_load_explicit(&s->flow->version, memory_order_acquire);
-	if (s->lane[target].dropped || dpi_buffer_check(s->lane[target].b)) return true;
+	if (s->lane[target].dropped || (!s->retain && dpi_buffer_check(s->lane[target].b))) return true;
 	if (l->version == version) return false;
-	if (dpi_flow_where(s->flow, target).state == DPI_TARGET_DEAD) return true;
+	uint32_t state = dpi_flow_where(s->flow, target).state;
+	if (state == DPI_TARGET_DEAD || state == DPI_TARGET_DETACHED) return true;
 	l->version = version;
 	return false;
 }
@@ -87,6 +89,7 @@ static bool is_gone(struct dpi_source *s, uint32_t target, struct dpi_ack_lane *
 static void listen(struct dpi_source *s)
 {
 	struct dpi_ack_source *a = s->ack;
+	dpi_retain_look(s);
 	for (uint32_t t = 0; t < s->flow->definition->targets; t++) {
 		struct dpi_ack_lane *l = a->lane + t;
 		struct dpi_buffer *b = s->lane[t].b;
@@ -96,7 +99,7 @@ static void listen(struct dpi_source *s)
 			if (!gone) dpi_run_look(b, &l->flush); /* an error is found again, as its death */
 			dpi_acks_told(a->rows, t, l->flush.seen);
 		} else {
-			l->told = dpi_run_acked(b);
+			l->told = s->retain ? dpi_retain_acked(s, t) : dpi_run_acked(b);
 			dpi_acks_told(a->rows, t, l->told);
 		}
 		if (gone) dpi_acks_gone(a->rows, t);
@@ -114,7 +117,12 @@ static bool changed(void *arg)
 		struct dpi_ack_lane *l = a->lane + t;
 		struct dpi_buffer *b = s->lane[t].b;
 		if (!a->rows->queue[t].count) continue;
-		if (l->version != version || atomic_load_explicit(&b->destroyed, memory_order_relaxed) ||
+		if (l->version != version) return true;
+		if (s->retain) {
+			if (dpi_retain_acked(s, t) != l->told) return true;
+			continue;
+		}
+		if (atomic_load_explicit(&b->destroyed, memory_order_relaxed) ||
 		    atomic_load_explicit(&b->home_peer->dead, memory_order_relaxed))
 			return true;
 		if (by_position(s) ? dpi_run_looks(b, &l->flush) : dpi_run_acked(b) != l->told) return true;
@@ -126,14 +134,14 @@ static bool changed(void *arg)
 static void publish(struct dpi_source *s)
 {
 	for (uint32_t t = 0; t < s->flow->definition->targets; t++)
-		if (s->ack->rows->queue[t].count && !s->lane[t].dropped) dpi_run_publish(s->lane[t].b, &s->lane[t].run); /* busy: it lingers; dead: is_gone */
+		if (s->ack->rows->queue[t].count && s->lane[t].b && !s->lane[t].dropped) dpi_run_publish(s->lane[t].b, &s->lane[t].run); /* busy: it lingers; dead: is_gone */
 }
 
 /* Wait until something may have come. TIMEOUT without a sentence; the flow's failure. */
 static int wait_once(struct dpi_source *s, int64_t deadline)
 {
 	int64_t soon = dpi_now() + LOOK_AGAIN_NS;
-	bool again = by_position(s) && soon < deadline;
+	bool again = (by_position(s) || (s->retain && s->retain->unfinished)) && soon < deadline;
 	struct dpi_wait w = { .ready = changed, .arg = s, .bell = s->watch.bell, .deadline = again ? soon : deadline };
 	int error = dpi_wait(s->ctx, &w);
 	listen(s);
@@ -148,7 +156,7 @@ static int behind(struct dpi_source *s, uint64_t key, const char *call)
 	if (t == DPI_ACK_NOBODY)
 		return dpi_fail(DPI_ERR_TIMEOUT, "%s: nothing was acknowledged within the deadline; %u rows wait", call, dpi_acks_waiting(rows));
 	return dpi_fail(DPI_ERR_TIMEOUT, "%s: not acknowledged within the deadline: target %u of flow '%s' on node %d, for one, has not yet; %u rows wait", call, t,
-			s->flow->name, s->lane[t].b->home_peer->node, dpi_acks_waiting(rows));
+			s->flow->name, dpi_flow_where(s->flow, t).node, dpi_acks_waiting(rows));
 }
 
 /* ------------------------------------------------------------------------------------------------------- pushing */

@@ -2,32 +2,69 @@
  * ack_target.c: a target that acknowledges: it tells each source how many of its rows were released, or confirmed. */
 #include "ack_target.h"
 
+#include "origin.h"
 #include "segment.h"
 
-/* Rows of an inlet before the first that the program still has. Pieces are given back in any order. */
+/* Of a source that was resumed, rows may be out that came by an older ring. */
+static bool same_source(const struct dpi_inlet *a, const struct dpi_inlet *b)
+{
+	return a == b || (a && b && a->named && b->named && a->source == b->source);
+}
+
+/* Rows of an inlet's source before the first that the program still has. Pieces are given back in any order. */
 static uint64_t released(const struct dpi_target *t, const struct dpi_inlet *i)
 {
-	uint64_t rows = i->rows;
-	if (!i->out) return rows;
+	uint64_t rows = i->rows < i->begin ? i->begin : i->rows;
+	if (!i->out && !t->resumes) return rows;
 	for (size_t n = 0; n < t->lents; n++) {
 		const struct dpi_piece *p = &t->lent[(t->first + n) % DPI_LENT_MAX];
-		if (p->inlet == i && p->before < rows) rows = p->before;
+		if (same_source(p->inlet, i) && p->before < rows) rows = p->before;
 	}
-	if (t->piece.inlet == i && t->piece.before < rows) rows = t->piece.before;
-	if (t->kept.piece.inlet == i && t->kept.piece.before < rows) rows = t->kept.piece.before;
+	if (same_source(t->piece.inlet, i) && t->piece.before < rows) rows = t->piece.before;
+	if (same_source(t->kept.piece.inlet, i) && t->kept.piece.before < rows) rows = t->kept.piece.before;
 	return rows;
 }
 
-static void tell(struct dpi_inlet *i, uint64_t rows)
+static void tell(struct dpi_target *t, struct dpi_inlet *i, uint64_t rows)
 {
+	struct dpi_origin *o = t->resumes || i->over ? dpi_origin_find(t, i->source) : NULL;
+	if (o && rows > o->acked) o->acked = rows;
 	if (rows <= i->acked || !i->ring) return;
 	i->acked = rows;
 	dpi_ring_in_ack(i->ring, rows);
+	if (i->place) dpi_inlet_frees(t, i); /* in this order: what is given back was acknowledged */
+}
+
+/* When a target acknowledges, to the source's program or for what the source keeps. */
+static uint32_t level(const struct dpi_target *t)
+{
+	const struct dpi_definition *d = t->flow->definition;
+	return d->ack ? d->ack : d->retain;
+}
+
+/* Of several the last. */
+static struct dpi_inlet *inlet_of(const struct dpi_target *t, uint32_t source)
+{
+	struct dpi_inlet *last = NULL;
+	for (size_t n = 0; n < t->inlets; n++) {
+		struct dpi_inlet *i = t->inlet[n];
+		if (i->known && i->source == source && (!last || i->epoch > last->epoch)) last = i;
+	}
+	return last;
 }
 
 void dpi_ack_released(struct dpi_target *t, struct dpi_inlet *i)
 {
-	if (t->flow->definition->ack == DPI_ACK_RELEASED) tell(i, released(t, i));
+	if (level(t) != DPI_ACK_RELEASED) return;
+	struct dpi_inlet *live = t->resumes && i->known ? inlet_of(t, i->source) : i; /* where its source listens now */
+	tell(t, i, released(t, i));
+	if (live && live != i) tell(t, live, released(t, live));
+}
+
+void dpi_ack_began(struct dpi_target *t, struct dpi_inlet *i)
+{
+	const struct dpi_origin *o = dpi_origin_find(t, i->source);
+	tell(t, i, level(t) == DPI_ACK_RELEASED ? released(t, i) : o->acked);
 }
 
 static uint64_t rows_in(const struct dpi_target *t, const uint8_t *at, const uint8_t *stop)
@@ -35,20 +72,24 @@ static uint64_t rows_in(const struct dpi_target *t, const uint8_t *at, const uin
 	return (uint64_t)(stop - at) / (t->stride ? t->stride : sizeof(DPI_Record));
 }
 
-/* Rows of an inlet that the program has been given. */
+/* Rows of an inlet's source that the program has been given. */
 static uint64_t taken(const struct dpi_target *t, const struct dpi_inlet *i)
 {
-	uint64_t rows = i->rows;
-	if (t->piece.inlet == i) rows -= rows_in(t, t->at, t->stop);
-	if (t->kept.piece.inlet == i) rows -= rows_in(t, t->kept.piece.data, t->kept.piece.stop);
+	uint64_t rows = i->rows < i->begin ? i->begin : i->rows;
+	const struct dpi_piece *p = &t->piece, *k = &t->kept.piece;
+	if (t->at != t->stop && same_source(p->inlet, i) && p->before + rows_in(t, p->data, t->at) < rows) rows = p->before + rows_in(t, p->data, t->at);
+	if (same_source(k->inlet, i) && k->before < rows) rows = k->before;
 	return rows;
 }
 
-static struct dpi_inlet *inlet_of(const struct dpi_target *t, uint32_t source)
+/* Of a source without a ring here, which may get another: rows, or all that it ever sent. False: it has not sent so many. */
+static bool origin_confirmed(struct dpi_target *t, uint32_t source, uint64_t rows)
 {
-	for (size_t n = 0; n < t->inlets; n++)
-		if (t->inlet[n]->known && t->inlet[n]->source == source) return t->inlet[n];
-	return NULL;
+	struct dpi_origin *o = dpi_origin_find(t, source);
+	if (o && rows == UINT64_MAX) rows = o->rows;
+	if (!o || rows > o->rows) return false;
+	if (rows > o->acked) o->acked = rows;
+	return true;
 }
 
 static int confirm(struct dpi_target *t, uint32_t source, uint64_t rows)
@@ -56,14 +97,17 @@ static int confirm(struct dpi_target *t, uint32_t source, uint64_t rows)
 	struct dpi_inlet *i = inlet_of(t, source);
 	int state = dpi_flow_source_state(t->flow, source);
 	if (!i && (state == DPI_SOURCE_CLOSED || state == DPI_SOURCE_DEAD)) return DPI_SUCCESS;
-	if (!i && rows == DPI_ACK_TAKEN && state) return DPI_SUCCESS;
+	if (!i && (rows == DPI_ACK_TAKEN || origin_confirmed(t, source, rows)) && state) {
+		if (rows == DPI_ACK_TAKEN) origin_confirmed(t, source, UINT64_MAX);
+		return DPI_SUCCESS;
+	}
 	if (!i) return dpi_fail(DPI_ERR_RANGE, "DPI_Ack: source %u of flow '%s' has sent nothing to target %u", source, t->flow->name, t->index);
 	uint64_t most = taken(t, i);
 	if (rows == DPI_ACK_TAKEN) rows = most;
 	if (rows > most)
 		return dpi_fail(DPI_ERR_RANGE, "DPI_Ack: %llu rows of source %u, but target %u has given %llu of it to the program", (unsigned long long)rows, source, t->index,
 				(unsigned long long)most);
-	tell(i, rows);
+	tell(t, i, rows);
 	return DPI_SUCCESS;
 }
 
@@ -73,12 +117,15 @@ int DPI_Ack(uint32_t source, uint64_t rows, DPI_Target handle)
 	struct dpi_target *t = dpi_target_begin(handle, "DPI_Ack", &error);
 	if (!t) return error;
 	error = dpi_flow_check(t->flow);
-	if (!error && t->flow->definition->ack != DPI_ACK_CONFIRMED)
-		error = dpi_fail(DPI_ERR_USE, "DPI_Ack: flow '%s' was created with another attr->ack than DPI_ACK_CONFIRMED", t->flow->name);
+	if (!error) error = dpi_target_fenced(t);
+	if (!error && level(t) != DPI_ACK_CONFIRMED)
+		error = dpi_fail(DPI_ERR_USE, "DPI_Ack: flow '%s' was created with another attr->ack, or attr->retain, than DPI_ACK_CONFIRMED", t->flow->name);
 	if (!error && source == DPI_ACK_EVERY_SOURCE && rows != DPI_ACK_TAKEN)
 		error = dpi_fail(DPI_ERR_ARGUMENT, "DPI_Ack: %llu rows of every source: each has its own number; name one, or say DPI_ACK_TAKEN", (unsigned long long)rows);
 	if (!error && source != DPI_ACK_EVERY_SOURCE) error = confirm(t, source, rows);
-	else for (size_t n = 0; !error && n < t->inlets; n++) tell(t->inlet[n], taken(t, t->inlet[n]));
+	else for (size_t n = 0; !error && n < t->inlets; n++) tell(t, t->inlet[n], taken(t, t->inlet[n]));
+	for (uint32_t n = 0; !error && source == DPI_ACK_EVERY_SOURCE && n < t->origins; n++)
+		if (t->origin[n].acked < t->origin[n].rows && !inlet_of(t, n)) origin_confirmed(t, n, UINT64_MAX);
 	dpi_target_leave(t);
 	return error;
 }
@@ -92,6 +139,8 @@ int DPI_Get_Taken(uint32_t source, DPI_Target handle, uint64_t *rows)
 	if (!t) return error;
 	const struct dpi_inlet *i = inlet_of(t, source);
 	if (i) *rows = taken(t, i);
+	else if (dpi_origin_find(t, source)) *rows = dpi_origin_find(t, source)->rows;
+	else dpi_target_position(t, source, rows);
 	dpi_target_leave(t);
 	return DPI_SUCCESS;
 }

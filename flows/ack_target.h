@@ -7,5 +7,7 @@
 
 /* A piece of an inlet was given back. */
 void dpi_ack_released(struct dpi_target *t, struct dpi_inlet *i);
+/* The first segment of a source has come: what its program wants to go on behind is acknowledged. */
+void dpi_ack_began(struct dpi_target *t, struct dpi_inlet *i);
 
 #endif

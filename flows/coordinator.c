@@ -9,52 +9,11 @@
 #include <string.h>
 
 #include "cluster.h"
+#include "coordinator.h"
 #include "hello.h"
-#include "layer.h"
 
 #define FLOWS_MAX (1u << 16)
 #define MEMBERS_MAX (1u << 16) /* of a flow */
-
-struct source {
-	struct dpi_peer *from;
-	uint64_t token; /* of its join */
-	uint8_t state;
-};
-
-struct target {
-	struct dpi_peer *from; /* NULL: unbound */
-	uint64_t queue;
-	uint8_t state;
-};
-
-struct member {
-	struct dpi_peer *peer;
-	uint64_t copy;
-};
-
-struct flow {
-	struct flow *next; /* of its bucket */
-	uint64_t id;
-	struct dpi_peer *creator; /* until it is named */
-	uint32_t targets, sources, on_death; /* of the definition */
-	uint8_t *definition;
-	uint32_t size;
-	struct source *source;
-	uint32_t opened, source_room;
-	struct target *target;
-	struct member *member;
-	uint32_t members, member_room;
-	bool sealed;
-	int failed; /* nothing changes any more but members */
-	char sentence[DPI_FLOW_SENTENCE];
-	char name[DPI_NAME_MAX]; /* for sentences */
-};
-
-struct dpi_coordinator {
-	struct flow *bucket[DPI_FLOW_BUCKETS]; /* by id */
-	uint32_t flows;
-	uint64_t next_id;
-};
 
 /* --------------------------------------------------------------------------------------------------------- flows */
 
@@ -76,13 +35,13 @@ static void flow_free(struct flow *f)
 
 static void forget(struct dpi_coordinator *c, struct flow *f)
 {
+	dpi_coordinator_found(c, f);
 	*place(c, f->id) = f->next;
 	c->flows--;
 	flow_free(f);
 }
 
-/* Room for one more of size bytes. */
-static bool room_for(void **array, uint32_t count, uint32_t *room, size_t size)
+bool dpi_coordinator_room(void **array, uint32_t count, uint32_t *room, size_t size)
 {
 	if (count < *room) return true;
 	uint32_t more = *room ? 2 * *room : 8;
@@ -95,7 +54,7 @@ static bool room_for(void **array, uint32_t count, uint32_t *room, size_t size)
 
 static bool add_member(struct flow *f, struct dpi_peer *peer, uint64_t copy)
 {
-	if (!room_for((void **)&f->member, f->members, &f->member_room, sizeof *f->member)) return false;
+	if (!dpi_coordinator_room((void **)&f->member, f->members, &f->member_room, sizeof *f->member)) return false;
 	f->member[f->members++] = (struct member){ peer, copy };
 	return true;
 }
@@ -137,6 +96,7 @@ static void tell_sources(struct dpi_context *ctx, const struct flow *f, const st
 	for (uint32_t i = first; i < first + count; i++) {
 		dpi_pack_u8(&p, f->source[i].state);
 		dpi_pack_u32(&p, (uint32_t)f->source[i].from->node);
+		dpi_pack_u32(&p, f->source[i].epoch);
 	}
 	tell(ctx, m, DPI_FLOW_SOURCES, &p);
 }
@@ -151,6 +111,7 @@ static void tell_targets(struct dpi_context *ctx, const struct flow *f, const st
 		dpi_pack_u8(&p, f->target[i].state);
 		dpi_pack_u32(&p, f->target[i].from ? (uint32_t)f->target[i].from->node : 0);
 		dpi_pack_u64(&p, f->target[i].queue);
+		dpi_pack_u32(&p, f->target[i].epoch);
 	}
 	tell(ctx, m, DPI_FLOW_TARGETS, &p);
 }
@@ -169,25 +130,24 @@ static void tell_failed(struct dpi_context *ctx, const struct flow *f, const str
 	tell(ctx, m, DPI_FLOW_FAILED, &p);
 }
 
-static void tell_all_source(struct dpi_context *ctx, const struct flow *f, uint32_t source)
+void dpi_coordinator_told_source(struct dpi_context *ctx, const struct flow *f, uint32_t source)
 {
 	for (uint32_t i = 0; i < f->members; i++) tell_sources(ctx, f, &f->member[i], source, 1);
 }
 
-static void tell_all_target(struct dpi_context *ctx, const struct flow *f, uint32_t target)
+void dpi_coordinator_told_target(struct dpi_context *ctx, const struct flow *f, uint32_t target)
 {
 	for (uint32_t i = 0; i < f->members; i++) tell_targets(ctx, f, &f->member[i], target, 1);
 }
 
-static void seal(struct dpi_context *ctx, struct flow *f)
+void dpi_coordinator_seal(struct dpi_context *ctx, struct flow *f)
 {
 	if (f->sealed) return;
 	f->sealed = true;
 	for (uint32_t i = 0; i < f->members; i++) tell_sealed(ctx, f, &f->member[i]);
 }
 
-__attribute__((format(printf, 4, 5))) static void fail(struct dpi_context *ctx, struct flow *f, int error,
-						       const char *format, ...)
+void dpi_coordinator_fail(struct dpi_context *ctx, struct flow *f, int error, const char *format, ...)
 {
 	va_list args;
 	if (f->failed) return;
@@ -200,14 +160,14 @@ __attribute__((format(printf, 4, 5))) static void fail(struct dpi_context *ctx, 
 
 /* ------------------------------------------------------------------------------------------------------ requests */
 
-static void answer_error(struct dpi_context *ctx, struct dpi_request_in *in, int error)
+void dpi_coordinator_answer(struct dpi_context *ctx, struct dpi_request_in *in, int error)
 {
 	dpi_answer(ctx, in->from, in->id, error, NULL);
 }
 
-static void answer_corrupt(struct dpi_context *ctx, struct dpi_request_in *in)
+void dpi_coordinator_corrupt(struct dpi_context *ctx, struct dpi_request_in *in)
 {
-	answer_error(ctx, in, dpi_fail(DPI_ERR_CORRUPT, "a request about a flow that no correct library sends"));
+	dpi_coordinator_answer(ctx, in, dpi_fail(DPI_ERR_CORRUPT, "a request about a flow that no correct library sends"));
 }
 
 /* The coordinator, the request being whole; answers if there is none. */
@@ -215,10 +175,10 @@ static struct dpi_coordinator *coordinator(struct dpi_context *ctx, struct dpi_r
 {
 	struct dpi_coordinator *c = ctx->flows->coordinator;
 	if (!c)
-		answer_error(ctx, in,
+		dpi_coordinator_answer(ctx, in,
 			     dpi_fail(DPI_ERR_REGISTRY, "node %d does not hold the registry, node %d does", ctx->node,
 				      DPI_REGISTRY_NODE));
-	else if (in->body.bad || in->body.at != in->body.end) answer_corrupt(ctx, in);
+	else if (in->body.bad || in->body.at != in->body.end) dpi_coordinator_corrupt(ctx, in);
 	else return c;
 	return NULL;
 }
@@ -227,16 +187,15 @@ static struct flow *flow(struct dpi_context *ctx, struct dpi_request_in *in, uin
 {
 	struct dpi_coordinator *c = coordinator(ctx, in);
 	struct flow *f = c ? *place(c, id) : NULL;
-	if (c && !f) answer_error(ctx, in, dpi_fail(DPI_ERR_DESTROYED, "the flow was destroyed"));
+	if (c && !f) dpi_coordinator_answer(ctx, in, dpi_fail(DPI_ERR_DESTROYED, "the flow was destroyed"));
 	return f;
 }
 
-/* The same, of a flow that has not failed. */
-static struct flow *live_flow(struct dpi_context *ctx, struct dpi_request_in *in, uint64_t id)
+struct flow *dpi_coordinator_flow(struct dpi_context *ctx, struct dpi_request_in *in, uint64_t id)
 {
 	struct flow *f = flow(ctx, in, id);
 	if (!f || !f->failed) return f;
-	answer_error(ctx, in, dpi_fail(f->failed, "%s", f->sentence));
+	dpi_coordinator_answer(ctx, in, dpi_fail(f->failed, "%s", f->sentence));
 	return NULL;
 }
 
@@ -251,12 +210,12 @@ static void on_create(struct dpi_context *ctx, struct dpi_request_in *in)
 	struct dpi_definition *d;
 	if (!c) return;
 	if (c->flows >= FLOWS_MAX) {
-		answer_error(ctx, in, dpi_fail(DPI_ERR_LIMIT, "the cluster has %u flows: destroy some", FLOWS_MAX));
+		dpi_coordinator_answer(ctx, in, dpi_fail(DPI_ERR_LIMIT, "the cluster has %u flows: destroy some", FLOWS_MAX));
 		return;
 	}
 	int error = dpi_definition_parse(bytes, size, &d);
 	if (error) {
-		answer_error(ctx, in, error);
+		dpi_coordinator_answer(ctx, in, error);
 		return;
 	}
 	struct flow *f = calloc(1, sizeof *f);
@@ -266,6 +225,9 @@ static void on_create(struct dpi_context *ctx, struct dpi_request_in *in)
 				    .targets = d->targets,
 				    .sources = d->sources,
 				    .on_death = d->on_death,
+				    .retain = d->retain,
+				    .resume_us = d->resume_us,
+				    .detach = d->detach_us,
 				    .definition = malloc(size),
 				    .size = size };
 		f->target = calloc(f->targets, sizeof *f->target);
@@ -273,7 +235,7 @@ static void on_create(struct dpi_context *ctx, struct dpi_request_in *in)
 	dpi_definition_unref(d);
 	if (!f || !f->definition || !f->target || !add_member(f, in->from, copy)) {
 		if (f) flow_free(f);
-		answer_error(ctx, in, dpi_fail(DPI_ERR_MEMORY, "the registry's node has no memory for a flow"));
+		dpi_coordinator_answer(ctx, in, dpi_fail(DPI_ERR_MEMORY, "the registry's node has no memory for a flow"));
 		return;
 	}
 	memcpy(f->definition, bytes, size);
@@ -306,11 +268,11 @@ static void on_open(struct dpi_context *ctx, struct dpi_request_in *in)
 	struct flow *f = flow(ctx, in, id);
 	if (!f) return;
 	if (find_member(f, in->from, copy)) {
-		answer_corrupt(ctx, in);
+		dpi_coordinator_corrupt(ctx, in);
 		return;
 	}
 	if (f->members >= MEMBERS_MAX || !add_member(f, in->from, copy)) {
-		answer_error(ctx, in,
+		dpi_coordinator_answer(ctx, in,
 			     dpi_fail(DPI_ERR_LIMIT, "flow '%s' is open %u times, and there is no room for more", f->name,
 				      f->members));
 		return;
@@ -320,7 +282,10 @@ static void on_open(struct dpi_context *ctx, struct dpi_request_in *in)
 		count = f->opened - first < DPI_FLOW_NEWS_SOURCES ? f->opened - first : DPI_FLOW_NEWS_SOURCES;
 		tell_sources(ctx, f, m, first, count);
 	}
-	tell_targets(ctx, f, m, 0, f->targets);
+	for (uint32_t first = 0, count; first < f->targets; first += count) {
+		count = f->targets - first < DPI_FLOW_NEWS_TARGETS ? f->targets - first : DPI_FLOW_NEWS_TARGETS;
+		tell_targets(ctx, f, m, first, count);
+	}
 	if (f->sealed) tell_sealed(ctx, f, m);
 	if (f->failed) tell_failed(ctx, f, m);
 	struct dpi_pack p = { 0 };
@@ -336,125 +301,12 @@ static void on_close(struct dpi_context *ctx, struct dpi_request_in *in)
 	if (m) *m = f->member[--f->members];
 }
 
-static void on_join(struct dpi_context *ctx, struct dpi_request_in *in)
-{
-	uint64_t id = dpi_unpack_u64(&in->body), token = dpi_unpack_u64(&in->body);
-	struct flow *f = live_flow(ctx, in, id);
-	if (!f) return;
-	int error = DPI_SUCCESS;
-	if (f->sealed)
-		error = dpi_fail(DPI_ERR_SEALED, "flow '%s' is sealed: after %u sources no more can be opened", f->name,
-				 f->opened);
-	else if (f->opened >= DPI_SOURCES_MAX)
-		error = dpi_fail(DPI_ERR_LIMIT, "flow '%s' has had %u sources: no flow has more", f->name, f->opened);
-	else if (!room_for((void **)&f->source, f->opened, &f->source_room, sizeof *f->source))
-		error = dpi_fail(DPI_ERR_MEMORY, "the registry's node has no memory for a source");
-	if (error) {
-		answer_error(ctx, in, error);
-		return;
-	}
-	uint32_t number = f->opened++;
-	f->source[number] = (struct source){ in->from, token, DPI_SOURCE_OPEN };
-	tell_all_source(ctx, f, number);
-	if (f->opened == f->sources) seal(ctx, f);
-	struct dpi_pack p = { 0 };
-	dpi_pack_u32(&p, number);
-	dpi_answer(ctx, in->from, in->id, DPI_SUCCESS, &p);
-}
-
-static void source_over(struct dpi_context *ctx, struct flow *f, uint32_t number, uint8_t state)
-{
-	struct source *s = &f->source[number];
-	if (s->state != DPI_SOURCE_OPEN) return;
-	s->state = state;
-	if (state == DPI_SOURCE_DEAD && f->on_death == DPI_DEATH_FAILS)
-		fail(ctx, f, DPI_ERR_FLOW, "source %u of flow '%s' was given up by node %d before it had sent everything",
-		     number, f->name, s->from->node);
-	else tell_all_source(ctx, f, number);
-}
-
-static void on_abandon(struct dpi_context *ctx, struct dpi_request_in *in)
-{
-	uint64_t id = dpi_unpack_u64(&in->body), token = dpi_unpack_u64(&in->body);
-	struct flow *f = live_flow(ctx, in, id);
-	for (uint32_t i = f ? f->opened : 0; i--;)
-		if (f->source[i].from == in->from && f->source[i].token == token) {
-			source_over(ctx, f, i, DPI_SOURCE_CLOSED);
-			return;
-		}
-}
-
-static void on_leave(struct dpi_context *ctx, struct dpi_request_in *in)
-{
-	uint64_t id = dpi_unpack_u64(&in->body);
-	uint32_t number = dpi_unpack_u32(&in->body), state = dpi_unpack_u32(&in->body);
-	struct flow *f = live_flow(ctx, in, id);
-	if (!f) return;
-	if (number >= f->opened || f->source[number].from != in->from ||
-	    (state != DPI_SOURCE_CLOSED && state != DPI_SOURCE_DEAD)) {
-		answer_corrupt(ctx, in);
-		return;
-	}
-	source_over(ctx, f, number, (uint8_t)state);
-	answer_error(ctx, in, DPI_SUCCESS);
-}
-
-static void on_bind(struct dpi_context *ctx, struct dpi_request_in *in)
-{
-	uint64_t id = dpi_unpack_u64(&in->body);
-	uint32_t number = dpi_unpack_u32(&in->body);
-	uint64_t queue = dpi_unpack_u64(&in->body);
-	struct flow *f = live_flow(ctx, in, id);
-	if (!f) return;
-	if (number >= f->targets) {
-		answer_error(ctx, in,
-			     dpi_fail(DPI_ERR_RANGE, "flow '%s' has no target %u: its targets are 0 to %u", f->name, number,
-				      f->targets - 1));
-		return;
-	}
-	struct target *t = &f->target[number];
-	if (t->state != DPI_TARGET_UNBOUND) {
-		static const char *const how[] = { "", "is open", "was taken to its end", "died" };
-		answer_error(ctx, in,
-			     dpi_fail(DPI_ERR_EXISTS, "target %u of flow '%s' %s on node %d", number, f->name,
-				      how[t->state], t->from->node));
-		return;
-	}
-	*t = (struct target){ in->from, queue, DPI_TARGET_BOUND };
-	tell_all_target(ctx, f, number);
-	answer_error(ctx, in, DPI_SUCCESS);
-}
-
-static void on_unbind(struct dpi_context *ctx, struct dpi_request_in *in)
-{
-	uint64_t id = dpi_unpack_u64(&in->body);
-	uint32_t number = dpi_unpack_u32(&in->body);
-	uint64_t queue = dpi_unpack_u64(&in->body);
-	uint32_t state = dpi_unpack_u32(&in->body);
-	struct flow *f = live_flow(ctx, in, id);
-	if (!f) return;
-	struct target *t = number < f->targets ? &f->target[number] : NULL;
-	if (!t || t->from != in->from || t->queue != queue || state == DPI_TARGET_BOUND || state > DPI_TARGET_DEAD) {
-		answer_corrupt(ctx, in);
-		return;
-	}
-	if (t->state == DPI_TARGET_BOUND) {
-		t->state = (uint8_t)state;
-		if (state == DPI_TARGET_UNBOUND) *t = (struct target){ 0 };
-		if (state == DPI_TARGET_DEAD && f->on_death == DPI_DEATH_FAILS)
-			fail(ctx, f, DPI_ERR_FLOW, "target %u of flow '%s' was closed by node %d before the flow's end",
-			     number, f->name, in->from->node);
-		else tell_all_target(ctx, f, number);
-	}
-	answer_error(ctx, in, DPI_SUCCESS);
-}
-
 static void on_seal(struct dpi_context *ctx, struct dpi_request_in *in)
 {
-	struct flow *f = live_flow(ctx, in, dpi_unpack_u64(&in->body));
+	struct flow *f = dpi_coordinator_flow(ctx, in, dpi_unpack_u64(&in->body));
 	if (!f) return;
-	seal(ctx, f);
-	answer_error(ctx, in, DPI_SUCCESS);
+	dpi_coordinator_seal(ctx, f);
+	dpi_coordinator_answer(ctx, in, DPI_SUCCESS);
 }
 
 static void on_cancel(struct dpi_context *ctx, struct dpi_request_in *in)
@@ -462,12 +314,12 @@ static void on_cancel(struct dpi_context *ctx, struct dpi_request_in *in)
 	char reason[DPI_FLOW_SENTENCE];
 	uint64_t id = dpi_unpack_u64(&in->body);
 	dpi_unpack_text(&in->body, reason, sizeof reason);
-	struct flow *f = live_flow(ctx, in, id);
+	struct flow *f = dpi_coordinator_flow(ctx, in, id);
 	if (!f) return;
 	dpi_clean(reason);
-	fail(ctx, f, DPI_ERR_CANCELLED, "flow '%s' was cancelled by node %d%s%s", f->name, in->from->node,
+	dpi_coordinator_fail(ctx, f, DPI_ERR_CANCELLED, "flow '%s' was cancelled by node %d%s%s", f->name, in->from->node,
 	     *reason ? ": " : "", reason);
-	answer_error(ctx, in, DPI_SUCCESS);
+	dpi_coordinator_answer(ctx, in, DPI_SUCCESS);
 }
 
 static void on_fail(struct dpi_context *ctx, struct dpi_request_in *in)
@@ -476,32 +328,42 @@ static void on_fail(struct dpi_context *ctx, struct dpi_request_in *in)
 	uint64_t id = dpi_unpack_u64(&in->body);
 	uint32_t error = dpi_unpack_u32(&in->body);
 	dpi_unpack_text(&in->body, sentence, sizeof sentence);
-	struct flow *f = live_flow(ctx, in, id);
+	struct flow *f = dpi_coordinator_flow(ctx, in, id);
 	if (!f) return;
 	dpi_clean(sentence);
-	fail(ctx, f, dpi_flow_class(error), "%s", sentence);
+	dpi_coordinator_fail(ctx, f, dpi_flow_class(error), "%s", sentence);
 }
 
 static void on_destroy(struct dpi_context *ctx, struct dpi_request_in *in)
 {
 	struct flow *f = flow(ctx, in, dpi_unpack_u64(&in->body));
 	if (!f) return;
-	fail(ctx, f, DPI_ERR_DESTROYED, "flow '%s' was destroyed", f->name);
+	dpi_coordinator_fail(ctx, f, DPI_ERR_DESTROYED, "flow '%s' was destroyed", f->name);
 	forget(ctx->flows->coordinator, f);
-	answer_error(ctx, in, DPI_SUCCESS);
+	dpi_coordinator_answer(ctx, in, DPI_SUCCESS);
 }
 
 /* --------------------------------------------------------------------------------------------------------- death */
+
+/* What a dead node had open of a retained flow: its targets may be bound anew. */
+static void targets_lost(struct dpi_context *ctx, struct flow *f, const struct dpi_peer *peer)
+{
+	for (uint32_t i = 0; i < f->targets; i++)
+		if (f->target[i].from == peer && f->target[i].state == DPI_TARGET_BOUND) {
+			f->target[i].state = DPI_TARGET_LOST;
+			dpi_coordinator_told_target(ctx, f, i);
+		}
+}
 
 /* What a dead node had open of a flow that goes on. */
 static void endpoints_dead(struct dpi_context *ctx, struct flow *f, const struct dpi_peer *peer)
 {
 	for (uint32_t i = 0; i < f->opened; i++)
-		if (f->source[i].from == peer) source_over(ctx, f, i, DPI_SOURCE_DEAD);
+		if (f->source[i].from == peer) dpi_coordinator_source_over(ctx, f, i, DPI_SOURCE_DEAD);
 	for (uint32_t i = 0; i < f->targets; i++)
 		if (f->target[i].from == peer && f->target[i].state == DPI_TARGET_BOUND) {
 			f->target[i].state = DPI_TARGET_DEAD;
-			tell_all_target(ctx, f, i);
+			dpi_coordinator_told_target(ctx, f, i);
 		}
 }
 
@@ -523,7 +385,7 @@ static void endpoints_fail(struct dpi_context *ctx, struct flow *f, const struct
 	if (!kind) return;
 	char others[32] = "";
 	if (more) snprintf(others, sizeof others, " and %u more", more);
-	fail(ctx, f, DPI_ERR_PEER, "flow '%s' lost %s %u%s: %s", f->name, kind, number, others, peer->sentence);
+	dpi_coordinator_fail(ctx, f, DPI_ERR_PEER, "flow '%s' lost %s %u%s: %s", f->name, kind, number, others, peer->sentence);
 }
 
 static void peer_down(struct dpi_context *ctx, struct dpi_peer *peer)
@@ -540,6 +402,8 @@ static void peer_down(struct dpi_context *ctx, struct dpi_peer *peer)
 				if (f->member[m].peer == peer) f->member[m] = f->member[--f->members];
 				else m++;
 			if (f->failed) continue;
+			dpi_coordinator_sources_lost(ctx, f, peer);
+			if (f->retain) targets_lost(ctx, f, peer);
 			if (f->on_death == DPI_DEATH_FAILS) endpoints_fail(ctx, f, peer);
 			else endpoints_dead(ctx, f, peer);
 		}
@@ -553,15 +417,15 @@ int dpi_coordinator_open(struct dpi_context *ctx)
 		uint16_t type;
 		dpi_handler *handler;
 	} handlers[] = {
-		{ DPI_FLOW_CREATE, on_create },	  { DPI_FLOW_NAMED, on_named },	    { DPI_FLOW_DROP, on_drop },
-		{ DPI_FLOW_OPEN, on_open },	  { DPI_FLOW_CLOSE, on_close },	    { DPI_FLOW_JOIN, on_join },
-		{ DPI_FLOW_ABANDON, on_abandon }, { DPI_FLOW_LEAVE, on_leave },	    { DPI_FLOW_BIND, on_bind },
-		{ DPI_FLOW_UNBIND, on_unbind },	  { DPI_FLOW_SEAL, on_seal },	    { DPI_FLOW_CANCEL, on_cancel },
-		{ DPI_FLOW_FAIL, on_fail },	  { DPI_FLOW_DESTROY, on_destroy },
+		{ DPI_FLOW_CREATE, on_create }, { DPI_FLOW_NAMED, on_named },	{ DPI_FLOW_DROP, on_drop },
+		{ DPI_FLOW_OPEN, on_open },	{ DPI_FLOW_CLOSE, on_close },	{ DPI_FLOW_SEAL, on_seal },
+		{ DPI_FLOW_CANCEL, on_cancel }, { DPI_FLOW_FAIL, on_fail },	{ DPI_FLOW_DESTROY, on_destroy },
 	};
 	int error = DPI_SUCCESS;
 	for (size_t i = 0; i < sizeof handlers / sizeof *handlers && !error; i++)
 		error = dpi_handle_messages(ctx, handlers[i].type, handlers[i].handler);
+	if (!error) error = dpi_coordinator_sources(ctx);
+	if (!error) error = dpi_coordinator_targets(ctx);
 	if (!error) error = dpi_on_peer_down(ctx, peer_down);
 	if (error || !ctx->registry) return error;
 	ctx->flows->coordinator = calloc(1, sizeof *ctx->flows->coordinator);

@@ -286,6 +286,7 @@ int dpi_definition_make(struct dpi_schema *s, const DPI_Flow_Attr *attr, const s
 	if (!error) error = copy_dist(d, attr);
 	if (!error) error = dpi_pipe_from(attr, parsed, d);
 	if (!error) error = dpi_definition_ack(d, attr);
+	if (!error) error = dpi_definition_retain(d, attr);
 	if (!error) error = check_sizes(d);
 	if (error) dpi_definition_unref(d);
 	else *made = d;

@@ -32,6 +32,8 @@ struct dpi_definition {
 	uint32_t ack, ack_of, ack_quorum, ack_up_to, ack_pending, ack_version; /* all 0: no acknowledgements */
 	uint32_t ack_column;	/* its number + 1; 0: none */
 	char ack_function[DPI_NAME_MAX];
+	uint32_t retain; /* 0: direct; or DPI_ACK_RELEASED, CONFIRMED */
+	int64_t resume_us, detach_us;
 	uint32_t *table;	  /* table_size targets, or NULL */
 	struct dpi_vector *bound; /* range: the key's columns of targets - 1 rows, owned; NULL: one target, or no range */
 	uint32_t row_error, reduce, reduce_full, window;

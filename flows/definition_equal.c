@@ -84,5 +84,6 @@ bool dpi_definition_equal(const struct dpi_definition *flow, const struct dpi_de
 	if (!same_number("layout", flow->layout, yours->layout, text, room)) return false;
 	return same_name("dist_function", flow->dist_function, yours->dist_function, text, room) &&
 	       same_table(flow, yours, text, room) && same_bounds(flow, yours, text, room) &&
-	       dpi_pipe_equal(flow, yours, text, room) && dpi_definition_ack_equal(flow, yours, text, room);
+	       dpi_pipe_equal(flow, yours, text, room) && dpi_definition_ack_equal(flow, yours, text, room) &&
+	       dpi_definition_retain_equal(flow, yours, text, room);
 }

@@ -82,6 +82,18 @@ void dpi_definition_ack_pack(const struct dpi_definition *d, struct dpi_pack *p)
 /* Fill attr from the part; function is where a name may go. False: nonsense. */
 bool dpi_definition_ack_unpack(struct dpi_unpack *in, const struct dpi_schema *s, DPI_Flow_Attr *attr, char function[static DPI_NAME_MAX]);
 bool dpi_definition_ack_equal(const struct dpi_definition *flow, const struct dpi_definition *yours, char *text, size_t room);
+/* The same of delivery, in a part of its own (definition_retain.c), empty where all is 0. */
+#define DPI_DEFINITION_RETAIN(X)                                                                       \
+	X(u32, retain)                                                                                 \
+	X(u64, resume_us)                                                                              \
+	X(u64, detach_us)
+
+/* definition_retain.c. As definition_ack.c. */
+int dpi_definition_retain(struct dpi_definition *d, const DPI_Flow_Attr *attr);
+size_t dpi_definition_retain_bytes(const struct dpi_definition *d);
+void dpi_definition_retain_pack(const struct dpi_definition *d, struct dpi_pack *p);
+bool dpi_definition_retain_unpack(struct dpi_unpack *in, DPI_Flow_Attr *attr);
+bool dpi_definition_retain_equal(const struct dpi_definition *flow, const struct dpi_definition *yours, char *text, size_t room);
 /* What dpi_definition_write would write. */
 size_t dpi_definition_bytes(const struct dpi_definition *d);
 

@@ -3,7 +3,7 @@
  * the numbers of definition_parts.h; then, each behind a uint32_t with its bytes: the group function's name, the dist
  * function's, the schema, the key's columns (uint16_t each), the table (uint16_t each); then, of a range, for each column of
  * the key: validity bits (none if nothing is NULL), offsets (int32_t each; variable values only), values; then what
- * definition_pipe_write.c says; and last, behind its bytes, what definition_ack.c writes. */
+ * definition_pipe_write.c says; and last, each behind its bytes, what definition_ack.c and definition_retain.c write. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,7 +12,7 @@
 #include "message.h"
 
 #define MAGIC 0x46495044u /* "DPIF" */
-#define VERSION 2u
+#define VERSION 3u
 
 /* ------------------------------------------------------------------------------------------------------------ write */
 
@@ -41,7 +41,7 @@ size_t dpi_definition_bytes(const struct dpi_definition *d)
 		size += 4 + valid_bytes(v, rows) + 4 + dpi_bounds_data(v, rows);
 		if (v->offset) size += 4 + offset_bytes(v, rows);
 	}
-	size += dpi_pipe_bytes(d) + dpi_definition_ack_bytes(d);
+	size += dpi_pipe_bytes(d) + dpi_definition_ack_bytes(d) + dpi_definition_retain_bytes(d);
 	return size;
 }
 
@@ -90,6 +90,7 @@ int dpi_definition_write(const struct dpi_definition *d, uint8_t **bytes, size_t
 	pack_bounds(&p, d);
 	dpi_pipe_pack(&p, d);
 	dpi_definition_ack_pack(d, &p);
+	dpi_definition_retain_pack(d, &p);
 	if (p.failed) {
 		dpi_pack_free(&p);
 		return dpi_fail(DPI_ERR_MEMORY, "no memory for the bytes of a definition");
@@ -218,6 +219,7 @@ static int parse(struct parsed *p)
 	if (!error) error = parse_bounds(p);
 	if (!error) error = dpi_pipe_unpack(&p->in, &p->attr, &p->pipe);
 	if (!error && !dpi_definition_ack_unpack(&p->in, p->schema, &p->attr, p->ack_function)) error = corrupt("acknowledgements");
+	if (!error && !dpi_definition_retain_unpack(&p->in, &p->attr)) error = corrupt("delivery");
 	return !error && p->in.at != p->in.end ? corrupt("length") : error;
 }
 

@@ -10,6 +10,7 @@
 #include "columnar.h"
 #include "hello.h"
 #include "layer.h"
+#include "retain.h"
 #include "stats.h"
 
 /* -------------------------------------------------------------------------------------------------------- copies */
@@ -43,6 +44,7 @@ void dpi_flow_free(struct dpi_flow *f)
 	dpi_definition_unref(f->definition);
 	free(f->source);
 	free(f->source_node);
+	free(f->source_epoch);
 	free(f->target);
 	pthread_mutex_destroy(&f->lock);
 	free(f);
@@ -132,8 +134,15 @@ static bool room_for_sources(struct dpi_flow *f, uint32_t count)
 	if (source) f->source = source;
 	int *node = source ? realloc(f->source_node, room * sizeof *node) : NULL;
 	if (node) f->source_node = node;
-	if (node) f->source_room = room;
-	return node;
+	uint32_t *epoch = node ? realloc(f->source_epoch, room * sizeof *epoch) : NULL;
+	if (epoch) f->source_epoch = epoch;
+	if (epoch) f->source_room = room;
+	return epoch;
+}
+
+static bool is_over(uint8_t state)
+{
+	return state == DPI_SOURCE_CLOSED || state == DPI_SOURCE_DEAD;
 }
 
 /* Each of the following: false: nonsense, or no memory. Under the copy's lock. */
@@ -146,13 +155,13 @@ static bool hear_sources(struct dpi_flow *f, struct dpi_unpack *u)
 		return false;
 	for (uint32_t i = first; i < first + count; i++) {
 		uint8_t state = dpi_unpack_u8(u);
-		uint32_t node = dpi_unpack_u32(u);
-		if (u->bad || state < DPI_SOURCE_OPEN || state > DPI_SOURCE_DEAD || node >= DPI_NODES_MAX) return false;
-		bool was_over = i < opened && f->source[i] != DPI_SOURCE_OPEN;
-		if (was_over) continue; /* for ever */
+		uint32_t node = dpi_unpack_u32(u), epoch = dpi_unpack_u32(u);
+		if (u->bad || state < DPI_SOURCE_OPEN || state > DPI_SOURCE_LOST || node >= DPI_NODES_MAX) return false;
+		if (i < opened && is_over(f->source[i])) continue; /* for ever */
 		f->source[i] = state;
 		f->source_node[i] = (int)node;
-		if (state != DPI_SOURCE_OPEN) over++;
+		f->source_epoch[i] = epoch;
+		if (is_over(state)) over++;
 		if (i >= opened) opened = i + 1;
 	}
 	atomic_store_explicit(&f->opened, opened, memory_order_release);
@@ -177,9 +186,13 @@ static bool hear_targets(struct dpi_flow *f, struct dpi_unpack *u)
 		uint32_t node = dpi_unpack_u32(u);
 		t.node = (int)node;
 		t.queue = dpi_unpack_u64(u);
-		if (u->bad || t.state > DPI_TARGET_DEAD || node >= DPI_NODES_MAX) return false;
+		t.epoch = dpi_unpack_u32(u);
+		if (u->bad || t.state > DPI_TARGET_DETACHED || node >= DPI_NODES_MAX) return false;
 		f->target[i] = t;
 	}
+	/* a source that pushes by the short way alone is to learn that its lanes lead to the wrong place */
+	for (struct dpi_flow_watch *w = f->watches; w && f->definition && f->definition->retain; w = w->next)
+		if (w->kind == DPI_ENDPOINT_SOURCE) dpi_retain_moved(w->endpoint);
 	return true;
 }
 
@@ -268,12 +281,34 @@ struct dpi_flow_target dpi_flow_where(struct dpi_flow *f, uint32_t target)
 	return t;
 }
 
+void dpi_flow_count(const struct dpi_flow *f, DPI_Flow_Info *info)
+{
+	uint32_t opened = atomic_load_explicit(&f->opened, memory_order_relaxed);
+	for (uint32_t i = 0; i < f->target_room; i++) {
+		info->bound += f->target[i].state != DPI_TARGET_UNBOUND;
+		info->detached += f->target[i].state == DPI_TARGET_DETACHED;
+	}
+	for (uint32_t i = 0; i < opened; i++) {
+		info->dead += f->source[i] == DPI_SOURCE_DEAD;
+		info->lost += f->source[i] == DPI_SOURCE_LOST;
+	}
+}
+
 int dpi_flow_source_node(struct dpi_flow *f, uint32_t source)
 {
 	pthread_mutex_lock(&f->lock);
 	int node = source < atomic_load_explicit(&f->opened, memory_order_relaxed) ? f->source_node[source] : -1;
 	pthread_mutex_unlock(&f->lock);
 	return node;
+}
+
+bool dpi_flow_source_fenced(struct dpi_flow *f, uint32_t source, uint32_t epoch)
+{
+	pthread_mutex_lock(&f->lock);
+	bool known = source < atomic_load_explicit(&f->opened, memory_order_relaxed);
+	bool fenced = known && (f->source_epoch[source] != epoch || f->source[source] != DPI_SOURCE_OPEN);
+	pthread_mutex_unlock(&f->lock);
+	return fenced;
 }
 
 int dpi_flow_source_state(struct dpi_flow *f, uint32_t source)

@@ -13,14 +13,16 @@
 #include "definition.h"
 #include "peer.h"
 
-enum { DPI_SOURCE_OPEN = 1, DPI_SOURCE_CLOSED, DPI_SOURCE_DEAD };
-enum { DPI_TARGET_UNBOUND, DPI_TARGET_BOUND, DPI_TARGET_ENDED, DPI_TARGET_DEAD };
+enum { DPI_SOURCE_OPEN = 1, DPI_SOURCE_CLOSED, DPI_SOURCE_DEAD, DPI_SOURCE_LOST }; /* LOST: dead, but it may resume: it is not over */
+/* LOST: of a retained flow: its process died or closed it, and it may be bound anew. */
+enum { DPI_TARGET_UNBOUND, DPI_TARGET_BOUND, DPI_TARGET_ENDED, DPI_TARGET_DEAD, DPI_TARGET_LOST, DPI_TARGET_DETACHED };
 
 /* Where a target is. */
 struct dpi_flow_target {
 	uint32_t state; /* DPI_TARGET_* */
 	int node;
 	uint64_t queue; /* its buffer's id at that node */
+	uint32_t epoch; /* how often it was bound */
 };
 
 /* An endpoint that wants to hear of changes: its bell is rung after each. On the flow's list while the endpoint is open. */
@@ -46,6 +48,7 @@ struct dpi_flow {
 	pthread_mutex_t lock; /* what follows */
 	uint8_t *source;      /* DPI_SOURCE_* of each; opened of them */
 	int *source_node;
+	uint32_t *source_epoch; /* how often it was resumed */
 	struct dpi_flow_target *target; /* of each */
 	struct dpi_flow_watch *watches;
 	/* The registry's node is gone: nothing is heard any more, and calls that ask it are DPI_ERR_REGISTRY; data goes on.
@@ -83,12 +86,25 @@ static inline int dpi_flow_error(DPI_Flow handle)
 
 /* A new source: its number. SEALED, LIMIT, MEMORY. It belongs to this node: it is DEAD when the node is. */
 int dpi_flow_join(struct dpi_flow *f, int64_t deadline, uint32_t *source);
-/* A source ends: state CLOSED or DEAD. Every ring of it is complete before this is called. */
-int dpi_flow_leave(struct dpi_flow *f, uint32_t source, int state, int64_t deadline);
-/* This process takes a target: EXISTS (bound, ended or dead already), RANGE. */
-int dpi_flow_bind(struct dpi_flow *f, uint32_t target, uint64_t queue, int64_t deadline);
-/* It lets go of it: state ENDED, or DEAD, which fails the flow unless it goes on. */
-int dpi_flow_unbind(struct dpi_flow *f, uint32_t target, int state, int64_t deadline);
+/* The same of one with an id: a new one, or the one with that id, which then has this epoch. ARGUMENT EXISTS. */
+struct dpi_flow_joining {
+	uint64_t id;
+	bool goes_on, takes_over; /* there must be one of this id; it may be open */
+	uint32_t number, epoch;	  /* out */
+};
+int dpi_flow_resume(struct dpi_flow *f, struct dpi_flow_joining *j, int64_t deadline);
+/* A source of this epoch ends: state CLOSED or DEAD. Every ring of it is complete before this is called. FENCED. */
+int dpi_flow_leave(struct dpi_flow *f, uint32_t source, uint32_t epoch, int state, int64_t deadline);
+/* This process takes a target: EXISTS (bound, ended or dead already), RANGE. again: of a retained flow also one that is bound or lost. */
+int dpi_flow_bind_again(struct dpi_flow *f, uint32_t target, uint64_t queue, bool again, int64_t deadline, uint32_t *epoch);
+static inline int dpi_flow_bind(struct dpi_flow *f, uint32_t target, uint64_t queue, int64_t deadline)
+{
+	uint32_t epoch;
+	return dpi_flow_bind_again(f, target, queue, false, deadline, &epoch);
+}
+/* It lets go of it: state ENDED, or DEAD, which fails the flow unless it goes on, or is retained: then it is LOST. FENCED. */
+int dpi_flow_unbind_queue(struct dpi_flow *f, uint32_t target, uint64_t queue, int state, int64_t deadline);
+int dpi_flow_unbind(struct dpi_flow *f, uint32_t target, int state, int64_t deadline); /* the queue that it is known to have */
 int dpi_flow_seal(struct dpi_flow *f, int64_t deadline);
 int dpi_flow_cancel(struct dpi_flow *f, const char *reason, int64_t deadline);
 int dpi_flow_destroy(struct dpi_context *ctx, const char *name, int64_t deadline);
@@ -97,7 +113,11 @@ void dpi_flow_fail(struct dpi_flow *f, int error, const char *sentence);
 
 /* Where a target is now; never blocks. */
 struct dpi_flow_target dpi_flow_where(struct dpi_flow *f, uint32_t target);
+/* bound, detached, dead and lost, under its lock. */
+void dpi_flow_count(const struct dpi_flow *f, DPI_Flow_Info *info);
 int dpi_flow_source_state(struct dpi_flow *f, uint32_t source); /* 0: not heard of yet */
+/* Has it been resumed, or lost, since it was of this epoch? */
+bool dpi_flow_source_fenced(struct dpi_flow *f, uint32_t source, uint32_t epoch);
 int dpi_flow_source_node(struct dpi_flow *f, uint32_t source);
 void dpi_flow_watch(struct dpi_flow *f, struct dpi_flow_watch *w);
 void dpi_flow_unwatch(struct dpi_flow *f, struct dpi_flow_watch *w);

@@ -109,7 +109,7 @@ int DPI_Get_Flow_Info(DPI_Flow flow, DPI_Flow_Info *info)
 	if (!f) return dpi_flow_error(flow);
 	DPI_Flow_Info all = { .targets = f->definition->targets };
 	pthread_mutex_lock(&f->lock);
-	for (uint32_t i = 0; i < f->target_room; i++) all.bound += f->target[i].state != DPI_TARGET_UNBOUND;
+	dpi_flow_count(f, &all);
 	all.sources = atomic_load_explicit(&f->opened, memory_order_relaxed);
 	all.closed = atomic_load_explicit(&f->over, memory_order_relaxed);
 	all.sealed = atomic_load_explicit(&f->sealed, memory_order_relaxed);

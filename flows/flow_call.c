@@ -217,12 +217,14 @@ int dpi_flow_destroy(struct dpi_context *ctx, const char *name, int64_t deadline
 	return removed == DPI_ERR_NAME ? DPI_SUCCESS : removed; /* somebody who could not open it did that */
 }
 
-int dpi_flow_join(struct dpi_flow *f, int64_t deadline, uint32_t *source)
+int dpi_flow_resume(struct dpi_flow *f, struct dpi_flow_joining *j, int64_t deadline)
 {
 	struct dpi_reply reply;
 	struct dpi_pack p = about(f->id);
 	uint64_t token = atomic_fetch_add_explicit(&f->ctx->flows->next_token, 1, memory_order_relaxed);
 	dpi_pack_u64(&p, token);
+	dpi_pack_u64(&p, j->id);
+	dpi_pack_u32(&p, (j->goes_on ? DPI_JOIN_GOES_ON : 0) | (j->takes_over ? DPI_JOIN_TAKES_OVER : 0));
 	int error = ask_of(f, DPI_FLOW_JOIN, &p, deadline, &reply);
 	if (error == DPI_ERR_TIMEOUT) {
 		p = about(f->id);
@@ -230,16 +232,26 @@ int dpi_flow_join(struct dpi_flow *f, int64_t deadline, uint32_t *source)
 		dpi_flow_tell(f->ctx, DPI_FLOW_ABANDON, &p);
 	}
 	if (error) return error;
-	*source = dpi_unpack_u32(&reply.body);
-	bool bad = reply.body.bad || *source >= DPI_SOURCES_MAX;
+	j->number = dpi_unpack_u32(&reply.body);
+	j->epoch = dpi_unpack_u32(&reply.body);
+	bool bad = reply.body.bad || j->number >= DPI_SOURCES_MAX;
 	dpi_reply_free(&reply);
 	return bad ? nonsense(f->name) : DPI_SUCCESS;
 }
 
-int dpi_flow_leave(struct dpi_flow *f, uint32_t source, int state, int64_t deadline)
+int dpi_flow_join(struct dpi_flow *f, int64_t deadline, uint32_t *source)
+{
+	struct dpi_flow_joining j = { 0 };
+	int error = dpi_flow_resume(f, &j, deadline);
+	if (!error) *source = j.number;
+	return error;
+}
+
+int dpi_flow_leave(struct dpi_flow *f, uint32_t source, uint32_t epoch, int state, int64_t deadline)
 {
 	struct dpi_pack p = about(f->id);
 	dpi_pack_u32(&p, source);
+	dpi_pack_u32(&p, epoch);
 	dpi_pack_u32(&p, (uint32_t)state);
 	return ask_of(f, DPI_FLOW_LEAVE, &p, deadline, NULL);
 }
@@ -253,22 +265,35 @@ static struct dpi_pack unbinding(const struct dpi_flow *f, uint32_t target, uint
 	return p;
 }
 
-int dpi_flow_bind(struct dpi_flow *f, uint32_t target, uint64_t queue, int64_t deadline)
+int dpi_flow_bind_again(struct dpi_flow *f, uint32_t target, uint64_t queue, bool again, int64_t deadline, uint32_t *epoch)
 {
+	struct dpi_reply reply;
 	struct dpi_pack p = about(f->id);
 	dpi_pack_u32(&p, target);
 	dpi_pack_u64(&p, queue);
-	int error = ask_of(f, DPI_FLOW_BIND, &p, deadline, NULL);
+	dpi_pack_u8(&p, again);
+	int error = ask_of(f, DPI_FLOW_BIND, &p, deadline, &reply);
+	if (!error) {
+		*epoch = dpi_unpack_u32(&reply.body);
+		bool bad = reply.body.bad;
+		dpi_reply_free(&reply);
+		return bad ? nonsense(f->name) : DPI_SUCCESS;
+	}
 	if (error != DPI_ERR_TIMEOUT) return error;
 	p = unbinding(f, target, queue, DPI_TARGET_UNBOUND);
 	dpi_flow_tell(f->ctx, DPI_FLOW_UNBIND, &p);
 	return error;
 }
 
+int dpi_flow_unbind_queue(struct dpi_flow *f, uint32_t target, uint64_t queue, int state, int64_t deadline)
+{
+	struct dpi_pack p = unbinding(f, target, queue, state);
+	return ask_of(f, DPI_FLOW_UNBIND, &p, deadline, NULL);
+}
+
 int dpi_flow_unbind(struct dpi_flow *f, uint32_t target, int state, int64_t deadline)
 {
-	struct dpi_pack p = unbinding(f, target, dpi_flow_where(f, target).queue, state);
-	return ask_of(f, DPI_FLOW_UNBIND, &p, deadline, NULL);
+	return dpi_flow_unbind_queue(f, target, dpi_flow_where(f, target).queue, state, deadline);
 }
 
 int dpi_flow_seal(struct dpi_flow *f, int64_t deadline)

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "ack_target.h"
+#include "origin.h"
 
 /* ------------------------------------------------------------------------------------------------------- the rings */
 
@@ -34,8 +35,12 @@ static void ring_free(struct dpi_target *t, struct dpi_inlet *i)
 }
 
 /* Nothing comes from it any more. Its ring is the home's, too, until its source has closed it. */
-static void inlet_over(struct dpi_inlet *i)
+static void inlet_over(struct dpi_target *t, struct dpi_inlet *i)
 {
+	struct dpi_origin *o = i->known ? dpi_origin_find(t, i->source) : NULL;
+	if (o && i->rows > o->rows) o->rows = i->rows;
+	if (o && i->acked > o->acked) o->acked = i->acked;
+	if (o && i->marked) o->marked = true, o->mark = i->mark;
 	i->over = true;
 	dpi_part_free(&i->part);
 	dpi_decoder_end(i->decoder);
@@ -47,8 +52,11 @@ static void sweep(struct dpi_target *t)
 {
 	for (size_t n = 0; n < t->inlets;) {
 		struct dpi_inlet *i = t->inlet[n];
-		if (i->over && i->ring && (i->ring->ended = true, dpi_ring_in_over(i->ring))) ring_free(t, i);
+		/* the source of a retained flow waits, with all read, for acknowledgements, which go through its ring */
+		bool waits = t->flow->definition->retain && !i->cut && i->ring && atomic_load_explicit(&i->ring->state, memory_order_acquire) == DPI_RING_OPEN;
+		if (i->over && i->ring && !waits && (i->ring->ended = true, dpi_ring_in_over(i->ring))) ring_free(t, i);
 		if (i->over && !i->ring && !i->out) {
+			free(i->place);
 			free(i);
 			t->inlet[n] = t->inlet[--t->inlets];
 		} else {
@@ -61,8 +69,9 @@ static void sweep(struct dpi_target *t)
 void dpi_inlets_free(struct dpi_target *t)
 {
 	for (size_t n = 0; n < t->inlets; n++) {
-		inlet_over(t->inlet[n]);
+		inlet_over(t, t->inlet[n]);
 		if (t->inlet[n]->ring) ring_free(t, t->inlet[n]);
+		free(t->inlet[n]->place);
 		free(t->inlet[n]);
 	}
 	free(t->inlet);
@@ -91,7 +100,7 @@ static int import(struct dpi_target *t)
 /* ------------------------------------------------------------------------------------------------------- giving back */
 
 /* Where in a ring the program still has rows: pieces are given back in any order. */
-static uint64_t first_lent(const struct dpi_target *t, const struct dpi_ring_in *r, uint64_t end)
+uint64_t dpi_target_first_lent(const struct dpi_target *t, const struct dpi_ring_in *r, uint64_t end)
 {
 	for (size_t n = 0; n < t->lents; n++) {
 		const struct dpi_piece *p = &t->lent[(t->first + n) % DPI_LENT_MAX];
@@ -116,8 +125,10 @@ void dpi_piece_release(struct dpi_target *t, struct dpi_piece *released)
 		i->lent--;
 		if (r->ended && r != i->ring) {
 			if (!r->lent) dpi_ring_in_free(t->ctx, t->home, r);
+		} else if (i->place) {
+			dpi_inlet_frees(t, i);
 		} else {
-			dpi_run_give_back(r, &i->run, r->lent ? first_lent(t, r, p->end) : r->reader.read);
+			dpi_run_give_back(r, &i->run, r->lent ? dpi_target_first_lent(t, r, p->end) : r->reader.read);
 		}
 	}
 	if (!i) return; /* made by a pipe */
@@ -128,7 +139,7 @@ void dpi_piece_release(struct dpi_target *t, struct dpi_piece *released)
 /* What was read and is not lent is given back at once. */
 static void pass(struct dpi_inlet *i)
 {
-	if (!i->lent) dpi_run_give_back(i->ring, &i->run, i->ring->reader.read);
+	if (!i->lent && !i->place) dpi_run_give_back(i->ring, &i->run, i->ring->reader.read);
 }
 
 /* ------------------------------------------------------------------------------------------------------- segments */
@@ -138,20 +149,52 @@ static enum dpi_found cut(struct dpi_target *t, struct dpi_inlet *i, int class, 
 	char why[256];
 	snprintf(why, sizeof why, "%s", what); /* it may be the sentence that is now replaced */
 	i->cut = true;
-	if (class == DPI_ERR_CORRUPT)
+	if (class == DPI_ERR_RECLAIMED)
+		*error = dpi_fail(class, "source %u of flow '%s' on node %d cannot go on at target %u: %s; it is cut off", i->source, t->flow->name, i->ring->from->node, t->index, why);
+	else if (class == DPI_ERR_CORRUPT)
 		*error = dpi_fail(class, "a source of flow '%s' on node %d wrote what no source writes (%s); it is cut off", t->flow->name,
 				  i->ring->from->node, why);
 	else
 		*error = dpi_fail(class, "what a source of flow '%s' on node %d sent cannot be decoded (%s); it is cut off", t->flow->name,
 				  i->ring->from->node, why);
 	if (t->flow->definition->on_death == DPI_DEATH_FAILS) dpi_flow_fail(t->flow, class, dpi_detail());
-	inlet_over(i);
+	inlet_over(t, i);
 	return DPI_FOUND_ERROR;
 }
 
 enum dpi_found dpi_inlet_cut(struct dpi_target *t, struct dpi_inlet *i, const char *what, int *error)
 {
 	return cut(t, i, DPI_ERR_CORRUPT, what, error);
+}
+
+/* It goes on behind what was taken of it. */
+static enum dpi_found cut_gap(struct dpi_target *t, struct dpi_inlet *i, uint64_t first, int *error)
+{
+	i->cut = true;
+	*error = dpi_fail(DPI_ERR_RECLAIMED,
+			  "source %u of flow '%s' goes on at row %llu of target %u, which has got %llu of it: resume it from there or before; rows that DPI_Get_Source_Rows says are in a target's memory after DPI_Flush_Source",
+			  i->source, t->flow->name, (unsigned long long)first, t->index, (unsigned long long)i->begin);
+	if (t->flow->definition->on_death == DPI_DEATH_FAILS) dpi_flow_fail(t->flow, DPI_ERR_RECLAIMED, dpi_detail());
+	inlet_over(t, i);
+	return DPI_FOUND_ERROR;
+}
+
+/* The number of the first row of a source that this target takes; its segments may begin below. h: the first segment. */
+static uint64_t inlet_begin(const struct dpi_target *t, const struct dpi_flow_segment *h)
+{
+	const struct dpi_origin *o = dpi_origin_find(t, h->base.reserved);
+	uint64_t rows;
+	if (o) return o->rows; /* where its last ring ended */
+	if (dpi_target_position(t, h->base.reserved, &rows)) return rows;
+	bool again = t->flow->definition->retain && h->base.flags == (DPI_SEGMENT_MAGIC | DPI_FLOW_BEGIN);
+	return again ? h->value : 0;
+}
+
+/* So many of the next count rows are passed over. */
+static uint64_t rows_before(const struct dpi_inlet *i, uint64_t count)
+{
+	uint64_t before = i->rows < i->begin ? i->begin - i->rows : 0;
+	return before < count ? before : count;
 }
 
 /* The list of rows that vary in size bytes, and the rows' own bytes; malloc'ed. Each word is read once, bounded, then used. */
@@ -181,7 +224,7 @@ static const char *list_rows(const struct dpi_schema *s, const uint8_t *data, ui
 	return NULL;
 }
 
-/* decoded: what they lie in; NULL: the ring. */
+/* decoded: what they lie in; NULL: the ring. Without a piece in the end: all of them were passed over. */
 static const char *take_rows(struct dpi_target *t, struct dpi_inlet *i, const uint8_t *data, uint64_t size, struct dpi_decoded *decoded,
 			     struct dpi_piece *piece)
 {
@@ -205,7 +248,21 @@ static const char *take_rows(struct dpi_target *t, struct dpi_inlet *i, const ui
 		piece->data = (const uint8_t *)list;
 		piece->stop = (const uint8_t *)(list + count);
 	}
+	uint64_t before = rows_before(i, count);
 	i->rows += count;
+	if (__builtin_expect(before != 0, 0)) {
+		piece->data += before * (t->wire_stride ? t->wire_stride : sizeof(DPI_Record));
+		for (uint64_t k = 0; k < before && !t->wire_stride; k++) bytes -= ((DPI_Record *)piece->own)[k].size;
+		if (t->wire_stride) bytes -= before * t->wire_stride;
+		piece->before += before;
+		count -= before;
+		DPI_ADD(t->stats.passed, before);
+		if (!count) {
+			free(piece->own);
+			*piece = (struct dpi_piece){ 0 };
+			return NULL;
+		}
+	}
 	i->out++;
 	if (!decoded) i->lent++, i->ring->lent++;
 	if (__builtin_expect(t->sketch != NULL, 0)) dpi_target_sketch_add(t, piece);
@@ -224,6 +281,11 @@ static const char *take_part(struct dpi_target *t, struct dpi_inlet *i, const ui
 	if (h.flags & DPI_SEGMENT_FIRST) i->part.total = i->part.got = 0; /* the one before was not sent to its end */
 	if (dpi_part_add(&i->part, data, size, DPI_ROW_MAX, &complete)) return "a part of a row that does not fit the others";
 	if (!complete) return NULL;
+	if (rows_before(i, 1)) {
+		i->rows++;
+		DPI_ADD(t->stats.passed, 1);
+		return NULL;
+	}
 	if (dpi_row_check(t->flow->definition->wire, i->part.data, (uint32_t)i->part.total, false)) return "a large row that is none of the flow's schema";
 	/* the row behind its place in the list, so that one free ends both */
 	DPI_Record *list = malloc(sizeof *list + i->part.total);
@@ -240,19 +302,51 @@ static const char *take_part(struct dpi_target *t, struct dpi_inlet *i, const ui
 	return NULL;
 }
 
+static const char stale[] = "", gap[] = ""; /* no sentences, but what a first segment can be */
+
+/* The first segment of a ring. */
+static const char *begin(struct dpi_target *t, struct dpi_inlet *i, const struct dpi_flow_segment *h, int *class)
+{
+	uint32_t source = h->base.reserved;
+	bool retain = t->flow->definition->retain;
+	if (source >= DPI_SOURCES_MAX || (i->named && (i->source != source || i->epoch != h->base.rows))) return "a segment of another source";
+	struct dpi_origin *o = retain ? dpi_origin_find(t, source) : NULL;
+	if (o && o->epoch > i->epoch) return stale; /* what its source had flushed was there before */
+	i->source = source;
+	i->known = true;
+	i->begin = inlet_begin(t, h);
+	i->rows = h->base.sequence < i->begin ? h->base.sequence : i->begin;
+	DPI_ADD(t->stats.sources, !o);
+	if (!retain) return NULL;
+	bool new = !o;
+	if (!(o = dpi_origin_make(t, source))) return "no memory for what is known of its source";
+	if (new) o->acked = i->begin;
+	o->epoch = i->epoch;
+	o->ended = false;
+	i->marked = o->marked;
+	i->mark = o->mark;
+	if (h->base.sequence <= i->rows) return NULL;
+	*class = DPI_ERR_RECLAIMED;
+	return i->epoch ? gap : "the position that was handed in lies before what the source still keeps";
+}
+
 /* A segment begins. */
-static const char *take_header(struct dpi_target *t, struct dpi_inlet *i, const uint8_t *data, uint64_t size, struct dpi_flow_segment *h)
+static const char *take_header(struct dpi_target *t, struct dpi_inlet *i, const uint8_t *data, uint64_t size, struct dpi_flow_segment *h, int *class)
 {
 	if (size < sizeof *h) return "a segment without its header";
 	memcpy(h, data, sizeof *h);
 	if ((h->base.flags & DPI_SEGMENT_MAGIC_MASK) != DPI_SEGMENT_MAGIC) return "a segment without its magic number";
-	if (!i->known) {
-		i->source = h->base.reserved;
-		i->known = true;
-		DPI_ADD(t->stats.sources, 1);
-	}
+	bool first = !i->known;
+	const char *wrong = first ? begin(t, i, h, class) : NULL;
+	if (wrong) return wrong;
 	if (h->base.reserved != i->source || i->source >= DPI_SOURCES_MAX) return "a segment of another source";
 	if (h->base.sequence != i->rows) return "a segment that is out of order";
+	if (t->flow->definition->retain) {
+		const char *wrong = dpi_inlet_keeps(i, i->rows);
+		if (wrong) return wrong;
+		if (first) dpi_ack_began(t, i);
+		dpi_inlet_frees(t, i);
+	}
 	i->kind = h->base.flags & ~DPI_SEGMENT_MAGIC_MASK;
 	return NULL;
 }
@@ -288,12 +382,17 @@ static enum dpi_found next(struct dpi_target *t, struct dpi_inlet *i, struct dpi
 		enum dpi_ring_found found = dpi_run_next(t->ctx, t->home, &i->ring, &i->run, &data, &size, &first);
 		if (found == DPI_RING_EMPTY) return DPI_FOUND_NOTHING;
 		if (found != DPI_RING_FOUND) return dpi_inlet_cut(t, i, "a ring with something else than segments", error);
-		const char *wrong = first ? take_header(t, i, data, size, &h) : NULL;
+		const char *wrong = first ? take_header(t, i, data, size, &h, &class) : NULL;
 		if (first) data += sizeof h, size -= sizeof h;
 		if (!wrong && t->decoder) {
 			wrong = first ? take_coded(t, i, &h, data, &size, &decoded, &class) : "a coded segment that goes on";
 			if (decoded) data = decoded->rows;
 		}
+		if (wrong == stale) {
+			inlet_over(t, i);
+			return DPI_FOUND_END;
+		}
+		if (wrong == gap) return cut_gap(t, i, h.base.sequence, error);
 		if (wrong) return cut(t, i, class, wrong, error);
 		bool columnar = t->flow->definition->layout == DPI_LAYOUT_COLUMNS;
 		if (i->kind == DPI_FLOW_ROWS && !columnar) {
@@ -303,6 +402,10 @@ static enum dpi_found next(struct dpi_target *t, struct dpi_inlet *i, struct dpi
 				dpi_decoded_release(t->decoder, decoded);
 				piece->some = false; /* nothing is lent */
 				return dpi_inlet_cut(t, i, wrong, error);
+			}
+			if (!piece->some) { /* a flow that passes over rows has no codecs */
+				pass(i);
+				continue;
 			}
 			return DPI_FOUND_ROWS;
 		}
@@ -319,15 +422,26 @@ static enum dpi_found next(struct dpi_target *t, struct dpi_inlet *i, struct dpi
 			if (piece->some) return DPI_FOUND_ROWS;
 			continue;
 		}
+		if (i->kind == DPI_FLOW_MARK && !size && i->epoch && i->marked && h.value < i->mark) { /* pushed again */
+			pass(i);
+			continue;
+		}
 		if (i->kind == DPI_FLOW_MARK && !size && (!i->marked || h.value >= i->mark)) {
 			i->marked = true;
 			i->mark = h.value;
 			pass(i);
 			return DPI_FOUND_MARK;
 		}
+		if (i->kind == DPI_FLOW_BEGIN && !size && t->flow->definition->retain) {
+			pass(i);
+			continue;
+		}
 		if (i->kind == DPI_FLOW_END && !size) {
 			if (h.value != i->rows) return dpi_inlet_cut(t, i, "an end that counts other rows than came", error);
-			inlet_over(i);
+			if (i->rows < i->begin) return cut(t, i, DPI_ERR_RECLAIMED, "the position that was handed in lies behind all that the source has pushed", error);
+			inlet_over(t, i);
+			struct dpi_origin *o = dpi_origin_find(t, i->source);
+			if (o) o->ended = true;
 			return DPI_FOUND_END;
 		}
 		dpi_decoded_release(t->decoder, decoded);
@@ -342,6 +456,7 @@ static bool all_marked(struct dpi_target *t, uint64_t *mark)
 {
 	uint32_t opened = atomic_load_explicit(&t->flow->opened, memory_order_acquire), over = 0, with = 0;
 	bool some = false;
+	if (t->flow->definition->retain) return dpi_origins_marked(t, mark);
 	for (size_t n = 0; n < t->inlets; n++) {
 		struct dpi_inlet *i = t->inlet[n];
 		if (i->over) continue;
@@ -381,7 +496,7 @@ static bool all_over(const struct dpi_target *t)
 /* Nothing is to be read from it now. */
 static bool rests(const struct dpi_target *t, const struct dpi_inlet *i)
 {
-	return i->over || (t->holds && i->marked && !(t->marked && i->mark <= t->mark));
+	return i->over || dpi_inlet_later(t, i) || (t->holds && i->marked && !(t->marked && i->mark <= t->mark));
 }
 
 /* One round over the inlets. */
@@ -390,13 +505,14 @@ static enum dpi_found round_once(struct dpi_target *t, struct dpi_piece *piece, 
 	for (size_t n = 0; n < t->inlets;) {
 		if (t->turn >= t->inlets) t->turn = 0;
 		struct dpi_inlet *i = t->inlet[t->turn];
+		if (t->flow->definition->retain && !i->named) dpi_inlets_name(t);
 		bool rest = rests(t, i);
 		enum dpi_found found = rest ? DPI_FOUND_NOTHING : next(t, i, piece, error);
-		if (found == DPI_FOUND_NOTHING && !rest && dpi_ring_in_over(i->ring)) {
-			/* closed without an end, or dead; looked at again: it may have published between the two looks */
+		if (found == DPI_FOUND_NOTHING && !rest && (dpi_ring_in_over(i->ring) || dpi_inlet_superseded(t, i))) {
+			/* closed without an end, or dead, or gone on in another ring; looked at again: it may have published between the two looks */
 			found = next(t, i, piece, error);
 			if (found == DPI_FOUND_NOTHING) {
-				inlet_over(i);
+				inlet_over(t, i);
 				found = DPI_FOUND_END;
 			}
 		}
@@ -422,7 +538,7 @@ enum dpi_found dpi_target_look(struct dpi_target *t, struct dpi_piece *piece, ui
 {
 	*piece = (struct dpi_piece){ 0 };
 	if (t->lents) dpi_target_collect(t);
-	if ((*error = dpi_flow_check(t->flow)) || (*error = import(t))) return DPI_FOUND_ERROR;
+	if ((*error = dpi_flow_check(t->flow)) || (*error = dpi_target_fenced(t)) || (*error = import(t))) return DPI_FOUND_ERROR;
 	uint64_t version = atomic_load_explicit(&t->flow->version, memory_order_acquire);
 	enum dpi_found found = round_once(t, piece, mark, error);
 	if (found != DPI_FOUND_NOTHING) return found;
@@ -457,7 +573,7 @@ bool dpi_target_ready(struct dpi_target *t)
 	for (size_t n = 0; n < t->inlets; n++) {
 		struct dpi_inlet *i = t->inlet[n];
 		if (i->over) continue;
-		if (!rests(t, i) && (dpi_run_ready(i->ring) || dpi_ring_in_over(i->ring))) return true;
+		if (!rests(t, i) && (dpi_run_ready(i->ring) || dpi_ring_in_over(i->ring) || dpi_inlet_superseded(t, i))) return true;
 		over = false;
 	}
 	return over;

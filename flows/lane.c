@@ -4,6 +4,9 @@
 #include <string.h>
 
 #include "columnar.h"
+#include "detach.h"
+#include "resume.h"
+#include "retain.h"
 #include "wait.h"
 
 #define SLICE_US 50000 /* a wait for room looks at least so often whether the flow has failed */
@@ -15,6 +18,14 @@ static void waits_for(struct dpi_source *s, uint32_t target)
 }
 
 /* -------------------------------------------------------------------------------------------------------- opening */
+
+/* Is it open, or was, so that what is to become of rows can be said? Of a retained flow: where nobody has tried to reach it yet. */
+static bool is_bound(struct dpi_source *s, uint32_t target)
+{
+	struct dpi_flow_target where = dpi_flow_where(s->flow, target);
+	if (where.state == DPI_TARGET_UNBOUND || where.state == DPI_TARGET_LOST) return false;
+	return !s->retain || where.state != DPI_TARGET_BOUND || where.epoch != s->lane[target].epoch;
+}
 
 struct binding {
 	struct dpi_source *s;
@@ -28,7 +39,7 @@ static bool bound(void *arg)
 	struct dpi_flow *f = b->s->flow;
 	if (atomic_load_explicit(&f->version, memory_order_acquire) == b->version) return false;
 	b->version = atomic_load_explicit(&f->version, memory_order_acquire);
-	return atomic_load_explicit(&f->failed, memory_order_relaxed) || dpi_flow_where(f, b->target).state != DPI_TARGET_UNBOUND;
+	return atomic_load_explicit(&f->failed, memory_order_relaxed) || is_bound(b->s, b->target);
 }
 
 /* What is wrong at a lane: the flow's failure, if that is the reason; nothing, where the flow goes on without the target. */
@@ -38,8 +49,10 @@ int dpi_lane_failed(struct dpi_source *s, uint32_t target, int error, bool *drop
 	int failed = dpi_flow_check(s->flow);
 	if (failed) return failed;
 	if (error != DPI_ERR_PEER && error != DPI_ERR_DESTROYED) return error;
+	uint32_t state = dpi_flow_where(s->flow, target).state;
+	if (s->retain && state != DPI_TARGET_DEAD && state != DPI_TARGET_DETACHED) return error; /* retain.c */
 	s->way[target] = NULL;
-	if (s->flow->definition->on_death == DPI_DEATH_GOES_ON) {
+	if (s->flow->definition->on_death == DPI_DEATH_GOES_ON || state == DPI_TARGET_DETACHED) {
 		s->lane[target].dropped = *dropped = true;
 		return DPI_SUCCESS;
 	}
@@ -56,11 +69,13 @@ static int ask(struct dpi_source *s, uint32_t target, int64_t deadline)
 	struct dpi_flow_target where = dpi_flow_where(s->flow, target);
 	if (where.state != DPI_TARGET_BOUND) return dpi_fail(DPI_ERR_PEER, "it was closed, or its process died");
 	snprintf(name, sizeof name, "%.100s, target %u", s->flow->name, target);
-	struct dpi_wanted wanted = { name, s->timeout_us, s->linger_us, s->watch.bell, s->ack != NULL };
+	struct dpi_wanted wanted = { name, s->timeout_us, s->linger_us, s->watch.bell, s->ack || s->retain };
+	l->epoch = where.epoch;
 	int64_t least = dpi_now() + DPI_ANSWER_NS;
 	int error = dpi_run_open_start(s->ctx, &wanted, where.node, where.queue, deadline > least ? deadline : least, &l->opening);
 	if (error) l->opening = NULL;
 	else s->asked++;
+	if (error && !dpi_retain_keeps(s, error)) l->epoch = 0; /* it can be tried again */
 	return error;
 }
 
@@ -73,7 +88,7 @@ static void ask_more(struct dpi_source *s, uint32_t target)
 	for (uint32_t i = 1; i <= most && i < targets; i++) {
 		uint32_t t = (target + i) % targets;
 		const struct dpi_lane *l = &s->lane[t];
-		if (!l->b && !l->opening && !l->dropped && dpi_flow_where(s->flow, t).state == DPI_TARGET_BOUND) ask(s, t, 0);
+		if (!l->b && !l->opening && !l->dropped && dpi_flow_where(s->flow, t).state == DPI_TARGET_BOUND && is_bound(s, t)) ask(s, t, 0);
 	}
 }
 
@@ -91,21 +106,39 @@ static bool opened(void *arg)
 	return o->error != DPI_ERR_AGAIN;
 }
 
+/* It was not opened in time. */
+static int not_bound(struct dpi_source *s, uint32_t target)
+{
+	struct dpi_flow_target where = dpi_flow_where(s->flow, target);
+	if (where.state == DPI_TARGET_UNBOUND)
+		return dpi_fail(DPI_ERR_TIMEOUT, "target %u of flow '%s' was not opened by any process within the deadline", target, s->flow->name);
+	return dpi_fail(DPI_ERR_TIMEOUT, "target %u of flow '%s' was lost with node %d, and no process has bound it anew within the deadline: open it with attr->rebind", target,
+			s->flow->name, where.node);
+}
+
 int dpi_lane_open(struct dpi_source *s, uint32_t target, int64_t deadline, bool *dropped)
+{
+	return s->retain ? dpi_retain_way(s, target, deadline, dropped) : dpi_lane_open_once(s, target, deadline, dropped);
+}
+
+int dpi_lane_open_once(struct dpi_source *s, uint32_t target, int64_t deadline, bool *dropped)
 {
 	struct dpi_flow *f = s->flow;
 	struct dpi_lane *l = &s->lane[target];
 	struct binding b = { s, target, UINT64_MAX };
 	*dropped = l->dropped;
 	if (l->b || l->dropped) return DPI_SUCCESS;
+	if (l->opening && s->retain && dpi_flow_where(f, target).epoch != l->epoch) { /* it is elsewhere meanwhile */
+		dpi_run_open_drop(l->opening);
+		l->opening = NULL;
+	}
 	if (!l->opening && !bound(&b)) {
 		if (!deadline) return DPI_ERR_AGAIN;
 		struct dpi_wait w = { .ready = bound, .arg = &b, .bell = s->watch.bell, .deadline = deadline };
 		waits_for(s, target + 1);
 		int late = dpi_wait(s->ctx, &w);
 		waits_for(s, 0);
-		if (late)
-			return dpi_fail(DPI_ERR_TIMEOUT, "target %u of flow '%s' was not opened by any process within the deadline", target, f->name);
+		if (late) return not_bound(s, target);
 	}
 	int error = dpi_flow_check(f);
 	if (error) return error;
@@ -123,11 +156,14 @@ int dpi_lane_open(struct dpi_source *s, uint32_t target, int64_t deadline, bool 
 				target, f->name);
 	error = dpi_flow_check(f);
 	if (o.error == DPI_ERR_AGAIN) return error;
+	if (!o.error && s->retain) pthread_mutex_lock(&f->lock); /* who looks from outside may do so while rings change */
 	if (!o.error) {
 		l->b = l->opening;
-		l->b->prompt = f->definition->hint == DPI_HINT_LATENCY && l->b->appender.tail;
+		l->b->prompt = f->definition->hint == DPI_HINT_LATENCY && l->b->appender.tail && !s->retain;
 	}
+	if (!o.error && s->retain) pthread_mutex_unlock(&f->lock);
 	l->opening = NULL;
+	if (o.error && !dpi_retain_keeps(s, o.error)) l->epoch = 0;
 	if (o.error) return dpi_lane_failed(s, target, o.error, dropped);
 	return error;
 }
@@ -149,6 +185,7 @@ int dpi_lane_end(struct dpi_source *s, uint32_t target, int64_t deadline)
 	set_way(s, target, NULL);
 	if (s->columns && (error = dpi_columns_finish(s, target))) return error;
 	uint64_t written = atomic_load_explicit(&l->b->appender.writer.written, memory_order_relaxed);
+	if (s->retain) dpi_retain_ends(s, target);
 	while ((error = dpi_run_end(l->b, &l->run)) == DPI_ERR_AGAIN) {
 		if (dpi_now() >= deadline) return deadline ? dpi_fail(DPI_ERR_TIMEOUT, "the way to target %u is busy", target) : DPI_ERR_AGAIN;
 		dpi_progress(s->ctx);
@@ -168,14 +205,23 @@ int dpi_lane_begin_run(struct dpi_source *s, uint32_t target, uint64_t size, int
 {
 	struct dpi_lane *l = &s->lane[target];
 	int error = dpi_run_begin(l->b, &l->run, size, false);
+	bool detaches = s->flow->definition->detach_us;
+	if (error != DPI_ERR_AGAIN) l->full_since = 0;
+	else if (detaches && dpi_lane_lags(s, target, dpi_now())) return dpi_fail(DPI_ERR_PEER, "it was detached");
 	if (error != DPI_ERR_AGAIN || !deadline) return error;
 	int64_t start = dpi_now(), now = start;
 	waits_for(s, target + 1);
 	do {
-		int64_t left = (deadline - now) / 1000;
+		int64_t left = (deadline - now) / 1000, patience = detaches ? (dpi_lane_patience(s, target) - now) / 1000 + 1 : 0;
 		l->b->timeout_us = left < 1 ? 1 : left < SLICE_US ? left : SLICE_US;
+		if (patience > 0 && l->b->timeout_us > patience) l->b->timeout_us = patience;
 		error = dpi_run_begin(l->b, &l->run, size, true);
 		now = dpi_now();
+		if (!error) l->full_since = 0;
+		int fenced = error == DPI_ERR_TIMEOUT ? dpi_source_fenced(s) : DPI_SUCCESS;
+		if (fenced) error = fenced;
+		else if (error == DPI_ERR_TIMEOUT && detaches && dpi_lane_lags(s, target, now)) error = dpi_fail(DPI_ERR_PEER, "it was detached");
+		if (error == DPI_ERR_TIMEOUT && s->retain && !dpi_retain_current(s, target)) error = DPI_ERR_PEER; /* nobody gives room there any more */
 	} while (error == DPI_ERR_TIMEOUT && now < deadline && !atomic_load_explicit(&s->flow->failed, memory_order_relaxed));
 	waits_for(s, 0);
 	__atomic_store_n(&s->stats.stall_target, target, __ATOMIC_RELAXED);
@@ -191,15 +237,23 @@ int dpi_lane_begin(struct dpi_source *s, uint32_t target, uint32_t kind, uint64_
 {
 	struct dpi_lane *l = &s->lane[target];
 	int error = DPI_SUCCESS;
+	if (s->flow->definition->detach_us && !l->dropped && dpi_lane_is_detached(s, target)) {
+		s->way[target] = NULL;
+		l->dropped = true;
+	}
 	*dropped = l->dropped;
 	if (l->dropped) return DPI_SUCCESS;
-	if (!l->b) error = dpi_lane_open(s, target, deadline, dropped);
-	if (error || *dropped) return error;
-	error = dpi_lane_end(s, target, deadline);
-	if (!error) error = dpi_lane_begin_run(s, target, size, deadline);
-	if (error == DPI_ERR_AGAIN) return error;
+	do {
+		if (!l->b || s->retain) error = dpi_lane_open(s, target, deadline, dropped);
+		if (error || *dropped) return error;
+		error = dpi_lane_end(s, target, deadline);
+		if (!error && s->retain) error = dpi_retain_prepare(s, target);
+		if (!error) error = dpi_lane_begin_run(s, target, size, deadline);
+		if (error == DPI_ERR_AGAIN) return error;
+	} while (error && dpi_retain_lost(s, target, error));
 	if (error) return dpi_lane_failed(s, target, error, dropped);
-	struct dpi_flow_segment h = { .base = { .sequence = l->rows, .flags = DPI_SEGMENT_MAGIC | kind, .reserved = s->number }, .value = value };
+	if (s->retain) dpi_retain_begins(s, target, kind);
+	struct dpi_flow_segment h = { .base = { .sequence = l->rows, .rows = s->epoch, .flags = DPI_SEGMENT_MAGIC | kind, .reserved = s->number }, .value = value };
 	memcpy(dpi_run_place(l->b), &h, sizeof h);
 	return DPI_SUCCESS;
 }
@@ -213,6 +267,7 @@ int dpi_lane_room(struct dpi_source *s, uint32_t target, uint64_t need, int64_t 
 	int error = dpi_lane_begin(s, target, DPI_FLOW_ROWS, 0, s->segment, deadline, dropped);
 	if (error || *dropped) return error;
 	error = dpi_run_wrote(l->b, &l->run, sizeof(struct dpi_flow_segment));
+	if (dpi_retain_keeps(s, error)) error = DPI_SUCCESS;
 	if (s->row_size) /* release: the buffer, for who counts from outside */
 		__atomic_store_n(&l->rows_at, atomic_load_explicit(&l->b->appender.writer.written, memory_order_relaxed), __ATOMIC_RELEASE);
 	DPI_ADD(s->stats.segments, 1);
@@ -225,6 +280,7 @@ int dpi_lane_wrote(struct dpi_source *s, uint32_t target, uint64_t size)
 {
 	bool dropped;
 	int error = dpi_run_wrote(s->lane[target].b, &s->lane[target].run, size);
+	if (dpi_retain_keeps(s, error)) return DPI_SUCCESS;
 	/* the linger service sends what the transport could not take */
 	return error && error != DPI_ERR_AGAIN ? dpi_lane_failed(s, target, error, &dropped) : DPI_SUCCESS;
 }
@@ -238,8 +294,10 @@ int dpi_lane_send(struct dpi_source *s, uint32_t target, uint32_t kind, uint64_t
 	if (error || *dropped) return error;
 	if (size) memcpy(dpi_run_place(l->b) + header, bytes, size);
 	error = dpi_run_wrote(l->b, &l->run, header + size);
+	if (s->retain) dpi_retain_ends(s, target);
 	/* the run is full to its end, so ending it sends nothing */
 	if (!error) error = dpi_run_end(l->b, &l->run);
+	if (error && dpi_retain_lost(s, target, error)) return DPI_SUCCESS; /* it is kept */
 	return error ? dpi_lane_failed(s, target, error, dropped) : DPI_SUCCESS;
 }
 
@@ -256,7 +314,9 @@ int dpi_lane_send_large(struct dpi_source *s, uint32_t target, const void *row, 
 		if (error || *dropped) return error;
 		dpi_part_write(dpi_run_place(l->b) + header, part, row, size, offset, 0, &taken);
 		error = dpi_run_wrote(l->b, &l->run, header + part);
+		if (s->retain) dpi_retain_ends(s, target);
 		if (!error) error = dpi_run_end(l->b, &l->run);
+		if (error && dpi_retain_lost(s, target, error)) error = DPI_SUCCESS;
 		if (error) return dpi_lane_failed(s, target, error, dropped);
 		offset += taken;
 	}
@@ -265,11 +325,28 @@ int dpi_lane_send_large(struct dpi_source *s, uint32_t target, const void *row, 
 	return DPI_SUCCESS;
 }
 
+static int flush_retained(struct dpi_source *s, uint32_t target, int64_t deadline)
+{
+	struct dpi_lane *l = &s->lane[target];
+	bool dropped;
+	int error;
+	if (!l->b && !s->retain->lane[target].old) return DPI_SUCCESS;
+	do {
+		error = dpi_retain_way(s, target, deadline, &dropped);
+		if (error || dropped) return error;
+		int64_t left = (deadline - dpi_now()) / 1000;
+		l->b->timeout_us = left < 1 ? 1 : left;
+		error = dpi_run_flush(l->b, &l->run);
+	} while (error && dpi_retain_lost(s, target, error));
+	return error && error != DPI_ERR_TIMEOUT ? dpi_lane_failed(s, target, error, &dropped) : error;
+}
+
 int dpi_lane_flush(struct dpi_source *s, uint32_t target, int64_t deadline)
 {
 	if (s->coded) return dpi_coded_flush(s, target, deadline);
 	struct dpi_lane *l = &s->lane[target];
 	bool dropped = false;
+	if (s->retain) return flush_retained(s, target, deadline);
 	if (!l->b || l->dropped) return DPI_SUCCESS;
 	int error = s->columns ? dpi_lane_end(s, target, 0) : DPI_SUCCESS;
 	if (error && error != DPI_ERR_AGAIN) return dpi_lane_failed(s, target, error, &dropped); /* AGAIN: but it is written */

@@ -6,33 +6,37 @@
 
 #include "control.h"
 
-/* To the coordinator. 'tell': without an answer. A flow that failed answers its own failure, to all but the first five. */
+/* To the coordinator. 'tell': without an answer. A flow that failed answers its own failure, to all but the first five and DETACH. */
 enum {
 	DPI_FLOW_CREATE = DPI_MESSAGE_FLOW, /* u64 copy, name, bytes of the definition -> u64 id; the copy is a member */
 	DPI_FLOW_NAMED,	  /* tell: u64 id: its name stands in the registry: it outlives its creator */
 	DPI_FLOW_DROP,	  /* tell: u64 id: its name was taken: forget it */
 	DPI_FLOW_OPEN,	  /* u64 id, u64 copy -> bytes of the definition; the state comes before the answer, as news */
 	DPI_FLOW_CLOSE,	  /* tell: u64 id, u64 copy: no more news */
-	DPI_FLOW_JOIN,	  /* u64 id, u64 token -> u32 number of the new source */
+	DPI_FLOW_JOIN,	  /* u64 id, u64 token, u64 the source's id, u32 DPI_JOIN_* -> u32 number of the source, u32 epoch */
 	DPI_FLOW_ABANDON, /* tell: u64 id, u64 token: the answer to this join was not waited for: the source is closed */
-	DPI_FLOW_LEAVE,	  /* u64 id, u32 source, u32 state */
-	DPI_FLOW_BIND,	  /* u64 id, u32 target, u64 queue */
+	DPI_FLOW_LEAVE,	  /* u64 id, u32 source, u32 epoch, u32 state */
+	DPI_FLOW_BIND,	  /* u64 id, u32 target, u64 queue, u8 again -> u32 epoch */
 	DPI_FLOW_UNBIND,  /* u64 id, u32 target, u64 queue, u32 state; told: UNBOUND: a bind nobody waited for */
+	DPI_FLOW_DETACH,  /* tell: u64 id, u32 target, u64 queue: it gave a source no room for too long */
 	DPI_FLOW_SEAL,	  /* u64 id */
 	DPI_FLOW_CANCEL,  /* u64 id, text: the reason, or "" */
 	DPI_FLOW_FAIL,	  /* tell: u64 id, u32 error, text */
 	DPI_FLOW_DESTROY, /* u64 id */
 	/* To each copy, in the order in which it happened; each begins with u64 id, u64 copy. None follows FAILED. */
-	DPI_FLOW_SOURCES, /* u32 first, u32 count; of each u8 state, u32 node */
-	DPI_FLOW_TARGETS, /* u32 first, u32 count; of each u8 state, u32 node, u64 queue */
+	DPI_FLOW_SOURCES, /* u32 first, u32 count; of each u8 state, u32 node, u32 epoch */
+	DPI_FLOW_TARGETS, /* u32 first, u32 count; of each u8 state, u32 node, u64 queue, u32 epoch */
 	DPI_FLOW_SEALED,
 	DPI_FLOW_FAILED,  /* u32 error, text */
 	DPI_FLOW_MESSAGES_END
 };
 
-#define DPI_FLOW_NEWS_SOURCES 8192u /* most in one message */
-_Static_assert(24 + DPI_FLOW_NEWS_SOURCES * 5 <= DPI_MESSAGE_MAX, "news of sources fit a message");
-_Static_assert(24 + DPI_TARGETS_MAX * 13 <= DPI_MESSAGE_MAX, "news of targets fit a message");
+enum { DPI_JOIN_GOES_ON = 1, DPI_JOIN_TAKES_OVER = 2 }; /* there must be a source of the id; it may be open */
+
+#define DPI_FLOW_NEWS_SOURCES 4096u /* most in one message */
+_Static_assert(24 + DPI_FLOW_NEWS_SOURCES * 9 <= DPI_MESSAGE_MAX, "news of sources fit a message");
+#define DPI_FLOW_NEWS_TARGETS 2048u
+_Static_assert(24 + DPI_FLOW_NEWS_TARGETS * 17 <= DPI_MESSAGE_MAX, "news of targets fit a message");
 _Static_assert(DPI_DEFINITION_MAX + DPI_NAME_MAX + 16 <= DPI_MESSAGE_MAX, "a definition fits a message");
 
 #define DPI_FLOW_SENTENCE 512 /* bytes of a flow's failure, with its zero */

@@ -7,6 +7,7 @@
 #include "bloom.h"
 #include "columnar.h"
 #include "pipe.h"
+#include "retain.h"
 #include "wait.h"
 
 /* Is this a row of the flow's schema? */
@@ -50,7 +51,7 @@ static int wrote(struct dpi_source *s, uint32_t target, uint64_t size, uint64_t 
 	struct dpi_lane *l = &s->lane[target];
 	int error = dpi_run_wrote(l->b, &l->run, need);
 	if (!error && s->flow->definition->hint == DPI_HINT_LATENCY) error = dpi_run_publish(l->b, &l->run);
-	if (error && error != DPI_ERR_AGAIN) return lost(s, target, need, error);
+	if (error && error != DPI_ERR_AGAIN && !dpi_retain_keeps(s, error)) return lost(s, target, need, error);
 	if (!s->row_size) {
 		DPI_ADD(l->rows, 1);
 		DPI_ADD(l->bytes, size);
@@ -201,11 +202,15 @@ int dpi_push_to(struct dpi_source *s, const uint32_t *to, uint32_t count, const 
 	if (s->row_size && !s->pipe && !s->columns && put_each(s, to, count, row, size, 1)) return DPI_SUCCESS;
 	if (s->columns) return dpi_columns_push_row(s, to, count, row, size, wait);
 	if (need > s->segment - sizeof(struct dpi_flow_segment)) return dpi_push_large(s, to, count, row, size, wait);
-	for (uint32_t i = 0; i < count; i++) {
-		bool dropped;
-		error = room(s, to[i], need, wait, &dropped);
-		if (error) return error;
-	}
+	uint64_t moves;
+	do { /* while one is waited for, another may move, with the room in it */
+		moves = s->retain ? s->retain->moves : 0;
+		for (uint32_t i = 0; i < count; i++) {
+			bool dropped;
+			error = room(s, to[i], need, wait, &dropped);
+			if (error) return error;
+		}
+	} while (s->retain && count > 1 && s->retain->moves != moves);
 	for (uint32_t i = 0; i < count && !error; i++) {
 		if (s->lane[to[i]].dropped) DPI_ADD(s->stats.dropped, 1);
 		else error = put_row(s, to[i], row, size, need);

@@ -17,8 +17,8 @@ struct dpi_flow_coded {
 };
 
 struct dpi_flow_segment {
-	struct dpi_segment base; /* sequence: rows of this source to this target before it; reserved: the source; rows, bytes: 0 */
-	uint64_t value;		 /* the mark; at the end the rows in all */
+	struct dpi_segment base; /* sequence: rows of this source to this target before it; reserved: the source; rows: how often it was resumed; bytes: 0 */
+	uint64_t value;		 /* the mark; at the end the rows in all; of BEGIN rows that were acknowledged */
 	struct dpi_flow_coded coded; /* of DPI_FLOW_CODED; else 0: rows begin a cache line */
 };
 _Static_assert(sizeof(struct dpi_flow_segment) == 64, "a cache line");
@@ -30,6 +30,7 @@ _Static_assert(sizeof(struct dpi_flow_segment) == 64, "a cache line");
 #define DPI_FLOW_PART 0x0800u
 #define DPI_FLOW_CODED 0x1000u
 #define DPI_FLOW_COLUMNS 0x2000u /* a columnar segment follows: column_segment.h */
+#define DPI_FLOW_BEGIN 0x4000u	 /* the first of a ring into which a source of a retained flow sends again what it has kept */
 
 /* Bytes of a segment of this schema within at most segment bytes; rows that do not vary fill it exactly. */
 static inline uint32_t dpi_flow_segment_size(const struct dpi_schema *s, uint32_t segment)

@@ -9,6 +9,8 @@
 
 #include "bloom.h"
 #include "pipe.h"
+#include "resume.h"
+#include "retain.h"
 #include "stats.h"
 #include "wait.h"
 
@@ -35,6 +37,8 @@ struct dpi_source *dpi_source_begin(DPI_Source handle, const char *call, int *er
 	struct dpi_source *s = dpi_source_enter(handle, call, error);
 	if (!s) return NULL;
 	*error = dpi_flow_check(s->flow);
+	if (!*error) *error = dpi_source_fenced(s);
+	if (!*error) dpi_retain_look(s);
 	if (!*error) return s;
 	dpi_source_leave(s);
 	return NULL;
@@ -57,6 +61,7 @@ static void source_free(struct dpi_source *s)
 	dpi_columns_close(s);
 	dpi_ack_close(s);
 	dpi_source_bloom_free(s->bloom);
+	dpi_retain_close(s);
 	free(s->lane);
 	free(s->way);
 	if (s->flow) dpi_flow_unref(s->flow);
@@ -89,27 +94,28 @@ static int source_new(struct dpi_flow *f, int64_t timeout_us, struct dpi_source 
 	return error;
 }
 
-static int open_source(struct dpi_flow *f, int64_t timeout_us, DPI_Source *out)
+static int open_source(struct dpi_flow *f, const DPI_Source_Attr *a, DPI_Source *out)
 {
 	struct dpi_source *s;
 	int error = dpi_flow_check(f);
-	if (!error) error = source_new(f, timeout_us, &s);
+	if (!error) error = dpi_source_check_attr(f->definition, a);
+	if (!error) error = source_new(f, a->timeout_us, &s);
 	if (error) return error;
 	/* what this process lacks is found before the flow counts another source */
 	error = dpi_route_new(f->definition, 0, &s->route);
 	if (!error) error = dpi_coded_open(s);
 	if (!error) error = dpi_pipe_open_source(s);
 	if (!error) error = dpi_ack_open(s);
+	if (!error) error = dpi_retain_open(s);
 	int64_t deadline = dpi_deadline(0, f->ctx->timeout_us);
-	if (!error) error = dpi_flow_join(f, deadline, &s->number);
+	if (!error) error = dpi_source_join(s, a, deadline);
 	if (error) {
 		source_free(s);
 		return error;
 	}
-	dpi_route_begin(s->route, s->number);
 	s->handle = (DPI_Source)(uintptr_t)dpi_handle_open(DPI_HANDLE_SOURCE, s);
 	if (!s->handle) {
-		dpi_flow_leave(f, s->number, DPI_SOURCE_DEAD, deadline);
+		dpi_flow_leave(f, s->number, s->epoch, DPI_SOURCE_DEAD, deadline);
 		source_free(s);
 		return dpi_fail(DPI_ERR_LIMIT, "%u handles are open: close some", DPI_HANDLE_MAX);
 	}
@@ -130,7 +136,7 @@ int DPI_Open_Source(DPI_Flow handle, const DPI_Source_Attr *attr, DPI_Source *ou
 	if (error) return error;
 	struct dpi_flow *f = dpi_flow_get(handle);
 	if (!f) return dpi_flow_error(handle);
-	error = open_source(f, a.timeout_us, out);
+	error = open_source(f, &a, out);
 	dpi_flow_unref(f);
 	return error;
 }
@@ -175,7 +181,8 @@ static int send_all(struct dpi_source *s, uint32_t kind, uint64_t value, bool on
 	for (uint32_t t = 0; t < s->flow->definition->targets; t++) {
 		bool dropped;
 		uint64_t rows, bytes;
-		if (only_used && !s->lane[t].b) continue;
+		/* one that was resumed says where it ends also where it has nothing more to send: so a gap is found */
+		if (only_used && !s->lane[t].b && !s->lane[t].first && !(s->retain && s->retain->lane[t].old)) continue;
 		dpi_lane_count(s, t, &rows, &bytes);
 		int error = dpi_lane_send(s, t, kind, kind == DPI_FLOW_END ? rows : value, NULL, 0, deadline, &dropped);
 		if (error) return error;
@@ -217,6 +224,7 @@ static int close_source(struct dpi_source *s, int error, int64_t deadline)
 	if (!error && s->pipe) error = dpi_pipe_drain(s, deadline);
 	if (!error) error = send_all(s, DPI_FLOW_END, 0, true, deadline);
 	if (!error) error = flush(s, deadline);
+	if (!error && s->retain) error = dpi_retain_wait(s, deadline);
 	if (error && !*sentence) snprintf(sentence, sizeof sentence, "%s", dpi_detail());
 	dpi_flow_unwatch(s->flow, &s->watch); /* from here on nobody looks at its lanes */
 	dpi_coded_close(s);
@@ -237,9 +245,9 @@ static int close_source(struct dpi_source *s, int error, int64_t deadline)
 		dpi_source_unlock(s);
 	}
 	dpi_descriptor_close(s->room);
-	if (!dpi_flow_check(s->flow)) { /* a failed flow has forgotten its sources */
+	if (error != DPI_ERR_FENCED && !dpi_flow_check(s->flow)) { /* a failed flow has forgotten its sources; and this one is another's */
 		int64_t soon = dpi_now() + DPI_ANSWER_NS;
-		int e = dpi_flow_leave(s->flow, s->number, error ? DPI_SOURCE_DEAD : DPI_SOURCE_CLOSED, deadline > soon ? deadline : soon);
+		int e = dpi_flow_leave(s->flow, s->number, s->epoch, error ? DPI_SOURCE_DEAD : DPI_SOURCE_CLOSED, deadline > soon ? deadline : soon);
 		if (e && !error) {
 			error = e;
 			snprintf(sentence, sizeof sentence, "%s", dpi_detail());
@@ -258,7 +266,8 @@ int DPI_Close_Source(DPI_Source handle)
 		return dpi_fail(DPI_ERR_THREAD, "DPI_Close_Source: another thread is inside a call on this source of flow '%s'", s->flow->name);
 	/* a close that was too short cannot be tried again: not even DPI_NO_WAIT loses rows */
 	int64_t deadline = s->timeout_us < 0 ? dpi_deadline(0, s->ctx->timeout_us) : deadline_of(s), least = dpi_now() + 1000000;
-	return close_source(s, dpi_flow_check(s->flow), deadline > least ? deadline : least);
+	int error = dpi_flow_check(s->flow);
+	return close_source(s, error ? error : dpi_source_fenced(s), deadline > least ? deadline : least);
 }
 
 void dpi_source_finish(uint64_t handle, void *object)
@@ -274,9 +283,11 @@ void dpi_source_stats(const struct dpi_source *s, DPI_Source_Stats *all)
 #define COPY(name, unit, text) all->name = __atomic_load_n(&s->stats.name, __ATOMIC_RELAXED);
 	DPI_SOURCE_STATS(COPY)
 #undef COPY
+	if (s->retain) all->kept = dpi_retain_bytes(s);
 	for (uint32_t t = 0; t < s->flow->definition->targets; t++) {
 		uint64_t rows, bytes;
 		dpi_lane_count(s, t, &rows, &bytes);
+		rows -= s->lane[t].first;
 		all->rows += rows;
 		all->bytes += bytes;
 		if (rows <= all->most_rows) continue;
@@ -299,6 +310,8 @@ int DPI_Get_Source_Stats(DPI_Source handle, DPI_Source_Stats *stats)
 	struct dpi_source *s = dpi_source_get(handle);
 	if (!s) return dpi_handle_error(DPI_HANDLE_SOURCE, (uint64_t)(uintptr_t)handle);
 	DPI_Source_Stats all;
+	if (s->retain) pthread_mutex_lock(&s->flow->lock); /* its rings change */
 	dpi_source_stats(s, &all);
+	if (s->retain) pthread_mutex_unlock(&s->flow->lock);
 	return dpi_give("DPI_Get_Source_Stats", stats, &all, sizeof all);
 }

@@ -19,7 +19,12 @@ struct dpi_lane {
 	struct dpi_run run;  /* the open segment of rows; end 0: none */
 	uint64_t rows_at;    /* position of its first row, of rows that do not vary; 0: none is open */
 	uint64_t rows, bytes; /* in segments that are ended; of rows that vary all */
-	bool dropped;	     /* the target died and the flow goes on */
+	uint64_t first;	      /* rows that its source pushed before it was resumed; rows counts them, too */
+	bool dropped;	     /* the target died, or was detached, and the flow goes on */
+	int64_t full_since;  /* detach.c: pushes have found no room since; 0: the last one did */
+	uint64_t detaching;  /* the coordinator was asked to detach this queue */
+	uint64_t looked;     /* version of the flow in which it was not detached */
+	uint32_t epoch;	     /* retained: of the binding that b or opening is of, or the last was */
 	struct dpi_column_builder *columns; /* columnar: what builds its segments */
 	int64_t due;			     /* and when the one under construction travels */
 };
@@ -39,11 +44,13 @@ struct dpi_source {
 	struct dpi_ack_source *ack; /* ack_source.h; NULL: no acknowledgements */
 	struct dpi_flow_watch watch;
 	struct dpi_pipe_source *pipe; /* pipe.h: stages and reduce; NULL: rows travel as they are pushed */
-	uint32_t number;
+	uint32_t number, epoch; /* epoch: how often it was resumed */
 	uint32_t push_size, row_size; /* of rows as they are pushed, and as they travel; 0: they vary */
 	uint32_t segment;	   /* bytes of a segment; before codecs */
 	int64_t timeout_us, linger_us;
 	uint32_t asked; /* targets that were asked for a ring */
+	uint64_t id;	/* by which it is resumed; 0: none */
+	uint64_t seen;	/* version of the flow in which it had its place */
 	bool closing, marked;
 	uint64_t mark;
 	int reserved; /* target for which room is handed out; -1: none */
@@ -52,6 +59,7 @@ struct dpi_source {
 	uint64_t wanted;
 	struct dpi_descriptor *room; /* readable when there is room for that; NULL until it is asked for */
 	DPI_Source_Stats stats;
+	struct dpi_retain *retain; /* retain.h; NULL: a direct flow */
 	struct dpi_columns *columns; /* columnar.h; NULL: segments are rows */
 	struct dpi_source_bloom *bloom; /* bloom.h; NULL: every row travels */
 };
@@ -81,6 +89,9 @@ int dpi_push_to(struct dpi_source *s, const uint32_t *to, uint32_t count, const 
 /* The sentence to AGAIN, which with wait is TIMEOUT. */
 int dpi_push_no_room(struct dpi_source *s, bool wait, const char *call);
 
+/* retain.c, of a retained flow: see that the way leads to where the target is now, and all that is kept was sent there. As dpi_lane_open. */
+int dpi_retain_way(struct dpi_source *s, uint32_t target, int64_t deadline, bool *dropped);
+int dpi_lane_open_once(struct dpi_source *s, uint32_t target, int64_t deadline, bool *dropped); /* one try of it */
 /* lane.c. deadline: dpi_now, 0: do not wait. DPI_ERR_AGAIN (no sentence) only where it is 0.
  * See that there is a way. A target that is bound is given time to answer, whatever the deadline, if that is not 0. */
 int dpi_lane_open(struct dpi_source *s, uint32_t target, int64_t deadline, bool *dropped);

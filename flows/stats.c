@@ -35,17 +35,20 @@ static bool due(struct writer *w)
 
 static void write_flow(struct writer *w, struct dpi_flow *f)
 {
-	uint32_t bound = 0;
+	DPI_Flow_Info all = { 0 };
 	if (!due(w)) return;
-	for (uint32_t i = 0; i < f->target_room; i++) bound += f->target[i].state != DPI_TARGET_UNBOUND;
+	dpi_flow_count(f, &all);
 	dpi_pack_u8(&w->body, DPI_ENDPOINT_NONE);
 	dpi_pack_text(&w->body, f->name);
 	dpi_pack_u32(&w->body, f->definition->targets);
-	dpi_pack_u32(&w->body, bound);
+	dpi_pack_u32(&w->body, all.bound);
 	dpi_pack_u32(&w->body, atomic_load(&f->opened));
 	dpi_pack_u32(&w->body, atomic_load(&f->over));
 	dpi_pack_u32(&w->body, atomic_load(&f->sealed));
 	dpi_pack_u32(&w->body, (uint32_t)atomic_load(&f->failed));
+	dpi_pack_u32(&w->body, all.dead);
+	dpi_pack_u32(&w->body, all.lost);
+	dpi_pack_u32(&w->body, all.detached);
 }
 
 #define PACK(name, unit, text) dpi_pack_u64(&w->body, s.name);
@@ -143,6 +146,9 @@ static bool read_flow(struct dpi_unpack *u, DPI_Flow_Info *f)
 	f->closed = dpi_unpack_u32(u);
 	f->sealed = dpi_unpack_u32(u) != 0;
 	f->failed = (int)dpi_unpack_u32(u);
+	f->dead = dpi_unpack_u32(u);
+	f->lost = dpi_unpack_u32(u);
+	f->detached = dpi_unpack_u32(u);
 	return !u->bad;
 }
 

@@ -9,7 +9,7 @@ struct dpi_source;
 struct dpi_target;
 
 /* u32: how many entries to skip -> u8: more follow; u32: how many; entries: u8 kind (DPI_ENDPOINT_*), and
- *   of a flow: name; u32 targets, bound, sources, closed, sealed, failed; its endpoints follow
+ *   of a flow: name; u32 targets, bound, sources, closed, sealed, failed, dead, lost, detached; its endpoints follow
  *   of a source: u32 number; u8 n, n u64: DPI_SOURCE_STATS in order
  *   of a target: u32 index; u64 fill; u8 n, n u64: DPI_TARGET_STATS in order
  * A reader takes the counters that it knows, and none that it does not get. */

@@ -7,9 +7,12 @@
 
 #include "bloom.h"
 #include "final.h"
+#include "origin.h"
 #include "pipe.h"
 #include "stats.h"
 #include "wait.h"
+
+#define RETAINED_RING (4u << 20) /* larger ones are no better */
 
 struct dpi_target *dpi_target_begin(DPI_Target handle, const char *call, int *error)
 {
@@ -27,10 +30,18 @@ struct dpi_target *dpi_target_begin(DPI_Target handle, const char *call, int *er
 	return t;
 }
 
+/* The ring of a source that keeps its rows in it: the declared sources' share of the memory, which leaves room for those that come anew. */
+static uint64_t retained_ring(const struct dpi_definition *d, uint64_t segment)
+{
+	uint64_t most = d->memory / 2 / (d->sources ? d->sources : 16), ring = 8 * segment;
+	while (2 * ring <= most && ring < RETAINED_RING) ring *= 2;
+	return ring;
+}
+
 /* The first ring of a source: eight segments, but all declared sources' rings within half the flow's memory if that can be. */
 static uint64_t first_ring(const struct dpi_definition *d, uint64_t segment)
 {
-	uint64_t first = 8 * segment, share = d->sources ? d->memory / 2 / d->sources : first;
+	uint64_t first = d->retain ? retained_ring(d, segment) : 8 * segment, share = d->sources ? d->memory / 2 / d->sources : first;
 	return first < share ? first : share;
 }
 
@@ -39,6 +50,7 @@ static int make_queue(struct dpi_target *t, uint32_t numa, int64_t deadline)
 	const struct dpi_definition *d = t->flow->definition;
 	uint64_t segment = dpi_flow_run_size(d);
 	struct dpi_buffer_shape shape = dpi_run_shape(segment, first_ring(d, segment), d->memory, numa);
+	if (d->retain) shape.growth = DPI_GROWTH_NONE; /* what is kept lies in one ring */
 	if (d->sources && shape.capacity * d->sources > d->memory)
 		return dpi_fail(DPI_ERR_LIMIT, "flow '%s' gives each target %llu bytes of memory, and %u sources need at least %llu: raise attr->memory, or make segments smaller",
 				t->flow->name, (unsigned long long)d->memory, d->sources, (unsigned long long)shape.capacity * d->sources);
@@ -57,12 +69,14 @@ static void target_free(struct dpi_target *t)
 {
 	if (t->queue) dpi_run_queue_end(t->ctx, t->queue);
 	dpi_inlets_free(t);
+	dpi_origins_free(t);
 	dpi_decoder_close(t->decoder);
 	dpi_columns_spare_free(t);
 	dpi_pipe_close_target(t);
 	if (t->home) dpi_home_release(t->ctx, t->home);
 	dpi_target_sketch_free(t->sketch);
 	dpi_target_bloom_end(t);
+	free(t->position);
 	dpi_flow_unref(t->flow);
 	free(t);
 }
@@ -88,20 +102,22 @@ static int open_target(struct dpi_flow *f, uint32_t index, const DPI_Target_Attr
 	if (!error && a->sketch && (d->wire != d->schema || d->layout == DPI_LAYOUT_COLUMNS))
 		error = dpi_fail(DPI_ERR_UNSUPPORTED, "attr->sketch: keys are counted where rows travel as they are pushed, row by row: not with stages at the source, reduce or columns");
 	if (!error && a->sketch) error = dpi_target_sketch_new(d, &t->sketch);
+	if (!error) error = dpi_target_positions(t, a);
 	if (!error) error = make_queue(t, (uint32_t)a->numa, deadline);
 	if (!error) error = dpi_decoder_open(d, (struct dpi_coded_place){ t->ctx->incarnation, t->queue }, &t->decoder);
-	if (!error) error = dpi_flow_bind(f, index, t->queue, deadline);
+	if (!error) error = dpi_flow_bind_again(f, index, t->queue, a->rebind, deadline, &t->epoch);
 	if (error) {
 		target_free(t);
 		return error;
 	}
-	t->prompt = d->hint == DPI_HINT_LATENCY && d->layout == DPI_LAYOUT_ROWS && d->wire->plain && t->stride && !t->pipe && !t->decoder && !t->sketch && !d->ack;
+	t->prompt = d->hint == DPI_HINT_LATENCY && d->layout == DPI_LAYOUT_ROWS && d->wire->plain && t->stride && !t->pipe && !t->decoder && !t->sketch && !d->ack && !d->retain;
 	t->handle = (DPI_Target)(uintptr_t)dpi_handle_open(DPI_HANDLE_TARGET, t);
 	if (!t->handle) {
-		dpi_flow_unbind(f, index, DPI_TARGET_DEAD, deadline);
+		dpi_flow_unbind_queue(f, index, t->queue, DPI_TARGET_DEAD, deadline);
 		target_free(t);
 		return dpi_fail(DPI_ERR_LIMIT, "%u handles are open: close some", DPI_HANDLE_MAX);
 	}
+	t->stats.epoch = t->epoch;
 	t->watch = (struct dpi_flow_watch){ .bell = t->home->bell, .kind = DPI_ENDPOINT_TARGET, .endpoint = t };
 	dpi_flow_watch(f, &t->watch);
 	*out = t->handle;
@@ -117,6 +133,7 @@ int DPI_Open_Target(uint32_t index, const DPI_Target_Attr *attr, DPI_Flow handle
 	if (!error) error = dpi_timeout_check("DPI_Open_Target", "timeout_us", a.timeout_us);
 	if (!error && (a.numa < 0 || a.numa > 1024)) error = dpi_fail(DPI_ERR_ARGUMENT, "attr->numa is %d: DPI_NUMA_ANY or DPI_NUMA_NODE(n)", a.numa);
 	if (!error && (a.sketch < 0 || a.sketch > 1)) error = dpi_fail(DPI_ERR_ARGUMENT, "attr->sketch is %d: it is 0 or 1", a.sketch);
+	if (!error && (a.rebind < 0 || a.rebind > 1)) error = dpi_fail(DPI_ERR_ARGUMENT, "attr->rebind is %d: it is 0 or 1", a.rebind);
 	if (error) return error;
 	struct dpi_flow *f = dpi_flow_get(handle);
 	if (!f) return dpi_flow_error(handle);
@@ -146,7 +163,8 @@ static int close_target(struct dpi_target *t, int64_t deadline)
 		dpi_piece_release(t, &piece);
 	dpi_flow_unwatch(t->flow, &t->watch);
 	dpi_descriptor_close(t->some);
-	if (!dpi_flow_check(t->flow)) error = dpi_flow_unbind(t->flow, t->index, t->ended ? DPI_TARGET_ENDED : DPI_TARGET_DEAD, deadline);
+	if (!dpi_flow_check(t->flow) && !dpi_target_fenced(t)) error = dpi_flow_unbind_queue(t->flow, t->index, t->queue, t->ended ? DPI_TARGET_ENDED : DPI_TARGET_DEAD, deadline);
+	if (error == DPI_ERR_FENCED) error = DPI_SUCCESS; /* it lets go of it all the same */
 	dpi_handle_close((uint64_t)(uintptr_t)t->handle);
 	target_free(t);
 	return error;

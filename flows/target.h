@@ -13,16 +13,26 @@
 #include "run.h"
 #include "segment.h"
 
+/* Where a segment begins in a ring whose space is given back as rows are acknowledged. */
+struct dpi_place {
+	uint64_t at, rows; /* position of its run's word; rows of the source before it */
+};
+
 /* The ring of one source. */
 struct dpi_inlet {
 	struct dpi_ring_in *ring;
 	struct dpi_run_in run;
 	uint32_t source;
 	bool known;	 /* its source has said which it is */
+	bool named;	 /* retained flows: the same, before anything was taken */
+	uint32_t epoch;	 /* then: how often its source had been resumed */
 	bool over;	 /* nothing comes any more; its ring is freed once nothing of it is lent */
 	bool cut;	 /* what it wrote was nonsense */
 	uint32_t kind;	 /* of the segment that is being read */
-	uint64_t rows;	 /* received */
+	uint64_t rows;	 /* received; those that were passed over count */
+	uint64_t begin;	 /* rows numbered below are passed over: inlet_begin */
+	struct dpi_place *place; /* retained: circular, places from first_place on, of place_room, a power of two: retain_target.c */
+	uint32_t first_place, places, place_room;
 	bool marked;
 	uint64_t mark;	 /* the last that it passed */
 	size_t lent;	 /* runs */
@@ -76,11 +86,20 @@ struct dpi_target {
 	uint32_t wire_stride;	      /* of rows as they travel; 0: they vary */
 	int64_t timeout_us;
 	uint64_t queue;
+	uint32_t epoch; /* of its binding */
+	bool fenced;	/* it was bound anew, elsewhere */
+	uint64_t fence_seen; /* version of the flow for which that was looked at */
+	DPI_Position *position; /* handed in when it was opened; positions of them */
+	size_t positions;
 	struct dpi_home *home;
 	struct dpi_decoder *decoder; /* of a flow with codecs; else NULL */
 	struct dpi_inlet **inlet;
 	size_t inlets, room, turn;
+	struct dpi_origin *origin; /* origin.h; of a retained flow, by source */
+	uint32_t origins;
+	bool resumes; /* a source has */
 	uint64_t seen;	 /* version of the flow that was looked at */
+	uint64_t attached; /* version of the flow in which it was not detached */
 	bool last;	 /* no news come any more: the end is due when every inlet is over */
 	bool marked;
 	uint64_t mark;	 /* reported last */
@@ -120,6 +139,17 @@ enum dpi_found dpi_target_look(struct dpi_target *t, struct dpi_piece *piece, ui
 bool dpi_target_ready(struct dpi_target *t);
 /* What a source wrote is nonsense: nothing more is read from it. Sets *error, with what in the sentence. */
 enum dpi_found dpi_inlet_cut(struct dpi_target *t, struct dpi_inlet *i, const char *what, int *error);
+/* retain_target.c, of a retained flow. A segment begins: NULL, or what is wrong. */
+const char *dpi_inlet_keeps(struct dpi_inlet *i, uint64_t rows);
+/* Give back the space of what is acknowledged and not lent. */
+void dpi_inlet_frees(struct dpi_target *t, struct dpi_inlet *i);
+/* The number of the first row of a source that the program wants: as it has said. False: it has not. */
+bool dpi_target_position(const struct dpi_target *t, uint32_t source, uint64_t *rows);
+int dpi_target_positions(struct dpi_target *t, const DPI_Target_Attr *a); /* ARGUMENT MEMORY */
+/* DPI_ERR_FENCED, once it was bound anew. */
+int dpi_target_fenced(struct dpi_target *t);
+/* inlet.c: where the program still has rows of a ring, at most end */
+uint64_t dpi_target_first_lent(const struct dpi_target *t, const struct dpi_ring_in *r, uint64_t end);
 /* next.c: is there something that the next call gives? What this takes is kept for it. */
 bool dpi_target_found(struct dpi_target *t);
 /* A piece is not needed any more. Pieces are given back in any order. */

@@ -75,7 +75,8 @@ extern "C" {
 	X(ERR_END, 30, "the flow has ended: nothing comes any more")                               \
 	X(ERR_SEALED, 31, "the flow is sealed: no source can be opened any more")                  \
 	X(ERR_FLOW, 32, "the flow failed")                                                         \
-	X(ERR_SCHEMA, 33, "the flow's schema is another")
+	X(ERR_SCHEMA, 33, "the flow's schema is another")                                          \
+	X(ERR_FENCED, 34, "another has taken this endpoint's place")
 
 enum {
 #define DPI_ERROR_ENUM(name, number, text) DPI_##name = number,
@@ -1145,9 +1146,13 @@ typedef struct DPI_Flow_Attr {
 	const char *ack_column;		/* the key: an integer column, never NULL; NULL: the row's number at its source, from 1 */
 	const char *ack_function;	/* or a registered function */
 	uint32_t ack_version;
+	/* delivery */
+	int retain;			/* 0: direct; DPI_ACK_RELEASED, CONFIRMED: a source keeps its rows until their target says so */
+	int64_t resume_us;		/* retained: a dead source is waited for so long; 0: it is not */
+	int64_t detach_us;		/* a target that gives a waiting push no room for so long is detached; 0: it blocks */
 } DPI_Flow_Attr;
 #define DPI_FLOW_ATTR_INIT { sizeof(DPI_Flow_Attr), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
-		0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+		0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 typedef struct DPI_Flow_Info {
 	size_t size;			/* set by the caller: sizeof(DPI_Flow_Info) */
@@ -1158,8 +1163,11 @@ typedef struct DPI_Flow_Info {
 	int sealed;
 	int failed;			/* its error class; 0: none */
 	char name[DPI_NAME_MAX];
+	uint32_t dead;			/* sources of those closed that died: what they had not sent is lost */
+	uint32_t lost;			/* sources that died, or were given up, and may be resumed yet */
+	uint32_t detached;		/* targets that fell too far behind */
 } DPI_Flow_Info;
-#define DPI_FLOW_INFO_INIT { sizeof(DPI_Flow_Info), 0, 0, 0, 0, 0, 0, {0} }
+#define DPI_FLOW_INFO_INIT { sizeof(DPI_Flow_Info), 0, 0, 0, 0, 0, 0, {0}, 0, 0, 0 }
 
 /* Create a flow by name and open a handle to it. name: 1 … DPI_NAME_MAX-1 bytes, unique in the cluster; copied. attr: the
  * caller's. flow: out; close it with DPI_Close_Flow. Functions that attr names need not be registered here: DPI_Open_Source
@@ -1209,14 +1217,20 @@ DPI_API int DPI_Route(const void *row, size_t size, DPI_Flow flow, uint32_t *tar
 typedef struct DPI_Source_Attr {
 	size_t size;			/* sizeof(DPI_Source_Attr) */
 	int64_t timeout_us;		/* deadline of calls on the handle */
+	uint64_t id;			/* retained flows: the source can be resumed by it; 0: it has none */
+	const uint64_t *rows;		/* to resume: how many rows were pushed to each target, as DPI_Get_Source_Rows said; NULL: none */
+	int takeover;			/* 1: the source with this id may still be open: then it is fenced */
 } DPI_Source_Attr;
-#define DPI_SOURCE_ATTR_INIT { sizeof(DPI_Source_Attr), 0 }
+#define DPI_SOURCE_ATTR_INIT { sizeof(DPI_Source_Attr), 0, 0, 0, 0 }
 
-/* Open a source of a flow; each thread that pushes opens its own. attr: may be NULL; the caller's. source: out; close it
+/* Open a source of a flow; each thread that pushes opens its own. attr: may be NULL; the caller's. With an id that a source of the flow
+ * had which died, or was closed with an error, it is the same source, which goes on: its rows are pushed again, those that targets
+ * have got are passed over. The calls of one that is taken over are DPI_ERR_FENCED, and nothing of it is lost. source: out; close it
  * with DPI_Close_Source, else the flow does not end. Blocks for the registry's answer at most DPI_TIMEOUT. Thread: any.
  * Errors: SEALED NAME (a function of the definition is not registered here, or a key of its codecs not held) UNSUPPORTED (a
  * codec's library is not installed: the detail names the package) LIMIT (DPI_SOURCES_MAX; handles) REGISTRY TIMEOUT MEMORY FLOW
- * PEER CANCELLED DESTROYED. */
+ * PEER CANCELLED DESTROYED; with an id also USE (the flow is not retained) EXISTS (the source with this id is open, or is over and
+ * cannot be resumed any more). */
 DPI_API int DPI_Open_Source(DPI_Flow flow, const DPI_Source_Attr *attr, DPI_Source *source);
 
 /* Push a row: to all the targets that dist says, or, on an error, to none. row: size bytes as the schema lays them out; may
@@ -1281,19 +1295,33 @@ DPI_API int DPI_Get_Source_Descriptor(DPI_Source source, int *fd);
  * first). */
 DPI_API int DPI_Arm_Source(DPI_Source source, int *ready);
 
+/* How many rows the source has pushed to each target, those included that attr->rows had said when it was resumed. Once
+ * DPI_Flush_Source has returned they outlive the source: a program that then stores them with its own state can resume from there.
+ * rows: out, the caller's, room for a number of each target. Never blocks. Thread: handle. Errors: THREAD. */
+DPI_API int DPI_Get_Source_Rows(DPI_Source source, uint64_t *rows);
+
 /* The number by which targets know the source, DPI_Tuple.source. number: out. Never blocks. Thread: any. Errors: none of its
  * own. */
 DPI_API int DPI_Get_Source_Number(DPI_Source source, uint32_t *number);
 
 /* --------------------------------------------------------------------------------------------------- flows: targets */
 
+/* Of a source's rows to one target the first so many: those whose effects a program has stored. */
+typedef struct DPI_Position {
+	uint32_t source;
+	uint64_t rows;
+} DPI_Position;
+
 typedef struct DPI_Target_Attr {
 	size_t size;			/* sizeof(DPI_Target_Attr) */
 	int64_t timeout_us;		/* deadline of calls on the handle */
 	int numa;			/* DPI_NUMA_ANY or DPI_NUMA_NODE(n): where its rings lie */
 	int sketch;			/* 1: estimate how many different keys come, and which most often; costs time for each row */
+	int rebind;			/* retained flow: 1: take the target, lost or open, from the process that has it */
+	const DPI_Position *position;	/* and go on from here: positions of them; a source that is none of these goes on from what was not */
+	size_t positions;		/* acknowledged; copied */
 } DPI_Target_Attr;
-#define DPI_TARGET_ATTR_INIT { sizeof(DPI_Target_Attr), 0, 0, 0 }
+#define DPI_TARGET_ATTR_INIT { sizeof(DPI_Target_Attr), 0, 0, 0, 0, 0, 0 }
 
 enum { DPI_TUPLE_ROW = 0, DPI_TUPLE_MARK = 1 };
 
@@ -1321,6 +1349,7 @@ typedef struct DPI_Batch {
 
 /* Open a target of a flow and receive its rows. index: which. attr: may be NULL. target: out; close it with
  * DPI_Close_Target. Blocks for the registry's answer at most DPI_TIMEOUT. Thread: any. Errors: EXISTS (it is open, or was)
+ * USE (rebind or positions in a direct flow)
  * RANGE (there is no such target) NAME (a function or key of the definition is not registered here) UNSUPPORTED (a codec's
  * library is missing; or a sketch, and no key columns in the rows that come) LIMIT (the flow's memory has no room for all its
  * sources; handles) REGISTRY TIMEOUT MEMORY FLOW PEER CANCELLED DESTROYED. */
@@ -1330,7 +1359,8 @@ DPI_API int DPI_Open_Target(uint32_t index, const DPI_Target_Attr *attr, DPI_Flo
  * that the last call gave. tuple: out; data stays in place until the next DPI_Next, DPI_Try_Next, DPI_Next_Batch or close on
  * the handle. Waits at most the handle's timeout. Thread: handle. Errors: THREAD END (the flow has ended: nothing comes any
  * more) TIMEOUT (the detail says how many sources are open, and names one) PEER FLOW CANCELLED DESTROYED CORRUPT (a source
- * wrote what none writes; it is cut off) AUTH (a source encrypts with another key; it is cut off) RANGE (a row's error in a
+ * wrote what none writes; it is cut off) RECLAIMED (a source does not keep the position handed in; likewise) FENCED (the target
+ * was bound anew elsewhere) AUTH (a source encrypts with another key; it is cut off) RANGE (a row's error in a
  * stage: the flow fails) REGISTRY (it is gone: nobody can say whether more comes) MEMORY. */
 DPI_API int DPI_Next(DPI_Target target, DPI_Tuple *tuple);
 
@@ -1514,6 +1544,9 @@ DPI_API int DPI_Destroy_Bloom(const char *name, DPI_Context ctx);
 	X(coded_bytes, "bytes", "of the same segments, after them")                                \
 	X(codec_memory, "bytes", "of rows that wait for their codecs, and of these, now")                \
 	X(waiting, "target", "1 + the target that a push waits for at this moment; 0: none")       \
+	X(kept, "bytes", "that are not given back by their targets, now: of a retained flow")      \
+	X(replays, "times", "a target was bound anew, and got again what was kept for it")         \
+	X(replayed, "bytes", "of segments sent again")                                             \
 	X(most_rows, "rows", "pushed to the target that got most")                                 \
 	X(most_target, "target", "which that is")                                                  \
 	X(unmatched, "rows", "rows whose key the source's Bloom filter has not got")
@@ -1536,6 +1569,8 @@ DPI_API int DPI_Destroy_Bloom(const char *name, DPI_Context ctx);
 	X(plain_bytes, "bytes", "of the same segments, after that")                                \
 	X(codec_memory, "bytes", "of what is being decoded, and of decoded rows, now")                   \
 	X(waiting, "calls", "1: a call waits for rows at this moment")                             \
+	X(epoch, "times", "the target had been bound when this handle was opened")                 \
+	X(passed, "rows", "that came again and were passed over")                                  \
 	X(distinct, "keys", "different keys in the rows taken, estimated, if a sketch was asked for") \
 	X(heavy_rows, "rows", "taken with the key that came most often, at most; likewise")        \
 	X(heavy_hash, "hash", "the hash of this key, with the flow's salt; likewise")
@@ -1605,7 +1640,7 @@ static inline __attribute__((always_inline, unused)) int dpi_push_short_1(struct
 	uint64_t h = 0, written;
 	uint32_t half;
 
-	if (__builtin_expect(size != p->row || !row || __atomic_load_n(&p->busy, __ATOMIC_RELAXED), 0)) return 0;
+	if (__builtin_expect(size != __atomic_load_n(&p->row, __ATOMIC_RELAXED) || !row || __atomic_load_n(&p->busy, __ATOMIC_RELAXED), 0)) return 0;
 	if (p->kind > 1) {
 		if (p->kind & 1) {
 			__builtin_memcpy(&half, from + p->offset, 4);

@@ -23,7 +23,7 @@
 #include "loop_state.h"
 #include "wait.h"
 
-#define SERVICES 8
+#define SERVICES 12
 #define BATCH 32
 #define STAND_DOWN_NS 1000000
 #define ARM_AGAIN_NS 1000000 /* a carrier whose lock somebody had is tried again: who posts leaves nothing behind, mostly */

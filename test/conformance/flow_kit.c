@@ -23,7 +23,8 @@ DPI_Flow kit_flow(const char *name, DPI_Flow_Attr *a, DPI_Context ctx)
 DPI_Source source_with(DPI_Flow flow, int64_t timeout_us)
 {
 	DPI_Source source;
-	DPI_Source_Attr a = { sizeof a, timeout_us };
+	DPI_Source_Attr a = DPI_SOURCE_ATTR_INIT;
+	a.timeout_us = timeout_us;
 	CHECK_DPI(DPI_Open_Source(flow, &a, &source));
 	return source;
 }
@@ -36,7 +37,8 @@ DPI_Source source_of(DPI_Flow flow)
 DPI_Target target_with(uint32_t index, DPI_Flow flow, int64_t timeout_us)
 {
 	DPI_Target target;
-	DPI_Target_Attr a = { sizeof a, timeout_us, 0, 0 };
+	DPI_Target_Attr a = DPI_TARGET_ATTR_INIT;
+	a.timeout_us = timeout_us;
 	CHECK_DPI(DPI_Open_Target(index, &a, flow, &target));
 	return target;
 }

@@ -200,7 +200,7 @@ TEST(flow_endpoint_arguments, "FL-432 FL-438 FL-439", 2, .once = true)
 	CHECK_ERROR(DPI_Open_Source(NULL, NULL, &s), DPI_ERR_ARGUMENT, "flow handle is NULL");
 	sa.size = 3;
 	CHECK_ERROR(DPI_Open_Source(f, &sa, &s), DPI_ERR_ARGUMENT, "attr->size is 3");
-	sa = (DPI_Source_Attr){ sizeof sa, -2 };
+	sa = (DPI_Source_Attr){ .size = sizeof sa, .timeout_us = -2 };
 	CHECK_ERROR(DPI_Open_Source(f, &sa, &s), DPI_ERR_ARGUMENT, "timeout_us is -2");
 	newer.a.size = sizeof newer;
 	CHECK_ERROR(DPI_Open_Source(f, &newer.a, &s), DPI_ERR_UNSUPPORTED, "byte");

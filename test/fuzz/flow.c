@@ -58,12 +58,12 @@ static void check(const struct dpi_flow *f)
 {
 	uint32_t over = 0;
 	for (uint32_t i = 0; i < f->opened; i++) {
-		need(f->source[i] >= DPI_SOURCE_OPEN && f->source[i] <= DPI_SOURCE_DEAD, "a source's state");
-		over += f->source[i] != DPI_SOURCE_OPEN;
+		need(f->source[i] >= DPI_SOURCE_OPEN && f->source[i] <= DPI_SOURCE_LOST, "a source's state");
+		over += f->source[i] == DPI_SOURCE_CLOSED || f->source[i] == DPI_SOURCE_DEAD;
 	}
 	need(f->failed || over == f->over, "how many sources are over");
 	need(f->opened <= DPI_SOURCES_MAX && f->target_room <= DPI_TARGETS_MAX, "sizes");
-	for (uint32_t i = 0; i < f->target_room; i++) need(f->target[i].state <= DPI_TARGET_DEAD, "a target's state");
+	for (uint32_t i = 0; i < f->target_room; i++) need(f->target[i].state <= DPI_TARGET_DETACHED, "a target's state");
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -153,7 +153,8 @@ static void *be_source(void *arg)
 	uint8_t *row = malloc(ROW_MOST);
 	DPI_Source handle;
 	pause_us(p->source_late[s]);
-	DPI_Source_Attr attr = { sizeof attr, WAIT_US };
+	DPI_Source_Attr attr = DPI_SOURCE_ATTR_INIT;
+	attr.timeout_us = WAIT_US;
 	GOOD(source, DPI_Open_Source(source->s->flow, &attr, &handle));
 	GOOD(source, DPI_Get_Source_Number(handle, &called));
 	now->opened++;
@@ -397,7 +398,7 @@ static void *be_target(void *arg)
 	int error = DPI_SUCCESS, way = (int)draw(&d, 3);
 	DPI_Target handle;
 	pause_us(p->target_late[t]);
-	DPI_Target_Attr attr = { sizeof attr, WAIT_US, 0, 0 };
+	DPI_Target_Attr attr = { .size = sizeof attr, .timeout_us = WAIT_US };
 	GOOD(target, DPI_Open_Target(t, &attr, target->s->flow, &handle));
 	while (!error) {
 		if (way == 0 || (way == 1 && draw(&d, 2))) {

@@ -90,7 +90,7 @@ TEST(changed_definitions_are_refused_or_others, "FL-15", 0, .deadline_s = 180)
 TEST(the_bytes_are_as_written_down, "", 0)
 {
 	static const uint8_t expected[] =
-		"DPIF\2\0\0\0" /* magic, version */
+		"DPIF\3\0\0\0" /* magic, version */
 		"\2\0\0\0" "\7\0\0\0" "\2\0\0\0" "\0\0\0\0" "\0\0\0\0" /* targets sources dist shift table_size */
 		"\1\0\0\0" "\0\4\0\0" "\1\0\0\0" "\0\0\0\0" "\0\0\0\0" /* hint segment on_death group_version dist_version */
 		"\0\0\0\0\0\0\0\0" "\0\0\x10\0\0\0\0\0" /* salt memory */
@@ -112,7 +112,8 @@ TEST(the_bytes_are_as_written_down, "", 0)
 		"\0\0\0\0\0\0\0\0" "\0\0\0\0\0\0\0\0" /* minus by */
 		"\0\0\0\0" /* no reduction */
 		"\1\0\0\0" "\4\0\0\0" "\0\0\0\0" "\1\0\0\0k" /* codecs: codec level key */
-		"\0\0\0\0" /* no acknowledgements */;
+		"\0\0\0\0" /* no acknowledgements */
+		"\0\0\0\0" /* direct delivery */;
 	DPI_Stage_Column column = { .name = "i", .text = "id+1" };
 	DPI_Stage stage = { .kind = DPI_STAGE_PROJECT, .place = DPI_AT_TARGET, .pushable = 1, .columns = &column, .column_count = 1 };
 	DPI_Codec codec = { .codec = DPI_CODEC_AES_256_GCM, .key = "k" };
@@ -155,7 +156,7 @@ TEST(wrong_bytes_have_their_sentence, "FL-15", 0)
 		int error;
 		const char *part;
 	} bad[] = {
-		{ 0, 'X', DPI_ERR_CORRUPT, "wrong beginning" }, { 4, 3, DPI_ERR_VERSION, "version 3" },
+		{ 0, 'X', DPI_ERR_CORRUPT, "wrong beginning" }, { 4, 4, DPI_ERR_VERSION, "version 4" },
 		{ 11, 1, DPI_ERR_CORRUPT, "number of targets" }, { 15, 9, DPI_ERR_CORRUPT, "attr->sources is" },
 		{ 16, 9, DPI_ERR_CORRUPT, "attr->dist is 9" }, { 20, 3, DPI_ERR_CORRUPT, "attr->shift is 3" },
 		{ 27, 1, DPI_ERR_CORRUPT, "wrong table" }, { 28, 2, DPI_ERR_CORRUPT, "attr->hint is 2" },
@@ -177,14 +178,15 @@ TEST(wrong_bytes_have_their_sentence, "FL-15", 0)
 	dpi_definition_unref(d);
 }
 
-TEST(the_bytes_of_acknowledgements, "", 0)
+TEST(the_bytes_of_acknowledgements_and_delivery, "", 0)
 {
 	static const uint8_t expected[] =
 		"\x20\0\0\0" /* bytes */
 		"\3\0\0\0" "\1\0\0\0" "\1\0\0\0" "\1\0\0\0" "\x9\0\0\0" "\0\0\0\0" /* ack ack_of ack_quorum ack_up_to ack_pending ack_version */
-		"\1\0\0\0" "\0\0\0\0" /* column 0, no function */;
+		"\1\0\0\0" "\0\0\0\0" /* column 0, no function */
+		"\x14\0\0\0" "\3\0\0\0" "\5\0\0\0\0\0\0\0" "\6\0\0\0\0\0\0\0" /* bytes, retain resume_us detach_us */;
 	DPI_Flow_Attr a = FLOW(.targets = 2, KEY("id"), .ack = DPI_ACK_CONFIRMED, .ack_of = DPI_ACK_QUORUM, .ack_quorum = 1, .ack_up_to = 1, .ack_pending = 9,
-			       .ack_column = "id");
+			       .ack_column = "id", .retain = DPI_ACK_CONFIRMED, .resume_us = 5, .detach_us = 6);
 	DPI_Column columns[] = { { "id", DPI_TYPE_INT64, 0, 0, 0, 0 } };
 	a.schema = make_schema(columns, 1);
 	struct dpi_definition *d = definition_of(a);

@@ -165,6 +165,11 @@ static inline struct dpi_definition *random_definition(struct draws *d)
 		for (uint32_t c = 0; c < s->columns && !a.ack_function; c++)
 			if (!s->column[c].nullable && s->column[c].type >= DPI_TYPE_INT8 && s->column[c].type <= DPI_TYPE_UINT64) a.ack_column = s->column[c].name;
 	}
+	if (!a.stage_count && !a.aggregate_count && !a.codec_count && draw_below(d, 2)) {
+		a.retain = a.ack ? a.ack == DPI_ACK_RECEIVED ? 0 : a.ack : DPI_ACK_RELEASED + (int)draw_below(d, 2);
+		if (a.retain && draw_below(d, 2)) a.resume_us = (int64_t)draw_below(d, 1000000);
+	}
+	if (draw_below(d, 4) == 0) a.detach_us = (int64_t)draw_below(d, 1000000);
 	CHECK_OK(dpi_definition_from(&a, &made));
 	CHECK_DPI(DPI_Free_Schema(a.schema));
 	dpi_schema_unref(s);

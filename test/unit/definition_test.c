@@ -408,6 +408,9 @@ TEST(the_first_difference_is_named, "FL-12", 0)
 	differ(FLOW(FUNCTION("f", 1)), FLOW(FUNCTION("f", 2)), "the flow's dist_version is 1, yours is 2");
 	differ(FLOW(BY_TABLE(TARGETS(0, 1))), FLOW(BY_TABLE(TARGETS(0, 2))), "the flow's table[1] is 1, yours is 2");
 	differ(FLOW(BY_TABLE(TARGETS(0, 1))), FLOW(BY_TABLE(TARGETS(0))), "the flow's table_size is 2, yours is 1");
+	differ(FLOW(.retain = DPI_ACK_RELEASED), FLOW(.targets = 1), "the flow's retain is released, yours is direct");
+	differ(FLOW(.retain = 3, .resume_us = 5), FLOW(.retain = 3, .resume_us = 6), "the flow's resume_us is 5, yours is 6");
+	differ(FLOW(.detach_us = 5), FLOW(.targets = 1), "the flow's detach_us is 5, yours is 0");
 	differ(FLOW(RANGE3(1, 2)), FLOW(RANGE3(1, 2)), "");
 	differ(FLOW(RANGE3(1, 2)), FLOW(RANGE3(1, 3)), "row 1 of the flow's bounds[0] is another than in yours");
 	forget_schemas();
@@ -459,5 +462,29 @@ TEST(bounds_are_equal_by_value, "FL-12", 0)
 	float plus[] = { -1, 0.0f, NAN, NAN }, minus[] = { -1, -0.0f, -NAN, NAN };
 	DPI_Values f = { .type = DPI_TYPE_FLOAT, .data = plus }, g = { .type = DPI_TYPE_FLOAT, .data = minus };
 	differ(ROWS(&f, "part8"), ROWS(&g, "part8"), "");
+	forget_schemas();
+}
+
+TEST(fields_of_delivery, "FL-900", 0)
+{
+	DPI_Codec codec = { .codec = DPI_CODEC_LZ4 };
+	DPI_Stage stage = { .kind = DPI_STAGE_FILTER, .text = "true" };
+	DPI_Aggregate count = { .function = DPI_AGGREGATE_COUNT_ALL, .name = "rows" };
+	schema = kit_schema();
+	TAKEN(.retain = DPI_ACK_RELEASED);
+	TAKEN(.retain = DPI_ACK_CONFIRMED, .ack = DPI_ACK_CONFIRMED, .resume_us = 7);
+	TAKEN(.detach_us = DPI_FLOW_LINGER_MOST);
+	WRONG("attr->retain is 1", .retain = DPI_ACK_RECEIVED);
+	WRONG("attr->retain is -1", .retain = -1);
+	WRONG("attr->retain is 4", .retain = 4);
+	WRONG("attr->ack another level", .retain = DPI_ACK_RELEASED, .ack = DPI_ACK_CONFIRMED);
+	WRONG("attr->ack another level", .retain = DPI_ACK_RELEASED, .ack = DPI_ACK_RECEIVED);
+	WRONG("attr->resume_us is set", .resume_us = 1);
+	WRONG("attr->resume_us is -1", .resume_us = -1, .retain = DPI_ACK_RELEASED);
+	WRONG("attr->detach_us is", .detach_us = DPI_FLOW_LINGER_MOST + 1);
+	REFUSED(DPI_ERR_UNSUPPORTED, "attr->codecs", .retain = DPI_ACK_RELEASED, .codecs = &codec, .codec_count = 1);
+	REFUSED(DPI_ERR_UNSUPPORTED, "attr->stages", .retain = DPI_ACK_RELEASED, .stages = &stage, .stage_count = 1);
+	REFUSED(DPI_ERR_UNSUPPORTED, "attr->aggregates", .retain = DPI_ACK_RELEASED, KEY("id"), .aggregates = &count, .aggregate_count = 1);
+	REFUSED(DPI_ERR_UNSUPPORTED, "attr->layout", .retain = DPI_ACK_RELEASED, .layout = DPI_LAYOUT_COLUMNS);
 	forget_schemas();
 }

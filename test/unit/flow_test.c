@@ -102,11 +102,11 @@ TEST(a_flow_lives_and_ends, "FL-106 FL-116 FL-117", 3)
 	CHECK(!dpi_flow_complete(f));
 	CHECK_ERROR(dpi_flow_join(f, soon(), &other), DPI_ERR_SEALED, "after 6 sources");
 	harness_barrier();
-	CHECK_DPI(dpi_flow_leave(f, source, DPI_SOURCE_CLOSED, soon()));
+	CHECK_DPI(dpi_flow_leave(f, source, 0, DPI_SOURCE_CLOSED, soon()));
 	CHECK_INT(dpi_flow_source_state(f, source), ==, DPI_SOURCE_CLOSED);
-	CHECK_DPI(dpi_flow_leave(f, source, DPI_SOURCE_CLOSED, soon()));
+	CHECK_DPI(dpi_flow_leave(f, source, 0, DPI_SOURCE_CLOSED, soon()));
 	for (source = 0; source < 6; source++)
-		if (f->source_node[source] == rank) CHECK_DPI(dpi_flow_leave(f, source, DPI_SOURCE_CLOSED, soon()));
+		if (f->source_node[source] == rank) CHECK_DPI(dpi_flow_leave(f, source, 0, DPI_SOURCE_CLOSED, soon()));
 	await_state(f, 6, 6, true);
 	CHECK(dpi_flow_complete(f));
 	CHECK_DPI(dpi_flow_unbind(f, (uint32_t)rank, DPI_TARGET_ENDED, soon()));
@@ -164,7 +164,7 @@ TEST(a_failure_is_everybodys, "FL-110 FL-118", 3)
 		CHECK_ERROR(dpi_flow_check(f[0]), DPI_ERR_CORRUPT, "it is broken\nhere");
 		CHECK_DPI(dpi_flow_cancel(f[1], "enough", soon()));
 		dpi_flow_unbind(f[2], 0, DPI_TARGET_DEAD, soon());
-		dpi_flow_leave(f[3], source, DPI_SOURCE_DEAD, soon());
+		dpi_flow_leave(f[3], source, 0, DPI_SOURCE_DEAD, soon());
 	}
 	for (int i = 0; i < 4; i++) await(f[i], has_failed, f[i]);
 	if (rank != 1) CHECK_ERROR(dpi_flow_check(f[0]), DPI_ERR_FLOW, "it is broken?here");
@@ -198,7 +198,7 @@ TEST(a_dead_node, "FL-118 FL-119 FL-120", 3)
 		/* all that it had of this one is over */
 		CHECK_DPI(dpi_flow_bind(done, 0, 1, soon()));
 		CHECK_DPI(dpi_flow_join(done, soon(), &source[2]));
-		CHECK_DPI(dpi_flow_leave(done, source[2], DPI_SOURCE_CLOSED, soon()));
+		CHECK_DPI(dpi_flow_leave(done, source[2], 0, DPI_SOURCE_CLOSED, soon()));
 		CHECK_DPI(dpi_flow_unbind(done, 0, DPI_TARGET_ENDED, soon()));
 	}
 	harness_barrier();
@@ -212,7 +212,7 @@ TEST(a_dead_node, "FL-118 FL-119 FL-120", 3)
 	CHECK_ERROR(dpi_flow_bind(goes_on, 2, 7, soon()), DPI_ERR_EXISTS, "died on node 2");
 	for (uint32_t i = 0; i < 2; i++)
 		CHECK((goes_on->source_node[i] == 2) == (dpi_flow_source_state(goes_on, i) == DPI_SOURCE_DEAD));
-	if (rank == 1) CHECK_DPI(dpi_flow_leave(goes_on, source[0], DPI_SOURCE_CLOSED, soon()));
+	if (rank == 1) CHECK_DPI(dpi_flow_leave(goes_on, source[0], 0, DPI_SOURCE_CLOSED, soon()));
 	await_state(goes_on, 2, 2, true);
 	CHECK(dpi_flow_complete(goes_on));
 	CHECK_DPI(dpi_flow_seal(other, soon()));
@@ -242,7 +242,7 @@ TEST(the_registry_dies, "FL-115", 3)
 	if (rank == 1) {
 		CHECK_DPI(dpi_flow_bind(f, 0, 1, soon()));
 		CHECK_DPI(dpi_flow_join(g, soon(), &source));
-		CHECK_DPI(dpi_flow_leave(g, source, DPI_SOURCE_CLOSED, soon()));
+		CHECK_DPI(dpi_flow_leave(g, source, 0, DPI_SOURCE_CLOSED, soon()));
 	}
 	if (rank) await_state(g, 1, 1, true);
 	harness_barrier();
@@ -339,7 +339,7 @@ static void *work(void *arg)
 		error = dpi_flow_join(f, soon(), &source);
 		if (!error) {
 			CHECK_INT(dpi_flow_source_state(f, source), ==, DPI_SOURCE_OPEN);
-			error = dpi_flow_leave(f, source, DPI_SOURCE_CLOSED, soon());
+			error = dpi_flow_leave(f, source, 0, DPI_SOURCE_CLOSED, soon());
 			if (!error) CHECK_INT(dpi_flow_source_state(f, source), ==, DPI_SOURCE_CLOSED);
 		}
 		if (error) CHECK(error == DPI_ERR_DESTROYED || error == DPI_ERR_SEALED || error == DPI_ERR_FLOW);
@@ -386,7 +386,7 @@ static struct dpi_pack random_request(struct draws *d, uint16_t type, const stru
 	struct dpi_pack p = { 0 };
 	bool create = type == DPI_FLOW_CREATE;
 	dpi_pack_u64(&p, !create && draw_below(d, 8) ? f->id : draw(d));
-	for (int i = 0, n = (int)draw_below(d, 4); i < n || (create && i < 2); i++) {
+	for (int i = 0, n = (int)draw_below(d, 5); i < n || (create && i < 2); i++) {
 		uint8_t bytes[64];
 		fill(bytes, sizeof bytes, draw(d));
 		switch (draw_below(d, create ? 1 : 4)) {
@@ -420,7 +420,7 @@ TEST(nonsense_to_the_coordinator, "", 2, .expect_stderr = true)
 		for (uint16_t type = DPI_FLOW_CREATE; type <= DPI_FLOW_DESTROY; type++)
 			for (size_t size = 0; size < 8; size++) {
 				bool tell = type == DPI_FLOW_NAMED || type == DPI_FLOW_DROP || type == DPI_FLOW_CLOSE ||
-					    type == DPI_FLOW_ABANDON ||
+					    type == DPI_FLOW_ABANDON || type == DPI_FLOW_DETACH ||
 					    type == DPI_FLOW_FAIL; /* as calls they have no answer */
 				if (!tell)
 					CHECK_ERROR(send_bytes(ctx, 0, type, bytes, size), DPI_ERR_CORRUPT,
@@ -439,13 +439,15 @@ TEST(nonsense_to_the_coordinator, "", 2, .expect_stderr = true)
 		};
 		for (int i = 0; i < 6; i++) dpi_pack_u64(&wrong[i].p, f->id);
 		for (int i = 0; i < 2; i++)
-			dpi_pack_u32(&wrong[i].p, (uint32_t)i), dpi_pack_u32(&wrong[i].p, DPI_SOURCE_CLOSED);
+			dpi_pack_u32(&wrong[i].p, (uint32_t)i), dpi_pack_u32(&wrong[i].p, 0), dpi_pack_u32(&wrong[i].p, DPI_SOURCE_CLOSED);
 		for (int i = 2; i < 4; i++)
 			dpi_pack_u32(&wrong[i].p, i == 2 ? 0 : 77), dpi_pack_u64(&wrong[i].p, 5),
 				dpi_pack_u32(&wrong[i].p, DPI_TARGET_ENDED);
 		dpi_pack_u64(&wrong[4].p, f->copy);
 		dpi_pack_u32(&wrong[5].p, 4), dpi_pack_u64(&wrong[5].p, 5);
-		dpi_pack_u64(&wrong[6].p, 99), dpi_pack_u64(&wrong[6].p, 5);
+		dpi_pack_u64(&wrong[6].p, 99);
+		for (int i = 0; i < 2; i++) dpi_pack_u64(&wrong[6].p, 5);
+		dpi_pack_u32(&wrong[6].p, 0);
 		for (int i = 0; i < 7; i++)
 			CHECK_INT(dpi_call(ctx, 0, wrong[i].type, &wrong[i].p, soon(), NULL), ==, wrong[i].error);
 		CHECK_INT(dpi_flow_source_state(f, 0), ==, DPI_SOURCE_OPEN);
@@ -458,7 +460,7 @@ TEST(nonsense_to_the_coordinator, "", 2, .expect_stderr = true)
 			CHECK_DPI(dpi_tell(ctx, dpi_peer_find(ctx, 0), type, &p));
 			if (i % 100 == 0) { /* it has all been read, and what it did not name stands */
 				CHECK_DPI(dpi_flow_join(mine, soon(), &own));
-				CHECK_DPI(dpi_flow_leave(mine, own, DPI_SOURCE_CLOSED, soon()));
+				CHECK_DPI(dpi_flow_leave(mine, own, 0, DPI_SOURCE_CLOSED, soon()));
 			}
 		}
 	}

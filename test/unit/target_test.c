@@ -33,7 +33,7 @@ static struct pair complete_flow(int n, DPI_Context ctx)
 	CHECK_DPI(DPI_Push(&p.key, sizeof p.key, p.source));
 	CHECK_DPI(DPI_Flush_Source(p.source));
 	struct dpi_source *s = dpi_source_get(p.source);
-	CHECK_DPI(dpi_flow_leave(s->flow, s->number, DPI_SOURCE_CLOSED, patience()));
+	CHECK_DPI(dpi_flow_leave(s->flow, s->number, 0, DPI_SOURCE_CLOSED, patience()));
 	CHECK(dpi_flow_complete(s->flow));
 	CHECK_DPI(DPI_Close_Flow(f));
 	return p;

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * detach.c: a target that has given a push no room for longer than its flow allows is detached: the coordinator is asked to say so, and
+ * what it says is news to everybody, the target too. Only then are rows for it dropped: it may have been bound anew meanwhile. */
+#include "detach.h"
+
+#include "layer.h"
+#include "target.h"
+
+static void ask(const struct dpi_source *s, uint32_t target, uint64_t queue)
+{
+	struct dpi_pack p = { 0 };
+	dpi_pack_u64(&p, s->flow->id);
+	dpi_pack_u32(&p, target);
+	dpi_pack_u64(&p, queue);
+	dpi_flow_tell(s->ctx, DPI_FLOW_DETACH, &p);
+}
+
+bool dpi_lane_lags(struct dpi_source *s, uint32_t target, int64_t now)
+{
+	struct dpi_lane *l = &s->lane[target];
+	struct dpi_flow_target where = dpi_flow_where(s->flow, target);
+	if (!l->full_since) l->full_since = now;
+	if (where.state == DPI_TARGET_DETACHED) return true;
+	if (now < dpi_lane_patience(s, target) || l->detaching == where.queue) return false;
+	l->detaching = where.queue; /* without a registry it stays at that: the push waits */
+	ask(s, target, where.queue);
+	return false;
+}
+
+int64_t dpi_lane_patience(const struct dpi_source *s, uint32_t target)
+{
+	return s->lane[target].full_since + s->flow->definition->detach_us * 1000;
+}
+
+bool dpi_lane_is_detached(struct dpi_source *s, uint32_t target)
+{
+	struct dpi_lane *l = &s->lane[target];
+	uint64_t version = atomic_load_explicit(&s->flow->version, memory_order_acquire);
+	if (version == l->looked) return false;
+	l->looked = version;
+	return dpi_flow_where(s->flow, target).state == DPI_TARGET_DETACHED;
+}
+
+int dpi_target_detached(struct dpi_target *t)
+{
+	const struct dpi_definition *d = t->flow->definition;
+	uint64_t version = atomic_load_explicit(&t->flow->version, memory_order_acquire);
+	if (!d->detach_us || (version == t->attached && version)) return DPI_SUCCESS;
+	if (dpi_flow_where(t->flow, t->index).state == DPI_TARGET_DETACHED)
+		return dpi_fail(DPI_ERR_FENCED, "target %u of flow '%s' was detached: it gave a source no room for %lld us, as attr->detach_us says; the others go on without it",
+				t->index, t->flow->name, (long long)d->detach_us);
+	t->attached = version;
+	return DPI_SUCCESS;
+}

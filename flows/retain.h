@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * retain.h: what a source of a retained flow keeps: its rows lie in its ring at the target, or in the mirror of it, until the target
+ * gives their space back, which it does when they are acknowledged and never within a segment. Here is kept where the segments
+ * lie. When the target is bound anew they are sent again, into a ring there, in order and byte by byte.
+ *
+ * The old ring holds the truth until the last of it was sent again: should the target be lost once more before that, it begins anew.
+ * Nothing is pushed to the target meanwhile. The memory of a ring outlives the process that made it as long as it is mapped here.
+ *
+ * What a source must not miss is that a target has moved while its program pushes by the short way alone. The progress thread, which
+ * hears of it, sets moved and then clears short_row; the source's thread sets short_row and then looks at moved (all seq_cst): so either
+ * the clearing comes last, or moved is seen. Without short_row a push enters a call, which looks at moved. */
+#ifndef DPI_FLOWS_RETAIN_H
+#define DPI_FLOWS_RETAIN_H
+
+#include "source.h"
+
+/* A segment: the position of its run's word, rows before it, bytes behind the word (of the last, while it is open: 0). */
+struct dpi_kept {
+	uint64_t at, sequence;
+	uint32_t size;
+	bool mark;
+};
+
+/* Circular; room is 0 or a power of two. */
+struct dpi_kept_queue {
+	struct dpi_kept *segment;
+	uint32_t first, count, room;
+};
+
+struct dpi_retain_lane {
+	struct dpi_kept_queue kept; /* in the lane's ring */
+	struct dpi_buffer *old;	    /* the ring of which segments are sent again; NULL: none */
+	struct dpi_kept_queue again; /* in old */
+	uint32_t sent;		    /* of these */
+	uint32_t head;		    /* of what is sent before them: BEGIN, the last mark */
+	uint64_t begin;		    /* rows before the first of them that are acknowledged, at least */
+	uint64_t acked;		    /* rows; only grows */
+	uint64_t version;	    /* of the flow, when the lane was last found to lead to its target */
+};
+
+struct dpi_retain {
+	_Atomic bool moved; /* a target is somewhere else, or lost */
+	bool unfinished;    /* a lane leads nowhere, or not everything was sent again */
+	uint64_t moves;	    /* of lanes: room that was found before is none any more */
+	struct dpi_retain_lane *lane; /* of each target */
+};
+
+int dpi_retain_open(struct dpi_source *s); /* MEMORY */
+void dpi_retain_close(struct dpi_source *s);
+/* The flow's news tell of a target. Loop thread, under the flow's lock. */
+void dpi_retain_moved(struct dpi_source *s);
+/* Look whether targets have moved, and go on with sending again what can be sent without waiting. */
+void dpi_retain_step(struct dpi_source *s);
+static inline void dpi_retain_look(struct dpi_source *s)
+{
+	if (s->retain && s->reserved < 0 && (s->retain->unfinished || atomic_load_explicit(&s->retain->moved, memory_order_relaxed))) dpi_retain_step(s);
+}
+/* Does the lane lead to where its target is now? */
+bool dpi_retain_current(struct dpi_source *s, uint32_t target);
+/* The lane's ring is of use no more, for this error: what it holds is sent again. False: the error is another's, or the flow's. */
+bool dpi_retain_lost(struct dpi_source *s, uint32_t target, int error);
+/* It is kept, so this error does not matter to what was written. */
+static inline bool dpi_retain_keeps(const struct dpi_source *s, int error)
+{
+	return s->retain && (error == DPI_ERR_PEER || error == DPI_ERR_DESTROYED);
+}
+/* A segment begins: prepare before its run does (MEMORY), begins when it has. And it has all its bytes. */
+int dpi_retain_prepare(struct dpi_source *s, uint32_t target);
+void dpi_retain_begins(struct dpi_source *s, uint32_t target, uint32_t kind);
+void dpi_retain_ends(struct dpi_source *s, uint32_t target);
+/* Rows that the target has acknowledged. */
+uint64_t dpi_retain_acked(struct dpi_source *s, uint32_t target);
+/* Wait until all of them are. TIMEOUT says who has not. */
+int dpi_retain_wait(struct dpi_source *s, int64_t deadline);
+/* Bytes that are kept; any thread, under the flow's lock. */
+uint64_t dpi_retain_bytes(const struct dpi_source *s);
+
+#endif

@@ -1,0 +1,466 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * flow_resume.c: sources of retained flows that are lost and resume by their id; what is said when they do not; fencing. */
+#include <signal.h>
+#include <unistd.h>
+
+#include "flow_kit.h"
+
+#define LATE (30 * SECOND) /* longer than any of these waits */
+#define ID 7001
+
+static DPI_Source resume_with(DPI_Flow f, uint64_t id, const uint64_t *rows, int takeover)
+{
+	DPI_Source_Attr a = DPI_SOURCE_ATTR_INIT;
+	DPI_Source s = NULL;
+	a.id = id;
+	a.rows = rows;
+	a.takeover = takeover;
+	int error;
+	while ((error = DPI_Open_Source(f, &a, &s)) == DPI_ERR_EXISTS && !takeover) harness_pause(); /* its death is not known yet */
+	CHECK_DPI(error);
+	return s;
+}
+
+static DPI_Flow_Info flow_info(DPI_Flow f)
+{
+	DPI_Flow_Info info = DPI_FLOW_INFO_INIT;
+	CHECK_DPI(DPI_Get_Flow_Info(f, &info));
+	return info;
+}
+
+/* ------------------------------------------------------------------------------------------------ killed at any moment */
+
+/* What a source's program stores: one of two slots is whole at any moment. */
+struct stored {
+	uint64_t rows[2];
+	int64_t next, mark;
+};
+struct resuming {
+	struct stored slot[2];
+	_Atomic int current, closed, over;
+	_Atomic int64_t taken, sum, marks;
+};
+
+#define ROWS 30000
+#define KILLS 4
+#define TARGETS 2
+
+static int64_t to_all(bool all, int64_t n)
+{
+	return all ? n * TARGETS : n;
+}
+
+/* Stores now and then what it has flushed; with anew never, and pushes everything again. */
+static void push_and_store(DPI_Flow f, struct resuming *r, bool anew)
+{
+	int life = harness_spawns(2);
+	uint64_t seed = draw_seed(life);
+	struct stored now = r->slot[r->current];
+	DPI_Source_Attr a = DPI_SOURCE_ATTR_INIT;
+	DPI_Source s;
+	int error;
+	a.id = ID;
+	a.takeover = life % 2;
+	a.rows = life > 1 && !anew ? now.rows : NULL;
+	while ((error = DPI_Open_Source(f, &a, &s)) == DPI_ERR_EXISTS && life > 1) {
+		const char *text;
+		CHECK_DPI(DPI_Get_Error_Detail(&text));
+		if (strstr(text, "was closed")) return; /* it was killed when all was done */
+		harness_pause();
+	}
+	CHECK_DPI(error);
+	while (now.next < ROWS) {
+		int64_t count = 1 + (int64_t)draw(&seed, 200);
+		if (count > ROWS - now.next) count = ROWS - now.next;
+		push_rows(s, 2, now.next, count);
+		now.next += count;
+		if (draw(&seed, 4)) continue;
+		now.mark++;
+		CHECK_DPI(DPI_Push_Mark((uint64_t)now.next, s));
+		if (draw(&seed, 2)) continue;
+		CHECK_DPI(DPI_Flush_Source(s));
+		CHECK_DPI(DPI_Get_Source_Rows(s, now.rows));
+		if (anew) continue;
+		int other = !r->current;
+		r->slot[other] = now;
+		r->current = other;
+	}
+	CHECK_DPI(DPI_Close_Source(s));
+	r->closed = 1;
+}
+
+static void take_all(DPI_Flow f, int rank, struct resuming *r, bool kills)
+{
+	DPI_Target t = target_of((uint32_t)rank, f);
+	struct flow_tally tally = { 0 };
+	uint64_t seed = draw_seed(1), mark = 0;
+	int done = 0, error;
+	int64_t sum = 0, until = now() + (int64_t)draw(&seed, 30) * MS;
+	DPI_Tuple u;
+	while ((error = DPI_Try_Next(t, &u)) != DPI_ERR_END) {
+		if (!error && u.kind == DPI_TUPLE_MARK) {
+			CHECK_INT(u.mark, >, mark);
+			mark = u.mark;
+		} else if (!error) {
+			flow_take(&tally, u.data, u.size);
+			CHECK_INT(u.source, ==, 0);
+			sum += ((const struct flow_row *)u.data)->number;
+		} else {
+			CHECK_INT(error, ==, DPI_ERR_AGAIN);
+		}
+		if (!kills || done == KILLS || now() < until || r->closed || !harness_alive(2)) continue;
+		harness_kill(2, SIGKILL);
+		AWAIT(!harness_alive(2));
+		done++;
+		harness_spawn_rank(2);
+		until = now() + (int64_t)draw(&seed, 30) * MS;
+	}
+	r->taken += tally.total;
+	r->sum += sum;
+	CHECK_DPI(DPI_Close_Target(t));
+}
+
+/* A source is killed at any moment, and each time resumed by another process: every row is taken once, in order. */
+static void resume_after_kills(int rank, bool anew, int dist)
+{
+	struct resuming *r = harness_shared();
+	bool all = dist == DPI_DIST_BROADCAST;
+	if (rank == 2) harness_expect_death(2);
+	DPI_Context ctx = join();
+	DPI_Flow f = FLOW("f", ctx, .targets = TARGETS, .sources = 1, .segment = 1024, .memory = 65536, .dist = dist, .retain = DPI_ACK_RELEASED,
+			  .resume_us = LATE);
+	if (rank == 2) push_and_store(f, r, anew);
+	else take_all(f, rank, r, rank == 0);
+	if (rank < 2) r->over++;
+	if (rank < 2) AWAIT(r->over == 2);
+	if (rank == 0) {
+		CHECK_INT(r->taken, ==, to_all(all, ROWS));
+		CHECK_INT(r->sum, ==, to_all(all, (int64_t)ROWS * (ROWS - 1) / 2));
+	}
+	CHECK_DPI(DPI_Finalize(ctx));
+}
+
+TEST(flow_source_resumes, "FL-950 FL-951 FL-952", 3, .deadline_s = 60) { resume_after_kills(rank, false, DPI_DIST_HASH); }
+TEST(flow_source_resumes_in_turn, "FL-950 FL-953", 3, .deadline_s = 60) { resume_after_kills(rank, false, DPI_DIST_ROUND_ROBIN); }
+TEST(flow_source_resumes_to_all, "FL-950", 3, .deadline_s = 60) { resume_after_kills(rank, false, DPI_DIST_BROADCAST); }
+TEST(flow_source_pushes_anew, "FL-950 FL-951", 3, .deadline_s = 60) { resume_after_kills(rank, true, DPI_DIST_HASH); }
+
+/* ------------------------------------------------------------------------------------------------- lost and waited for */
+
+/* The flow does not end, and no mark is reported, while a source is lost; one that was given up is lost, too. */
+TEST(flow_waits_for_a_lost_source, "FL-954 FL-955", 2)
+{
+	_Atomic int *stage = harness_shared();
+	DPI_Context ctx = join();
+	DPI_Flow f = FLOW("f", ctx, .sources = 2, .retain = DPI_ACK_RELEASED, .resume_us = LATE);
+	uint64_t rows = 0;
+	DPI_Tuple u;
+	void *room;
+	if (rank == 1) {
+		DPI_Source s = resume_with(f, ID, NULL, 0), other = source_of(f);
+		push_rows(s, 1, 0, 10);
+		CHECK_DPI(DPI_Push_Mark(5, s));
+		CHECK_DPI(DPI_Flush_Source(s));
+		CHECK_DPI(DPI_Get_Source_Rows(s, &rows));
+		CHECK_INT(rows, ==, 10);
+		CHECK_DPI(DPI_Reserve(sizeof(struct flow_row), 0, s, &room));
+		CHECK_ERROR(DPI_Close_Source(s), DPI_ERR_STATE, "room");
+		CHECK_DPI(DPI_Push_Mark(7, other));
+		CHECK_DPI(DPI_Close_Source(other));
+		UNTIL(5 * SECOND, info.lost == 1 && info.closed == 1, DPI_Flow_Info info = flow_info(f));
+		*stage = 1;
+		AWAIT(*stage == 2);
+		s = resume_with(f, ID, &rows, 0);
+		UNTIL(5 * SECOND, info.lost == 0 && info.sources == 2, DPI_Flow_Info info = flow_info(f));
+		CHECK_DPI(DPI_Push_Mark(5, s)); /* again */
+		push_rows(s, 1, 10, 10);
+		CHECK_DPI(DPI_Get_Source_Rows(s, &rows));
+		CHECK_INT(rows, ==, 20);
+		DPI_Source_Stats stats = { .size = sizeof stats };
+		CHECK_DPI(DPI_Get_Source_Stats(s, &stats));
+		CHECK_INT(stats.rows, ==, 10);
+		CHECK_DPI(DPI_Push_Mark(9, s));
+		CHECK_DPI(DPI_Close_Source(s));
+	} else {
+		DPI_Target t = target_with(0, f, 50 * MS);
+		struct flow_tally tally = { 0 };
+		uint64_t marks[8];
+		int error, n = 0;
+		while (!(error = DPI_Next(t, &u)) || *stage < 1) {
+			if (error) CHECK_INT(error, ==, DPI_ERR_TIMEOUT);
+			else if (u.kind == DPI_TUPLE_MARK) marks[n++] = u.mark;
+			else flow_take(&tally, u.data, u.size);
+			CHECK_INT(n, <, 8);
+		}
+		CHECK_ERROR(error, DPI_ERR_TIMEOUT, "lost and may resume");
+		CHECK_INT(tally.total, ==, 10);
+		CHECK(n == 1 && marks[0] == 5);
+		*stage = 2;
+		while ((error = DPI_Next(t, &u)) != DPI_ERR_END) {
+			if (error) CHECK_INT(error, ==, DPI_ERR_TIMEOUT);
+			else if (u.kind == DPI_TUPLE_MARK) marks[n++] = u.mark;
+			else flow_take(&tally, u.data, u.size);
+			CHECK_INT(n, <, 8);
+		}
+		CHECK_INT(tally.total, ==, 20);
+		CHECK(n == 2 && marks[1] == 9);
+		CHECK_DPI(DPI_Close_Target(t));
+	}
+	CHECK_DPI(DPI_Barrier("end", 2, 0, ctx));
+	CHECK_DPI(DPI_Finalize(ctx));
+}
+
+/* A source that nobody resumes in time is dead: the flow fails, or goes on. */
+static void not_resumed(int rank, int on_death)
+{
+	struct {
+		_Atomic int pushed;
+	} *shared = harness_shared();
+	if (rank == 1) harness_expect_death(1);
+	DPI_Context ctx = join();
+	DPI_Flow f = FLOW("f", ctx, .sources = 1, .retain = DPI_ACK_RELEASED, .resume_us = 200 * MS, .on_death = on_death);
+	DPI_Tuple u;
+	if (rank == 1) {
+		DPI_Source s = resume_with(f, ID, NULL, 0);
+		push_rows(s, 1, 0, 10);
+		CHECK_DPI(DPI_Flush_Source(s));
+		shared->pushed = 1;
+		for (;;) harness_pause();
+	}
+	DPI_Target t = target_of(0, f);
+	struct flow_tally tally = { 0 };
+	int error;
+	AWAIT(shared->pushed);
+	harness_kill(1, SIGKILL);
+	int64_t start = now();
+	while (!(error = DPI_Next(t, &u))) flow_take(&tally, u.data, u.size);
+	CHECK_INT(now() - start, >=, 150 * MS);
+	CHECK_INT(tally.total, ==, 10);
+	DPI_Source_Attr a = DPI_SOURCE_ATTR_INIT;
+	DPI_Source s;
+	a.id = ID;
+	if (on_death == DPI_DEATH_FAILS) {
+		CHECK_ERROR(error, DPI_ERR_PEER, "nobody has resumed its id 7001");
+		CHECK_ERROR(DPI_Open_Source(f, &a, &s), DPI_ERR_PEER, "nobody has resumed");
+	} else {
+		CHECK_ERROR(error, DPI_ERR_END, "ended");
+		CHECK_ERROR(DPI_Open_Source(f, &a, &s), DPI_ERR_EXISTS, "not resumed in time");
+		DPI_Flow_Info info = flow_info(f);
+		CHECK(info.closed == 1 && info.dead == 1 && info.lost == 0);
+	}
+	CHECK_DPI(DPI_Close_Target(t));
+	CHECK_DPI(DPI_Finalize(ctx));
+}
+
+TEST(flow_source_not_resumed, "FL-956", 2) { not_resumed(rank, DPI_DEATH_FAILS); }
+TEST(flow_goes_on_source_not_resumed, "FL-956", 2) { not_resumed(rank, DPI_DEATH_GOES_ON); }
+
+/* --------------------------------------------------------------------------------------------------------- refused */
+
+TEST(flow_source_ids, "FL-957 FL-958", 1)
+{
+	static const uint64_t rows[1] = { 3 };
+	DPI_Context ctx = join();
+	DPI_Flow direct = FLOW("d", ctx, .targets = 1), f = FLOW("f", ctx, .retain = DPI_ACK_RELEASED, .resume_us = LATE);
+	DPI_Source_Attr a = DPI_SOURCE_ATTR_INIT;
+	DPI_Source s, other;
+	DPI_Target t = target_of(0, f);
+	struct flow_tally tally = { 0 };
+	a.id = ID;
+	CHECK_ERROR(DPI_Open_Source(direct, &a, &s), DPI_ERR_USE, "attr->retain");
+	a.rows = rows;
+	CHECK_ERROR(DPI_Open_Source(f, &a, &s), DPI_ERR_ARGUMENT, "no source with the id 7001");
+	a.id = 0;
+	CHECK_ERROR(DPI_Open_Source(f, &a, &s), DPI_ERR_ARGUMENT, "attr->rows");
+	a.rows = NULL;
+	a.takeover = 1;
+	CHECK_ERROR(DPI_Open_Source(f, &a, &s), DPI_ERR_ARGUMENT, "attr->takeover");
+	a.takeover = 2;
+	a.id = ID;
+	CHECK_ERROR(DPI_Open_Source(f, &a, &s), DPI_ERR_ARGUMENT, "attr->takeover is 2");
+	a.takeover = 0;
+	CHECK_DPI(DPI_Open_Source(f, &a, &s));
+	CHECK_ERROR(DPI_Open_Source(f, &a, &other), DPI_ERR_EXISTS, "is open on node 0");
+	CHECK_ERROR(DPI_Get_Source_Rows(s, NULL), DPI_ERR_ARGUMENT, "rows");
+	push_rows(s, 0, 0, 3);
+	CHECK_DPI(DPI_Flush_Source(s));
+	for (int i = 0; i < 3; i++) { /* so that the close finds them acknowledged */
+		DPI_Tuple u;
+		CHECK_DPI(DPI_Next(t, &u));
+		flow_take(&tally, u.data, u.size);
+	}
+	CHECK_ERROR(DPI_Try_Next(t, &(DPI_Tuple){ 0 }), DPI_ERR_AGAIN, "nothing");
+	CHECK_DPI(DPI_Close_Source(s));
+	CHECK_ERROR(DPI_Open_Source(f, &a, &s), DPI_ERR_EXISTS, "was closed");
+	CHECK_DPI(DPI_Seal_Flow(f));
+	flow_drain(t, &tally);
+	CHECK_DPI(DPI_Close_Target(t));
+	CHECK_DPI(DPI_Finalize(ctx));
+}
+
+/* One that is open is taken over: it is fenced, also while it waits for room, and its successor goes on. */
+TEST(flow_source_taken_over, "FL-959", 3)
+{
+	struct {
+		_Atomic int64_t pushed;
+		_Atomic int over;
+	} *shared = harness_shared();
+	DPI_Context ctx = join();
+	DPI_Flow f = FLOW("f", ctx, .sources = 1, .segment = 512, .memory = 16384, .retain = DPI_ACK_RELEASED, .resume_us = LATE);
+	if (rank == 0) {
+		DPI_Target t = target_of(0, f);
+		struct flow_tally tally = { 0 };
+		AWAIT(shared->over);
+		flow_drain(t, &tally);
+		CHECK_INT(tally.total, ==, 5000);
+		CHECK_DPI(DPI_Close_Target(t));
+	} else if (rank == 1) {
+		DPI_Source s = resume_with(f, ID, NULL, 0);
+		int error = DPI_SUCCESS;
+		for (int64_t n = 0; !error; n++) {
+			struct flow_row r = row_of(1, n, n);
+			error = DPI_Push(&r, sizeof r, s);
+			if (!error) shared->pushed = n + 1;
+		}
+		CHECK_ERROR(error, DPI_ERR_FENCED, "taken over by another on node 2");
+		CHECK_ERROR(DPI_Flush_Source(s), DPI_ERR_FENCED, "taken over");
+		CHECK_ERROR(DPI_Push_Mark(1, s), DPI_ERR_FENCED, "taken over");
+		CHECK_ERROR(DPI_Close_Source(s), DPI_ERR_FENCED, "taken over");
+		shared->over = 1;
+	} else {
+		for (int64_t seen = -1; seen != shared->pushed || !seen; pause_ms(50)) seen = shared->pushed; /* it waits for room */
+		DPI_Source s = resume_with(f, ID, NULL, 1);
+		push_rows(s, 1, 0, 5000);
+		CHECK_DPI(DPI_Close_Source(s));
+	}
+	CHECK_DPI(DPI_Barrier("end", 3, 0, ctx));
+	CHECK_DPI(DPI_Finalize(ctx));
+}
+
+/* A source that goes on behind what its target has got. */
+static void gap(int rank, int on_death)
+{
+	_Atomic int *stage = harness_shared();
+	DPI_Context ctx = join();
+	DPI_Flow f = FLOW("f", ctx, .sources = 1, .retain = DPI_ACK_RELEASED, .resume_us = LATE, .on_death = on_death);
+	uint64_t rows = 15;
+	void *room;
+	if (rank == 1) {
+		DPI_Source s = resume_with(f, ID, NULL, 0);
+		push_rows(s, 1, 0, 10);
+		CHECK_DPI(DPI_Flush_Source(s));
+		CHECK_DPI(DPI_Reserve(sizeof(struct flow_row), 0, s, &room));
+		CHECK_ERROR(DPI_Close_Source(s), DPI_ERR_STATE, "room");
+		s = resume_with(f, ID, &rows, 0);
+		int error = DPI_Close_Source(s); /* with nothing more to send: found all the same */
+		if (on_death == DPI_DEATH_FAILS) CHECK_INT(error, ==, DPI_ERR_FLOW);
+		*stage = 1;
+	} else {
+		DPI_Target t = target_of(0, f);
+		struct flow_tally tally = { 0 };
+		DPI_Tuple u;
+		int error;
+		while (!(error = DPI_Next(t, &u))) flow_take(&tally, u.data, u.size);
+		CHECK_ERROR(error, DPI_ERR_RECLAIMED, "source 0 of flow 'f' goes on at row 15 of target 0, which has got 10 of it");
+		CHECK_INT(tally.total, ==, 10);
+		if (on_death == DPI_DEATH_FAILS) CHECK_ERROR(DPI_Next(t, &u), DPI_ERR_RECLAIMED, "goes on at row 15");
+		AWAIT(*stage);
+		CHECK_DPI(DPI_Close_Target(t));
+	}
+	CHECK_DPI(DPI_Barrier("end", 2, 0, ctx));
+	CHECK_DPI(DPI_Finalize(ctx));
+}
+
+TEST(flow_source_leaves_a_gap, "FL-960", 2) { gap(rank, DPI_DEATH_FAILS); }
+
+/* -------------------------------------------------------------------------------------------------------- detached */
+
+/* Everybody gets all rows; one target takes nothing, and is left out. The other, and the other source, go on. */
+static void detach(int rank, int retain, int layout)
+{
+	enum { MANY = 4000 };
+	_Atomic int *stage = harness_shared();
+	DPI_Context ctx = join();
+	DPI_Flow f = FLOW("f", ctx, .targets = 2, .sources = 2, .segment = 512, .memory = 65536, .dist = DPI_DIST_BROADCAST, .detach_us = 50 * MS,
+			  .retain = retain, .layout = layout);
+	if (rank < 2) {
+		DPI_Source s = source_of(f);
+		push_rows(s, rank, 0, MANY);
+		CHECK_DPI(DPI_Push_Mark(5, s));
+		DPI_Source_Stats stats = { .size = sizeof stats };
+		CHECK_DPI(DPI_Flush_Source(s));
+		CHECK_DPI(DPI_Get_Source_Stats(s, &stats));
+		CHECK_INT(stats.dropped, >, 0);
+		CHECK_INT(stats.rows + stats.dropped, ==, 2 * MANY);
+		CHECK_DPI(DPI_Close_Source(s));
+		UNTIL(5 * SECOND, info.detached == 1 && info.closed == 2, DPI_Flow_Info info = flow_info(f));
+		CHECK(!flow_info(f).failed);
+	} else if (rank == 2) {
+		DPI_Target t = target_of(0, f);
+		struct flow_tally tally = { 0 };
+		DPI_Tuple u;
+		uint64_t mark = 0;
+		int error;
+		while (!(error = DPI_Next(t, &u)))
+			if (u.kind == DPI_TUPLE_MARK) mark = u.mark;
+			else flow_take(&tally, u.data, u.size);
+		CHECK_ERROR(error, DPI_ERR_END, "ended");
+		CHECK_INT(tally.total, ==, 2 * MANY);
+		CHECK_INT(mark, ==, 5);
+		CHECK_DPI(DPI_Close_Target(t));
+		*stage = 1;
+	} else {
+		DPI_Target t = target_of(1, f), again;
+		DPI_Tuple u;
+		size_t which = 9;
+		UNTIL(10 * SECOND, info.detached == 1, DPI_Flow_Info info = flow_info(f));
+		CHECK_ERROR(DPI_Try_Next(t, &u), DPI_ERR_FENCED, "target 1 of flow 'f' was detached");
+		CHECK_ERROR(DPI_Next(t, &u), DPI_ERR_FENCED, "was detached");
+		CHECK_DPI(DPI_Wait_Targets(&t, 1, 0, &which));
+		CHECK_ERROR(DPI_Open_Target(1, NULL, f, &again), DPI_ERR_EXISTS, "was detached");
+		AWAIT(*stage);
+		CHECK_DPI(DPI_Close_Target(t));
+		CHECK(!flow_info(f).failed);
+	}
+	CHECK_DPI(DPI_Barrier("end", 4, 0, ctx));
+	CHECK_DPI(DPI_Finalize(ctx));
+}
+
+TEST(flow_target_detached, "FL-970 FL-971", 4) { detach(rank, 0, DPI_LAYOUT_ROWS); }
+TEST(flow_target_detached_of_columns, "FL-970 FL-971", 4) { detach(rank, 0, DPI_LAYOUT_COLUMNS); }
+TEST(flow_target_detached_retained, "FL-970 FL-971", 4) { detach(rank, DPI_ACK_RELEASED, DPI_LAYOUT_ROWS); }
+
+/* Without it a push waits, in calls that do not wait likewise; and with it those that do not wait detach, too. */
+TEST(flow_detach_is_asked_for, "FL-970 FL-972", 1)
+{
+	DPI_Context ctx = join();
+	DPI_Flow waits = FLOW("w", ctx, .segment = 512, .memory = 8192), tries = FLOW("t", ctx, .segment = 512, .memory = 8192, .detach_us = 20 * MS);
+	DPI_Target tw = target_of(0, waits), tt = target_of(0, tries);
+	DPI_Source w = source_with(waits, 200 * MS), t = source_of(tries);
+	DPI_Tuple u;
+	int error = DPI_SUCCESS;
+	for (int64_t n = 0; !error; n++) {
+		struct flow_row r = row_of(0, n, n);
+		error = DPI_Push(&r, sizeof r, w);
+	}
+	CHECK_ERROR(error, DPI_ERR_TIMEOUT, "had no room");
+	CHECK_INT(flow_info(waits).detached, ==, 0);
+	CHECK_DPI(DPI_Try_Next(tw, &u));
+	DPI_Source_Stats stats = { .size = sizeof stats };
+	for (int64_t n = 0, again = 0; !stats.dropped; n++) {
+		struct flow_row r = row_of(0, n, n);
+		error = DPI_Try_Push(&r, sizeof r, t);
+		if (error) CHECK_ERROR(error, DPI_ERR_AGAIN, "no room");
+		again += error != 0;
+		CHECK_DPI(DPI_Get_Source_Stats(t, &stats));
+		CHECK(again || !stats.dropped);
+	}
+	CHECK_INT(flow_info(tries).detached, ==, 1);
+	CHECK_ERROR(DPI_Try_Next(tt, &u), DPI_ERR_FENCED, "was detached");
+	CHECK_DPI(DPI_Close_Source(t));
+	CHECK_DPI(DPI_Close_Target(tt));
+	CHECK_DPI(DPI_Cancel_Flow(NULL, waits));
+	CHECK_ERROR(DPI_Close_Source(w), DPI_ERR_CANCELLED, " ");
+	CHECK_DPI(DPI_Close_Target(tw));
+	CHECK_DPI(DPI_Finalize(ctx));
+}

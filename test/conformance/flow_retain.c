@@ -1,0 +1,335 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * flow_retain.c: retained flows: targets that die or move, and are bound anew. */
+#include <signal.h>
+
+#include "flow_kit.h"
+
+#define LONG (15 * SECOND)
+#define ROWS 4000
+
+struct retained {
+	_Atomic int64_t taken, released, bound, done;
+	_Atomic int go;
+};
+
+/* Bind a target anew; n: the position of source 0; < 0: none. */
+static DPI_Target bind_again(uint32_t index, int64_t n, DPI_Flow f)
+{
+	DPI_Position p = { 0, (uint64_t)n };
+	DPI_Target_Attr a = DPI_TARGET_ATTR_INIT;
+	DPI_Target t;
+	a.timeout_us = LONG;
+	a.rebind = 1;
+	if (n >= 0) a.position = &p, a.positions = 1;
+	CHECK_DPI(DPI_Open_Target(index, &a, f, &t));
+	return t;
+}
+
+static uint64_t epoch_of(DPI_Target t)
+{
+	DPI_Target_Stats s = { .size = sizeof s };
+	CHECK_DPI(DPI_Get_Target_Stats(t, &s));
+	return s.epoch;
+}
+
+/* Take count rows, whose numbers go on from first; acknowledge each run. */
+static int64_t take_some(DPI_Target t, int64_t first, int64_t count, bool confirm, struct retained *shared)
+{
+	while (count > 0) {
+		DPI_Batch b;
+		CHECK_DPI(DPI_Next_Batch(t, &b));
+		const struct flow_row *r = b.rows;
+		for (size_t i = 0; i < b.count; i++, first++) {
+			CHECK_INT(r[i].number, ==, first);
+			CHECK_INT(r[i].check, ==, row_of(0, first, first).check);
+		}
+		count -= (int64_t)b.count;
+		shared->taken = first;
+		if (confirm) CHECK_DPI(DPI_Ack(0, DPI_ACK_TAKEN, t));
+		CHECK_DPI(DPI_Release_Batch(1, t));
+		shared->released = first;
+	}
+	return first;
+}
+
+/* The first run after a rebinding: no row is left out. What was acknowledged last may not have been heard. */
+static int64_t take_first(DPI_Target t, int64_t acknowledged, bool confirm)
+{
+	DPI_Batch b;
+	CHECK_DPI(DPI_Next_Batch(t, &b));
+	const struct flow_row *r = b.rows;
+	int64_t next = r->number + (int64_t)b.count;
+	CHECK_INT(r->number, <=, acknowledged);
+	if (confirm) CHECK_DPI(DPI_Ack(0, DPI_ACK_TAKEN, t));
+	CHECK_DPI(DPI_Release_Batch(1, t));
+	return next;
+}
+
+static void end_at(DPI_Target t, int64_t first, int64_t all, bool confirm, struct retained *shared)
+{
+	DPI_Tuple u;
+	CHECK_INT(take_some(t, first, all - first, confirm, shared), ==, all);
+	CHECK_ERROR(DPI_Next(t, &u), DPI_ERR_END, "has ended");
+	CHECK_DPI(DPI_Close_Target(t));
+}
+
+/* ---------------------------------------------------------------------------------------------------------- deaths */
+
+/* Rank 0 pushes; rank 1 takes some and dies; rank 2 takes over and gets the rest, from there on, or from the position that it says. */
+static void death(int rank, int retain, bool position)
+{
+	struct retained *w = harness_shared();
+	DPI_Context ctx = join();
+	DPI_Flow f = FLOW("f", ctx, .targets = 1, .sources = 1, .retain = retain, .segment = 1024, .memory = 1 << 17, .on_death = DPI_DEATH_FAILS);
+	bool confirm = retain == DPI_ACK_CONFIRMED;
+	if (rank == 0) {
+		DPI_Source s = source_with(f, LONG);
+		DPI_Source_Stats stats = { .size = sizeof stats };
+		harness_barrier();
+		push_rows(s, 0, 0, ROWS);
+		CHECK_DPI(DPI_Flush_Source(s));
+		CHECK_DPI(DPI_Get_Source_Stats(s, &stats));
+		CHECK_INT(stats.replays, ==, 1);
+		CHECK_INT(stats.rows, ==, ROWS);
+		CHECK_DPI(DPI_Close_Source(s));
+	} else if (rank == 1) {
+		DPI_Target t = target_with(0, f, LONG);
+		CHECK_INT(epoch_of(t), ==, 1);
+		harness_barrier();
+		harness_expect_death(1);
+		take_some(t, 0, ROWS / 3, confirm, w);
+		harness_kill(1, SIGKILL);
+	} else {
+		harness_barrier();
+		AWAIT(!harness_alive(1));
+		int64_t first = w->released;
+		DPI_Target t = bind_again(0, position ? first : -1, f);
+		CHECK_INT(epoch_of(t), ==, 2);
+		if (!position) first = take_first(t, first, confirm);
+		end_at(t, first, ROWS, confirm, w);
+	}
+	CHECK_DPI(DPI_Close_Flow(f));
+	CHECK_DPI(DPI_Barrier("end", 2, 0, ctx));
+	CHECK_DPI(DPI_Finalize(ctx));
+}
+
+TEST(a_dead_target_is_bound_anew, "FL-901 FL-903 FL-905 FL-908", 3)
+{
+	death(rank, DPI_ACK_RELEASED, false);
+}
+
+TEST(a_dead_target_is_bound_anew_confirmed, "FL-902 FL-905", 3)
+{
+	death(rank, DPI_ACK_CONFIRMED, false);
+}
+
+TEST(a_dead_target_is_bound_anew_at_a_position, "FL-906", 3)
+{
+	death(rank, DPI_ACK_CONFIRMED, true);
+}
+
+/* Rows that were released, but not confirmed, come again: exactly those behind the position. */
+TEST(a_position_says_where_to_go_on, "FL-902 FL-906 FL-908", 3)
+{
+	struct retained *w = harness_shared();
+	DPI_Context ctx = join();
+	DPI_Flow f = FLOW("f", ctx, .targets = 1, .sources = 1, .retain = DPI_ACK_CONFIRMED, .segment = 1024);
+	if (rank == 0) {
+		DPI_Source s = source_with(f, LONG);
+		harness_barrier();
+		push_rows(s, 0, 0, 500);
+		CHECK_DPI(DPI_Close_Source(s));
+	} else if (rank == 1) {
+		DPI_Target t = target_with(0, f, LONG);
+		DPI_Tuple u;
+		harness_barrier();
+		harness_expect_death(1);
+		for (int i = 0; i < 300; i++) CHECK_DPI(DPI_Next(t, &u));
+		CHECK_DPI(DPI_Ack(0, 100, t));
+		harness_kill(1, SIGKILL);
+	} else {
+		uint64_t rows = 0;
+		DPI_Target_Stats stats = { .size = sizeof stats };
+		harness_barrier();
+		AWAIT(!harness_alive(1));
+		DPI_Target t = bind_again(0, 217, f);
+		CHECK_DPI(DPI_Get_Taken(0, t, &rows));
+		CHECK_INT(rows, ==, 217);
+		take_some(t, 217, 1, true, w);
+		CHECK_DPI(DPI_Get_Target_Stats(t, &stats));
+		CHECK_INT(stats.passed, >=, 100);
+		CHECK_INT(stats.passed, <=, 217);
+		end_at(t, w->taken, 500, true, w);
+	}
+	CHECK_DPI(DPI_Close_Flow(f));
+	CHECK_DPI(DPI_Barrier("end", 2, 0, ctx));
+	CHECK_DPI(DPI_Finalize(ctx));
+}
+
+/* ---------------------------------------------------------------------------------------------------------- fencing */
+
+TEST(a_target_that_lives_is_fenced, "FL-904 FL-907", 3)
+{
+	struct retained *w = harness_shared();
+	DPI_Context ctx = join();
+	DPI_Flow f = FLOW("f", ctx, .targets = 1, .sources = 1, .retain = DPI_ACK_RELEASED, .segment = 1024);
+	DPI_Tuple u;
+	DPI_Target t, other;
+	if (rank == 0) {
+		DPI_Source s = source_with(f, LONG);
+		harness_barrier();
+		push_rows(s, 0, 0, 100);
+		CHECK_DPI(DPI_Flush_Source(s));
+		harness_barrier();
+		harness_barrier();
+		/* by the short way, too, a row goes to where the target is now */
+		push_rows(s, 0, 100, 1);
+		CHECK_DPI(DPI_Close_Source(s));
+	} else if (rank == 1) {
+		t = target_with(0, f, LONG);
+		harness_barrier();
+		harness_barrier();
+		for (int i = 0; i < 40; i++) CHECK_DPI(DPI_Next(t, &u));
+		harness_barrier();
+		int error;
+		UNTIL(LONG, error == DPI_ERR_FENCED, error = DPI_Try_Next(t, &u));
+		CHECK_ERROR(DPI_Next(t, &u), DPI_ERR_FENCED, "target 0 of flow 'f' was bound anew, by node 2");
+		CHECK_DPI(DPI_Close_Target(t));
+	} else {
+		harness_barrier();
+		harness_barrier();
+		CHECK_ERROR(DPI_Open_Target(0, NULL, f, &other), DPI_ERR_EXISTS, "attr->rebind");
+		t = bind_again(0, -1, f);
+		harness_barrier();
+		end_at(t, take_first(t, 40, false), 101, false, w);
+	}
+	CHECK_DPI(DPI_Close_Flow(f));
+	leave(ctx);
+}
+
+/* ------------------------------------------------------------------------------------------------------- the source */
+
+TEST(a_source_waits_for_acknowledgements, "FL-903 FL-909", 2, .one_transport = true)
+{
+	DPI_Context ctx = join();
+	DPI_Flow f = FLOW("f", ctx, .targets = 1, .sources = 1, .retain = DPI_ACK_CONFIRMED, .segment = 512, .memory = 8192, .on_death = DPI_DEATH_GOES_ON);
+	DPI_Tuple u;
+	if (rank == 0) {
+		DPI_Source s = source_with(f, 200 * MS);
+		DPI_Source_Stats stats = { .size = sizeof stats };
+		int error = DPI_SUCCESS;
+		harness_barrier();
+		for (int64_t n = 0; !error; n++) {
+			struct flow_row r = row_of(0, n, n);
+			error = DPI_Push(&r, sizeof r, s);
+		}
+		CHECK_ERROR(error, DPI_ERR_TIMEOUT, "target 0 of flow 'f' on node 1 had no room");
+		CHECK_DPI(DPI_Get_Source_Stats(s, &stats));
+		CHECK_INT(stats.kept, >=, 2048);
+		CHECK_ERROR(DPI_Close_Source(s), DPI_ERR_TIMEOUT, "target 0");
+		harness_barrier();
+	} else {
+		DPI_Target t = target_with(0, f, LONG);
+		harness_barrier();
+		for (int i = 0; i < 10; i++) CHECK_DPI(DPI_Next(t, &u));
+		harness_barrier();
+		CHECK_DPI(DPI_Close_Target(t));
+	}
+	CHECK_DPI(DPI_Close_Flow(f));
+	leave(ctx);
+}
+
+TEST(direct_flows_do_not_rebind, "FL-904", 1, .one_transport = true)
+{
+	DPI_Context ctx = join();
+	DPI_Flow f = FLOW("f", ctx, .targets = 1);
+	DPI_Target t;
+	DPI_Position p = { 0, 1 };
+	DPI_Target_Attr a = DPI_TARGET_ATTR_INIT;
+	a.rebind = 1;
+	CHECK_ERROR(DPI_Open_Target(0, &a, f, &t), DPI_ERR_USE, "attr->rebind");
+	a.rebind = 2;
+	CHECK_ERROR(DPI_Open_Target(0, &a, f, &t), DPI_ERR_ARGUMENT, "attr->rebind is 2");
+	a.rebind = 0;
+	a.position = &p;
+	a.positions = 1;
+	CHECK_ERROR(DPI_Open_Target(0, &a, f, &t), DPI_ERR_USE, "attr->positions");
+	CHECK_DPI(DPI_Close_Flow(f));
+	f = FLOW("g", ctx, .targets = 1, .retain = DPI_ACK_RELEASED);
+	a.position = NULL;
+	CHECK_ERROR(DPI_Open_Target(0, &a, f, &t), DPI_ERR_ARGUMENT, "attr->position");
+	CHECK_DPI(DPI_Close_Flow(f));
+	leave(ctx);
+}
+
+/* --------------------------------------------------------------------------------------- rows that vary, and marks */
+
+/* Row n has text of a size that follows from n; some are larger than a segment. */
+static uint32_t text_size(int64_t n)
+{
+	return n % 50 == 7 ? 3000 : (uint32_t)(n * 7 % 61);
+}
+
+static size_t write_row(uint8_t *to, DPI_Schema schema, int64_t n)
+{
+	static char text[3000];
+	size_t size;
+	memset(text, 'a' + (int)(n % 26), sizeof text);
+	const DPI_Value value[] = { { .type = DPI_TYPE_INT64, .i = n }, { .type = DPI_TYPE_UTF8, .data = text, .size = text_size(n) } };
+	CHECK_DPI(DPI_Pack_Row(value, schema, to, 8192, &size));
+	return size;
+}
+
+/* Rank 1 takes up to row 120 and confirms 100 of them; rank 2 gets 100 … and the marks, of which the first was told before. */
+TEST(rows_that_vary_and_marks_come_again, "FL-905", 3)
+{
+	DPI_Context ctx = join();
+	DPI_Schema schema;
+	static const DPI_Column columns[] = { { "n", DPI_TYPE_INT64, 0, 0, 0, 0 }, { "text", DPI_TYPE_UTF8, 0, 0, 0, 0 } };
+	static uint8_t row[8192] __attribute__((aligned(16)));
+	CHECK_DPI(DPI_Create_Schema(columns, 2, &schema));
+	DPI_Flow f = FLOW("f", ctx, .schema = schema, .dist = DPI_DIST_BROADCAST, .targets = 1, .sources = 1, .retain = DPI_ACK_CONFIRMED, .segment = 1024);
+	DPI_Tuple u;
+	if (rank == 0) {
+		DPI_Source s = source_with(f, LONG);
+		harness_barrier();
+		for (int64_t n = 0; n < 300; n++) {
+			size_t size = write_row(row, schema, n);
+			CHECK_DPI(DPI_Push(row, size, s));
+			if (n == 49 || n == 249) CHECK_DPI(DPI_Push_Mark((uint64_t)n, s));
+		}
+		CHECK_DPI(DPI_Close_Source(s));
+	} else {
+		int64_t next = rank == 1 ? 0 : 100, marks = 0;
+		DPI_Target t = NULL;
+		if (rank == 1) t = target_with(0, f, LONG);
+		harness_barrier();
+		harness_expect_death(1);
+		if (rank == 2) {
+			AWAIT(!harness_alive(1));
+			t = bind_again(0, 100, f);
+		}
+		int error;
+		while ((error = DPI_Next(t, &u)) == DPI_SUCCESS) {
+			if (u.kind == DPI_TUPLE_MARK) {
+				marks++;
+				if (next > 249) CHECK_INT(u.mark, ==, 249);
+				continue;
+			}
+			CHECK_INT(u.size, ==, write_row(row, schema, next));
+			CHECK(!memcmp(u.data, row, u.size));
+			next++;
+			if (rank == 1 && next == 100) CHECK_DPI(DPI_Ack(0, 100, t));
+			if (rank == 1 && next == 120) harness_kill(1, SIGKILL);
+			if (rank == 2) CHECK_DPI(DPI_Ack(0, DPI_ACK_TAKEN, t));
+		}
+		CHECK_INT(error, ==, DPI_ERR_END);
+		CHECK_INT(next, ==, 300);
+		CHECK_INT(marks, >=, 1);
+		CHECK_DPI(DPI_Close_Target(t));
+	}
+	CHECK_DPI(DPI_Free_Schema(schema));
+	CHECK_DPI(DPI_Close_Flow(f));
+	CHECK_DPI(DPI_Barrier("end", 2, 0, ctx));
+	CHECK_DPI(DPI_Finalize(ctx));
+}

@@ -20,7 +20,7 @@ static uint64_t released(const struct dpi_target *t, const struct dpi_inlet *i)
 
 static void tell(struct dpi_target *t, struct dpi_inlet *i, uint64_t rows)
 {
-	if (rows <= i->acked || !i->ring) return;
+	if (rows <= i->acked || !i->ring || t->fenced) return;
 	i->acked = rows;
 	dpi_ring_in_ack(i->ring, rows);
 	if (i->place) dpi_inlet_frees(t, i); /* in this order: what is given back was acknowledged */
@@ -35,7 +35,7 @@ static uint32_t level(const struct dpi_target *t)
 
 void dpi_ack_released(struct dpi_target *t, struct dpi_inlet *i)
 {
-	if (level(t) == DPI_ACK_RELEASED) tell(t, i, released(t, i));
+	if (level(t) == DPI_ACK_RELEASED && !dpi_target_fenced(t)) tell(t, i, released(t, i));
 }
 
 void dpi_ack_began(struct dpi_target *t, struct dpi_inlet *i)

@@ -41,7 +41,7 @@ static const struct option {
 	{ "seconds", SECONDS, FIELD(seconds), "0.5", NULL, 0.01, 600, "how long to measure" },
 	{ "scale", SECONDS, FIELD(scale), "1", NULL, 0.001, 100, "TPC-H's scale factor" },
 	{ "select", SECONDS, FIELD(select), "1", NULL, 0.0001, 1, "share of the orders that are joined" },
-	{ "mode", WORD, FIELD(mode), "spin", "spin|block|stream|one|two|alltoallv|columns", 0, 0, "how a side waits or works" },
+	{ "mode", WORD, FIELD(mode), "spin", "spin|block|stream|one|two|alltoallv|columns|retained", 0, 0, "how a side waits or works" },
 	{ "roles", WORD, FIELD(roles), "apart", "apart|both", 0, 0, "is a process a source or a target, or both" },
 	{ "keys", WORD, FIELD(keys), "uniform", "uniform|zipf", 0, 0, "how keys are drawn; zipf: exponent 1.2" },
 	{ "ack", WORD, FIELD(ack), "none", "none|received|released|confirmed", 0, 0, "when targets acknowledge rows" },

@@ -62,6 +62,7 @@ static DPI_Flow flow_new(DPI_Context ctx)
 	}
 	attr.ack = acks();
 	attr.ack_up_to = attr.ack != DPI_ACK_NONE;
+	attr.retain = !strcmp(shuffle.o.mode, "retained") ? DPI_ACK_RELEASED : 0;
 	attr.segment = (uint32_t)shuffle.o.publish;
 	attr.memory = shuffle.o.ring * shuffle.sources;
 	need(DPI_Create_Flow("shuffle", &attr, ctx, &flow));

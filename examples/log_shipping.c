@@ -10,9 +10,10 @@
  * rise, so one acknowledgement speaks of all records up to it, and a primary goes on meanwhile: it waits only when too many
  * records are under way.
  *
- * With --kill a backup and a primary die by SIGKILL amid their work, and the rest goes on (run it by dpirun --keep-going). At
- * the end node 0 reads the backups' files: of every record that was acknowledged there must be two, or, as the dead backup's
- * disk counts as lost, one.
+ * With --kill a backup and a primary die by SIGKILL amid their work, and the rest goes on (run it by dpirun --keep-going). The
+ * flow is retained: primaries keep what the backup has not confirmed. The last node, a spare then, binds the dead backup's
+ * target to itself and goes on where its file ends. At the end node 0 reads the files: of every record that was acknowledged
+ * there must be two, and of all that the primary which lives has shipped three.
  *
  * --records N   of each primary (default 5,000)
  * --kill        as above */
@@ -39,7 +40,7 @@ static const DPI_Column columns[] = {
 };
 
 static DPI_Context ctx;
-static int node, nodes;
+static int node, nodes, backups;
 static int64_t records = 5000;
 static bool deaths;
 static char directory[64];
@@ -64,11 +65,12 @@ static DPI_Flow open_log(void)
 	CHECK(DPI_Create_Schema(columns, 4, &attr.schema));
 	attr.create = DPI_CREATE_OR_OPEN;
 	attr.sources = PRIMARIES;
-	attr.targets = (uint32_t)(nodes - PRIMARIES);
+	attr.targets = (uint32_t)backups;
 	attr.dist = DPI_DIST_FUNCTION;
 	attr.dist_function = "replicas";
 	attr.dist_version = 1;
 	attr.ack = DPI_ACK_CONFIRMED; /* by DPI_Ack */
+	attr.retain = DPI_ACK_CONFIRMED;
 	attr.ack_of = DPI_ACK_QUORUM;
 	attr.ack_quorum = QUORUM;
 	attr.ack_column = "lsn";
@@ -122,7 +124,11 @@ static void primary(DPI_Flow flow)
 	size_t count;
 
 	told_fd = open_file("primary", node, O_RDWR | O_CREAT | O_TRUNC);
+	if (node == 1) /* so that primary n is source n */
+		CHECK(DPI_Barrier("primaries", PRIMARIES, 0, ctx));
 	CHECK(DPI_Open_Source(flow, NULL, &source));
+	if (node == 0)
+		CHECK(DPI_Barrier("primaries", PRIMARIES, 0, ctx));
 	for (int64_t lsn = 1; lsn <= records; lsn++) {
 		struct record r = { lsn, node, lsn * 7 / 3 % 16, lsn * lsn };
 
@@ -144,21 +150,20 @@ static void primary(DPI_Flow flow)
 
 /* ------------------------------------------------------------------------------------------------------------ backup */
 
-static void backup(DPI_Flow flow)
+/* Write what comes behind the first at bytes of the file, until the flow ends. */
+static void ship(int number, DPI_Target target, int fd, off_t at)
 {
-	int number = node - PRIMARIES, fd = open_file("backup", number, O_WRONLY | O_CREAT | O_TRUNC), error;
-	DPI_Target target;
+	bool dies = deaths && node == PRIMARIES;
 	DPI_Batch run;
-	off_t at = 0;
+	int error;
 
-	CHECK(DPI_Open_Target((uint32_t)number, NULL, flow, &target));
 	while ((error = DPI_Next_Batch(target, &run)) == DPI_SUCCESS) {
 		write_all(fd, run.rows, run.count * run.stride, at);
 		at += (off_t)(run.count * run.stride);
-		if (deaths && number == 0 && at > (off_t)(records / 2 * (int64_t)sizeof(struct record)))
+		if (dies && at > (off_t)(records / 2 * (int64_t)sizeof(struct record)))
 			raise(SIGKILL); /* written, but neither synced nor confirmed */
 		if (fdatasync(fd))
-			fprintf(stderr, "node %d cannot sync: %s\n", node, strerror(errno)), exit(1);
+			fprintf(stderr, "backup %d cannot sync: %s\n", number, strerror(errno)), exit(1);
 		CHECK(DPI_Ack(DPI_ACK_EVERY_SOURCE, DPI_ACK_TAKEN, target));
 		CHECK(DPI_Release_Batch(1, target));
 	}
@@ -168,12 +173,49 @@ static void backup(DPI_Flow flow)
 	close(fd);
 }
 
+static void backup(DPI_Flow flow)
+{
+	int number = node - PRIMARIES;
+	DPI_Target target;
+
+	CHECK(DPI_Open_Target((uint32_t)number, NULL, flow, &target));
+	if (deaths && number == 0)
+		CHECK(DPI_Barrier("watched", 2, 0, ctx));
+	ship(number, target, open_file("backup", number, O_WRONLY | O_CREAT | O_TRUNC), 0);
+}
+
+/* Fail-over: when the first backup has died, take its place. Its file says how much of each primary's records it had. */
+static void spare(DPI_Flow flow)
+{
+	DPI_Node_Info info = DPI_NODE_INFO_INIT;
+	DPI_Target_Attr attr = DPI_TARGET_ATTR_INIT;
+	DPI_Position position[PRIMARIES] = { { 0, 0 }, { 1, 0 } };
+	DPI_Target target;
+	struct record r;
+	off_t at = 0;
+	int fd;
+
+	CHECK(DPI_Barrier("watched", 2, 0, ctx));
+	do {
+		usleep(1000);
+		CHECK(DPI_Get_Node_Info(PRIMARIES, ctx, &info));
+	} while (info.alive);
+	fd = open_file("backup", 0, O_RDWR);
+	for (; read(fd, &r, sizeof r) == sizeof r; at += (off_t)sizeof r) /* the last may be half a record */
+		position[r.primary].rows++;
+	attr.rebind = 1;
+	attr.position = position;
+	attr.positions = PRIMARIES;
+	CHECK(DPI_Open_Target(0, &attr, flow, &target));
+	ship(0, target, fd, at);
+}
+
 /* ------------------------------------------------------------------------------------------------------------- check */
 
 /* How many copies of each record of each primary the backups' files hold. */
 static void count_copies(uint8_t *copies[PRIMARIES])
 {
-	for (int b = deaths; b < nodes - PRIMARIES; b++) { /* the disk of the backup that died is lost */
+	for (int b = 0; b < backups; b++) {
 		int fd = open_file("backup", b, O_RDONLY);
 		int64_t last[PRIMARIES] = { 0 };
 		struct record r;
@@ -202,7 +244,7 @@ static void check_files(void)
 		if (read(fd, &safe[p], sizeof safe[p]) != sizeof safe[p] || safe[p] > records || (p == 0 && safe[p] != records))
 			fprintf(stderr, "primary %d has told its client nothing\n", p), exit(1);
 		for (int64_t lsn = 1; lsn <= safe[p]; lsn++)
-			if (copies[p][lsn] < QUORUM - deaths)
+			if (copies[p][lsn] < (p == 0 ? COPIES : QUORUM))
 				fprintf(stderr, "record %" PRId64 " of primary %d was acknowledged, and %u copies are left\n", lsn, p, copies[p][lsn]), exit(1);
 		printf("primary %d: %" PRId64 " of %" PRId64 " records acknowledged, none lost\n", p, safe[p], records);
 		close(fd);
@@ -236,8 +278,9 @@ int main(int argc, char **argv)
 	CHECK(DPI_Init(&ctx));
 	CHECK(DPI_Get_Node_Id(ctx, &node));
 	CHECK(DPI_Get_Node_Count(ctx, &nodes));
-	if (nodes < PRIMARIES + COPIES || records < 1000)
-		return fprintf(stderr, "log_shipping takes %d processes and 1,000 records at least\n", PRIMARIES + COPIES), 1;
+	backups = nodes - PRIMARIES - deaths;
+	if (backups < COPIES || records < 1000)
+		return fprintf(stderr, "log_shipping takes %d processes and 1,000 records at least\n", PRIMARIES + COPIES + deaths), 1;
 	/* one directory for the processes that one dpirun has started */
 	snprintf(directory, sizeof directory, "/tmp/log_shipping-%ld", (long)getppid());
 	if (mkdir(directory, 0700) && errno != EEXIST)
@@ -245,8 +288,10 @@ int main(int argc, char **argv)
 	flow = open_log();
 	if (node < PRIMARIES)
 		primary(flow);
-	else
+	else if (node < PRIMARIES + backups)
 		backup(flow);
+	else
+		spare(flow);
 	CHECK(DPI_Close_Flow(flow));
 	CHECK(DPI_Barrier("written", (uint32_t)(nodes - 2 * deaths), 0, ctx)); /* those who live */
 	if (node == 0) {

@@ -29,7 +29,7 @@ static void tell(struct dpi_target *t, struct dpi_inlet *i, uint64_t rows)
 {
 	struct dpi_origin *o = t->resumes || i->over ? dpi_origin_find(t, i->source) : NULL;
 	if (o && rows > o->acked) o->acked = rows;
-	if (rows <= i->acked || !i->ring) return;
+	if (rows <= i->acked || !i->ring || t->fenced) return;
 	i->acked = rows;
 	dpi_ring_in_ack(i->ring, rows);
 	if (i->place) dpi_inlet_frees(t, i); /* in this order: what is given back was acknowledged */
@@ -55,7 +55,7 @@ static struct dpi_inlet *inlet_of(const struct dpi_target *t, uint32_t source)
 
 void dpi_ack_released(struct dpi_target *t, struct dpi_inlet *i)
 {
-	if (level(t) != DPI_ACK_RELEASED) return;
+	if (level(t) != DPI_ACK_RELEASED || dpi_target_fenced(t)) return;
 	struct dpi_inlet *live = t->resumes && i->known ? inlet_of(t, i->source) : i; /* where its source listens now */
 	tell(t, i, released(t, i));
 	if (live && live != i) tell(t, live, released(t, live));

@@ -209,11 +209,11 @@ TEST(flow_endpoint_arguments, "FL-432 FL-438 FL-439", 2, .once = true)
 	CHECK_ERROR(DPI_Open_Target(0, NULL, NULL, &t), DPI_ERR_ARGUMENT, "flow handle is NULL");
 	ta.size = 0;
 	CHECK_ERROR(DPI_Open_Target(0, &ta, f, &t), DPI_ERR_ARGUMENT, "attr->size is 0");
-	ta = (DPI_Target_Attr){ sizeof ta, -7, 0, 0 };
+	ta = (DPI_Target_Attr){ .size = sizeof ta, .timeout_us = -7 };
 	CHECK_ERROR(DPI_Open_Target(0, &ta, f, &t), DPI_ERR_ARGUMENT, "timeout_us is -7");
-	ta = (DPI_Target_Attr){ sizeof ta, 0, -1, 0 };
+	ta = (DPI_Target_Attr){ .size = sizeof ta, .numa = -1 };
 	CHECK_ERROR(DPI_Open_Target(0, &ta, f, &t), DPI_ERR_ARGUMENT, "numa is -1");
-	ta = (DPI_Target_Attr){ sizeof ta, 0, 0, 2 };
+	ta = (DPI_Target_Attr){ .size = sizeof ta, .sketch = 2 };
 	CHECK_ERROR(DPI_Open_Target(0, &ta, f, &t), DPI_ERR_ARGUMENT, "sketch is 2");
 	CHECK_ERROR(DPI_Open_Target(2, NULL, f, &t), DPI_ERR_RANGE, "index is 2: flow 'f' has targets 0 to 1");
 	CHECK_ERROR(DPI_Open_Target(UINT32_MAX, NULL, f, &t), DPI_ERR_RANGE, "targets 0 to 1");

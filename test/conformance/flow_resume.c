@@ -381,7 +381,7 @@ static void detach(int rank, int retain, int layout)
 	enum { MANY = 4000 };
 	_Atomic int *stage = harness_shared();
 	DPI_Context ctx = join();
-	DPI_Flow f = FLOW("f", ctx, .targets = 2, .sources = 2, .segment = 512, .memory = 65536, .dist = DPI_DIST_BROADCAST, .detach_us = 50 * MS,
+	DPI_Flow f = FLOW("f", ctx, .targets = 2, .sources = 2, .segment = 512, .memory = 65536, .dist = DPI_DIST_BROADCAST, .detach_us = 2 * SECOND * harness_slow(), /* target 0 is never so slow */
 			  .retain = retain, .layout = layout);
 	if (rank < 2) {
 		DPI_Source s = source_of(f);
@@ -393,7 +393,7 @@ static void detach(int rank, int retain, int layout)
 		CHECK_INT(stats.dropped, >, 0);
 		CHECK_INT(stats.rows + stats.dropped, ==, 2 * MANY);
 		CHECK_DPI(DPI_Close_Source(s));
-		UNTIL(5 * SECOND, info.detached == 1 && info.closed == 2, DPI_Flow_Info info = flow_info(f));
+		UNTIL(15 * SECOND * harness_slow(), info.detached == 1 && info.closed == 2, DPI_Flow_Info info = flow_info(f));
 		CHECK(!flow_info(f).failed);
 	} else if (rank == 2) {
 		DPI_Target t = target_of(0, f);
@@ -413,7 +413,7 @@ static void detach(int rank, int retain, int layout)
 		DPI_Target t = target_of(1, f), again;
 		DPI_Tuple u;
 		size_t which = 9;
-		UNTIL(10 * SECOND, info.detached == 1, DPI_Flow_Info info = flow_info(f));
+		UNTIL(15 * SECOND * harness_slow(), info.detached == 1, DPI_Flow_Info info = flow_info(f));
 		CHECK_ERROR(DPI_Try_Next(t, &u), DPI_ERR_FENCED, "target 1 of flow 'f' was detached");
 		CHECK_ERROR(DPI_Next(t, &u), DPI_ERR_FENCED, "was detached");
 		CHECK_DPI(DPI_Wait_Targets(&t, 1, 0, &which));
@@ -426,9 +426,9 @@ static void detach(int rank, int retain, int layout)
 	CHECK_DPI(DPI_Finalize(ctx));
 }
 
-TEST(flow_target_detached, "FL-970 FL-971", 4) { detach(rank, 0, DPI_LAYOUT_ROWS); }
-TEST(flow_target_detached_of_columns, "FL-970 FL-971", 4) { detach(rank, 0, DPI_LAYOUT_COLUMNS); }
-TEST(flow_target_detached_retained, "FL-970 FL-971", 4) { detach(rank, DPI_ACK_RELEASED, DPI_LAYOUT_ROWS); }
+TEST(flow_target_detached, "FL-970 FL-971", 4, .deadline_s = 60) { detach(rank, 0, DPI_LAYOUT_ROWS); }
+TEST(flow_target_detached_of_columns, "FL-970 FL-971", 4, .deadline_s = 60) { detach(rank, 0, DPI_LAYOUT_COLUMNS); }
+TEST(flow_target_detached_retained, "FL-970 FL-971", 4, .deadline_s = 60) { detach(rank, DPI_ACK_RELEASED, DPI_LAYOUT_ROWS); }
 
 /* Without it a push waits, in calls that do not wait likewise; and with it those that do not wait detach, too. */
 TEST(flow_detach_is_asked_for, "FL-970 FL-972", 1)

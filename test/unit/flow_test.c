@@ -444,7 +444,7 @@ TEST(nonsense_to_the_coordinator, "", 2, .expect_stderr = true)
 			dpi_pack_u32(&wrong[i].p, i == 2 ? 0 : 77), dpi_pack_u64(&wrong[i].p, 5),
 				dpi_pack_u32(&wrong[i].p, DPI_TARGET_ENDED);
 		dpi_pack_u64(&wrong[4].p, f->copy);
-		dpi_pack_u32(&wrong[5].p, 4), dpi_pack_u64(&wrong[5].p, 5);
+		dpi_pack_u32(&wrong[5].p, 4), dpi_pack_u64(&wrong[5].p, 5), dpi_pack_u8(&wrong[5].p, 0);
 		dpi_pack_u64(&wrong[6].p, 99);
 		for (int i = 0; i < 2; i++) dpi_pack_u64(&wrong[6].p, 5);
 		dpi_pack_u32(&wrong[6].p, 0);
@@ -503,7 +503,7 @@ TEST(nonsense_to_a_copy, "", 2, .expect_stderr = true)
 			CHECK_INT(atomic_load(&f->over), <=, atomic_load(&f->opened));
 			for (uint32_t k = 0; k < 8; k++) {
 				CHECK_INT(dpi_flow_source_state(f, k), <=, DPI_SOURCE_DEAD);
-				CHECK_INT(dpi_flow_where(f, k).state, <=, DPI_TARGET_DEAD);
+				CHECK_INT(dpi_flow_where(f, k).state, <=, DPI_TARGET_LOST);
 			}
 			/* one who has no right to tell */
 			struct dpi_pack p = { 0 };

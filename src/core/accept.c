@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * accept.c: listeners, and the acceptor's half of the greeting (hello.h). All on the loop thread. A stranger can hold one
- * descriptor and a few KiB for two seconds, and no more than DPI_STRANGERS_MAX of them at once. */
+ * descriptor and a few KiB for two seconds, and no more than DPI_STRANGERS_MAX of them at once. Who was let in has longer. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -13,6 +13,8 @@
 
 #define REST_NS 50000000 /* of a listener when descriptors run out */
 #define ACCEPTS 16	 /* before others get their turn */
+/* Who has heard that it is let in, and is held up before it says READY, would take the end of the channel for this node's death. */
+#define READY_NS 30000000000
 
 enum { AWAIT_HELLO, AWAIT_PROOF, AWAIT_INTRODUCTION, AWAIT_READY };
 
@@ -205,6 +207,7 @@ static void hear_introduction(struct dpi_context *ctx, struct dpi_channel *c, st
 	k->greeted = &a->greeted;
 	pthread_mutex_unlock(&k->lock);
 	a->state = AWAIT_READY;
+	a->deadline = dpi_now() + READY_NS;
 	dpi_introduction_pack(ctx, &p, node);
 	say(ctx, c, DPI_MESSAGE_INTRODUCTION, &p);
 }

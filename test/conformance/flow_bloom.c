@@ -141,7 +141,7 @@ static void probe(const char *name, DPI_Flow_Attr *a, int ranks, int rank, DPI_C
 	CHECK_DPI(DPI_Close_Flow(f));
 }
 
-TEST(bloom_join, "FL-801 FL-804 FL-805 FL-806 FL-807", 4, .deadline_s = 60)
+TEST(bloom_join, "FL-801 FL-804 FL-805 FL-806 FL-807", 4, .deadline_s = 180)
 {
 	DPI_Context ctx = join();
 	build("built", 4, rank, ctx);

@@ -307,7 +307,7 @@ static void *push_columns(void *arg)
 	return NULL;
 }
 
-TEST(columns_room_at_several, "FL-420 FL-470", 1, .deadline_s = 40)
+TEST(columns_room_at_several, "FL-420 FL-470", 1, .deadline_s = 120)
 {
 	enum { ROWS = 20000 };
 	uint64_t second_gets = 0;

@@ -290,6 +290,10 @@ static const char *take_header(struct dpi_target *t, struct dpi_inlet *i, const 
 	memcpy(h, data, sizeof *h);
 	if ((h->base.flags & DPI_SEGMENT_MAGIC_MASK) != DPI_SEGMENT_MAGIC) return "a segment without its magic number";
 	bool first = !i->known;
+	/* A ring that was meant for a former binding of this target: a process that is started anew may have the same node and queue. Its
+	 * source hears of the new one, and comes again. */
+	i->stale = i->stale || (first && t->flow->definition->retain && h->coded.serial != t->epoch);
+	if (i->stale) return NULL;
 	if (first) {
 		i->source = h->base.reserved;
 		i->known = true;
@@ -351,6 +355,10 @@ static enum dpi_found next(struct dpi_target *t, struct dpi_inlet *i, struct dpi
 			if (decoded) data = decoded->rows;
 		}
 		if (wrong) return cut(t, i, class, wrong, error);
+		if (i->stale) {
+			inlet_over(i);
+			return DPI_FOUND_NOTHING;
+		}
 		bool columnar = t->flow->definition->layout == DPI_LAYOUT_COLUMNS;
 		if (i->kind == DPI_FLOW_ROWS && !columnar) {
 			if (!size) continue;

@@ -26,6 +26,7 @@ struct dpi_inlet {
 	bool known;	 /* its source has said which it is */
 	bool over;	 /* nothing comes any more; its ring is freed once nothing of it is lent */
 	bool cut;	 /* what it wrote was nonsense */
+	bool stale;	 /* it was meant for a former binding */
 	uint32_t kind;	 /* of the segment that is being read */
 	uint64_t rows;	 /* received; those that were passed over count */
 	uint64_t begin;	 /* rows numbered below are passed over: inlet_begin */

@@ -309,6 +309,7 @@ static const char *begin(struct dpi_target *t, struct dpi_inlet *i, const struct
 {
 	uint32_t source = h->base.reserved;
 	bool retain = t->flow->definition->retain;
+	if (retain && h->coded.serial != t->epoch) return stale; /* see dpi_inlets_name */
 	if (source >= DPI_SOURCES_MAX || (i->named && (i->source != source || i->epoch != h->base.rows))) return "a segment of another source";
 	struct dpi_origin *o = retain ? dpi_origin_find(t, source) : NULL;
 	if (o && o->epoch > i->epoch) return stale; /* what its source had flushed was there before */

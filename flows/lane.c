@@ -254,6 +254,7 @@ int dpi_lane_begin(struct dpi_source *s, uint32_t target, uint32_t kind, uint64_
 	if (error) return dpi_lane_failed(s, target, error, dropped);
 	if (s->retain) dpi_retain_begins(s, target, kind);
 	struct dpi_flow_segment h = { .base = { .sequence = l->rows, .rows = s->epoch, .flags = DPI_SEGMENT_MAGIC | kind, .reserved = s->number }, .value = value };
+	if (s->retain) h.coded.serial = l->epoch;
 	memcpy(dpi_run_place(l->b), &h, sizeof h);
 	return DPI_SUCCESS;
 }

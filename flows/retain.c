@@ -222,7 +222,7 @@ static int send_head(struct dpi_source *s, uint32_t target, int64_t deadline)
 	for (; r->head < 1 + (uint32_t)mark; r->head++) {
 		uint32_t kind = r->head ? DPI_FLOW_MARK : DPI_FLOW_BEGIN;
 		struct dpi_flow_segment h = { .base = { .sequence = sequence, .rows = s->epoch, .flags = DPI_SEGMENT_MAGIC | kind, .reserved = s->number },
-					      .value = r->head ? s->mark : r->begin };
+					      .value = r->head ? s->mark : r->begin, .coded.serial = s->lane[target].epoch };
 		struct dpi_kept k = { .sequence = sequence, .size = sizeof h, .mark = r->head };
 		int error = send(s, target, &k, (const uint8_t *)&h, deadline);
 		if (error) return error;

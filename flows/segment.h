@@ -10,7 +10,7 @@
 
 /* What codecs made of a segment (coded.h). */
 struct dpi_flow_coded {
-	uint64_t serial;		/* coded segments of this source to this target before it */
+	uint64_t serial;		/* coded segments of this source to this target before it; of a retained flow the epoch that it is for */
 	uint32_t plain[DPI_CODECS_MAX]; /* bytes before each codec */
 	uint32_t as_is;			/* bit i: codec i would have made it longer, and left it as it is */
 	uint32_t zero;

@@ -4,7 +4,7 @@
 
 #include "flow_kit.h"
 
-#define LONG (15 * SECOND)
+#define LONG (50 * SECOND)
 #define ROWS 4000
 
 struct retained {

@@ -156,7 +156,7 @@ static void killer(struct shared *w)
 	CHECK_INT(sum, ==, expected);
 }
 
-TEST(targets_are_killed_and_bound_anew, "FL-905 FL-906", KILLER + 1, .deadline_s = 90)
+TEST(targets_are_killed_and_bound_anew, "FL-905 FL-906", KILLER + 1, .deadline_s = 270)
 {
 	struct shared *w = harness_shared();
 	if (rank == KILLER) killer(w);

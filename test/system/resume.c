@@ -177,7 +177,7 @@ static void killer(struct shared *w)
 	CHECK_INT(sum, ==, expected);
 }
 
-TEST(sources_are_killed_and_resumed, "FL-950 FL-951 FL-959", KILLER + 1, .deadline_s = 90)
+TEST(sources_are_killed_and_resumed, "FL-950 FL-951 FL-959", KILLER + 1, .deadline_s = 270)
 {
 	struct shared *w = harness_shared();
 	if (rank == KILLER) killer(w);

@@ -128,6 +128,77 @@ TEST(a_dead_target_is_bound_anew_at_a_position, "FL-906", 3)
 	death(rank, DPI_ACK_CONFIRMED, true);
 }
 
+/* Every row goes to both targets: one of them dies, and rank 3 takes it over; the other hears nothing of it. */
+TEST(one_of_several_targets_is_bound_anew, "FL-901 FL-904 FL-905", 4)
+{
+	struct retained *w = harness_shared();
+	DPI_Context ctx = join();
+	DPI_Flow f = FLOW("f", ctx, .dist = DPI_DIST_BROADCAST, .targets = 2, .sources = 1, .retain = DPI_ACK_RELEASED, .segment = 1024, .memory = 1 << 17);
+	if (rank == 0) {
+		DPI_Source s = source_with(f, LONG);
+		harness_barrier();
+		push_rows(s, 0, 0, ROWS);
+		CHECK_DPI(DPI_Close_Source(s));
+	} else if (rank == 1) {
+		DPI_Target t = target_with(0, f, LONG);
+		harness_barrier();
+		end_at(t, 0, ROWS, false, &w[1]);
+	} else if (rank == 2) {
+		DPI_Target t = target_with(1, f, LONG);
+		harness_barrier();
+		harness_expect_death(2);
+		take_some(t, 0, ROWS / 3, false, w);
+		harness_kill(2, SIGKILL);
+	} else {
+		harness_barrier();
+		AWAIT(!harness_alive(2));
+		int64_t first = w->released;
+		DPI_Target t = bind_again(1, -1, f);
+		end_at(t, take_first(t, first, false), ROWS, false, w);
+	}
+	CHECK_DPI(DPI_Close_Flow(f));
+	CHECK_DPI(DPI_Barrier("end", 3, 0, ctx));
+	CHECK_DPI(DPI_Finalize(ctx));
+}
+
+/* Rank 0 is the registry's process. */
+TEST(retained_data_without_registry, "FL-448 FL-904", 3)
+{
+	struct retained *w = harness_shared();
+	if (rank == 0) harness_expect_death(0);
+	DPI_Context ctx = join();
+	DPI_Flow f = FLOW("f", ctx, .targets = 1, .sources = 1, .retain = DPI_ACK_CONFIRMED);
+	DPI_Source s = NULL;
+	DPI_Target t = NULL;
+	if (rank == 1) s = source_with(f, LONG);
+	if (rank == 2) t = target_with(0, f, LONG);
+	harness_barrier();
+	if (rank == 1) push_rows(s, 0, 0, 100);
+	if (rank == 2) take_some(t, 0, 100, true, w);
+	harness_barrier();
+	if (rank == 0) harness_kill(0, SIGKILL);
+	AWAIT(!harness_alive(0));
+	if (rank == 1) {
+		DPI_Target_Attr again = DPI_TARGET_ATTR_INIT;
+		DPI_Target other;
+		push_rows(s, 0, 100, ROWS);
+		CHECK_DPI(DPI_Flush_Source(s));
+		UNTIL(LONG, e == DPI_ERR_REGISTRY, int e = DPI_Seal_Flow(f));
+		again.rebind = 1;
+		CHECK_ERROR(DPI_Open_Target(0, &again, f, &other), DPI_ERR_REGISTRY, " ");
+		push_rows(s, 0, 100 + ROWS, 100);
+		CHECK_ERROR(DPI_Close_Source(s), DPI_ERR_REGISTRY, " ");
+		w->done = 1;
+	} else {
+		take_some(t, 100, ROWS + 100, true, w);
+		AWAIT(w->done);
+		int error = DPI_Close_Target(t);
+		CHECK(error == DPI_SUCCESS || error == DPI_ERR_REGISTRY);
+	}
+	CHECK_DPI(DPI_Close_Flow(f));
+	CHECK_DPI(DPI_Finalize(ctx));
+}
+
 /* Rows that were released, but not confirmed, come again: exactly those behind the position. */
 TEST(a_position_says_where_to_go_on, "FL-902 FL-906 FL-908", 3)
 {

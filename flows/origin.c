@@ -42,14 +42,16 @@ void dpi_origins_free(struct dpi_target *t)
 
 /* --------------------------------------------------------------------------------------------- rings of one source */
 
-/* What is no segment stays for those who take it. */
+/* Find out whose the ring is, if anything is there. What is no segment stays for those who take it. */
 static void name(struct dpi_target *t, struct dpi_inlet *i)
 {
 	struct dpi_flow_segment h;
 	const uint8_t *data;
 	uint64_t size;
 	bool first;
-	if (dpi_run_next(t->ctx, t->home, &i->ring, &i->run, &data, &size, &first) != DPI_RING_FOUND) return;
+	enum dpi_ring_found found = dpi_run_next(t->ctx, t->home, &i->ring, &i->run, &data, &size, &first);
+	i->begun |= found != DPI_RING_EMPTY;
+	if (found != DPI_RING_FOUND) return;
 	i->ring->reader.read -= size; /* unread */
 	if (!first || size < sizeof h) return;
 	memcpy(&h, data, sizeof h);

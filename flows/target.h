@@ -26,6 +26,7 @@ struct dpi_inlet {
 	bool known;	 /* its source has said which it is */
 	bool named;	 /* retained flows: the same, before anything was taken */
 	uint32_t epoch;	 /* then: how often its source had been resumed */
+	bool begun;	 /* retained flows: something was there when it was looked for whose it is */
 	bool over;	 /* nothing comes any more; its ring is freed once nothing of it is lent */
 	bool cut;	 /* what it wrote was nonsense */
 	uint32_t kind;	 /* of the segment that is being read */

@@ -506,7 +506,16 @@ static enum dpi_found round_once(struct dpi_target *t, struct dpi_piece *piece, 
 	for (size_t n = 0; n < t->inlets;) {
 		if (t->turn >= t->inlets) t->turn = 0;
 		struct dpi_inlet *i = t->inlet[t->turn];
-		if (t->flow->definition->retain && !i->named) dpi_inlets_name(t);
+		if (t->flow->definition->retain && !i->peeked) {
+			bool last = dpi_ring_in_over(i->ring); /* first: what it holds is all there then */
+			dpi_inlets_name(t);
+			if (!i->peeked && !last) { /* nothing is there; what comes now is read when it has a name */
+				t->turn++;
+				n++;
+				continue;
+			}
+			if (i->peeked && i->ring->ended && !i->over) return dpi_inlet_cut(t, i, "a ring with something else than segments", error);
+		}
 		bool rest = rests(t, i);
 		enum dpi_found found = rest ? DPI_FOUND_NOTHING : next(t, i, piece, error);
 		if (found == DPI_FOUND_NOTHING && !rest && (dpi_ring_in_over(i->ring) || dpi_inlet_superseded(t, i))) {

@@ -49,7 +49,10 @@ static void name(struct dpi_target *t, struct dpi_inlet *i)
 	const uint8_t *data;
 	uint64_t size;
 	bool first;
-	if (dpi_run_next(t->ctx, t->home, &i->ring, &i->run, &data, &size, &first) != DPI_RING_FOUND) return;
+	enum dpi_ring_found found = dpi_run_next(t->ctx, t->home, &i->ring, &i->run, &data, &size, &first);
+	if (found == DPI_RING_EMPTY) return;
+	i->peeked = true;
+	if (found != DPI_RING_FOUND) return;
 	i->ring->reader.read -= size; /* unread */
 	if (!first || size < sizeof h) return;
 	memcpy(&h, data, sizeof h);
@@ -65,7 +68,7 @@ static void name(struct dpi_target *t, struct dpi_inlet *i)
 void dpi_inlets_name(struct dpi_target *t)
 {
 	for (size_t n = 0; n < t->inlets; n++)
-		if (!t->inlet[n]->named && !t->inlet[n]->over) name(t, t->inlet[n]);
+		if (!t->inlet[n]->peeked && !t->inlet[n]->over) name(t, t->inlet[n]);
 }
 
 bool dpi_inlet_later(const struct dpi_target *t, const struct dpi_inlet *i)

@@ -25,6 +25,7 @@ struct dpi_inlet {
 	uint32_t source;
 	bool known;	 /* its source has said which it is */
 	bool named;	 /* retained flows: the same, before anything was taken */
+	bool peeked;	 /* retained flows: something was there, and its name was looked for: not until then is anything taken */
 	uint32_t epoch;	 /* then: how often its source had been resumed */
 	bool over;	 /* nothing comes any more; its ring is freed once nothing of it is lent */
 	bool cut;	 /* what it wrote was nonsense */

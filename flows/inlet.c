@@ -500,27 +500,27 @@ static bool rests(const struct dpi_target *t, const struct dpi_inlet *i)
 	return i->over || dpi_inlet_later(t, i) || (t->holds && i->marked && !(t->marked && i->mark <= t->mark));
 }
 
-/* In a retained flow: nothing was there when it was looked for whose it is. What has come since is not taken before it is known whose it is:
- * it may have to wait for another ring of the same source. */
-static bool is_unknown(struct dpi_target *t, struct dpi_inlet *i)
-{
-	if (!t->flow->definition->retain || i->over || i->begun) return false;
-	dpi_inlets_name(t);
-	return !i->begun;
-}
-
 /* One round over the inlets. */
 static enum dpi_found round_once(struct dpi_target *t, struct dpi_piece *piece, uint64_t *mark, int *error)
 {
 	for (size_t n = 0; n < t->inlets;) {
 		if (t->turn >= t->inlets) t->turn = 0;
 		struct dpi_inlet *i = t->inlet[t->turn];
-		bool unknown = is_unknown(t, i), rest = rests(t, i);
-		enum dpi_found found = rest || unknown ? DPI_FOUND_NOTHING : next(t, i, piece, error);
+		if (t->flow->definition->retain && !i->peeked) {
+			bool last = dpi_ring_in_over(i->ring); /* first: what it holds is all there then */
+			dpi_inlets_name(t);
+			if (!i->peeked && !last) { /* nothing is there; what comes now is read when it has a name */
+				t->turn++;
+				n++;
+				continue;
+			}
+			if (i->peeked && i->ring->ended && !i->over) return dpi_inlet_cut(t, i, "a ring with something else than segments", error);
+		}
+		bool rest = rests(t, i);
+		enum dpi_found found = rest ? DPI_FOUND_NOTHING : next(t, i, piece, error);
 		if (found == DPI_FOUND_NOTHING && !rest && (dpi_ring_in_over(i->ring) || dpi_inlet_superseded(t, i))) {
 			/* closed without an end, or dead, or gone on in another ring; looked at again: it may have published between the two looks */
-			if (unknown && !is_unknown(t, i)) continue;
-			if (!unknown) found = next(t, i, piece, error);
+			found = next(t, i, piece, error);
 			if (found == DPI_FOUND_NOTHING) {
 				inlet_over(t, i);
 				found = DPI_FOUND_END;

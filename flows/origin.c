@@ -42,7 +42,7 @@ void dpi_origins_free(struct dpi_target *t)
 
 /* --------------------------------------------------------------------------------------------- rings of one source */
 
-/* Find out whose the ring is, if anything is there. What is no segment stays for those who take it. */
+/* What is no segment stays for those who take it. */
 static void name(struct dpi_target *t, struct dpi_inlet *i)
 {
 	struct dpi_flow_segment h;
@@ -50,7 +50,8 @@ static void name(struct dpi_target *t, struct dpi_inlet *i)
 	uint64_t size;
 	bool first;
 	enum dpi_ring_found found = dpi_run_next(t->ctx, t->home, &i->ring, &i->run, &data, &size, &first);
-	i->begun |= found != DPI_RING_EMPTY;
+	if (found == DPI_RING_EMPTY) return;
+	i->peeked = true;
 	if (found != DPI_RING_FOUND) return;
 	i->ring->reader.read -= size; /* unread */
 	if (!first || size < sizeof h) return;
@@ -67,7 +68,7 @@ static void name(struct dpi_target *t, struct dpi_inlet *i)
 void dpi_inlets_name(struct dpi_target *t)
 {
 	for (size_t n = 0; n < t->inlets; n++)
-		if (!t->inlet[n]->named && !t->inlet[n]->over) name(t, t->inlet[n]);
+		if (!t->inlet[n]->peeked && !t->inlet[n]->over) name(t, t->inlet[n]);
 }
 
 bool dpi_inlet_later(const struct dpi_target *t, const struct dpi_inlet *i)

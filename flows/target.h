@@ -25,8 +25,8 @@ struct dpi_inlet {
 	uint32_t source;
 	bool known;	 /* its source has said which it is */
 	bool named;	 /* retained flows: the same, before anything was taken */
+	bool peeked;	 /* retained flows: something was there, and its name was looked for: not until then is anything taken */
 	uint32_t epoch;	 /* then: how often its source had been resumed */
-	bool begun;	 /* retained flows: something was there when it was looked for whose it is */
 	bool over;	 /* nothing comes any more; its ring is freed once nothing of it is lent */
 	bool cut;	 /* what it wrote was nonsense */
 	uint32_t kind;	 /* of the segment that is being read */

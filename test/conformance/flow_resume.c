@@ -72,16 +72,11 @@ static void push_and_store(DPI_Flow f, struct resuming *r, bool anew)
 	while (now.next < ROWS) {
 		int64_t count = 1 + (int64_t)draw(&seed, 200);
 		if (count > ROWS - now.next) count = ROWS - now.next;
-		for (int64_t n = now.next; n < now.next + count; n++) {
-			struct flow_row row = row_of(2, n, n);
-			while ((error = DPI_Push(&row, sizeof row, s)) == DPI_ERR_LIMIT) harness_pause(); /* rings of those killed are not read to their end yet */
-			CHECK_DPI(error);
-		}
+		push_rows(s, 2, now.next, count);
 		now.next += count;
 		if (draw(&seed, 4)) continue;
 		now.mark++;
-		while ((error = DPI_Push_Mark((uint64_t)now.next, s)) == DPI_ERR_LIMIT) harness_pause();
-		CHECK_DPI(error);
+		CHECK_DPI(DPI_Push_Mark((uint64_t)now.next, s));
 		if (draw(&seed, 2)) continue;
 		CHECK_DPI(DPI_Flush_Source(s));
 		CHECK_DPI(DPI_Get_Source_Rows(s, now.rows));

@@ -40,7 +40,7 @@ TEST(error_table, "R-1 R-2 R-3", 0)
 		CHECK_INT(DPI_Get_Error_Text(i, &text), ==, DPI_SUCCESS);
 		CHECK(text && *text);
 	}
-	static const int no_class[] = {-1, -2, 34, 35, 1000, INT32_MAX, INT32_MIN};
+	static const int no_class[] = {-1, -2, 35, 36, 1000, INT32_MAX, INT32_MIN};
 	for (int i = 0; i < 7; i++) {
 		CHECK_INT(DPI_Get_Error_Name(no_class[i], &text), ==, DPI_ERR_ARGUMENT);
 		CHECK_INT(DPI_Get_Error_Text(no_class[i], &text), ==, DPI_ERR_ARGUMENT);

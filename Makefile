@@ -50,6 +50,13 @@ unit := $(unit_src:%.c=$(BUILD)/%)
 system := $(system_src:%.c=$(BUILD)/%)
 conformance := $(if $(conformance_src),$(BUILD)/test/conformance/conformance)
 fuzz := $(if $(SAN),,$(if $(CLANG),$(fuzz_src:test/fuzz/%.c=$(BUILD)/fuzz/%)))
+# Transports with libraries of their own behind them are modules, built where pkg-config knows these.
+needs_verbs := libibverbs librdmacm
+needs_libfabric := libfabric
+module_names := $(foreach m,verbs libfabric,$(if $(wildcard transports/$(m)/*.c),$(if $(shell $(PKG_CONFIG) --exists $(needs_$(m)) && echo 1),$(m))))
+modules := $(module_names:%=$(BUILD)/dpi/libdpi-%.so)
+# A module is tested without its device, too: test/module/NAME/*.c, with the libraries' calls played there, is one program.
+mocked := $(foreach m,$(module_names),$(if $(wildcard test/module/$(m)/*.c),$(BUILD)/test/module/$(m)_test))
 obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1) $(wildcard $(addsuffix /*.c,$(basename $(1)))))
 
 # ---------------------------------------------------------------------------------------------------------------- flags
@@ -70,19 +77,20 @@ $(BUILD)/obj/src/%: includes = -Iinclude -Isrc/core -Isrc/memory -Isrc -I$(BUILD
 $(BUILD)/obj/src/core/%: includes = -Iinclude -Isrc/core -I$(BUILD)
 $(BUILD)/obj/src/memory/%: includes = -Iinclude -Isrc/core -Isrc/memory
 $(BUILD)/obj/flows/%: includes = -Iinclude -Isrc/core -Isrc/memory -Iflows
+$(BUILD)/obj/test/module/%: includes = -Iinclude -Itest -I.
 $(BUILD)/obj/test/%: includes = -Iinclude -Itest -Isrc/core -Isrc/memory -Isrc -I. -I$(BUILD)
 
 # ---------------------------------------------------------------------------------------------------------------- goals
 
 .PHONY: all tests demo check conformance docs install uninstall deps clean help FORCE
-all: $(LIB) $(STATIC) $(tools) $(examples) $(BUILD)/dpi.pc ## the library, the programs and the examples, into build/
+all: $(LIB) $(STATIC) $(modules) $(tools) $(examples) $(BUILD)/dpi.pc ## the library, the programs and the examples, into build/
 
 DEMO ?= --scale 0.5
 demo: all ## four processes join two tables through flows, over shared memory and then over TCP
 	@for t in shm tcp; do echo; echo "== hash_join, 4 processes, transport $$t"; \
 		$(BUILD)/bin/dpirun -n 4 -x DPI_TRANSPORT=$$t $(BUILD)/examples/hash_join $(DEMO) || exit; done
 
-tests: all $(unit) $(system) $(conformance) $(fuzz) ## build every test; check runs them
+tests: all $(unit) $(mocked) $(system) $(conformance) $(fuzz) ## build every test; check runs them
 
 check: tests ## run every test and gate; the last line says 'N passed, N failed, N skipped'
 	@BUILD='$(BUILD)' SAN='$(SAN)' CC='$(CC)' CLANG='$(CLANG)' MAKE='$(MAKE)' test/run $(JOBS:%=--jobs %) $(TESTS)
@@ -127,6 +135,19 @@ $(STATIC): $(call obj,$(lib_src)) $(BUILD)/sources
 	@rm -f $@
 	$(Q)$(AR) rcs $@ $(filter %.o,$^)
 
+define module_rules
+$(BUILD)/obj/transports/$(1)/%: includes = -Iinclude $(shell $(PKG_CONFIG) --cflags $(needs_$(1)))
+$(BUILD)/dpi/libdpi-$(1).so: $(call obj,$(wildcard transports/$(1)/*.c))
+	@mkdir -p $$(@D)
+	$$(call say,LD,$$@)
+	$$(Q)$$(CC) -shared $(if $(SAN),,-Wl,-z,defs) $$(ALL_LDFLAGS) -o $$@ $$^ $(shell $(PKG_CONFIG) --libs $(needs_$(1)))
+$(BUILD)/test/module/$(1)_test: $(call obj,$(wildcard transports/$(1)/*.c) $(wildcard test/module/$(1)/*.c)) $(call obj,$(harness_src)) $(STATIC)
+	@mkdir -p $$(@D)
+	$$(call say,LD,$$@)
+	$$(Q)$$(CC) $$(ALL_LDFLAGS) -o $$@ $$(filter %.o,$$^) $(STATIC) -ldl
+endef
+$(foreach m,$(module_names),$(eval $(call module_rules,$(m))))
+
 # Tools and tests hold the static library, so that they can use what it hides; examples use the shared one, as anybody does.
 define static_program
 $(1): $(call obj,$(2)) $(3) $(STATIC)
@@ -159,7 +180,7 @@ $(fuzz): $(BUILD)/fuzz/%: $(BUILD)/fuzz/obj/test/fuzz/%.o $(fuzz_lib)
 	$(call say,LD,$@)
 	$(Q)$(CLANG) -pthread $(fuzz_flags) -fsanitize=fuzzer -o $@ $^ -ldl
 
-dep_dirs := $(lib_dirs) src/tools src/tools/* examples examples/* test test/conformance test/unit test/system
+dep_dirs := $(lib_dirs) $(module_names:%=transports/%) test/module/* src/tools src/tools/* examples examples/* test test/conformance test/unit test/system
 -include $(wildcard $(foreach d,$(dep_dirs),$(BUILD)/obj/$(d)/*.d))
 -include $(wildcard $(addprefix $(BUILD)/fuzz/obj/,$(lib_src:.c=.d) $(fuzz_src:.c=.d)))
 
@@ -190,7 +211,7 @@ programs := $(filter %/dpirun %/dpi-info %/dpi-top,$(tools))
 pages := $(wildcard man/man1/*.1 man/man3/*.3 man/man7/*.7)
 libs := libdpi.so.$(VERSION) $(SONAME) libdpi.so libdpi.a
 installed := $(headers:%=$(INCLUDEDIR)/%) $(libs:%=$(LIBDIR)/%) $(LIBDIR)/pkgconfig/dpi.pc \
-	$(programs:$(BUILD)/bin/%=$(BINDIR)/%) $(pages:man/%=$(MANDIR)/%)
+	$(modules:$(BUILD)/%=$(LIBDIR)/%) $(programs:$(BUILD)/bin/%=$(BINDIR)/%) $(pages:man/%=$(MANDIR)/%)
 
 install: all ## into PREFIX (/usr/local), below DESTDIR
 	$(Q)install -d $(addprefix '$(DESTDIR)',$(BINDIR) $(LIBDIR)/pkgconfig $(INCLUDEDIR) $(addprefix $(MANDIR)/man,1 3 7))
@@ -199,6 +220,7 @@ install: all ## into PREFIX (/usr/local), below DESTDIR
 	$(Q)ln -sf libdpi.so.$(VERSION) '$(DESTDIR)$(LIBDIR)/$(SONAME)'
 	$(Q)ln -sf $(SONAME) '$(DESTDIR)$(LIBDIR)/libdpi.so'
 	$(Q)install -m 644 $(STATIC) '$(DESTDIR)$(LIBDIR)'
+	$(Q)$(if $(modules),install -d '$(DESTDIR)$(LIBDIR)/dpi' && install -m 755 $(modules) '$(DESTDIR)$(LIBDIR)/dpi')
 	$(Q)install -m 644 $(BUILD)/dpi.pc '$(DESTDIR)$(LIBDIR)/pkgconfig'
 	$(Q)$(if $(programs),install -m 755 $(programs) '$(DESTDIR)$(BINDIR)')
 	$(Q)for p in $(pages); do install -m 644 $$p '$(DESTDIR)$(MANDIR)'/man$${p##*.} || exit; done

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * carrier.c: the transports of a context: which there are, which are open, which one carries to a peer. */
+ * carrier.c: the transports of a context: which are open, which one carries to a peer. */
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,92 +8,6 @@
 #include "context.h"
 #include "loop_state.h"
 #include "peer.h"
-
-/* The built-in transports, best first. */
-extern const DPI_Transport dpi_shm, dpi_tcp, dpi_hook;
-static const DPI_Transport *const builtin[] = { &dpi_shm, &dpi_tcp, &dpi_hook };
-#define DEFAULT_LIST "shm,tcp"
-
-const DPI_Transport *dpi_transport_at(int index)
-{
-	return index >= 0 && index < (int)(sizeof builtin / sizeof *builtin) ? builtin[index] : NULL;
-}
-
-const DPI_Transport *dpi_transport_builtin(const char *name)
-{
-	for (size_t i = 0; i < sizeof builtin / sizeof *builtin; i++)
-		if (!strcmp(builtin[i]->name, name)) return builtin[i];
-	return NULL;
-}
-
-/* -------------------------------------------------------------------------------------------------- empty slots */
-
-#define STUB(name, ...)                                                                               \
-	static int no_##name(__VA_ARGS__)                                                             \
-	{                                                                                             \
-		return dpi_fail(DPI_ERR_UNSUPPORTED, "the transport has no " #name);                  \
-	}
-#define U __attribute__((unused))
-STUB(probe, U const DPI_Tp_Core *a, U char *b, U size_t c)
-STUB(open, U const DPI_Tp_Core *a, U const struct DPI_Transport *b, U DPI_Tp **c)
-STUB(query, U DPI_Tp *a, U DPI_Tp_Attr *b)
-STUB(address, U DPI_Tp *a, U void *b, U uint32_t *c)
-STUB(connect, U DPI_Tp *a, U uint32_t b, U const DPI_Tp_Peer *c, U int64_t d, U DPI_Tp_Endpoint **e)
-STUB(expose, U DPI_Tp *a, U const DPI_Tp_Memory *b, U DPI_Tp_Window **c, U DPI_Tp_Key *d)
-STUB(withdraw, U DPI_Tp_Window *a)
-STUB(attach, U DPI_Tp_Endpoint *a, U const DPI_Tp_Key *b, U uint64_t c, U DPI_Tp_Remote **d, U void **e)
-STUB(detach, U DPI_Tp_Remote *a)
-STUB(put, U DPI_Tp_Remote *a, U const struct iovec *b, U int c, U uint64_t d, U const DPI_Tp_Notify *e, U uint32_t f, U void *g)
-STUB(get, U DPI_Tp_Remote *a, U const struct iovec *b, U int c, U uint64_t d, U void *e)
-STUB(fetch_add, U DPI_Tp_Remote *a, U uint64_t b, U uint64_t c, U uint64_t *d, U void *e)
-STUB(compare_swap, U DPI_Tp_Remote *a, U uint64_t b, U uint64_t c, U uint64_t d, U uint64_t *e, U void *f)
-STUB(send, U DPI_Tp_Endpoint *a, U const void *b, U size_t c, U uint32_t d)
-STUB(flush, U DPI_Tp_Endpoint *a, U void *b)
-STUB(cancel, U DPI_Tp_Endpoint *a, U void *b)
-STUB(get_fd, U DPI_Tp *a, U uint32_t b, U int *c)
-static void no_close(U DPI_Tp *a) {}
-static void no_disconnect(U DPI_Tp_Endpoint *a) {}
-/* a transport of loads and stores has nothing to progress and nothing to arm */
-static int no_progress(U DPI_Tp *a, U uint32_t b, int *events)
-{
-	if (events) *events = 0;
-	return DPI_SUCCESS;
-}
-static int no_arm(U DPI_Tp *a, U uint32_t b)
-{
-	return DPI_SUCCESS;
-}
-#undef U
-
-void dpi_transport_fill(DPI_Transport *f, const DPI_Transport *table)
-{
-	memset(f, 0, sizeof *f);
-	memcpy(f, table, table->size < sizeof *f ? table->size : sizeof *f);
-#define FILL(slot) \
-	if (!f->slot) f->slot = no_##slot
-	FILL(probe);
-	FILL(open);
-	FILL(close);
-	FILL(query);
-	FILL(address);
-	FILL(connect);
-	FILL(disconnect);
-	FILL(expose);
-	FILL(withdraw);
-	FILL(attach);
-	FILL(detach);
-	FILL(put);
-	FILL(get);
-	FILL(fetch_add);
-	FILL(compare_swap);
-	FILL(send);
-	FILL(flush);
-	FILL(cancel);
-	FILL(progress);
-	FILL(get_fd);
-	FILL(arm);
-#undef FILL
-}
 
 /* ------------------------------------------------------------------------------------- what transports call back */
 
@@ -183,36 +97,11 @@ void dpi_carrier_core(struct dpi_carrier *c, struct dpi_context *ctx)
 
 /* ------------------------------------------------------------------------------------------------------- opening */
 
-/* The table of a name: built in, or in the module libdpi-NAME.so. */
-static int find_table(struct dpi_carrier *c, const char *name, const DPI_Transport **table)
-{
-	char file[96];
-	*table = dpi_transport_builtin(name);
-	if (*table) return DPI_SUCCESS;
-	if (!*name || strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_") != strlen(name) || strlen(name) > 31)
-		return dpi_fail(DPI_ERR_CONFIG, "DPI_TRANSPORT: '%s' is not the name of a transport; dpi-info --transports lists them", name);
-	snprintf(file, sizeof file, "libdpi-%s.so", name);
-	void *module = dlopen(file, RTLD_NOW | RTLD_LOCAL);
-	if (!module)
-		return dpi_fail(DPI_ERR_CONFIG, "DPI_TRANSPORT: there is no transport '%s' built in, and no module: %s", name, dlerror());
-	DPI_Tp_Entry entry;
-	*(void **)&entry = dlsym(module, "dpi_transport_1");
-	*table = entry ? entry() : NULL;
-	if (!*table || (*table)->abi != DPI_TP_ABI) {
-		int abi = *table ? (int)(*table)->abi : -1;
-		dlclose(module);
-		return dpi_fail(DPI_ERR_VERSION, "%s is not a transport of ABI %d (it says %d): build it against this library's headers",
-				file, DPI_TP_ABI, abi);
-	}
-	if (c->module) dlclose(c->module);
-	c->module = module;
-	return DPI_SUCCESS;
-}
-
 static void carrier_free(struct dpi_carrier *c)
 {
 	if (c->tp) c->table->close(c->tp);
-	if (c->module) dlclose(c->module);
+	for (int i = 0; i < 2; i++)
+		if (c->module[i]) dlclose(c->module[i]);
 	pthread_mutex_destroy(&c->lock);
 	free(c);
 }
@@ -229,10 +118,11 @@ static int carrier_open(struct dpi_context *ctx, const char *name)
 	snprintf(c->name, sizeof c->name, "%s", name);
 	char *colon = strchr(c->name, ':');
 	if (colon) *colon = 0;
-	error = find_table(c, c->name, &table);
+	const char *path = ctx->settings.value[DPI_SETTING_MODULES];
+	error = dpi_transport_find(path, c->name, &c->module[0], &table);
 	if (colon) *colon = ':';
-	if (!error && colon) error = find_table(c, colon + 1, &lower);
-	if (!error && !colon && table == &dpi_hook)
+	if (!error && colon) error = dpi_transport_find(path, colon + 1, &c->module[1], &lower);
+	if (!error && !colon && table == dpi_transport_builtin("hook"))
 		error = dpi_fail(DPI_ERR_CONFIG, "DPI_TRANSPORT: hook wraps another transport: write hook:shm or hook:tcp");
 	if (error) goto fail;
 	dpi_transport_fill(&c->filled, table);
@@ -268,9 +158,9 @@ int dpi_carriers_open(struct dpi_context *ctx)
 	const char *wanted = ctx->settings.value[DPI_SETTING_TRANSPORT];
 	bool given = *wanted;
 	if (strlen(wanted) >= sizeof list) return dpi_fail(DPI_ERR_CONFIG, "DPI_TRANSPORT is longer than %zu bytes", sizeof list - 1);
-	strcpy(list, given ? wanted : DEFAULT_LIST);
+	strcpy(list, given ? wanted : DPI_TRANSPORTS_AUTOMATIC);
 	for (char *name = strtok_r(list, ", ", &save); name; name = strtok_r(NULL, ", ", &save)) {
-		if (dpi_carrier_find(ctx, name)) continue;
+		if (dpi_carrier_find(ctx, name) || (!given && dpi_transport_needless(name))) continue;
 		if (ctx->carriers == DPI_TRANSPORTS_MAX)
 			return dpi_fail(DPI_ERR_CONFIG, "DPI_TRANSPORT names more than %d transports", DPI_TRANSPORTS_MAX);
 		int error = carrier_open(ctx, name);

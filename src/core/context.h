@@ -31,7 +31,7 @@ struct dpi_flow_layer;
 struct dpi_carrier {
 	const DPI_Transport *table; /* with every slot filled: &filled */
 	DPI_Transport filled, lower; /* lower: what a stacked one works over */
-	void *module;		    /* of dlopen */
+	void *module[2];	    /* of dlopen: its own, its lower one's; NULL: built in */
 	struct dpi_context *ctx;
 	int index;		    /* in ctx->carrier */
 	char name[32];		    /* as users write it: "hook:shm" */
@@ -98,6 +98,12 @@ struct dpi_carrier *dpi_carrier_find(struct dpi_context *ctx, const char *name);
 /* The built-in transport of this name, NULL if none; by index, NULL past the end. */
 const DPI_Transport *dpi_transport_builtin(const char *name);
 const DPI_Transport *dpi_transport_at(int index);
+/* The table of a name: built in, or in libdpi-NAME.so, which is looked for in folders (a:b), in LIBDIR/dpi and where the loader
+ * looks. module: for dlclose, once the table is not used any more. DPI_ERR_CONFIG, DPI_ERR_VERSION. */
+int dpi_transport_find(const char *folders, const char *name, void **module, const DPI_Transport **table);
+/* What is tried where DPI_TRANSPORT says nothing, best first; and whether trying is in vain: a module, and no device for one. */
+#define DPI_TRANSPORTS_AUTOMATIC "shm,verbs,libfabric,tcp"
+bool dpi_transport_needless(const char *name);
 /* A copy with stubs in the empty slots. */
 void dpi_transport_fill(DPI_Transport *filled, const DPI_Transport *table);
 /* The callbacks, for a carrier that opens outside a context too (dpi-info). */

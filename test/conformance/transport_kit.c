@@ -2,7 +2,6 @@
  * transport_kit.c: the core that is none: the table, the callbacks, the other rank. */
 #include "transport_kit.h"
 
-#include <dlfcn.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -122,19 +121,12 @@ void kit_forget_sentence(void)
 
 /* ------------------------------------------------------------------------------------------------------ the table */
 
-/* Built in, or in a module, as the library itself looks for it. */
 static const DPI_Transport *find(const char *name)
 {
-	char file[96];
-	DPI_Tp_Entry entry;
-	const DPI_Transport *table = dpi_transport_builtin(name);
-	if (table) return table;
-	snprintf(file, sizeof file, "libdpi-%s.so", name);
-	void *module = dlopen(file, RTLD_NOW | RTLD_LOCAL);
-	if (!module) FAIL("there is no transport '%s' built in, and no module: %s", name, dlerror());
-	*(void **)&entry = dlsym(module, "dpi_transport_1");
-	table = entry ? entry() : NULL;
-	if (!table || table->abi != DPI_TP_ABI) FAIL("%s has no transport of ABI %d", file, DPI_TP_ABI);
+	const DPI_Transport *table;
+	const char *folders = getenv("DPI_MODULES");
+	void *module; /* stays: tables of transports are looked at until the end */
+	if (dpi_transport_find(folders ? folders : "", name, &module, &table)) FAIL("%s", dpi_detail());
 	return table;
 }
 

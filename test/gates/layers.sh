@@ -12,6 +12,10 @@ test/conformance/transport_hook.c include test src/core
 transports/shm      include .
 transports/tcp      include .
 transports/hook     include .
+transports/verbs    include .
+transports/libfabric include .
+test/module/verbs   include test transports/verbs .
+test/module/libfabric include test transports/libfabric .
 src/core            include src/core
 src/memory          include src/core src/memory
 src/offload         include src/core src/memory src/offload
@@ -66,7 +70,7 @@ function find(dir, name, k, p) {
 		else {
 			# libdpi links libc alone: other libraries are loaded when first needed, by src/core
 			library = name ~ /^(hwloc|openssl|infiniband|rdma|ucp|uct)(\.h|\/)|^(mpi|zmq|pmix)\.h$/
-			if (library && layer !~ /^(src\/core|src\/tools|bench|test)/)
+			if (library && layer !~ /^(src\/core|src\/tools|transports\/(verbs|libfabric)|bench|examples|test)/)
 				print file ": <" name "> is not the C library"
 			next
 		}
@@ -82,6 +86,6 @@ function find(dir, name, k, p) {
 }' "$tmp/includes" >"$tmp/wrong"
 verdict "each layer includes only what stands below it" "$tmp/wrong"
 
-# The one list of built-in transports is carrier.c; nobody else in core or memory names a transport's table.
-grep -rnE 'extern .*DPI_Transport ' src/core src/memory flows 2>/dev/null | grep -v '^src/core/carrier\.c:' >"$tmp/tables"
+# The one list of built-in transports is transport.c; nobody else in core or memory names a transport's table.
+grep -rnE 'extern .*DPI_Transport ' src/core src/memory flows 2>/dev/null | grep -v '^src/core/transport\.c:' >"$tmp/tables"
 verdict "transports are listed in one place" "$tmp/tables"

@@ -84,7 +84,9 @@ static void look(struct info *info, const char name[NAME], struct seen *s)
 	memcpy(base, name, NAME);
 	char *colon = strchr(base, ':');
 	if (colon) *colon++ = 0;
-	const DPI_Transport *table = dpi_transport_builtin(base), *lower = colon ? dpi_transport_builtin(colon) : NULL;
+	const char *folders = settings->value[DPI_SETTING_MODULES];
+	const DPI_Transport *table, *lower = NULL;
+	void *module; /* stays until the program ends */
 	const struct dpi_carrier *open = info->ctx ? dpi_carrier_find(info->ctx, name) : NULL;
 	if (open) {
 		s->chosen = s->usable = true;
@@ -92,9 +94,8 @@ static void look(struct info *info, const char name[NAME], struct seen *s)
 		snprintf(s->reason, sizeof s->reason, "a context with these settings has it; peers are tried in this order");
 		return;
 	}
-	if (!table || (colon && !lower)) {
-		snprintf(s->reason, sizeof s->reason, "not built in; %.900s",
-			 *info->error ? info->error : "DPI_TRANSPORT names it, but it was not opened");
+	if (dpi_transport_find(folders, base, &module, &table) || (colon && dpi_transport_find(folders, colon, &module, &lower))) {
+		snprintf(s->reason, sizeof s->reason, "not built in; %.900s", dpi_detail());
 		return;
 	}
 	try_it(s, table, lower);
@@ -191,6 +192,12 @@ void show_transports(struct info *info)
 	for (int i = 0; (t = dpi_transport_at(i)) && count < 16; i++) {
 		bool there = false;
 		snprintf(names[count], sizeof *names, strcmp(t->name, "hook") ? "%s" : "%s:shm", t->name);
+		for (int k = 0; k < count; k++) there |= !strcmp(names[k], names[count]);
+		count += !there;
+	}
+	for (const char *at = DPI_TRANSPORTS_AUTOMATIC; *at && count < 16; at += strcspn(at, ","), at += *at == ',') {
+		bool there = false;
+		snprintf(names[count], sizeof *names, "%.*s", (int)strcspn(at, ","), at);
 		for (int k = 0; k < count; k++) there |= !strcmp(names[k], names[count]);
 		count += !there;
 	}

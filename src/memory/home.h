@@ -108,7 +108,9 @@ int dpi_region_home_open(struct dpi_context *ctx); /* message handlers */
 
 /* ring_in.c: the reader's side; by the reader's thread. */
 int dpi_ring_in_make(struct dpi_context *ctx, struct dpi_home *h, uint64_t capacity, uint64_t base, struct dpi_ring_in **out);
-void dpi_ring_in_give_back(struct dpi_ring_in *r, uint64_t end); /* release and, when due, tell the appender */
+/* Release everything before end, which boundary goes with (ring.h), and tell the appender when that is due; the second half alone. */
+void dpi_ring_in_give_back(struct dpi_ring_in *r, uint64_t end, uint64_t boundary);
+void dpi_ring_in_tell(struct dpi_ring_in *r);
 /* Tell the appender, which asked for it when it opened the ring, that count is acknowledged: a number that only grows, and means what the two
  * agree on. It goes along to the ring that replaces this one. */
 void dpi_ring_in_ack(struct dpi_ring_in *r, uint64_t count);

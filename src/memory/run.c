@@ -338,5 +338,5 @@ uint64_t dpi_run_more(struct dpi_ring_in *r, struct dpi_run_in *run, uint64_t un
 void dpi_run_give_back(struct dpi_ring_in *r, const struct dpi_run_in *run, uint64_t position)
 {
 	if (run->end && (int64_t)(position - run->at) > 0) position = run->at;
-	if ((int64_t)(position - r->reader.head) > 0) dpi_ring_in_give_back(r, position);
+	if ((int64_t)(position - r->reader.head) > 0) dpi_ring_in_give_back(r, position, position);
 }

@@ -23,7 +23,7 @@ enum {
 
 #define DPI_LISTENERS 3
 #define DPI_STRANGERS_MAX 256		/* greetings under way; one more drops the oldest */
-#define DPI_GREETING_NS 2000000000	/* a greeting takes no longer, until who connects is let in */
+#define DPI_GREETING_NS 5000000000	/* a greeting takes no longer, until who connects is let in */
 
 struct dpi_listener {
 	struct dpi_watch watch; /* fd; -1: none */

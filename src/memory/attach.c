@@ -111,7 +111,7 @@ static int join(struct dpi_buffer *b, struct dpi_reply *reply)
 		dpi_window_offer_free(&offer);
 		return error;
 	}
-	error = dpi_remote_attach(b->ctx, b->home_peer, &offer, dpi_now() + DPI_ANSWER_NS, &remote);
+	error = dpi_remote_attach(b->ctx, b->home_peer, &offer, dpi_now() + DPI_CONNECT_NS, &remote);
 	if (error) return error;
 	if (!remote.direct && !a->by_credit) {
 		dpi_remote_detach(&remote);
@@ -141,7 +141,7 @@ int dpi_append_ask(struct dpi_buffer *b)
 	int error = dpi_buffer_check(b);
 	if (!error && !a->joining.peer) {
 		/* a transport that puts must be connected before the home can send credits over the same connection */
-		error = dpi_append_connect(b, dpi_now() + DPI_ANSWER_NS, &direct);
+		error = dpi_append_connect(b, dpi_now() + DPI_CONNECT_NS, &direct);
 		if (!error) error = ask(b, !direct);
 	}
 	if (error) dpi_call_forget(b->ctx, &a->joining);

@@ -228,7 +228,7 @@ int dpi_buffer_open_end(struct dpi_buffer *b)
 	struct dpi_reply reply;
 	if (!b->appender.opening.peer) return DPI_SUCCESS;
 	int error = dpi_call_end(b->ctx, &b->appender.opening, &reply);
-	return error ? error : open_answered(b, &reply, dpi_now() + DPI_ANSWER_NS);
+	return error ? error : open_answered(b, &reply, dpi_now() + DPI_CONNECT_NS);
 }
 
 void dpi_buffer_open_drop(struct dpi_buffer *b)

@@ -164,6 +164,7 @@ int64_t dpi_buffer_deadline(const struct dpi_buffer *b, int64_t timeout_us);
 /* The home's answer, with the buffer's name in the sentence if it is gone. */
 int dpi_buffer_answered(struct dpi_buffer *b, int error);
 #define DPI_ANSWER_NS 1000000000 /* a home's answer is due, whatever the deadline of an operation */
+#define DPI_CONNECT_NS 5000000000 /* and a connection to it, greetings and all */
 struct dpi_wanted {
 	const char *name;
 	int64_t timeout_us, linger_us; /* 0: the defaults */

@@ -43,7 +43,7 @@ void dpi_placement_near(const struct dpi_topology *t, const char *device, const 
 		      CPU_EQUAL(&near, &may) ? "near" : CPU_COUNT(&near) ? "some of them near" : "far from", d->name, list);
 	} else {
 		p->processors = d->near;
-		if (d->numa >= 0) p->numa = DPI_NUMA_NODE(d->numa);
+		if (d->rdma && d->numa >= 0) p->numa = DPI_NUMA_NODE(d->numa); /* it writes windows itself */
 		STAYS(p, "near %s", d->name);
 	}
 }

@@ -83,7 +83,8 @@ TEST(placement_two_sockets_four_nics, "", 0)
 		CHECK_INT(t->device[k].rdma, ==, devices[i].rdma);
 		dpi_placement_near(t, devices[i].device, &t->all, &p);
 		CHECK_STR(list_of(&p.processors), devices[i].processors);
-		CHECK_INT(p.numa, ==, DPI_NUMA_NODE(devices[i].numa));
+		CHECK_INT(p.numa, ==, devices[i].rdma ? DPI_NUMA_NODE(devices[i].numa) : DPI_NUMA_ANY);
+		CHECK_INT(t->device[k].numa, ==, devices[i].numa);
 		CHECK_HAS(p.reason, devices[i].device);
 	}
 
@@ -138,7 +139,7 @@ TEST(placement_nowhere, "", 0)
 	struct dpi_placement p;
 	t.all = set_of("0-7");
 	t.device[0] = (struct dpi_device){ .name = "eth0", .numa = -1 };
-	t.device[1] = (struct dpi_device){ .name = "eth1", .numa = -1, .near = set_of("0-3") };
+	t.device[1] = (struct dpi_device){ .name = "eth1", .rdma = true, .numa = -1, .near = set_of("0-3") };
 	dpi_placement_near(&t, "eth0", &t.all, &p);
 	CHECK_STR(p.reason, "eth0 is as near to every processor");
 	CHECK(!CPU_COUNT(&p.processors));

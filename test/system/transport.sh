@@ -52,7 +52,7 @@ while read -r step; do
 	*dpi-info*) grep -q '^ *pipe  *open ' "$tmp/out" || status=1 ;;
 	*hello*) [ "$(grep -c 'Hello from node . of 4' "$tmp/out")" = 4 ] || status=1 ;;
 	*listing1*) grep -q "'Hello ' (7 bytes) 'World!' (7 bytes)" "$tmp/out" || status=1 ;;
-	*conformance*) tail -n 1 "$tmp/out" | grep -q '^[4-9][0-9] passed, 0 failed' || status=1 ;;
+	*conformance*) tail -n 1 "$tmp/out" | awk '{ exit !($1 >= 60 && $3 == 0) }' || status=1 ;;
 	esac
 	verdict "$step" $status
 done <"$tmp/steps"

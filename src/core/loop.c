@@ -320,9 +320,8 @@ int dpi_loop_start(struct dpi_context *ctx)
 		if (c->fd >= 0 && epoll_ctl(l->standing.epoll, EPOLL_CTL_ADD, c->fd, &e))
 			return dpi_fail_errno(DPI_ERR_LIMIT, "cannot watch transport %s", c->name);
 	}
-	cpu_set_t set;
 	const char *list = ctx->settings.value[DPI_SETTING_BIND];
-	int error = dpi_affinity_parse(list, &set);
+	int error = dpi_placement_choose(ctx);
 	if (error) return error;
 	l->running = true;
 	pthread_attr_t attr;
@@ -335,7 +334,11 @@ int dpi_loop_start(struct dpi_context *ctx)
 		errno = error;
 		return dpi_fail_errno(DPI_ERR_LIMIT, "cannot start the progress thread (ulimit -u?)");
 	}
-	return dpi_affinity_set(l->thread, &set, list);
+	dpi_log(DPI_LOG_DEBUG, "place of the progress thread: %s", ctx->placement.reason);
+	error = dpi_affinity_set(l->thread, &ctx->placement.processors, list);
+	if (!error || *list) return error;
+	dpi_log(DPI_LOG_INFORMATION, "the progress thread stays where it is, not near the network device: %s", dpi_detail());
+	return DPI_SUCCESS;
 }
 
 void dpi_loop_stop(struct dpi_context *ctx)

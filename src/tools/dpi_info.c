@@ -99,14 +99,14 @@ int main(int argc, char **argv)
 	print_json = what & JSON;
 	if (what == JSON) what |= EVERYTHING | ERRORS;
 	if (!what) what = EVERYTHING;
-	if (what & (TRANSPORTS | CLUSTER)) open_context(&info, what & CLUSTER);
+	if (what & (TRANSPORTS | TOPOLOGY | CLUSTER)) open_context(&info, what & CLUSTER);
 	if (what & (TRANSPORTS | SETTINGS | CLUSTER)) read_settings(&info);
 	if (info.ctx) take_settings(&info);
 	print_begin();
 	if (what & LIBRARY) show_library();
 	if (what & TRANSPORTS) show_transports(&info);
 	if (what & LIMITS) show_limits();
-	if (what & TOPOLOGY) show_topology();
+	if (what & TOPOLOGY) show_topology(&info);
 	if (what & SETTINGS) show_settings(&info);
 	if (what & ERRORS) show_errors();
 	if (what & CLUSTER) show_cluster(&info);

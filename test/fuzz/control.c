@@ -1,22 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  * control.c: libFuzzer target: every parser of the control plane that sees bytes of others. The first byte chooses the
  * parser, the rest is what it is given. */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "control_state.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void need(int good, const char *what)
-{
-	if (good) return;
-	fprintf(stderr, "broken: %s\n", what);
-	__builtin_trap();
-}
+#include "fuzz.h"
 
 /* Frame by frame, as one piece. */
 static void frames(const uint8_t *data, size_t size)

@@ -164,6 +164,24 @@ static void hosts_find(struct tcp_address *a, bool with6)
 	if (with6) host_add(a, &loopback6);
 }
 
+/* The interface that all addresses peers may use are of; empty: there are several, or loopback alone. */
+static void device_find(const struct tcp_address *a, char *device, size_t size)
+{
+	struct ifaddrs *list, *i;
+	struct tcp_host h;
+	bool several = false;
+	if (dpi_tcp_host_is_loopback(&a->host[0]) || getifaddrs(&list)) return; /* loopback is last */
+	for (i = list; i; i = i->ifa_next)
+		for (unsigned k = 0; host_of(i->ifa_addr, &h) && k < a->hosts; k++) {
+			const struct tcp_host *own = &a->host[k];
+			if (dpi_tcp_host_is_loopback(own) || own->family != h.family || memcmp(own->bytes, h.bytes, 16)) continue;
+			several |= *device && strcmp(device, i->ifa_name);
+			snprintf(device, size, "%s", i->ifa_name);
+		}
+	freeifaddrs(list);
+	if (several) *device = 0;
+}
+
 int dpi_tcp_listen(DPI_Tp *tp)
 {
 	const DPI_Tp_Core *core = tp->core;
@@ -195,6 +213,7 @@ int dpi_tcp_listen(DPI_Tp *tp)
 		hosts_find(&tp->self, six);
 	else
 		host_add(&tp->self, &p.host);
+	device_find(&tp->self, tp->device, sizeof tp->device);
 	return DPI_SUCCESS;
 }
 

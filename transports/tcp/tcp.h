@@ -170,6 +170,7 @@ struct DPI_Tp {
 	const DPI_Tp_Core *core;
 	int epoll_fd, listen_fd, spare_fd;
 	struct tcp_address self;
+	char device[32]; /* the interface listened on, if it is one */
 	uint64_t window_key[2]; /* secrets of windows are made from it */
 	struct tcp_slot *slot;
 	uint32_t slots, slots_room, free_slot;

@@ -75,6 +75,10 @@ soflags := -shared -Wl,-soname,$(SONAME) -Wl,--version-script=src/libdpi.map $(i
 $(BUILD)/obj/%: includes = -Iinclude
 $(BUILD)/obj/src/%: includes = -Iinclude -Isrc/core -Isrc/memory -Isrc -I$(BUILD)
 $(BUILD)/obj/src/core/%: includes = -Iinclude -Isrc/core -I$(BUILD)
+# PMIx's headers alone: it is loaded at run time.
+$(BUILD)/obj/src/core/pmix_client.o: includes = -Iinclude -Isrc/core -I$(BUILD) $(pmix_includes)
+$(BUILD)/fuzz/obj/src/core/pmix_client.o: includes = -Iinclude -Isrc/core -I$(BUILD) $(pmix_includes)
+pmix_includes := $(patsubst -I%,-isystem %,$(shell $(PKG_CONFIG) --cflags-only-I pmix 2>/dev/null))
 $(BUILD)/obj/src/memory/%: includes = -Iinclude -Isrc/core -Isrc/memory
 $(BUILD)/obj/flows/%: includes = -Iinclude -Isrc/core -Isrc/memory -Iflows
 $(BUILD)/obj/test/module/%: includes = -Iinclude -Itest -I.

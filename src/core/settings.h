@@ -46,7 +46,7 @@ extern const struct dpi_setting_def dpi_setting_defs[DPI_SETTING_COUNT];
 
 struct dpi_settings {
 	char *value[DPI_SETTING_COUNT];	       /* malloc'ed text */
-	const char *origin[DPI_SETTING_COUNT]; /* "default", "environment", "call", "file", "launcher" */
+	const char *origin[DPI_SETTING_COUNT]; /* "default", "environment", "call", "file", "launcher", "pmix" */
 	int64_t number[DPI_SETTING_COUNT];     /* of kinds that are not text: bytes, µs or the number */
 };
 

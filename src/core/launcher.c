@@ -166,7 +166,6 @@ int dpi_launcher_publish(struct dpi_context *ctx)
 void dpi_launcher_close(struct dpi_launcher *l)
 {
 	if (!l) return;
-	dpi_pmix_close(&l->job);
 	explicit_bzero(l, sizeof *l);
 	free(l);
 }

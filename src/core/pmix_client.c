@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "clock.h"
 #include "context.h"
@@ -21,6 +22,11 @@
 
 #define LIBRARY "libpmix.so.2"
 #define LEAVE_NS 1000000000 /* for PMIx_Finalize */
+
+/* The process stays in the job until its end, whatever contexts come and go: where one leaves, the launcher takes it out of the
+ * fences that others wait in, which then end without all having come; and MPI may begin after DPI has ended. */
+static struct dpi_pmix_job joined;
+static pid_t joined_by;
 
 /* Its functions by their names, without linking it. Set once; the library stays loaded, as MPI may have it too. */
 static struct {
@@ -208,9 +214,15 @@ static void hear(struct talk *t)
 	free(v);
 }
 
-static void leave(struct talk *t)
+static void finalize(struct talk *t)
 {
 	good(t, px.finalize(NULL, 0), "PMIx_Finalize");
+}
+
+static void leave(void)
+{
+	struct talk *t = joined_by == getpid() && !atomic_load(&stuck) ? talk_new(finalize) : NULL;
+	if (t && !talk_run(t, dpi_now() + LEAVE_NS)) talk_free(t);
 }
 
 static int no_memory(void)
@@ -223,6 +235,13 @@ static int no_memory(void)
 int dpi_pmix_open(struct dpi_pmix_job *job, int64_t deadline)
 {
 	int64_t start = dpi_now();
+	if (joined_by && joined_by != getpid())
+		return dpi_fail(DPI_ERR_FORK, "this process was forked from one that its launcher (PMIx) knows, and is not known to it: "
+					      "set DPI_CLUSTER, empty for a cluster of its own");
+	if (joined_by && !atomic_load(&stuck)) {
+		*job = joined;
+		return DPI_SUCCESS;
+	}
 	if (atomic_load(&stuck))
 		return dpi_fail(DPI_ERR_STATE, "the launcher (PMIx) has left an earlier DPI_Init of this process without an answer: "
 					       "end the process");
@@ -242,7 +261,9 @@ int dpi_pmix_open(struct dpi_pmix_job *job, int64_t deadline)
 				 t->call, px.error_string(t->status));
 	else {
 		memcpy(space, t->space, sizeof space);
-		*job = (struct dpi_pmix_job){ t->rank, t->size, t->local == t->size, true };
+		*job = joined = (struct dpi_pmix_job){ t->rank, t->size, t->local == t->size };
+		joined_by = getpid();
+		atexit(leave);
 	}
 	talk_free(t);
 	return error;
@@ -267,7 +288,7 @@ static int late(const struct dpi_pmix_job *job, int64_t start)
 			job->size, (long long)((dpi_now() - start) / 1000000));
 }
 
-int dpi_pmix_tell(struct dpi_pmix_job *job, const char *text, int64_t deadline)
+int dpi_pmix_tell(const struct dpi_pmix_job *job, const char *text, int64_t deadline)
 {
 	int64_t start = dpi_now();
 	struct talk *t = talk_new(tell);
@@ -285,7 +306,7 @@ int dpi_pmix_tell(struct dpi_pmix_job *job, const char *text, int64_t deadline)
 	return error;
 }
 
-int dpi_pmix_hear(struct dpi_pmix_job *job, char *text, size_t room, int64_t deadline)
+int dpi_pmix_hear(const struct dpi_pmix_job *job, char *text, size_t room, int64_t deadline)
 {
 	int64_t start = dpi_now();
 	struct talk *t = talk_new(hear);
@@ -297,13 +318,6 @@ int dpi_pmix_hear(struct dpi_pmix_job *job, char *text, size_t room, int64_t dea
 	if (!error) snprintf(text, room, "%s", t->text); /* what is cut is found to be wrong */
 	talk_free(t);
 	return error;
-}
-
-void dpi_pmix_close(struct dpi_pmix_job *job)
-{
-	struct talk *t = job->open && !atomic_load(&stuck) ? talk_new(leave) : NULL;
-	job->open = false;
-	if (t && !talk_run(t, dpi_now() + LEAVE_NS)) talk_free(t);
 }
 
 #else
@@ -321,21 +335,16 @@ int dpi_pmix_open(struct dpi_pmix_job *job, int64_t deadline)
 	return not_built();
 }
 
-int dpi_pmix_tell(struct dpi_pmix_job *job, const char *text, int64_t deadline)
+int dpi_pmix_tell(const struct dpi_pmix_job *job, const char *text, int64_t deadline)
 {
 	(void)job, (void)text, (void)deadline;
 	return not_built();
 }
 
-int dpi_pmix_hear(struct dpi_pmix_job *job, char *text, size_t room, int64_t deadline)
+int dpi_pmix_hear(const struct dpi_pmix_job *job, char *text, size_t room, int64_t deadline)
 {
 	(void)job, (void)text, (void)room, (void)deadline;
 	return not_built();
-}
-
-void dpi_pmix_close(struct dpi_pmix_job *job)
-{
-	(void)job;
 }
 
 #endif

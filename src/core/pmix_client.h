@@ -10,15 +10,13 @@
 struct dpi_pmix_job {
 	uint32_t rank, size;
 	bool one_host; /* all its processes run on this host, says the launcher */
-	bool open;
 };
 
-/* Load the library and join the job. UNSUPPORTED: built without PMIx, or the library is missing; CONFIG: no launcher answers;
+/* Load the library and join the job, once in a process. FORK: its parent did; UNSUPPORTED: built without PMIx, or the library is missing; CONFIG: no launcher answers;
  * TIMEOUT. */
 int dpi_pmix_open(struct dpi_pmix_job *job, int64_t deadline);
 /* Rank 0 tells, all others hear; each returns when all have called. TIMEOUT, PEER. */
-int dpi_pmix_tell(struct dpi_pmix_job *job, const char *text, int64_t deadline);
-int dpi_pmix_hear(struct dpi_pmix_job *job, char *text, size_t room, int64_t deadline);
-void dpi_pmix_close(struct dpi_pmix_job *job);
+int dpi_pmix_tell(const struct dpi_pmix_job *job, const char *text, int64_t deadline);
+int dpi_pmix_hear(const struct dpi_pmix_job *job, char *text, size_t room, int64_t deadline);
 
 #endif

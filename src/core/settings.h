@@ -10,7 +10,7 @@ struct dpi_context;
 
 /* name, kind, default, meaning. Kinds: text; integer; size (64k is 65536); time (µs; 5ms, 2s; a bare number is µs). */
 #define DPI_SETTINGS(X)                                                                                              \
-	X(CLUSTER, text, "", "where the cluster is: a cluster file's path, unix:NAME or HOST:PORT of its registry; empty: this process alone") \
+	X(CLUSTER, text, "", "where the cluster is: a cluster file's path, unix:NAME or HOST:PORT of its registry; not set: what mpirun or srun says, else this process alone; empty: this process alone") \
 	X(NODE, text, "", "this process's node number; empty: the registry gives one")                               \
 	X(NODES, integer, "0", "how many nodes the cluster has; 0: not said")                                        \
 	X(JOB, text, "", "name of the cluster; processes of another job are refused")                                \
@@ -46,7 +46,7 @@ extern const struct dpi_setting_def dpi_setting_defs[DPI_SETTING_COUNT];
 
 struct dpi_settings {
 	char *value[DPI_SETTING_COUNT];	       /* malloc'ed text */
-	const char *origin[DPI_SETTING_COUNT]; /* "default", "environment", "call", "file", "launcher" */
+	const char *origin[DPI_SETTING_COUNT]; /* "default", "environment", "call", "file", "launcher", "pmix" */
 	int64_t number[DPI_SETTING_COUNT];     /* of kinds that are not text: bytes, µs or the number */
 };
 

@@ -56,12 +56,14 @@ static void open_context(struct info *info, bool join)
 	dpi_log_set(DPI_LOG_ERROR, -1); /* it has complained of unknown variables, nobody else need to */
 }
 
-/* What the cluster file set is in the context alone. */
+/* What the cluster file or the launcher set is in the context alone. */
 static void take_settings(struct info *info)
 {
-	for (int i = 0; i < DPI_SETTING_COUNT; i++)
-		if (!strcmp(info->ctx->settings.origin[i], "file"))
-			dpi_settings_set(&info->settings, (enum dpi_setting)i, info->ctx->settings.value[i], "file");
+	for (int i = 0; i < DPI_SETTING_COUNT; i++) {
+		const char *origin = info->ctx->settings.origin[i];
+		if (!strcmp(origin, "file") || !strcmp(origin, "pmix"))
+			dpi_settings_set(&info->settings, (enum dpi_setting)i, info->ctx->settings.value[i], origin);
+	}
 }
 
 static int complain(const char *word)

@@ -201,6 +201,7 @@ int dpi_tcp_listen(DPI_Tp *tp);
 int dpi_tcp_address(DPI_Tp *tp, void *bytes, uint32_t *size);
 int dpi_tcp_address_parse(const uint8_t *bytes, size_t size, struct tcp_address *a); /* 0, or -1: no address */
 bool dpi_tcp_host_is_loopback(const struct tcp_host *h);
+bool dpi_tcp_host_is_near(const struct tcp_host *h); /* in a network that this host is in, and not its own address */
 socklen_t dpi_tcp_host_socket(const struct tcp_host *h, uint16_t port, struct sockaddr_storage *to);
 void dpi_tcp_name(const struct sockaddr_storage *from, char *name, size_t size);
 

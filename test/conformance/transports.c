@@ -20,6 +20,15 @@ static void mix(int rank, int ranks)
 	if (rank % 2) setenv("DPI_TRANSPORT", "tcp", 1);
 }
 
+/* This program is not beside the library's modules. */
+static void modules(int rank, int ranks)
+{
+	char folder[4096];
+	(void)rank, (void)ranks;
+	snprintf(folder, sizeof folder, "%s/dpi", harness_build());
+	setenv("DPI_MODULES", folder, 1);
+}
+
 #define FAULTS "DPI_HOOK=delay=30,reorder,again=0.1,short=0.3"
 
 ENROL(shm, "DPI_TRANSPORT=shm", NULL);
@@ -28,3 +37,5 @@ ENROL(hook_shm, "DPI_TRANSPORT=hook:shm " FAULTS, seed_hook);
 ENROL(hook_shm_nodirect, "DPI_TRANSPORT=hook:shm " FAULTS ",nodirect,noorder", seed_hook);
 ENROL(hook_tcp, "DPI_TRANSPORT=hook:tcp " FAULTS, seed_hook);
 ENROL(mixed, "DPI_TRANSPORT=shm,tcp", mix);
+ENROL(libfabric, "DPI_TRANSPORT=libfabric DPI_FABRIC=tcp;ofi_rxm", modules);
+ENROL(libfabric_msg, "DPI_TRANSPORT=libfabric DPI_FABRIC=tcp", modules);

@@ -152,6 +152,7 @@ static int open_fabric(DPI_Tp *tp)
 	tp->inject = info->tx_attr->inject_size;
 	tp->iov_limit = info->tx_attr->iov_limit;
 	tp->rma_limit = tp->iov_limit < MAX_IOV ? tp->iov_limit : MAX_IOV;
+	tp->room = info->tx_attr->size > CREDITS + PROBES + FLYING + 4 ? UINT32_MAX : 1;
 	tp->message_max = info->ep_attr->max_msg_size < WIRE_PUT_MAX ? info->ep_attr->max_msg_size : WIRE_PUT_MAX;
 	error = open_queues(tp);
 	return error ? error : dpi_fabric_door(tp);
@@ -284,14 +285,15 @@ int dpi_fabric_drain(DPI_Tp *tp)
 /* A link without connection events whose peer is silent is sent something: what is the matter comes as an error, or nothing is taken. */
 static void look_after(DPI_Tp_Endpoint *c, int64_t now)
 {
-	struct wire_frame f = { .op = WIRE_PROBE };
-	if (c->state == STATE_OPEN && c->claimed && now - c->heard > QUIET_US && !c->head) {
+	struct wire_frame f = { .op = WIRE_CREDIT };
+	if (c->state == STATE_OPEN && c->claimed && now - c->heard > QUIET_US && c->probes < PROBES) {
 		c->heard = now;
-		dpi_fabric_message(c, &f, NULL, 0, true);
+		c->probes++;
+		dpi_fabric_message(c, &f, NULL, 0, false);
 	}
 	if (!c->stuck) return;
 	if (c->state == STATE_OPEN && now - c->stuck > STUCK_US)
-		dpi_fabric_lose(c, "node %d has taken nothing for %d s over %s, though nothing is under way: its process has probably died", c->node,
+		dpi_fabric_lose(c, "node %d has taken nothing for %d s over %s, and should not be busy: its process has probably died", c->node,
 				STUCK_US / 1000000, c->tp->choice.name);
 	else if (c->state == STATE_OPENING && now - c->stuck > NOBODY_US)
 		dpi_fabric_lose(c, "nobody there has taken a message for %d s", NOBODY_US / 1000000);
@@ -299,17 +301,12 @@ static void look_after(DPI_Tp_Endpoint *c, int64_t now)
 
 static void serve_all(DPI_Tp *tp)
 {
-	int64_t now = 0;
-	bool look = !tp->choice.message && ++tp->ticks % 64 == 0;
-	if (look) {
-		now = dpi_fabric_now();
-		look = now - tp->looked > 50000;
-		if (look) tp->looked = now;
-	}
+	bool look = !tp->choice.message && tp->clock - tp->looked > 50000;
+	if (look) tp->looked = tp->clock;
 	for (DPI_Tp_Endpoint *c = tp->links; c; c = c->next) {
 		if (c->state == STATE_OPENING && !c->greeted && c->ep) dpi_fabric_greet(c);
 		if (c->head || c->broken || c->stuck || c->owed >= CREDITS / 2) dpi_fabric_serve(c);
-		if (look) look_after(c, now);
+		if (look) look_after(c, tp->clock);
 	}
 }
 
@@ -320,6 +317,7 @@ int dpi_fabric_progress(DPI_Tp *tp, uint32_t lane, int *events)
 	if (tp->inside) return DPI_SUCCESS; /* called by a callback */
 	tp->inside = true;
 	tp->events = 0;
+	if (!tp->choice.message && tp->ticks++ % 32 == 0) tp->clock = dpi_fabric_now();
 	dpi_fabric_drain(tp);
 	if (tp->eq && (tp->armed || tp->eq_ticks++ % EQ_EVERY == 0)) dpi_fabric_events(tp);
 	serve_all(tp);

@@ -31,7 +31,8 @@ enum {
 	OWN = 256,		 /* of this side's operations that wait in a link's queue */
 	ANSWERS = 1024,		 /* of the peer's that wait there */
 	CREDITS = 32,		 /* messages on their way to a link */
-	RECEIVES = CREDITS + 4,	 /* buffers posted: those that give credits back need none themselves */
+	PROBES = 4,		 /* to a peer that is silent */
+	RECEIVES = CREDITS + PROBES + 4, /* buffers posted: these, and those that give credits back, need none themselves */
 	COPY_MAX = 4096,	 /* puts up to this many bytes are copied, and so are done on return */
 	DIRECT_MIN = 16 << 10,	 /* pieces from here on go by the provider's writes and reads */
 	FLYING = 64,		 /* of these at once, for each link */
@@ -39,7 +40,7 @@ enum {
 	STRANGERS = 64,		 /* links that have not said hello */
 	HELLO_US = 5000000,	 /* and how long they may take */
 	QUIET_US = 500000,	 /* a link that nothing came from for so long is looked after */
-	STUCK_US = 2000000,	 /* nothing is under way and yet the provider takes nothing: there is nobody any more */
+	STUCK_US = 2000000,	 /* the provider has room and yet takes nothing: there is nobody any more */
 	NOBODY_US = 10000000,	 /* the same while connecting */
 	ROUNDS = 8,		 /* of reading the completion queue in one progress */
 	EVENTS = 32,		 /* completions read at once */
@@ -174,11 +175,12 @@ struct DPI_Tp_Endpoint {
 	int refused;		  /* class of a connect that failed; why says more */
 	int64_t deadline;	  /* µs, of the hello */
 	int64_t heard;		  /* µs, when something came last */
-	int64_t stuck;		  /* µs, since when the provider takes nothing though nothing is under way; 0 */
+	int64_t stuck;		  /* µs, since when the provider takes nothing though it has room; 0 */
 	char why[WHY_MAX];
 
 	struct fabric_op *ops; /* the provider has them */
 	unsigned sends, directs, writes; /* of these */
+	unsigned probes;		 /* since something was heard */
 	unsigned credits, owed;		 /* messages the peer takes; buffers to be given back */
 	struct fabric_item *head, **tail; /* the queue */
 	struct fabric_item *flying;	  /* posted to the provider, all of them */
@@ -202,6 +204,8 @@ struct DPI_Tp {
 	int epoll_fd; /* -1: the provider has no descriptors */
 	bool mr_local, mr_virtual, mr_provider_key;
 	size_t inject, iov_limit, rma_limit;
+	unsigned room; /* less under way than this cannot be why the provider takes nothing */
+	int64_t clock;	/* µs, of this round of progress */
 	uint64_t message_max;
 
 	uint8_t address[WIRE_ADDRESS];

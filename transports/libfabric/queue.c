@@ -14,7 +14,7 @@ static int taken(DPI_Tp_Endpoint *c, ssize_t n)
 		return DPI_SUCCESS;
 	}
 	if (n == -FI_EAGAIN) {
-		if (!c->sends && !c->directs && !c->stuck) c->stuck = dpi_fabric_now();
+		if (c->sends + c->directs < c->tp->room && !c->stuck) c->stuck = dpi_fabric_now();
 		return DPI_ERR_AGAIN;
 	}
 	c->broken = (int)-n;
@@ -279,7 +279,7 @@ void dpi_fabric_serve(DPI_Tp_Endpoint *c)
 
 bool dpi_fabric_runnable(const DPI_Tp_Endpoint *c)
 {
-	return c->broken || c->stuck || (c->state == STATE_OPENING && !c->greeted);
+	return c->broken || (c->stuck && !c->sends && !c->directs) || (c->state == STATE_OPENING && !c->greeted);
 }
 
 void dpi_fabric_direct_done(struct fabric_op *op, int code)

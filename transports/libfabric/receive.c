@@ -175,7 +175,8 @@ static void take_open(DPI_Tp_Endpoint *c, const struct wire_frame *f, const uint
 		dpi_fabric_log(tp, "dropped a message that came on the link of node %d and is not from there", c->node);
 		return;
 	}
-	c->heard = dpi_fabric_now();
+	c->heard = tp->clock;
+	c->probes = 0;
 	if (f->credits > CREDITS - c->credits) {
 		dpi_fabric_refuse(c, "%u receive buffers were given back, and %u were used", f->credits, CREDITS - c->credits);
 		return;
@@ -193,8 +194,7 @@ static void take_open(DPI_Tp_Endpoint *c, const struct wire_frame *f, const uint
 	case WIRE_WORD:
 	case WIRE_FLUSHED: take_answer(c, f, payload); break;
 	case WIRE_SEND_OP: core->deliver(core->self, c->node, payload, f->length); break;
-	case WIRE_CREDIT:
-	case WIRE_PROBE: break;
+	case WIRE_CREDIT: break;
 	case WIRE_USE:
 	case WIRE_GRANT:
 	case WIRE_REVOKE:

@@ -14,7 +14,6 @@ const struct wire_shape dpi_fabric_shape[256] = {
 	[WIRE_FLUSHED] = { 3, 0, 0 },
 	[WIRE_SEND_OP] = { 2, 0, WIRE_SEND },
 	[WIRE_CREDIT] = { 2, 0, 0 },
-	[WIRE_PROBE] = { 2, 0, 0 },
 	[WIRE_USE] = { 4, 1, 0 },
 	[WIRE_GRANT] = { 7, 1, 0 },
 	[WIRE_REVOKE] = { 4, 1, 0 },

@@ -13,8 +13,7 @@
  *   WORD         sequence, word before                     answers ADD and SWAP
  *   FLUSHED      sequence
  *   SEND                                                   payload
- *   CREDIT                                                 gives buffers back, no more; takes none
- *   PROBE                                                  says nothing
+ *   CREDIT                                                 gives buffers back, if there are any, no more; takes no credit
  *   USE          window                                    asks for access by the provider's own reads and writes
  *   GRANT        window, key, address, 1: granted          answers USE
  *   REVOKE       window                                    the window goes
@@ -58,7 +57,6 @@ enum wire_op {
 	WIRE_FLUSHED,
 	WIRE_SEND_OP,
 	WIRE_CREDIT,
-	WIRE_PROBE,
 	WIRE_USE,
 	WIRE_GRANT,
 	WIRE_REVOKE,

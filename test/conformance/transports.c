@@ -24,6 +24,15 @@ static void mix(int rank, int ranks)
 	if (rank % 2) setenv("DPI_TRANSPORT", "tcp", 1);
 }
 
+/* Has the machine an RDMA device? */
+static bool rdma(void)
+{
+	glob_t found;
+	bool some = !glob("/sys/class/infiniband/*", GLOB_NOSORT, NULL, &found);
+	if (some) globfree(&found);
+	return some;
+}
+
 /* Where this program finds the module NAME, as it is not beside the library's modules. */
 static bool module(const char *name, char *folder, size_t size)
 {

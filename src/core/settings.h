@@ -19,6 +19,7 @@ struct dpi_context;
 	X(LISTEN_FD, integer, "-1", "an already listening socket for the registry, set by dpirun")                   \
 	X(TRANSPORT, text, "", "transports that may be used, in order, such as tcp or hook:shm,tcp; empty: the best for each peer") \
 	X(MODULES, text, "", "folders of loadable transports, divided by ':', looked at before the library's own")   \
+	X(FABRIC, text, "", "provider that the libfabric transport uses, such as tcp;ofi_rxm; empty: the best there is") \
 	X(TIMEOUT, time, "30s", "default deadline of calls that wait")                                               \
 	X(PEER_TIMEOUT, time, "5s", "a peer on another host that is silent for this long is dead")                   \
 	X(LINGER, time, "1ms", "unflushed appends become visible after this at the latest")                          \

@@ -22,6 +22,7 @@ void harness_add_case(struct harness_case *c)
 
 void harness_add_transport(struct harness_transport *t)
 {
+	if (t->present && !t->present()) return;
 	*transports_end = t;
 	transports_end = &t->next;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * transports.c: which transports the conformance tests run over: a line each. */
+#include <glob.h>
 #include <harness.h>
 #include <stdlib.h>
 
@@ -20,6 +21,15 @@ static void mix(int rank, int ranks)
 	if (rank % 2) setenv("DPI_TRANSPORT", "tcp", 1);
 }
 
+/* Has the machine an RDMA device? */
+static bool rdma(void)
+{
+	glob_t found;
+	bool some = !glob("/sys/class/infiniband/*", GLOB_NOSORT, NULL, &found);
+	if (some) globfree(&found);
+	return some;
+}
+
 #define FAULTS "DPI_HOOK=delay=30,reorder,again=0.1,short=0.3"
 
 ENROL(shm, "DPI_TRANSPORT=shm", NULL);
@@ -28,3 +38,4 @@ ENROL(hook_shm, "DPI_TRANSPORT=hook:shm " FAULTS, seed_hook);
 ENROL(hook_shm_nodirect, "DPI_TRANSPORT=hook:shm " FAULTS ",nodirect,noorder", seed_hook);
 ENROL(hook_tcp, "DPI_TRANSPORT=hook:tcp " FAULTS, seed_hook);
 ENROL(mixed, "DPI_TRANSPORT=shm,tcp", mix);
+ENROL_IF(verbs, "DPI_TRANSPORT=verbs", NULL, rdma);

@@ -21,6 +21,15 @@ static void mix(int rank, int ranks)
 	if (rank % 2) setenv("DPI_TRANSPORT", "tcp", 1);
 }
 
+/* This program is not beside the library's modules. */
+static void modules(int rank, int ranks)
+{
+	char folder[4096];
+	(void)rank, (void)ranks;
+	snprintf(folder, sizeof folder, "%s/dpi", harness_build());
+	setenv("DPI_MODULES", folder, 1);
+}
+
 /* Has the machine an RDMA device? */
 static bool rdma(void)
 {
@@ -38,4 +47,4 @@ ENROL(hook_shm, "DPI_TRANSPORT=hook:shm " FAULTS, seed_hook);
 ENROL(hook_shm_nodirect, "DPI_TRANSPORT=hook:shm " FAULTS ",nodirect,noorder", seed_hook);
 ENROL(hook_tcp, "DPI_TRANSPORT=hook:tcp " FAULTS, seed_hook);
 ENROL(mixed, "DPI_TRANSPORT=shm,tcp", mix);
-ENROL_IF(verbs, "DPI_TRANSPORT=verbs", NULL, rdma);
+ENROL_IF(verbs, "DPI_TRANSPORT=verbs", modules, rdma);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * progress.c: completions, events, and sleeping. */
-#include <errno.h>
+#include <stdlib.h>
 #include <sys/epoll.h>
 #include <time.h>
 
@@ -21,17 +21,63 @@ static void completed(DPI_Tp *tp, const struct ibv_wc *wc)
 
 void dpi_verbs_poll(DPI_Tp *tp)
 {
-	struct ibv_wc wc[POLL_BATCH];
-	int n = tp->stashed;
-	tp->stashed = 0;
-	if (n) memcpy(wc, tp->stash, (size_t)n * sizeof *wc);
-	for (int i = 0; i < n; i++) completed(tp, &wc[i]);
+	struct ibv_wc wc[POLL_BATCH], *later = tp->later;
+	uint32_t n = tp->laters;
+	tp->later = NULL; /* attach may be called by a callback */
+	tp->laters = tp->later_room = 0;
+	for (uint32_t i = 0; i < n; i++) completed(tp, &later[i]);
+	free(later);
 	for (struct verbs_group *g = tp->groups; g; g = g->next)
 		for (int round = 0; round < POLL_ROUNDS; round++) {
-			n = ibv_poll_cq(g->cq, POLL_BATCH, wc);
-			for (int i = 0; i < n; i++) completed(tp, &wc[i]);
-			if (n < POLL_BATCH) break;
+			int m = ibv_poll_cq(g->cq, POLL_BATCH, wc);
+			for (int i = 0; i < m; i++) completed(tp, &wc[i]);
+			if (m < POLL_BATCH) break;
 		}
+}
+
+static bool room_for_later(DPI_Tp *tp)
+{
+	uint32_t room = tp->later_room ? tp->later_room * 2 : 2 * POLL_BATCH;
+	if (tp->laters + POLL_BATCH <= tp->later_room) return true;
+	struct ibv_wc *more = realloc(tp->later, room * sizeof *more);
+	if (!more) return false;
+	tp->later = more;
+	tp->later_room = room;
+	return true;
+}
+
+/* How many have been put off; all of them, but messages for which now is true. */
+static uint32_t put_off(DPI_Tp *tp, struct verbs_group *g, bool (*now)(DPI_Tp *tp, const struct ibv_wc *wc))
+{
+	uint32_t kept = 0;
+	if (!room_for_later(tp)) return 0;
+	struct ibv_wc *wc = tp->later + tp->laters;
+	int n = ibv_poll_cq(g->cq, POLL_BATCH, wc);
+	for (int i = 0; i < n; i++) {
+		struct ibv_wc one = wc[i];
+		if (now && now(tp, &one)) dpi_verbs_received(tp, &one);
+		else wc[kept++] = one;
+	}
+	tp->laters += kept;
+	return n > 0 ? (uint32_t)n : 0;
+}
+
+/* ATTACH and ATTACHED may overtake all other messages: whoever attaches has nothing else under way with that window. */
+static bool about_keys(DPI_Tp *tp, const struct ibv_wc *wc)
+{
+	const struct verbs_receive *r = (const struct verbs_receive *)(uintptr_t)(wc->wr_id & ~(UINT64_C(1) << 63));
+	struct wire_message m;
+	(void)tp;
+	return wc->wr_id >> 63 && wc->status == IBV_WC_SUCCESS && wc->byte_len <= WIRE_MESSAGE &&
+	       !dpi_verbs_message_parse(r->bytes, wc->byte_len, &m) && (m.op == WIRE_ATTACH || m.op == WIRE_ATTACHED);
+}
+
+bool dpi_verbs_peek(DPI_Tp *tp)
+{
+	uint32_t n = 0;
+	for (struct verbs_group *g = tp->groups; g; g = g->next) n += put_off(tp, g, about_keys);
+	for (DPI_Tp_Endpoint *c = tp->dirty; c && n; c = c->next_dirty) dpi_verbs_serve_queues(c);
+	return n;
 }
 
 /* Endpoints with something to hand over, to answer, or to say. */
@@ -104,14 +150,11 @@ int dpi_verbs_progress(DPI_Tp *tp, uint32_t lane, int *events)
 int dpi_verbs_arm(DPI_Tp *tp, uint32_t lane)
 {
 	(void)lane;
-	if (tp->dirty || tp->stashed) return DPI_ERR_AGAIN;
+	if (tp->dirty || tp->laters) return DPI_ERR_AGAIN;
 	tp->armed = true;
 	for (struct verbs_group *g = tp->groups; g; g = g->next) {
 		if (!g->notified && !ibv_req_notify_cq(g->cq, 0)) g->notified = true;
-		int n = ibv_poll_cq(g->cq, POLL_BATCH, tp->stash);
-		if (n <= 0) continue;
-		tp->stashed = n;
-		return DPI_ERR_AGAIN;
+		if (put_off(tp, g, NULL)) return DPI_ERR_AGAIN;
 	}
 	return DPI_SUCCESS;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * remote.c: windows of peers. A remote asks the target for what its key stands for; until the answer is here, posts to it
- * return DPI_ERR_AGAIN. */
+ * remote.c: windows of peers. A remote asks the target for what its key stands for, and waits a little for the answer; until
+ * it is here, posts return DPI_ERR_AGAIN. */
+#include <sched.h>
 #include <stdlib.h>
 
 #include "verbs.h"
@@ -38,6 +39,8 @@ int dpi_verbs_attach(DPI_Tp_Endpoint *c, const DPI_Tp_Key *key, uint64_t length,
 	c->remotes = r;
 	dpi_verbs_request(c, WIRE_ATTACH, (uint64_t[]){ r->id, wire_load(key->bytes + 8), wire_load(key->bytes + 16) });
 	dpi_verbs_serve_queues(c);
+	for (int64_t end = dpi_verbs_now() + ATTACH_US; r->state == REMOTE_ASKING && c->state == STATE_OPEN && dpi_verbs_now() < end;)
+		if (!dpi_verbs_peek(tp)) sched_yield();
 	*remote = r;
 	*direct = NULL;
 	return DPI_SUCCESS;

@@ -49,6 +49,7 @@ static void verbs_close(DPI_Tp *tp)
 	free(tp->endpoints.entry);
 	free(tp->remotes.entry);
 	free(tp->attachments.entry);
+	free(tp->later);
 	if (tp->completions) ibv_destroy_comp_channel(tp->completions);
 	if (tp->pd) ibv_dealloc_pd(tp->pd);
 	for (unsigned i = 0; i < tp->listeners; i++) rdma_destroy_id(tp->listener[i]);

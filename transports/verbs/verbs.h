@@ -49,7 +49,8 @@ enum {
 	ACK_TIMEOUT = 17,	  /* 4.096 µs × 2^17: the wire is silent for half a second, then it is sent again */
 	RETRIES = 7,
 	DRAIN_US = 250000,	  /* how long disconnect waits until what was posted is out */
-	REVOKE_US = 1000000,	  /* how long a peer may take to let go of a window */
+	ATTACH_US = 100000,	  /* how long attach waits for the peer's answer; posts wait for the rest */
+	REVOKE_US = 1800000,	  /* how long a peer may take to let go of a window */
 	WHY_MAX = 400
 };
 
@@ -264,8 +265,8 @@ struct DPI_Tp {
 	int events;
 	int64_t log_at;
 	unsigned unlogged;
-	struct ibv_wc stash[POLL_BATCH]; /* found by arm */
-	int stashed;
+	struct ibv_wc *later; /* completions found by arm and attach, which call nobody back */
+	uint32_t laters, later_room;
 };
 
 #define verbs_fail(tp, ...) ((tp)->core->fail_text((tp)->core->self, __VA_ARGS__))
@@ -390,6 +391,7 @@ uint64_t dpi_verbs_max_put(const DPI_Tp *tp);
 int dpi_verbs_progress(DPI_Tp *tp, uint32_t lane, int *events);
 int dpi_verbs_arm(DPI_Tp *tp, uint32_t lane);
 void dpi_verbs_poll(DPI_Tp *tp); /* completions, until there are none */
+bool dpi_verbs_peek(DPI_Tp *tp);  /* look for completions, but call nobody back: keys are asked for and answered. true: something came */
 int64_t dpi_verbs_now(void);	  /* µs */
 
 /* status.c */

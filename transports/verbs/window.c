@@ -188,7 +188,7 @@ void dpi_verbs_attachment_end(DPI_Tp *tp, struct verbs_attachment *a)
 	free(a);
 }
 
-/* A peer that is stopped does not answer. After a second the registration ends all the same: if that peer does write
+/* A peer that is stopped does not answer. After a while the registration ends all the same: if that peer does write
  * later, its device is told so, and its connection ends. */
 int dpi_verbs_withdraw(DPI_Tp_Window *w)
 {

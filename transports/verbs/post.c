@@ -201,16 +201,25 @@ static int put_large(DPI_Tp_Remote *r, const struct iovec *iov, int count, uint6
 	DPI_Tp *tp = r->tp;
 	struct plan p = { 0 };
 	struct verbs_op *op = NULL;
-	int error = DPI_SUCCESS;
+	struct verbs_buffer *spare = NULL; /* the notification is certain to have one, should it need it */
+	int error;
 	bool copy = total <= COPY_MAX;
-	if (!copy && plan_pieces(tp, &p, iov, count, false, total <= BUFFER * BUFFERS)) {
-		if (total > BUFFER * BUFFERS) return DPI_ERR_LIMIT;
+	if (!copy && (error = plan_pieces(tp, &p, iov, count, false, total <= BUFFER * BUFFERS))) {
+		if (total > BUFFER * BUFFERS) return error;
 		copy = true;
 	}
+	if (notify && !(spare = dpi_verbs_buffers(tp, BUFFER))) {
+		if (!copy) plan_drop(tp, &p);
+		return DPI_ERR_AGAIN;
+	}
+	if (copy && !plan_buffers(tp, &p, total)) {
+		dpi_verbs_buffers_free(tp, spare);
+		return DPI_ERR_AGAIN;
+	}
 	if (copy) {
-		if (!plan_buffers(tp, &p, total)) return DPI_ERR_AGAIN;
 		dpi_verbs_gather(p.buffers, iov, count);
 	} else if (!(op = dpi_verbs_op(c, OP_PUT, r, cookie))) {
+		dpi_verbs_buffers_free(tp, spare);
 		plan_drop(tp, &p);
 		return DPI_ERR_AGAIN;
 	} else {
@@ -220,11 +229,12 @@ static int put_large(DPI_Tp_Remote *r, const struct iovec *iov, int count, uint6
 	struct verbs_slot *s = emit(r, IBV_WR_RDMA_WRITE, &p, offset, total, tp->limits.words && (r->access & DPI_TP_ATOMIC || total <= COPY_MAX));
 	s->op = op;
 	s->buffers = copy ? p.buffers : NULL;
-	if (notify && !notify_post(r, notify, NULL, 0, 0, 0)) error = DPI_ERR_INTERNAL; /* may_send has looked, inline is certain */
+	dpi_verbs_buffers_free(tp, spare);
+	if (notify) notify_post(r, notify, NULL, 0, 0, 0);
 	c->puts++;
 	dpi_verbs_held(c, flags);
 	if (op) return DPI_TP_PENDING;
-	return error ? error : c->broken ? dpi_verbs_dead(c) : DPI_SUCCESS;
+	return c->broken ? dpi_verbs_dead(c) : DPI_SUCCESS;
 }
 
 int dpi_verbs_put(DPI_Tp_Remote *r, const struct iovec *iov, int count, uint64_t offset, const DPI_Tp_Notify *notify, uint32_t flags, void *cookie)

@@ -40,7 +40,7 @@ enum {
 	BUFFERS = 4,		  /* so many for one operation: memory that is not registered is copied up to here */
 	SLAB = 32,		  /* buffers that are registered at once */
 	SLABS = 32,		  /* of these at most */
-	GROUP = 64,		  /* endpoints that share a completion queue and a shared receive queue */
+	GROUP = 16,		  /* endpoints that share a completion queue and a shared receive queue */
 	CHUNK = 1 << 30,	  /* bytes of a work request, if the port takes as many */
 	HOSTS = 8,		  /* addresses of a node */
 	POLL_BATCH = 32,

@@ -36,12 +36,9 @@ static bool rdma(void)
 /* Where this program finds the module NAME, as it is not beside the library's modules. */
 static bool module(const char *name, char *folder, size_t size)
 {
-	char file[4096], path[4200];
-	ssize_t n = readlink("/proc/self/exe", file, sizeof file - 1);
-	file[n < 0 ? 0 : n] = 0;
-	for (int i = 0; i < 3 && strrchr(file, '/'); i++) *strrchr(file, '/') = 0; /* test/conformance/conformance */
-	snprintf(folder, size, "%s/dpi", file);
-	snprintf(path, sizeof path, "%s/dpi/libdpi-%s.so", file, name);
+	char path[4300];
+	snprintf(folder, size, "%s/dpi", harness_build());
+	snprintf(path, sizeof path, "%s/libdpi-%s.so", folder, name);
 	return !access(path, F_OK);
 }
 
@@ -97,7 +94,7 @@ ENROL(hook_shm, "DPI_TRANSPORT=hook:shm " FAULTS, seed_hook);
 ENROL(hook_shm_nodirect, "DPI_TRANSPORT=hook:shm " FAULTS ",nodirect,noorder", seed_hook);
 ENROL(hook_tcp, "DPI_TRANSPORT=hook:tcp " FAULTS, seed_hook);
 ENROL(mixed, "DPI_TRANSPORT=shm,tcp", mix);
-ENROL_IF(verbs, "DPI_TRANSPORT=verbs", NULL, rdma);
+ENROL_IF(verbs, "DPI_TRANSPORT=verbs", modules, rdma);
 ENROL_ALSO(libfabric, "DPI_TRANSPORT=libfabric DPI_FABRIC=tcp", modules, .present = libfabric, .before = libfabric_first);
 ENROL_ALSO(libfabric_rxm, "DPI_TRANSPORT=libfabric DPI_FABRIC=tcp;ofi_rxm", modules, .present = libfabric, .before = libfabric_first,
 	   .kit_only = true);

@@ -104,7 +104,7 @@ static void enter_root(void)
 	mount_on("shm", "/root/dev/shm", "tmpfs", 0, "mode=1777");
 	mount_on("run", "/root/run", "tmpfs", 0, "mode=0755");
 	if (symlink("/proc/self/fd", "/root/dev/fd") && errno != EEXIST) fail("/dev/fd");
-	if (chroot("/root") || chdir("/")) fail("chroot");
+	if (chdir("/root") || mount(".", "/", NULL, MS_MOVE, NULL) || chroot(".") || chdir("/")) fail("chroot");
 }
 
 /* Its exit status as a shell has it, or TIME_LIMIT; what it has started is killed either way. */

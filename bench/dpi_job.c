@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "dpi_job.h"
 
+#include <stdlib.h>
 #include <unistd.h>
 
 static char cluster[64], job[48], transport_setting[32], nodes_setting[32], spin_setting[32];
@@ -29,16 +30,32 @@ void job_define(unsigned nodes, const char *transport, const char *spin)
 		snprintf(spin_setting, sizeof spin_setting, "spin=%s", spin);
 }
 
+/* Nodes listen at the devices' addresses in turn, where RDMA_HOSTS names these: what they say crosses the wire. */
+static void choose_host(unsigned node, char *setting, size_t size)
+{
+	const char *hosts = getenv("RDMA_HOSTS");
+	unsigned count = 0;
+	char host[64];
+	int used;
+
+	for (const char *at = hosts; at && sscanf(at, "%63s%n", host, &used) == 1; at += used)
+		count++;
+	for (node = count ? node % count : 0; count && sscanf(hosts, "%63s%n", host, &used) == 1 && node; node--)
+		hosts += used;
+	snprintf(setting, size, "listen=%s", count ? host : "");
+}
+
 DPI_Context job_join(unsigned node)
 {
-	char number[32];
-	const char *settings[] = { cluster, job, nodes_setting, transport_setting, number, spin_setting };
+	char number[32], host[80];
+	const char *settings[] = { cluster, job, nodes_setting, transport_setting, number, host, spin_setting };
 	DPI_Init_Attr attr = DPI_INIT_ATTR_INIT;
 	DPI_Context ctx;
 
 	snprintf(number, sizeof number, "node=%u", node);
 	attr.settings = settings;
-	attr.settings_count = *spin_setting ? 6 : 5;
+	choose_host(node, host, sizeof host);
+	attr.settings_count = *spin_setting ? 7 : 6;
 	need(DPI_Init_With(&attr, &ctx));
 	return ctx;
 }

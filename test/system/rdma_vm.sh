@@ -8,11 +8,11 @@ trap 'rm -rf "$tmp"' EXIT
 trap 'exit 1' HUP INT PIPE TERM
 mkdir "$tmp/files" || exit 2
 bad=0 reasons=
-export RDMA_VM=1 RDMA_FETCH=0 RDMA_BOOT_SECONDS=$((60 * slow)) RDMA_SECONDS=$((60 * slow)) TMPDIR="$tmp/files"
+export RDMA_VM=1 RDMA_FETCH=0 RDMA_BOOT_SECONDS=$((120 * slow)) RDMA_SECONDS=$((60 * slow)) TMPDIR="$tmp/files"
 
 # Everything below runs from a folder, and with words, that need quotes. usage: vm COMMAND… -> status, $tmp/out, $tmp/err
 vm() {
-	(cd "$tmp/a folder" && timeout -k 10 $((300 * slow)) "$run" "$@") >"$tmp/out" 2>"$tmp/err" </dev/null
+	(cd "$tmp/a folder" && timeout -k 10 $((400 * slow)) "$run" "$@") >"$tmp/out" 2>"$tmp/err" </dev/null
 	status=$?
 }
 begin() { name=$1 why=; }
@@ -69,7 +69,7 @@ cmp -s "$tmp/wanted" "$tmp/out" || fail "$(diff "$tmp/wanted" "$tmp/out")"
 end
 
 begin "a command that takes too long: 124, and a reader that goes away holds nobody up"
-(cd "$tmp/a folder" && RDMA_SECONDS=1 timeout -k 10 $((300 * slow)) "$run" sh -c 'yes & sleep 1000' 2>"$tmp/err" </dev/null
+(cd "$tmp/a folder" && RDMA_SECONDS=1 timeout -k 10 $((400 * slow)) "$run" sh -c 'yes & sleep 1000' 2>"$tmp/err" </dev/null
 	echo $? >"$tmp/status") | head -n 1 >"$tmp/out"
 is status "$(cat "$tmp/status")" 124
 is output "$(cat "$tmp/out")" y

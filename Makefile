@@ -105,12 +105,15 @@ check: tests ## run every test and gate; the last line says 'N passed, N failed,
 -include bench/Makefile.inc
 bench: ## measure against raw rings and sockets, Open MPI and ZeroMQ: a table, JSON and plots
 $(if $(wildcard bench/Makefile.inc),bench bench-build: all)
+-include test/rdma-vm/Makefile.inc
+check-rdma: ## the tests over verbs, in a virtual machine where there is no RDMA; ALL=1: every one
+bench-rdma: ## measure verbs beside perftest, in the same place
 
 docs: ## the manual and the specification as HTML, into build/docs
 	$(Q)man/html.sh '$(BUILD)/docs'
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@sed -n '4,6s/^# //p' $(firstword $(MAKEFILE_LIST))
 
 clean: ## remove what was built (here: build and build-*)

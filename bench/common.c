@@ -49,7 +49,8 @@ static const struct option {
 	{ "method", WORD, FIELD(method), "hash", "hash|crc32c|xxh64|radix|range|memcpy", 0, 0, "how parts are found" },
 	{ "by", WORD, FIELD(by), "library", "library|hand", 0, 0, "what reduces" },
 	{ "direction", WORD, FIELD(direction), "write", "read|write", 0, 0, "which way the bytes go" },
-	{ "transport", WORD, FIELD(transport), "shm", "shm|tcp|sysv", 0, 0, "what carries the bytes" },
+	{ "transport", WORD, FIELD(transport), "shm", "shm|tcp|sysv|verbs|libfabric", 0, 0, "what carries the bytes" },
+	{ "path", WORD, FIELD(path), "wire", "wire|loop", 0, 0, "between the first RDMA device and the last, or within the first" },
 	{ "memory", WORD, FIELD(memory), "shared", "shared|private", 0, 0, "what is walked over" },
 #undef FIELD
 };

@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Runs one of perftest's programs (ib_write_bw, ib_read_bw, ib_write_lat, ib_read_lat), server and client, on the first RDMA
+ * device and the last, or both on the first, and prints its figure as one of our lines. Skipped where there is no device. */
+#include "../common.h"
+#include "../process.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static struct options o;
+static char program[32], port[16], size[24], iterations[24], depth[24];
+static struct device {
+	char name[64], gid[8]; /* index of the one of an IPv4 address; "": there is none, as on InfiniBand */
+} devices[2];		       /* the server's, the client's */
+static int pipes[2];
+
+static void choose_gid(struct device *d)
+{
+	char path[512], gid[64];
+	FILE *f;
+
+	for (int i = 0; i < 256 && !*d->gid; i++) {
+		snprintf(path, sizeof path, "/sys/class/infiniband/%s/ports/1/gids/%d", d->name, i);
+		f = fopen(path, "re");
+		if (!f)
+			return;
+		if (fgets(gid, sizeof gid, f) && !strncmp(gid, "0000:0000:0000:0000:0000:ffff:", 30))
+			snprintf(d->gid, sizeof d->gid, "%d", i);
+		fclose(f);
+	}
+}
+
+static void choose_devices(void)
+{
+	DIR *list = opendir("/sys/class/infiniband");
+	struct dirent *entry;
+
+	while (list && (entry = readdir(list))) {
+		if (*entry->d_name == '.')
+			continue;
+		if (!*devices[0].name || strcmp(entry->d_name, devices[0].name) < 0)
+			snprintf(devices[0].name, sizeof devices[0].name, "%.60s", entry->d_name);
+		if (strcmp(entry->d_name, devices[1].name) > 0)
+			snprintf(devices[1].name, sizeof devices[1].name, "%.60s", entry->d_name);
+	}
+	if (list)
+		closedir(list);
+	if (!*devices[0].name)
+		die(EXIT_SKIPPED, "there is no RDMA device here");
+	if (!strcmp(o.path, "loop"))
+		devices[1] = devices[0];
+	choose_gid(&devices[0]);
+	choose_gid(&devices[1]);
+}
+
+/* A port that was free a moment ago: perftest cannot choose one itself. */
+static void choose_port(void)
+{
+	struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t length = sizeof address;
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+	if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof address) || getsockname(fd, (struct sockaddr *)&address, &length))
+		die(1, "no port on 127.0.0.1: %s", strerror(errno));
+	close(fd);
+	snprintf(port, sizeof port, "%d", ntohs(address.sin_port));
+}
+
+static void side(unsigned index, void *arg)
+{
+	char *args[24] = { program, "-F", "-p", port, "-s", size, "-n", iterations, "-d", devices[index].name };
+	int n = 10, null = open("/dev/null", O_WRONLY);
+
+	(void)arg;
+	if (*devices[index].gid) {
+		args[n++] = "-x";
+		args[n++] = devices[index].gid;
+	}
+	if (!strcmp(o.mode, "stream")) {
+		args[n++] = "-t";
+		args[n++] = depth;
+	}
+	if (index) {
+		args[n++] = "127.0.0.1";
+		pin_consumer();
+	} else {
+		pin_appender(0);
+	}
+	dup2(index ? pipes[1] : null, STDOUT_FILENO);
+	close(pipes[0]);
+	close(pipes[1]);
+	alarm(60);
+	execvp(program, args);
+	_exit(EXIT_SKIPPED);
+}
+
+/* Until the server listens, at most 20 s: it says so to nobody, but the kernel does. */
+static void wait_for_listener(void)
+{
+	char line[256], *files[2] = { "/proc/net/tcp", "/proc/net/tcp6" };
+	unsigned at, state;
+
+	for (int tries = 0; tries < 4000; tries++) {
+		for (int i = 0; i < 2; i++) {
+			FILE *f = fopen(files[i], "re");
+			bool listens = false;
+			while (f && fgets(line, sizeof line, f))
+				if (sscanf(line, " %*u: %*[0-9A-F]:%x %*[0-9A-F]:%*x %x", &at, &state) == 2)
+					listens = listens || (state == 10 && at == (unsigned)atoi(port));
+			if (f)
+				fclose(f);
+			if (listens)
+				return;
+		}
+		usleep(5000);
+	}
+	die(1, "%s did not begin to listen", program);
+}
+
+/* The table's line begins with size and iterations; then come least, most, typical, ... or peak and average MiB/s. */
+static double figure(FILE *in)
+{
+	char line[512];
+	unsigned long long bytes;
+	double a, b, c, found = 0;
+
+	while (fgets(line, sizeof line, in)) {
+		if (sscanf(line, " %llu %*u %lf %lf %lf", &bytes, &a, &b, &c) != 4 || bytes != o.size)
+			continue;
+		found = !strcmp(o.mode, "stream") ? b * (1 << 20) : c;
+	}
+	return found;
+}
+
+static void wait_for(pid_t child)
+{
+	int status;
+
+	if (waitpid(child, &status, 0) < 0 || !WIFEXITED(status))
+		die(1, "%s died (wait status %d)", program, status);
+	if (WEXITSTATUS(status) == EXIT_SKIPPED)
+		die(EXIT_SKIPPED, "%s is not installed (package perftest)", program);
+	if (WEXITSTATUS(status))
+		die(1, "%s failed with status %d", program, WEXITSTATUS(status));
+}
+
+int main(int argc, char **argv)
+{
+	pid_t server, client;
+	double found = 0;
+	bool stream;
+	FILE *in;
+
+	options_parse(&o, "size window seconds direction mode path", argc, argv);
+	stream = !strcmp(o.mode, "stream");
+	if (!stream && strcmp(o.mode, "spin"))
+		die(2, "--mode takes stream, for bandwidth, or spin, for latency");
+	choose_devices();
+	choose_port();
+	snprintf(program, sizeof program, "ib_%s_%s", o.direction, stream ? "bw" : "lat");
+	snprintf(size, sizeof size, "%llu", (unsigned long long)o.size);
+	snprintf(depth, sizeof depth, "%llu", (unsigned long long)o.window);
+	/* by what soft-RoCE does in an emulated machine, 64 MiB/s and 20,000 messages, there and back, a second */
+	snprintf(iterations, sizeof iterations, "%.0f", o.seconds * (stream ? 1e4 / (1 + (double)o.size / 6e3) : 1e4) + 100);
+	if (pipe(pipes))
+		die(1, "pipe failed: %s", strerror(errno));
+	server = spawn(side, 0, NULL);
+	wait_for_listener();
+	client = spawn(side, 1, NULL);
+	close(pipes[1]);
+	in = fdopen(pipes[0], "r");
+	if (in) {
+		found = figure(in);
+		fclose(in);
+	}
+	wait_for(client);
+	wait_for(server);
+	if (found <= 0)
+		die(1, "%s printed no figure", program);
+	if (stream)
+		result_print("stream", "perftest", &o,
+			     (struct metric[]){ { "records_per_s", found / (double)o.size }, { "bytes_per_s", found }, { NULL, 0 } });
+	else
+		result_print("latency", "perftest", &o, (struct metric[]){ { "one_way_us", found }, { "p50_us", found }, { NULL, 0 } });
+	return 0;
+}

@@ -1,0 +1,114 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# The RDMA machine (test/rdma-vm/run): what it runs, how it ends, what it leaves.
+cd "$(dirname "$0")/../.." || exit 2
+slow=${TEST_SLOW:-1} run=$PWD/test/rdma-vm/run
+tmp=$(mktemp -d "${TMPDIR:-/tmp}/rdma-test-XXXXXX") || exit 2
+trap 'rm -rf "$tmp"' EXIT
+trap 'exit 1' HUP INT PIPE TERM
+mkdir "$tmp/files" || exit 2
+bad=0 reasons=
+export RDMA_VM=1 RDMA_FETCH=0 RDMA_BOOT_SECONDS=$((120 * slow)) RDMA_SECONDS=$((60 * slow)) TMPDIR="$tmp/files"
+
+# Everything below runs from a folder, and with words, that need quotes. usage: vm COMMAND… -> status, $tmp/out, $tmp/err
+vm() {
+	(cd "$tmp/a folder" && timeout -k 10 $((400 * slow)) "$run" "$@") >"$tmp/out" 2>"$tmp/err" </dev/null
+	status=$?
+}
+begin() { name=$1 why=; }
+fail() { why="$why$*
+"; }
+is() { [ "$2" = "$3" ] || fail "$1 is '$2', not '$3'"; }
+end() {
+	[ -z "$(ls -A "$tmp/files")" ] || fail "it left files: $(ls -A "$tmp/files")"
+	if [ -z "$why" ]; then
+		echo "ok rdma_vm: $name"
+	else
+		echo "not ok rdma_vm: $name"
+		{ printf '%s' "$why"; tail -n 20 "$tmp/err"; } | sed 's/^/  | /'
+		bad=1
+	fi
+}
+mkdir "$tmp/a folder" || exit 2
+
+cat >"$tmp/script" <<'END_OF_SCRIPT'
+echo "folder $(pwd)"
+echo "words $# $(printf '<%s>' "$@")"
+echo "variable $RDMA_TEST"
+echo "devices $(echo $(ls /sys/class/infiniband))"
+echo "hosts $RDMA_HOSTS"
+echo "user $(id -u)"
+echo written >"$0.written"
+echo "own files $(cat "$0.written")"
+echo to standard error >&2
+exit 7
+END_OF_SCRIPT
+two="it's \"quoted\" \$HOME \\
+second line"
+RDMA_TEST="a 'variable'
+of two lines" vm sh "$tmp/script" one "$two" ''
+if [ "$status" = 125 ]; then
+	echo "skip rdma_vm: $(tail -n 1 "$tmp/err")"
+	exit 0
+fi
+begin "output, errors, status, folder, words and environment pass through"
+cat >"$tmp/wanted" <<END_OF_WANTED
+folder $tmp/a folder
+words 3 <one><$two><>
+variable a 'variable'
+of two lines
+devices rxe0 rxe1
+hosts 10.99.0.1 10.99.0.2
+user 0
+own files written
+END_OF_WANTED
+is status "$status" 7
+is "standard error" "$(cat "$tmp/err")" "to standard error"
+cmp -s "$tmp/wanted" "$tmp/out" || fail "$(diff "$tmp/wanted" "$tmp/out")"
+[ ! -e "$tmp/script.written" ] || fail "what was written inside came out"
+end
+
+begin "a command that takes too long: 124, and a reader that goes away holds nobody up"
+(cd "$tmp/a folder" && RDMA_SECONDS=1 timeout -k 10 $((400 * slow)) "$run" sh -c 'yes & sleep 1000' 2>"$tmp/err" </dev/null
+	echo $? >"$tmp/status") | head -n 1 >"$tmp/out"
+is status "$(cat "$tmp/status")" 124
+is output "$(cat "$tmp/out")" y
+grep -q 'time limit of 1 s' "$tmp/err" || fail "no word about the time limit"
+end
+
+begin "no such kernel: 125 and a sentence"
+RDMA_KERNEL=linux-image-none-such RDMA_CACHE="$tmp/files" vm true
+rm -rf "$tmp/files/linux-image-none-such"
+is status "$status" 125
+grep -q 'rdma-vm: no kernel from the package linux-image-none-such: it is not in ' "$tmp/err" || fail "no sentence"
+end
+
+begin "no QEMU: 125, and which package has it"
+mkdir "$tmp/bin"
+for p in sh dirname uname ls tr sed id timeout cat; do ln -s "$(command -v $p)" "$tmp/bin/$p"; done
+PATH="$tmp/bin" vm true
+is status "$status" 125
+grep -q 'there is no qemu-system-x86_64: apt-get install .* qemu-system-x86' "$tmp/err" || fail "no sentence"
+end
+
+# usage: pids: of QEMUs whose files are ours
+pids() { grep -l "$tmp/files" /proc/[0-9]*/cmdline 2>/dev/null | cut -d / -f 3 | while read -r p; do
+	[ "$p" = $$ ] || ! grep -q '^qemu-system' "/proc/$p/cmdline" 2>/dev/null || echo "$p"; done; }
+await() { # a condition
+	for i in $(seq $((300 * slow))); do
+		eval "$1" && return
+		sleep 0.1
+	done
+	fail "in vain: $1"
+}
+for signal in TERM KILL; do
+	begin "SIG$signal ends QEMU, too"
+	"$run" sleep 1000 >"$tmp/out" 2>"$tmp/err" </dev/null &
+	await '[ "$(pids)" ]'
+	kill -$signal $!
+	wait $! 2>/dev/null
+	await '[ -z "$(pids)" ]'
+	[ $signal != KILL ] || rm -rf "$tmp/files"/rdma-vm-* # nobody was there to do it
+	end
+done
+exit $bad

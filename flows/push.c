@@ -49,8 +49,7 @@ int dpi_push_prompt(struct dpi_source *s, uint32_t target)
 static int wrote(struct dpi_source *s, uint32_t target, uint64_t size, uint64_t need)
 {
 	struct dpi_lane *l = &s->lane[target];
-	int error = dpi_run_wrote(l->b, &l->run, need);
-	if (!error && s->flow->definition->hint == DPI_HINT_LATENCY) error = dpi_run_publish(l->b, &l->run);
+	int error = s->flow->definition->hint == DPI_HINT_LATENCY ? dpi_run_wrote_now(l->b, &l->run, need) : dpi_run_wrote(l->b, &l->run, need);
 	if (error && error != DPI_ERR_AGAIN && !dpi_retain_keeps(s, error)) return lost(s, target, need, error);
 	if (!s->row_size) {
 		DPI_ADD(l->rows, 1);

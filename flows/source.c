@@ -28,6 +28,7 @@ struct dpi_source *dpi_source_enter(DPI_Source handle, const char *call, int *er
 	}
 	*error = DPI_SUCCESS;
 	atomic_store_explicit(&s->busy, 1, memory_order_relaxed);
+	s->every_rows = 0;
 	if (s->columns) pthread_mutex_lock(&s->columns->lock);
 	return s;
 }

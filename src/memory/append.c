@@ -118,8 +118,10 @@ bool dpi_append_linger(struct dpi_buffer *b)
 	}
 	if (pthread_mutex_trylock(&a->lock)) return true; /* the owner is publishing */
 	uint64_t written = atomic_load_explicit(&a->writer.written, memory_order_acquire);
-	bool some = written != atomic_load_explicit(&a->sent, memory_order_relaxed);
-	if (some && put_mirror(b, written, 0) == DPI_ERR_PEER) some = false;
+	uint64_t sent = atomic_load_explicit(&a->sent, memory_order_relaxed);
+	bool some = written != sent, young = dpi_append_waits_a_look(b) && (int64_t)(a->looked_at - sent) <= 0;
+	a->looked_at = written;
+	if (some && !young && put_mirror(b, written, 0) == DPI_ERR_PEER) some = false;
 	pthread_mutex_unlock(&a->lock);
 	return some;
 }

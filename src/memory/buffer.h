@@ -48,6 +48,7 @@ struct dpi_appender {
 	uint64_t mirror_size;
 	pthread_mutex_t lock; /* guards sent and the order of puts between the owner and the linger service */
 	_Atomic uint64_t sent; /* published by puts */
+	uint64_t looked_at;    /* what was written when the linger service came last */
 	bool no_growth;
 	uint64_t same_most; /* bytes of a run of records of one size; 0: no runs */
 	uint64_t seen_records, seen_bytes; /* appended when a run was last considered, */
@@ -198,6 +199,11 @@ void dpi_append_fast(struct dpi_buffer *b); /* decide b->fast anew */
 void dpi_append_no_fast(struct dpi_buffer *b); /* from any thread: the buffer or its home is gone */
 int dpi_append_publish(struct dpi_buffer *b, uint32_t flags); /* all that is written; flags: of the put; DPI_ERR_AGAIN: the transport is busy */
 bool dpi_append_linger(struct dpi_buffer *b); /* by the service; whether something was left or done */
+/* Does the service leave what was written since its last look to the next one? */
+static inline bool dpi_append_waits_a_look(const struct dpi_buffer *b)
+{
+	return b->runs && !b->appender.tail;
+}
 int dpi_append_no_room(struct dpi_buffer *b, struct dpi_request *r); /* publish; DPI_ERR_AGAIN, or FULL if it is to be an error */
 int dpi_append_flush(struct dpi_buffer *b); /* as DPI_Flush_Buffer */
 void dpi_append_arm(struct dpi_buffer *b);  /* after a store to written: see that the linger service knows */

@@ -123,6 +123,7 @@ bool dpi_consumer_ready(struct dpi_buffer *b)
 	if (atomic_load_explicit(&b->home->changed, memory_order_acquire) && import(b)) return true; /* the next call will say why */
 	enum dpi_ring_found found = look(b, &record, &from);
 	if (found == DPI_RING_FOUND) dpi_ring_unread(&from->reader, record.size);
+	for (size_t i = 0; found == DPI_RING_EMPTY && i < c->rings; i++) dpi_ring_in_caught_up(c->ring[i]);
 	c->corrupt = found == DPI_RING_CORRUPT;
 	return found != DPI_RING_EMPTY;
 }
@@ -176,6 +177,7 @@ static int next(struct dpi_buffer *b, DPI_Record *record, struct dpi_ring_in **f
 		if (found == DPI_RING_FOUND) return DPI_SUCCESS;
 		if (found == DPI_RING_CORRUPT) goto corrupt;
 		if (!wait) return DPI_ERR_AGAIN;
+		for (size_t i = 0; i < c->rings; i++) dpi_ring_in_caught_up(c->ring[i]);
 		if (!waited) deadline = dpi_buffer_deadline(b, 0);
 		if (!waited && deadline && rest(b)) continue;
 		int error = wait_for_records(b, deadline, !waited, call);

@@ -32,8 +32,17 @@ int dpi_ring_in_make(struct dpi_context *ctx, struct dpi_home *h, uint64_t capac
 	uint64_t spare = capacity - 2 * DPI_RING_WORD - 2 * dpi_ring_need(h->shape.max_record);
 	r->tell_at = spare < capacity / 8 ? spare : capacity / 8;
 	if (!r->tell_at) r->tell_at = 1;
+	r->tell_least = r->tell_at;
 	*out = r;
 	return DPI_SUCCESS;
+}
+
+void dpi_ring_in_by_credit(struct dpi_ring_in *r)
+{
+	r->direct = false;
+	/* Each costs system calls on both sides, and wakes the appender if it sleeps. Where it may have to wait for these bytes, with all that it
+	 * sent read, the bound is tell_least. */
+	if (r->tell_at == r->reader.capacity / 8) r->tell_at *= 2;
 }
 
 /* A word of an appender's credit by a put. False: the transport is busy. */
@@ -146,7 +155,12 @@ void dpi_ring_in_tell(struct dpi_ring_in *r)
 		}
 		return;
 	}
-	if (d->head - d->head_told >= r->tell_at) tell_by_credit(r);
+	if (d->head - d->head_told >= (d->read == d->tail ? r->tell_least : r->tell_at)) tell_by_credit(r);
+}
+
+void dpi_ring_in_caught_up(struct dpi_ring_in *r)
+{
+	if (!r->direct && !r->ended && r->reader.head - r->reader.head_told >= r->tell_least) tell_by_credit(r);
 }
 
 void dpi_ring_in_give_back(struct dpi_ring_in *r, uint64_t end, uint64_t boundary)

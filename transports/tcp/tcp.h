@@ -25,9 +25,9 @@ enum {
 	COPY_MAX = 4096,	   /* puts and answers up to this many bytes are copied, and so are done on return */
 	RECEIVE_BUFFER = 64 << 10, /* bytes */
 	STAGE = 64 << 10,	   /* bytes */
-	DIRECT_MIN = 16 << 10,	   /* payloads from here on are received where they belong */
+	DIRECT_MIN = COPY_MAX + 1, /* payloads from here on are received where they belong */
 	AHEAD_FIRST = 4096,	   /* bytes of a connection's first receive */
-	AHEAD_MIN = 1024,	   /* bytes read beyond such a payload */
+	AHEAD_MIN = 4096,	   /* bytes read beyond such a payload */
 	RECEIVE_ROUNDS = 8,	   /* receives from one connection before others have their turn */
 	HOT = 2,		   /* connections looked at without asking epoll */
 	HOT_LOOKS = 256,	   /* in vain, until one is no longer hot */
@@ -232,6 +232,8 @@ void dpi_tcp_receive(DPI_Tp_Endpoint *c);
 
 /* send.c */
 void dpi_tcp_transmit(DPI_Tp_Endpoint *c); /* send what the socket takes */
+/* All is sent. If nothing is to be reported either, progress need not come for it; but it may, where others were marked later. */
+void dpi_tcp_clean(DPI_Tp_Endpoint *c);
 void dpi_tcp_report(DPI_Tp_Endpoint *c);   /* complete the puts that have been sent; from progress only */
 void dpi_tcp_unblock(DPI_Tp_Endpoint *c);  /* the socket takes bytes again; from progress only */
 void dpi_tcp_append_wrapped(DPI_Tp_Endpoint *c, const void *bytes, size_t size);

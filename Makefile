@@ -37,7 +37,10 @@ STATIC := $(BUILD)/libdpi.a
 lib_dirs := src src/core src/memory src/offload flows flows/expr flows/move flows/codec flows/reduce transports/shm transports/tcp transports/hook
 lib_src := $(wildcard $(addsuffix /*.c,$(lib_dirs)))
 tool_src := $(wildcard src/tools/*.c)
-example_src := $(wildcard examples/*.c)
+# Examples that are MPI programs, too, are built where there is mpicc.
+MPICC ?= mpicc
+mpi_examples := mpi_flow
+example_src := $(filter-out $(if $(shell command -v $(MPICC)),,$(mpi_examples:%=examples/%.c)),$(wildcard examples/*.c))
 unit_src := $(wildcard test/unit/*_test.c)
 system_src := $(wildcard test/system/*.c)
 fuzz_src := $(wildcard test/fuzz/*.c)
@@ -75,6 +78,10 @@ soflags := -shared -Wl,-soname,$(SONAME) -Wl,--version-script=src/libdpi.map $(i
 $(BUILD)/obj/%: includes = -Iinclude
 $(BUILD)/obj/src/%: includes = -Iinclude -Isrc/core -Isrc/memory -Isrc -I$(BUILD)
 $(BUILD)/obj/src/core/%: includes = -Iinclude -Isrc/core -I$(BUILD)
+# PMIx's headers alone: it is loaded at run time.
+$(BUILD)/obj/src/core/pmix_client.o: includes = -Iinclude -Isrc/core -I$(BUILD) $(pmix_includes)
+$(BUILD)/fuzz/obj/src/core/pmix_client.o: includes = -Iinclude -Isrc/core -I$(BUILD) $(pmix_includes)
+pmix_includes := $(patsubst -I%,-isystem %,$(shell $(PKG_CONFIG) --cflags-only-I pmix 2>/dev/null))
 $(BUILD)/obj/src/memory/%: includes = -Iinclude -Isrc/core -Isrc/memory
 $(BUILD)/obj/flows/%: includes = -Iinclude -Isrc/core -Isrc/memory -Iflows
 $(BUILD)/obj/test/module/%: includes = -Iinclude -Itest -I.
@@ -165,6 +172,9 @@ $(1): $(call obj,$(2)) $(LIB)
 	$$(Q)$$(CC) $$(ALL_LDFLAGS) -o $$@ $$(filter %.o,$$^) -L$(BUILD) -ldpi $$(LDLIBS) -Wl,-rpath,'$$$$ORIGIN/..'
 endef
 $(BUILD)/examples/parameter_server: LDLIBS = -lm
+# Lazily, so that nobody asks mpicc who does not build them. Its headers are not ours to warn of.
+$(mpi_examples:%=$(BUILD)/obj/examples/%.o): includes = -Iinclude $(patsubst -I%,-isystem %,$(shell $(MPICC) --showme:compile))
+$(mpi_examples:%=$(BUILD)/examples/%): LDLIBS = $(shell $(MPICC) --showme:link)
 harness := $(call obj,$(harness_src))
 $(foreach f,$(tool_src),$(eval $(call static_program,$(BUILD)/bin/$(subst _,-,$(basename $(notdir $(f)))),$(f),)))
 $(foreach f,$(unit_src) $(system_src),$(eval $(call static_program,$(f:%.c=$(BUILD)/%),$(f),$(harness))))

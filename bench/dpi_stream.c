@@ -19,11 +19,13 @@ static void append_one_by_one(DPI_Buffer queue, const unsigned char *record)
 
 	/* A program that knows its record lets the compiler copy it. */
 #define APPEND_EACH(bytes) \
+	while (!time_is_up && !o.flush) \
+		for (uint64_t i = 0; i < look; i++) \
+			need(DPI_Append(record, (bytes), queue)); \
 	while (!time_is_up) \
 		for (uint64_t i = 0; i < look; i++) { \
 			need(DPI_Append(record, (bytes), queue)); \
-			if (o.flush) \
-				need(DPI_Flush_Buffer(queue)); \
+			need(DPI_Flush_Buffer(queue)); \
 		}
 	switch (o.size) {
 	case 8: APPEND_EACH(8) break;

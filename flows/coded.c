@@ -106,14 +106,14 @@ int dpi_coded_open(struct dpi_source *s)
 		return error;
 	}
 	s->coded = c;
-	dpi_coded_linger_add(c);
+	dpi_flow_linger_add(s->ctx, &c->linger, dpi_coded_linger);
 	return DPI_SUCCESS;
 }
 
 void dpi_coded_close(struct dpi_source *s)
 {
 	if (!s->coded) return;
-	dpi_coded_linger_remove(s->coded);
+	dpi_flow_linger_remove(s->ctx, &s->coded->linger);
 	coded_free(s->coded);
 	s->coded = NULL;
 }

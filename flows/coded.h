@@ -15,6 +15,7 @@
 
 #include "codec/codec.h"
 #include "definition.h"
+#include "linger.h"
 #include "segment.h"
 
 struct dpi_context;
@@ -74,8 +75,7 @@ struct dpi_coded {
 	uint32_t room;	/* bytes of rows */
 	uint32_t more;
 	/* coded_linger.c */
-	struct dpi_coded *next;
-	int64_t due;
+	struct dpi_lingerer linger;
 	_Atomic bool asleep;
 };
 
@@ -96,9 +96,8 @@ void dpi_coded_discard(struct dpi_source *s, uint32_t target);
 int dpi_coded_put(struct dpi_source *s, uint32_t target, const void *row, uint64_t size, uint64_t need);
 
 /* coded_linger.c */
-void dpi_coded_linger_add(struct dpi_coded *c);
-void dpi_coded_linger_remove(struct dpi_coded *c); /* on return the service does not touch it */
-void dpi_coded_linger_wake(struct dpi_coded *c);
+int64_t dpi_coded_linger(struct dpi_lingerer *l, int64_t now);
+void dpi_coded_linger_wake(struct dpi_coded *c); /* something is pending that the service does not know of */
 /* coded.c: by the service: send what is pending, if that takes no wait. */
 void dpi_coded_linger_send(struct dpi_coded *c, uint32_t target);
 

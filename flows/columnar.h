@@ -8,6 +8,7 @@
 #define DPI_FLOWS_COLUMNAR_H
 
 #include "column_segment.h"
+#include "linger.h"
 #include "push_plan.h"
 #include "row_batch.h"
 #include "source.h"
@@ -20,7 +21,8 @@ struct dpi_columns {
 	struct dpi_row_batch rows; /* rows that were pushed as such */
 	uint8_t *row;		   /* one that was made of a batch */
 	size_t room;
-	struct dpi_source *source, *next; /* of the list */
+	struct dpi_source *source;
+	struct dpi_lingerer linger;
 };
 
 /* columnar_source.c */
@@ -34,11 +36,8 @@ void dpi_columns_send_to(struct dpi_source *s, uint32_t target);
 /* See that row i of a batch fits the segment under construction for a target; it does not exceed an empty one. */
 int dpi_columns_room(struct dpi_source *s, uint32_t target, const struct dpi_batch *batch, size_t i, bool wait, bool *dropped);
 
-/* columnar_linger.c: a segment was begun whose rows are to travel at due. */
-void dpi_columns_enlist(struct dpi_source *s);
-void dpi_columns_unlist(struct dpi_source *s);
-void dpi_columns_due(struct dpi_source *s, int64_t due);
-int64_t dpi_columns_service(struct dpi_context *ctx, int64_t now);
+/* columnar_linger.c */
+int64_t dpi_columns_linger(struct dpi_lingerer *l, int64_t now);
 
 /* columnar_push.c. A row to all of the targets, as push.c has it; rows of one size, back to back; a batch. */
 int dpi_columns_push_row(struct dpi_source *s, const uint32_t *to, uint32_t count, const void *row, uint64_t size, bool wait);

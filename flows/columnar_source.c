@@ -51,7 +51,7 @@ static int begin(struct dpi_source *s, uint32_t target, int64_t deadline, bool *
 	DPI_ADD(s->stats.segments, 1);
 	if (s->flow->definition->hint == DPI_HINT_LATENCY) return DPI_SUCCESS; /* it travels before the call returns */
 	l->due = dpi_now() + l->b->linger_us * 1000;
-	dpi_columns_due(s, l->due);
+	dpi_flow_linger_by(s->ctx, &s->columns->linger, l->due);
 	return DPI_SUCCESS;
 }
 

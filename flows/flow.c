@@ -10,6 +10,7 @@
 #include "columnar.h"
 #include "hello.h"
 #include "layer.h"
+#include "linger.h"
 #include "retain.h"
 #include "stats.h"
 
@@ -343,14 +344,10 @@ int dpi_flows_open(struct dpi_context *ctx)
 	ctx->flows = calloc(1, sizeof *ctx->flows);
 	if (!ctx->flows) return dpi_fail(DPI_ERR_MEMORY, "no memory for the flow layer");
 	pthread_mutex_init(&ctx->flows->lock, NULL);
-	pthread_mutex_init(&ctx->flows->coded_lock, NULL);
-	pthread_mutex_init(&ctx->flows->columns_lock, NULL);
-	atomic_init(&ctx->flows->columns_at, DPI_NEVER);
-	int error = dpi_coded_linger_open(ctx);
+	int error = dpi_flow_linger_open(ctx);
 	if (!error) error = dpi_coordinator_open(ctx);
 	for (uint16_t type = DPI_FLOW_SOURCES; type < DPI_FLOW_MESSAGES_END && !error; type++)
 		error = dpi_handle_messages(ctx, type, on_news);
-	if (!error) error = dpi_loop_service(ctx, dpi_columns_service);
 	if (!error) error = dpi_stats_open(ctx);
 	return error ? error : dpi_on_peer_down(ctx, on_peer_down);
 }
@@ -365,9 +362,8 @@ void dpi_flows_close(struct dpi_context *ctx)
 			l->copy[i] = f->next;
 			dpi_flow_free(f);
 		}
-	pthread_mutex_destroy(&l->coded_lock);
+	pthread_mutex_destroy(&l->linger_lock);
 	pthread_mutex_destroy(&l->lock);
-	pthread_mutex_destroy(&l->columns_lock);
 	free(l);
 	ctx->flows = NULL;
 }

@@ -6,10 +6,8 @@
 #include "flow.h"
 #include "protocol.h"
 
-struct dpi_coded;
+struct dpi_lingerer;
 struct dpi_coordinator;
-
-int dpi_coded_linger_open(struct dpi_context *ctx); /* coded_linger.c */
 
 #define DPI_FLOW_BUCKETS 1024u
 
@@ -19,12 +17,9 @@ struct dpi_flow_layer {
 	struct dpi_flow *copy[DPI_FLOW_BUCKETS]; /* by id */
 	uint64_t next_copy;
 	_Atomic uint64_t next_token;
-	pthread_mutex_t coded_lock; /* held while the linger service of codecs sends: coded_linger.c */
-	struct dpi_coded *coded;    /* open sources with codecs */
-	_Atomic int64_t coded_at;   /* when that service looks next */
-	pthread_mutex_t columns_lock; /* columnar_linger.c: sources of columnar flows, and when the first of them has rows to send */
-	struct dpi_source *columns;
-	_Atomic int64_t columns_at;
+	pthread_mutex_t linger_lock; /* linger.c: held while its service sends */
+	struct dpi_lingerer *lingerers;
+	_Atomic int64_t linger_at; /* when the service looks next */
 	struct dpi_coordinator *coordinator; /* loop thread only; NULL: another node is the registry's */
 };
 

@@ -38,6 +38,7 @@ void dpi_source_short(struct dpi_source *s)
 	/* without membarrier a row needs a fence of its own: see dpi_append_arm */
 	bool fence = atomic_load_explicit(&s->ctx->bells.page->fence, memory_order_relaxed);
 	bool can = !s->bloom && (s->pipe ? dpi_pipe_short(s) : !fence && !s->columns && !s->ack);
+	s->every = can && !s->pipe && !s->retain && !s->id && d->schema->plain && s->push_size && s->reserved < 0 ? dpi_route_all(s->route, &s->every_count) : NULL;
 	uint32_t row = can && s->route_short.kind && d->schema->plain && s->reserved < 0 ? s->push_size : 0;
 	__atomic_store_n(&s->short_row, row, __ATOMIC_SEQ_CST);
 	if (s->retain && atomic_load(&s->retain->moved)) __atomic_store_n(&s->short_row, 0, __ATOMIC_SEQ_CST); /* retain.h */

@@ -28,6 +28,7 @@ struct dpi_source *dpi_source_enter(DPI_Source handle, const char *call, int *er
 	}
 	*error = DPI_SUCCESS;
 	atomic_store_explicit(&s->busy, 1, memory_order_relaxed);
+	s->every_rows = 0;
 	if (s->columns) pthread_mutex_lock(&s->columns->lock);
 	return s;
 }
@@ -121,7 +122,7 @@ static int open_source(struct dpi_flow *f, const DPI_Source_Attr *a, DPI_Source 
 	}
 	dpi_flow_watch(f, &s->watch);
 	dpi_source_short(s);
-	if (s->columns) dpi_columns_enlist(s);
+	if (s->columns) dpi_flow_linger_add(s->ctx, &s->columns->linger, dpi_columns_linger);
 	*out = s->handle;
 	return DPI_SUCCESS;
 }
@@ -241,7 +242,7 @@ static int close_source(struct dpi_source *s, int error, int64_t deadline)
 		}
 	}
 	if (s->columns) {
-		dpi_columns_unlist(s);
+		dpi_flow_linger_remove(s->ctx, &s->columns->linger);
 		dpi_source_unlock(s);
 	}
 	dpi_descriptor_close(s->room);

@@ -36,6 +36,9 @@ struct dpi_source {
 	struct dpi_short_route route_short;
 	struct dpi_buffer **way; /* of each target: its lane's buffer while a segment of rows is open there; else NULL */
 	struct dpi_lane *lane;	 /* of each target */
+	const uint32_t *every;	 /* all targets, where each row goes to every one of them and takes the short way of push.c; else NULL */
+	uint32_t every_count;
+	size_t every_rows; /* so many fit what is open at each; any other call sets it to 0 */
 	struct dpi_coded *coded; /* of a flow with codecs; else NULL */
 	struct dpi_flow *flow;
 	struct dpi_context *ctx;

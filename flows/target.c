@@ -13,6 +13,7 @@
 #include "wait.h"
 
 #define RETAINED_RING (4u << 20) /* larger ones are no better */
+#define PUT_RING (256u << 10)	 /* nor these: four puts of 64 KiB are in flight, and all of it stays in the second cache */
 
 struct dpi_target *dpi_target_begin(DPI_Target handle, const char *call, int *error)
 {
@@ -45,6 +46,14 @@ static uint64_t first_ring(const struct dpi_definition *d, uint64_t segment)
 	return first < share ? first : share;
 }
 
+/* Over a transport that puts, a ring's size decides how much is sent at once. */
+static uint64_t put_ring(const struct dpi_definition *d, uint64_t ring)
+{
+	uint64_t share = d->sources && !d->retain ? d->memory / 2 / d->sources : 0;
+	while (2 * ring <= share && ring < PUT_RING) ring *= 2;
+	return ring;
+}
+
 static int make_queue(struct dpi_target *t, uint32_t numa, int64_t deadline)
 {
 	const struct dpi_definition *d = t->flow->definition;
@@ -60,6 +69,7 @@ static int make_queue(struct dpi_target *t, uint32_t numa, int64_t deadline)
 	if (t->home) { /* no source knows of the queue yet */
 		pthread_mutex_lock(&t->home->lock);
 		t->home->awaited = d->sources;
+		t->home->put_capacity = put_ring(d, shape.capacity);
 		pthread_mutex_unlock(&t->home->lock);
 	}
 	return t->home ? DPI_SUCCESS : dpi_fail(DPI_ERR_INTERNAL, "a queue was made and is not there");

@@ -554,12 +554,13 @@ DPI_API int DPI_Free_Memory(DPI_Memory memory);
  * shared memory is a store; all else is done by the calls. DPI_NO_INLINE makes them plain calls again. The names carry a
  * version, so that another layout does not link. */
 struct dpi_way_1 {
-	uint32_t busy;
-	uint8_t armed, reserved[3];
+	uint32_t busy, run;
+	uint8_t armed, reserved[7];
 	uint64_t below, appends, append_bytes;
 	unsigned char *data;
-	uint64_t mask, written, until;
-	uint64_t capacity, head_seen, reserved1[3], published, group, reserved2;
+	uint64_t mask, written, until, same;
+	unsigned char *place;
+	uint64_t capacity, head_seen, reserved1[9], published, group, reserved2;
 	uint64_t *flush;
 	const uint32_t *bell;
 	uint64_t quick;
@@ -575,27 +576,11 @@ extern DPI_API int dpi_ring_1(DPI_Buffer buf);
 #if defined(__GNUC__) && defined(__OPTIMIZE__) && !defined(DPI_NO_INLINE) && !defined(__SANITIZE_THREAD__)
 typedef uint64_t __attribute__((may_alias)) dpi_word_1;
 
-static inline __attribute__((always_inline)) int dpi_append_1(const void *data, size_t size, DPI_Buffer buf)
+/* Copy 1 to 128 bytes in two pieces, which overlap unless the size is a power of two. */
+static inline __attribute__((always_inline)) void dpi_copy_1(unsigned char *to, const void *data, size_t size)
 {
-	uint64_t handle = (uint64_t)(uintptr_t)buf, written, end;
-	struct dpi_slot_1 *slot = dpi_slots_1 + (handle & 0xfffff);
-	struct dpi_way_1 *way;
-	unsigned char *to;
 	const unsigned char *from = (const unsigned char *)data;
-
-	if (__builtin_expect(handle >> 56 != 2 || !dpi_slots_1 || __atomic_load_n(&slot->handle, __ATOMIC_ACQUIRE) != handle, 0))
-		return (DPI_Append)(data, size, buf);
-	way = slot->way;
-	written = way->written;
-	end = written + 8 + ((size + 7) & ~(uint64_t)7);
-	if (__builtin_expect(!data || size >= __atomic_load_n(&way->below, __ATOMIC_RELAXED) || end > way->until ||
-				     __atomic_load_n(&way->busy, __ATOMIC_RELAXED),
-			     0))
-		return (DPI_Append)(data, size, buf);
-	to = way->data + (written & way->mask) + 8;
-#if defined(__x86_64__)
-	__asm__ volatile("prefetchw %0" : : "m"(way->data[(written + 1024) & way->mask]));
-#endif
+	size_t i;
 	__asm__("" : "+r"(from)); /* the compiler warns of branches that this size does not take */
 #define dpi_pieces_1(n) (__builtin_memcpy(to, from, n), __builtin_memcpy(to + size - (n), from + size - (n), n))
 	if (size > 32) {
@@ -607,15 +592,57 @@ static inline __attribute__((always_inline)) int dpi_append_1(const void *data, 
 	} else if (size >= 4) {
 		dpi_pieces_1(4);
 	} else {
-		for (written = 0; written < size; written++) to[written] = from[written];
+		for (i = 0; i < size; i++) to[i] = from[i];
 	}
 #undef dpi_pieces_1
-	if (size <= 56) __atomic_store_n((dpi_word_1 *)(void *)(way->data + (end & way->mask)), 0, __ATOMIC_RELAXED);
-	__atomic_store_n((dpi_word_1 *)(void *)(to - 8), size | (uint64_t)1 << 32, __ATOMIC_RELEASE);
-	__atomic_store_n(&way->written, end, __ATOMIC_RELEASE);
+}
+#if defined(__x86_64__)
+#define dpi_ask_1(line) __asm__ volatile("prefetchw %0" : : "m"(line))
+#else
+#define dpi_ask_1(line) ((void)0)
+#endif
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define DPI_RUN_1(size) ((uint64_t)(size) << 32)
+#else
+#define DPI_RUN_1(size) ((uint64_t)(size))
+#endif
+
+static inline __attribute__((always_inline)) int dpi_append_1(const void *data, size_t size, DPI_Buffer buf)
+{
+	uint64_t handle = (uint64_t)(uintptr_t)buf, written, end;
+	struct dpi_slot_1 *slot = dpi_slots_1 + (handle & 0xfffff);
+	struct dpi_way_1 *way;
+	unsigned char *to;
+
+	if (__builtin_expect(handle >> 56 != 2 || __atomic_load_n(&slot->handle, __ATOMIC_ACQUIRE) != handle || !data, 0))
+		return (DPI_Append)(data, size, buf);
+	way = slot->way;
+	/* Is a run of records of this size open, and nobody inside? Two fields in one look. They need no word each, and are counted together. */
+	if (size && __atomic_load_n((dpi_word_1 *)(void *)way, __ATOMIC_RELAXED) == DPI_RUN_1(size)) {
+		written = way->written;
+		end = written + size;
+		if (__builtin_expect(end > way->until, 0)) return (DPI_Append)(data, size, buf);
+		to = way->place + written;
+		dpi_ask_1(to[1024]);
+		dpi_copy_1(to, data, size);
+		__atomic_store_n(&way->written, end, __ATOMIC_RELEASE);
+	} else {
+		written = way->written;
+		end = written + 8 + ((size + 7) & ~(uint64_t)7);
+		if (__builtin_expect(size >= __atomic_load_n(&way->below, __ATOMIC_RELAXED) || end > way->until || way->same ||
+					     __atomic_load_n(&way->busy, __ATOMIC_RELAXED),
+				     0))
+			return (DPI_Append)(data, size, buf);
+		to = way->data + (written & way->mask) + 8;
+		dpi_ask_1(way->data[(written + 1024) & way->mask]);
+		dpi_copy_1(to, data, size);
+		if (size <= 56) __atomic_store_n((dpi_word_1 *)(void *)(way->data + (end & way->mask)), 0, __ATOMIC_RELAXED);
+		__atomic_store_n((dpi_word_1 *)(void *)(to - 8), size | (uint64_t)1 << 32, __ATOMIC_RELEASE);
+		__atomic_store_n(&way->written, end, __ATOMIC_RELEASE);
+		way->appends++;
+		way->append_bytes += size;
+	}
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
-	way->appends++;
-	way->append_bytes += size;
 	if (__builtin_expect(!__atomic_load_n(&way->armed, __ATOMIC_RELAXED), 0)) return dpi_arm_1(buf);
 	return DPI_SUCCESS;
 }
@@ -627,7 +654,7 @@ static inline __attribute__((always_inline)) int dpi_flush_1(DPI_Buffer buf)
 	struct dpi_slot_1 *slot = dpi_slots_1 + (handle & 0xfffff);
 	struct dpi_way_1 *way;
 
-	if (__builtin_expect(handle >> 56 != 2 || !dpi_slots_1 || __atomic_load_n(&slot->handle, __ATOMIC_ACQUIRE) != handle, 0))
+	if (__builtin_expect(handle >> 56 != 2 || __atomic_load_n(&slot->handle, __ATOMIC_ACQUIRE) != handle, 0))
 		return (DPI_Flush_Buffer)(buf);
 	way = slot->way;
 	flush = way->flush;
@@ -636,10 +663,10 @@ static inline __attribute__((always_inline)) int dpi_flush_1(DPI_Buffer buf)
 			     0))
 		return (DPI_Flush_Buffer)(buf);
 	written = way->written;
-	if (written - way->published - 1 < 64) __atomic_store_n(flush + 1, written, __ATOMIC_RELEASE);
+	if (!way->same && written - way->published - 1 < 64) __atomic_store_n(flush + 1, written, __ATOMIC_RELEASE);
 	way->published = written;
 	__atomic_store_n(flush, written, __ATOMIC_RELEASE);
-	if (__builtin_expect(way->until - written < way->group / 2, 0)) {
+	if (__builtin_expect(!way->same && way->until - written < way->group / 2, 0)) {
 		until = (written | way->mask) + 1;
 		if (way->head_seen + way->capacity - 8 < until) until = way->head_seen + way->capacity - 8;
 		if (written + way->group - 1 < until) until = written + way->group - 1;
@@ -1682,7 +1709,7 @@ static inline __attribute__((always_inline)) int dpi_push_inline_1(const void *r
 	struct dpi_push_1 *p;
 	uint32_t target;
 
-	if (__builtin_expect(handle >> 56 != 7 || !dpi_slots_1 || __atomic_load_n(&slot->handle, __ATOMIC_ACQUIRE) != handle, 0))
+	if (__builtin_expect(handle >> 56 != 7  || __atomic_load_n(&slot->handle, __ATOMIC_ACQUIRE) != handle, 0))
 		return (DPI_Push)(row, size, source);
 	p = (struct dpi_push_1 *)(void *)slot->way;
 	if (__builtin_expect(!dpi_push_short_1(p, row, size, &target), 0)) return (DPI_Push)(row, size, source);
@@ -1697,7 +1724,7 @@ static inline __attribute__((always_inline)) int dpi_next_inline_1(DPI_Target ta
 	struct dpi_slot_1 *slot = dpi_slots_1 + (handle & 0xfffff);
 	struct dpi_next_1 *n;
 
-	if (__builtin_expect(handle >> 56 != 8 || !dpi_slots_1 || !tuple || __atomic_load_n(&slot->handle, __ATOMIC_ACQUIRE) != handle, 0))
+	if (__builtin_expect(handle >> 56 != 8  || !tuple || __atomic_load_n(&slot->handle, __ATOMIC_ACQUIRE) != handle, 0))
 		return (DPI_Next)(target, tuple);
 	n = (struct dpi_next_1 *)(void *)slot->way;
 	if (__builtin_expect(n->at == n->stop || !n->stride || __atomic_load_n(&n->busy, __ATOMIC_RELAXED), 0)) return (DPI_Next)(target, tuple);

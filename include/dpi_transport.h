@@ -88,6 +88,8 @@ typedef struct DPI_Tp_Attr {
 	uint32_t outstanding;  /* pending operations of an endpoint */
 	uint32_t windows;      /* registrations */
 	double latency_us, bandwidth_bytes_us, overhead_us; /* costs for choosing; measured on a machine of today */
+	char device[32]; /* the one network device it works over, as the system calls it (eth0, mlx5_0): threads and memory go
+			    near it; empty: none, or several */
 } DPI_Tp_Attr;
 
 /* Memory to register. */

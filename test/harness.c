@@ -22,6 +22,7 @@ void harness_add_case(struct harness_case *c)
 
 void harness_add_transport(struct harness_transport *t)
 {
+	if (t->present && !t->present()) return;
 	*transports_end = t;
 	transports_end = &t->next;
 }
@@ -105,6 +106,7 @@ static bool excluded(const struct harness_case *c, const char *name)
 static void start(const struct harness_case *c, const struct harness_transport *t, const char *name)
 {
 	if (excluded(c, name)) return;
+	if (t && t->before) t->before();
 	struct job *j = jobs;
 	for (;;) {
 		for (j = jobs; j < jobs + jobs_max && j->pid; j++) {}
@@ -151,7 +153,7 @@ static void for_each(void (*visit)(const struct harness_case *, const struct har
 		do {
 			char name[192];
 			snprintf(name, sizeof name, t ? "%s@%s" : "%s", c->name, t ? t->name : "");
-			if (wanted(c, name) && !(t && c->one_transport && several(t))) visit(c, t, name);
+			if (wanted(c, name) && !(t && c->one_transport && several(t)) && !(t && t->kit_only && !c->one_transport)) visit(c, t, name);
 		} while (t && !c->once && (t = t->next));
 	}
 }

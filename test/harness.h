@@ -59,6 +59,9 @@ struct harness_case {
 struct harness_transport {
 	const char *name, *env;		       /* env: "DPI_TRANSPORT=hook:shm DPI_HOOK=delay=50" */
 	void (*prepare)(int rank, int ranks); /* may be NULL; runs in each rank before the case: setenv by rank, SKIP */
+	bool (*present)(void);		       /* may be NULL: always; false: this machine cannot, the cases do not run over it */
+	void (*before)(void);		       /* may be NULL; runs in the harness, before each case over it */
+	bool kit_only;			       /* only for cases that look at one transport; the others run over one like it */
 	struct harness_transport *next;
 };
 
@@ -70,9 +73,13 @@ struct harness_transport {
 	__attribute__((constructor)) static void id##_enter(void) { harness_add_case(&id##_case); }    \
 	static void id(int rank __attribute__((unused)), int ranks __attribute__((unused)))
 
-/* ENROL(name, environment, prepare): one line a transport. */
-#define ENROL(id, environment, function)                                                               \
-	static struct harness_transport id##_transport = {.name = #id, .env = environment, .prepare = function}; \
+/* ENROL(name, environment, prepare): one line a transport. ENROL_IF: where present() says that the machine has what it needs. */
+#define ENROL(id, environment, function) ENROL_IF(id, environment, function, NULL)
+#define ENROL_IF(id, environment, function, condition) ENROL_ALSO(id, environment, function, .present = condition)
+/* ENROL_ALSO(name, environment, prepare, .field = value…) */
+#define ENROL_ALSO(id, environment, function, ...)                                                     \
+	static struct harness_transport id##_transport = {                                             \
+		.name = #id, .env = environment, .prepare = function, __VA_ARGS__};                    \
 	__attribute__((constructor)) static void id##_enrol(void) { harness_add_transport(&id##_transport); } \
 	struct harness_transport
 

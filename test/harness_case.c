@@ -195,7 +195,7 @@ static void set_environment(int rank, int ranks)
 	for (char **e = environ; *e;) {
 		char name[128];
 		snprintf(name, sizeof name, "%.*s", (int)strcspn(*e, "="), *e);
-		if (!strncmp(name, "DPI_", 4)) unsetenv(name);
+		if (!strncmp(name, "DPI_", 4) && strcmp(name, "DPI_MODULES")) unsetenv(name);
 		else e++;
 	}
 	setenv("TMPDIR", temp_dir, 1);

@@ -426,11 +426,11 @@ int dpi_listeners_open(struct dpi_context *ctx)
 	if (error) return error;
 	memcpy(k->local_address, text, sizeof text);
 	/* where all look for the registry, or where the cluster file puts this node */
-	const char *known = *c->own ? c->own : c->holds_registry ? c->registry : "";
+	const char *known = *c->own ? c->own : c->holds_registry ? c->registry[0] : "";
 	if (c->holds_registry && fd >= 0) {
 		error = fd > INT32_MAX ? dpi_fail(DPI_ERR_CONFIG, "DPI_LISTEN_FD is no descriptor")
 				       : listen_inherited(ctx, 1, (int)fd);
-		inet = strncmp(c->registry, "unix:", 5);
+		inet = strncmp(c->registry[0], "unix:", 5);
 	} else if (*known) {
 		error = dpi_address_find(known, &a);
 		if (!error) error = listen_at(ctx, 1, &a, "DPI_CLUSTER");

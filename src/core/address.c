@@ -226,6 +226,40 @@ int dpi_address_interface(const char *name, struct dpi_address *a)
 	return DPI_SUCCESS;
 }
 
+/* The bytes of an IP address; how many there are. */
+static size_t bytes_of(const struct sockaddr *s, const uint8_t **bytes)
+{
+	*bytes = s->sa_family == AF_INET ? (const uint8_t *)&((const struct sockaddr_in *)(const void *)s)->sin_addr
+					 : (const uint8_t *)&((const struct sockaddr_in6 *)(const void *)s)->sin6_addr;
+	return s->sa_family == AF_INET ? 4 : s->sa_family == AF_INET6 ? 16 : 0;
+}
+
+int dpi_address_distance(const char *text)
+{
+	char host[DPI_ADDRESS_TEXT], port[8];
+	struct addrinfo hint = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV }, *found = NULL;
+	struct ifaddrs *all = NULL;
+	const uint8_t *a, *own, *mask;
+	int distance = DPI_ADDRESS_FAR;
+	if (!strncmp(text, "unix:", 5)) return DPI_ADDRESS_UNIX;
+	if (!split(text, host, sizeof host, port) || getaddrinfo(host, port, &hint, &found)) return DPI_ADDRESS_FAR;
+	size_t n = bytes_of(found->ai_addr, &a);
+	if (loopback(found->ai_addr)) distance = DPI_ADDRESS_LOOPBACK;
+	else if (getifaddrs(&all)) all = NULL;
+	for (struct ifaddrs *i = all; i && distance != DPI_ADDRESS_OWN; i = i->ifa_next) {
+		if (!i->ifa_addr || !i->ifa_netmask || i->ifa_addr->sa_family != found->ai_family || !(i->ifa_flags & IFF_UP)) continue;
+		bytes_of(i->ifa_addr, &own);
+		i->ifa_netmask->sa_family = i->ifa_addr->sa_family;
+		bytes_of(i->ifa_netmask, &mask);
+		size_t same = 0;
+		while (same < n && !((a[same] ^ own[same]) & mask[same])) same++;
+		if (same == n) distance = memcmp(a, own, n) ? DPI_ADDRESS_NEAR : DPI_ADDRESS_OWN;
+	}
+	if (all) freeifaddrs(all);
+	freeaddrinfo(found);
+	return distance;
+}
+
 /* An address as /proc/net/tcp prints it. */
 static void proc_text(const struct dpi_address *a, char text[48])
 {

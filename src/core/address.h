@@ -37,6 +37,12 @@ int dpi_address_announce(const struct dpi_address *bound, char text[][DPI_ADDRES
 /* An address of the interface of this name; DPI_ERR_CONFIG. */
 int dpi_address_interface(const char *name, struct dpi_address *a);
 
+/* How an address lies to this host, best first. */
+enum { DPI_ADDRESS_UNIX, DPI_ADDRESS_NEAR, DPI_ADDRESS_FAR, DPI_ADDRESS_OWN, DPI_ADDRESS_LOOPBACK };
+/* NEAR: in a network that one of this host's interfaces is in; OWN: an address of this host; FAR: the rest, names too. Looks
+ * nothing up. */
+int dpi_address_distance(const char *text);
+
 /* The user at the other end. Unix: by the kernel's word. TCP over loopback: by the kernel's table of sockets. -1: cannot be
  * known. */
 int64_t dpi_socket_user(int fd);

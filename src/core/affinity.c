@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
- * affinity.c: where the progress thread runs (setting DPI_BIND). */
+ * affinity.c: lists of processors, and threads bound to them. */
 #include "affinity.h"
 
 #include <errno.h>
 #include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -36,6 +37,25 @@ int dpi_affinity_parse(const char *list, cpu_set_t *set)
 	return DPI_SUCCESS;
 bad:
 	return dpi_fail(DPI_ERR_CONFIG, "DPI_BIND is '%s': '%s' is no processor; write a list such as 0,2-3", list, at);
+}
+
+/* What does not fit is left out, and three dots say so. */
+void dpi_affinity_print(const cpu_set_t *set, char *text, size_t size)
+{
+	size_t at = 0;
+	*text = 0;
+	for (size_t i = 0, end; i < CPU_SETSIZE; i = end + 1) {
+		char range[32];
+		for (end = i; end < CPU_SETSIZE && CPU_ISSET(end, set); end++) {}
+		if (end == i) continue;
+		int n = snprintf(range, sizeof range, end - i > 1 ? "%s%zu-%zu" : "%s%zu", at ? "," : "", i, end - 1);
+		if (at + (size_t)n + sizeof ",..." > size) {
+			snprintf(text + at, size - at, "%s", at ? ",..." : "...");
+			return;
+		}
+		strcpy(text + at, range);
+		at += (size_t)n;
+	}
 }
 
 int dpi_affinity_set(pthread_t thread, const cpu_set_t *set, const char *list)

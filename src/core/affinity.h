@@ -8,6 +8,7 @@
 
 /* "0,2-3"; the empty list is the empty set. DPI_ERR_CONFIG with the place of the error. */
 int dpi_affinity_parse(const char *list, cpu_set_t *set);
+void dpi_affinity_print(const cpu_set_t *set, char *text, size_t size); /* size: at least 8 */
 /* Bind a thread; the empty set leaves it where it is. DPI_ERR_CONFIG where the process may not run. */
 int dpi_affinity_set(pthread_t thread, const cpu_set_t *set, const char *list);
 

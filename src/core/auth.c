@@ -58,29 +58,42 @@ static int read_key(const char *path, struct dpi_auth *a)
 	return error;
 }
 
+/* With the key in place. Frees a on failure. */
+static int ready(struct dpi_auth *a, struct dpi_auth **auth)
+{
+	const void *(*sha256)(void) = NULL;
+	a->module = dlopen("libcrypto.so.3", RTLD_NOW | RTLD_LOCAL);
+	if (a->module) {
+		*(void **)&sha256 = dlsym(a->module, "EVP_sha256");
+		*(void **)&a->hmac = dlsym(a->module, "HMAC");
+	}
+	if (!sha256 || !a->hmac) {
+		dpi_auth_close(a);
+		return dpi_fail(DPI_ERR_UNSUPPORTED, "a cluster key needs libcrypto.so.3, which cannot be loaded: "
+						     "install the package libssl3");
+	}
+	a->sha256 = sha256();
+	*auth = a;
+	return DPI_SUCCESS;
+}
+
 int dpi_auth_open(const char *path, struct dpi_auth **auth)
 {
 	struct dpi_auth *a = calloc(1, sizeof *a);
 	if (!a) return dpi_fail(DPI_ERR_MEMORY, "no memory for the cluster key");
 	int error = read_key(path, a);
-	if (!error) {
-		const void *(*sha256)(void) = NULL;
-		a->module = dlopen("libcrypto.so.3", RTLD_NOW | RTLD_LOCAL);
-		if (a->module) {
-			*(void **)&sha256 = dlsym(a->module, "EVP_sha256");
-			*(void **)&a->hmac = dlsym(a->module, "HMAC");
-		}
-		if (!sha256 || !a->hmac)
-			error = dpi_fail(DPI_ERR_UNSUPPORTED, "a cluster key needs libcrypto.so.3, which cannot be loaded: "
-							      "install the package libssl3");
-		else a->sha256 = sha256();
-	}
-	if (error) {
-		dpi_auth_close(a);
-		return error;
-	}
-	*auth = a;
-	return DPI_SUCCESS;
+	if (!error) return ready(a, auth);
+	dpi_auth_close(a);
+	return error;
+}
+
+int dpi_auth_take(const void *key, size_t size, struct dpi_auth **auth)
+{
+	struct dpi_auth *a = calloc(1, sizeof *a);
+	if (!a) return dpi_fail(DPI_ERR_MEMORY, "no memory for the cluster key");
+	a->size = size < KEY_MOST ? size : KEY_MOST;
+	memcpy(a->key, key, a->size);
+	return ready(a, auth);
 }
 
 void dpi_auth_close(struct dpi_auth *a)

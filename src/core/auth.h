@@ -15,6 +15,8 @@ struct dpi_auth;
 /* Read the key file and load libcrypto. DPI_ERR_CONFIG: the file is missing, others may read it, or its size is wrong;
  * DPI_ERR_UNSUPPORTED: no libcrypto. */
 int dpi_auth_open(const char *path, struct dpi_auth **auth);
+/* The same with a key that came otherwise. */
+int dpi_auth_take(const void *key, size_t size, struct dpi_auth **auth);
 void dpi_auth_close(struct dpi_auth *auth); /* wipes the key; NULL is fine */
 
 /* The proof over what was said: a keyed hash. Any thread. */

@@ -9,6 +9,7 @@
 
 #include "auth.h"
 #include "control_state.h"
+#include "launcher.h"
 #include "wait.h"
 
 /* ------------------------------------------------------------------------------------------------- configuration */
@@ -38,7 +39,7 @@ static int read_file(struct dpi_context *ctx, const char *path)
 	int error = dpi_cluster_file_read(path, &f), at = -1;
 	if (error) return error;
 	for (int i = 0; i < f.count; i++) {
-		if (!f.node[i].node) memcpy(c->registry, f.node[i].address, sizeof c->registry);
+		if (!f.node[i].node) memcpy(c->registry[0], f.node[i].address, sizeof c->registry[0]);
 		if (f.node[i].node == ctx->node) at = i;
 	}
 	if (ctx->node < 0)
@@ -90,8 +91,13 @@ static int configure(struct dpi_context *ctx)
 		return dpi_fail(DPI_ERR_CONFIG, "DPI_NODES is %lld: a cluster has 1 to %d nodes", (long long)nodes,
 				DPI_NODES_MAX);
 	ctx->expected_nodes = (int)nodes;
-	c->single = !*where;
-	if (c->single) {
+	c->registries = 1;
+	bool launched = dpi_launcher_meant(ctx);
+	c->single = !*where && !launched;
+	if (launched) {
+		error = dpi_launcher_open(ctx);
+		if (error) return error;
+	} else if (c->single) {
 		if (ctx->node > 0 || nodes > 1)
 			return dpi_fail(DPI_ERR_CONFIG,
 					"DPI_%s is set but DPI_CLUSTER is not: start the program with dpirun, or say in "
@@ -101,7 +107,7 @@ static int configure(struct dpi_context *ctx)
 		ctx->expected_nodes = 1;
 	} else if (dpi_address_likely(where)) {
 		if (dpi_address_check(where)) return dpi_fail(DPI_ERR_CONFIG, "DPI_CLUSTER: %s", dpi_detail());
-		snprintf(c->registry, sizeof c->registry, "%s", where);
+		snprintf(c->registry[0], sizeof c->registry[0], "%s", where);
 	} else {
 		error = read_file(ctx, where);
 		if (error) return error;
@@ -111,9 +117,9 @@ static int configure(struct dpi_context *ctx)
 				ctx->node, ctx->expected_nodes, ctx->expected_nodes - 1);
 	c->holds_registry = ctx->node == DPI_REGISTRY_NODE;
 	error = check_job(ctx);
-	if (error || c->single || !*setting(ctx, DPI_SETTING_KEY_FILE)) return error;
-	error = dpi_auth_open(setting(ctx, DPI_SETTING_KEY_FILE), &c->auth);
-	ctx->secure = !error;
+	if (!error && !c->single && *setting(ctx, DPI_SETTING_KEY_FILE))
+		error = dpi_auth_open(setting(ctx, DPI_SETTING_KEY_FILE), &c->auth);
+	ctx->secure = !error && c->auth;
 	return error;
 }
 
@@ -131,6 +137,7 @@ void dpi_cluster_close(struct dpi_context *ctx)
 {
 	struct dpi_cluster *c = ctx->cluster;
 	if (!c) return;
+	dpi_launcher_close(c->launcher);
 	dpi_auth_close(c->auth);
 	pthread_mutex_destroy(&c->lock);
 	free(c->table);

@@ -9,10 +9,11 @@
 
 #define DPI_REGISTRY_NODE 0
 #define DPI_NODES_MAX 65536
-#define DPI_NODE_ADDRESSES 5
+#define DPI_NODE_ADDRESSES 9
 #define DPI_JOB_MAX 64
 
 struct dpi_auth;
+struct dpi_launcher; /* launcher.c */
 
 /* One node: what the registry tells about it. */
 struct dpi_node {
@@ -47,11 +48,13 @@ struct dpi_cluster {
 	/* constant once the loop runs; job: set once more when a process without one has joined, before it serves others */
 	bool single;			 /* this process alone; no listeners */
 	bool holds_registry;
-	char registry[DPI_ADDRESS_TEXT]; /* where node 0 is */
+	int registries;			 /* how many addresses node 0 may have: */
+	char registry[DPI_NODE_ADDRESSES][DPI_ADDRESS_TEXT];
 	char own[DPI_ADDRESS_TEXT];	 /* where the cluster file wants this node to listen; "" */
 	char job[DPI_JOB_MAX];
 	char host[64];
 	struct dpi_auth *auth; /* NULL: no key */
+	struct dpi_launcher *launcher; /* NULL: the cluster is not from PMIx */
 	/* lock guards the table; the loop thread alone writes it */
 	pthread_mutex_t lock;
 	struct dpi_node *table;

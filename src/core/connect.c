@@ -24,15 +24,23 @@ struct attempt {
 	int64_t deadline;
 	bool join;
 	bool may_come; /* nobody is there yet, or it went away in the middle: try again */
+	char why[64];  /* of a failure, in a few words; "": the sentence says more */
 	struct dpi_channel *channel;
 	struct dpi_hello mine, theirs;
 };
 
-static int timed_out(const struct attempt *a)
+static int timed_out(struct attempt *a)
 {
+	snprintf(a->why, sizeof a->why, "did not greet in time");
 	return dpi_fail(DPI_ERR_TIMEOUT,
 			"something listens at %s but did not greet in time: is node %d stopped, or is it another program?",
 			a->address, a->node);
+}
+
+static int strange(struct attempt *a)
+{
+	snprintf(a->why, sizeof a->why, "not a libdpi process");
+	return dpi_fail(DPI_ERR_PEER, "what listens at %s is not a libdpi process: is the address right?", a->address);
 }
 
 /* Wait for a message of the greeting; a refusal becomes the error it says. */
@@ -65,12 +73,13 @@ static int hear(struct attempt *a, uint16_t type, struct dpi_unpack *u)
 		int r = dpi_channel_receive(c, DPI_GREETING_MAX);
 		if (r == DPI_RECEIVED_END) {
 			a->may_come = true;
+			snprintf(a->why, sizeof a->why, "closed the connection");
 			return dpi_fail(DPI_ERR_PEER, "the process at %s closed the connection before node %d was greeted",
 					a->address, a->node);
 		}
 		if (r == DPI_RECEIVED_BAD) break;
 	}
-	return dpi_fail(DPI_ERR_PEER, "what listens at %s is not a libdpi process: is the address right?", a->address);
+	return strange(a);
 }
 
 /* Send a message of the greeting; frees it. A fresh socket takes a greeting whole. */
@@ -107,6 +116,7 @@ static int open_channel(struct attempt *a, const char *address)
 		/* EAGAIN: the backlog of a Unix listener is full */
 		a->may_come = number == ECONNREFUSED || number == ENOENT || number == EAGAIN || number == ECONNRESET ||
 			      number == ETIMEDOUT;
+		snprintf(a->why, sizeof a->why, "%s", strerror(number));
 		errno = number;
 		return dpi_fail_errno(DPI_ERR_PEER, "nobody answers for node %d at %s", a->node, address);
 	}
@@ -126,16 +136,16 @@ static int exchange_hellos(struct attempt *a)
 	if (error) return error;
 	int what = dpi_hello_unpack(&u, &a->theirs);
 	dpi_unpack_close(&u);
-	if (what != DPI_GREETING_OK)
-		return dpi_fail(DPI_ERR_PEER, "what listens at %s is not a libdpi process: is the address right?",
-				a->address);
+	if (what != DPI_GREETING_OK) return strange(a);
 	error = dpi_hello_check(a->ctx, &a->mine, &a->theirs, false);
 	if (error) return error;
+	snprintf(a->why, sizeof a->why, "another process");
 	if (a->theirs.node != (uint32_t)a->node)
 		return dpi_fail(DPI_ERR_PEER, "node %u is at %s, not node %d", a->theirs.node, a->address, a->node);
 	if (a->incarnation && a->theirs.incarnation != a->incarnation)
 		return dpi_fail(DPI_ERR_PEER, "node %d at %s is another process than the one that joined the cluster",
 				a->node, a->address);
+	a->why[0] = 0;
 	return DPI_SUCCESS;
 }
 
@@ -148,6 +158,7 @@ static int prefer_local(struct attempt *a)
 	if (open_channel(a, a->theirs.local)) {
 		a->channel = inet;
 		a->may_come = may_come;
+		a->why[0] = 0;
 		return DPI_SUCCESS;
 	}
 	dpi_channel_free(inet);
@@ -247,13 +258,73 @@ static int attempt(struct attempt *a)
 	return error;
 }
 
-int dpi_connect(struct dpi_context *ctx, const char *address, int node, uint64_t incarnation, int64_t deadline,
-		bool *may_come)
+/* The order in which to try: Unix listeners, which are of this host or refuse at once; then what lies in a network that this
+ * host is in; then the rest; then what are this host's own addresses, too, behind which may stand another process. Loopback
+ * only if there is nothing else, as behind it stands another machine's process. Returns how many. */
+static int order(char (*address)[DPI_ADDRESS_TEXT], int count, int to[DPI_NODE_ADDRESSES])
 {
-	struct attempt a = {
-		.ctx = ctx, .address = address, .node = node, .incarnation = incarnation, .deadline = deadline
-	};
-	int error = attempt(&a);
+	int rank[DPI_NODE_ADDRESSES], n = 0;
+	bool others = false;
+	for (int i = 0; i < count; i++) {
+		rank[i] = dpi_address_distance(address[i]);
+		others |= rank[i] > DPI_ADDRESS_UNIX && rank[i] < DPI_ADDRESS_LOOPBACK;
+	}
+	for (int r = DPI_ADDRESS_UNIX; r <= DPI_ADDRESS_LOOPBACK; r++)
+		for (int i = 0; i < count && !(r == DPI_ADDRESS_LOOPBACK && others); i++)
+			if (rank[i] == r) to[n++] = i;
+	return n;
+}
+
+/* Another address may lead to the right process where this one did not. */
+static bool go_on(const struct attempt *a, int error)
+{
+	if (error == DPI_ERR_PEER) return true;
+	return strncmp(a->address, "unix:", 5) && (error == DPI_ERR_TIMEOUT || error == DPI_ERR_AUTH || error == DPI_ERR_CONFIG ||
+						   error == DPI_ERR_VERSION);
+}
+
+/* Each of count addresses in turn, until one is the node's. Of several that fail the sentence is what a process said, else it
+ * names all that were tried. */
+static int try_each(struct attempt *a, char (*address)[DPI_ADDRESS_TEXT], int count)
+{
+	char tried[DPI_NODE_ADDRESSES * 96] = "", told[DPI_DETAIL_MAX] = "";
+	int at[DPI_NODE_ADDRESSES], n = order(address, count, at), hosts = 0, result = DPI_ERR_PEER, told_error = DPI_ERR_PEER;
+	int64_t deadline = a->deadline;
+	bool may_come = false;
+	size_t used = 0;
+	if (!n) return dpi_fail(DPI_ERR_PEER, "node %d told no address of its own", a->node);
+	for (int i = 0; i < n; i++) {
+		int64_t now = dpi_now(), left = deadline - now;
+		bool local = !strncmp(address[at[i]], "unix:", 5);
+		a->address = address[at[i]];
+		/* one that takes the connection and then says nothing leaves time for the others */
+		a->deadline = local || i == n - 1 || left <= 0 ? deadline : now + left / (n - i);
+		a->may_come = false;
+		a->why[0] = 0;
+		int error = attempt(a);
+		a->may_come = may_come |= a->may_come;
+		if (!error || !go_on(a, error)) return error;
+		if (!*a->why && !*told) {
+			snprintf(told, sizeof told, "%s", dpi_detail());
+			told_error = error;
+		}
+		if (error == DPI_ERR_TIMEOUT) result = error;
+		if (local) continue;
+		hosts++;
+		if (used < sizeof tried)
+			used += (size_t)snprintf(tried + used, sizeof tried - used, "%s%.60s (%s)", used ? ", " : "", a->address,
+						 *a->why ? a->why : dpi_error_name(error));
+	}
+	if (*told) return dpi_fail(told_error, "%s", told);
+	if (hosts < 2) return result; /* with the last one's sentence */
+	return dpi_fail(result, "nobody answers for node %d: tried %s", a->node, tried);
+}
+
+int dpi_connect(struct dpi_context *ctx, char (*address)[DPI_ADDRESS_TEXT], int count, int node, uint64_t incarnation,
+		int64_t deadline, bool *may_come)
+{
+	struct attempt a = { .ctx = ctx, .node = node, .incarnation = incarnation, .deadline = deadline };
+	int error = try_each(&a, address, count);
 	*may_come = a.may_come;
 	return error;
 }
@@ -273,18 +344,16 @@ int dpi_join(struct dpi_context *ctx, int64_t deadline)
 	struct dpi_node self;
 	for (;;) {
 		uint32_t seen = atomic_load_explicit(&c->changes, memory_order_acquire);
-		struct attempt a = {
-			.ctx = ctx, .address = c->registry, .node = DPI_REGISTRY_NODE, .deadline = deadline, .join = true
-		};
-		int error = attempt(&a);
+		struct attempt a = { .ctx = ctx, .node = DPI_REGISTRY_NODE, .deadline = deadline, .join = true };
+		int error = try_each(&a, c->registry, c->registries);
 		if (!error) break;
 		if (error == DPI_ERR_TIMEOUT || error == DPI_ERR_PEER || error == DPI_ERR_AGAIN) {
 			if (!a.may_come || dpi_now() >= deadline)
 				return dpi_fail(DPI_ERR_REGISTRY,
 						"no registry was found within %lld ms: %s; check that node 0 runs, that "
 						"DPI_CLUSTER (%s) is the same there%s",
-						(long long)((dpi_now() - start) / 1000000), dpi_detail(), c->registry,
-						strncmp(c->registry, "unix:", 5) ? ""
+						(long long)((dpi_now() - start) / 1000000), dpi_detail(), c->registry[0],
+						strncmp(c->registry[0], "unix:", 5) ? ""
 										 : ", and that both are on one host and in "
 										   "one network namespace");
 			dpi_backoff(ctx, seen, &wait_ns, deadline);
@@ -303,6 +372,6 @@ int dpi_join(struct dpi_context *ctx, int64_t deadline)
 		if (dpi_cluster_wait(ctx, seen, deadline))
 			return dpi_fail(DPI_ERR_REGISTRY,
 					"the registry at %s let this process in but does not go on: is node 0 stopped?",
-					c->registry);
+					c->registry[0]);
 	}
 }

@@ -15,6 +15,7 @@
 #include "log.h"
 #include "loop.h"
 #include "settings.h"
+#include "topology.h"
 
 struct dpi_peer;
 struct dpi_control;  /* control.c */
@@ -56,6 +57,7 @@ struct dpi_context {
 	int64_t spin_ns;
 	struct dpi_bells bells; /* this node's own */
 	struct dpi_loop *loop;
+	struct dpi_placement placement; /* of the progress thread and of windows */
 	struct dpi_descriptors *descriptors;
 	struct dpi_control *control;
 	struct dpi_cluster *cluster;

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "control_state.h"
+#include "launcher.h"
 #include "wait.h"
 
 #define READS 8 /* of one channel, before others get their turn */
@@ -594,6 +595,7 @@ int dpi_control_open(struct dpi_context *ctx)
 	int error = dpi_cluster_open(ctx);
 	if (!error) error = dpi_registry_open(ctx);
 	if (!error && !ctx->cluster->single) error = dpi_listeners_open(ctx);
+	if (!error) error = dpi_launcher_publish(ctx);
 	if (!error) error = dpi_loop_service(ctx, control_service);
 	return error;
 }

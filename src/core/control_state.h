@@ -23,7 +23,7 @@ enum {
 
 #define DPI_LISTENERS 3
 #define DPI_STRANGERS_MAX 256		/* greetings under way; one more drops the oldest */
-#define DPI_GREETING_NS 2000000000	/* a greeting takes no longer, until who connects is let in */
+#define DPI_GREETING_NS 5000000000	/* a greeting takes no longer, until who connects is let in */
 
 struct dpi_listener {
 	struct dpi_watch watch; /* fd; -1: none */
@@ -118,11 +118,11 @@ int64_t dpi_accept_service(struct dpi_context *ctx, int64_t now);
 
 /* ------------------------------------------------------------------------------------------------ connect.c */
 
-/* One attempt at one address. node, incarnation: who must answer there (incarnation 0: whoever it is). On success the peer
+/* Try each of count addresses once. node, incarnation: who must answer there (incarnation 0: whoever it is). On success the peer
  * stands in the set; DPI_ERR_AGAIN: the other side connects to us at this moment, or is there already; DPI_ERR_TIMEOUT;
- * DPI_ERR_PEER: nobody there, *refused set if it can come yet; else what the other side says. Not on the loop thread. */
-int dpi_connect(struct dpi_context *ctx, const char *address, int node, uint64_t incarnation, int64_t deadline,
-		bool *may_come);
+ * DPI_ERR_PEER: nobody there, *may_come set if it can come yet; else what the other side says. Not on the loop thread. */
+int dpi_connect(struct dpi_context *ctx, char (*address)[DPI_ADDRESS_TEXT], int count, int node, uint64_t incarnation,
+		int64_t deadline, bool *may_come);
 /* Wait for a change, and no longer than *wait_ns, which doubles from 1 to 20 ms. */
 void dpi_backoff(struct dpi_context *ctx, uint32_t seen, int64_t *wait_ns, int64_t deadline);
 /* Join the cluster over node 0. */

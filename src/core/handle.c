@@ -8,10 +8,11 @@
 
 #include "context.h"
 
-struct dpi_handle_slot *dpi_handle_slots;
-struct dpi_slot_1 *dpi_slots_1; /* the same, for programs: dpi.h */
-
 /* Virtual memory: only pages in use become resident. */
+static struct dpi_handle_slot slots[DPI_HANDLE_MAX] __attribute__((aligned(65536)));
+struct dpi_handle_slot *const dpi_handle_slots = slots;
+struct dpi_slot_1 *dpi_slots_1 = (struct dpi_slot_1 *)(void *)slots; /* the same, for programs: dpi.h */
+
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static uint32_t generations[DPI_HANDLE_MAX];
 static uint32_t next_free[DPI_HANDLE_MAX]; /* first in, first out: a closed handle's slot is reused as late as can be */
@@ -37,11 +38,9 @@ int dpi_handles_open(void)
 		owner = getpid();
 	}
 	pthread_mutex_lock(&lock);
-	if (!dpi_handle_slots) {
-		void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-		if (p == MAP_FAILED || madvise(p, size, MADV_WIPEONFORK))
-			error = dpi_fail_errno(DPI_ERR_MEMORY, "no address space for the table of handles (%zu bytes)", size);
-		else dpi_handle_slots = p, dpi_slots_1 = p, owner = getpid();
+	if (!owner) {
+		if (madvise(slots, size, MADV_WIPEONFORK)) error = dpi_fail_errno(DPI_ERR_MEMORY, "the table of handles (%zu bytes) cannot be kept from forked children", size);
+		else owner = getpid();
 	}
 	pthread_mutex_unlock(&lock);
 	return error;

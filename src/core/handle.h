@@ -27,9 +27,8 @@ struct dpi_handle_slot {
 	_Atomic uint64_t handle; /* the live handle of this slot; 0: free */
 	void *object;
 };
-/* DPI_HANDLE_MAX slots, wiped in a forked child (MADV_WIPEONFORK), so that every handle is dead there at no cost here.
- * NULL before the first DPI_Init. */
-extern struct dpi_handle_slot *dpi_handle_slots __attribute__((visibility("hidden")));
+/* DPI_HANDLE_MAX slots, wiped in a forked child (MADV_WIPEONFORK), so that every handle is dead there at no cost here. */
+extern struct dpi_handle_slot *const dpi_handle_slots __attribute__((visibility("hidden")));
 
 int dpi_handles_open(void); /* make the table; again is harmless */
 
@@ -43,7 +42,7 @@ void dpi_handle_each(enum dpi_handle_kind kind, void (*each)(uint64_t handle, vo
 /* Is it a live one of this kind now? For those who get the object later, under a lock that whoever closes the handle takes. */
 static inline int dpi_handle_alive(enum dpi_handle_kind kind, uint64_t handle)
 {
-	if (handle >> 56 != (uint64_t)kind || !dpi_handle_slots) return 0;
+	if (handle >> 56 != (uint64_t)kind) return 0;
 	struct dpi_handle_slot *s = dpi_handle_slots + (handle & (DPI_HANDLE_MAX - 1));
 	return atomic_load_explicit(&s->handle, memory_order_relaxed) == handle;
 }
@@ -51,7 +50,7 @@ static inline int dpi_handle_alive(enum dpi_handle_kind kind, uint64_t handle)
 /* The object, or NULL if the handle is not a live one of this kind. */
 static inline void *dpi_handle_get(enum dpi_handle_kind kind, uint64_t handle)
 {
-	if (__builtin_expect(handle >> 56 != (uint64_t)kind || !dpi_handle_slots, 0)) return 0;
+	if (__builtin_expect(handle >> 56 != (uint64_t)kind, 0)) return 0;
 	struct dpi_handle_slot *s = dpi_handle_slots + (handle & (DPI_HANDLE_MAX - 1));
 	/* acquire pairs with the release in dpi_handle_open: object is set before the handle */
 	if (__builtin_expect(atomic_load_explicit(&s->handle, memory_order_acquire) != handle, 0)) return 0;

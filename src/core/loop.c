@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "affinity.h"
@@ -26,6 +27,7 @@
 #define SERVICES 12
 #define BATCH 32
 #define STAND_DOWN_NS 1000000
+#define STAND_DOWN_AFTER 16 /* waits that ended while it was up */
 #define ARM_AGAIN_NS 1000000 /* a carrier whose lock somebody had is tried again: who posts leaves nothing behind, mostly */
 
 struct dpi_loop {
@@ -53,11 +55,33 @@ struct dpi_standing *dpi_loop_standing(struct dpi_context *ctx)
 	return &ctx->loop->standing;
 }
 
+/* To the nanosecond in one call, where the kernel (5.11) has it; -1: it has not. */
+static int sleep_exactly(int epoll, struct epoll_event *events, int room, int64_t left)
+{
+#if defined(SYS_epoll_pwait2) && defined(__LP64__)
+	static _Atomic bool missing;
+	if (!atomic_load_explicit(&missing, memory_order_relaxed)) {
+		struct timespec t = { left / 1000000000, left % 1000000000 };
+		long n = syscall(SYS_epoll_pwait2, epoll, events, room, &t, NULL, 0);
+		if (n >= 0) return (int)n;
+		if (errno != ENOSYS && errno != EPERM) return 0;
+		atomic_store_explicit(&missing, true, memory_order_relaxed);
+	}
+#else
+	(void)epoll, (void)events, (void)room, (void)left;
+#endif
+	return -1;
+}
+
 int dpi_epoll_sleep(int epoll, struct epoll_event *events, int room, int64_t deadline)
 {
 	if (deadline != DPI_NEVER) {
 		int64_t left = deadline - dpi_now();
 		if (left < 0) left = 0;
+		if (left && left < 20000000) {
+			int n = sleep_exactly(epoll, events, room, left);
+			if (n >= 0) return n;
+		}
 		if (left && left < 20000000) { /* epoll_wait's milliseconds are too coarse */
 			struct pollfd p = { .fd = epoll, .events = POLLIN };
 			struct timespec t = { left / 1000000000, left % 1000000000 };
@@ -161,6 +185,7 @@ void dpi_loop_kick(struct dpi_context *ctx)
 void dpi_loop_stand_up(struct dpi_context *ctx)
 {
 	struct dpi_standing *s = dpi_loop_standing(ctx);
+	atomic_store(&s->unwanted, false);
 	if (atomic_load(&s->state) == DPI_STANDING_UP || atomic_load(&s->inside)) return;
 	atomic_store(&s->wanted, true);
 	dpi_loop_kick(ctx);
@@ -190,6 +215,15 @@ static void stand_down(struct dpi_context *ctx)
 	watch_carriers(ctx, false);
 	l->entries_seen = atomic_load(&l->standing.entries);
 	l->look_again = dpi_now() + STAND_DOWN_NS;
+	atomic_store(&l->standing.left_up, 0);
+}
+
+void dpi_loop_left_up(struct dpi_context *ctx)
+{
+	struct dpi_standing *s = dpi_loop_standing(ctx);
+	if (atomic_fetch_add_explicit(&s->left_up, 1, memory_order_relaxed) != STAND_DOWN_AFTER) return;
+	atomic_store(&s->unwanted, true);
+	dpi_loop_kick(ctx);
 }
 
 /* Is anybody serving the transports while this thread does not? */
@@ -301,7 +335,10 @@ static void *loop_main(void *arg)
 		l->round++;
 		pthread_cond_broadcast(&l->passed);
 		pthread_mutex_unlock(&l->lock);
-		if (!l->watching) {
+		bool down = atomic_exchange(&l->standing.unwanted, false);
+		if (l->watching && down) {
+			stand_down(ctx); /* as if a caller were inside: the last that was is not long ago, and look_again finds out if none comes back */
+		} else if (!l->watching) {
 			bool up = kicked && atomic_load(&l->standing.state) == DPI_STANDING_DEEP;
 			up |= atomic_exchange(&l->standing.wanted, false);
 			if (up && !atomic_load(&l->standing.inside)) watch_carriers(ctx, true);
@@ -320,9 +357,8 @@ int dpi_loop_start(struct dpi_context *ctx)
 		if (c->fd >= 0 && epoll_ctl(l->standing.epoll, EPOLL_CTL_ADD, c->fd, &e))
 			return dpi_fail_errno(DPI_ERR_LIMIT, "cannot watch transport %s", c->name);
 	}
-	cpu_set_t set;
 	const char *list = ctx->settings.value[DPI_SETTING_BIND];
-	int error = dpi_affinity_parse(list, &set);
+	int error = dpi_placement_choose(ctx);
 	if (error) return error;
 	l->running = true;
 	pthread_attr_t attr;
@@ -335,7 +371,11 @@ int dpi_loop_start(struct dpi_context *ctx)
 		errno = error;
 		return dpi_fail_errno(DPI_ERR_LIMIT, "cannot start the progress thread (ulimit -u?)");
 	}
-	return dpi_affinity_set(l->thread, &set, list);
+	dpi_log(DPI_LOG_DEBUG, "place of the progress thread: %s", ctx->placement.reason);
+	error = dpi_affinity_set(l->thread, &ctx->placement.processors, list);
+	if (!error || *list) return error;
+	dpi_log(DPI_LOG_INFORMATION, "the progress thread stays where it is, not near the network device: %s", dpi_detail());
+	return DPI_SUCCESS;
 }
 
 void dpi_loop_stop(struct dpi_context *ctx)

@@ -49,20 +49,6 @@ static int look(struct dpi_control *k, const struct dpi_node *n, struct dpi_conn
 	return what;
 }
 
-/* Try each address once. */
-static int try_all(struct dpi_context *ctx, const struct dpi_node *n, int64_t deadline, bool *again)
-{
-	int error = dpi_fail(DPI_ERR_PEER, "node %d told no address of its own", n->node);
-	*again = false;
-	for (int i = 0; i < n->addresses; i++) {
-		bool may_come;
-		error = dpi_connect(ctx, n->address[i], n->node, n->incarnation, deadline, &may_come);
-		*again |= may_come || error == DPI_ERR_AGAIN;
-		if (error != DPI_ERR_PEER) break; /* another address would say the same */
-	}
-	return error;
-}
-
 int dpi_peer_get(struct dpi_context *ctx, int node, int64_t deadline, struct dpi_peer **peer)
 {
 	struct dpi_control *k = ctx->control;
@@ -85,7 +71,8 @@ int dpi_peer_get(struct dpi_context *ctx, int node, int64_t deadline, struct dpi
 		if (what == DEAD) return dpi_peer_dead(*peer);
 		error = DPI_ERR_AGAIN;
 		if (what == MINE) {
-			error = try_all(ctx, &n, deadline, &again);
+			error = dpi_connect(ctx, n.address, n.addresses, node, n.incarnation, deadline, &again);
+			again |= error == DPI_ERR_AGAIN;
 			pthread_mutex_lock(&k->lock);
 			struct dpi_connecting **at = &k->connecting;
 			while (*at != &mine) at = &(*at)->next;

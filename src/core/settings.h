@@ -10,7 +10,7 @@ struct dpi_context;
 
 /* name, kind, default, meaning. Kinds: text; integer; size (64k is 65536); time (µs; 5ms, 2s; a bare number is µs). */
 #define DPI_SETTINGS(X)                                                                                              \
-	X(CLUSTER, text, "", "where the cluster is: a cluster file's path, unix:NAME or HOST:PORT of its registry; empty: this process alone") \
+	X(CLUSTER, text, "", "where the cluster is: a cluster file's path, unix:NAME or HOST:PORT of its registry; not set: what mpirun or srun says, else this process alone; empty: this process alone") \
 	X(NODE, text, "", "this process's node number; empty: the registry gives one")                               \
 	X(NODES, integer, "0", "how many nodes the cluster has; 0: not said")                                        \
 	X(JOB, text, "", "name of the cluster; processes of another job are refused")                                \
@@ -19,11 +19,12 @@ struct dpi_context;
 	X(LISTEN_FD, integer, "-1", "an already listening socket for the registry, set by dpirun")                   \
 	X(TRANSPORT, text, "", "transports that may be used, in order, such as tcp or hook:shm,tcp; empty: the best for each peer") \
 	X(MODULES, text, "", "folders of loadable transports, divided by ':', looked at before the library's own")   \
+	X(FABRIC, text, "", "provider that the libfabric transport uses, such as tcp;ofi_rxm; empty: the best there is") \
 	X(TIMEOUT, time, "30s", "default deadline of calls that wait")                                               \
 	X(PEER_TIMEOUT, time, "5s", "a peer on another host that is silent for this long is dead")                   \
 	X(LINGER, time, "1ms", "unflushed appends become visible after this at the latest")                          \
 	X(SPIN, time, "20us", "how long a wait spins before it sleeps, at most; 0 never spins")                      \
-	X(BIND, text, "", "processors of the progress thread: a list such as 0,2-3; empty: where the launcher put the process") \
+	X(BIND, text, "", "processors of the progress thread: a list such as 0,2-3; empty: near the network device, unless somebody bound the process") \
 	X(HOOK, text, "", "what the hook transport does: seed=N,delay=US,reorder,noorder,again=P,error=P,short=P,kill=N,nodirect,trace,count") \
 	X(LOG, text, "warning", "least level that is printed: error, warning, information, debug")
 
@@ -46,7 +47,7 @@ extern const struct dpi_setting_def dpi_setting_defs[DPI_SETTING_COUNT];
 
 struct dpi_settings {
 	char *value[DPI_SETTING_COUNT];	       /* malloc'ed text */
-	const char *origin[DPI_SETTING_COUNT]; /* "default", "environment", "call", "file", "launcher" */
+	const char *origin[DPI_SETTING_COUNT]; /* "default", "environment", "call", "file", "launcher", "pmix" */
 	int64_t number[DPI_SETTING_COUNT];     /* of kinds that are not text: bytes, µs or the number */
 };
 

@@ -22,6 +22,9 @@
 #define PENALTY_WAITS 64	/* waits without spinning after that */
 #define SPIN_LEAST_NS 1000
 #define EAGER_LOOKS 256		/* before the first pause, which is 50 ns on some processors: an answer may come within 100 */
+#define CLOCK_EVERY 16		/* looks, where none of them is a system call */
+#define CLOCK_EVERY_SERVED 4	/* where each of them is, unless the budget is for a few of them only */
+#define FEW_NS 8000
 #define LOCK_TRIES 64
 #define LOCK_NS 1000000
 #define ROUNDS 4		/* of progress that a caller makes who wants nothing himself */
@@ -110,7 +113,8 @@ void dpi_progress(struct dpi_context *ctx)
 	settle(ctx);
 }
 
-static bool spin(struct dpi_context *ctx, const struct dpi_wait *w)
+/* served: each look is a system call of the transports. */
+static bool spin(struct dpi_context *ctx, const struct dpi_wait *w, bool served)
 {
 	static _Thread_local int64_t budget = -1;
 	static _Thread_local int penalty;
@@ -122,6 +126,7 @@ static bool spin(struct dpi_context *ctx, const struct dpi_wait *w)
 		return false;
 	}
 	int64_t start = dpi_now(), seen = start;
+	unsigned every = !served ? CLOCK_EVERY : budget > FEW_NS ? CLOCK_EVERY_SERVED : 1;
 	for (unsigned i = 1;; i++) {
 		progress(ctx);
 		if (w->ready(w->arg)) {
@@ -129,7 +134,7 @@ static bool spin(struct dpi_context *ctx, const struct dpi_wait *w)
 			return true;
 		}
 		if (i > EAGER_LOOKS) dpi_pause();
-		if (i % 16) continue;
+		if (i % every) continue;
 		int64_t now = dpi_now();
 		if (now - seen > PREEMPTED_NS) penalty = PENALTY_WAITS;
 		seen = now;
@@ -284,6 +289,7 @@ static void leave(struct dpi_context *ctx, struct dpi_standing *s)
 	int state = atomic_load(&s->state);
 	bool others = atomic_load(&s->inside);
 	if (state == DPI_STANDING_DEEP && !others) dpi_loop_kick(ctx);
+	if (state == DPI_STANDING_UP) dpi_loop_left_up(ctx);
 	if (state == DPI_STANDING_UP || others) settle(ctx);
 }
 
@@ -300,7 +306,7 @@ int dpi_wait(struct dpi_context *ctx, const struct dpi_wait *w)
 	atomic_fetch_add(&ctx->inside, 1);
 	for (int i = 0; i < ctx->carriers; i++) serve |= ctx->carrier[i]->needs_progress && ctx->carrier[i]->fd >= 0;
 	if (serve) enter(s);
-	if (spin(ctx, w)) {
+	if (spin(ctx, w, serve)) {
 		if (serve) leave(ctx, s);
 	} else if (serve && atomic_compare_exchange_strong(&s->leader, &none, 1)) {
 		error = sleep_as_leader(ctx, w, s);

@@ -17,6 +17,12 @@
 #include <stddef.h>
 #include <string.h>
 
+void dpi_append_no_fast(struct dpi_buffer *b)
+{
+	atomic_store(&b->fast_size, 0);
+	atomic_store(&b->run, 0);
+}
+
 void dpi_append_fast(struct dpi_buffer *b)
 {
 	struct dpi_appender *a = &b->appender;
@@ -28,7 +34,9 @@ void dpi_append_fast(struct dpi_buffer *b)
 	size = b->fast ? size + 1 : 0;
 	/* seq_cst, as the loop thread's stores: either it overwrites this with 0, or its flag is seen here */
 	atomic_store(&b->fast_size, size);
-	if (atomic_load(&b->destroyed) || atomic_load(&b->home_peer->dead)) atomic_store(&b->fast_size, 0);
+	a->writer.same_gate = &b->run;
+	atomic_store(&b->run, b->fast ? (uint32_t)a->writer.same : 0);
+	if (atomic_load(&b->destroyed) || atomic_load(&b->home_peer->dead)) dpi_append_no_fast(b);
 	if (a->attached && !b->runs) dpi_ring_until(&a->writer, a->published, a->group);
 	struct dpi_bell_page *page = a->attached && a->tail ? a->remote.peer->bells.page : NULL;
 	bool store = b->fast && page && b->shape.use == DPI_USE_QUEUE && a->home_bell < DPI_BELLS;
@@ -110,14 +118,17 @@ bool dpi_append_linger(struct dpi_buffer *b)
 	}
 	if (pthread_mutex_trylock(&a->lock)) return true; /* the owner is publishing */
 	uint64_t written = atomic_load_explicit(&a->writer.written, memory_order_acquire);
-	bool some = written != atomic_load_explicit(&a->sent, memory_order_relaxed);
-	if (some && put_mirror(b, written, 0) == DPI_ERR_PEER) some = false;
+	uint64_t sent = atomic_load_explicit(&a->sent, memory_order_relaxed);
+	bool some = written != sent, young = dpi_append_waits_a_look(b) && (int64_t)(a->looked_at - sent) <= 0;
+	a->looked_at = written;
+	if (some && !young && put_mirror(b, written, 0) == DPI_ERR_PEER) some = false;
 	pthread_mutex_unlock(&a->lock);
 	return some;
 }
 
 static inline void account(struct dpi_buffer *b, uint64_t size)
 {
+	if (b->appender.writer.same) return; /* the run is counted as one */
 	DPI_ADD(b->appends, 1);
 	DPI_ADD(b->append_bytes, size);
 }
@@ -135,6 +146,28 @@ static inline void arm(struct dpi_buffer *b)
 void dpi_append_arm(struct dpi_buffer *b)
 {
 	arm(b);
+}
+
+/* Records of one size that come fast go without words: begin a run of them if the last ones were such. The size of the next is not known,
+ * so this may be in vain, once in a group. */
+#define RUN_RECORDS 4 /* at least so many, */
+#define RUN_NS 150    /* in less time each: slower ones are seen sooner by their words */
+static bool begin_run(struct dpi_buffer *b, uint64_t size)
+{
+	struct dpi_appender *a = &b->appender;
+	if (!a->same_most || !size || size > DPI_RING_SAME_MOST || size % 8 || !b->fast || a->writer.same) return false;
+	int64_t now = dpi_now(), time = now - a->seen_ns;
+	uint64_t records = b->appends + a->writer.same_records, bytes = b->append_bytes + a->writer.same_bytes;
+	uint64_t n = records - a->seen_records;
+	bool so = n >= RUN_RECORDS && bytes - a->seen_bytes == n * size && (uint64_t)time < n * RUN_NS;
+	a->seen_records = records;
+	a->seen_bytes = bytes;
+	a->seen_ns = now;
+	if (!so || !dpi_ring_begin_same(&a->writer, size, a->same_most)) return false;
+	dpi_ring_go_on(&a->writer, a->group);
+	atomic_store(&b->run, (uint32_t)size); /* as in dpi_append_fast */
+	if (!atomic_load(&b->fast_size)) atomic_store(&b->run, 0);
+	return true;
 }
 
 static int appended(struct dpi_buffer *b, uint64_t size)
@@ -279,7 +312,7 @@ static int append_slow(const struct iovec *iov, int count, uint64_t size, DPI_Bu
 	return error;
 }
 
-/* A record that is large, or has no room in the group, or comes to a handle that is not ready. */
+/* A record that is large, or has no room in the group or the run, or comes to a handle that is not ready. */
 static __attribute__((noinline)) int append_one(const void *data, size_t size, DPI_Buffer handle)
 {
 	if (!data && size) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Append: data is NULL and size is %zu", size);
@@ -290,20 +323,34 @@ static __attribute__((noinline)) int append_one(const void *data, size_t size, D
 	if (b && (b->appender.tail || size < DPI_LARGE_BYTES) && size <= b->max_record &&
 	    atomic_load_explicit(&b->fast_size, memory_order_relaxed) && dpi_buffer_enter(b)) {
 		struct dpi_ring_writer *w = &b->appender.writer;
-		written = dpi_ring_write(w, data, size);
+		if (w->same == size && size) { /* the group ends, or the run does */
+			error = publish_direct(b);
+			if (!error && !dpi_ring_go_on(w, b->appender.group)) {
+				dpi_ring_end_same(w);
+				begin_run(b, size);
+			}
+		}
+		written = error || dpi_ring_write(w, data, size);
 		uint8_t *room = !written && b->appender.tail ? dpi_ring_room(w, size) : NULL;
 		if (room) { /* the group ends, or the ring does */
 			written = true;
 			if (size) memcpy(room, data, size);
 			dpi_ring_commit(w, size);
 			error = appended(b, size);
-		} else if (written) {
+			if (!error) begin_run(b, size);
+		} else if (written && !error) {
 			account(b, size);
 			arm(b);
 		}
 		dpi_buffer_leave(b);
 	}
-	return written ? error : append_slow(&v, 1, size, handle, "DPI_Append");
+	if (written) return error;
+	error = append_slow(&v, 1, size, handle, "DPI_Append");
+	if (!error && b->appender.same_most && dpi_buffer_enter(b)) { /* it waited for room */
+		begin_run(b, size);
+		dpi_buffer_leave(b);
+	}
+	return error;
 }
 
 static __attribute__((noinline)) int arm_and_leave(struct dpi_buffer *b)

@@ -52,6 +52,11 @@ static int use_ring(struct dpi_buffer *b, struct dpi_remote *remote, uint64_t ba
 	/* through shared memory a group is a cache's affair; a put costs a system call, so it takes more at once */
 	uint64_t group = ring ? DPI_GROUP_BYTES : DPI_PUT_GROUP_BYTES, most = ring ? capacity / 8 : capacity / 4;
 	a->group = most < group ? most : group;
+	/* The space of a run that goes on comes back late (dpi_ring_boundary), and so does what the home has not told yet; the largest record
+	 * must find room all the same. */
+	uint64_t run = capacity / 8 < DPI_RUN_BYTES ? capacity / 8 : DPI_RUN_BYTES, late = capacity / 8 + run + 64 + 2 * DPI_RING_WORD;
+	bool spare = late + 2 * (dpi_ring_need(b->max_record) + 64) <= capacity;
+	a->same_most = ring && spare && b->shape.use == DPI_USE_QUEUE && !b->runs ? run : 0;
 	a->attached = true;
 	pthread_mutex_unlock(&b->ctx->memory->linger_lock);
 	if (old.length) dpi_remote_detach(&old);
@@ -106,7 +111,7 @@ static int join(struct dpi_buffer *b, struct dpi_reply *reply)
 		dpi_window_offer_free(&offer);
 		return error;
 	}
-	error = dpi_remote_attach(b->ctx, b->home_peer, &offer, dpi_now() + DPI_ANSWER_NS, &remote);
+	error = dpi_remote_attach(b->ctx, b->home_peer, &offer, dpi_now() + DPI_CONNECT_NS, &remote);
 	if (error) return error;
 	if (!remote.direct && !a->by_credit) {
 		dpi_remote_detach(&remote);
@@ -136,7 +141,7 @@ int dpi_append_ask(struct dpi_buffer *b)
 	int error = dpi_buffer_check(b);
 	if (!error && !a->joining.peer) {
 		/* a transport that puts must be connected before the home can send credits over the same connection */
-		error = dpi_append_connect(b, dpi_now() + DPI_ANSWER_NS, &direct);
+		error = dpi_append_connect(b, dpi_now() + DPI_CONNECT_NS, &direct);
 		if (!error) error = ask(b, !direct);
 	}
 	if (error) dpi_call_forget(b->ctx, &a->joining);

@@ -62,7 +62,7 @@ int dpi_buffer_answered(struct dpi_buffer *b, int error)
 {
 	if (error != DPI_ERR_DESTROYED) return error;
 	atomic_store(&b->destroyed, true);
-	atomic_store(&b->fast_size, 0);
+	dpi_append_no_fast(b);
 	return dpi_buffer_check(b);
 }
 
@@ -228,7 +228,7 @@ int dpi_buffer_open_end(struct dpi_buffer *b)
 	struct dpi_reply reply;
 	if (!b->appender.opening.peer) return DPI_SUCCESS;
 	int error = dpi_call_end(b->ctx, &b->appender.opening, &reply);
-	return error ? error : open_answered(b, &reply, dpi_now() + DPI_ANSWER_NS);
+	return error ? error : open_answered(b, &reply, dpi_now() + DPI_CONNECT_NS);
 }
 
 void dpi_buffer_open_drop(struct dpi_buffer *b)
@@ -437,7 +437,7 @@ void dpi_memory_home_down(struct dpi_context *ctx, struct dpi_peer *peer)
 	struct dpi_memory_layer *m = ctx->memory;
 	pthread_mutex_lock(&m->lock);
 	for (struct dpi_buffer *b = m->buffer; b; b = b->next)
-		if (b->home_peer == peer) atomic_store(&b->fast_size, 0);
+		if (b->home_peer == peer) dpi_append_no_fast(b);
 	pthread_mutex_unlock(&m->lock);
 }
 
@@ -490,10 +490,12 @@ int DPI_Get_Buffer_Stats(DPI_Buffer handle, DPI_Buffer_Stats *stats)
 	DPI_BUFFER_STATS(COPY)
 #undef COPY
 	uint64_t quick = __atomic_load_n(&b->appender.quick, __ATOMIC_RELAXED);
-	all.appends = __atomic_load_n(&b->appends, __ATOMIC_RELAXED);
+	uint64_t records = 0, bytes = 0;
+	for (int i = 0; i < 1000 && !dpi_ring_count_same(&b->appender.writer, &records, &bytes); i++) dpi_pause();
+	all.appends = __atomic_load_n(&b->appends, __ATOMIC_RELAXED) + records;
 	all.publishes = __atomic_load_n(&b->appender.publishes, __ATOMIC_RELAXED) + quick;
 	all.flushes = __atomic_load_n(&b->appender.flushes, __ATOMIC_RELAXED) + quick;
-	all.append_bytes = __atomic_load_n(&b->append_bytes, __ATOMIC_RELAXED);
+	all.append_bytes = __atomic_load_n(&b->append_bytes, __ATOMIC_RELAXED) + bytes;
 	return dpi_give("DPI_Get_Buffer_Stats", stats, &all, sizeof all);
 }
 

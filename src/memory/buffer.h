@@ -12,6 +12,7 @@
 #include "window.h"
 
 #define DPI_GROUP_BYTES 8192u	/* unflushed appends are published when they are this many bytes */
+#define DPI_RUN_BYTES 32768u	/* a run of records of one size at most */
 #define DPI_PUT_GROUP_BYTES 65536u /* the same where publishing is a put */
 #define DPI_SMALL_BYTES 128u	/* records up to this are copied without a call */
 #define DPI_LARGE_BYTES 32768u	/* a record from here on goes from the caller's memory to a transport without a copy */
@@ -47,7 +48,11 @@ struct dpi_appender {
 	uint64_t mirror_size;
 	pthread_mutex_t lock; /* guards sent and the order of puts between the owner and the linger service */
 	_Atomic uint64_t sent; /* published by puts */
+	uint64_t looked_at;    /* what was written when the linger service came last */
 	bool no_growth;
+	uint64_t same_most; /* bytes of a run of records of one size; 0: no runs */
+	uint64_t seen_records, seen_bytes; /* appended when a run was last considered, */
+	int64_t seen_ns;		   /* and when that was */
 	uint64_t wanted; /* size of the record that last found no room; at first the largest */
 	struct dpi_descriptor *room; /* readable when there is room for that; NULL until it is asked for */
 };
@@ -56,7 +61,7 @@ struct dpi_appender {
 struct dpi_lent { /* a run of records of one ring */
 	struct dpi_ring_in *ring;
 	size_t count;
-	uint64_t end; /* position */
+	uint64_t end, boundary; /* positions: see dpi_ring_boundary */
 };
 struct dpi_consumer {
 	bool active;
@@ -92,6 +97,7 @@ struct dpi_log_reader {
 struct dpi_buffer {
 	/* first the line of which programs know, too: struct dpi_way_1 of dpi.h, and short_way.c */
 	_Atomic uint32_t busy; /* a thread is inside */
+	_Atomic uint32_t run;  /* size of the records of the open run, where the short way may write them; the loop thread sets 0 as below */
 	_Atomic bool armed;    /* on the linger list */
 	bool prompt;	       /* runs, over a direct window: every write is published at once, and none lingers */
 	bool fast;	       /* appends may take the short way: attached, nothing under way, no room handed out */
@@ -159,6 +165,7 @@ int64_t dpi_buffer_deadline(const struct dpi_buffer *b, int64_t timeout_us);
 /* The home's answer, with the buffer's name in the sentence if it is gone. */
 int dpi_buffer_answered(struct dpi_buffer *b, int error);
 #define DPI_ANSWER_NS 1000000000 /* a home's answer is due, whatever the deadline of an operation */
+#define DPI_CONNECT_NS 5000000000 /* and a connection to it, greetings and all */
 struct dpi_wanted {
 	const char *name;
 	int64_t timeout_us, linger_us; /* 0: the defaults */
@@ -189,8 +196,14 @@ void dpi_append_close(struct dpi_buffer *b);
 /* One try at one record from iov; DPI_ERR_AGAIN: no room now. posted: see request.h. */
 int dpi_append_try(struct dpi_buffer *b, const struct iovec *iov, int count, uint64_t size, struct dpi_request *r);
 void dpi_append_fast(struct dpi_buffer *b); /* decide b->fast anew */
+void dpi_append_no_fast(struct dpi_buffer *b); /* from any thread: the buffer or its home is gone */
 int dpi_append_publish(struct dpi_buffer *b, uint32_t flags); /* all that is written; flags: of the put; DPI_ERR_AGAIN: the transport is busy */
 bool dpi_append_linger(struct dpi_buffer *b); /* by the service; whether something was left or done */
+/* Does the service leave what was written since its last look to the next one? */
+static inline bool dpi_append_waits_a_look(const struct dpi_buffer *b)
+{
+	return b->runs && !b->appender.tail;
+}
 int dpi_append_no_room(struct dpi_buffer *b, struct dpi_request *r); /* publish; DPI_ERR_AGAIN, or FULL if it is to be an error */
 int dpi_append_flush(struct dpi_buffer *b); /* as DPI_Flush_Buffer */
 void dpi_append_arm(struct dpi_buffer *b);  /* after a store to written: see that the linger service knows */

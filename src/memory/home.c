@@ -286,8 +286,10 @@ static void on_append(struct dpi_context *ctx, struct dpi_request_in *in)
 	pthread_mutex_lock(&h->lock);
 	if (!again && h->awaited) h->awaited--;
 	pthread_mutex_unlock(&h->lock);
-	uint64_t capacity = h->shape.capacity;
-	if (!account(h, capacity, false)) {
+	uint64_t capacity = by_credit && h->put_capacity ? h->put_capacity : h->shape.capacity;
+	bool fits = capacity > h->shape.capacity && account(h, capacity, true);
+	if (!fits) capacity = h->shape.capacity;
+	if (!fits && !account(h, capacity, false)) {
 		dpi_window_offer_free(&offer);
 		answer_error(ctx, in, dpi_fail(DPI_ERR_LIMIT, "the buffer has %llu appenders and no memory for another: each takes %llu bytes of max_capacity, %llu",
 					       (unsigned long long)h->appenders, (unsigned long long)capacity, (unsigned long long)h->shape.max_capacity));
@@ -306,6 +308,7 @@ static void on_append(struct dpi_context *ctx, struct dpi_request_in *in)
 	r->handle = handle;
 	r->bell = bell;
 	r->direct = !by_credit;
+	if (by_credit) dpi_ring_in_by_credit(r);
 	if (h->shape.use == DPI_USE_LOG && !(r->position = calloc(DPI_POSITIONS, sizeof *r->position)))
 		error = dpi_fail(DPI_ERR_MEMORY, "no memory for an appender");
 	if (credit && !error) error = dpi_remote_attach(ctx, in->from, &offer, dpi_now() + 500000000, &r->credit);
@@ -354,6 +357,7 @@ static void on_grow(struct dpi_context *ctx, struct dpi_request_in *in)
 	r->handle = old->handle;
 	r->bell = old->bell;
 	r->direct = old->direct;
+	if (!r->direct) dpi_ring_in_by_credit(r);
 	r->credit = old->credit;
 	old->credit_shared = true;
 	found->ring = r;

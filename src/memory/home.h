@@ -32,6 +32,7 @@ struct dpi_ring_in {
 	struct dpi_remote credit; /* length 0: none */
 	bool credit_shared;	  /* it belongs to the ring this one replaces or was replaced by */
 	uint64_t tell_at;	  /* bytes given back before the appender is told */
+	uint64_t tell_least;	  /* the same when all that came was read: then it may wait for them */
 	uint64_t ordered;	  /* log: records ordered */
 	bool told_full;
 	uint64_t *position;	  /* log: their positions, by number % DPI_POSITIONS; puts read it until the appender has them */
@@ -79,6 +80,7 @@ struct dpi_home {
 	struct dpi_handle_in *handle;
 	size_t handles, handles_room;
 	uint64_t appenders, memory;
+	uint64_t put_capacity; /* of the first ring of an appender that puts, where there is memory for it; 0: the shape's */
 	uint64_t awaited; /* appenders that are still to come: memory for their rings is kept from growth */
 	struct dpi_peer *creator; /* until NAMED */
 	struct dpi_buffer *consumer;
@@ -108,7 +110,11 @@ int dpi_region_home_open(struct dpi_context *ctx); /* message handlers */
 
 /* ring_in.c: the reader's side; by the reader's thread. */
 int dpi_ring_in_make(struct dpi_context *ctx, struct dpi_home *h, uint64_t capacity, uint64_t base, struct dpi_ring_in **out);
-void dpi_ring_in_give_back(struct dpi_ring_in *r, uint64_t end); /* release and, when due, tell the appender */
+/* Release everything before end, which boundary goes with (ring.h), and tell the appender when that is due; the second half alone. */
+void dpi_ring_in_give_back(struct dpi_ring_in *r, uint64_t end, uint64_t boundary);
+void dpi_ring_in_tell(struct dpi_ring_in *r);
+void dpi_ring_in_by_credit(struct dpi_ring_in *r); /* new: its appender does not see the ring's head */
+void dpi_ring_in_caught_up(struct dpi_ring_in *r); /* all was read, and the reader is going to wait: tell what is due then */
 /* Tell the appender, which asked for it when it opened the ring, that count is acknowledged: a number that only grows, and means what the two
  * agree on. It goes along to the ring that replaces this one. */
 void dpi_ring_in_ack(struct dpi_ring_in *r, uint64_t count);

@@ -3,13 +3,21 @@
  *
  * A handle that has unpublished records is armed: on a list that the loop thread walks. A handle found clean some times in a row is disarmed.
  * The handle's thread looks at 'armed' after it has stored 'written', without a fence; so the service, which stores 'armed' = false and
- * then looks at 'written' once more, puts the fence of both between the two (bell.h has the argument). */
+ * then looks at 'written' once more, puts the fence of both between the two (bell.h has the argument).
+ *
+ * Runs over a transport that puts are looked at twice in the linger time, and what is younger than a look is left to the next: a source that
+ * is busy publishes by itself meanwhile, with less of system calls than bits and pieces take. */
 #include <stdlib.h>
 
 #include "buffer.h"
 #include "layer.h"
 
 #define CLEAN_ROUNDS 8
+
+static int64_t between_looks(const struct dpi_buffer *b)
+{
+	return dpi_append_waits_a_look(b) ? b->linger_us * 500 : b->linger_us * 1000;
+}
 
 void dpi_linger_arm(struct dpi_buffer *b)
 {
@@ -26,7 +34,7 @@ void dpi_linger_arm(struct dpi_buffer *b)
 		if (m->armed_count < m->armed_room) { /* else: tried again at the next append */
 			m->armed[m->armed_count++] = b;
 			atomic_store(&b->armed, true);
-			b->linger_due = dpi_now() + b->linger_us * 1000;
+			b->linger_due = dpi_now() + between_looks(b);
 			b->clean = 0;
 			if (b->linger_due < atomic_load(&m->linger_at)) {
 				atomic_store(&m->linger_at, b->linger_due);
@@ -66,7 +74,7 @@ static int64_t service(struct dpi_context *ctx, int64_t now)
 		struct dpi_buffer *b = m->armed[i];
 		if (now >= b->linger_due) {
 			b->clean = dpi_append_linger(b) ? 0 : b->clean + 1;
-			b->linger_due = now + b->linger_us * 1000;
+			b->linger_due = now + between_looks(b);
 			if (b->clean >= CLEAN_ROUNDS) {
 				DPI_DELAY(linger_disarms);
 				atomic_store(&b->armed, false);

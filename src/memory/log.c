@@ -190,7 +190,7 @@ static bool drain_ring(struct dpi_context *ctx, struct dpi_home *h, struct dpi_r
 		r->ordered++;
 		*end += dpi_ring_need(size_now);
 		*bytes += dpi_ring_need(size_now);
-		dpi_ring_in_give_back(r, r->reader.read);
+		dpi_ring_in_give_back(r, r->reader.read, r->reader.read);
 		if (r->ordered - told == DPI_POSITIONS / 2 || *bytes >= DRAIN_BYTES) {
 			/* positions are told in the order of visibility: the end first */
 			atomic_store_explicit(&((struct dpi_log_bounds *)l->bounds.address)->end, *end, memory_order_release);

@@ -83,7 +83,7 @@ static int segment(struct dpi_buffer *b, uint64_t position, struct dpi_remote **
 	int at = (int)(number % DPI_SEGMENTS_CACHED);
 	if (l->segment[at].attached) dpi_remote_detach(&l->segment[at].remote);
 	l->segment[at].attached = false;
-	error = dpi_remote_attach(b->ctx, b->home_peer, &offer, dpi_now() + DPI_ANSWER_NS, &l->segment[at].remote);
+	error = dpi_remote_attach(b->ctx, b->home_peer, &offer, dpi_now() + DPI_CONNECT_NS, &l->segment[at].remote);
 	if (error) return error;
 	l->segment[at].attached = true;
 	l->segment[at].base = base;

@@ -96,7 +96,8 @@ static bool rest(struct dpi_buffer *b)
 	uint64_t run = b->stats.records - c->caught_up;
 	c->caught_up = b->stats.records;
 	if (run < REST_RECORDS || !b->ctx->spin_ns) return false;
-	for (int64_t end = dpi_now() + REST_NS; dpi_now() < end;) dpi_pause();
+	for (int64_t end = dpi_now() + REST_NS; dpi_now() < end;)
+		for (int i = 0; i < 8; i++) dpi_pause(); /* a sibling thread of the core is not to pay for looks at the clock */
 	return true;
 }
 
@@ -121,7 +122,8 @@ bool dpi_consumer_ready(struct dpi_buffer *b)
 	if (over(b) || c->corrupt) return true;
 	if (atomic_load_explicit(&b->home->changed, memory_order_acquire) && import(b)) return true; /* the next call will say why */
 	enum dpi_ring_found found = look(b, &record, &from);
-	if (found == DPI_RING_FOUND) from->reader.read -= dpi_ring_need(record.size); /* unread */
+	if (found == DPI_RING_FOUND) dpi_ring_unread(&from->reader, record.size);
+	for (size_t i = 0; found == DPI_RING_EMPTY && i < c->rings; i++) dpi_ring_in_caught_up(c->ring[i]);
 	c->corrupt = found == DPI_RING_CORRUPT;
 	return found != DPI_RING_EMPTY;
 }
@@ -175,6 +177,7 @@ static int next(struct dpi_buffer *b, DPI_Record *record, struct dpi_ring_in **f
 		if (found == DPI_RING_FOUND) return DPI_SUCCESS;
 		if (found == DPI_RING_CORRUPT) goto corrupt;
 		if (!wait) return DPI_ERR_AGAIN;
+		for (size_t i = 0; i < c->rings; i++) dpi_ring_in_caught_up(c->ring[i]);
 		if (!waited) deadline = dpi_buffer_deadline(b, 0);
 		if (!waited && deadline && rest(b)) continue;
 		int error = wait_for_records(b, deadline, !waited, call);
@@ -211,6 +214,7 @@ static void lend(struct dpi_consumer *c, struct dpi_ring_in *from, size_t count)
 	}
 	last->count += count;
 	last->end = from->reader.read;
+	last->boundary = dpi_ring_boundary(&from->reader);
 	from->lent += count;
 	c->lent += count;
 }
@@ -222,7 +226,8 @@ static void release(struct dpi_buffer *b, size_t count)
 		struct dpi_lent *l = &c->run[c->run_first];
 		struct dpi_ring_in *r = l->ring;
 		size_t n = count < l->count ? count : l->count;
-		uint64_t end = n == l->count ? l->end : dpi_ring_skip(&r->reader, n, l->end);
+		if (n < l->count) dpi_ring_release_some(&r->reader, n, l->end);
+		else dpi_ring_release(&r->reader, l->end, l->end == r->reader.read ? dpi_ring_boundary(&r->reader) : l->boundary);
 		l->count -= n;
 		c->lent -= n;
 		count -= n;
@@ -231,7 +236,7 @@ static void release(struct dpi_buffer *b, size_t count)
 			if (++c->run_first == c->runs_room) c->run_first = 0;
 			c->runs--;
 		}
-		dpi_ring_in_give_back(r, end);
+		dpi_ring_in_tell(r);
 		if (r->ended && !r->lent) {
 			/* a ring that was replaced goes; one that is corrupt stays on the list until its appender has gone */
 			bool listed = false;
@@ -312,11 +317,11 @@ int DPI_Next_Record(DPI_Buffer handle, DPI_Record *record)
 	/* the short way: the next record of the same run, and its space is not yet worth telling the appender of */
 	if (__builtin_expect(b && b->consumer.single && record, 1) && dpi_buffer_enter(b)) {
 		struct dpi_ring_reader *r = &b->consumer.single->reader;
-		uint64_t given_back = r->read;
+		uint64_t given_back = r->read, boundary = dpi_ring_boundary(r);
 		bool read = given_back - r->head_told < b->consumer.single->tell_at &&
 			    (dpi_ring_read(r, &record->data, &record->size) || next_soon(b, record));
 		if (__builtin_expect(read, 1)) {
-			dpi_ring_release(r, given_back);
+			dpi_ring_release(r, given_back, boundary);
 			DPI_COUNT(b, records, 1);
 			DPI_COUNT(b, record_bytes, record->size);
 		}
@@ -381,7 +386,7 @@ void dpi_consumer_close(struct dpi_buffer *b)
 	if (!c->active) return;
 	if (c->single) { /* give back without a note, which could fail */
 		c->single->lent--;
-		dpi_ring_in_give_back(c->single, c->single->reader.read);
+		dpi_ring_in_give_back(c->single, c->single->reader.read, dpi_ring_boundary(&c->single->reader));
 	}
 	if (c->lent) release(b, c->lent);
 	pthread_mutex_lock(&h->lock);

@@ -133,19 +133,28 @@ bool dpi_request_list_or_listen(struct dpi_buffer *b, struct dpi_listening *l)
 	return false;
 }
 
-/* Requests that several bells, or none, move on: a wait takes one bell, so these look again every millisecond. */
+/* Requests that several bells move on: a wait takes one bell, so these look again every millisecond. One that waits for room, for a home's
+ * answer or for a transport's completion has its handle's bell, which the home's credit rings too (dpi_ring_in_give_back); one that a
+ * transport refused is no longer waited for (ready). */
 static bool looks_again(const struct dpi_request *r)
 {
-	return r->parts_count > 1 || (r->append && !r->b->appender.tail);
+	return r->parts_count > 1;
+}
+
+/* Is it to get a larger ring when it has waited for a while? */
+static bool may_grow(const struct dpi_request *r)
+{
+	const struct dpi_buffer *b = r->b;
+	return !b->appender.no_growth && b->shape.growth == DPI_GROWTH_DOUBLE;
 }
 
 /* Wait until r is finished, getting a larger ring for an append that finds its ring full for long. */
-static int wait_growing(struct dpi_request *r, const struct dpi_wait *w, bool may_grow)
+static int wait_growing(struct dpi_request *r, const struct dpi_wait *w, bool append)
 {
 	struct dpi_buffer *b = r->b;
 	for (;;) {
 		struct dpi_wait slice = *w;
-		bool grow = may_grow && !b->appender.no_growth && b->shape.growth == DPI_GROWTH_DOUBLE;
+		bool grow = append && may_grow(r);
 		int64_t soon = dpi_now() + (grow ? DPI_GROW_AFTER_NS : DPI_LOOK_AGAIN_NS);
 		if ((grow || looks_again(r)) && soon < w->deadline) slice.deadline = soon;
 		int error = dpi_wait(b->ctx, &slice);
@@ -355,7 +364,7 @@ int DPI_Wait_Any(DPI_Request *requests, size_t count, int64_t timeout_us, size_t
 		for (;;) {
 			struct dpi_wait w = { .ready = any_ready, .arg = &any, .bell = b->bell, .deadline = deadline };
 			int64_t soon = dpi_now() + (mixed ? DPI_LOOK_AGAIN_NS : DPI_GROW_AFTER_NS);
-			bool slice = (mixed || (b->first && is_append(b->first))) && soon < deadline;
+			bool slice = (mixed || (b->first && is_append(b->first) && may_grow(b->first))) && soon < deadline;
 			if (slice) w.deadline = soon;
 			error = dpi_wait(b->ctx, &w);
 			if (!error && any.index == count) {

@@ -19,6 +19,12 @@
  * which is whole. It counts as published, and for the one behind it clear must be seen again; a PAD, which may be taken back, and a LINK are
  * left until tail has passed them.
  *
+ * A run of records of one size, a multiple of 8, needs no word each: one word (kind SAME, the size, the bytes of all) stands before them, its
+ * bytes beginning a line. It is written before the records are, with room for a number of them, and tail may lie within it. The owner may end
+ * it early: it makes the word shorter before it stores a written beyond, so whoever sees a tail past the new end sees the new word. The
+ * reader, having loaded a tail with acquire while it is within a run, looks at the word again; as long as it is within, head stays before
+ * the word, which therefore is not overwritten. There is no word of a record within a run, and clear is no position within.
+ *
  * The reader does not trust the ring: tail and each header are loaded once, bounded, then used. */
 #ifndef DPI_MEMORY_RING_H
 #define DPI_MEMORY_RING_H
@@ -41,7 +47,9 @@ struct dpi_ring {
 	uint8_t data[];
 };
 
-enum { DPI_RING_RECORD = 1, DPI_RING_PAD = 2, DPI_RING_LINK = 3 };
+enum { DPI_RING_RECORD = 1, DPI_RING_PAD = 2, DPI_RING_LINK = 3, DPI_RING_SAME = 5 }; /* 4: run.h */
+#define DPI_RING_SAME_MOST 128u /* bytes of a record in a run; its size stands above the kind */
+#define DPI_RING_SAME_SHIFT 40
 
 #define DPI_RING_HEADER sizeof(struct dpi_ring)
 #define DPI_RING_WORD 8u
@@ -74,11 +82,17 @@ struct dpi_ring_writer {
 	uint64_t mask;
 	_Atomic uint64_t written; /* end of the last whole record; stored with release: the linger service publishes up to it */
 	uint64_t until;		  /* records that end here or before take the short way: see dpi_ring_until */
+	uint64_t same;		  /* size of the records of the open run; 0: none is open */
+	uint8_t *same_place;	  /* then: a position added to it is its place; a run does not wrap */
 	uint64_t capacity;
 	uint64_t head_seen;
 	const _Atomic uint64_t *head; /* where the reader's progress appears */
 	uint64_t place;		  /* position of the record being written; after dpi_ring_room */
 	uint64_t reserved;	  /* its largest size */
+	uint64_t same_at, same_end; /* the open run: its word, its end */
+	uint64_t same_records, same_bytes; /* records of runs that have ended, and their bytes */
+	_Atomic uint32_t *same_gate; /* what programs look at, 0 when no run is open; or NULL */
+	uint32_t same_changes;	  /* odd while these change: see dpi_ring_count_same */
 };
 
 typedef uint64_t __attribute__((may_alias)) dpi_ring_word;
@@ -110,14 +124,42 @@ static inline void dpi_ring_publish(struct dpi_ring_writer *w, _Atomic uint64_t 
 {
 	struct dpi_ring *ring = (struct dpi_ring *)(void *)tail; /* its first member */
 	uint64_t written = atomic_load_explicit(&w->written, memory_order_relaxed);
-	if (written - before - 1 < DPI_RING_SINGLE) atomic_store_explicit(&ring->clear, written, memory_order_release); /* small ones, at least one */
+	if (!w->same && written - before - 1 < DPI_RING_SINGLE) atomic_store_explicit(&ring->clear, written, memory_order_release); /* small ones, at least one */
 	DPI_DELAY(append_publishes);
 	atomic_store_explicit(&ring->tail, written, memory_order_release);
 }
 
-/* Make room for a record of size bytes: where its bytes go, or NULL when the ring is full now. */
+/* --------------------------------------------------------------------------------------- a run of records of one size */
+
+static inline uint64_t dpi_ring_same_word(uint64_t bytes, uint64_t size)
+{
+	return bytes | (uint64_t)DPI_RING_SAME << 32 | size << DPI_RING_SAME_SHIFT;
+}
+
+/* End the open run behind its last record. */
+static inline void dpi_ring_end_same(struct dpi_ring_writer *w)
+{
+	uint64_t written = atomic_load_explicit(&w->written, memory_order_relaxed);
+	uint64_t bytes = written - w->same_at - DPI_RING_WORD;
+	if (w->same_gate) atomic_store_explicit(w->same_gate, 0, memory_order_relaxed);
+	DPI_DELAY(ring_ends_run);
+	if (written != w->same_end)
+		dpi_ring_put_word(w->data + (w->same_at & w->mask), bytes, DPI_RING_SAME | w->same << (DPI_RING_SAME_SHIFT - 32));
+	dpi_ring_put_word(w->data + (written & w->mask), 0, 0); /* free, as LINK's room: clear may become this position */
+	__atomic_store_n(&w->same_changes, w->same_changes + 1, __ATOMIC_RELAXED);
+	atomic_thread_fence(memory_order_release);
+	__atomic_store_n(&w->same_records, w->same_records + bytes / w->same, __ATOMIC_RELAXED);
+	__atomic_store_n(&w->same_bytes, w->same_bytes + bytes, __ATOMIC_RELAXED);
+	__atomic_store_n(&w->same, 0, __ATOMIC_RELAXED);
+	__atomic_store_n(&w->same_changes, w->same_changes + 1, __ATOMIC_RELEASE);
+	w->until = 0;
+	DPI_DELAY(ring_ended_run);
+}
+
+/* Make room for a record of size bytes: where its bytes go, or NULL when the ring is full now. Ends a run. */
 static inline uint8_t *dpi_ring_room(struct dpi_ring_writer *w, uint64_t size)
 {
+	if (w->same) dpi_ring_end_same(w);
 	uint64_t written = atomic_load_explicit(&w->written, memory_order_relaxed);
 	uint64_t need = dpi_ring_need(size), at = written & w->mask, end = w->capacity - at;
 	uint64_t pad = dpi_ring_pad(written, size), start = 0;
@@ -147,10 +189,57 @@ static inline void dpi_ring_commit(struct dpi_ring_writer *w, uint64_t size)
 	atomic_store_explicit(&w->written, w->place + dpi_ring_need(size), memory_order_release);
 }
 
+/* Begin a run with room for at most bytes of records of this size, a multiple of 8. False: there is no room for a few now. */
+#define DPI_RING_SAME_LEAST 512u
+static inline bool dpi_ring_begin_same(struct dpi_ring_writer *w, uint64_t size, uint64_t bytes)
+{
+	uint8_t *room = NULL;
+	for (; !room && bytes >= DPI_RING_SAME_LEAST; bytes /= 2) {
+		bytes -= bytes % size;
+		room = dpi_ring_room(w, bytes < DPI_RING_ALIGNED ? DPI_RING_ALIGNED : bytes);
+		if (room) break;
+	}
+	if (!room) return false;
+	dpi_ring_put_word(room - DPI_RING_WORD, bytes, DPI_RING_SAME | size << (DPI_RING_SAME_SHIFT - 32));
+	DPI_DELAY(ring_begins_run);
+	/* release: the word, for whoever sees a tail from here on; there may be no record behind it yet */
+	atomic_store_explicit(&w->written, w->place + DPI_RING_WORD, memory_order_release);
+	__atomic_store_n(&w->same_changes, w->same_changes + 1, __ATOMIC_RELAXED);
+	atomic_thread_fence(memory_order_release);
+	__atomic_store_n(&w->same_at, w->place, __ATOMIC_RELAXED);
+	__atomic_store_n(&w->same, size, __ATOMIC_RELAXED);
+	__atomic_store_n(&w->same_changes, w->same_changes + 1, __ATOMIC_RELEASE);
+	w->until = w->same_end = w->place + DPI_RING_WORD + bytes; /* the caller may stop before, and go on: dpi_ring_go_on */
+	w->same_place = (uint8_t *)((uintptr_t)room - (uintptr_t)(w->place + DPI_RING_WORD));
+	return true;
+}
+
+/* Let the open run go on for at most bytes more. False: it is full. */
+static inline bool dpi_ring_go_on(struct dpi_ring_writer *w, uint64_t bytes)
+{
+	uint64_t written = atomic_load_explicit(&w->written, memory_order_relaxed), left = w->same_end - written;
+	w->until = written + (left < bytes ? left : bytes);
+	return left >= w->same;
+}
+
+/* How many records were written in runs, and their bytes. From any thread: the figures of a moment, or false if they change just now.
+ * acquire and the fences pair with those of begin and end; a written seen with one run's same_at is of it. */
+static inline bool dpi_ring_count_same(const struct dpi_ring_writer *w, uint64_t *records, uint64_t *bytes)
+{
+	uint32_t changes = __atomic_load_n(&w->same_changes, __ATOMIC_ACQUIRE);
+	uint64_t size = __atomic_load_n(&w->same, __ATOMIC_RELAXED), at = __atomic_load_n(&w->same_at, __ATOMIC_RELAXED);
+	uint64_t open = size ? atomic_load_explicit(&w->written, memory_order_relaxed) - at - DPI_RING_WORD : 0;
+	*records = __atomic_load_n(&w->same_records, __ATOMIC_RELAXED) + (size ? open / size : 0);
+	*bytes = __atomic_load_n(&w->same_bytes, __ATOMIC_RELAXED) + open;
+	atomic_thread_fence(memory_order_acquire);
+	return !(changes & 1) && __atomic_load_n(&w->same_changes, __ATOMIC_RELAXED) == changes;
+}
+
 /* Set how far records can be written with nothing else to do: no wrap, no look at the head, and less than group bytes
  * since published. One comparison a record then stands for the three. */
 static inline void dpi_ring_until(struct dpi_ring_writer *w, uint64_t published, uint64_t group)
 {
+	if (w->same) return; /* until its end */
 	uint64_t written = atomic_load_explicit(&w->written, memory_order_relaxed);
 	uint64_t until = (written | w->mask) + 1, limit = w->head_seen + w->capacity - DPI_RING_WORD;
 	if (limit < until) until = limit;
@@ -189,9 +278,22 @@ static inline __attribute__((always_inline)) void dpi_ring_copy(uint8_t *to, con
 #undef DPI_RING_PIECES
 }
 
+/* The short way within a run. */
+static inline bool dpi_ring_write_same(struct dpi_ring_writer *w, const void *data, uint64_t size)
+{
+	uint64_t written = atomic_load_explicit(&w->written, memory_order_relaxed);
+	if (size != w->same || written + size > w->until) return false;
+	dpi_ring_ask(w->data, written, w->mask);
+	dpi_ring_copy(w->data + (written & w->mask), data, size);
+	DPI_DELAY(ring_writes);
+	atomic_store_explicit(&w->written, written + size, memory_order_release);
+	return true;
+}
+
 /* The short way: write a whole record if it ends before until. small: of at most 128 bytes. */
 static inline __attribute__((always_inline)) bool dpi_ring_write_sized(struct dpi_ring_writer *w, const void *data, uint64_t size, bool small)
 {
+	if (__builtin_expect(w->same != 0, 0)) return dpi_ring_write_same(w, data, size);
 	uint64_t written = atomic_load_explicit(&w->written, memory_order_relaxed), pad = small ? 0 : dpi_ring_pad(written, size);
 	uint64_t end = written + pad + dpi_ring_need(size);
 	if (__builtin_expect(end > w->until, 0)) return false;
@@ -219,6 +321,7 @@ static inline bool dpi_ring_write(struct dpi_ring_writer *w, const void *data, u
 /* The last word of a ring that is replaced. */
 static inline void dpi_ring_link(struct dpi_ring_writer *w)
 {
+	if (w->same) dpi_ring_end_same(w);
 	uint64_t written = atomic_load_explicit(&w->written, memory_order_relaxed);
 	dpi_ring_put_word(w->data + (written & w->mask), 0, DPI_RING_LINK);
 	atomic_store_explicit(&w->written, written + DPI_RING_WORD, memory_order_release);
@@ -232,7 +335,11 @@ struct dpi_ring_reader {
 	uint64_t tail; /* as last loaded, bounded; or the end of a record that was seen by its word */
 	uint64_t clear; /* as last loaded */
 	uint64_t read; /* next to look at */
-	uint64_t head; /* given back up to here */
+	uint64_t same; /* size of the records of the run that read lies within, or at the end of; 0: in none */
+	uint64_t same_at, same_end; /* then: its word, its end */
+	uint64_t same_most; /* the largest size; 0: there may be no runs */
+	uint64_t head; /* given back up to here, where a word begins */
+	uint64_t freed; /* and of a run that begins there, up to here; else head */
 	uint64_t head_told; /* and the writer knows up to here */
 };
 
@@ -241,12 +348,49 @@ enum dpi_ring_found { DPI_RING_EMPTY, DPI_RING_FOUND, DPI_RING_ENDED, DPI_RING_C
 /* The end of a record that can be seen by its word, all before it being read; or 0: there is none. */
 static inline uint64_t dpi_ring_seen_end(const struct dpi_ring_reader *r)
 {
-	if (r->clear != r->tail) return 0;
+	if (r->clear != r->tail || r->same) return 0;
 	uint64_t at = r->read & r->mask;
 	uint64_t word = __atomic_load_n((const dpi_ring_word *)(const void *)(r->ring->data + at), __ATOMIC_ACQUIRE);
 	uint64_t length = word - ((uint64_t)DPI_RING_RECORD << 32), need = dpi_ring_need(length);
 	if (length > r->max_record || need > r->capacity - at || r->read + need - r->head > r->capacity) return 0;
 	return r->read + need;
+}
+
+/* What can be given back when all that was read can be: not the word of a run that goes on. */
+static inline uint64_t dpi_ring_boundary(const struct dpi_ring_reader *r)
+{
+	return r->same && r->read != r->same_end ? r->same_at : r->read;
+}
+
+/* The record read last was not. */
+static inline void dpi_ring_unread(struct dpi_ring_reader *r, uint64_t size)
+{
+	r->read -= r->same ? r->same : dpi_ring_need(size);
+}
+
+/* What the word of a run says, bounded: false if it is nonsense. */
+static inline bool dpi_ring_check_same(const struct dpi_ring_reader *r, uint64_t at, uint64_t word, uint64_t *size, uint64_t *end)
+{
+	uint64_t bytes = word & UINT32_MAX;
+	*size = word >> DPI_RING_SAME_SHIFT;
+	*end = at + DPI_RING_WORD + bytes;
+	return (word >> 32 & 0xff) == DPI_RING_SAME && *size && *size <= r->same_most && *size % 8 == 0 && bytes % *size == 0 &&
+	       DPI_RING_WORD + bytes <= r->capacity - (at & r->mask);
+}
+
+/* Within a run, a tail was loaded: the run may be shorter now. */
+static inline bool dpi_ring_look_same(struct dpi_ring_reader *r)
+{
+	uint64_t size, end;
+	if (r->read == r->same_end) { /* all read: the word may be overwritten already */
+		r->same = 0;
+		return true;
+	}
+	if (!dpi_ring_check_same(r, r->same_at, dpi_ring_get_word(r->ring->data + (r->same_at & r->mask)), &size, &end) || size != r->same ||
+	    end > r->same_end || end < r->read)
+		return false;
+	r->same_end = end;
+	return true;
 }
 
 /* Is there anything new? Cheap, for waiting. */
@@ -272,7 +416,16 @@ static inline enum dpi_ring_found dpi_ring_next(struct dpi_ring_reader *r, const
 			if ((int64_t)(tail - r->tail) <= 0) return DPI_RING_EMPTY;
 			if (tail - r->head > r->capacity || tail - r->read > r->capacity || tail % 8) return DPI_RING_CORRUPT;
 			r->tail = tail;
+			if (r->same && !dpi_ring_look_same(r)) return DPI_RING_CORRUPT;
 		}
+		if (r->same && r->read != r->same_end) {
+			if (r->same > r->tail - r->read) return DPI_RING_CORRUPT;
+			*data = r->ring->data + (r->read & r->mask);
+			*size = (size_t)r->same;
+			r->read += r->same;
+			return DPI_RING_FOUND;
+		}
+		r->same = 0;
 		uint64_t at = r->read & r->mask, word = dpi_ring_get_word(r->ring->data + at);
 		uint64_t length = word & UINT32_MAX, need = dpi_ring_need(length);
 		if (__builtin_expect(word >> 32 == DPI_RING_RECORD, 1)) {
@@ -291,6 +444,13 @@ static inline enum dpi_ring_found dpi_ring_next(struct dpi_ring_reader *r, const
 			if (r->read + DPI_RING_WORD != r->tail) return DPI_RING_CORRUPT;
 			return DPI_RING_ENDED;
 		}
+		if (dpi_ring_check_same(r, r->read, word, &length, &need) && need - r->head <= r->capacity) {
+			r->same = length;
+			r->same_at = r->read;
+			r->same_end = need;
+			r->read += DPI_RING_WORD;
+			continue;
+		}
 		return DPI_RING_CORRUPT;
 	}
 }
@@ -300,6 +460,13 @@ static inline __attribute__((always_inline)) bool dpi_ring_read(struct dpi_ring_
 {
 	uint64_t at = r->read & r->mask, left = r->tail - r->read;
 	if (__builtin_expect(!left, 0)) return false;
+	if (r->same) {
+		if (r->same > left || r->read == r->same_end) return false;
+		*data = r->ring->data + at;
+		*size = (size_t)r->same;
+		r->read += r->same;
+		return true;
+	}
 	uint64_t word = dpi_ring_get_word(r->ring->data + at);
 	/* with another kind the length is huge, and fails the bounds */
 	uint64_t length = word - ((uint64_t)DPI_RING_RECORD << 32), need = dpi_ring_need(length);
@@ -316,6 +483,17 @@ static inline __attribute__((always_inline)) size_t dpi_ring_read_many(struct dp
 {
 	for (size_t n = 0;;) {
 		uint64_t at = r->read & r->mask, left = r->tail - r->read, end = r->capacity - at, pad = dpi_ring_pad(r->read, size);
+		if (r->same) {
+			const uint8_t *p = r->ring->data + at;
+			size = r->same;
+			if (left > r->same_end - r->read) left = r->same_end - r->read;
+			for (; n < max && left >= size; p += size, left -= size) {
+				__builtin_prefetch(p); /* as many at once as the core can: the caller looks at them one after the other */
+				records[n++] = (DPI_Record){ p, size };
+			}
+			r->read += (uint64_t)(p - (r->ring->data + at));
+			return n;
+		}
 		const uint64_t word = size | (uint64_t)DPI_RING_RECORD << 32, step = pad + dpi_ring_need(size);
 		const uint64_t pad_word = (pad - DPI_RING_WORD) | (uint64_t)DPI_RING_PAD << 32;
 		const uint8_t *p = r->ring->data + at, *from = p;
@@ -330,23 +508,36 @@ static inline __attribute__((always_inline)) size_t dpi_ring_read_many(struct dp
 	}
 }
 
-/* Where the count oldest records that were not given back end, at most at end. They were checked when they were read, and may
- * have been changed since. */
-static inline uint64_t dpi_ring_skip(const struct dpi_ring_reader *r, uint64_t count, uint64_t end)
+/* Everything before position, which boundary goes with, is not looked at again. The caller decides when the writer is told: dpi_ring_tell. */
+static inline void dpi_ring_release(struct dpi_ring_reader *r, uint64_t position, uint64_t boundary)
 {
-	uint64_t at = r->head;
-	while (count && at < end) {
-		uint64_t word = dpi_ring_get_word(r->ring->data + (at & r->mask));
-		at += dpi_ring_need(word & UINT32_MAX);
-		count -= word >> 32 != DPI_RING_PAD;
-	}
-	return at < end ? at : end;
+	r->freed = position;
+	__atomic_store_n(&r->head, boundary, __ATOMIC_RELAXED); /* statistics look at it */
 }
 
-/* Everything before position is not looked at again. The caller decides when the writer is told: dpi_ring_tell. */
-static inline void dpi_ring_release(struct dpi_ring_reader *r, uint64_t position)
+/* Release the count oldest records that were not released, all of them ending before end. They were checked when they were read,
+ * and may have been changed since. */
+static inline void dpi_ring_release_some(struct dpi_ring_reader *r, uint64_t count, uint64_t end)
 {
-	__atomic_store_n(&r->head, position, __ATOMIC_RELAXED); /* statistics look at it */
+	uint64_t at = r->freed, boundary = r->head;
+	while (count && at < end) {
+		uint64_t word = dpi_ring_get_word(r->ring->data + (boundary & r->mask)), size, run_end;
+		if (dpi_ring_check_same(r, boundary, word, &size, &run_end)) {
+			if (at == boundary) at += DPI_RING_WORD;
+			uint64_t most = run_end > at ? (run_end - at) / size : 0, n = count < most ? count : most;
+			at += n * size;
+			count -= n;
+			if (n == most) boundary = at;
+		} else {
+			at += dpi_ring_need(word & UINT32_MAX);
+			count -= word >> 32 != DPI_RING_PAD;
+			boundary = at;
+		}
+	}
+	if (at > end) at = end;
+	if (boundary > at) boundary = at;
+	if (r->same && r->read != r->same_end && boundary > r->same_at) boundary = r->same_at;
+	dpi_ring_release(r, at, boundary);
 }
 
 /* Tell a writer that shares the memory. */

@@ -25,14 +25,24 @@ int dpi_ring_in_make(struct dpi_context *ctx, struct dpi_home *h, uint64_t capac
 	atomic_init(&ring->head, base);
 	atomic_init(&ring->clear, DPI_RING_NOWHERE); /* nor does a put, which may bring the bytes of a record after its word */
 	r->reader = (struct dpi_ring_reader){ .ring = ring, .capacity = capacity, .mask = capacity - 1, .max_record = h->shape.max_record,
-					      .tail = base, .clear = DPI_RING_NOWHERE, .read = base, .head = base, .head_told = base };
+					      .tail = base, .clear = DPI_RING_NOWHERE, .read = base, .head = base, .freed = base, .head_told = base,
+					      .same_most = h->shape.use == DPI_USE_QUEUE ? DPI_RING_SAME_MOST : 0 };
 	/* An appender that does not see the head must never wait for space that was given back untold: untold space is less than what
 	 * the largest record and its PAD leave of the ring. */
 	uint64_t spare = capacity - 2 * DPI_RING_WORD - 2 * dpi_ring_need(h->shape.max_record);
 	r->tell_at = spare < capacity / 8 ? spare : capacity / 8;
 	if (!r->tell_at) r->tell_at = 1;
+	r->tell_least = r->tell_at;
 	*out = r;
 	return DPI_SUCCESS;
+}
+
+void dpi_ring_in_by_credit(struct dpi_ring_in *r)
+{
+	r->direct = false;
+	/* Each costs system calls on both sides, and wakes the appender if it sleeps. Where it may have to wait for these bytes, with all that it
+	 * sent read, the bound is tell_least. */
+	if (r->tell_at == r->reader.capacity / 8) r->tell_at *= 2;
 }
 
 /* A word of an appender's credit by a put. False: the transport is busy. */
@@ -133,10 +143,9 @@ int64_t dpi_credit_service(struct dpi_context *ctx, int64_t now)
 	return left ? now + CREDIT_AGAIN_NS : DPI_NEVER;
 }
 
-void dpi_ring_in_give_back(struct dpi_ring_in *r, uint64_t end)
+void dpi_ring_in_tell(struct dpi_ring_in *r)
 {
 	struct dpi_ring_reader *d = &r->reader;
-	dpi_ring_release(d, end);
 	if (r->ended) return; /* the appender has left this ring */
 	if (r->direct) {
 		/* a store and a look; but not for every record: the appender reads the word only when it believes the ring full */
@@ -146,7 +155,18 @@ void dpi_ring_in_give_back(struct dpi_ring_in *r, uint64_t end)
 		}
 		return;
 	}
-	if (d->head - d->head_told >= r->tell_at) tell_by_credit(r);
+	if (d->head - d->head_told >= (d->read == d->tail ? r->tell_least : r->tell_at)) tell_by_credit(r);
+}
+
+void dpi_ring_in_caught_up(struct dpi_ring_in *r)
+{
+	if (!r->direct && !r->ended && r->reader.head - r->reader.head_told >= r->tell_least) tell_by_credit(r);
+}
+
+void dpi_ring_in_give_back(struct dpi_ring_in *r, uint64_t end, uint64_t boundary)
+{
+	dpi_ring_release(&r->reader, end, boundary);
+	dpi_ring_in_tell(r);
 }
 
 void dpi_ring_in_free(struct dpi_context *ctx, struct dpi_home *h, struct dpi_ring_in *r)

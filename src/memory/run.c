@@ -212,6 +212,18 @@ int dpi_run_wrote(struct dpi_buffer *b, const struct dpi_run *run, uint64_t size
 	return DPI_SUCCESS;
 }
 
+int dpi_run_wrote_now(struct dpi_buffer *b, const struct dpi_run *run, uint64_t size)
+{
+	struct dpi_appender *a = &b->appender;
+	uint64_t written = atomic_load_explicit(&a->writer.written, memory_order_relaxed) + size;
+	DPI_DELAY(run_writes);
+	atomic_store_explicit(&a->writer.written, written, memory_order_release);
+	int error = dpi_append_publish(b, 0);
+	set_until(b, run);
+	if (error == DPI_ERR_AGAIN) dpi_append_arm(b); /* nothing is left for the service else */
+	return error;
+}
+
 int dpi_run_flush(struct dpi_buffer *b, const struct dpi_run *run)
 {
 	if (!b->appender.attached) return dpi_buffer_check(b);
@@ -338,5 +350,5 @@ uint64_t dpi_run_more(struct dpi_ring_in *r, struct dpi_run_in *run, uint64_t un
 void dpi_run_give_back(struct dpi_ring_in *r, const struct dpi_run_in *run, uint64_t position)
 {
 	if (run->end && (int64_t)(position - run->at) > 0) position = run->at;
-	if ((int64_t)(position - r->reader.head) > 0) dpi_ring_in_give_back(r, position);
+	if ((int64_t)(position - r->reader.head) > 0) dpi_ring_in_give_back(r, position, position);
 }

@@ -63,6 +63,8 @@ static inline uint64_t dpi_run_left(const struct dpi_buffer *b, const struct dpi
 }
 /* size more bytes are there: they may be published from now on. Publishes when a group is full. Errors: PEER DESTROYED. */
 int dpi_run_wrote(struct dpi_buffer *b, const struct dpi_run *run, uint64_t size);
+/* The same, and all is published: AGAIN when the transport is busy, and the linger service has it. */
+int dpi_run_wrote_now(struct dpi_buffer *b, const struct dpi_run *run, uint64_t size);
 /* Publish all; AGAIN when the transport is busy. */
 int dpi_run_publish(struct dpi_buffer *b, const struct dpi_run *run);
 /* Wait until all is visible at the home, at most the handle's timeout. */

@@ -7,6 +7,7 @@
 			       sizeof((struct dpi_way_1){ 0 }.public) == sizeof((struct dpi_buffer){ 0 }.private), \
 		       "dpi.h and struct dpi_buffer differ")
 SAME(busy, busy);
+SAME(run, run);
 SAME(armed, armed);
 SAME(below, fast_size);
 SAME(appends, appends);
@@ -15,6 +16,8 @@ SAME(data, appender.writer.data);
 SAME(mask, appender.writer.mask);
 SAME(written, appender.writer.written);
 SAME(until, appender.writer.until);
+SAME(same, appender.writer.same);
+SAME(place, appender.writer.same_place);
 SAME(capacity, appender.writer.capacity);
 SAME(head_seen, appender.writer.head_seen);
 SAME(published, appender.published);

@@ -16,11 +16,23 @@
 
 #define HUGE_PAGE (2u << 20)
 
+/* Near the network device, if the context has chosen one; memory is better there than nowhere. */
+static int prefer(void *address, uint64_t length)
+{
+	const struct dpi_context *ctx = dpi_context();
+	unsigned long mask[16] = { 0 };
+	unsigned node = ctx ? (unsigned)ctx->placement.numa - 1 : 0;
+	if (!ctx || ctx->placement.numa == DPI_NUMA_ANY || node >= 8 * sizeof mask) return DPI_SUCCESS;
+	mask[node / (8 * sizeof *mask)] = 1ul << node % (8 * sizeof *mask);
+	syscall(SYS_mbind, address, length, MPOL_PREFERRED, mask, 8 * sizeof mask, 0);
+	return DPI_SUCCESS;
+}
+
 static int place(void *address, uint64_t length, int numa)
 {
 	unsigned long mask[16] = { 0 };
 	unsigned node = (unsigned)(numa - 1);
-	if (numa == DPI_NUMA_ANY) return DPI_SUCCESS;
+	if (numa == DPI_NUMA_ANY) return prefer(address, length);
 	if (numa < 0 || node >= 8 * sizeof mask)
 		return dpi_fail(DPI_ERR_ARGUMENT, "numa is %d: use DPI_NUMA_ANY or DPI_NUMA_NODE(n) with n below %zu", numa, 8 * sizeof mask);
 	mask[node / (8 * sizeof *mask)] = 1ul << node % (8 * sizeof *mask);

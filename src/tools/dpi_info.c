@@ -56,12 +56,14 @@ static void open_context(struct info *info, bool join)
 	dpi_log_set(DPI_LOG_ERROR, -1); /* it has complained of unknown variables, nobody else need to */
 }
 
-/* What the cluster file set is in the context alone. */
+/* What the cluster file or the launcher set is in the context alone. */
 static void take_settings(struct info *info)
 {
-	for (int i = 0; i < DPI_SETTING_COUNT; i++)
-		if (!strcmp(info->ctx->settings.origin[i], "file"))
-			dpi_settings_set(&info->settings, (enum dpi_setting)i, info->ctx->settings.value[i], "file");
+	for (int i = 0; i < DPI_SETTING_COUNT; i++) {
+		const char *origin = info->ctx->settings.origin[i];
+		if (!strcmp(origin, "file") || !strcmp(origin, "pmix"))
+			dpi_settings_set(&info->settings, (enum dpi_setting)i, info->ctx->settings.value[i], origin);
+	}
 }
 
 static int complain(const char *word)
@@ -99,14 +101,14 @@ int main(int argc, char **argv)
 	print_json = what & JSON;
 	if (what == JSON) what |= EVERYTHING | ERRORS;
 	if (!what) what = EVERYTHING;
-	if (what & (TRANSPORTS | CLUSTER)) open_context(&info, what & CLUSTER);
+	if (what & (TRANSPORTS | TOPOLOGY | CLUSTER)) open_context(&info, what & CLUSTER);
 	if (what & (TRANSPORTS | SETTINGS | CLUSTER)) read_settings(&info);
 	if (info.ctx) take_settings(&info);
 	print_begin();
 	if (what & LIBRARY) show_library();
 	if (what & TRANSPORTS) show_transports(&info);
 	if (what & LIMITS) show_limits();
-	if (what & TOPOLOGY) show_topology();
+	if (what & TOPOLOGY) show_topology(&info);
 	if (what & SETTINGS) show_settings(&info);
 	if (what & ERRORS) show_errors();
 	if (what & CLUSTER) show_cluster(&info);

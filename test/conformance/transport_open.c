@@ -132,6 +132,7 @@ KIT_TEST(tp_query, "T-7 T-53", 60)
 	CHECK_INT(a->alignment & (a->alignment - 1), ==, 0);
 	CHECK(!(a->capabilities & (DPI_TP_APPEND | DPI_TP_MULTICAST)));
 	CHECK(!(a->capabilities & DPI_TP_CPU_ATOMICS) || (a->capabilities & DPI_TP_ATOMICS));
+	CHECK(memchr(a->device, 0, sizeof a->device));
 	CHECK(a->latency_us >= 0 && a->bandwidth_bytes_us >= 0 && a->overhead_us >= 0);
 
 	/* a caller that knows less of the struct, and one that knows more */

@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  * transports.c: which transports the conformance tests run over: a line each. */
+#include <dlfcn.h>
+#include <dpi_transport.h>
+#include <glob.h>
 #include <harness.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 /* The hook's decisions follow the case's seed, so that TEST_SEED brings a failure back. */
 static void seed_hook(int rank, int ranks)
@@ -20,6 +24,68 @@ static void mix(int rank, int ranks)
 	if (rank % 2) setenv("DPI_TRANSPORT", "tcp", 1);
 }
 
+/* Has the machine an RDMA device? */
+static bool rdma(void)
+{
+	glob_t found;
+	bool some = !glob("/sys/class/infiniband/*", GLOB_NOSORT, NULL, &found);
+	if (some) globfree(&found);
+	return some;
+}
+
+/* Where this program finds the module NAME, as it is not beside the library's modules. */
+static bool module(const char *name, char *folder, size_t size)
+{
+	char path[4300];
+	snprintf(folder, size, "%s/dpi", harness_build());
+	snprintf(path, sizeof path, "%s/libdpi-%s.so", folder, name);
+	return !access(path, F_OK);
+}
+
+static int no_text(void *self, int error, const char *format, ...)
+{
+	(void)self, (void)format;
+	return error;
+}
+
+static const char *no_setting(void *self, const char *name)
+{
+	(void)self, (void)name;
+	return "";
+}
+
+static bool libfabric(void)
+{
+	char folder[4200];
+	return module("libfabric", folder, sizeof folder);
+}
+
+static void modules(int rank, int ranks)
+{
+	char folder[4200];
+	(void)rank, (void)ranks;
+	module("", folder, sizeof folder);
+	setenv("DPI_MODULES", folder, 1);
+}
+
+/* libfabric looks for its providers for half a second, once in a process; what is found here the cases' processes inherit. */
+static void libfabric_first(void)
+{
+	static bool done;
+	char file[4300], *end;
+	if (done) return;
+	done = true;
+	module("libfabric", file, sizeof file - 64);
+	end = file + strlen(file);
+	snprintf(end, 64, "/libdpi-libfabric.so");
+	void *loaded = dlopen(file, RTLD_NOW | RTLD_LOCAL);
+	DPI_Tp_Entry entry = NULL;
+	if (loaded) *(void **)&entry = dlsym(loaded, "dpi_transport_1");
+	DPI_Tp_Core core = {.abi = DPI_TP_ABI, .size = sizeof core, .fail_text = no_text, .setting = no_setting};
+	char reason[128];
+	if (entry) entry()->probe(&core, reason, sizeof reason);
+}
+
 #define FAULTS "DPI_HOOK=delay=30,reorder,again=0.1,short=0.3"
 
 ENROL(shm, "DPI_TRANSPORT=shm", NULL);
@@ -28,3 +94,7 @@ ENROL(hook_shm, "DPI_TRANSPORT=hook:shm " FAULTS, seed_hook);
 ENROL(hook_shm_nodirect, "DPI_TRANSPORT=hook:shm " FAULTS ",nodirect,noorder", seed_hook);
 ENROL(hook_tcp, "DPI_TRANSPORT=hook:tcp " FAULTS, seed_hook);
 ENROL(mixed, "DPI_TRANSPORT=shm,tcp", mix);
+ENROL_IF(verbs, "DPI_TRANSPORT=verbs", modules, rdma);
+ENROL_ALSO(libfabric, "DPI_TRANSPORT=libfabric DPI_FABRIC=tcp", modules, .present = libfabric, .before = libfabric_first);
+ENROL_ALSO(libfabric_rxm, "DPI_TRANSPORT=libfabric DPI_FABRIC=tcp;ofi_rxm", modules, .present = libfabric, .before = libfabric_first,
+	   .kit_only = true);

@@ -1,26 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  * bloom.c: libFuzzer target: a Bloom filter of keys that another process has published. */
 #include "flows/bloom.h"
-
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void need(int good, const char *what)
-{
-	if (good) return;
-	fprintf(stderr, "broken: %s\n", what);
-	__builtin_trap();
-}
+#include "fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct dpi_filter f = { 0 };
-	uint8_t *copy = malloc(size ? size : 1); /* of its own, so that a byte too many is found */
-	need(copy != NULL, "memory");
-	if (size) memcpy(copy, data, size);
+	uint8_t *copy = copy_of(data, size);
 	if (!dpi_filter_read(copy, size, &f)) {
 		uint8_t bits;
 		uint64_t hash[2] = { size * UINT64_C(0x9e3779b97f4a7c15), 0 };

@@ -2,23 +2,12 @@
  * codec.c: libFuzzer target: segments of any bytes to every decoder. The first byte chooses the codec, the next two are
  * the size that is declared; then sketches as others may send them. */
 #include <dpi.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "flows/codec/codec.h"
 #include "flows/sketch.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "fuzz.h"
 
 static struct dpi_coder *coder[5];
-
-static void need(int good, const char *what)
-{
-	if (good) return;
-	fprintf(stderr, "broken: %s\n", what);
-	__builtin_trap();
-}
 
 static void decode(uint32_t id, const uint8_t *data, size_t size, size_t plain)
 {

@@ -1,22 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  * control.c: libFuzzer target: every parser of the control plane that sees bytes of others. The first byte chooses the
  * parser, the rest is what it is given. */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "control_state.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void need(int good, const char *what)
-{
-	if (good) return;
-	fprintf(stderr, "broken: %s\n", what);
-	__builtin_trap();
-}
+#include "fuzz.h"
+#include "launcher.h"
 
 /* Frame by frame, as one piece. */
 static void frames(const uint8_t *data, size_t size)
@@ -131,12 +121,28 @@ static void address(const uint8_t *data, size_t size)
 	need(!strcmp(text, back), "an address changes by being looked up");
 }
 
+/* What node 0 of an MPI job tells. */
+static void word(const uint8_t *data, size_t size)
+{
+	struct dpi_launcher_word w, again;
+	char text[DPI_LAUNCHER_TEXT], *copy = malloc(size + 1);
+	need(copy != NULL, "memory");
+	memcpy(copy, data, size);
+	copy[size] = 0;
+	if (!dpi_launcher_parse(copy, &w)) {
+		need(w.addresses > 0 && w.addresses <= DPI_NODE_ADDRESSES && *w.job, "the bounds of what node 0 tells");
+		dpi_launcher_print(&w, text);
+		need(!dpi_launcher_parse(text, &again) && !memcmp(&w, &again, sizeof w), "it changes by being told on");
+	}
+	free(copy);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	char sentence[DPI_DETAIL_MAX];
 	if (!size) return 0;
 	struct dpi_unpack u = { .at = data + 1, .end = data + size };
-	switch (data[0] % 9) {
+	switch (data[0] % 10) {
 	case 0: frames(data + 1, size - 1); break;
 	case 1: channel(data + 1, size - 1); break;
 	case 2: hello(&u); break;
@@ -145,6 +151,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	case 5: news(&u); break;
 	case 6: cluster_file(data + 1, size - 1); break;
 	case 7: address(data + 1, size - 1); break;
+	case 9: word(data + 1, size - 1); break;
 	default: need(dpi_refusal_unpack(&u, sentence) > 0, "a refusal without an error");
 	}
 	return 0;

@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
  * definition.c: libFuzzer target: any bytes as a flow's definition, as a peer may send them. */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "error.h"
 #include "flows/definition.h"
@@ -10,15 +7,7 @@
 #include "flows/move/move.h"
 #include "flows/reduce/reduce.h"
 #include "flows/segment.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void need(bool fact, const char *what)
-{
-	if (fact) return;
-	fprintf(stderr, "not so: %s\n", what);
-	abort();
-}
+#include "fuzz.h"
 
 static void same_bytes(const struct dpi_definition *d, const uint8_t *data, size_t size)
 {

@@ -2,23 +2,12 @@
  * expression.c: libFuzzer target: the first byte chooses: bytes that say they are a program (0), or the text of an
  * expression; what is accepted runs over a small batch of every type, as a filter or a projection, with each way to treat
  * errors. What was compiled must be accepted as bytes, and give the same. */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "flows/expr/expr.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "fuzz.h"
 
 #define ROWS 70
 #define COLS 17
-
-static void need(int good, const char *what)
-{
-	if (good) return;
-	fprintf(stderr, "broken: %s\n", what);
-	__builtin_trap();
-}
 
 static const struct dpi_expr_column columns[COLS] = {
 	{ "b", DPI_TYPE_BOOL, true, 0, 0, 0 },	       { "i8", DPI_TYPE_INT8, true, 0, 0, 0 },

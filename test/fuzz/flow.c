@@ -1,26 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
  * flow.c: libFuzzer target: messages about flows, to the coordinator and to a copy. The input is a sequence of messages: a
  * byte of type (bit 7: from the other node), two of size, the body. There is one flow at first, id 1, with copy 1 here. */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "control_state.h"
 #include "flows/layer.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "fuzz.h"
 
 static struct dpi_context ctx;
 static struct dpi_peer other;
 static uint8_t *definition;
 static size_t definition_size;
-
-static void need(int good, const char *what)
-{
-	if (good) return;
-	fprintf(stderr, "broken: %s\n", what);
-	__builtin_trap();
-}
 
 static void start(void)
 {

@@ -3,13 +3,9 @@
  * whether segments are compressed, then
  * steps: a word of 4 bytes, by how much the tail goes on (12 bits; all ones: any 8 bytes that follow) and how many bytes are written
  * at it before that, and those bytes. */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "flows/target.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "fuzz.h"
 
 #define CAPACITY 4096u
 #define MOST 1024u /* bytes of a run */
@@ -18,13 +14,6 @@ static struct dpi_definition *definition[9];
 static struct dpi_ring *ring;
 static struct dpi_context ctx;
 static struct dpi_peer peer;
-
-static void need(bool good, const char *what)
-{
-	if (good) return;
-	fprintf(stderr, "broken: %s: %s\n", what, dpi_detail());
-	__builtin_trap();
-}
 
 /* Rows of which any bytes are one; rows that are checked; rows that vary; columns of these; and the rows compressed. */
 static void start(void)

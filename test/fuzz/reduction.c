@@ -1,22 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  * reduction.c: libFuzzer target: bytes that say they are a reduction of a schema of every type; then, for one that is, rows
  * and partial rows of anybody, taken in by a table that is small, and all that it gives. */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "error.h"
 #include "flows/reduce/reduce.h"
 #include "flows/row.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void need(int good, const char *what)
-{
-	if (good) return;
-	fprintf(stderr, "not so: %s: %s\n", what, dpi_detail());
-	abort();
-}
+#include "fuzz.h"
 
 static int take(void *state, const DPI_Value *v, void *arg)
 {

@@ -1,21 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  * schema.c: what of a schema comes from outside: its bytes, rows of it, and its Arrow form. */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "error.h"
 #include "flows/arrow.h"
 #include "flows/row.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void need(bool fact, const char *what)
-{
-	if (fact) return;
-	fprintf(stderr, "not so: %s\n", what);
-	abort();
-}
+#include "fuzz.h"
 
 static void round_trip(const struct dpi_schema *s)
 {

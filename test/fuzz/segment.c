@@ -1,22 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  * segment.c: segments from a peer: of rows, columnar, and parts of a large row. */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "error.h"
 #include "flows/column_segment.h"
 #include "flows/row_batch.h"
 #include "flows/row_part.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void need(bool fact, const char *what)
-{
-	if (fact) return;
-	fprintf(stderr, "not so: %s: %s\n", what, dpi_detail());
-	abort();
-}
+#include "fuzz.h"
 
 static const DPI_Column columns[] = {
 	{ "k", DPI_TYPE_INT64, 0, 0, 0, 0 }, { "d", DPI_TYPE_DECIMAL128, 1, 0, 0, 2 }, { "b", DPI_TYPE_BOOL, 1, 0, 0, 0 },

@@ -1,19 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * stats.c: libFuzzer target: the answer of a node that was asked what its flows do. */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "flows/stats.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void need(int good, const char *what)
-{
-	if (good) return;
-	fprintf(stderr, "broken: %s\n", what);
-	__builtin_trap();
-}
+#include "fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -23,9 +12,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	size_t found = 9;
 	uint32_t seen;
 	bool more;
-	uint8_t *copy = malloc(size ? size : 1); /* of its own, so that a byte too many is found */
-	need(copy != NULL, "memory");
-	if (size) memcpy(copy, data, size);
+	uint8_t *copy = copy_of(data, size);
 	memset(info, 0xa5, sizeof info);
 	struct dpi_unpack u = { .at = copy, .end = copy + size };
 	if (dpi_stats_unpack(&u, &flow, info, ROOM, &found, &seen, &more)) {

@@ -196,6 +196,41 @@ out_has '^  NUMA node'
 taskset -V >/dev/null 2>&1 && { taskset -c "$(taskset -pc $$ | sed 's/.*: //; s/[-,].*//')" "$bin/dpi-info" --topology >out; out_has '^    for this process +1( |$)'; }
 end
 
+begin "--topology of other machines, replayed by hwloc"
+four="HWLOC_XMLFILE=$top/test/topology/two_sockets_four_nics.xml"
+replay() { env HWLOC_THISSYSTEM=0 "$@" "$bin/dpi-info" --topology >out 2>err; status=$?; }
+replay "$four"
+status_is 0
+if grep -q '^  known from  *hwloc' out; then
+	out_has '^  known from +hwloc, which replays another machine$'
+	out_has '^  packages +2$'
+	out_has '^  NUMA node 1 +128 GiB +processors 4-7,12-15$'
+	for d in 'RDMA device mlx5_0|17|0|0-3,8-11' 'RDMA device mlx5_1|31|0|0-3,8-11' 'RDMA device mlx5_2|98|1|4-7,12-15' \
+		'interface eno1|b1|1|4-7,12-15'; do
+		device=${d%%|*} rest=${d#*|}
+		bus=${rest%%|*} rest=${rest#*|}
+		numa=${rest%%|*} processors=${rest#*|}
+		out_has "^  $device +0000:$bus:00.0, near NUMA node $numa, processors $processors\$"
+		grep -A 3 "^  $device " out >place
+		grep -qE "^    its progress thread +processors $processors\$" place &&
+			{ grep -qE "^    its windows +NUMA node $numa\$" place || [ "$device" = 'interface eno1' ]; } &&
+			grep -qE "^      because +near ${device##* }\$" place || fail "$device: a wrong place"
+	done
+	out_has '^  progress thread +on the processors the process may use$'
+	replay HWLOC_SYNTHETIC='package:4 [numa(memory=4294967296)] core:2 pu:2'
+	out_has '^  packages +4$'
+	out_has '^  processors +16 '
+	out_has '^  NUMA node 3 +4 GiB +processors 12-15$'
+	env HWLOC_THISSYSTEM=0 "$four" "$bin/dpi-info" --topology --json >out
+	LC_ALL=C awk -f json.awk out >members 2>json-error || fail "no JSON: $(cat json-error)"
+	has '^.topology.devices\[[0-9]*\].name mlx5_2$'
+	has '^.topology.devices\[[0-9]*\].windows_numa 1$'
+	has '^.topology.place.reason no transport'
+else
+	out_has '^  known from +/sys$'
+fi
+end
+
 begin "--settings: value, origin and meaning of each"
 DPI_LINGER=3ms DPI_TRANSPORT=tcp info --settings
 status_is 0

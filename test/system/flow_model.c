@@ -10,18 +10,7 @@
 
 #include "flow_plan.h"
 
-#define FAULTS "DPI_HOOK=delay=30,reorder,again=0.1,short=0.3"
-static void seed_hook(int rank, int ranks)
-{
-	char text[256];
-	(void)rank, (void)ranks;
-	snprintf(text, sizeof text, "%s,seed=%" PRIu64, getenv("DPI_HOOK"), harness_seed());
-	setenv("DPI_HOOK", text, 1);
-}
-ENROL(shm, "DPI_TRANSPORT=shm", NULL);
-ENROL(tcp, "DPI_TRANSPORT=tcp", NULL);
-ENROL(hook_shm_nodirect, "DPI_TRANSPORT=hook:shm " FAULTS ",nodirect,noorder", seed_hook);
-ENROL(hook_tcp, "DPI_TRANSPORT=hook:tcp " FAULTS, seed_hook);
+ENROL_WITH_FAULTS;
 
 /* ------------------------------------------------------------------------------------------------------ shared memory */
 

@@ -4,11 +4,8 @@
 #define FLOW_PLAN_H
 
 #include <dlfcn.h>
-#include <stdlib.h>
-#include <time.h>
 
-#include "dpi.h"
-#include "harness.h"
+#include "kit.h"
 
 #define RANKS 4
 #define VICTIM (RANKS - 1)
@@ -17,30 +14,6 @@
 #define KEYS 64
 #define HEAD 32u
 #define WAIT_US (INT64_C(30000000) * harness_slow())
-
-static uint64_t mix(uint64_t x)
-{
-	x ^= x >> 33;
-	x *= 0xff51afd7ed558ccdu;
-	x ^= x >> 33;
-	x *= 0xc4ceb9fe1a85ec53u;
-	return x ^ x >> 33;
-}
-
-static uint64_t draw(uint64_t *state, uint64_t below)
-{
-	return mix(*state += 0x9e3779b97f4a7c15u) % below;
-}
-
-static bool one_in(uint64_t *state, uint64_t n)
-{
-	return draw(state, n) == 0;
-}
-
-static void pause_us(uint64_t us)
-{
-	nanosleep(&(struct timespec){ (time_t)(us / 1000000), (long)(us % 1000000) * 1000 }, NULL);
-}
 
 /* ---------------------------------------------------------------------------------------------------------- the plan */
 

@@ -1,30 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  * kill.c: kill -9 of appenders and homes at random moments, hundreds of times. What was flushed arrives, nothing arrives torn, twice or
  * out of order, nobody else is delayed, and a home's death is an error in time at whoever appends. */
-#include <signal.h>
-#include <stdlib.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "dpi.h"
-#include "harness.h"
+#include "kit.h"
 
-ENROL(shm, "DPI_TRANSPORT=shm", NULL);
-ENROL(tcp, "DPI_TRANSPORT=tcp", NULL);
-
-static uint64_t mix(uint64_t x)
-{
-	x ^= x >> 33;
-	x *= 0xff51afd7ed558ccdu;
-	x ^= x >> 33;
-	x *= 0xc4ceb9fe1a85ec53u;
-	return x ^ x >> 33;
-}
-
-static uint64_t draw(uint64_t *state)
-{
-	return mix(*state += 0x9e3779b97f4a7c15u);
-}
+ENROL_TWO;
 
 static double now(void)
 {
@@ -68,11 +49,11 @@ static void appender(struct killing *k)
 	CHECK_DPI(DPI_Init(&ctx));
 	CHECK_DPI(DPI_Open_Buffer("victims", NULL, ctx, &q));
 	while (!k->stop) {
-		uint32_t size = (uint32_t)sizeof(struct header) + (uint32_t)(draw(&state) % (draw(&state) % 16 ? 100 : 16000));
+		uint32_t size = (uint32_t)sizeof(struct header) + (uint32_t)draw(&state, one_in(&state, 16) ? 16000 : 100);
 		fill(record, life, sequence, size);
 		CHECK_DPI(DPI_Append(record, size, q));
 		sequence++;
-		if (draw(&state) % 8) continue;
+		if (!one_in(&state, 8)) continue;
 		CHECK_DPI(DPI_Flush_Buffer(q));
 		k->flushed[life] = sequence;
 	}
@@ -86,14 +67,7 @@ static void killer(struct killing *k)
 {
 	uint64_t state = harness_seed();
 	AWAIT(k->ready);
-	for (int i = 0; i < KILLS; i++) {
-		int victim = 1 + (int)(draw(&state) % 3);
-		struct timespec t = { 0, (long)(draw(&state) % 6000000) };
-		nanosleep(&t, NULL);
-		harness_kill(victim, SIGKILL);
-		AWAIT(!harness_alive(victim));
-		harness_spawn_rank(victim);
-	}
+	for (int i = 0; i < KILLS; i++) kill_one(1, 3, 6000, &state);
 	k->stop = 1;
 }
 
@@ -214,8 +188,7 @@ TEST(homes_are_killed, "", 5, .deadline_s = 180)
 		uint64_t state = harness_seed();
 		for (int round = 0; round < ROUNDS; round++) {
 			AWAIT(s->opened == 3 * (round + 1));
-			struct timespec t = { 0, (long)(draw(&state) % 4000000) };
-			nanosleep(&t, NULL);
+			pause_us(draw(&state, 4000));
 			harness_kill(1, SIGKILL);
 			AWAIT(s->failed == 3 * (round + 1) && !harness_alive(1));
 			s->round = round + 1;

@@ -1,14 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * rebind.c: kill -9 of a retained flow's targets at random moments, many times. Each stores what it has taken in, with how much that is,
  * and then confirms it; who comes after it goes on from there. In the end every row was taken in exactly once, in order. */
-#include <signal.h>
-#include <time.h>
+#include "kit.h"
 
-#include "dpi.h"
-#include "harness.h"
-
-ENROL(shm, "DPI_TRANSPORT=shm", NULL);
-ENROL(tcp, "DPI_TRANSPORT=tcp", NULL);
+ENROL_TWO;
 
 enum { SOURCES = 2, TARGETS = 2, KILLER = SOURCES + TARGETS, KILLS = 40 };
 
@@ -31,32 +26,10 @@ struct shared {
 	} target[TARGETS];
 };
 
-static uint64_t draw(uint64_t *state)
-{
-	uint64_t x = *state += 0x9e3779b97f4a7c15u;
-	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
-	x = (x ^ x >> 27) * 0x94d049bb133111ebu;
-	return x ^ x >> 31;
-}
-
 static DPI_Flow open_flow(DPI_Context ctx)
 {
 	static const DPI_Column columns[] = { { "key", DPI_TYPE_INT64, 0, 0, 0, 0 }, { "number", DPI_TYPE_INT64, 0, 0, 0, 0 } };
-	static const char *const key[] = { "key" };
-	DPI_Flow_Attr a = DPI_FLOW_ATTR_INIT;
-	DPI_Flow f;
-	CHECK_DPI(DPI_Create_Schema(columns, 2, &a.schema));
-	a.create = DPI_CREATE_OR_OPEN;
-	a.targets = TARGETS;
-	a.sources = SOURCES;
-	a.key = key;
-	a.key_count = 1;
-	a.retain = DPI_ACK_CONFIRMED;
-	a.segment = 1024;
-	a.memory = 1 << 17;
-	CHECK_DPI(DPI_Create_Flow("rows", &a, ctx, &f));
-	CHECK_DPI(DPI_Free_Schema(a.schema));
-	return f;
+	return retained_flow(ctx, columns, 2, TARGETS, SOURCES, DPI_ACK_CONFIRMED, 0);
 }
 
 static void source(struct shared *w, int rank)
@@ -115,10 +88,10 @@ static void target(struct shared *w, int rank)
 		/* stored at random moments, and confirmed after that; when nothing waits to be taken, both at once, as sources may wait for it */
 		size_t which;
 		bool idle = DPI_Wait_Targets(&t, 1, DPI_NO_WAIT, &which) == DPI_ERR_TIMEOUT;
-		if (!idle && draw(&state) % 4) continue;
+		if (!idle && !one_in(&state, 4)) continue;
 		w->target[index].version[++now & 1] = my;
 		w->target[index].now = now;
-		if (!idle && draw(&state) % 4 == 0) continue;
+		if (!idle && one_in(&state, 4)) continue;
 		CHECK_DPI(DPI_Ack(DPI_ACK_EVERY_SOURCE, DPI_ACK_TAKEN, t));
 	}
 	CHECK_ERROR(error, DPI_ERR_END, "has ended");
@@ -132,14 +105,7 @@ static void killer(struct shared *w)
 {
 	uint64_t state = harness_seed();
 	AWAIT(w->opened == SOURCES);
-	for (int i = 0; i < KILLS; i++) {
-		int victim = SOURCES + (int)(draw(&state) % TARGETS);
-		struct timespec t = { 0, (long)(draw(&state) % 30000000) };
-		nanosleep(&t, NULL);
-		harness_kill(victim, SIGKILL);
-		AWAIT(!harness_alive(victim));
-		harness_spawn_rank(victim);
-	}
+	for (int i = 0; i < KILLS; i++) kill_one(SOURCES, TARGETS, 30000, &state);
 	w->stop = 1;
 	for (int i = 0; i < TARGETS; i++) AWAIT(w->target[i].ended);
 	int64_t sum = 0, rows = 0, expected = 0, pushed = 0;

@@ -4,38 +4,12 @@
  *
  * TEST_FIRST=N begins with scenario N, as a failure names it. */
 #include <pthread.h>
-#include <stdlib.h>
-#include <time.h>
 
-#include "dpi.h"
-#include "harness.h"
+#include "kit.h"
 
-#define FAULTS "DPI_HOOK=delay=30,reorder,again=0.1,short=0.3"
-static void seed_hook(int rank, int ranks)
-{
-	char text[256];
-	(void)rank, (void)ranks;
-	snprintf(text, sizeof text, "%s,seed=%" PRIu64, getenv("DPI_HOOK"), harness_seed());
-	setenv("DPI_HOOK", text, 1);
-}
-ENROL(shm, "DPI_TRANSPORT=shm", NULL);
-ENROL(tcp, "DPI_TRANSPORT=tcp", NULL);
-ENROL(hook_shm_nodirect, "DPI_TRANSPORT=hook:shm " FAULTS ",nodirect,noorder", seed_hook);
-ENROL(hook_tcp, "DPI_TRANSPORT=hook:tcp " FAULTS, seed_hook);
+ENROL_WITH_FAULTS;
 
 enum { RANKS = 3, SOURCES = 5, WINDOWS = 5, MOST_KEYS = 2000 };
-
-static uint64_t mix(uint64_t x)
-{
-	x = (x ^ x >> 33) * 0xff51afd7ed558ccdu;
-	x = (x ^ x >> 33) * 0xc4ceb9fe1a85ec53u;
-	return x ^ x >> 33;
-}
-
-static uint64_t draw(uint64_t *state, uint64_t below)
-{
-	return mix(*state += 0x9e3779b97f4a7c15u) % below;
-}
 
 /* ---------------------------------------------------------------------------------------------------------- the plan */
 

@@ -1,14 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * resume.c: kill -9 of a retained flow's sources at random moments, many times. Each stores now and then how far it has come; who comes
  * after it resumes it from there, or pushes everything again. In the end every row was taken exactly once, in order. */
-#include <signal.h>
-#include <time.h>
+#include "kit.h"
 
-#include "dpi.h"
-#include "harness.h"
-
-ENROL(shm, "DPI_TRANSPORT=shm", NULL);
-ENROL(tcp, "DPI_TRANSPORT=tcp", NULL);
+ENROL_TWO;
 
 enum { TARGETS = 2, SOURCES = 2, KILLER = TARGETS + SOURCES, KILLS = 40, LEAST = 1000 };
 
@@ -32,33 +27,11 @@ struct shared {
 	} source[SOURCES];
 };
 
-static uint64_t draw(uint64_t *state)
-{
-	uint64_t x = *state += 0x9e3779b97f4a7c15u;
-	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
-	x = (x ^ x >> 27) * 0x94d049bb133111ebu;
-	return x ^ x >> 31;
-}
-
 static DPI_Flow open_flow(DPI_Context ctx)
 {
-	static const DPI_Column columns[] = { { "key", DPI_TYPE_INT64, 0, 0, 0, 0 }, { "number", DPI_TYPE_INT64, 0, 0, 0, 0 }, { "source", DPI_TYPE_INT64, 0, 0, 0, 0 } };
-	static const char *const key[] = { "key" };
-	DPI_Flow_Attr a = DPI_FLOW_ATTR_INIT;
-	DPI_Flow f;
-	CHECK_DPI(DPI_Create_Schema(columns, 3, &a.schema));
-	a.create = DPI_CREATE_OR_OPEN;
-	a.targets = TARGETS;
-	a.sources = SOURCES;
-	a.key = key;
-	a.key_count = 1;
-	a.retain = DPI_ACK_RELEASED;
-	a.resume_us = 120000000;
-	a.segment = 1024;
-	a.memory = 1 << 17;
-	CHECK_DPI(DPI_Create_Flow("rows", &a, ctx, &f));
-	CHECK_DPI(DPI_Free_Schema(a.schema));
-	return f;
+	static const DPI_Column columns[] = { { "key", DPI_TYPE_INT64, 0, 0, 0, 0 }, { "number", DPI_TYPE_INT64, 0, 0, 0, 0 },
+					      { "source", DPI_TYPE_INT64, 0, 0, 0, 0 } };
+	return retained_flow(ctx, columns, 3, TARGETS, SOURCES, DPI_ACK_RELEASED, 120000000);
 }
 
 /* A source that is killed when it has closed is started again all the same. */
@@ -66,12 +39,12 @@ static bool open_again(struct shared *w, int index, int life, DPI_Flow f, struct
 {
 	DPI_Source_Attr a = DPI_SOURCE_ATTR_INIT;
 	uint64_t state = harness_seed() + (uint64_t)life * 16 + (uint64_t)index;
-	bool anew = draw(&state) % 4 == 0;
+	bool anew = one_in(&state, 4);
 	*my = w->source[index].version[w->source[index].now & 1];
 	if (anew) *my = (struct stored){ 0 };
 	a.timeout_us = 60000000;
 	a.id = 100 + (uint64_t)index;
-	a.takeover = draw(&state) % 2;
+	a.takeover = (int)draw(&state, 2);
 	a.rows = anew ? NULL : my->rows;
 	for (;;) {
 		const char *text;
@@ -110,7 +83,7 @@ static void source(struct shared *w, int rank)
 			int64_t none = 0;
 			atomic_compare_exchange_strong(&w->source[index].all, &none, my.next);
 		}
-		if (draw(&state) % 200) continue;
+		if (!one_in(&state, 200)) continue;
 		CHECK_DPI(DPI_Flush_Source(s));
 		CHECK_DPI(DPI_Get_Source_Rows(s, my.rows));
 		uint32_t now = w->source[index].now + 1;
@@ -159,13 +132,8 @@ static void killer(struct shared *w)
 	uint64_t state = harness_seed();
 	for (int i = 0; i < SOURCES; i++) AWAIT(w->source[i].opened);
 	for (int i = 0; i < KILLS; i++) {
-		int victim = TARGETS + (int)(draw(&state) % SOURCES);
-		struct timespec t = { 0, (long)(draw(&state) % 30000000) };
-		nanosleep(&t, NULL);
 		if (i == KILLS - 4) w->stop = 1; /* the last while they end */
-		harness_kill(victim, SIGKILL);
-		AWAIT(!harness_alive(victim));
-		harness_spawn_rank(victim);
+		kill_one(TARGETS, SOURCES, 30000, &state);
 	}
 	AWAIT(w->ended == TARGETS);
 	int64_t rows = 0, sum = 0, all = 0, expected = 0;

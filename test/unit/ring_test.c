@@ -23,7 +23,8 @@ static struct pair open_pair(uint64_t capacity, uint64_t base, uint64_t max_reco
 	p.w = (struct dpi_ring_writer){ .data = p.ring->data, .capacity = capacity, .mask = capacity - 1, .head = &p.ring->head,
 					.head_seen = base, .written = base };
 	p.r = (struct dpi_ring_reader){ .ring = p.ring, .capacity = capacity, .mask = capacity - 1, .max_record = max_record,
-					.tail = base, .clear = DPI_RING_NOWHERE, .read = base, .head = base, .head_told = base };
+					.tail = base, .clear = DPI_RING_NOWHERE, .read = base, .head = base, .freed = base, .head_told = base,
+					.same_most = DPI_RING_SAME_MOST };
 	return p;
 }
 
@@ -42,7 +43,7 @@ static uint64_t publish(struct pair *p)
 
 static void give_back(struct pair *p)
 {
-	dpi_ring_release(&p->r, p->r.read);
+	dpi_ring_release(&p->r, p->r.read, dpi_ring_boundary(&p->r));
 	dpi_ring_tell(&p->r);
 }
 
@@ -341,15 +342,28 @@ struct stream {
 	int64_t longest_idle;
 };
 
-static uint64_t next_size(struct draws *d, const struct stream *s)
+/* Every other stretch of records has one size. */
+static uint64_t next_size(struct draws *d, const struct stream *s, uint64_t record)
 {
+	uint64_t one = 8 * (1 + record / 80 * 7 % 16);
+	if (record / 40 % 2 && one <= s->largest) return one;
 	uint64_t how = draw_below(d, 16);
 	return how == 0 ? 0 : how == 1 ? s->largest : draw_below(d, how < 12 && s->largest > 64 ? 64 : s->largest + 1);
+}
+
+/* A run of records of this size, perhaps. The reader gives its room back late, which a largest record may not have to wait for. */
+static void perhaps_begin_run(struct dpi_ring_writer *w, struct draws *d, uint64_t size, uint64_t largest)
+{
+	uint64_t taken = 2 * (dpi_ring_need(largest) + 64) + 64 + 2 * DPI_RING_WORD;
+	if (w->same || !size || size % 8 || size > DPI_RING_SAME_MOST || taken > w->capacity || draw_below(d, 8)) return;
+	dpi_ring_begin_same(w, size, draw_below(d, w->capacity - taken));
+	if (w->same && draw_below(d, 2)) dpi_ring_go_on(w, draw_below(d, 1000));
 }
 
 /* One record by one of the ways; false: no room now. */
 static bool write_record(struct pair *p, struct draws *d, const void *data, uint64_t size, uint64_t *published)
 {
+	perhaps_begin_run(&p->w, d, size, p->r.max_record);
 	if (dpi_ring_write(&p->w, data, size)) return true;
 	uint8_t *room = dpi_ring_room(&p->w, size);
 	if (room) {
@@ -364,6 +378,73 @@ static bool write_record(struct pair *p, struct draws *d, const void *data, uint
 	return room;
 }
 
+/* -------------------------------------------------------------------------------------------- runs of records of one size */
+
+/* One record of a ring that is read and not released. */
+struct held {
+	const uint8_t *data;
+	uint64_t size, number;
+};
+static void let_go(struct pair *p, struct held *held, size_t *first, size_t *count, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		struct held *h = &held[(*first + i) % 4096];
+		if (!filled(h->data, h->size, h->number)) FAIL("record %" PRIu64 " was overwritten while it was held", h->number);
+	}
+	struct dpi_ring_reader *r = &p->r;
+	if (n == *count) dpi_ring_release(r, r->read, dpi_ring_boundary(r));
+	else dpi_ring_release_some(r, n, r->read);
+	CHECK(r->head <= r->freed && r->freed <= r->read);
+	CHECK(!r->same || r->read == r->same_end || r->head <= r->same_at); /* the word that is looked at again */
+	dpi_ring_tell(r);
+	*first = (*first + n) % 4096;
+	*count -= n;
+}
+
+/* Records in runs and not, held for a while, released some at a time, are what was written; room comes back in the end. */
+static void hold_and_release(struct draws *d, uint64_t base, int records)
+{
+	static struct held held[4096];
+	struct pair p = open_pair(LEAST, base, 300);
+	struct stream s = { .largest = 300 };
+	uint64_t published = base, in_runs = 0, all = 0, read = 0;
+	size_t first = 0, count = 0;
+	uint8_t record[300];
+	for (uint64_t i = 0; i < (uint64_t)records;) {
+		uint64_t size = next_size(d, &s, i);
+		fill(record, size, i);
+		bool wrote = write_record(&p, d, record, size, &published);
+		if (wrote) in_runs += p.w.same != 0, all += p.w.same ? size : 0, i++;
+		if (!draw_below(d, 8)) dpi_ring_publish(&p.w, &p.ring->tail, published), published = p.w.written;
+		uint64_t total, total_bytes;
+		CHECK(dpi_ring_count_same(&p.w, &total, &total_bytes));
+		CHECK(total == in_runs && total_bytes == all);
+		for (uint64_t n = draw_below(d, 12); n && count < 4096; n--) {
+			DPI_Record r[8] = { { 0 } };
+			size_t got = draw_below(d, 2) ? dpi_ring_read_many(&p.r, draw_below(d, 128), 8, r) : 0;
+			if (!got && (got = dpi_ring_next(&p.r, &r[0].data, &r[0].size) == DPI_RING_FOUND) && !draw_below(d, 4)) {
+				dpi_ring_unread(&p.r, r[0].size);
+				continue;
+			}
+			if (!got) break;
+			for (size_t k = 0; k < got; k++, read++)
+				held[(first + count++) % 4096] = (struct held){ r[k].data, r[k].size, read };
+		}
+		if (!wrote || !draw_below(d, 6)) let_go(&p, held, &first, &count, wrote ? draw_below(d, count + 1) : count);
+	}
+	CHECK(in_runs > 0);
+	close_pair(&p);
+}
+
+TEST(ring_runs_are_held_and_released, "", 0)
+{
+	struct draws d = draws_from(rank);
+	for (int n = rounds(40); n; n--)
+		for (size_t i = 0; i < REACHED; i++) hold_and_release(&d, bases[i], 2000);
+}
+
+/* ------------------------------------------------------------------------------------------------------- with threads */
+
 static void *stream_writer(void *arg)
 {
 	struct stream *s = arg;
@@ -372,7 +453,7 @@ static void *stream_writer(void *arg)
 	uint64_t published = p->w.written;
 	uint8_t record[2048];
 	for (uint64_t i = 0; i < s->records; i++) {
-		uint64_t size = next_size(&sizes, s);
+		uint64_t size = next_size(&sizes, s, i);
 		int64_t give_up = patience();
 		fill(record, size, i);
 		while (!write_record(p, &d, record, size, &published)) {
@@ -400,11 +481,12 @@ static void *stream_appender(void *arg)
 	struct draws sizes = { s->seed }, d = draws_from(1);
 	uint8_t record[2048];
 	for (uint64_t i = 0; i < s->records; i++) {
-		uint64_t size = next_size(&sizes, s);
+		uint64_t size = next_size(&sizes, s, i);
 		int64_t give_up = patience();
 		struct iovec v = { record, size };
 		struct dpi_request r = { .advance = NULL };
 		fill(record, size, i);
+		perhaps_begin_run(&s->b->appender.writer, &d, size, s->largest);
 		while (!dpi_ring_write(&s->b->appender.writer, record, size)) {
 			int error = dpi_append_try(s->b, &v, 1, size, &r);
 			if (!error) break;
@@ -444,11 +526,11 @@ static void read_stream(struct stream *s)
 		tail = now;
 		enum dpi_ring_found found = dpi_ring_read(&p->r, &data, &size) ? DPI_RING_FOUND : dpi_ring_next(&p->r, &data, &size);
 		if (found == DPI_RING_FOUND) {
-			CHECK_INT(size, ==, next_size(&sizes, s));
+			CHECK_INT(size, ==, next_size(&sizes, s, i));
 			if (!filled(data, size, i)) FAIL("record %" PRIu64 " of %zu bytes has other bytes", i, size);
-			CHECK(p->r.read - before >= dpi_ring_need(size));
+			CHECK(p->r.read - before >= size);
 			i++;
-			if (!draw_below(&d, 8)) dpi_ring_release(&p->r, p->r.read);
+			if (!draw_below(&d, 8)) dpi_ring_release(&p->r, p->r.read, dpi_ring_boundary(&p->r));
 			if (!draw_below(&d, 32)) dpi_ring_tell(&p->r);
 			if (i % 1024 == 0) give_up = patience();
 		} else if (found == DPI_RING_ENDED) {
@@ -476,16 +558,19 @@ static void *stream_flusher(void *arg)
 	struct pair *p = s->pair;
 	uint8_t record[2048];
 	for (uint64_t i = 0; i < s->records; i++) {
-		uint64_t size = next_size(&sizes, s), published = p->w.written;
+		uint64_t size = next_size(&sizes, s, i), published = p->w.written;
 		int64_t give_up = patience();
 		uint8_t *room;
 		fill(record, size, i);
-		while (!(room = dpi_ring_room(&p->w, size))) {
-			sched_yield();
-			if (dpi_now() > give_up) FAIL("no room for record %" PRIu64, i);
+		perhaps_begin_run(&p->w, &d, size, s->largest);
+		if (!p->w.same || !dpi_ring_write(&p->w, record, size)) {
+			while (!(room = dpi_ring_room(&p->w, size))) {
+				sched_yield();
+				if (dpi_now() > give_up) FAIL("no room for record %" PRIu64, i);
+			}
+			if (size) memcpy(room, record, size);
+			dpi_ring_commit(&p->w, size);
 		}
-		if (size) memcpy(room, record, size);
-		dpi_ring_commit(&p->w, size);
 		if (draw_below(&d, 16)) dpi_ring_publish(&p->w, &p->ring->tail, published);
 		if (s->longest_idle) idle(&d, s->longest_idle);
 		else if (i % 4) /* let it be read */
@@ -604,7 +689,11 @@ static uint64_t lie(struct draws *d, uint64_t at, uint64_t capacity, uint64_t ma
 {
 	uint64_t edge[] = { 0, max_record, capacity, capacity - at, 8, UINT32_MAX, 0x7fffffff, draw_below(d, 400) };
 	uint64_t size = edge[draw_below(d, 8)] + draw_below(d, 4) * 8 - draw_below(d, 20), how = draw_below(d, 16);
-	uint64_t kind = how < 10 ? DPI_RING_RECORD : how < 13 ? DPI_RING_PAD : how < 14 ? DPI_RING_LINK : draw_below(d, 5);
+	uint64_t kind = how < 10 ? DPI_RING_RECORD : how < 12 ? DPI_RING_PAD : how < 13 ? DPI_RING_LINK : draw_below(d, 6);
+	if (how > 12) { /* a run, perhaps */
+		uint64_t one = draw_below(d, 8) ? 8 * draw_below(d, 18) : draw_below(d, 1 << 20);
+		return (draw_below(d, 4) ? one * draw_below(d, 60) : size & UINT32_MAX) | (draw_below(d, 8) ? DPI_RING_SAME : kind) << 32 | one << DPI_RING_SAME_SHIFT;
+	}
 	return draw_below(d, 32) ? (size & UINT32_MAX) | kind << 32 : draw(d);
 }
 
@@ -622,7 +711,7 @@ static uint64_t lying_tail(struct draws *d, const struct dpi_ring_reader *r)
 /* What was found must lie in the ring, and be no larger than a record may be. */
 static void check_found(const struct dpi_ring_reader *r, const uint8_t *data, size_t size)
 {
-	CHECK(size <= r->max_record);
+	CHECK(size <= r->max_record || size <= r->same_most);
 	CHECK(data >= r->ring->data + 8 && data <= r->ring->data + r->capacity);
 	CHECK(size <= (size_t)(r->ring->data + r->capacity - data));
 	for (size_t i = 0; i < size; i++) (void)__atomic_load_n(data + i, __ATOMIC_RELAXED);
@@ -653,7 +742,8 @@ TEST(ring_reader_survives_any_bytes, "", 0)
 	struct pair p = open_pair(LEAST, 0, 300);
 	for (int n = rounds(200000); n; n--) {
 		uint64_t base = (draw_below(&d, 2) ? draw(&d) : draw_below(&d, 2 * LEAST)) & ~(uint64_t)7;
-		p.r.tail = p.r.read = p.r.head = p.r.head_told = base;
+		p.r.tail = p.r.read = p.r.head = p.r.freed = p.r.head_told = base;
+		p.r.same = 0;
 		p.r.max_record = draw_below(&d, 4) ? 300 : draw_below(&d, 2032);
 		for (int i = 0; i < 40; i++) { /* what lies behind a lie is a lie, too */
 			uint64_t at = (p.r.read + 8 * draw_below(&d, 60)) & p.w.mask, word = lie(&d, at, LEAST, p.r.max_record);
@@ -663,7 +753,8 @@ TEST(ring_reader_survives_any_bytes, "", 0)
 			if (!draw_below(&d, 3)) p.ring->tail = lying_tail(&d, &p.r);
 			if (!draw_below(&d, 3)) p.ring->clear = draw_below(&d, 2) ? p.r.read : lying_tail(&d, &p.r);
 			seen[look(&p.r, &d)]++; /* on and on, even after CORRUPT */
-			if (!draw_below(&d, 4)) dpi_ring_release(&p.r, p.r.read);
+			if (!draw_below(&d, 4)) dpi_ring_release(&p.r, p.r.read, dpi_ring_boundary(&p.r));
+			if (!draw_below(&d, 4)) dpi_ring_release_some(&p.r, draw_below(&d, 20), p.r.read);
 		}
 	}
 	for (int i = 0; i < 4; i++) CHECK(seen[i] > 0);
@@ -698,6 +789,18 @@ TEST(ring_reader_knows_lies, "", 0)
 		{ 0, LEAST + 8, (uint64_t)DPI_RING_RECORD << 32, DPI_RING_CORRUPT },
 		{ 0, (uint64_t)1 << 40, (uint64_t)DPI_RING_RECORD << 32, DPI_RING_CORRUPT },
 		{ 0, (uint64_t)-8, (uint64_t)DPI_RING_RECORD << 32, DPI_RING_EMPTY },
+#define SAME(bytes, size) ((bytes) | (uint64_t)DPI_RING_SAME << 32 | (uint64_t)(size) << DPI_RING_SAME_SHIFT)
+		{ 0, 8, SAME(512, 64), DPI_RING_EMPTY },					 /* a run whose records are not there yet */
+		{ 0, 8, SAME(0, 64), DPI_RING_EMPTY },
+		{ 0, 72, SAME(512, 64), DPI_RING_FOUND },
+		{ 0, 64, SAME(512, 64), DPI_RING_CORRUPT },					 /* a part of a record */
+		{ 0, 72, SAME(512, 0), DPI_RING_CORRUPT },
+		{ 0, 72, SAME(512, 4), DPI_RING_CORRUPT },
+		{ 0, 72, SAME(136 * 4, 136), DPI_RING_CORRUPT },				 /* too large */
+		{ 0, 72, SAME(520, 64), DPI_RING_CORRUPT },					 /* no number of records */
+		{ LEAST - 512, 72, SAME(512, 64), DPI_RING_CORRUPT },				 /* over the ring's end */
+		{ LEAST - 520, 72, SAME(512, 64), DPI_RING_FOUND },
+		{ 0, 72, SAME(UINT32_MAX - 63, 64), DPI_RING_CORRUPT },
 	};
 	for (size_t i = 0; i < sizeof lies / sizeof *lies; i++) {
 		const void *data;
@@ -743,8 +846,8 @@ TEST(ring_reader_survives_a_scribbler, "", 0)
 	for (int n = rounds(3000000); n > 0 || !found; n--) { /* the other thread may stand still for as long */
 		enum dpi_ring_found f = look(&s.p.r, &d);
 		found += f == DPI_RING_FOUND;
-		dpi_ring_release(&s.p.r, s.p.r.read);
-		if (f != DPI_RING_FOUND || s.p.r.read >= 256) s.p.r.tail = s.p.r.read = s.p.r.head = 0; /* from the start */
+		dpi_ring_release(&s.p.r, s.p.r.read, dpi_ring_boundary(&s.p.r));
+		if (f != DPI_RING_FOUND || s.p.r.read >= 256) s.p.r.tail = s.p.r.read = s.p.r.head = s.p.r.freed = s.p.r.same = 0; /* from the start */
 	}
 	atomic_store(&s.over, true);
 	end_thread(t);
@@ -808,7 +911,7 @@ TEST(ring_credits_never_leave_the_writer_stuck, "", 0)
 			publish(&p);
 			struct dpi_ring_in *at = in;
 			CHECK_INT(dpi_ring_in_next(&ctx, &home, &at, &data, &found), ==, DPI_RING_FOUND);
-			dpi_ring_in_give_back(in, in->reader.read);
+			dpi_ring_in_give_back(in, in->reader.read, in->reader.read);
 			tells += told != credit.head;
 			told = credit.head;
 		}

@@ -365,7 +365,7 @@ TEST(run_reader_survives_any_bytes, "", 0)
 			if (!draw_below(&d, 4)) {
 				uint64_t to = l.in.reader.read;
 				if (l.run.end && (int64_t)(to - l.run.at) > 0) to = l.run.at;
-				if ((int64_t)(to - l.in.reader.head) > 0) dpi_ring_release(&l.in.reader, to);
+				if ((int64_t)(to - l.in.reader.head) > 0) dpi_ring_release(&l.in.reader, to, to);
 			}
 		}
 		if (l.in.ended) CHECK_INT(look(&l), ==, DPI_RING_EMPTY); /* cut off */

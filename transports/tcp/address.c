@@ -20,11 +20,31 @@ struct place {
 	bool every;
 };
 
+static bool host_of(const struct sockaddr *address, struct tcp_host *h);
+
 static const struct tcp_host loopback4 = { 4, { 127, 0, 0, 1 } }, loopback6 = { 6, { [15] = 1 } };
 
 bool dpi_tcp_host_is_loopback(const struct tcp_host *h)
 {
 	return h->family == 4 ? h->bytes[0] == 127 : !memcmp(h->bytes, loopback6.bytes, 16);
+}
+
+bool dpi_tcp_host_is_near(const struct tcp_host *h)
+{
+	struct ifaddrs *list, *i;
+	struct tcp_host own, mask;
+	bool near = false;
+	if (getifaddrs(&list)) return false;
+	for (i = list; i && !near; i = i->ifa_next) {
+		if (!i->ifa_netmask || !(i->ifa_flags & IFF_UP) || !host_of(i->ifa_addr, &own) || own.family != h->family) continue;
+		i->ifa_netmask->sa_family = i->ifa_addr->sa_family;
+		unsigned size = h->family == 4 ? 4 : 16, same = 0;
+		if (!host_of(i->ifa_netmask, &mask) || !memcmp(own.bytes, h->bytes, size)) continue; /* its own address is not the peer's */
+		while (same < size && !((own.bytes[same] ^ h->bytes[same]) & mask.bytes[same])) same++;
+		near = same == size;
+	}
+	freeifaddrs(list);
+	return near;
 }
 
 socklen_t dpi_tcp_host_socket(const struct tcp_host *h, uint16_t port, struct sockaddr_storage *to)
@@ -164,6 +184,24 @@ static void hosts_find(struct tcp_address *a, bool with6)
 	if (with6) host_add(a, &loopback6);
 }
 
+/* The interface that all addresses peers may use are of; empty: there are several, or loopback alone. */
+static void device_find(const struct tcp_address *a, char *device, size_t size)
+{
+	struct ifaddrs *list, *i;
+	struct tcp_host h;
+	bool several = false;
+	if (dpi_tcp_host_is_loopback(&a->host[0]) || getifaddrs(&list)) return; /* loopback is last */
+	for (i = list; i; i = i->ifa_next)
+		for (unsigned k = 0; host_of(i->ifa_addr, &h) && k < a->hosts; k++) {
+			const struct tcp_host *own = &a->host[k];
+			if (dpi_tcp_host_is_loopback(own) || own->family != h.family || memcmp(own->bytes, h.bytes, 16)) continue;
+			several |= *device && strcmp(device, i->ifa_name);
+			snprintf(device, size, "%s", i->ifa_name);
+		}
+	freeifaddrs(list);
+	if (several) *device = 0;
+}
+
 int dpi_tcp_listen(DPI_Tp *tp)
 {
 	const DPI_Tp_Core *core = tp->core;
@@ -195,6 +233,7 @@ int dpi_tcp_listen(DPI_Tp *tp)
 		hosts_find(&tp->self, six);
 	else
 		host_add(&tp->self, &p.host);
+	device_find(&tp->self, tp->device, sizeof tp->device);
 	return DPI_SUCCESS;
 }
 

@@ -11,6 +11,8 @@
 
 #include "tcp.h"
 
+enum { FIRST_US = 2000000 }; /* for one address of several */
+
 /* Strangers can knock as often as they like: one line a second tells of them. */
 static void log_refusal(DPI_Tp *tp, const char *format, ...) __attribute__((format(printf, 2, 3)));
 static void log_refusal(DPI_Tp *tp, const char *format, ...)
@@ -255,14 +257,16 @@ static int attempt(struct attempt *a, const struct tcp_host *host, struct sockad
 }
 
 /* The order in which to try: loopback first on one host; else last, and only if there is nothing else, since behind it
- * stands another machine's process. */
+ * stands another machine's process. Between, what lies in a network that this host is in goes before the rest. */
 static unsigned order(const struct tcp_address *a, bool same_host, const struct tcp_host *to[HOSTS])
 {
 	unsigned count = 0;
 	for (int loopback = same_host; loopback >= 0 && loopback <= 1; loopback += same_host ? -1 : 1)
-		for (unsigned i = 0; i < a->hosts; i++)
-			if (dpi_tcp_host_is_loopback(&a->host[i]) == loopback && (!loopback || same_host || !count))
-				to[count++] = &a->host[i];
+		for (int far = 0; far < 2; far++)
+			for (unsigned i = 0; i < a->hosts; i++)
+				if (dpi_tcp_host_is_loopback(&a->host[i]) == loopback && (!loopback || same_host || !count) &&
+				    dpi_tcp_host_is_near(&a->host[i]) == !far)
+					to[count++] = &a->host[i];
 	return count;
 }
 
@@ -303,11 +307,20 @@ int dpi_tcp_connect(DPI_Tp *tp, uint32_t lane, const DPI_Tp_Peer *peer, int64_t 
 	struct attempt a = { .tp = tp, .peer = peer, .address = &address, .error = DPI_ERR_PEER };
 	unsigned hosts = order(&address, peer->same_host, host);
 	int fd = -1;
-	for (unsigned i = 0; i < hosts && fd < 0 && !a.over; i++) {
+	bool late = false;
+	/* at first none of several may take long, so that one that does not answer holds up nobody; then each its share */
+	for (unsigned n = 0; n < 2 * hosts && fd < 0 && !a.over; n++) {
+		unsigned i = n % hosts;
 		int64_t now = dpi_tcp_now();
-		if (now >= end && i) break;
+		if (now >= end && n) break;
 		a.deadline = now + (end - now) / (hosts - i);
+		if (n < hosts && hosts > 1 && a.deadline > now + FIRST_US) a.deadline = now + FIRST_US;
+		if (n == hosts) {
+			if (!late) break;
+			used = 0;
+		}
 		fd = attempt(&a, host[i], &to);
+		late |= fd < 0 && a.error == DPI_ERR_TIMEOUT;
 		dpi_tcp_name(&to, name, sizeof name);
 		if (fd < 0 && used < sizeof tried)
 			used += (size_t)snprintf(tried + used, sizeof tried - used, "%s%s (%s)", i ? ", " : "", name, a.why);

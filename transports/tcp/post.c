@@ -99,7 +99,7 @@ static inline int notify_check(const DPI_Tp_Remote *r, const DPI_Tp_Notify *n)
 }
 
 /* The pieces of a put go out from where they lie. The last one stands for the put. */
-static int put_pieces(DPI_Tp_Remote *r, const struct iovec *iov, int count, void *cookie)
+static int put_pieces(DPI_Tp_Remote *r, const struct iovec *iov, int count, bool hold, void *cookie)
 {
 	DPI_Tp_Endpoint *c = r->endpoint;
 	struct tcp_piece p = { .kind = PIECE_PART };
@@ -111,10 +111,14 @@ static int put_pieces(DPI_Tp_Remote *r, const struct iovec *iov, int count, void
 		last = c->end;
 		dpi_tcp_append_piece(c, &p);
 	}
-	if (!c->blocked) dpi_tcp_transmit(c);
-	if (c->sent == c->end && c->reported == first) /* as if it had never been there */
+	if (hold)
+		dpi_tcp_mark(c);
+	else if (!c->blocked)
+		dpi_tcp_transmit(c);
+	if (c->sent == c->end && c->reported == first) { /* as if it had never been there */
 		c->reported = c->sent = c->end = first;
-	else if (c->sent != c->end && !c->broken) {
+		dpi_tcp_clean(c);
+	} else if (c->sent != c->end && !c->broken) {
 		struct tcp_piece *mine = &c->piece[last % PIECES];
 		mine->kind = PIECE_LAST;
 		mine->remote = r;
@@ -149,7 +153,7 @@ int dpi_tcp_put(DPI_Tp_Remote *r, const struct iovec *iov, int count, uint64_t o
 		frame(&f, WIRE_PUT, r, offset, total);
 		tcp_append_header(c, &f, 3);
 	}
-	if (!copy) return put_pieces(r, iov, count, cookie);
+	if (!copy) return put_pieces(r, iov, count, flags & DPI_TP_MORE && tcp_queued(c) + total < SEND_BUFFER, cookie);
 	for (int i = 0; i < count; i++) tcp_append(c, iov[i].iov_base, iov[i].iov_len);
 	send_or_hold(c, flags);
 	return c->broken ? dpi_tcp_dead(c) : DPI_SUCCESS;

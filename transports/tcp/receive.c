@@ -115,12 +115,20 @@ static void body_drop(DPI_Tp_Endpoint *c, size_t length)
 	body_begin(c, length);
 }
 
+/* A frame is taken when size bytes of it are there: the next receive has room for them. */
+static bool wait_for(DPI_Tp_Endpoint *c, size_t size)
+{
+	size_t missing = size - (c->tail - c->head) + AHEAD_MIN;
+	if (c->ahead < missing) c->ahead = (uint32_t)missing;
+	return false;
+}
+
 /* Each take_ function gets a frame whose header of size bytes is at head. false: wait for the rest of its payload. */
 static bool take_put(DPI_Tp_Endpoint *c, const struct wire_frame *f, size_t header)
 {
 	bool notify = f->op == WIRE_PUT_NOTIFY;
 	size_t have = c->tail - c->head - header;
-	if (f->length < DIRECT_MIN && have < f->length) return false;
+	if (f->length < DIRECT_MIN && have < f->length) return wait_for(c, header + f->length);
 	DPI_Tp_Window *w = tcp_window(c, f, f->length, DPI_TP_WRITE);
 	if (!w && !dpi_tcp_window_stale(c, f, f->length, DPI_TP_WRITE)) return true;
 	c->head += (uint32_t)header;
@@ -246,7 +254,7 @@ static bool take_answer(DPI_Tp_Endpoint *c, const struct wire_frame *f, size_t h
 	}
 	if (f->op == WIRE_GOT && !failed) {
 		size_t have = c->tail - c->head - header;
-		if (f->length < DIRECT_MIN && have < f->length) return false;
+		if (f->length < DIRECT_MIN && have < f->length) return wait_for(c, header + f->length);
 		c->head += (uint32_t)header;
 		c->body = (struct tcp_body){ .kind = BODY_ANSWER, .count = q->count };
 		c->body.dropped = c->body.buffered = q->cancelled;
@@ -290,7 +298,7 @@ static bool take(DPI_Tp_Endpoint *c)
 	case WIRE_FLUSHED: return take_answer(c, &f, (size_t)header);
 	case WIRE_SEND:
 	case WIRE_ERROR:
-		if (c->tail - c->head - (uint32_t)header < f.length) return false;
+		if (c->tail - c->head - (uint32_t)header < f.length) return wait_for(c, (size_t)header + f.length);
 	}
 	const uint8_t *payload = c->rx + c->head + header;
 	c->head += (uint32_t)header;

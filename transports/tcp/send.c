@@ -143,13 +143,23 @@ static void watch_writes(DPI_Tp_Endpoint *c, bool on)
 	epoll_ctl(c->tp->epoll_fd, EPOLL_CTL_MOD, c->fd, &e);
 }
 
+void dpi_tcp_clean(DPI_Tp_Endpoint *c)
+{
+	if (!c->dirty || c->tp->dirty != c || c->reported != c->end) return;
+	c->tp->dirty = c->next_dirty;
+	c->dirty = c->late = false;
+}
+
 void dpi_tcp_transmit(DPI_Tp_Endpoint *c)
 {
 	struct iovec iov[BATCH + 2];
 	size_t total;
 	while (!c->broken) {
 		int count = gather(c, iov, &total);
-		if (!count) return;
+		if (!count) {
+			dpi_tcp_clean(c);
+			return;
+		}
 		struct msghdr m = { .msg_iov = iov, .msg_iovlen = (size_t)count };
 		ssize_t n = count == 1 ? send(c->fd, iov->iov_base, iov->iov_len, MSG_DONTWAIT | MSG_NOSIGNAL)
 				       : sendmsg(c->fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL);

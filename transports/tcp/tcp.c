@@ -101,7 +101,7 @@ static int tcp_query(DPI_Tp *tp, DPI_Tp_Attr *attr)
 		.overhead_us = 2,
 	};
 	uint32_t size = attr->size;
-	(void)tp;
+	memcpy(a.device, tp->device, sizeof a.device);
 	memcpy(attr, &a, size < sizeof a ? size : sizeof a);
 	attr->size = size;
 	return DPI_SUCCESS;

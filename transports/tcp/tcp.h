@@ -25,9 +25,9 @@ enum {
 	COPY_MAX = 4096,	   /* puts and answers up to this many bytes are copied, and so are done on return */
 	RECEIVE_BUFFER = 64 << 10, /* bytes */
 	STAGE = 64 << 10,	   /* bytes */
-	DIRECT_MIN = 16 << 10,	   /* payloads from here on are received where they belong */
+	DIRECT_MIN = COPY_MAX + 1, /* payloads from here on are received where they belong */
 	AHEAD_FIRST = 4096,	   /* bytes of a connection's first receive */
-	AHEAD_MIN = 1024,	   /* bytes read beyond such a payload */
+	AHEAD_MIN = 4096,	   /* bytes read beyond such a payload */
 	RECEIVE_ROUNDS = 8,	   /* receives from one connection before others have their turn */
 	HOT = 2,		   /* connections looked at without asking epoll */
 	HOT_LOOKS = 256,	   /* in vain, until one is no longer hot */
@@ -170,6 +170,7 @@ struct DPI_Tp {
 	const DPI_Tp_Core *core;
 	int epoll_fd, listen_fd, spare_fd;
 	struct tcp_address self;
+	char device[32]; /* the interface listened on, if it is one */
 	uint64_t window_key[2]; /* secrets of windows are made from it */
 	struct tcp_slot *slot;
 	uint32_t slots, slots_room, free_slot;
@@ -200,6 +201,7 @@ int dpi_tcp_listen(DPI_Tp *tp);
 int dpi_tcp_address(DPI_Tp *tp, void *bytes, uint32_t *size);
 int dpi_tcp_address_parse(const uint8_t *bytes, size_t size, struct tcp_address *a); /* 0, or -1: no address */
 bool dpi_tcp_host_is_loopback(const struct tcp_host *h);
+bool dpi_tcp_host_is_near(const struct tcp_host *h); /* in a network that this host is in, and not its own address */
 socklen_t dpi_tcp_host_socket(const struct tcp_host *h, uint16_t port, struct sockaddr_storage *to);
 void dpi_tcp_name(const struct sockaddr_storage *from, char *name, size_t size);
 
@@ -230,6 +232,8 @@ void dpi_tcp_receive(DPI_Tp_Endpoint *c);
 
 /* send.c */
 void dpi_tcp_transmit(DPI_Tp_Endpoint *c); /* send what the socket takes */
+/* All is sent. If nothing is to be reported either, progress need not come for it; but it may, where others were marked later. */
+void dpi_tcp_clean(DPI_Tp_Endpoint *c);
 void dpi_tcp_report(DPI_Tp_Endpoint *c);   /* complete the puts that have been sent; from progress only */
 void dpi_tcp_unblock(DPI_Tp_Endpoint *c);  /* the socket takes bytes again; from progress only */
 void dpi_tcp_append_wrapped(DPI_Tp_Endpoint *c, const void *bytes, size_t size);

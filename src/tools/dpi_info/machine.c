@@ -13,6 +13,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include "dpi_build.h"
 #include "print.h"
 #include "sections.h"
 
@@ -83,6 +84,12 @@ static void optional_library(const char *file, const char *key, const char *labe
 		const char *(*version)(int);
 		*(void **)&version = entry;
 		print_fact(key, label, "%s", version(0));
+	} else if (!strcmp(symbol, "PMIx_Get_version")) {
+		const char *(*version)(void);
+		*(void **)&version = entry;
+		snprintf(text, sizeof text, "%s", version());
+		text[strcspn(text, ",(")] = 0;
+		print_fact(key, label, "%s", text);
 	} else {
 		unsigned (*version)(void);
 		*(void **)&version = entry;
@@ -131,6 +138,10 @@ void show_library(void)
 			 "not found: a cluster key needs it (package libssl3)");
 	optional_library("libhwloc.so.15", "hwloc", "hwloc", "hwloc_get_api_version",
 			 "not found: topology comes from /sys (package libhwloc15)");
+	if (DPI_BUILD_PMIX)
+		optional_library("libpmix.so.2", "pmix", "PMIx", "PMIx_Get_version",
+				 "not found: mpirun and srun need it to start a cluster (package libpmix2)");
+	else print_none("pmix", "PMIx", "built without: mpirun and srun cannot start a cluster (package libpmix-dev)");
 	kernel();
 	print_close();
 }

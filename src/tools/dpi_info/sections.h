@@ -18,7 +18,7 @@ struct info {
 void show_library(void);
 void show_transports(struct info *info);
 void show_limits(void);
-void show_topology(void);
+void show_topology(const struct info *info);
 void show_settings(const struct info *info);
 void show_errors(void);
 void show_cluster(struct info *info);

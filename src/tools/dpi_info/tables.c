@@ -128,6 +128,16 @@ static void show_node(struct info *info, int node, int self)
 	print_wrapped(57, used, *why ? why : n.reason);
 }
 
+/* Who said where the cluster is. */
+static const char *source_of(const char *origin)
+{
+	static const char *const known[][2] = { { "pmix", "the launcher: mpirun, prterun or srun, by PMIx" },
+						{ "environment", "DPI_CLUSTER in the environment" } };
+	for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+		if (!strcmp(origin, known[i][0])) return known[i][1];
+	return "nobody: neither DPI_CLUSTER nor an MPI launcher";
+}
+
 void show_cluster(struct info *info)
 {
 	const char *where = info->settings.value[DPI_SETTING_CLUSTER];
@@ -137,6 +147,7 @@ void show_cluster(struct info *info)
 	DPI_Get_Node_Id(info->handle, &self);
 	print_section("cluster", "Cluster");
 	print_fact("address", "registry", "%s", *where ? where : "none: this process alone");
+	print_fact("source", "known from", "%s", source_of(info->settings.origin[DPI_SETTING_CLUSTER]));
 	print_fact("job", "job", "%s", *info->ctx->cluster->job ? info->ctx->cluster->job : "-");
 	print_flag("secure", "cluster key", info->ctx->secure, "yes", "none: this host only");
 	print_count("this_node", "this node", (uint64_t)self, NULL);

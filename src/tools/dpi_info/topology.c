@@ -1,202 +1,118 @@
 /* SPDX-License-Identifier: Apache-2.0
- * topology.c: processors, caches, NUMA nodes: as hwloc sees them if it can be loaded, else as /sys does. */
-#include <dirent.h>
-#include <dlfcn.h>
+ * topology.c: processors, caches, NUMA nodes, network devices, and where the library puts things. */
+#include "topology.h"
+
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
-#include "dpi_build.h"
+#include "affinity.h"
 #include "print.h"
 #include "sections.h"
 
-#define CPU "/sys/devices/system/cpu"
-#define NODE "/sys/devices/system/node"
-
-struct machine {
-	const char *source;
-	int packages, cores, processors;
-	uint64_t cache[3]; /* bytes of one, first level (data) to third */
-};
-
-/* The first line of a file, without its end. */
-static bool line_of(char *text, size_t size, const char *format, ...) __attribute__((format(printf, 3, 4)));
-static bool line_of(char *text, size_t size, const char *format, ...)
+static void show_numa(const struct dpi_topology *t)
 {
-	char path[300];
-	va_list args;
-	va_start(args, format);
-	vsnprintf(path, sizeof path, format, args);
-	va_end(args);
-	FILE *f = fopen(path, "re");
-	bool good = f && fgets(text, (int)size, f);
-	if (f) fclose(f);
-	if (good) text[strcspn(text, "\n")] = 0;
-	return good;
-}
-
-/* ---------------------------------------------------------------------------------------------------------- hwloc */
-
-#if DPI_BUILD_HWLOC
-#include <hwloc.h>
-
-/* hwloc's functions by their names, without linking it. */
-static struct {
-	__typeof__(hwloc_topology_init) *init;
-	__typeof__(hwloc_topology_load) *load;
-	__typeof__(hwloc_topology_destroy) *destroy;
-	__typeof__(hwloc_get_type_depth) *depth;
-	__typeof__(hwloc_get_nbobjs_by_depth) *count;
-	__typeof__(hwloc_get_obj_by_depth) *object;
-	__typeof__(hwloc_get_api_version) *version;
-} hw;
-
-static bool load_hwloc(void)
-{
-	void *module = dlopen("libhwloc.so.15", RTLD_NOW | RTLD_LOCAL);
-	if (!module) return false;
-	*(void **)&hw.init = dlsym(module, "hwloc_topology_init");
-	*(void **)&hw.load = dlsym(module, "hwloc_topology_load");
-	*(void **)&hw.destroy = dlsym(module, "hwloc_topology_destroy");
-	*(void **)&hw.depth = dlsym(module, "hwloc_get_type_depth");
-	*(void **)&hw.count = dlsym(module, "hwloc_get_nbobjs_by_depth");
-	*(void **)&hw.object = dlsym(module, "hwloc_get_obj_by_depth");
-	*(void **)&hw.version = dlsym(module, "hwloc_get_api_version");
-	/* its structures are those of the header only within one major version */
-	return hw.init && hw.load && hw.destroy && hw.depth && hw.count && hw.object && hw.version &&
-	       hw.version() >> 16 == HWLOC_API_VERSION >> 16;
-}
-
-static int hw_count(hwloc_topology_t t, hwloc_obj_type_t type)
-{
-	int depth = hw.depth(t, type);
-	return depth >= 0 ? (int)hw.count(t, depth) : 0;
-}
-
-static uint64_t hw_cache(hwloc_topology_t t, hwloc_obj_type_t type)
-{
-	int depth = hw.depth(t, type);
-	hwloc_obj_t o = depth >= 0 ? hw.object(t, depth, 0) : NULL;
-	return o && o->attr ? o->attr->cache.size : 0;
-}
-
-static bool from_hwloc(struct machine *m)
-{
-	static const hwloc_obj_type_t caches[] = { HWLOC_OBJ_L1CACHE, HWLOC_OBJ_L2CACHE, HWLOC_OBJ_L3CACHE };
-	hwloc_topology_t t;
-	if (!load_hwloc() || hw.init(&t)) return false;
-	bool good = !hw.load(t);
-	if (good) {
-		m->source = "hwloc";
-		m->packages = hw_count(t, HWLOC_OBJ_PACKAGE);
-		m->cores = hw_count(t, HWLOC_OBJ_CORE);
-		m->processors = hw_count(t, HWLOC_OBJ_PU);
-		for (int i = 0; i < 3; i++) m->cache[i] = hw_cache(t, caches[i]);
-	}
-	hw.destroy(t);
-	return good;
-}
-#else
-static bool from_hwloc(struct machine *m)
-{
-	(void)m;
-	return false;
-}
-#endif
-
-/* ----------------------------------------------------------------------------------------------------------- /sys */
-
-/* How many different words the file has that each processor has in its folder. */
-static int different(const char *file)
-{
-	struct word {
-		char text[64];
-	} *seen = NULL, now;
-	int count = 0;
-	DIR *d = opendir(CPU);
-	for (struct dirent *e; d && (e = readdir(d));) {
-		int i = 0;
-		if (strncmp(e->d_name, "cpu", 3) || !strchr("0123456789", e->d_name[3]) || !e->d_name[3]) continue;
-		if (!line_of(now.text, sizeof now.text, CPU "/%.20s/topology/%s", e->d_name, file)) continue;
-		while (i < count && strcmp(seen[i].text, now.text)) i++;
-		struct word *grown = i == count ? realloc(seen, (size_t)(count + 1) * sizeof *seen) : NULL;
-		if (!grown) continue;
-		seen = grown;
-		seen[count++] = now;
-	}
-	if (d) closedir(d);
-	free(seen);
-	return count;
-}
-
-static void from_sys(struct machine *m)
-{
-	char level[16], type[32], size[32];
-	m->source = "/sys";
-	m->packages = different("physical_package_id");
-	m->cores = different("core_cpus_list");
-	if (!m->cores) m->cores = different("thread_siblings_list");
-	m->processors = (int)sysconf(_SC_NPROCESSORS_ONLN);
-	for (int i = 0; i < 8; i++) {
-		if (!line_of(level, sizeof level, CPU "/cpu0/cache/index%d/level", i) ||
-		    !line_of(type, sizeof type, CPU "/cpu0/cache/index%d/type", i) ||
-		    !line_of(size, sizeof size, CPU "/cpu0/cache/index%d/size", i))
-			continue;
-		int l = atoi(level);
-		if (l >= 1 && l <= 3 && strcmp(type, "Instruction")) m->cache[l - 1] = strtoull(size, NULL, 10) << 10;
-	}
-}
-
-static void show_numa(void)
-{
-	char cpus[256], line[128];
-	int shown = 0;
+	char cpus[256], label[32], note[300];
 	print_list("numa", NULL);
-	for (int i = 0; i < 1024; i++) {
-		unsigned long long kib = 0;
-		char label[32];
-		if (!line_of(cpus, sizeof cpus, NODE "/node%d/cpulist", i)) continue;
-		if (line_of(line, sizeof line, NODE "/node%d/meminfo", i)) sscanf(line, "Node %*d MemTotal: %llu", &kib);
+	for (int i = 0; i < t->nodes; i++) {
+		const struct dpi_numa *n = &t->node[i];
+		dpi_affinity_print(&n->processors, cpus, sizeof cpus);
 		if (print_json) {
 			print_item();
-			print_count("node", "", (uint64_t)i, NULL);
+			print_count("node", "", (uint64_t)n->index, NULL);
 			print_fact("processors", "", "%s", cpus);
-			print_size("memory_bytes", "", (uint64_t)kib << 10, NULL);
+			print_size("memory_bytes", "", n->memory, NULL);
 			print_close();
 		} else {
-			char note[300];
-			snprintf(label, sizeof label, "NUMA node %d", i);
+			snprintf(label, sizeof label, "NUMA node %d", n->index);
 			snprintf(note, sizeof note, "processors %s", *cpus ? cpus : "none");
-			print_size("", label, (uint64_t)kib << 10, note);
+			print_size("", label, n->memory, note);
 		}
-		shown++;
 	}
 	print_close();
-	if (!shown && !print_json) print_none("", "NUMA nodes", "the kernel tells of none");
+	if (!t->nodes && !print_json) print_none("", "NUMA nodes", "the kernel tells of none");
 }
 
-void show_topology(void)
+/* Where things go: processors, or nothing for "they stay". */
+static void show_place(const struct dpi_placement *p, const char *thread, const char *windows)
+{
+	char cpus[256];
+	dpi_affinity_print(&p->processors, cpus, sizeof cpus);
+	if (*cpus) print_fact("progress_thread", thread, print_json ? "%s" : "processors %s", cpus);
+	else print_none("progress_thread", thread, "on the processors the process may use");
+	if (p->numa != DPI_NUMA_ANY && print_json) print_count("windows_numa", windows, (uint64_t)p->numa - 1, NULL);
+	else if (p->numa != DPI_NUMA_ANY) print_fact("windows_numa", windows, "NUMA node %d", p->numa - 1);
+	else print_none("windows_numa", windows, "where the threads are that make them");
+	print_fact("reason", "    because", "%s", p->reason);
+}
+
+static void show_devices(const struct dpi_topology *t, const cpu_set_t *allowed)
+{
+	char cpus[256];
+	print_list("devices", NULL);
+	for (int i = 0; i < t->devices; i++) {
+		const struct dpi_device *d = &t->device[i];
+		struct dpi_placement p;
+		dpi_affinity_print(&d->near, cpus, sizeof cpus);
+		dpi_placement_near(t, d->name, allowed, &p);
+		if (print_json) {
+			print_item();
+			print_fact("name", "", "%s", d->name);
+			print_fact("kind", "", "%s", d->rdma ? "rdma" : "network");
+			if (*d->bus) print_fact("bus", "", "%s", d->bus);
+			else print_none("bus", "", "");
+			if (d->numa >= 0) print_count("numa", "", (uint64_t)d->numa, NULL);
+			else print_none("numa", "", "");
+			print_fact("processors", "", "%s", cpus);
+			show_place(&p, "", "");
+			print_close();
+			continue;
+		}
+		char label[64], numa[32] = "";
+		snprintf(label, sizeof label, "%s %s", d->rdma ? "RDMA device" : "interface", d->name);
+		if (d->numa >= 0) snprintf(numa, sizeof numa, "NUMA node %d, ", d->numa);
+		if (*cpus) print_fact("", label, "%s%snear %sprocessors %s", d->bus, *d->bus ? ", " : "", numa, cpus);
+		else print_fact("", label, "%s%sas near to every processor", d->bus, *d->bus ? ", " : "");
+		show_place(&p, "  its progress thread", "  its windows");
+	}
+	print_close();
+	if (!t->devices && !print_json) print_none("", "network devices", "none that has a place");
+}
+
+void show_topology(const struct info *info)
 {
 	static const char *const keys[] = { "l1_data_bytes", "l2_bytes", "l3_bytes" };
 	static const char *const labels[] = { "first-level data cache", "second-level cache", "third-level cache" };
-	struct machine m = { 0 };
-	char online[256];
-	cpu_set_t set;
-	if (!from_hwloc(&m)) from_sys(&m);
+	char online[1024];
+	cpu_set_t allowed;
+	struct dpi_topology *t = dpi_topology_read();
 	print_section("topology", "Topology");
-	print_fact("source", "known from", "%s", m.source);
-	print_count("packages", "packages", (uint64_t)m.packages, NULL);
-	print_count("cores", "cores", (uint64_t)m.cores, NULL);
-	print_count("processors", "processors", (uint64_t)m.processors,
-		    m.processors > m.cores ? "several threads a core" : NULL);
-	if (line_of(online, sizeof online, CPU "/online")) print_fact("online", "  online", "%s", online);
-	if (!sched_getaffinity(0, sizeof set, &set))
-		print_count("allowed", "  for this process", (uint64_t)CPU_COUNT(&set),
-			    CPU_COUNT(&set) < m.processors ? "taskset or a control group limits it" : NULL);
+	if (!t || sched_getaffinity(0, sizeof allowed, &allowed)) {
+		print_none("source", "known from", "it cannot be read");
+		print_close();
+		free(t);
+		return;
+	}
+	print_fact("source", "known from", print_json || t->this_machine ? "%s" : "%s, which replays another machine", t->source);
+	print_count("packages", "packages", (uint64_t)t->packages, NULL);
+	print_count("cores", "cores", (uint64_t)t->cores, NULL);
+	print_count("processors", "processors", (uint64_t)t->processors,
+		    t->processors > t->cores ? "several threads a core" : NULL);
+	dpi_affinity_print(&t->all, online, sizeof online);
+	print_fact("online", "  online", "%s", online);
+	if (t->this_machine)
+		print_count("allowed", "  for this process", (uint64_t)CPU_COUNT(&allowed),
+			    CPU_COUNT(&allowed) < t->processors ? "taskset or a control group limits it" : NULL);
+	else allowed = t->all;
 	for (int i = 0; i < 3; i++)
-		if (m.cache[i]) print_size(keys[i], labels[i], m.cache[i], NULL);
-	show_numa();
+		if (t->cache[i]) print_size(keys[i], labels[i], t->cache[i], NULL);
+	show_numa(t);
+	show_devices(t, &allowed);
+	if (info->ctx) {
+		if (print_json) print_section("place", NULL);
+		show_place(&info->ctx->placement, "progress thread", "windows");
+		if (print_json) print_close();
+	}
 	print_close();
+	free(t);
 }

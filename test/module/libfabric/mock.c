@@ -1,0 +1,773 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * mock.c: libfabric's calls, played. */
+#include "mock.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+struct mock mock;
+
+/* -------------------------------------------------------------------------------------------------------- objects */
+
+struct done { /* a completion */
+	struct done *next;
+	void *context;
+	size_t size;
+	int code;
+	const void *owner;
+};
+struct queue {
+	struct fid_cq cq;
+	struct done *head;
+	int fd;
+};
+struct event {
+	struct event *next;
+	uint32_t kind; /* 0: an error */
+	struct fi_eq_cm_entry entry;
+	int code;
+};
+struct events {
+	struct fid_eq eq;
+	struct event *head;
+	int fd;
+};
+struct posted {
+	struct posted *next;
+	void *bytes, *context;
+	size_t size;
+};
+struct message {
+	struct message *next;
+	uint8_t *bytes;
+	size_t size;
+};
+struct end { /* an endpoint, active or passive */
+	union {
+		struct fid_ep ep;
+		struct fid_pep pep;
+	};
+	struct end *next;
+	bool passive, connected;
+	uint16_t port;
+	struct queue *queue;
+	struct events *events;
+	struct end *peer; /* MSG */
+	struct posted *buffers;
+	struct message *waiting;
+};
+struct region {
+	struct fid_mr mr;
+	struct region *next;
+	uint8_t *at;
+	size_t size;
+	uint64_t access;
+};
+struct table {
+	struct fid_av av;
+};
+static struct end *ends;
+static struct region *regions;
+static uint16_t next_port = 1;
+
+/* Does this call fail now? */
+static int fault(enum mock_call call)
+{
+	mock.calls[call]++;
+	if (!mock.fail[call]) return 0;
+	if (mock.after[call]) {
+		mock.after[call]--;
+		return 0;
+	}
+	int code = mock.fail[call];
+	if (mock.times[call] && !--mock.times[call]) mock.fail[call] = 0;
+	return -code;
+}
+
+void mock_reset(void)
+{
+	mock = (struct mock){ .provider = "mock", .ip = INADDR_LOOPBACK, .types = 3, .order = FI_ORDER_SAS | FI_ORDER_SAW, .key_size = 8, .inject = 64,
+			      .message = 1 << 20, .tx_size = 256, .iov_limit = 4 };
+}
+
+static void *object(size_t size)
+{
+	void *o = calloc(1, size);
+	mock.objects++;
+	return o;
+}
+
+static void gone(void *o)
+{
+	mock.objects--;
+	free(o);
+}
+
+static void poke(int fd)
+{
+	uint64_t one = 1;
+	if (fd >= 0 && write(fd, &one, sizeof one) < 0) abort();
+}
+
+static void unpoke(int fd)
+{
+	uint64_t all;
+	if (fd >= 0 && read(fd, &all, sizeof all) < 0) return;
+}
+
+/* --------------------------------------------------------------------------------------------- the completion queue */
+
+static void complete(struct queue *q, const void *owner, void *context, size_t size, int code)
+{
+	struct done **at = &q->head, *d = calloc(1, sizeof *d);
+	while (*at) at = &(*at)->next;
+	*d = (struct done){ .context = context, .size = size, .code = code, .owner = owner };
+	*at = d;
+	poke(q->fd);
+}
+
+static ssize_t cq_read(struct fid_cq *cq, void *to, size_t count)
+{
+	struct queue *q = (struct queue *)cq;
+	struct fi_cq_msg_entry *e = to;
+	size_t n = 0;
+	for (; n < count && q->head && !q->head->code; n++) {
+		struct done *d = q->head;
+		e[n] = (struct fi_cq_msg_entry){ .op_context = d->context, .len = d->size };
+		q->head = d->next;
+		free(d);
+	}
+	if (n) return (ssize_t)n;
+	if (q->head) return -FI_EAVAIL;
+	unpoke(q->fd);
+	return -FI_EAGAIN;
+}
+
+static ssize_t cq_readerr(struct fid_cq *cq, struct fi_cq_err_entry *e, uint64_t flags)
+{
+	struct queue *q = (struct queue *)cq;
+	struct done *d = q->head;
+	(void)flags;
+	if (!d || !d->code) return -FI_EAGAIN;
+	*e = (struct fi_cq_err_entry){ .op_context = d->context, .err = d->code };
+	q->head = d->next;
+	free(d);
+	return 1;
+}
+
+static int cq_close(struct fid *fid)
+{
+	struct queue *q = (struct queue *)fid;
+	while (q->head) {
+		struct done *d = q->head;
+		q->head = d->next;
+		free(d);
+	}
+	if (q->fd >= 0) close(q->fd);
+	gone(q);
+	return 0;
+}
+
+static int get_wait(struct fid *fid, int command, void *arg)
+{
+	int error = fault(MOCK_GETWAIT);
+	if (command != FI_GETWAIT || error) return error ? error : -FI_ENOSYS;
+	*(int *)arg = fid->fclass == FI_CLASS_CQ ? ((struct queue *)fid)->fd : ((struct events *)fid)->fd;
+	return 0;
+}
+
+static struct fi_ops cq_fid_ops = { .size = sizeof cq_fid_ops, .close = cq_close, .control = get_wait };
+static struct fi_ops_cq cq_ops = { .size = sizeof cq_ops, .read = cq_read, .readerr = cq_readerr };
+
+static int cq_open(struct fid_domain *domain, struct fi_cq_attr *attr, struct fid_cq **cq, void *context)
+{
+	int error = fault(MOCK_CQ_OPEN);
+	(void)domain, (void)context;
+	if (!error && mock.no_fd && attr->wait_obj == FI_WAIT_FD) error = -FI_ENOSYS;
+	if (error) return error;
+	struct queue *q = object(sizeof *q);
+	q->cq.fid = (struct fid){ .fclass = FI_CLASS_CQ, .ops = &cq_fid_ops };
+	q->cq.ops = &cq_ops;
+	q->fd = attr->wait_obj == FI_WAIT_FD ? eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC) : -1;
+	*cq = &q->cq;
+	return 0;
+}
+
+/* ------------------------------------------------------------------------------------------------ connection events */
+
+static void happen(struct events *q, uint32_t kind, struct fid *fid, struct fi_info *info, int code)
+{
+	struct event **at = &q->head, *e = calloc(1, sizeof *e);
+	while (*at) at = &(*at)->next;
+	*e = (struct event){ .kind = kind, .code = code };
+	e->entry.fid = fid;
+	e->entry.info = info;
+	*at = e;
+	poke(q->fd);
+}
+
+static ssize_t eq_read(struct fid_eq *eq, uint32_t *kind, void *to, size_t size, uint64_t flags)
+{
+	struct events *q = (struct events *)eq;
+	struct event *e = q->head;
+	(void)flags;
+	if (!e) {
+		unpoke(q->fd);
+		return -FI_EAGAIN;
+	}
+	if (!e->kind) return -FI_EAVAIL;
+	if (size < sizeof e->entry) return -FI_ETOOSMALL;
+	memcpy(to, &e->entry, sizeof e->entry);
+	*kind = e->kind;
+	q->head = e->next;
+	free(e);
+	return sizeof(struct fi_eq_cm_entry);
+}
+
+static ssize_t eq_readerr(struct fid_eq *eq, struct fi_eq_err_entry *to, uint64_t flags)
+{
+	struct events *q = (struct events *)eq;
+	struct event *e = q->head;
+	(void)flags;
+	if (!e || e->kind) return -FI_EAGAIN;
+	*to = (struct fi_eq_err_entry){ .fid = e->entry.fid, .err = e->code };
+	q->head = e->next;
+	free(e);
+	return sizeof *to;
+}
+
+static int eq_close(struct fid *fid)
+{
+	struct events *q = (struct events *)fid;
+	while (q->head) {
+		struct event *e = q->head;
+		q->head = e->next;
+		if (e->entry.info) fi_freeinfo(e->entry.info);
+		free(e);
+	}
+	if (q->fd >= 0) close(q->fd);
+	gone(q);
+	return 0;
+}
+
+static struct fi_ops eq_fid_ops = { .size = sizeof eq_fid_ops, .close = eq_close, .control = get_wait };
+static struct fi_ops_eq eq_ops = { .size = sizeof eq_ops, .read = eq_read, .readerr = eq_readerr };
+
+static int eq_open(struct fid_fabric *fabric, struct fi_eq_attr *attr, struct fid_eq **eq, void *context)
+{
+	int error = fault(MOCK_EQ_OPEN);
+	(void)fabric, (void)context;
+	if (error) return error;
+	struct events *q = object(sizeof *q);
+	q->eq.fid = (struct fid){ .fclass = FI_CLASS_EQ, .ops = &eq_fid_ops };
+	q->eq.ops = &eq_ops;
+	q->fd = attr->wait_obj == FI_WAIT_FD ? eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC) : -1;
+	*eq = &q->eq;
+	return 0;
+}
+
+/* --------------------------------------------------------------------------------------------------------- messages */
+
+static struct sockaddr_in address_of(uint16_t port)
+{
+	return (struct sockaddr_in){ .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(mock.ip) };
+}
+
+static struct end *end_at(uint16_t port)
+{
+	struct end *e = ends;
+	while (e && e->port != port) e = e->next;
+	return e;
+}
+
+/* What waits goes into the buffers there are. */
+static void deliver(struct end *e)
+{
+	while (!mock.hold && e->waiting && e->buffers) {
+		struct message *m = e->waiting;
+		struct posted *b = e->buffers;
+		int code = mock.complete[MOCK_RECV];
+		mock.complete[MOCK_RECV] = 0;
+		e->waiting = m->next;
+		e->buffers = b->next;
+		if (m->size > b->size) code = FI_ETRUNC;
+		else memcpy(b->bytes, m->bytes, m->size);
+		complete(e->queue, e, b->context, m->size, code);
+		free(m->bytes);
+		free(m);
+		free(b);
+	}
+}
+
+static void arrive(struct end *e, const void *bytes, size_t size)
+{
+	struct message **at = &e->waiting, *m = calloc(1, sizeof *m);
+	while (*at) at = &(*at)->next;
+	m->bytes = malloc(size ? size : 1);
+	memcpy(m->bytes, bytes, size);
+	m->size = size;
+	*at = m;
+	deliver(e);
+}
+
+static struct end *target(struct end *e, fi_addr_t to)
+{
+	return e->peer ? e->peer : end_at((uint16_t)to);
+}
+
+static ssize_t post_send(struct end *e, const void *bytes, size_t size, fi_addr_t to, enum mock_call call)
+{
+	int error = fault(call);
+	struct end *t = target(e, to);
+	if (error) return error;
+	if (!t) return -FI_EAGAIN;
+	arrive(t, bytes, size);
+	return 0;
+}
+
+static ssize_t ep_send(struct fid_ep *ep, const void *bytes, size_t size, void *desc, fi_addr_t to, void *context)
+{
+	struct end *e = (struct end *)ep;
+	(void)desc;
+	ssize_t error = post_send(e, bytes, size, to, MOCK_SEND);
+	if (error) return error;
+	complete(e->queue, e, context, 0, mock.complete[MOCK_SEND]);
+	mock.complete[MOCK_SEND] = 0;
+	return 0;
+}
+
+static ssize_t ep_inject(struct fid_ep *ep, const void *bytes, size_t size, fi_addr_t to)
+{
+	return post_send((struct end *)ep, bytes, size, to, MOCK_INJECT);
+}
+
+static ssize_t ep_recv(struct fid_ep *ep, void *bytes, size_t size, void *desc, fi_addr_t from, void *context)
+{
+	struct end *e = (struct end *)ep;
+	int error = fault(MOCK_RECV);
+	(void)desc, (void)from;
+	if (error) return error;
+	struct posted **at = &e->buffers, *b = calloc(1, sizeof *b);
+	while (*at) at = &(*at)->next;
+	*b = (struct posted){ .bytes = bytes, .size = size, .context = context };
+	*at = b;
+	deliver(e);
+	return 0;
+}
+
+static struct fi_ops_msg msg_ops = { .size = sizeof msg_ops, .recv = ep_recv, .send = ep_send, .inject = ep_inject };
+
+/* --------------------------------------------------------------------------------------------- reads and writes */
+
+static ssize_t direct(struct fid_ep *ep, const struct fi_msg_rma *m, bool read)
+{
+	struct end *e = (struct end *)ep;
+	enum mock_call call = read ? MOCK_READ : MOCK_WRITE;
+	int error = fault(call), code = mock.complete[call];
+	struct region *r = regions;
+	if (error) return error;
+	mock.complete[call] = 0;
+	while (r && fi_mr_key(&r->mr) != m->rma_iov->key) r = r->next;
+	uint64_t at = m->rma_iov->addr - (mock.mr_mode & FI_MR_VIRT_ADDR ? (uintptr_t)(r ? r->at : NULL) : 0);
+	uint64_t need = read ? FI_REMOTE_READ : FI_REMOTE_WRITE;
+	if (!r || at > r->size || m->rma_iov->len > r->size - at || !(r->access & need)) code = FI_EACCES;
+	for (size_t i = 0; !code && i < m->iov_count; i++) {
+		if (read) memcpy(m->msg_iov[i].iov_base, r->at + at, m->msg_iov[i].iov_len);
+		else memcpy(r->at + at, m->msg_iov[i].iov_base, m->msg_iov[i].iov_len);
+		at += m->msg_iov[i].iov_len;
+	}
+	complete(e->queue, e, m->context, 0, code);
+	return 0;
+}
+
+static ssize_t ep_writemsg(struct fid_ep *ep, const struct fi_msg_rma *m, uint64_t flags)
+{
+	(void)flags;
+	return direct(ep, m, false);
+}
+static ssize_t ep_readmsg(struct fid_ep *ep, const struct fi_msg_rma *m, uint64_t flags)
+{
+	(void)flags;
+	return direct(ep, m, true);
+}
+static struct fi_ops_rma rma_ops = { .size = sizeof rma_ops, .readmsg = ep_readmsg, .writemsg = ep_writemsg };
+
+static int mr_close(struct fid *fid)
+{
+	struct region **at = &regions;
+	while (&(*at)->mr.fid != fid) at = &(*at)->next;
+	*at = (*at)->next;
+	mock.registered--;
+	gone(fid);
+	return 0;
+}
+static struct fi_ops mr_fid_ops = { .size = sizeof mr_fid_ops, .close = mr_close };
+
+static int mr_reg(struct fid *fid, const void *at, size_t size, uint64_t access, uint64_t offset, uint64_t key, uint64_t flags,
+		  struct fid_mr **mr, void *context)
+{
+	int error = fault(MOCK_REGISTER);
+	(void)fid, (void)offset, (void)flags, (void)context;
+	if (error) return error;
+	struct region *r = object(sizeof *r);
+	static uint64_t next_key = 100;
+	r->mr.fid = (struct fid){ .fclass = FI_CLASS_MR, .ops = &mr_fid_ops };
+	r->mr.mem_desc = r;
+	r->mr.key = mock.mr_mode & FI_MR_PROV_KEY ? next_key++ : key;
+	r->at = (uint8_t *)(uintptr_t)at;
+	r->size = size;
+	r->access = access;
+	r->next = regions;
+	regions = r;
+	mock.registered++;
+	*mr = &r->mr;
+	return 0;
+}
+static struct fi_ops_mr mr_ops = { .size = sizeof mr_ops, .reg = mr_reg };
+
+/* --------------------------------------------------------------------------------------------------------- endpoints */
+
+static int ep_close(struct fid *fid)
+{
+	struct end *e = (struct end *)fid, **at = &ends;
+	while (*at != e) at = &(*at)->next;
+	*at = e->next;
+	if (e->peer) e->peer->peer = NULL;
+	while (e->buffers) {
+		struct posted *b = e->buffers;
+		e->buffers = b->next;
+		if (e->queue) complete(e->queue, NULL, b->context, 0, FI_ECANCELED);
+		free(b);
+	}
+	while (e->waiting) {
+		struct message *m = e->waiting;
+		e->waiting = m->next;
+		free(m->bytes);
+		free(m);
+	}
+	for (struct event **v = e->events ? &e->events->head : NULL; v && *v;) {
+		struct event *old = *v;
+		if (old->entry.fid != fid) {
+			v = &old->next;
+			continue;
+		}
+		*v = old->next;
+		if (old->entry.info) fi_freeinfo(old->entry.info);
+		free(old);
+	}
+	gone(e);
+	return 0;
+}
+
+static int ep_bind(struct fid *fid, struct fid *to, uint64_t flags)
+{
+	struct end *e = (struct end *)fid;
+	int error = fault(MOCK_BIND);
+	(void)flags;
+	if (error) return error;
+	if (to->fclass == FI_CLASS_CQ) e->queue = (struct queue *)to;
+	if (to->fclass == FI_CLASS_EQ) e->events = (struct events *)to;
+	return 0;
+}
+
+static int ep_control(struct fid *fid, int command, void *arg)
+{
+	(void)fid, (void)arg;
+	return command == FI_ENABLE ? fault(MOCK_ENABLE) : -FI_ENOSYS;
+}
+
+static int ep_getname(fid_t fid, void *to, size_t *size)
+{
+	struct sockaddr_in in = address_of(((struct end *)fid)->port);
+	int error = fault(MOCK_GETNAME);
+	if (error) return error;
+	memcpy(to, &in, sizeof in);
+	*size = sizeof in;
+	return 0;
+}
+
+static struct end *end_new(struct fi_info *info, bool passive, void *context);
+
+static int ep_connect(struct fid_ep *ep, const void *to, const void *param, size_t size)
+{
+	struct end *e = (struct end *)ep;
+	struct sockaddr_in in;
+	int error = fault(MOCK_CONNECT);
+	(void)param, (void)size;
+	if (error) return error;
+	memcpy(&in, to, sizeof in);
+	struct end *t = end_at(ntohs(in.sin_port));
+	if (!t || !t->passive) {
+		happen(e->events, 0, &e->ep.fid, NULL, FI_ECONNREFUSED);
+		return 0;
+	}
+	struct fi_info *info = fi_dupinfo(NULL);
+	info->handle = &e->ep.fid;
+	happen(t->events, FI_CONNREQ, &t->pep.fid, info, 0);
+	return 0;
+}
+
+static int ep_accept(struct fid_ep *ep, const void *param, size_t size)
+{
+	struct end *e = (struct end *)ep;
+	int error = fault(MOCK_ACCEPT);
+	(void)param, (void)size;
+	if (error) return error;
+	happen(e->events, FI_CONNECTED, &e->ep.fid, NULL, 0);
+	if (!e->peer) return 0; /* a stranger who is not there any more */
+	happen(e->peer->events, FI_CONNECTED, &e->peer->ep.fid, NULL, 0);
+	return 0;
+}
+
+static int pep_reject(struct fid_pep *pep, fid_t handle, const void *param, size_t size)
+{
+	struct end *e = (struct end *)handle;
+	(void)pep, (void)param, (void)size;
+	if (e) happen(e->events, 0, &e->ep.fid, NULL, FI_ECONNREFUSED);
+	return 0;
+}
+
+static int ep_shutdown(struct fid_ep *ep, uint64_t flags)
+{
+	struct end *e = (struct end *)ep;
+	(void)flags;
+	if (!e->peer) return -FI_ENOTCONN;
+	happen(e->peer->events, FI_SHUTDOWN, &e->peer->ep.fid, NULL, 0);
+	e->peer->peer = NULL;
+	e->peer = NULL;
+	return 0;
+}
+
+static int pep_listen(struct fid_pep *pep)
+{
+	(void)pep;
+	return fault(MOCK_LISTEN);
+}
+
+static struct fi_ops ep_fid_ops = { .size = sizeof ep_fid_ops, .close = ep_close, .bind = ep_bind, .control = ep_control };
+static struct fi_ops_cm cm_ops = { .size = sizeof cm_ops, .getname = ep_getname, .connect = ep_connect, .accept = ep_accept, .reject = pep_reject,
+				   .shutdown = ep_shutdown, .listen = pep_listen };
+
+static struct end *end_new(struct fi_info *info, bool passive, void *context)
+{
+	struct end *e = object(sizeof *e);
+	if (passive) {
+		e->pep.fid = (struct fid){ .fclass = FI_CLASS_PEP, .ops = &ep_fid_ops, .context = context };
+		e->pep.cm = &cm_ops;
+	} else {
+		e->ep.fid = (struct fid){ .fclass = FI_CLASS_EP, .ops = &ep_fid_ops, .context = context };
+		e->ep.cm = &cm_ops;
+		e->ep.msg = &msg_ops;
+		e->ep.rma = &rma_ops;
+	}
+	e->passive = passive;
+	e->port = next_port++;
+	if (info->handle) {
+		e->peer = (struct end *)info->handle;
+		e->peer->peer = e;
+	}
+	e->next = ends;
+	ends = e;
+	return e;
+}
+
+static int endpoint(struct fid_domain *domain, struct fi_info *info, struct fid_ep **ep, void *context)
+{
+	int error = fault(MOCK_ENDPOINT);
+	(void)domain;
+	if (!error) *ep = &end_new(info, false, context)->ep;
+	return error;
+}
+
+static int passive_ep(struct fid_fabric *fabric, struct fi_info *info, struct fid_pep **pep, void *context)
+{
+	int error = fault(MOCK_PASSIVE);
+	(void)fabric;
+	if (!error) *pep = &end_new(info, true, context)->pep;
+	return error;
+}
+
+/* --------------------------------------------------------------------------------------------------- the rest of it */
+
+static int plain_close(struct fid *fid)
+{
+	gone(fid);
+	return 0;
+}
+static struct fi_ops plain_ops = { .size = sizeof plain_ops, .close = plain_close };
+
+static int av_insert(struct fid_av *av, const void *address, size_t count, fi_addr_t *to, uint64_t flags, void *context)
+{
+	struct sockaddr_in in;
+	(void)av, (void)count, (void)flags, (void)context;
+	if (fault(MOCK_AV_INSERT)) return 0;
+	memcpy(&in, address, sizeof in);
+	*to = ntohs(in.sin_port);
+	return 1;
+}
+static int av_remove(struct fid_av *av, fi_addr_t *to, size_t count, uint64_t flags)
+{
+	(void)av, (void)to, (void)count, (void)flags;
+	return 0;
+}
+static struct fi_ops_av av_ops = { .size = sizeof av_ops, .insert = av_insert, .remove = av_remove };
+
+static int av_open(struct fid_domain *domain, struct fi_av_attr *attr, struct fid_av **av, void *context)
+{
+	int error = fault(MOCK_AV_OPEN);
+	(void)domain, (void)attr, (void)context;
+	if (error) return error;
+	struct table *t = object(sizeof *t);
+	t->av.fid = (struct fid){ .fclass = FI_CLASS_AV, .ops = &plain_ops };
+	t->av.ops = &av_ops;
+	*av = &t->av;
+	return 0;
+}
+static struct fi_ops_domain domain_ops = { .size = sizeof domain_ops, .av_open = av_open, .cq_open = cq_open, .endpoint = endpoint };
+
+static int domain_open(struct fid_fabric *fabric, struct fi_info *info, struct fid_domain **domain, void *context)
+{
+	int error = fault(MOCK_DOMAIN);
+	(void)fabric, (void)info, (void)context;
+	if (error) return error;
+	struct fid_domain *d = object(sizeof *d);
+	d->fid = (struct fid){ .fclass = FI_CLASS_DOMAIN, .ops = &plain_ops };
+	d->ops = &domain_ops;
+	d->mr = &mr_ops;
+	*domain = d;
+	return 0;
+}
+
+static int trywait(struct fid_fabric *fabric, struct fid **fids, int count)
+{
+	(void)fabric;
+	for (int i = 0; i < count; i++)
+		if (fids[i]->fclass == FI_CLASS_CQ ? !!((struct queue *)fids[i])->head : !!((struct events *)fids[i])->head) return -FI_EAGAIN;
+	return 0;
+}
+static struct fi_ops_fabric fabric_ops = { .size = sizeof fabric_ops, .domain = domain_open, .passive_ep = passive_ep, .eq_open = eq_open,
+					   .trywait = trywait };
+
+int fi_fabric(struct fi_fabric_attr *attr, struct fid_fabric **fabric, void *context)
+{
+	int error = fault(MOCK_FABRIC);
+	(void)attr, (void)context;
+	if (error) return error;
+	struct fid_fabric *f = object(sizeof *f);
+	f->fid = (struct fid){ .fclass = FI_CLASS_FABRIC, .ops = &plain_ops };
+	f->ops = &fabric_ops;
+	*fabric = f;
+	return 0;
+}
+
+static void *copy_of(const void *from, size_t size)
+{
+	void *to = from ? malloc(size) : NULL;
+	return to ? memcpy(to, from, size) : NULL;
+}
+
+/* With NULL an empty one, as fi_allocinfo has it. */
+struct fi_info *fi_dupinfo(const struct fi_info *i)
+{
+	static const struct fi_tx_attr tx;
+	static const struct fi_rx_attr rx;
+	static const struct fi_ep_attr ep;
+	static const struct fi_domain_attr domain;
+	static const struct fi_fabric_attr fabric;
+	struct fi_info *n = calloc(1, sizeof *n);
+	if (i) *n = *i;
+	n->next = NULL;
+	n->tx_attr = copy_of(i ? i->tx_attr : &tx, sizeof tx);
+	n->rx_attr = copy_of(i ? i->rx_attr : &rx, sizeof rx);
+	n->ep_attr = copy_of(i ? i->ep_attr : &ep, sizeof ep);
+	n->domain_attr = copy_of(i ? i->domain_attr : &domain, sizeof domain);
+	n->fabric_attr = copy_of(i ? i->fabric_attr : &fabric, sizeof fabric);
+	n->src_addr = copy_of(n->src_addr, n->src_addrlen);
+	n->dest_addr = copy_of(n->dest_addr, n->dest_addrlen);
+	if (n->domain_attr->name) n->domain_attr->name = strdup(n->domain_attr->name);
+	if (n->fabric_attr->prov_name) n->fabric_attr->prov_name = strdup(n->fabric_attr->prov_name);
+	return n;
+}
+
+void fi_freeinfo(struct fi_info *i)
+{
+	while (i) {
+		struct fi_info *next = i->next;
+		free(i->src_addr);
+		free(i->dest_addr);
+		free(i->domain_attr->name);
+		free(i->fabric_attr->prov_name);
+		free(i->tx_attr), free(i->rx_attr), free(i->ep_attr), free(i->domain_attr), free(i->fabric_attr);
+		free(i);
+		i = next;
+	}
+}
+
+static struct fi_info *candidate(const struct fi_info *hints, const char *name)
+{
+	static struct fid_nic nic;
+	struct fi_info *i = fi_dupinfo(NULL);
+	struct sockaddr_in in = address_of(0);
+	i->ep_attr->type = hints->ep_attr->type;
+	i->ep_attr->max_msg_size = mock.message;
+	i->addr_format = FI_SOCKADDR_IN;
+	i->src_addr = copy_of(&in, sizeof in);
+	i->src_addrlen = sizeof in;
+	i->mode = mock.mode;
+	*i->tx_attr = (struct fi_tx_attr){ .msg_order = mock.order & hints->tx_attr->msg_order, .inject_size = mock.inject, .size = mock.tx_size,
+					   .iov_limit = mock.iov_limit, .rma_iov_limit = mock.iov_limit };
+	i->domain_attr->mr_mode = mock.mr_mode;
+	i->domain_attr->mr_key_size = mock.key_size;
+	i->domain_attr->name = strdup("lo");
+	i->fabric_attr->prov_name = strdup(name);
+	if (mock.nic) i->nic = &nic;
+	return i;
+}
+
+int fi_getinfo(uint32_t version, const char *node, const char *service, uint64_t flags, const struct fi_info *hints, struct fi_info **info)
+{
+	int error = fault(MOCK_GETINFO), type = hints->ep_attr->type == FI_EP_MSG ? 1 : 2;
+	(void)version, (void)node, (void)service, (void)flags;
+	if (error) return error;
+	if (!(mock.types & type)) return -FI_ENODATA;
+	*info = candidate(hints, mock.provider);
+	if (mock.second) (*info)->next = candidate(hints, mock.second);
+	return 0;
+}
+
+int fi_open(uint32_t version, const char *name, void *attr, size_t size, uint64_t flags, struct fid **fid, void *context)
+{
+	(void)version, (void)name, (void)attr, (void)size, (void)flags, (void)fid, (void)context;
+	return -FI_ENOSYS;
+}
+
+const char *fi_strerror(int code)
+{
+	return code < 256 ? strerror(code) : "an error of libfabric";
+}
+
+/* ------------------------------------------------------------------------------------------------------------ faults */
+
+void mock_cut(void)
+{
+	for (struct end *e = ends; e; e = e->next) {
+		if (!e->peer) continue;
+		happen(e->events, FI_SHUTDOWN, &e->ep.fid, NULL, 0);
+		e->peer = NULL;
+	}
+}
+
+void mock_flood(int n)
+{
+	for (struct end *e = ends; e; e = e->next)
+		for (int i = 0; e->passive && i < n; i++) happen(e->events, FI_CONNREQ, &e->pep.fid, fi_dupinfo(NULL), 0);
+}
+
+void mock_spill(const void *bytes, size_t size)
+{
+	for (struct end *e = ends; e; e = e->next)
+		if (!e->passive) arrive(e, bytes, size);
+}

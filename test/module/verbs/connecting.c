@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * connecting.c: opening and connecting, and all that can be in the way. */
+#include "sides.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+
+static struct window w;
+static uint8_t data[1000];
+
+TEST(verbs_probe, "", 0)
+{
+	char reason[200];
+	sides_init();
+	CHECK_INT(verbs()->probe(&a.core, reason, sizeof reason), ==, DPI_SUCCESS);
+	mock.devices = 0;
+	CHECK_INT(verbs()->probe(&a.core, reason, sizeof reason), ==, DPI_ERR_UNSUPPORTED);
+	CHECK_HAS(reason, "no RDMA device");
+	mock.devices = 2;
+	mock_fail_always(MOCK_open_device, EACCES);
+	CHECK_INT(verbs()->probe(&a.core, reason, sizeof reason), ==, DPI_ERR_UNSUPPORTED);
+	CHECK_HAS(reason, "modes");
+	sides_init();
+	mock.port.state = IBV_PORT_DOWN;
+	CHECK_INT(verbs()->probe(&a.core, reason, sizeof reason), ==, DPI_ERR_UNSUPPORTED);
+	CHECK_HAS(reason, "no port");
+	mock_fail_always(MOCK_query_port, EIO);
+	CHECK_INT(verbs()->probe(&a.core, reason, sizeof reason), ==, DPI_ERR_UNSUPPORTED);
+	mock_fail_always(MOCK_query_device, EIO);
+	CHECK_INT(verbs()->probe(&a.core, reason, sizeof reason), ==, DPI_ERR_UNSUPPORTED);
+}
+
+/* Each call of open fails once: an error with a sentence, and nothing is left. */
+TEST(verbs_open_fails, "", 0)
+{
+	static const struct {
+		enum mock_call call;
+		int error, class;
+		const char *part;
+	} all[] = {
+		{ MOCK_create_event_channel, ENODEV, DPI_ERR_UNSUPPORTED, "rdma_ucm" },
+		{ MOCK_ifaddrs, ENOMEM, DPI_ERR_UNSUPPORTED, "no RDMA device" },
+		{ MOCK_query_device, EIO, DPI_ERR_TRANSPORT, "what it can do" },
+		{ MOCK_listen, EADDRINUSE, DPI_ERR_TRANSPORT, "cannot listen" },
+		{ MOCK_alloc_pd, ENOMEM, DPI_ERR_LIMIT, "protection domain" },
+		{ MOCK_create_comp_channel, EMFILE, DPI_ERR_TRANSPORT, "completion channel" },
+		{ MOCK_reg_mr, EINVAL, DPI_ERR_TRANSPORT, "buffers" },
+	};
+	struct rlimit none = { RLIM_INFINITY, RLIM_INFINITY };
+	setrlimit(RLIMIT_MEMLOCK, &none); /* may be forbidden: then the sentence speaks of the limit */
+	for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+		sides_init();
+		mock_fail_always(all[i].call, all[i].error);
+		CHECK_INT(side_open(&a), ==, all[i].class);
+		CHECK_HAS(a.sentence, all[i].part);
+		sides_end();
+	}
+	sides_init();
+	mock.devices = 0;
+	CHECK_INT(side_open(&a), ==, DPI_ERR_UNSUPPORTED);
+	CHECK_HAS(a.sentence, "rdma link add");
+	mock.devices = 1;
+	mock.port.state = IBV_PORT_DOWN;
+	CHECK_INT(side_open(&a), ==, DPI_ERR_UNSUPPORTED);
+	CHECK_HAS(a.sentence, "down");
+	sides_init();
+	mock.device.max_qp_wr = 8;
+	CHECK_INT(side_open(&a), ==, DPI_ERR_UNSUPPORTED);
+	CHECK_HAS(a.sentence, "too small");
+	CHECK_INT(verbs()->open(&a.core, verbs(), &a.tp), ==, DPI_ERR_ARGUMENT);
+	sides_end();
+}
+
+/* Which device, and why. */
+TEST(verbs_chooses_a_device, "", 0)
+{
+	sides_init();
+	mock.devices = 2;
+	CHECK_INT(side_open(&a), ==, DPI_SUCCESS);
+	CHECK_STR(a.tp->device, "mock0");
+	CHECK_HAS(a.log, "device mock0 port 1, 10.9.0.1 (mock0): chosen");
+	CHECK_HAS(a.log, "device mock1 port 1, 10.9.0.2 (mock1): left out: another of its kind comes first");
+	side_close(&a);
+	static const char *const by[] = { "10.9.0.2", "mock1" };
+	for (int i = 0; i < 2; i++) {
+		a.listen = by[i];
+		a.log[0] = 0;
+		CHECK_INT(side_open(&a), ==, DPI_SUCCESS);
+		CHECK_STR(a.tp->device, "mock1");
+		CHECK_HAS(a.log, "10.9.0.2 (mock1): chosen: DPI_LISTEN names it");
+		CHECK_HAS(a.log, "10.9.0.1 (mock0): left out: DPI_LISTEN names another");
+		side_close(&a);
+	}
+	static const char *const any[] = { "127.0.0.1", "::1", "lo", "0.0.0.0", "::" };
+	for (int i = 0; i < 5; i++) {
+		a.listen = any[i];
+		CHECK_INT(side_open(&a), ==, DPI_SUCCESS);
+		side_close(&a);
+	}
+	static const char *const wrong[] = { "192.0.2.1", "eth9", "fe80::1", "no such thing" };
+	for (int i = 0; i < 4; i++) {
+		a.listen = wrong[i];
+		CHECK_INT(side_open(&a), ==, DPI_ERR_CONFIG);
+		CHECK_HAS(a.sentence, wrong[i]);
+	}
+	sides_end();
+}
+
+static void works(void)
+{
+	window_share(&b, &a, &w, DPI_TP_WRITE);
+	CHECK_INT(put(&a, w.remote, "works", 6, 0, NULL), ==, DPI_SUCCESS);
+	CHECK_INT(flush(&a), ==, DPI_SUCCESS);
+	CHECK_STR((char *)w.memory, "works");
+}
+
+/* Each step of connecting fails, at either end; what was begun goes, and the next attempt works. */
+TEST(verbs_connect_fails, "", 0)
+{
+	static const struct {
+		enum mock_call call;
+		int after, error, class;
+		const char *part;
+	} all[] = {
+		{ MOCK_create_id, 0, ENOMEM, DPI_ERR_LIMIT, "identifier" },	 { MOCK_resolve_addr, 0, ENETUNREACH, DPI_ERR_PEER, "unreachable" },
+		{ MOCK_resolve_route, 0, EINVAL, DPI_ERR_PEER, "Invalid" },	 { MOCK_create_cq, 0, EINVAL, DPI_ERR_LIMIT, "no room" },
+		{ MOCK_create_srq, 0, EINVAL, DPI_ERR_LIMIT, "no room" },	 { MOCK_create_qp, 0, EIO, DPI_ERR_LIMIT, "no room" },
+		{ MOCK_reg_mr, 0, EINVAL, DPI_ERR_LIMIT, "no room" },		 { MOCK_post_recv, 5, EINVAL, DPI_ERR_LIMIT, "no room" },
+		{ MOCK_connect, 0, EINVAL, DPI_ERR_PEER, "Invalid" },		 { MOCK_create_id, 1, ENOMEM, DPI_ERR_PEER, "reached" },
+		{ MOCK_create_cq, 1, EINVAL, DPI_ERR_PEER, "it has no room" },	 { MOCK_create_srq, 1, EINVAL, DPI_ERR_PEER, "it has no room" },
+		{ MOCK_create_qp, 1, EIO, DPI_ERR_PEER, "it has no room" },	 { MOCK_accept, 0, EINVAL, DPI_ERR_PEER, "it has no room" },
+		{ MOCK_post_recv, 70, EINVAL, DPI_ERR_PEER, "it has no room" },	 { MOCK_reg_mr, 1, EINVAL, DPI_ERR_PEER, "it has no room" },
+	};
+	for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+		sides_init();
+		sides_open();
+		mock_fail(all[i].call, all[i].after, all[i].error);
+		a.sentence[0] = 0;
+		CHECK_INT(side_connect(&a, &b, 100000), ==, all[i].class);
+		CHECK_HAS(a.sentence, all[i].part);
+		CHECK_HAS(a.sentence, "10.9.0.1");
+		sides_progress();
+		CHECK_INT(mock.queue_pairs, ==, 0);
+		CHECK(!a.lost && !b.lost);
+		sides_connect();
+		works();
+		sides_end();
+	}
+}
+
+/* The connection manager's own answers: an error in place of each step. */
+TEST(verbs_connect_events, "", 0)
+{
+	static const struct {
+		enum rdma_cm_event_type of, instead;
+		int class;
+	} all[] = {
+		{ RDMA_CM_EVENT_ADDR_RESOLVED, RDMA_CM_EVENT_ADDR_ERROR, DPI_ERR_TIMEOUT },
+		{ RDMA_CM_EVENT_ROUTE_RESOLVED, RDMA_CM_EVENT_ROUTE_ERROR, DPI_ERR_TIMEOUT },
+		{ RDMA_CM_EVENT_ESTABLISHED, RDMA_CM_EVENT_REJECTED, DPI_ERR_PEER },
+		{ RDMA_CM_EVENT_ESTABLISHED, RDMA_CM_EVENT_UNREACHABLE, DPI_ERR_TIMEOUT },
+		{ RDMA_CM_EVENT_ESTABLISHED, RDMA_CM_EVENT_CONNECT_ERROR, DPI_ERR_TIMEOUT },
+		{ RDMA_CM_EVENT_ROUTE_RESOLVED, RDMA_CM_EVENT_DEVICE_REMOVAL, DPI_ERR_PEER },
+	};
+	for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+		sides_init();
+		sides_open();
+		mock.instead_of = (int)all[i].of;
+		mock.instead = all[i].instead;
+		CHECK_INT(side_connect(&a, &b, 100000), ==, all[i].class);
+		CHECK(*a.sentence);
+		sides_progress();
+		CHECK(!a.lost && !b.lost);
+		if (all[i].instead != RDMA_CM_EVENT_DEVICE_REMOVAL) {
+			sides_connect();
+			works();
+		}
+		sides_end();
+	}
+}
+
+TEST(verbs_connect_in_time, "", 0)
+{
+	sides_init();
+	sides_open();
+	mock.mute = true;
+	CHECK_INT(side_connect(&a, &b, 20000), ==, DPI_ERR_TIMEOUT);
+	CHECK_HAS(a.sentence, "not resolved in time");
+	mock.mute = false;
+	sides_connect();
+	/* an accepted connection that is never established goes */
+	mock_cm_event(b.to, RDMA_CM_EVENT_UNREACHABLE, -ETIMEDOUT);
+	sides_progress();
+	CHECK_INT(b.lost, ==, 1);
+	sides_end();
+}
+
+/* Both at once: one connection, the lower node's. */
+TEST(verbs_connect_crossing, "", 0)
+{
+	for (int first = 0; first < 2; first++) {
+		struct side *x = first ? &b : &a, *y = first ? &a : &b;
+		sides_init();
+		sides_open();
+		/* y has begun, as connect begins */
+		struct rdma_cm_id *id;
+		CHECK_INT(rdma_create_id(y->tp->channel, &id, NULL, RDMA_PS_TCP), ==, 0);
+		DPI_Tp_Endpoint *c = dpi_verbs_endpoint(y->tp, id, x->core.node, x->core.incarnation);
+		memcpy(c->token, x->tp->self.token, WIRE_TOKEN);
+		struct sockaddr_storage from, to;
+		dpi_verbs_socket(&y->tp->self.host[0], 0, &from);
+		dpi_verbs_socket(&x->tp->self.host[0], x->tp->self.host[0].port, &to);
+		c->state = STATE_ADDRESS;
+		CHECK_INT(rdma_resolve_addr(id, (struct sockaddr *)&from, (struct sockaddr *)&to, 100), ==, 0);
+		/* x waits from now on, and both make progress */
+		CHECK_INT(side_connect(x, y, 1000000), ==, DPI_SUCCESS);
+		sides_progress();
+		if (y->core.node < x->core.node) { /* x has given up its own and found what y made */
+			CHECK_INT(c->state, ==, STATE_OPEN);
+		} else { /* y was refused, and accepted x's */
+			CHECK_INT(c->state, ==, STATE_FAILED);
+			CHECK_INT(c->status, ==, WIRE_CROSSED);
+			c->state = STATE_GONE;
+			dpi_verbs_bury(y->tp);
+		}
+		CHECK_INT(side_connect(y, x, 1000000), ==, DPI_SUCCESS);
+		CHECK_INT(mock.queue_pairs, ==, 2);
+		works();
+		sides_end();
+	}
+}
+
+/* Who has given up and comes again: the old connection ends, the new one works. */
+TEST(verbs_connect_anew, "", 0)
+{
+	sides_start();
+	works();
+	DPI_Tp_Endpoint *old = b.to;
+	mock.mute = true; /* the farewell is lost */
+	verbs()->disconnect(a.to);
+	mock.mute = false;
+	CHECK_INT(side_connect(&a, &b, 1000000), ==, DPI_SUCCESS);
+	sides_progress();
+	CHECK_INT(b.lost, ==, 1);
+	verbs()->disconnect(old);
+	CHECK_INT(side_connect(&b, &a, 1000000), ==, DPI_SUCCESS);
+	works();
+	sides_end();
+}
+
+TEST(verbs_connect_refuses_arguments, "", 0)
+{
+	uint8_t address[DPI_TP_ADDRESS_MAX];
+	uint32_t size = sizeof address;
+	DPI_Tp_Endpoint *e;
+	sides_init();
+	sides_open();
+	CHECK_INT(verbs()->address(b.tp, address, &size), ==, DPI_SUCCESS);
+	DPI_Tp_Peer peer = { .node = 1, .incarnation = 1001, .address = address, .address_size = size };
+	CHECK_FAILS(&a, verbs()->connect(a.tp, 1, &peer, 1000, &e), DPI_ERR_ARGUMENT, "lane");
+	peer.incarnation++;
+	CHECK_FAILS(&a, verbs()->connect(a.tp, 0, &peer, 1000, &e), DPI_ERR_PEER, "earlier or later");
+	peer.incarnation--;
+	for (uint32_t n = 0; n < size; n++) {
+		peer.address_size = n;
+		CHECK_FAILS(&a, verbs()->connect(a.tp, 0, &peer, 1000, &e), DPI_ERR_PEER, "understands");
+	}
+	peer.address_size = size;
+	address[32] = 5; /* a family of its own */
+	CHECK_FAILS(&a, verbs()->connect(a.tp, 0, &peer, 1000, &e), DPI_ERR_PEER, "understands");
+	address[32] = 4;
+	address[16] ^= 1; /* the token */
+	CHECK_FAILS(&a, verbs()->connect(a.tp, 0, &peer, 100000, &e), DPI_ERR_PEER, "another process is there");
+	size = 3;
+	CHECK_FAILS(&a, verbs()->address(a.tp, address, &size), DPI_ERR_SIZE, "room for 3");
+	side_close(&b);
+	size = sizeof address;
+	address[16] ^= 1;
+	CHECK_FAILS(&a, verbs()->connect(a.tp, 0, &peer, 100000, &e), DPI_ERR_PEER, "nobody listens");
+	sides_end();
+}
+
+/* ---------------------------------------------------------------------------------------------------------- strangers */
+
+static int judged(const struct wire_hello *h)
+{
+	uint8_t bytes[WIRE_HELLO];
+	dpi_verbs_hello(bytes, h);
+	struct rdma_cm_id *id = mock_stranger(b.tp, bytes, WIRE_HELLO);
+	sides_progress();
+	int status = mock_stranger_refused(id);
+	mock_stranger_end(id);
+	return status;
+}
+
+TEST(verbs_strangers, "", 0)
+{
+	sides_start();
+	works();
+	struct wire_hello good = { WIRE_VERSION, 0, 7, CREDITS, 2007, b.core.incarnation, { 0 } }, h;
+	memcpy(good.token, b.tp->self.token, WIRE_TOKEN);
+	h = good, h.version++;
+	CHECK_INT(judged(&h), ==, WIRE_OTHER_VERSION);
+	h = good, h.token[15] ^= 0x80;
+	CHECK_INT(judged(&h), ==, WIRE_OTHER_TOKEN);
+	h = good, h.target_incarnation++;
+	CHECK_INT(judged(&h), ==, WIRE_OTHER_INCARNATION);
+	h = good, h.credits = 0;
+	CHECK_INT(judged(&h), ==, WIRE_OTHER_TOKEN);
+	h = good, h.lane = 1;
+	CHECK_INT(judged(&h), ==, WIRE_OTHER_TOKEN);
+	/* without a key, those of other hosts; here the list of this host's addresses cannot be had */
+	mock_fail(MOCK_ifaddrs, 0, ENOMEM);
+	CHECK_INT(judged(&good), ==, WIRE_ELSEWHERE);
+	for (int i = 0; i < 60; i++) {
+		uint8_t bytes[56];
+		memset(bytes, i, sizeof bytes);
+		struct rdma_cm_id *id = mock_stranger(b.tp, bytes, (uint8_t)i);
+		sides_progress();
+		CHECK_INT(mock_stranger_refused(id), ==, WIRE_OTHER_VERSION);
+		mock_stranger_end(id);
+	}
+	CHECK_HAS(b.log, "refused");
+	CHECK_INT(b.lost, ==, 0);
+	CHECK_INT(put(&a, w.remote, data, 8, 0, NULL), ==, DPI_SUCCESS);
+	sides_end();
+}

@@ -1,0 +1,392 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * failures.c: what happens when the device, or the peer, does what it should not. */
+#include "sides.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+
+static struct window w, v;
+static uint8_t data[300000];
+
+static void all_is_lost(struct side *s, int node)
+{
+	struct iovec one = { data, 8 };
+	struct op o;
+	CHECK_INT(s->lost, ==, 1);
+	CHECK_INT(s->lost_node, ==, node);
+	CHECK(*s->lost_sentence);
+	CHECK_FAILS(s, verbs()->put(w.remote, &one, 1, 0, NULL, 0, &o), DPI_ERR_PEER, s->lost_sentence);
+	CHECK_FAILS(s, verbs()->get(w.remote, &one, 1, 0, &o), DPI_ERR_PEER, s->lost_sentence);
+	CHECK_FAILS(s, verbs()->flush(s->to, &o), DPI_ERR_PEER, s->lost_sentence);
+	CHECK_FAILS(s, verbs()->send(s->to, data, 8, 0), DPI_ERR_PEER, s->lost_sentence);
+	DPI_Tp_Remote *r;
+	void *direct;
+	CHECK_FAILS(s, verbs()->attach(s->to, &w.key, 8, &r, &direct), DPI_ERR_PEER, s->lost_sentence);
+}
+
+/* Each status of a request: its operation gets its class, all others DPI_ERR_PEER, once; the core is told, once. */
+TEST(verbs_every_status, "", 0)
+{
+	static struct op o[8];
+	struct iovec large = { data, 100000 }, small = { data, 3000 };
+	for (int status = IBV_WC_LOC_LEN_ERR; status <= IBV_WC_TM_RNDV_INCOMPLETE + 1; status++) {
+		sides_start();
+		window_share(&b, &a, &w, DPI_TP_READ | DPI_TP_WRITE | DPI_TP_ATOMIC);
+		mock.hold = true;
+		CHECK_INT(o[0].posted = verbs()->put(w.remote, &large, 1, 0, NULL, 0, &o[0]), ==, DPI_TP_PENDING);
+		CHECK_INT(o[1].posted = verbs()->put(w.remote, &large, 1, 0, NULL, 0, &o[1]), ==, DPI_TP_PENDING);
+		CHECK_INT(o[2].posted = verbs()->get(w.remote, &large, 1, 0, &o[2]), ==, DPI_TP_PENDING);
+		CHECK_INT(o[3].posted = verbs()->get(w.remote, &small, 1, 0, &o[3]), ==, DPI_TP_PENDING);
+		CHECK_INT(o[4].posted = verbs()->fetch_add(w.remote, 0, 1, NULL, &o[4]), ==, DPI_TP_PENDING);
+		CHECK_INT(o[5].posted = verbs()->flush(a.to, &o[5]), ==, DPI_TP_PENDING);
+		for (int i = 0; i < 6; i++) o[i].completions = 0;
+		mock.status_after = 1;
+		mock.status = (enum ibv_wc_status)status;
+		mock.hold = false;
+		mock_run();
+		sides_progress();
+		for (int i = 0; i < 6; i++) CHECK_INT(o[i].completions, ==, 1);
+		CHECK_INT(o[0].error, ==, DPI_SUCCESS);
+		CHECK_INT(o[1].error, ==, dpi_verbs_status((enum ibv_wc_status)status)->error);
+		CHECK(o[1].error > 0);
+		for (int i = 2; i < 6; i++) CHECK_INT(o[i].error, ==, DPI_ERR_PEER);
+		all_is_lost(&a, 1);
+		if (status != IBV_WC_WR_FLUSH_ERR) CHECK_HAS(a.lost_sentence, dpi_verbs_status((enum ibv_wc_status)status)->sentence);
+		CHECK_INT(b.lost, ==, 1); /* its queue pair is alone */
+		verbs()->disconnect(a.to);
+		sides_end();
+	}
+}
+
+/* Each asynchronous event. */
+TEST(verbs_every_event, "", 0)
+{
+	for (int type = IBV_EVENT_CQ_ERR; type <= IBV_EVENT_WQ_FATAL + 1; type++) {
+		sides_start();
+		window_share(&b, &a, &w, DPI_TP_READ | DPI_TP_WRITE);
+		const struct verbs_event *e = dpi_verbs_event((enum ibv_event_type)type);
+		mock_async((enum ibv_event_type)type, a.to->qp);
+		for (int i = 0; i < 3 * POLL_EVERY; i++) verbs()->progress(a.tp, 0, NULL); /* of the two it is the one to find it */
+		CHECK_HAS(a.log, e->sentence);
+		CHECK_HAS(a.log, e->name);
+		if (e->whom && type != IBV_EVENT_WQ_FATAL) {
+			all_is_lost(&a, 1);
+			CHECK_HAS(a.lost_sentence, e->sentence);
+		} else {
+			CHECK_INT(a.lost, ==, 0);
+			CHECK_INT(put(&a, w.remote, data, 8, 0, NULL), ==, DPI_SUCCESS);
+		}
+		sides_end();
+	}
+}
+
+/* Found by the other transport of the process: it marks the endpoint, whose own transport ends it. */
+TEST(verbs_event_of_the_other, "", 0)
+{
+	sides_start();
+	window_share(&b, &a, &w, DPI_TP_READ | DPI_TP_WRITE);
+	mock_async(IBV_EVENT_QP_FATAL, a.to->qp);
+	for (int i = 0; i < 3 * POLL_EVERY; i++) verbs()->progress(b.tp, 0, NULL);
+	CHECK_INT(a.lost, ==, 0);
+	CHECK(atomic_load(&a.to->event));
+	struct op o;
+	POST(&o, verbs()->flush(a.to, &o));
+	POST(&o, verbs()->send(a.to, data, 8, DPI_TP_MORE));
+	sides_progress();
+	CHECK_INT(a.lost, ==, 1);
+	sides_end();
+}
+
+TEST(verbs_device_removed, "", 0)
+{
+	static struct op o;
+	struct iovec large = { data, 100000 };
+	sides_start();
+	window_share(&b, &a, &w, DPI_TP_READ | DPI_TP_WRITE);
+	mock.hold = true;
+	CHECK_INT(o.posted = verbs()->put(w.remote, &large, 1, 0, NULL, 0, &o), ==, DPI_TP_PENDING);
+	mock_remove(a.tp);
+	CHECK_INT(finish(&o), ==, DPI_ERR_PEER);
+	all_is_lost(&a, 1);
+	CHECK_HAS(a.lost_sentence, "removed");
+	DPI_Tp_Endpoint *old = a.to;
+	CHECK_FAILS(&a, side_connect(&a, &b, 1000), DPI_ERR_PEER, "removed");
+	verbs()->disconnect(old);
+	sides_end();
+}
+
+/* Registration refused: by the limit, by the device, for bad memory. */
+TEST(verbs_registration_refused, "", 0)
+{
+	struct rlimit small = { 64 << 10, 64 << 10 };
+	static struct op o;
+	struct iovec large = { data, 100000 };
+	sides_start();
+	window_share(&b, &a, &w, DPI_TP_READ | DPI_TP_WRITE);
+	int before = mock.regions;
+	mock_fail(MOCK_reg_mr, 0, EINVAL);
+	CHECK_FAILS(&a, window_expose(&a, &v, DPI_TP_READ), DPI_ERR_TRANSPORT, "kernel log");
+	mock_fail(MOCK_reg_mr, 0, EFAULT);
+	CHECK_FAILS(&a, verbs()->put(w.remote, &large, 1, 0, NULL, 0, &o), DPI_ERR_ARGUMENT, "not mapped");
+	CHECK_INT(setrlimit(RLIMIT_MEMLOCK, &small), ==, 0);
+	mock_fail(MOCK_reg_mr, 0, ENOMEM);
+	CHECK_FAILS(&a, window_expose(&a, &v, DPI_TP_READ), DPI_ERR_LIMIT, "293 KiB of locked memory, and the limit of all together is 64 KiB: raise it ('ulimit -l");
+	mock_fail(MOCK_reg_mr, 0, ENOMEM);
+	CHECK_FAILS(&a, verbs()->get(w.remote, &large, 1, 0, &o), DPI_ERR_LIMIT, "98 KiB of locked memory");
+	CHECK_INT(mock.regions, ==, before);
+	CHECK_INT(put(&a, w.remote, data, 100000, 0, NULL), ==, DPI_SUCCESS); /* nothing has come of it */
+	/* buffers run out and no more can be had: later, not never */
+	mock.hold = true;
+	mock_fail_always(MOCK_reg_mr, ENOMEM);
+	int posted = 0, error;
+	struct iovec one = { data, 60000 };
+	for (; posted < 100; posted++) {
+		error = verbs()->put(w.remote, &one, 1, 0, NULL, 0, &o);
+		if (error) break;
+	}
+	CHECK_INT(error, ==, DPI_ERR_AGAIN);
+	CHECK_INT(posted, ==, SLAB / BUFFERS);
+	mock.hold = false;
+	mock_run();
+	sides_progress();
+	CHECK_INT(verbs()->put(w.remote, &one, 1, 0, NULL, 0, &o), ==, DPI_SUCCESS);
+	sides_end();
+}
+
+/* The queue is full: not an error to the caller, who has been told that it was accepted. */
+TEST(verbs_queue_full, "", 0)
+{
+	struct op o;
+	uint64_t value = 77;
+	struct iovec one = { &value, 8 };
+	sides_start();
+	window_share(&b, &a, &w, DPI_TP_READ | DPI_TP_WRITE);
+	mock_fail(MOCK_post_send, 1, ENOMEM);
+	CHECK_INT(verbs()->put(w.remote, &one, 1, 0, NULL, DPI_TP_MORE, &o), ==, DPI_SUCCESS);
+	CHECK_INT(verbs()->put(w.remote, &one, 1, 8, NULL, DPI_TP_MORE, &o), ==, DPI_SUCCESS);
+	CHECK_INT(verbs()->put(w.remote, &one, 1, 16, NULL, 0, &o), ==, DPI_SUCCESS);
+	CHECK(w.memory[0] == 77 && !w.memory[8] && !w.memory[16]);
+	sides_progress();
+	CHECK(w.memory[8] == 77 && w.memory[16] == 77);
+	/* full for long: posts wait, none is lost */
+	mock.hold = true;
+	int posted = 0;
+	for (value = 0; verbs()->put(w.remote, &one, 1, 8 * value, NULL, 0, &o) == DPI_SUCCESS; value++) posted++;
+	CHECK_INT(posted, >, 64);
+	CHECK_INT(verbs()->get(w.remote, &one, 1, 0, &o), ==, DPI_ERR_AGAIN);
+	mock.hold = false;
+	mock_run();
+	sides_progress();
+	for (int i = 0; i < posted; i++) CHECK_INT(w.memory[8 * i], ==, i);
+	CHECK_INT(flush(&a), ==, DPI_SUCCESS);
+	/* broken for good */
+	mock_fail(MOCK_post_send, 0, EIO);
+	CHECK_FAILS(&a, verbs()->put(w.remote, &one, 1, 0, NULL, 0, &o), DPI_ERR_PEER, "broke");
+	CHECK_FAILS(&a, verbs()->send(a.to, &one, 1, 0), DPI_ERR_PEER, "broke");
+	sides_progress();
+	all_is_lost(&a, 1);
+	sides_end();
+}
+
+TEST(verbs_receive_buffer_refused, "", 0)
+{
+	sides_start();
+	mock_fail(MOCK_post_recv, 0, EINVAL);
+	CHECK_INT(verbs()->send(a.to, data, 8, 0), ==, DPI_SUCCESS);
+	sides_progress();
+	CHECK_INT(b.messages, ==, 1);
+	CHECK_INT(b.lost, ==, 1);
+	CHECK_HAS(b.lost_sentence, "receive buffer");
+	sides_end();
+}
+
+/* Given up with all kinds of operations under way, also from inside a completion. */
+TEST(verbs_disconnect, "", 0)
+{
+	static struct op o[6];
+	struct iovec large = { data, 100000 }, small = { data, 3000 };
+	for (int inside = 0; inside < 2; inside++) {
+		sides_start();
+		window_share(&b, &a, &w, DPI_TP_READ | DPI_TP_WRITE | DPI_TP_ATOMIC);
+		window_share(&a, &b, &v, DPI_TP_READ | DPI_TP_WRITE);
+		mock.hold = true;
+		o[0].posted = verbs()->put(w.remote, &large, 1, 0, NULL, 0, &o[0]);
+		o[1].posted = verbs()->put(w.remote, &large, 1, 0, NULL, 0, &o[1]);
+		o[2].posted = verbs()->get(w.remote, &large, 1, 0, &o[2]);
+		o[3].posted = verbs()->get(w.remote, &small, 1, 0, &o[3]);
+		o[4].posted = verbs()->fetch_add(w.remote, 0, 1, NULL, &o[4]);
+		o[5].posted = verbs()->flush(a.to, &o[5]);
+		for (int i = 0; i < 6; i++) {
+			CHECK_INT(o[i].posted, ==, DPI_TP_PENDING);
+			o[i].completions = 0;
+		}
+		if (inside) {
+			a.disconnect_on = &o[1];
+			mock.hold = false;
+			mock_run();
+			sides_progress();
+		} else {
+			verbs()->disconnect(a.to);
+			a.to = NULL;
+		}
+		for (int i = 0; i < 6; i++) {
+			CHECK_INT(o[i].completions, ==, 1);
+			CHECK_INT(o[i].error, ==, inside && i < 2 ? DPI_SUCCESS : DPI_ERR_PEER);
+		}
+		mock.hold = false;
+		CHECK_INT(a.lost, ==, 0);
+		sides_progress();
+		CHECK_INT(b.lost, ==, 1);
+		CHECK_INT(verbs()->withdraw(v.window), ==, DPI_SUCCESS);
+		sides_end();
+	}
+}
+
+/* What is posted before the end arrives. */
+TEST(verbs_goodbye, "", 0)
+{
+	DPI_Tp_Notify n = { 0, 5, 1 };
+	for (int close = 0; close < 2; close++) {
+		struct op o;
+		struct iovec large = { data, 60000 };
+		sides_start();
+		window_share(&b, &a, &w, DPI_TP_WRITE);
+		memset(w.memory, 0, 8);
+		CHECK_INT(verbs()->put(w.remote, &large, 1, 8, &n, DPI_TP_MORE, &o), ==, DPI_SUCCESS);
+		if (close) side_close(&a);
+		else verbs()->disconnect(a.to);
+		sides_progress();
+		CHECK_INT(w.memory[0], ==, 5);
+		CHECK_INT(b.rung, ==, 1);
+		CHECK_INT(b.lost, ==, 1);
+		CHECK_HAS(b.lost_sentence, "has ended");
+		sides_end();
+	}
+}
+
+TEST(verbs_cancel, "", 0)
+{
+	static struct op o[5];
+	struct iovec large = { data, 100000 }, small = { data, 3000 };
+	sides_start();
+	window_share(&b, &a, &w, DPI_TP_READ | DPI_TP_WRITE | DPI_TP_ATOMIC);
+	memset(w.memory, 0x55, sizeof w.memory);
+	mock.hold = true;
+	o[0].posted = verbs()->put(w.remote, &large, 1, 0, NULL, 0, &o[0]);
+	o[1].posted = verbs()->get(w.remote, &large, 1, 0, &o[1]);
+	o[2].posted = verbs()->get(w.remote, &small, 1, 0, &o[2]);
+	o[3].posted = verbs()->fetch_add(w.remote, 0, 1, NULL, &o[3]);
+	o[4].posted = verbs()->flush(a.to, &o[4]);
+	for (int i = 0; i < 5; i++) o[i].completions = 0;
+	CHECK_FAILS(&a, verbs()->cancel(a.to, &o[0]), DPI_ERR_UNSUPPORTED, "device");
+	CHECK_FAILS(&a, verbs()->cancel(a.to, &o[1]), DPI_ERR_UNSUPPORTED, "device");
+	for (int i = 2; i < 5; i++) CHECK_INT(verbs()->cancel(a.to, &o[i]), ==, DPI_SUCCESS);
+	CHECK_INT(verbs()->cancel(a.to, &small), ==, DPI_SUCCESS); /* nothing of that name */
+	CHECK_INT(verbs()->detach(w.remote), ==, DPI_ERR_AGAIN);
+	memset(data, 0x11, 3000);
+	mock.hold = false;
+	mock_run();
+	sides_progress();
+	for (int i = 0; i < 5; i++) CHECK_INT(o[i].completions, ==, i < 2);
+	CHECK_INT(verbs()->detach(w.remote), ==, DPI_SUCCESS);
+	sides_end();
+}
+
+/* ------------------------------------------------------------------------------------------------------ hostile peers */
+
+/* Send these bytes as a's message to b. */
+static void say(const uint8_t *bytes, size_t size)
+{
+	struct verbs_slot *s = dpi_verbs_slot(a.to);
+	memcpy(s->bytes, bytes, size);
+	s->sge[0] = (struct ibv_sge){ (uintptr_t)s->bytes, (uint32_t)size, 0 };
+	s->wr.num_sge = 1;
+	s->wr.opcode = IBV_WR_SEND;
+	s->wr.send_flags = IBV_SEND_INLINE;
+	dpi_verbs_ring(a.to);
+	sides_progress();
+}
+
+TEST(verbs_hostile_messages, "", 0)
+{
+	const uint64_t none = 12345;
+	for (int i = 0; i < 16; i++) {
+		uint8_t bytes[INLINE_MAX] = { 0 };
+		sides_start();
+		window_share(&b, &a, &w, i == 15 ? DPI_TP_READ : DPI_TP_READ | DPI_TP_WRITE | DPI_TP_ATOMIC);
+		uint64_t has = w.remote->attachment, size = sizeof w.memory;
+		const struct {
+			enum wire_op op;
+			uint64_t word[6];
+		} all[16] = {
+			{ WIRE_PUT, { none, 0, 0, 1, 1 } },		      { WIRE_PUT, { has, size + 1, 0, 1, 1 } },
+			{ WIRE_PUT, { has, 0, size - 7, 1, 1 } },	      { WIRE_PUT, { has, 0, 4, 1, 1 } },
+			{ WIRE_ADD, { none, 1, 0, 1 } },		      { WIRE_ADD, { has, 1, size, 1 } },
+			{ WIRE_SWAP, { has, 1, 4, 1, 1 } },		      { WIRE_ANSWER, { 77, 0, 0 } },
+			{ WIRE_DETACH, { none } },			      { WIRE_DETACH, { UINT64_MAX } },
+			{ WIRE_PUT, { has, UINT64_MAX, 0, 1, 1 } },	      { WIRE_PUT, { has, 0, UINT64_MAX - 8, 1, 1 } },
+			{ WIRE_ADD, { has, 1, UINT64_MAX - 7, 1 } },	      { WIRE_PUT, { has, UINT64_MAX - 1, 8, 1, 1 } },
+			{ WIRE_ADD, { has, 1, UINT64_MAX, 1 } },	      { WIRE_PUT, { has, 0, 0, 1, 1 } },
+		};
+		memset(w.memory, 0, sizeof w.memory);
+		say(bytes, dpi_verbs_message_head(bytes, all[i].op, 0, all[i].word));
+		CHECK_INT(b.lost, ==, 1);
+		CHECK_HAS(b.lost_sentence, "no correct peer");
+		CHECK_INT(b.rung, ==, 0);
+		for (size_t k = 0; k < sizeof w.memory; k++) CHECK(!w.memory[k]);
+		sides_end();
+	}
+}
+
+/* Bytes of no meaning, of every length; what is no message ends the connection, what is one by chance harms nobody. */
+TEST(verbs_garbage_messages, "", 0)
+{
+	uint64_t state = harness_seed();
+	for (int i = 0; i < 400; i++) {
+		uint8_t bytes[INLINE_MAX];
+		sides_start();
+		for (size_t k = 0; k < sizeof bytes; k++) {
+			state = state * 6364136223846793005u + 1442695040888963407u;
+			bytes[k] = (uint8_t)(state >> 40);
+		}
+		if (i % 2) memset(bytes, 0, 8), bytes[0] = (uint8_t)(i / 2 % (WIRE_OP_COUNT + 2)); /* one with a good beginning */
+		say(bytes, i % 2 && bytes[0] && bytes[0] < WIRE_OP_COUNT ? 8 + 8u * dpi_verbs_shape[bytes[0]].words : (size_t)i % sizeof bytes);
+		CHECK_INT(b.lost, <=, 1);
+		if (!(i % 2)) CHECK_INT(b.lost, ==, 1);
+		sides_end();
+	}
+}
+
+/* A key is checked before it is used. */
+TEST(verbs_keys, "", 0)
+{
+	DPI_Tp_Remote *r;
+	void *direct;
+	DPI_Tp_Key k;
+	sides_start();
+	CHECK_INT(window_expose(&b, &w, DPI_TP_READ), ==, DPI_SUCCESS);
+	k = w.key, k.size--;
+	CHECK_FAILS(&a, verbs()->attach(a.to, &k, 8, &r, &direct), DPI_ERR_CORRUPT, "are not a key");
+	k = w.key, k.bytes[0]++;
+	CHECK_FAILS(&a, verbs()->attach(a.to, &k, 8, &r, &direct), DPI_ERR_CORRUPT, "are not a key");
+	k = w.key, k.bytes[32]++;
+	CHECK_FAILS(&a, verbs()->attach(a.to, &k, 8, &r, &direct), DPI_ERR_PEER, "runs now");
+	CHECK_FAILS(&a, verbs()->attach(a.to, &w.key, sizeof w.memory + 1, &r, &direct), DPI_ERR_RANGE, "bytes, not");
+	struct op o;
+	struct iovec one = { data, 8 };
+	CHECK_INT(verbs()->attach(a.to, &w.key, 100, &r, &direct), ==, DPI_SUCCESS);
+	sides_progress();
+	CHECK_FAILS(&a, verbs()->put(r, &one, 1, 0, NULL, 0, &o), DPI_ERR_USE, "not registered for");
+	CHECK_FAILS(&a, verbs()->get(r, &one, 1, 93, &o), DPI_ERR_RANGE, "outside");
+	CHECK_FAILS(&a, verbs()->fetch_add(r, 4, 1, NULL, &o), DPI_ERR_RANGE, "multiple of 8");
+	CHECK_FAILS(&a, verbs()->get(r, &one, 9, 0, &o), DPI_ERR_LIMIT, "pieces");
+	one.iov_len = (size_t)1 << 40;
+	CHECK_FAILS(&a, verbs()->get(r, &one, 1, 0, &o), DPI_ERR_LIMIT, "in parts");
+	CHECK_FAILS(&a, verbs()->send(a.to, data, SEND_MAX + 1, 0), DPI_ERR_SIZE, "larger");
+	DPI_Tp_Memory odd = { .address = v.memory + 1, .length = 64, .fd = -1, .access = DPI_TP_ATOMIC };
+	CHECK_FAILS(&a, verbs()->expose(a.tp, &odd, &v.window, &k), DPI_ERR_ARGUMENT, "align");
+	odd.access = 64;
+	CHECK_FAILS(&a, verbs()->expose(a.tp, &odd, &v.window, &k), DPI_ERR_ARGUMENT, "no more than");
+	sides_end();
+}

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * mock.h: an RDMA device that is none, for the verbs transport: the ibv_ and rdma_ calls that it makes, played in one process
+ * between transports that are open there, and every failure that they can have, on demand. */
+#ifndef VERBS_MOCK_H
+#define VERBS_MOCK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "transports/verbs/verbs.h"
+
+#define MOCK_CALLS(X)                                                                                  \
+	X(get_device_list) X(open_device) X(query_device) X(query_port) X(alloc_pd) X(create_comp_channel) X(create_cq)        \
+	X(create_srq) X(reg_mr) X(poll_cq) X(req_notify) X(post_send) X(post_recv) X(create_event_channel) X(create_id) X(bind_addr) \
+	X(listen) X(resolve_addr) X(resolve_route) X(create_qp) X(connect) X(accept) X(ifaddrs)
+
+enum mock_call {
+#define MOCK_CALL(name) MOCK_##name,
+	MOCK_CALLS(MOCK_CALL)
+#undef MOCK_CALL
+	MOCK_CALL_COUNT
+};
+
+struct mock {
+	/* what the device says */
+	struct ibv_device_attr device;
+	struct ibv_port_attr port;
+	enum ibv_transport_type transport;
+	int devices;		/* 0 … 2; each has an address: 10.9.0.1, 10.9.0.2 */
+	uint32_t inline_most;
+	/* what goes wrong: the call after so many good ones fails with errno; only once, or from then on */
+	struct {
+		bool on, always;
+		int after, error;
+	} fail[MOCK_CALL_COUNT];
+	int calls[MOCK_CALL_COUNT];
+	/* the status of the work request after so many; -1: none */
+	int status_after;
+	enum ibv_wc_status status;
+	bool hold;  /* requests are not carried out until mock_run */
+	bool mute;  /* the connection manager says nothing */
+	enum rdma_cm_event_type instead; /* this event in place of the next answer to a step of connecting; -1: none */
+	int instead_of;			 /* of that type; -1: of any */
+	int regions, queue_pairs, ids;	 /* alive */
+};
+extern struct mock mock;
+
+void mock_reset(void);
+void mock_fail(enum mock_call call, int after, int error); /* once */
+void mock_fail_always(enum mock_call call, int error);
+bool mock_fails(enum mock_call call);			    /* sets errno */
+void mock_run(void);					    /* carry out what was held */
+void mock_async(enum ibv_event_type type, struct ibv_qp *qp);
+void mock_cm_event(DPI_Tp_Endpoint *c, enum rdma_cm_event_type type, int status); /* one more event for it */
+void mock_remove(DPI_Tp *tp); /* the device is taken out */
+/* A stranger's request to a transport's address, with these private bytes; the refusal's status, or -1 while there is no answer. */
+struct rdma_cm_id *mock_stranger(const DPI_Tp *tp, const void *bytes, uint8_t size);
+int mock_stranger_refused(struct rdma_cm_id *id);
+void mock_stranger_end(struct rdma_cm_id *id);
+
+/* between the two halves */
+struct ibv_context *mock_context(int device);
+void mock_qp_pair(struct ibv_qp *a, struct ibv_qp *b);
+void mock_qp_unpair(struct ibv_qp *qp);
+
+#endif

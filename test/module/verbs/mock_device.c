@@ -1,0 +1,507 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * mock_device.c: the device: registrations, queues, and requests carried out by memcpy. */
+#include "mock.h"
+
+#include <errno.h>
+#include <ifaddrs.h>
+#include <arpa/inet.h>
+#include <net/if.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+struct mock mock;
+
+enum { EVENTS = 64, WCS = 65536, RECEIVES = 4096, HELD = 1024 };
+
+struct region {
+	struct ibv_mr mr;
+	int access;
+	struct region *next;
+};
+struct channel {
+	struct ibv_comp_channel channel;
+	struct ibv_cq *cq[EVENTS];
+	int head, tail;
+};
+struct cq {
+	struct ibv_cq cq;
+	struct ibv_wc *wc;
+	unsigned head, tail;
+	bool armed;
+};
+struct receives {
+	struct ibv_recv_wr wr[RECEIVES];
+	struct ibv_sge sge[RECEIVES];
+	unsigned head, tail;
+};
+struct srq {
+	struct ibv_srq srq;
+	struct receives receives;
+};
+struct qp {
+	struct ibv_qp qp;
+	struct qp *peer, *next;
+	bool broken;
+	struct receives *own; /* without srq */
+	struct cq *cq;
+	uint32_t depth, sges, inline_most, under_way;
+	struct ibv_send_wr held[HELD];
+	struct ibv_sge held_sge[HELD][SGES];
+	uint8_t held_bytes[HELD][INLINE_MAX];
+	unsigned held_head, held_tail;
+};
+
+static struct region *regions;
+static struct qp *qps;
+static uint32_t next_key = 100, next_qp = 17;
+static struct ibv_async_event async_events[EVENTS];
+static int async_head, async_tail;
+static struct ibv_device device[2];
+static struct ibv_context context[2];
+
+/* -------------------------------------------------------------------------------------------------- what goes wrong */
+
+void mock_fail(enum mock_call call, int after, int error)
+{
+	mock.fail[call].on = true;
+	mock.fail[call].always = false;
+	mock.fail[call].after = after;
+	mock.fail[call].error = error;
+}
+
+void mock_fail_always(enum mock_call call, int error)
+{
+	mock_fail(call, 0, error);
+	mock.fail[call].always = true;
+}
+
+bool mock_fails(enum mock_call call)
+{
+	mock.calls[call]++;
+	if (!mock.fail[call].on || mock.fail[call].after-- > 0) return false;
+	mock.fail[call].after = 0;
+	mock.fail[call].on = mock.fail[call].always;
+	errno = mock.fail[call].error;
+	return true;
+}
+
+/* ------------------------------------------------------------------------------------------------------- requests */
+
+static const struct region *find(uint32_t key, bool remote, uint64_t at, uint64_t size, int access)
+{
+	for (const struct region *r = regions; r; r = r->next) {
+		uint64_t from = (uintptr_t)r->mr.addr;
+		if ((remote ? r->mr.rkey : r->mr.lkey) != key) continue;
+		return at >= from && size <= r->mr.length && at - from <= r->mr.length - size && (r->access & access) == access ? r : NULL;
+	}
+	return NULL;
+}
+
+static void push(struct cq *q, const struct ibv_wc *wc)
+{
+	q->wc[q->tail++ % WCS] = *wc;
+	if (!q->armed) return;
+	struct channel *c = (struct channel *)(void *)q->cq.channel;
+	uint64_t one = 1;
+	q->armed = false;
+	c->cq[c->tail++ % EVENTS] = &q->cq;
+	if (write(c->channel.fd, &one, sizeof one) != sizeof one) abort();
+}
+
+static enum ibv_wc_status move(struct qp *q, const struct ibv_send_wr *wr, bool to_remote, uint64_t remote)
+{
+	for (int i = 0; i < wr->num_sge; i++) {
+		const struct ibv_sge *s = &wr->sg_list[i];
+		void *here = (void *)(uintptr_t)s->addr, *there = (void *)(uintptr_t)remote;
+		if (!(wr->send_flags & IBV_SEND_INLINE) && !find(s->lkey, false, s->addr, s->length, to_remote ? 0 : IBV_ACCESS_LOCAL_WRITE))
+			return IBV_WC_LOC_PROT_ERR;
+		if (s->length) memcpy(to_remote ? there : here, to_remote ? here : there, s->length);
+		remote += s->length;
+	}
+	(void)q;
+	return IBV_WC_SUCCESS;
+}
+
+static uint32_t total(const struct ibv_send_wr *wr)
+{
+	uint32_t n = 0;
+	for (int i = 0; i < wr->num_sge; i++) n += wr->sg_list[i].length;
+	return n;
+}
+
+static enum ibv_wc_status receive(struct qp *q, const struct ibv_send_wr *wr)
+{
+	struct qp *peer = q->peer;
+	struct receives *r = peer->qp.srq ? &((struct srq *)(void *)peer->qp.srq)->receives : peer->own;
+	if (r->head == r->tail) return IBV_WC_RNR_RETRY_EXC_ERR;
+	struct ibv_recv_wr *into = &r->wr[r->head % RECEIVES];
+	struct ibv_sge *sge = &r->sge[r->head++ % RECEIVES];
+	uint32_t size = total(wr);
+	struct ibv_wc wc = { .wr_id = into->wr_id, .opcode = IBV_WC_RECV, .byte_len = size, .qp_num = peer->qp.qp_num };
+	if (size > sge->length) return IBV_WC_REM_INV_REQ_ERR;
+	enum ibv_wc_status status = move(q, wr, true, sge->addr);
+	if (status == IBV_WC_SUCCESS) push(peer->cq, &wc);
+	return status;
+}
+
+static enum ibv_wc_status carry_out(struct qp *q, const struct ibv_send_wr *wr)
+{
+	uint32_t size = total(wr), key = wr->wr.rdma.rkey;
+	uint64_t at = wr->wr.rdma.remote_addr;
+	if (q->broken) return IBV_WC_WR_FLUSH_ERR;
+	if (mock.status_after >= 0 && !mock.status_after--) return mock.status;
+	if (!q->peer || q->peer->broken) return IBV_WC_RETRY_EXC_ERR;
+	switch (wr->opcode) {
+	case IBV_WR_SEND: return receive(q, wr);
+	case IBV_WR_RDMA_WRITE:
+		if (!size) return IBV_WC_SUCCESS;
+		return find(key, true, at, size, IBV_ACCESS_REMOTE_WRITE) ? move(q, wr, true, at) : IBV_WC_REM_ACCESS_ERR;
+	case IBV_WR_RDMA_READ:
+		return find(key, true, at, size, IBV_ACCESS_REMOTE_READ) ? move(q, wr, false, at) : IBV_WC_REM_ACCESS_ERR;
+	case IBV_WR_ATOMIC_FETCH_AND_ADD:
+	case IBV_WR_ATOMIC_CMP_AND_SWP: {
+		if (!find(wr->wr.atomic.rkey, true, wr->wr.atomic.remote_addr, 8, IBV_ACCESS_REMOTE_ATOMIC)) return IBV_WC_REM_ACCESS_ERR;
+		uint64_t *word = (uint64_t *)(uintptr_t)wr->wr.atomic.remote_addr, before = *word;
+		if (wr->opcode == IBV_WR_ATOMIC_FETCH_AND_ADD) *word += wr->wr.atomic.compare_add;
+		else if (before == wr->wr.atomic.compare_add) *word = wr->wr.atomic.swap;
+		memcpy((void *)(uintptr_t)wr->sg_list->addr, &before, 8);
+		return IBV_WC_SUCCESS;
+	}
+	default: return IBV_WC_LOC_QP_OP_ERR;
+	}
+}
+
+static void complete(struct qp *q, const struct ibv_send_wr *wr)
+{
+	struct ibv_wc wc = { .wr_id = wr->wr_id, .qp_num = q->qp.qp_num, .vendor_err = 7 };
+	wc.status = carry_out(q, wr);
+	if (wc.status != IBV_WC_SUCCESS) q->broken = true;
+	q->under_way++;
+	if (wr->send_flags & IBV_SEND_SIGNALED) q->under_way = 0;
+	if (wc.status != IBV_WC_SUCCESS || wr->send_flags & IBV_SEND_SIGNALED) push(q->cq, &wc);
+}
+
+static int post_send(struct ibv_qp *of, struct ibv_send_wr *wr, struct ibv_send_wr **bad)
+{
+	struct qp *q = (struct qp *)(void *)of;
+	for (; wr; wr = wr->next) {
+		*bad = wr;
+		if (mock_fails(MOCK_post_send)) return errno;
+		if (wr->num_sge > (int)q->sges || (wr->send_flags & IBV_SEND_INLINE && total(wr) > q->inline_most)) return EINVAL;
+		if (q->under_way + q->held_tail - q->held_head >= q->depth) return ENOMEM;
+		if (!mock.hold && q->held_head == q->held_tail) {
+			complete(q, wr);
+			continue;
+		}
+		unsigned i = q->held_tail++ % HELD, n = 0;
+		q->held[i] = *wr;
+		for (int k = 0; k < wr->num_sge; k++) {
+			q->held_sge[i][k] = wr->sg_list[k];
+			if (!(wr->send_flags & IBV_SEND_INLINE)) continue;
+			memcpy(q->held_bytes[i] + n, (void *)(uintptr_t)wr->sg_list[k].addr, wr->sg_list[k].length);
+			q->held_sge[i][k].addr = (uintptr_t)q->held_bytes[i] + n;
+			n += wr->sg_list[k].length;
+		}
+		q->held[i].sg_list = q->held_sge[i];
+	}
+	return 0;
+}
+
+void mock_run(void)
+{
+	for (struct qp *q = qps; q; q = q->next)
+		while (q->held_head != q->held_tail) complete(q, &q->held[q->held_head++ % HELD]);
+}
+
+static int poll_cq(struct ibv_cq *of, int most, struct ibv_wc *wc)
+{
+	struct cq *q = (struct cq *)(void *)of;
+	int n = 0;
+	if (mock_fails(MOCK_poll_cq)) return -1;
+	while (n < most && q->head != q->tail) wc[n++] = q->wc[q->head++ % WCS];
+	return n;
+}
+
+static int req_notify_cq(struct ibv_cq *of, int solicited)
+{
+	(void)solicited;
+	if (mock_fails(MOCK_req_notify)) return errno;
+	((struct cq *)(void *)of)->armed = true;
+	return 0;
+}
+
+static int post_to(struct receives *r, struct ibv_recv_wr *wr, struct ibv_recv_wr **bad)
+{
+	*bad = wr;
+	if (mock_fails(MOCK_post_recv)) return errno;
+	if (r->tail - r->head == RECEIVES) return ENOMEM;
+	r->sge[r->tail % RECEIVES] = *wr->sg_list;
+	r->wr[r->tail++ % RECEIVES] = *wr;
+	return 0;
+}
+
+static int post_srq_recv(struct ibv_srq *srq, struct ibv_recv_wr *wr, struct ibv_recv_wr **bad)
+{
+	return post_to(&((struct srq *)(void *)srq)->receives, wr, bad);
+}
+
+static int post_recv(struct ibv_qp *qp, struct ibv_recv_wr *wr, struct ibv_recv_wr **bad)
+{
+	return post_to(((struct qp *)(void *)qp)->own, wr, bad);
+}
+
+/* --------------------------------------------------------------------------------------------------------- objects */
+
+void mock_reset(void)
+{
+	memset(&mock, 0, sizeof mock);
+	mock.devices = 1;
+	mock.transport = IBV_TRANSPORT_IB;
+	mock.inline_most = 512;
+	mock.status_after = -1;
+	mock.instead = (enum rdma_cm_event_type)-1;
+	mock.instead_of = -1;
+	mock.device = (struct ibv_device_attr){ .max_qp_wr = 1000, .max_sge = 16, .max_sge_rd = 16, .max_cqe = 100000, .max_srq = 100, .max_srq_wr = 4096,
+						.max_srq_sge = 1, .max_qp_rd_atom = 16, .atomic_cap = IBV_ATOMIC_HCA, .phys_port_cnt = 1 };
+	mock.port = (struct ibv_port_attr){ .state = IBV_PORT_ACTIVE, .max_msg_sz = 1 << 23, .active_speed = 8, .active_width = 1 };
+}
+
+struct ibv_context *mock_context(int i)
+{
+	struct ibv_context *c = &context[i];
+	if (c->device) return c;
+	snprintf(device[i].name, sizeof device[i].name, "mock%d", i);
+	c->device = &device[i];
+	c->async_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK | EFD_SEMAPHORE);
+	c->ops.poll_cq = poll_cq;
+	c->ops.req_notify_cq = req_notify_cq;
+	c->ops.post_send = post_send;
+	c->ops.post_recv = post_recv;
+	c->ops.post_srq_recv = post_srq_recv;
+	return c;
+}
+
+#undef ibv_get_device_list
+struct ibv_device **ibv_get_device_list(int *count)
+{
+	struct ibv_device **list = calloc(3, sizeof *list);
+	*count = mock_fails(MOCK_get_device_list) ? 0 : mock.devices;
+	for (int i = 0; i < *count; i++) {
+		list[i] = mock_context(i)->device;
+		list[i]->transport_type = mock.transport;
+	}
+	return list;
+}
+void ibv_free_device_list(struct ibv_device **list) { free(list); }
+struct ibv_context *ibv_open_device(struct ibv_device *d) { return mock_fails(MOCK_open_device) ? NULL : mock_context(d == &device[1]); }
+int ibv_close_device(struct ibv_context *c) { return (void)c, 0; }
+
+int ibv_query_device(struct ibv_context *c, struct ibv_device_attr *a)
+{
+	if (mock_fails(MOCK_query_device)) return errno;
+	*a = mock.device;
+	c->device->transport_type = mock.transport;
+	return 0;
+}
+
+#undef ibv_query_port
+int ibv_query_port(struct ibv_context *c, uint8_t port, struct _compat_ibv_port_attr *a)
+{
+	(void)c, (void)port;
+	if (mock_fails(MOCK_query_port)) return errno;
+	memcpy(a, &mock.port, sizeof mock.port);
+	return 0;
+}
+
+struct ibv_pd *ibv_alloc_pd(struct ibv_context *c)
+{
+	struct ibv_pd *pd = mock_fails(MOCK_alloc_pd) ? NULL : calloc(1, sizeof *pd);
+	if (pd) pd->context = c;
+	return pd;
+}
+int ibv_dealloc_pd(struct ibv_pd *pd) { return free(pd), 0; }
+
+#undef ibv_reg_mr
+struct ibv_mr *ibv_reg_mr(struct ibv_pd *pd, void *address, size_t length, int access)
+{
+	if (mock_fails(MOCK_reg_mr)) return NULL;
+	struct region *r = calloc(1, sizeof *r);
+	r->mr = (struct ibv_mr){ .context = pd->context, .pd = pd, .addr = address, .length = length, .lkey = next_key, .rkey = next_key + 1 };
+	next_key += 2;
+	r->access = access;
+	r->next = regions;
+	regions = r;
+	mock.regions++;
+	return &r->mr;
+}
+struct ibv_mr *ibv_reg_mr_iova2(struct ibv_pd *pd, void *address, size_t length, uint64_t iova, unsigned access)
+{
+	(void)iova;
+	return ibv_reg_mr(pd, address, length, (int)access);
+}
+int ibv_dereg_mr(struct ibv_mr *mr)
+{
+	struct region **p = &regions, *r = (struct region *)(void *)mr;
+	while (*p != r) p = &(*p)->next;
+	*p = r->next;
+	mock.regions--;
+	free(r);
+	return 0;
+}
+
+struct ibv_comp_channel *ibv_create_comp_channel(struct ibv_context *context_)
+{
+	struct channel *c = mock_fails(MOCK_create_comp_channel) ? NULL : calloc(1, sizeof *c);
+	if (!c) return NULL;
+	c->channel.context = context_;
+	c->channel.fd = eventfd(0, EFD_CLOEXEC | EFD_SEMAPHORE);
+	return &c->channel;
+}
+int ibv_destroy_comp_channel(struct ibv_comp_channel *c)
+{
+	close(c->fd);
+	free(c);
+	return 0;
+}
+
+struct ibv_cq *ibv_create_cq(struct ibv_context *context_, int cqe, void *user, struct ibv_comp_channel *channel, int vector)
+{
+	struct cq *q = mock_fails(MOCK_create_cq) ? NULL : calloc(1, sizeof *q);
+	(void)vector, (void)cqe;
+	if (!q) return NULL;
+	q->cq.context = context_;
+	q->cq.channel = channel;
+	q->cq.cq_context = user;
+	q->wc = malloc(WCS * sizeof *q->wc);
+	return &q->cq;
+}
+int ibv_destroy_cq(struct ibv_cq *cq)
+{
+	free(((struct cq *)(void *)cq)->wc);
+	free(cq);
+	return 0;
+}
+int ibv_get_cq_event(struct ibv_comp_channel *channel, struct ibv_cq **cq, void **user)
+{
+	struct channel *c = (struct channel *)(void *)channel;
+	uint64_t n;
+	if (read(channel->fd, &n, sizeof n) != sizeof n) return -1;
+	*cq = c->cq[c->head++ % EVENTS];
+	*user = (*cq)->cq_context;
+	return 0;
+}
+void ibv_ack_cq_events(struct ibv_cq *cq, unsigned n) { (void)cq, (void)n; }
+
+struct ibv_srq *ibv_create_srq(struct ibv_pd *pd, struct ibv_srq_init_attr *a)
+{
+	struct srq *s = mock_fails(MOCK_create_srq) ? NULL : calloc(1, sizeof *s);
+	(void)a;
+	if (!s) return NULL;
+	s->srq.context = pd->context;
+	return &s->srq;
+}
+int ibv_destroy_srq(struct ibv_srq *srq) { return free(srq), 0; }
+
+int rdma_create_qp(struct rdma_cm_id *id, struct ibv_pd *pd, struct ibv_qp_init_attr *a)
+{
+	if (mock_fails(MOCK_create_qp)) return -1;
+	if (a->cap.max_inline_data > mock.inline_most) return errno = EINVAL, -1;
+	struct qp *q = calloc(1, sizeof *q);
+	q->qp.context = pd->context;
+	q->qp.qp_context = a->qp_context;
+	q->qp.qp_num = next_qp++;
+	q->qp.srq = a->srq;
+	q->cq = (struct cq *)(void *)a->send_cq;
+	q->depth = a->cap.max_send_wr;
+	q->sges = a->cap.max_send_sge;
+	q->inline_most = a->cap.max_inline_data;
+	if (!a->srq) q->own = calloc(1, sizeof *q->own);
+	q->next = qps;
+	qps = q;
+	id->qp = &q->qp;
+	mock.queue_pairs++;
+	return 0;
+}
+
+void rdma_destroy_qp(struct rdma_cm_id *id)
+{
+	struct qp **p = &qps, *q = (struct qp *)(void *)id->qp;
+	mock_qp_unpair(id->qp);
+	while (*p != q) p = &(*p)->next;
+	*p = q->next;
+	id->qp = NULL;
+	free(q->own);
+	free(q);
+	mock.queue_pairs--;
+}
+
+void mock_qp_pair(struct ibv_qp *a, struct ibv_qp *b)
+{
+	struct qp *x = (struct qp *)(void *)a, *y = (struct qp *)(void *)b;
+	if (x && y) x->peer = y, y->peer = x;
+}
+
+void mock_qp_unpair(struct ibv_qp *qp)
+{
+	struct qp *q = (struct qp *)(void *)qp;
+	if (q->peer) q->peer->peer = NULL;
+	q->peer = NULL;
+}
+
+void mock_async(enum ibv_event_type type, struct ibv_qp *qp)
+{
+	uint64_t one = 1;
+	async_events[async_tail++ % EVENTS] = (struct ibv_async_event){ .event_type = type, .element.qp = qp };
+	if (write(mock_context(0)->async_fd, &one, sizeof one) != sizeof one) abort();
+}
+int ibv_get_async_event(struct ibv_context *c, struct ibv_async_event *e)
+{
+	uint64_t n;
+	if (read(c->async_fd, &n, sizeof n) != sizeof n) return -1;
+	*e = async_events[async_head++ % EVENTS];
+	return 0;
+}
+void ibv_ack_async_event(struct ibv_async_event *e) { (void)e; }
+const char *ibv_wc_status_str(enum ibv_wc_status status) { return status == IBV_WC_SUCCESS ? "success" : "failure"; }
+
+/* ------------------------------------------------------------------------------------------- interfaces of the host */
+
+int getifaddrs(struct ifaddrs **list)
+{
+	static const struct {
+		const char *name, *address, *mask;
+		unsigned flags;
+	} at[] = { { "lo", "127.0.0.1", "255.0.0.0", IFF_UP | IFF_LOOPBACK },
+		   { "eth9", "192.0.2.1", "255.255.255.0", IFF_UP },
+		   { "mock0", "10.9.0.1", "255.255.255.0", IFF_UP },
+		   { "mock1", "10.9.0.2", "255.255.255.0", IFF_UP },
+		   { "mock2", "10.9.0.3", "255.255.255.0", 0 } };
+	if (mock_fails(MOCK_ifaddrs)) return -1;
+	*list = NULL;
+	for (size_t i = sizeof at / sizeof *at; i--;) {
+		struct ifaddrs *one = calloc(1, sizeof *one);
+		struct sockaddr_in *in = calloc(2, sizeof *in);
+		in[0].sin_family = in[1].sin_family = AF_INET;
+		inet_pton(AF_INET, at[i].address, &in[0].sin_addr);
+		inet_pton(AF_INET, at[i].mask, &in[1].sin_addr);
+		one->ifa_name = (char *)(uintptr_t)at[i].name;
+		one->ifa_flags = at[i].flags;
+		one->ifa_addr = (struct sockaddr *)&in[0];
+		one->ifa_netmask = (struct sockaddr *)&in[1];
+		one->ifa_next = *list;
+		*list = one;
+	}
+	return 0;
+}
+
+void freeifaddrs(struct ifaddrs *list)
+{
+	while (list) {
+		struct ifaddrs *next = list->ifa_next;
+		free(list->ifa_addr);
+		free(list);
+		list = next;
+	}
+}

@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * works.c: over a healthy device everything arrives. */
+#include "sides.h"
+
+#include <poll.h>
+#include <stdlib.h>
+
+static struct window w, v;
+static uint8_t data[300000], back[300000];
+
+static void fill(uint8_t *bytes, size_t size, unsigned seed)
+{
+	for (size_t i = 0; i < size; i++) bytes[i] = (uint8_t)(seed + i * 7 + i / 256);
+}
+
+static void move_all(void)
+{
+	static const size_t sizes[] = { 1, 7, 8, 100, 255, 256, 257, 900, 976, 977, 4096, 4097, 16384, 50000, 65536, 65537, 250000 };
+	struct op o;
+	uint64_t notified = 0;
+	window_share(&b, &a, &w, DPI_TP_READ | DPI_TP_WRITE | DPI_TP_ATOMIC);
+	for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+		for (uint64_t offset = 0; offset < 24; offset += 3) {
+			size_t n = sizes[i];
+			DPI_Tp_Notify notify = { sizeof w.memory - 8, ++notified, 5 };
+			fill(data, n, (unsigned)(i + offset));
+			memset(w.memory, 0, sizeof w.memory);
+			CHECK_INT(put(&a, w.remote, data, n, offset, offset % 2 ? &notify : NULL), ==, DPI_SUCCESS);
+			CHECK_INT(flush(&a), ==, DPI_SUCCESS);
+			CHECK(!memcmp(w.memory + offset, data, n) && !w.memory[offset + n]);
+			if (offset % 2) CHECK(!memcmp(w.memory + sizeof w.memory - 8, &notified, 8) && b.bell == 5);
+			memset(back, 0, n + 1);
+			CHECK_INT(get(&a, w.remote, back, n, offset), ==, DPI_SUCCESS);
+			CHECK(!memcmp(back, data, n) && !back[n]);
+		}
+	struct iovec pieces[8];
+	for (int i = 0; i < 8; i++) pieces[i] = (struct iovec){ data + 1000 * i, i == 3 ? 0 : 900 };
+	POST(&o, verbs()->put(w.remote, pieces, 8, 5, NULL, DPI_TP_MORE, &o));
+	CHECK_INT(finish(&o), ==, DPI_SUCCESS);
+	for (int i = 0; i < 8; i++) pieces[i] = (struct iovec){ back + 1000 * i, i == 3 ? 0 : 900 };
+	POST(&o, verbs()->get(w.remote, pieces, 8, 5, &o));
+	CHECK_INT(finish(&o), ==, DPI_SUCCESS);
+	for (int i = 0; i < 8; i++) CHECK(i == 3 || !memcmp(back + 1000 * i, data + 1000 * i, 900));
+	memset(w.memory, 0, 64);
+	POST(&o, verbs()->fetch_add(w.remote, 8, 5, &o.result, &o));
+	CHECK_INT(finish(&o), ==, DPI_SUCCESS);
+	CHECK_INT(o.result, ==, 0);
+	POST(&o, verbs()->compare_swap(w.remote, 8, 5, 99, &o.result, &o));
+	CHECK_INT(finish(&o), ==, DPI_SUCCESS);
+	CHECK_INT(o.result, ==, 5);
+	POST(&o, verbs()->compare_swap(w.remote, 8, 5, 1, &o.result, &o));
+	CHECK_INT(finish(&o), ==, DPI_SUCCESS);
+	CHECK_INT(o.result, ==, 99);
+	for (int i = 0; i < 300; i++) {
+		POST(&o, verbs()->send(a.to, data, (size_t)i * 3, i % 2 ? DPI_TP_MORE : 0));
+		CHECK_INT(o.posted, ==, DPI_SUCCESS);
+	}
+	sides_progress();
+	CHECK_INT(b.messages, ==, 300);
+	CHECK_INT(b.message_size, ==, 897);
+	CHECK_INT(a.lost + b.lost, ==, 0);
+}
+
+TEST(verbs_moves, "", 0)
+{
+	sides_start();
+	move_all();
+	sides_end();
+}
+
+/* Devices that have less. */
+TEST(verbs_moves_without_shared_receive_queues, "", 0)
+{
+	sides_init();
+	mock.device.max_srq = 0;
+	sides_open();
+	sides_connect();
+	move_all();
+	sides_end();
+}
+
+TEST(verbs_moves_without_inline, "", 0)
+{
+	sides_init();
+	mock.inline_most = 0;
+	sides_open();
+	sides_connect();
+	move_all();
+	sides_end();
+}
+
+TEST(verbs_moves_with_few_pieces, "", 0)
+{
+	sides_init();
+	mock.device.max_sge = 2;
+	mock.device.max_sge_rd = 1;
+	mock.device.max_qp_wr = 40;
+	mock.port.max_msg_sz = 65536;
+	sides_open();
+	sides_connect();
+	move_all();
+	sides_end();
+}
+
+TEST(verbs_moves_over_iwarp, "", 0)
+{
+	sides_init();
+	mock.transport = IBV_TRANSPORT_IWARP;
+	mock.device.atomic_cap = IBV_ATOMIC_NONE;
+	sides_open();
+	sides_connect();
+	move_all();
+	sides_end();
+}
+
+TEST(verbs_moves_with_global_atomics, "", 0)
+{
+	sides_init();
+	mock.device.atomic_cap = IBV_ATOMIC_GLOB;
+	sides_open();
+	sides_connect();
+	move_all();
+	sides_end();
+}
+
+/* What is in a window goes from where it lies; other large memory is registered as long as it takes. */
+TEST(verbs_registers_no_longer_than_needed, "", 0)
+{
+	sides_start();
+	window_share(&b, &a, &w, DPI_TP_READ | DPI_TP_WRITE);
+	CHECK_INT(window_expose(&a, &v, DPI_TP_WRITE), ==, DPI_SUCCESS);
+	int before = mock.regions, calls = mock.calls[MOCK_reg_mr];
+	CHECK_INT(put(&a, w.remote, v.memory + 10, 200000, 0, NULL), ==, DPI_SUCCESS);
+	CHECK_INT(get(&a, w.remote, v.memory + 10, 200000, 0), ==, DPI_SUCCESS);
+	CHECK_INT(mock.calls[MOCK_reg_mr], ==, calls);
+	mock.hold = true;
+	static struct op o[4];
+	struct iovec from = { data, 200000 };
+	for (int i = 0; i < 4; i++) CHECK_INT(o[i].posted = verbs()->put(w.remote, &from, 1, 0, NULL, 0, &o[i]), ==, DPI_TP_PENDING);
+	CHECK_INT(mock.calls[MOCK_reg_mr], ==, calls + 1);
+	CHECK_INT(mock.regions, ==, before + 1);
+	CHECK_INT(verbs()->detach(w.remote), ==, DPI_ERR_AGAIN);
+	mock.hold = false;
+	mock_run();
+	for (int i = 0; i < 4; i++) CHECK_INT(finish(&o[i]), ==, DPI_SUCCESS);
+	CHECK_INT(mock.regions, ==, before);
+	CHECK_INT(verbs()->detach(w.remote), ==, DPI_SUCCESS);
+	sides_end();
+}
+
+/* One doorbell for what was held back. */
+TEST(verbs_holds_back, "", 0)
+{
+	sides_start();
+	window_share(&b, &a, &w, DPI_TP_WRITE);
+	int calls = mock.calls[MOCK_post_send];
+	for (uint64_t i = 0; i < 10; i++) CHECK_INT(put(&a, w.remote, &i, 8, 8 * i, NULL), ==, DPI_SUCCESS);
+	CHECK_INT(mock.calls[MOCK_post_send], ==, calls + 10);
+	struct op o;
+	uint64_t value = 42;
+	struct iovec one = { &value, 8 };
+	for (uint64_t i = 0; i < 10; i++) CHECK_INT(verbs()->put(w.remote, &one, 1, 8 * i, NULL, DPI_TP_MORE, &o), ==, DPI_SUCCESS);
+	value = 0; /* it is the caller's again */
+	CHECK_INT(mock.calls[MOCK_post_send], ==, calls + 10);
+	CHECK_INT(verbs()->arm(a.tp, 0), ==, DPI_ERR_AGAIN);
+	CHECK_INT(put(&a, w.remote, &value, 8, 80, NULL), ==, DPI_SUCCESS);
+	CHECK_INT(mock.calls[MOCK_post_send], ==, calls + 21);
+	for (int i = 0; i < 10; i++) CHECK_INT(w.memory[8 * i], ==, 42);
+	sides_end();
+}
+
+/* Nothing falls between arm and sleep. */
+TEST(verbs_sleeps, "", 0)
+{
+	int fd;
+	uint64_t value = 1;
+	sides_start();
+	window_share(&b, &a, &w, DPI_TP_WRITE);
+	CHECK_INT(verbs()->get_fd(b.tp, 0, &fd), ==, DPI_SUCCESS);
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	DPI_Tp_Notify n = { 0, 7, 3 };
+	for (int i = 0; i < 20; i++) {
+		sides_progress();
+		while (verbs()->arm(b.tp, 0) == DPI_ERR_AGAIN) verbs()->progress(b.tp, 0, NULL);
+		CHECK_INT(poll(&p, 1, 0), ==, 0);
+		CHECK_INT(put(&a, w.remote, &value, 8, 8, &n), ==, DPI_SUCCESS);
+		CHECK_INT(poll(&p, 1, 0), ==, 1);
+		CHECK_INT(b.rung, ==, i);
+		if (i % 2) CHECK_INT(verbs()->arm(b.tp, 0), ==, DPI_ERR_AGAIN);
+		verbs()->progress(b.tp, 0, NULL);
+		CHECK_INT(b.rung, ==, i + 1);
+	}
+	sides_end();
+}
+
+/* Credit is given back however one-sided the talk is. */
+TEST(verbs_credits, "", 0)
+{
+	struct op o;
+	sides_start();
+	window_share(&b, &a, &w, DPI_TP_WRITE);
+	window_share(&a, &b, &v, DPI_TP_WRITE);
+	int posted = 0, again = 0;
+	for (uint64_t i = 0; i < 1000 && again < 2; i++) {
+		DPI_Tp_Notify n = { 8, i, DPI_TP_NO_BELL };
+		int error = verbs()->put(w.remote, NULL, 0, 0, &n, 0, &o);
+		CHECK(!error || error == DPI_ERR_AGAIN);
+		posted += !error, again += error == DPI_ERR_AGAIN;
+	}
+	CHECK_INT(posted, <, CREDITS);
+	CHECK_INT(posted, >, CREDITS / 2);
+	for (uint64_t i = 1; i <= 5000; i++) {
+		DPI_Tp_Notify n = { 8, i, DPI_TP_NO_BELL };
+		CHECK_INT(put(&a, w.remote, NULL, 0, 0, &n), ==, DPI_SUCCESS);
+		if (i % 3 == 0) CHECK_INT(put(&b, v.remote, NULL, 0, 0, &n), ==, DPI_SUCCESS);
+		if (i % 7 == 0) CHECK_INT(flush(&a), ==, DPI_SUCCESS);
+	}
+	sides_progress();
+	CHECK_INT(w.memory[8] | w.memory[9] << 8, ==, 5000);
+	CHECK_INT(a.lost + b.lost, ==, 0);
+	sides_end();
+}
+
+/* A window goes when those who have it attached have let go. */
+TEST(verbs_withdraws, "", 0)
+{
+	static struct op o;
+	struct iovec from = { data, 200000 };
+	sides_start();
+	window_share(&b, &a, &w, DPI_TP_WRITE);
+	mock.hold = true;
+	CHECK_INT(o.posted = verbs()->put(w.remote, &from, 1, 0, NULL, 0, &o), ==, DPI_TP_PENDING);
+	CHECK_FAILS(&b, verbs()->withdraw(w.window), DPI_ERR_AGAIN, "progress");
+	mock.hold = false;
+	sides_progress();
+	CHECK_INT(verbs()->withdraw(w.window), ==, DPI_ERR_AGAIN);
+	mock_run();
+	CHECK_INT(finish(&o), ==, DPI_SUCCESS);
+	sides_progress();
+	CHECK_INT(verbs()->withdraw(w.window), ==, DPI_SUCCESS);
+	CHECK_FAILS(&a, put(&a, w.remote, data, 8, 0, NULL), DPI_ERR_DESTROYED, "withdrawn");
+	/* a key of the past */
+	DPI_Tp_Remote *late;
+	void *direct;
+	CHECK_INT(verbs()->attach(a.to, &w.key, 100, &late, &direct), ==, DPI_SUCCESS);
+	sides_progress();
+	CHECK_FAILS(&a, put(&a, late, data, 8, 0, NULL), DPI_ERR_DESTROYED, "withdrawn");
+	/* and one that never was */
+	w.key.bytes[16] ^= 1;
+	CHECK_INT(verbs()->attach(a.to, &w.key, 100, &late, &direct), ==, DPI_SUCCESS);
+	sides_progress();
+	CHECK_FAILS(&a, put(&a, late, data, 8, 0, NULL), DPI_ERR_CORRUPT, "never");
+	CHECK_INT(a.lost + b.lost, ==, 0);
+	sides_end();
+}
+
+/* A peer that stands still keeps a window for so long and no longer. */
+TEST(verbs_withdraws_from_the_stopped, "", 0)
+{
+	int error;
+	sides_start();
+	window_share(&b, &a, &w, DPI_TP_WRITE);
+	struct side stopped = a;
+	while ((error = verbs()->withdraw(w.window)) == DPI_ERR_AGAIN) verbs()->progress(b.tp, 0, NULL);
+	CHECK_INT(error, ==, DPI_SUCCESS);
+	(void)stopped;
+	CHECK_INT(put(&a, w.remote, data, 8, 0, NULL), ==, DPI_SUCCESS); /* it does not know yet */
+	sides_progress();
+	CHECK_INT(a.lost, ==, 1);
+	CHECK_HAS(a.lost_sentence, "not registered any more");
+	sides_end();
+}

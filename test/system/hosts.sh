@@ -1,0 +1,190 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# Clusters of several hosts, which are network namespaces of this machine: addresses that do not lead to the peer, a slow link, a
+# link that is cut and restored, a host that is gone, a job of mpirun.
+# cites: E-16 E-57 E-58 E-59
+cd "$(dirname "$0")/../.." || exit 2
+BUILD=${BUILD:-build} slow=${TEST_SLOW:-1} SAN=${SAN:-} CC=${CC:-gcc} top=$PWD
+case $BUILD in /*) ;; *) BUILD=$PWD/$BUILD ;; esac
+[ -x "$BUILD/bin/dpi-info" ] || { echo "not ok hosts: there is no $BUILD/bin/dpi-info: run make"; exit 1; }
+tmp=$(mktemp -d "${TMPDIR:-/tmp}/hosts-test-XXXXXX") || exit 2
+hosts_close() { :; }
+trap 'hosts_close; rm -rf "$tmp"' EXIT
+trap 'exit 1' HUP INT TERM
+$CC -std=c11 -D_GNU_SOURCE -Iinclude ${SAN:+-fsanitize=$SAN} test/system/hosts/peer.c -o "$tmp/peer" -L"$BUILD" -ldpi -pthread \
+	-Wl,-rpath,"$BUILD" || exit 1
+cd "$tmp" || exit 2
+. "$top/test/system/hosts/net.sh"
+bad=0
+
+fail() {
+	echo "$1" >>why
+}
+begin() {
+	name=$1
+	: >why
+	rm -f out.* over
+}
+end() {
+	if [ -s why ]; then
+		echo "not ok hosts: $name"
+		sed 's/^/  | /' why
+		for f in out.*; do [ -s "$f" ] && head -n 20 "$f" | sed "s/^/  | $f: /"; done
+		bad=1
+	else
+		echo "ok hosts: $name"
+	fi
+}
+# A process of the cluster whose node 0 is on the first host. usage: start HOST NODE NODES [VARIABLE=VALUE…] PROGRAM ARGUMENTS…
+start() {
+	host=$1 node=$2 nodes=$3
+	shift 3
+	on "$host" env DPI_CLUSTER="$registry" DPI_NODE="$node" DPI_NODES="$nodes" DPI_KEY_FILE="$tmp/key" DPI_TIMEOUT=$((100 * slow))s \
+		timeout $((200 * slow)) env "$@" >"out.$node" 2>&1 &
+	eval "job_$node=$!"
+}
+finish() { # node: wait for it; its status
+	eval "wait \$job_$1"
+	status=$?
+}
+well() { # nodes: all end well
+	for i; do
+		finish "$i"
+		[ $status = 0 ] || fail "node $i: exit status $status"
+	done
+}
+has() { # file text
+	grep -qE -- "$2" "$1" || fail "no '$2' in $1"
+}
+await() { # file text: until it stands there; two minutes at most
+	n=0
+	until grep -qE -- "$2" "$1" 2>/dev/null; do
+		n=$((n + 1))
+		[ $n -lt $((2400 * slow)) ] && kill -0 "$job_0" 2>/dev/null || { fail "no '$2' in $1 in time"; return 1; }
+		sleep 0.05
+	done
+}
+
+if ! hosts_open a b c; then
+	echo "skip hosts: network namespaces are not permitted here: $(head -n 1 refused)"
+	exit 0
+fi
+registry=10.77.1.1:4000
+export DPI_TRANSPORT=shm,tcp
+(umask 077 && head -c 32 /dev/urandom >key)
+
+begin "a join over three hosts"
+i=0
+for host in a b c; do
+	start $host $i 3 "$BUILD/examples/hash_join" --scale 0.05
+	i=$((i + 1))
+done
+well 0 1 2
+has out.0 '^answer checked: ok$'
+has out.0 'MB by tcp'
+end
+
+begin "without a key no host reaches another, and it is said"
+on b env DPI_CLUSTER=$registry DPI_NODE=1 timeout $((60 * slow)) ./peer >out.1 2>&1
+has out.1 '^DPI_Init DPI_ERR_CONFIG 10.77.1.1:4000 is on another host: .*DPI_KEY_FILE$'
+end
+
+begin "nobody at the registry's address: the error names it"
+on b env DPI_CLUSTER=$registry DPI_NODE=1 DPI_KEY_FILE="$tmp/key" DPI_TIMEOUT=1s timeout $((60 * slow)) ./peer >out.1 2>&1
+has out.1 '^DPI_Init DPI_ERR_REGISTRY no registry .*10.77.1.1:4000.*Connection refused'
+end
+
+# ------------------------------------------------------------------------------------------------- several addresses
+
+# On 'alike' each host has the same address, as container engines make them; on 'apart' the others' lie in the same network, but
+# there is no way to them. Both are announced before the right ones.
+for host in d e; do
+	hold $host && on switch ip link add apart$host type bridge && on switch ip link set apart$host up &&
+		on $host ip link add alike type bridge && on $host ip addr add 10.99.0.1/24 dev alike && on $host ip link set alike up ||
+		exit 1
+done 2>why
+plug d apart 10.88.1.4/24 apartd && plug e apart 10.88.1.5/24 aparte && plug d wan 10.77.1.4/24 wan && plug e wan 10.77.1.5/24 wan || exit 1
+
+begin "of several addresses the right one is found"
+start a 0 3 "$BUILD/examples/hash_join" --scale 0.02
+start d 1 3 "$BUILD/examples/hash_join" --scale 0.02
+start e 2 3 "$BUILD/examples/hash_join" --scale 0.02
+well 0 1 2
+has out.0 '^answer checked: ok$'
+end
+
+begin "of several addresses none leads to the peer: the error names each"
+on e ip route add unreachable 10.77.1.4/32
+start a 0 3 ./peer over stay
+start d 1 3 ./peer over stay
+await out.1 '^stays'
+on e env DPI_CLUSTER=$registry DPI_NODE=2 DPI_NODES=3 DPI_KEY_FILE="$tmp/key" timeout $((60 * slow)) "$BUILD/bin/dpi-info" --json --cluster >out.2 2>&1
+for a in 10.99.0.1 10.88.1.4 10.77.1.4; do has out.2 "tried .*$a:[0-9]+ \([A-Z][^)]*\)"; done
+: >over
+well 0 1
+on e ip route del unreachable 10.77.1.4/32
+end
+
+begin "DPI_LISTEN says which address"
+start a 0 2 ./peer over stay
+start d 1 2 DPI_LISTEN=wan ./peer over stay
+await out.1 '^stays'
+on e env DPI_CLUSTER=$registry DPI_NODE=2 DPI_KEY_FILE="$tmp/key" timeout $((60 * slow)) "$BUILD/bin/dpi-info" --json --cluster >out.2 2>&1
+[ $? = 0 ] || fail "dpi-info ends in an error"
+has out.2 'tcp: chosen'
+[ "$(on d ss -Htln 2>/dev/null | awk '{ sub(/:[0-9]+$/, "", $4); print $4 }' | sort -u)" = 10.77.1.4 ] || fail "it listens elsewhere"
+: >over
+well 0 1
+end
+
+# ----------------------------------------------------------------------------------------------------------- the link
+
+begin "a slow link is no death"
+if on b tc qdisc add dev wan root tbf rate 8mbit burst 16k latency 400ms 2>refused; then
+	start a 0 2 "$BUILD/examples/hash_join" --scale 0.02
+	start b 1 2 "$BUILD/examples/hash_join" --scale 0.02
+	well 0 1
+	has out.0 '^answer checked: ok$'
+	on b tc qdisc del dev wan root
+else
+	echo "skip hosts: a slow link: $(head -n 1 refused)"
+fi
+end
+
+died='died: nothing was heard of it for [0-9]+ ms \(DPI_PEER_TIMEOUT\)'
+begin "a link that is cut: an error at each handle, which says so; restored for new processes"
+start a 0 2 DPI_PEER_TIMEOUT=$((5 * slow))s ./peer over
+start b 1 2 DPI_PEER_TIMEOUT=$((5 * slow))s ./peer
+if await out.1 '^running'; then
+	has out.1 '^node 0 alive 1 host a by tcp: .*tcp: chosen'
+	on switch ip link set wan down
+	finish 1
+	for call in append read push; do has out.1 "^$call DPI_ERR_PEER .*node 0 \(process [0-9]+ on a\) $died"; done
+	has out.1 '^node 0 alive 0'
+	await out.0 '^node 1 alive 0'
+	has out.0 "^next DPI_ERR_PEER .*node 1 \(process [0-9]+ on b\) $died"
+	on switch ip link set wan up
+	# the bridge needs a moment; a process that joins tries until its deadline
+	on b env DPI_CLUSTER=$registry DPI_KEY_FILE="$tmp/key" timeout $((100 * slow)) "$BUILD/bin/dpi-info" --json --cluster >out.2 2>&1
+	[ $? = 0 ] || fail "no new process can join"
+	has out.2 'tcp: chosen'
+fi
+: >over
+well 0
+end
+
+begin "a host that is gone"
+start a 0 2 DPI_PEER_TIMEOUT=$((5 * slow))s ./peer
+start c 1 2 DPI_PEER_TIMEOUT=$((5 * slow))s ./peer
+if await out.1 '^running'; then
+	on c ip link set wan down
+	host_kill c
+	finish 1
+	finish 0
+	has out.0 "^next DPI_ERR_PEER .*node 1 \(process [0-9]+ on c\) $died"
+	has out.0 '^finalize DPI_SUCCESS'
+	[ $status = 0 ] || fail "node 0: exit status $status"
+fi
+end
+
+exit $bad

@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * endpoint.c: a connection's life: made, lost, given up, freed. */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "verbs.h"
+
+DPI_Tp_Endpoint *dpi_verbs_endpoint(DPI_Tp *tp, struct rdma_cm_id *id, int node, uint64_t incarnation)
+{
+	DPI_Tp_Endpoint *c = calloc(1, sizeof *c);
+	if (c) c->number = dpi_verbs_table_add(&tp->endpoints, c);
+	if (!c || !c->number || (uint32_t)c->number > 0xffff) {
+		if (c && c->number) dpi_verbs_table_remove(&tp->endpoints, c->number);
+		free(c);
+		verbs_fail(tp, DPI_ERR_MEMORY, "no memory for a verbs connection to node %d", node);
+		return NULL;
+	}
+	c->tp = tp;
+	c->id = id;
+	c->node = node;
+	c->incarnation = incarnation;
+	id->context = c;
+	c->next = tp->connections;
+	c->link = &tp->connections;
+	if (c->next) c->next->link = &c->next;
+	tp->connections = c;
+	return c;
+}
+
+static int make_qp(DPI_Tp_Endpoint *c)
+{
+	struct verbs_limits *l = &c->tp->limits;
+	for (;;) {
+		struct ibv_qp_init_attr a = { .qp_context = c,
+					      .send_cq = c->group->cq,
+					      .recv_cq = c->group->cq,
+					      .srq = c->group->srq,
+					      .cap = { .max_send_wr = c->depth,
+						       .max_recv_wr = c->group->srq ? 0 : CREDITS,
+						       .max_send_sge = l->sges,
+						       .max_recv_sge = c->group->srq ? 0 : 1,
+						       .max_inline_data = l->inline_bytes },
+					      .qp_type = IBV_QPT_RC };
+		if (!rdma_create_qp(c->id, c->tp->pd, &a)) {
+			c->qp = c->id->qp;
+			return 0;
+		}
+		if (errno != EINVAL || !l->inline_bytes) return errno ? errno : EINVAL;
+		l->inline_bytes = l->inline_bytes > 32 ? l->inline_bytes / 2 : 0; /* how many bytes inline is not to be asked otherwise */
+	}
+}
+
+int dpi_verbs_endpoint_queue(DPI_Tp_Endpoint *c)
+{
+	DPI_Tp *tp = c->tp;
+	c->depth = tp->limits.depth;
+	c->slot = calloc(c->depth, sizeof *c->slot);
+	c->op = calloc(OUTSTANDING, sizeof *c->op);
+	if (!c->slot || !c->op) return verbs_fail(tp, DPI_ERR_MEMORY, "no memory for a verbs connection to node %d", c->node);
+	for (uint32_t i = 0; i < OUTSTANDING; i++) c->op[i].next_free = i + 1 < OUTSTANDING ? i + 1 : UINT32_MAX;
+	c->group = dpi_verbs_group_join(tp);
+	if (!c->group) return DPI_ERR_LIMIT;
+	int error = make_qp(c);
+	if (error) return dpi_verbs_refused(tp, error, (uint64_t)c->depth * 256, "a queue pair");
+	c->qp_num = c->qp->qp_num;
+	c->next_qp = tp->by_qp[c->qp_num % 256];
+	tp->by_qp[c->qp_num % 256] = c;
+	return dpi_verbs_group_fill(c->group, c->qp);
+}
+
+void dpi_verbs_endpoint_open(DPI_Tp_Endpoint *c, uint32_t credits)
+{
+	c->credits = credits < CREDITS ? credits : CREDITS;
+	c->state = STATE_OPEN;
+	c->tp->events++;
+	if (c->answers.first || c->requests.first) dpi_verbs_mark(c);
+}
+
+void dpi_verbs_mark(DPI_Tp_Endpoint *c)
+{
+	if (c->dirty) return;
+	c->dirty = true;
+	c->next_dirty = c->tp->dirty;
+	c->tp->dirty = c;
+}
+
+/* The queue pair goes, and with it the device's hand on all memory. */
+static void stop(DPI_Tp_Endpoint *c)
+{
+	DPI_Tp_Endpoint **p = &c->tp->by_qp[c->qp_num % 256];
+	if (c->qp) {
+		while (*p && *p != c) p = &(*p)->next_qp;
+		if (*p) *p = c->next_qp;
+		rdma_destroy_qp(c->id);
+	}
+	c->qp = NULL;
+	if (c->id) rdma_destroy_id(c->id); /* tells the peer */
+	c->id = NULL;
+	if (c->group) dpi_verbs_group_leave(c->group);
+	c->group = NULL;
+}
+
+/* Complete what is pending. Each operation is taken off before its callback, which may come back here. */
+static void drop(DPI_Tp_Endpoint *c)
+{
+	for (; c->slot && c->tail != c->next_slot; c->tail++) {
+		struct verbs_slot *s = &c->slot[c->tail % c->depth];
+		dpi_verbs_buffers_free(c->tp, s->buffers);
+		s->buffers = NULL;
+		s->op = NULL;
+	}
+	c->posted = c->next_slot;
+	dpi_verbs_queue_free(&c->answers);
+	dpi_verbs_queue_free(&c->requests);
+	while (c->attached) dpi_verbs_attachment_end(c->tp, c->attached);
+	for (DPI_Tp_Remote *r = c->remotes; r; r = r->next)
+		if (r->state == REMOTE_REVOKED) r->state = REMOTE_REFUSED, r->refusal = DPI_ERR_DESTROYED;
+	for (int i = 0; c->op && c->ops && i < OUTSTANDING; i++)
+		if (c->op[i].kind != OP_FREE) dpi_verbs_op_finish(c, &c->op[i], DPI_ERR_PEER, 0);
+}
+
+void dpi_verbs_give_up(DPI_Tp_Endpoint *c, int error, const char *format, ...)
+{
+	va_list args;
+	va_start(args, format);
+	vsnprintf(c->why, sizeof c->why, format, args);
+	va_end(args);
+	c->error = error;
+	c->state = STATE_FAILED;
+	c->tp->events++;
+}
+
+void dpi_verbs_lose(DPI_Tp_Endpoint *c, const char *format, ...)
+{
+	const DPI_Tp_Core *core = c->tp->core;
+	va_list args;
+	if (c->state != STATE_OPEN && c->state != STATE_ACCEPTED) return;
+	va_start(args, format);
+	vsnprintf(c->why, sizeof c->why, format, args);
+	va_end(args);
+	c->state = STATE_LOST;
+	c->tp->events++;
+	stop(c);
+	drop(c);
+	if (c->state != STATE_LOST) return; /* disconnected by a callback */
+	if (c->claimed) {
+		core->lost(core->self, c->node, c->incarnation, c->why);
+		return;
+	}
+	core->log(core->self, 3, "%s", c->why);
+	c->state = STATE_GONE;
+	c->tp->graves = true;
+}
+
+void dpi_verbs_refuse(DPI_Tp_Endpoint *c, const char *format, ...)
+{
+	const DPI_Tp_Core *core = c->tp->core;
+	char text[200];
+	va_list args;
+	va_start(args, format);
+	vsnprintf(text, sizeof text, format, args);
+	va_end(args);
+	core->log(core->self, 1, "ending the connection of node %d (%s), which sent what no correct peer sends: %s", c->node, c->name, text);
+	dpi_verbs_lose(c, "node %d (%s) sent what no correct peer sends: %s; this is a defect, or the nodes run different libraries", c->node, c->name,
+		       text);
+}
+
+int dpi_verbs_dead(const DPI_Tp_Endpoint *c)
+{
+	if (c->state == STATE_OPEN)
+		return verbs_fail(c->tp, DPI_ERR_PEER, "the verbs connection to node %d (%s) broke: %s", c->node, c->name, strerror(c->broken));
+	return verbs_fail(c->tp, DPI_ERR_PEER, "%s", c->why);
+}
+
+void dpi_verbs_free(DPI_Tp_Endpoint *c)
+{
+	DPI_Tp *tp = c->tp;
+	stop(c);
+	for (DPI_Tp_Endpoint **p = &tp->dirty; *p; p = &(*p)->next_dirty)
+		if (*p == c) {
+			*p = c->next_dirty;
+			break;
+		}
+	*c->link = c->next;
+	if (c->next) c->next->link = c->link;
+	while (c->remotes) dpi_verbs_remote_free(c->remotes);
+	while (c->attached) dpi_verbs_attachment_end(tp, c->attached);
+	dpi_verbs_queue_free(&c->answers);
+	dpi_verbs_queue_free(&c->requests);
+	dpi_verbs_table_remove(&tp->endpoints, c->number);
+	free(c->slot);
+	free(c->op);
+	free(c);
+}
+
+void dpi_verbs_bury(DPI_Tp *tp)
+{
+	DPI_Tp_Endpoint *c, *next;
+	tp->graves = false;
+	for (c = tp->connections; c; c = next) {
+		next = c->next;
+		if (c->state == STATE_GONE) dpi_verbs_free(c);
+	}
+}
+
+/* ------------------------------------------------------------------------------------------------------ given up */
+
+/* Say goodbye, in a request whose completion tells that everything before it is out too. */
+static void goodbye(DPI_Tp_Endpoint *c)
+{
+	c->closing = true;
+	if (c->broken || !verbs_room(c)) return;
+	if (c->credits) {
+		if (!dpi_verbs_message(c, WIRE_BYE, NULL, NULL, 0, 0)) return;
+	} else { /* a write of no bytes, which needs no key */
+		dpi_verbs_slot(c)->wr.opcode = IBV_WR_RDMA_WRITE;
+	}
+	c->slot[(c->next_slot - 1) % c->depth].wr.send_flags |= IBV_SEND_SIGNALED;
+	dpi_verbs_ring(c);
+}
+
+static bool draining(const DPI_Tp_Endpoint *c)
+{
+	return c->closing && c->state == STATE_OPEN && !c->broken && c->tail != c->next_slot;
+}
+
+void dpi_verbs_disconnect(DPI_Tp_Endpoint *c)
+{
+	DPI_Tp *tp = c->tp;
+	bool inside = tp->inside;
+	int64_t end = dpi_verbs_now() + DRAIN_US;
+	if (c->state == STATE_OPEN && !inside) {
+		goodbye(c);
+		while (draining(c) && dpi_verbs_now() < end) dpi_verbs_progress(tp, 0, NULL);
+	}
+	tp->inside = true; /* nothing is freed while callbacks run */
+	snprintf(c->why, sizeof c->why, "node %d has been disconnected", c->node);
+	c->state = STATE_GONE;
+	stop(c);
+	drop(c);
+	while (c->remotes) dpi_verbs_remote_free(c->remotes);
+	tp->graves = true;
+	tp->inside = inside;
+	if (!inside) dpi_verbs_bury(tp);
+}
+
+/* No callback from here on. */
+void dpi_verbs_close(DPI_Tp *tp)
+{
+	int64_t end = dpi_verbs_now() + DRAIN_US;
+	tp->inside = true;
+	for (DPI_Tp_Endpoint *c = tp->connections; c; c = c->next) {
+		c->claimed = false;
+		for (int i = 0; c->op && i < OUTSTANDING; i++) c->op[i].cancelled = true;
+		if (c->state == STATE_OPEN) goodbye(c);
+	}
+	for (bool more = true; more && dpi_verbs_now() < end;) {
+		more = false;
+		dpi_verbs_poll(tp);
+		for (DPI_Tp_Endpoint *c = tp->connections; c; c = c->next) more |= draining(c);
+	}
+	while (tp->connections) dpi_verbs_free(tp->connections);
+}

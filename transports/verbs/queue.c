@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * queue.c: work requests and pending operations of an endpoint.
+ *
+ * Requests stand in a ring: posted to the device up to posted, held back from there to next_slot, so that one doorbell
+ * hands over all. The device completes them in order; one in four of the ring, and each that somebody waits for, or that
+ * has a buffer, asks for a completion, which stands for all before it. */
+#include <errno.h>
+
+#include "verbs.h"
+
+/* wr_id: a serial's low bits, the endpoint's index, the request's count. Bit 63 marks receives. */
+static uint64_t request_id(const DPI_Tp_Endpoint *c, uint32_t count)
+{
+	return (c->number >> 32 & 0x7fff) << 48 | (c->number & 0xffff) << 32 | count;
+}
+
+struct verbs_slot *dpi_verbs_slot(DPI_Tp_Endpoint *c)
+{
+	struct verbs_slot *s = &c->slot[c->next_slot % c->depth];
+	memset(&s->wr, 0, sizeof s->wr);
+	s->wr.wr_id = request_id(c, c->next_slot++);
+	s->wr.sg_list = s->sge;
+	s->op = NULL;
+	s->buffers = NULL;
+	return s;
+}
+
+void dpi_verbs_ring(DPI_Tp_Endpoint *c)
+{
+	struct ibv_send_wr *bad = NULL;
+	if (c->posted == c->next_slot || c->broken || !c->qp) return;
+	for (uint32_t i = c->posted; i != c->next_slot; i++) {
+		struct verbs_slot *s = &c->slot[i % c->depth];
+		s->wr.next = i + 1 == c->next_slot ? NULL : &c->slot[(i + 1) % c->depth].wr;
+		if (!s->op && !s->buffers && i - c->signalled < c->depth / 4) continue;
+		s->wr.send_flags |= IBV_SEND_SIGNALED;
+		c->signalled = i;
+	}
+	int error = ibv_post_send(c->qp, &c->slot[c->posted % c->depth].wr, &bad);
+	if (!error) {
+		c->posted = c->next_slot;
+		return;
+	}
+	while (c->posted != c->next_slot && &c->slot[c->posted % c->depth].wr != bad) c->posted++;
+	if (error != ENOMEM && error != EAGAIN) c->broken = error;
+	dpi_verbs_mark(c);
+}
+
+void dpi_verbs_held(DPI_Tp_Endpoint *c, uint32_t flags)
+{
+	if (flags & DPI_TP_MORE && verbs_room(c) > c->depth / 4) dpi_verbs_mark(c);
+	else dpi_verbs_ring(c);
+}
+
+static bool alive(const DPI_Tp_Endpoint *c)
+{
+	return c->state == STATE_OPEN || c->state == STATE_ACCEPTED;
+}
+
+/* Requests up to and without count are done. false: a callback has ended the endpoint. */
+static bool retire(DPI_Tp_Endpoint *c, uint32_t count)
+{
+	while (c->tail != count) {
+		struct verbs_slot *s = &c->slot[c->tail++ % c->depth];
+		struct verbs_op *op = s->op;
+		dpi_verbs_buffers_free(c->tp, s->buffers);
+		s->buffers = NULL;
+		s->op = NULL;
+		if (!op) continue;
+		dpi_verbs_op_finish(c, op, DPI_SUCCESS, 0);
+		if (!alive(c)) return false;
+	}
+	return true;
+}
+
+void dpi_verbs_sent(DPI_Tp *tp, const struct ibv_wc *wc)
+{
+	uint32_t index = (uint32_t)(wc->wr_id >> 32) & 0xffff, count = (uint32_t)wc->wr_id;
+	DPI_Tp_Endpoint *c = index < tp->endpoints.count ? tp->endpoints.entry[index].item : NULL;
+	if (!c || request_id(c, count) != wc->wr_id || count - c->tail >= c->posted - c->tail) return; /* of one that is gone */
+	if (!alive(c)) return;
+	tp->events++;
+	if (wc->status == IBV_WC_SUCCESS) {
+		if (!retire(c, count + 1)) return;
+		if (c->answers.first || c->requests.first || c->posted != c->next_slot) dpi_verbs_mark(c);
+		return;
+	}
+	const struct verbs_status *s = dpi_verbs_status(wc->status);
+	if (!retire(c, count)) return;
+	struct verbs_slot *slot = &c->slot[count % c->depth];
+	struct verbs_op *op = slot->op;
+	slot->op = NULL;
+	if (op) dpi_verbs_op_finish(c, op, s->error, 0);
+	if (!alive(c)) return;
+	if (c->gone || wc->status == IBV_WC_WR_FLUSH_ERR)
+		dpi_verbs_lose(c, "the verbs connection to node %d (%s) has ended: its process has closed it or died", c->node, c->name);
+	else
+		dpi_verbs_lose(c, "the verbs connection to node %d (%s) broke: %s (%s, vendor's code 0x%x)", c->node, c->name, s->sentence,
+			       ibv_wc_status_str(wc->status), wc->vendor_err);
+}
+
+/* ---------------------------------------------------------------------------------------------- pending operations */
+
+struct verbs_op *dpi_verbs_op(DPI_Tp_Endpoint *c, enum verbs_op_kind kind, DPI_Tp_Remote *remote, void *cookie)
+{
+	if (c->free_op == UINT32_MAX) return NULL;
+	struct verbs_op *op = &c->op[c->free_op];
+	uint32_t serial = op->serial + 1;
+	c->free_op = op->next_free;
+	*op = (struct verbs_op){ .kind = kind, .serial = serial, .remote = remote, .cookie = cookie };
+	c->ops++;
+	if (remote) remote->pending++;
+	return op;
+}
+
+void dpi_verbs_op_drop(DPI_Tp_Endpoint *c, struct verbs_op *op)
+{
+	for (int i = 0; i < op->regions; i++) dpi_verbs_unregister(c->tp, op->region[i]);
+	dpi_verbs_buffers_free(c->tp, op->buffers);
+	if (op->remote) op->remote->pending--;
+	op->kind = OP_FREE;
+	op->regions = 0;
+	op->buffers = NULL;
+	op->next_free = c->free_op;
+	c->free_op = (uint32_t)(op - c->op);
+	c->ops--;
+}
+
+void dpi_verbs_op_finish(DPI_Tp_Endpoint *c, struct verbs_op *op, int error, uint64_t result)
+{
+	const DPI_Tp_Core *core = c->tp->core;
+	DPI_Tp_Remote *r = op->remote;
+	void *cookie = op->cookie;
+	bool cancelled = op->cancelled;
+	if (c->closing && !error) error = DPI_ERR_PEER; /* given up */
+	if (!error && op->kind == OP_GET && op->buffers && !cancelled) dpi_verbs_scatter(op->iov, op->count, op->buffers);
+	if (!error && op->kind == OP_ATOMIC) memcpy(&result, op->buffers->memory, 8);
+	if (!error && op->kind == OP_MESSAGE && !r && op->puts > c->flushed) c->flushed = op->puts;
+	dpi_verbs_op_drop(c, op);
+	c->tp->events++;
+	if (r && r->state == REMOTE_REVOKED && !r->pending) dpi_verbs_remote_idle(r);
+	if (!cancelled) core->complete(core->self, cookie, error, error ? 0 : result);
+}
+
+uint64_t dpi_verbs_op_id(const DPI_Tp_Endpoint *c, const struct verbs_op *op)
+{
+	return (uint64_t)op->serial << 32 | (uint32_t)(op - c->op);
+}
+
+struct verbs_op *dpi_verbs_op_find(DPI_Tp_Endpoint *c, uint64_t id)
+{
+	uint32_t i = (uint32_t)id;
+	if (i >= OUTSTANDING || c->op[i].kind != OP_MESSAGE || c->op[i].serial != id >> 32) return NULL;
+	return &c->op[i];
+}

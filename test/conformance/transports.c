@@ -37,8 +37,8 @@ static bool rdma(void)
 static bool module(const char *name, char *folder, size_t size)
 {
 	char path[4300];
-	snprintf(folder, size, "%s/dpi", harness_build());
-	snprintf(path, sizeof path, "%s/libdpi-%s.so", folder, name);
+	snprintf(folder, size, "%.4000s/dpi", harness_build());
+	snprintf(path, sizeof path, "%.4000s/dpi/libdpi-%.64s.so", harness_build(), name);
 	return !access(path, F_OK);
 }
 

@@ -98,6 +98,8 @@ static void prepare(struct node *n, int number)
 				 .node = number, .incarnation = 1000 + (uint64_t)number };
 }
 
+#define LONG 100000000 /* µs, of what is to succeed */
+
 #define CHECK_TP(call)                                                                                 \
 	do {                                                                                           \
 		int tp_e = (call);                                                                     \
@@ -178,8 +180,8 @@ static void attach(struct node *n, const struct node *to)
 static void start(uint32_t access)
 {
 	open_both();
-	CHECK_TP(connect_node(&a, &b, 1000000));
-	CHECK_TP(connect_node(&b, &a, 1000000));
+	CHECK_TP(connect_node(&a, &b, LONG));
+	CHECK_TP(connect_node(&b, &a, LONG));
 	expose(&a, access);
 	expose(&b, access);
 	attach(&a, &b);
@@ -455,7 +457,7 @@ TEST(connect_fails, "", 0)
 				if (error) CHECK(*sentence);
 				mock.fail[calls[i]] = 0;
 				turns(10);
-				error = connect_node(&a, &b, 1000000); /* all is well again */
+				error = connect_node(&a, &b, LONG); /* all is well again */
 				CHECK_TP(error);
 				close_both();
 			}
@@ -479,13 +481,13 @@ TEST(connect_refused, "", 0)
 		address[32] ^= 1;
 		address[16] ^= 1; /* of the token: no answer */
 		mock.idle = others;
-		CHECK_TP_ERROR(table()->connect(a.tp, 0, &peer, type == 1 ? 1000000 : 20000, &a.to), type == 1 ? DPI_ERR_PEER : DPI_ERR_TIMEOUT, "node 1");
+		CHECK_TP_ERROR(table()->connect(a.tp, 0, &peer, type == 1 ? LONG : 20000, &a.to), type == 1 ? DPI_ERR_PEER : DPI_ERR_TIMEOUT, "node 1");
 		address[16] ^= 1;
 		((uint8_t *)&peer.incarnation)[0] ^= 1, address[8] ^= 1; /* another process's address, whose token is right */
-		CHECK_TP_ERROR(table()->connect(a.tp, 0, &peer, 1000000, &a.to), DPI_ERR_PEER, "another process");
+		CHECK_TP_ERROR(table()->connect(a.tp, 0, &peer, LONG, &a.to), DPI_ERR_PEER, "another process");
 		((uint8_t *)&peer.incarnation)[0] ^= 1, address[8] ^= 1;
 		peer.node = 7;
-		CHECK_TP_ERROR(table()->connect(a.tp, 0, &peer, 1000000, &a.to), DPI_ERR_PEER, "another process answered");
+		CHECK_TP_ERROR(table()->connect(a.tp, 0, &peer, LONG, &a.to), DPI_ERR_PEER, "another process answered");
 		mock.idle = NULL;
 		table()->close(b.tp);
 		b.tp = NULL;
@@ -580,7 +582,6 @@ TEST(posts_fail, "", 0)
 				CHECK_TP(put(&a, 50000, 0, NULL));
 				CHECK_TP(flush(&a));
 				turns(5);
-				printf("type %d, call %d, code %d\n", type, (int)k, code);
 				mock.fail[calls[k]] = code ? FI_EPERM : FI_ECONNRESET;
 				int e1 = put(&a, 50000, 0, NULL), e2 = get(&a, back, 50000, 0), e3 = put(&a, 100, 0, NULL), e4 = flush(&a);
 				turns(10);

@@ -298,7 +298,7 @@ TEST(verbs_strangers, "", 0)
 {
 	sides_start();
 	works();
-	struct wire_hello good = { WIRE_VERSION, 0, 7, CREDITS, 2007, b.core.incarnation, { 0 } }, h;
+	struct wire_hello good = { WIRE_VERSION, 0, 7, CREDITS, 1, 2007, b.core.incarnation, { 0 } }, h;
 	memcpy(good.token, b.tp->self.token, WIRE_TOKEN);
 	h = good, h.version++;
 	CHECK_INT(judged(&h), ==, WIRE_OTHER_VERSION);
@@ -310,6 +310,10 @@ TEST(verbs_strangers, "", 0)
 	CHECK_INT(judged(&h), ==, WIRE_OTHER_TOKEN);
 	h = good, h.lane = 1;
 	CHECK_INT(judged(&h), ==, WIRE_OTHER_TOKEN);
+	/* a request of the peer's that was on its way when the two agreed on another */
+	h = good, h.node = 0, h.incarnation = a.core.incarnation, h.serial = a.tp->serial;
+	CHECK_INT(judged(&h), ==, WIRE_CROSSED);
+	CHECK_INT(b.lost, ==, 0);
 	/* without a key, those of other hosts; here the list of this host's addresses cannot be had */
 	mock_fail(MOCK_ifaddrs, 0, ENOMEM);
 	CHECK_INT(judged(&good), ==, WIRE_ELSEWHERE);

@@ -122,7 +122,7 @@ for f in src/tools/*.c; do
 	name=$(basename "$f" .c | tr _ -)
 	[ -f "man/man1/$name.1" ] || echo "man/man1/$name.1: $name has no page"
 done >"$tmp/out"
-for name in dpi dpi_memory dpi_environment dpi_expression dpi_flow dpi_transport dpi_tutorial; do
+for name in dpi dpi_memory dpi_cluster dpi_environment dpi_expression dpi_flow dpi_transport dpi_tutorial; do
 	[ -f "man/man7/$name.7" ] || echo "man/man7/$name.7: no such page"
 done >>"$tmp/out"
 verdict "every program has a page, and the overviews are there" "$tmp/out"

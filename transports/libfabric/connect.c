@@ -208,6 +208,9 @@ void dpi_fabric_events(DPI_Tp *tp)
 		if (!c) continue;
 		if (event == FI_CONNECTED) c->connected = true;
 		if (event != FI_SHUTDOWN) continue;
+		dpi_fabric_drain(tp); /* what the peer sent before may say why */
+		c = link_of(tp, cm.fid);
+		if (!c) continue;
 		if (c->state == STATE_HELLO) dismiss(c);
 		else dpi_fabric_lose(c, "node %d closed the %s connection without a goodbye; its process has probably died", c->node, tp->choice.name);
 	}

@@ -108,6 +108,10 @@ void dpi_fabric_lose(DPI_Tp_Endpoint *c, const char *format, ...)
 void dpi_fabric_broke(DPI_Tp_Endpoint *c, int code)
 {
 	const struct fabric_error *e = dpi_fabric_error(code);
+	if (!c->tp->choice.message && c->state == STATE_OPEN) { /* nothing else tells the peer */
+		c->broken = 0;
+		dpi_fabric_goodbye(c);
+	}
 	dpi_fabric_lose(c, "the %s link to node %d broke: %s; %s", c->tp->choice.name, c->node, fi_strerror(code < 0 ? -code : code), e->meaning);
 }
 

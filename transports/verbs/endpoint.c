@@ -253,6 +253,7 @@ void dpi_verbs_close(DPI_Tp *tp)
 	tp->inside = true;
 	for (DPI_Tp_Endpoint *c = tp->connections; c; c = c->next) {
 		c->claimed = false;
+		c->closing = true;
 		for (int i = 0; c->op && i < OUTSTANDING; i++) c->op[i].cancelled = true;
 		if (c->state == STATE_OPEN) goodbye(c);
 	}

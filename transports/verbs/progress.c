@@ -19,19 +19,28 @@ static void completed(DPI_Tp *tp, const struct ibv_wc *wc)
 	else dpi_verbs_sent(tp, wc);
 }
 
+/* They are older than what is in the queues. A callback may attach, and so put off some more. */
+static void take_later(DPI_Tp *tp)
+{
+	while (tp->laters) {
+		struct ibv_wc *later = tp->later;
+		uint32_t n = tp->laters;
+		tp->later = NULL;
+		tp->laters = tp->later_room = 0;
+		for (uint32_t i = 0; i < n; i++) completed(tp, &later[i]);
+		free(later);
+	}
+}
+
 void dpi_verbs_poll(DPI_Tp *tp)
 {
-	struct ibv_wc wc[POLL_BATCH], *later = tp->later;
-	uint32_t n = tp->laters;
-	tp->later = NULL; /* attach may be called by a callback */
-	tp->laters = tp->later_room = 0;
-	for (uint32_t i = 0; i < n; i++) completed(tp, &later[i]);
-	free(later);
+	struct ibv_wc wc[POLL_BATCH];
 	for (struct verbs_group *g = tp->groups; g; g = g->next)
 		for (int round = 0; round < POLL_ROUNDS; round++) {
-			int m = ibv_poll_cq(g->cq, POLL_BATCH, wc);
-			for (int i = 0; i < m; i++) completed(tp, &wc[i]);
-			if (m < POLL_BATCH) break;
+			take_later(tp);
+			int n = ibv_poll_cq(g->cq, POLL_BATCH, wc);
+			for (int i = 0; i < n; i++) completed(tp, &wc[i]);
+			if (n < POLL_BATCH) break;
 		}
 }
 

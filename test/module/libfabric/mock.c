@@ -27,7 +27,8 @@ struct queue {
 struct event {
 	struct event *next;
 	uint32_t kind; /* 0: an error */
-	struct fi_eq_cm_entry entry;
+	struct fid *fid;
+	struct fi_info *info;
 	int code;
 };
 struct events {
@@ -143,6 +144,7 @@ static ssize_t cq_read(struct fid_cq *cq, void *to, size_t count)
 	if (n) return (ssize_t)n;
 	if (q->head) return -FI_EAVAIL;
 	unpoke(q->fd);
+	if (mock.idle) mock.idle();
 	return -FI_EAGAIN;
 }
 
@@ -203,8 +205,8 @@ static void happen(struct events *q, uint32_t kind, struct fid *fid, struct fi_i
 	struct event **at = &q->head, *e = calloc(1, sizeof *e);
 	while (*at) at = &(*at)->next;
 	*e = (struct event){ .kind = kind, .code = code };
-	e->entry.fid = fid;
-	e->entry.info = info;
+	e->fid = fid;
+	e->info = info;
 	*at = e;
 	poke(q->fd);
 }
@@ -219,8 +221,9 @@ static ssize_t eq_read(struct fid_eq *eq, uint32_t *kind, void *to, size_t size,
 		return -FI_EAGAIN;
 	}
 	if (!e->kind) return -FI_EAVAIL;
-	if (size < sizeof e->entry) return -FI_ETOOSMALL;
-	memcpy(to, &e->entry, sizeof e->entry);
+	struct fi_eq_cm_entry entry = { .fid = e->fid, .info = e->info };
+	if (size < sizeof entry) return -FI_ETOOSMALL;
+	memcpy(to, &entry, sizeof entry);
 	*kind = e->kind;
 	q->head = e->next;
 	free(e);
@@ -233,7 +236,7 @@ static ssize_t eq_readerr(struct fid_eq *eq, struct fi_eq_err_entry *to, uint64_
 	struct event *e = q->head;
 	(void)flags;
 	if (!e || e->kind) return -FI_EAGAIN;
-	*to = (struct fi_eq_err_entry){ .fid = e->entry.fid, .err = e->code };
+	*to = (struct fi_eq_err_entry){ .fid = e->fid, .err = e->code };
 	q->head = e->next;
 	free(e);
 	return sizeof *to;
@@ -245,7 +248,7 @@ static int eq_close(struct fid *fid)
 	while (q->head) {
 		struct event *e = q->head;
 		q->head = e->next;
-		if (e->entry.info) fi_freeinfo(e->entry.info);
+		if (e->info) fi_freeinfo(e->info);
 		free(e);
 	}
 	if (q->fd >= 0) close(q->fd);
@@ -436,6 +439,9 @@ static int ep_close(struct fid *fid)
 	while (*at != e) at = &(*at)->next;
 	*at = e->next;
 	if (e->peer) e->peer->peer = NULL;
+	for (struct end *o = ends; o; o = o->next) /* who knocked is gone before the door was opened */
+		for (struct event *v = o->events ? o->events->head : NULL; v; v = v->next)
+			if (v->info && v->info->handle == fid) v->info->handle = NULL;
 	while (e->buffers) {
 		struct posted *b = e->buffers;
 		e->buffers = b->next;
@@ -450,12 +456,12 @@ static int ep_close(struct fid *fid)
 	}
 	for (struct event **v = e->events ? &e->events->head : NULL; v && *v;) {
 		struct event *old = *v;
-		if (old->entry.fid != fid) {
+		if (old->fid != fid) {
 			v = &old->next;
 			continue;
 		}
 		*v = old->next;
-		if (old->entry.info) fi_freeinfo(old->entry.info);
+		if (old->info) fi_freeinfo(old->info);
 		free(old);
 	}
 	gone(e);
@@ -750,6 +756,12 @@ const char *fi_strerror(int code)
 }
 
 /* ------------------------------------------------------------------------------------------------------------ faults */
+
+void mock_release(void)
+{
+	mock.hold = false;
+	for (struct end *e = ends; e; e = e->next) deliver(e);
+}
 
 void mock_cut(void)
 {

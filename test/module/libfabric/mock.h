@@ -34,6 +34,7 @@ struct mock {
 	int times[MOCK_COUNT]; /* and so many fail; 0: all from then on */
 	int complete[MOCK_COUNT]; /* SEND, RECV, WRITE, READ: the next one completes with this FI_… */
 	bool hold;		  /* nothing is delivered; what was sent waits */
+	void (*idle)(void);	  /* a completion queue was read and is empty: others may have their turn */
 	/* what was seen */
 	int calls[MOCK_COUNT];
 	int objects; /* open */
@@ -42,6 +43,7 @@ struct mock {
 extern struct mock mock;
 
 void mock_reset(void);
+void mock_release(void); /* after hold */
 void mock_cut(void);	  /* MSG: every connection shuts down, without a word */
 void mock_flood(int n);	  /* MSG: n connections by somebody who says nothing */
 void mock_spill(const void *bytes, size_t size); /* a message from nowhere to every endpoint with a buffer */

@@ -37,9 +37,9 @@ static bool rdma(void)
 static bool module(const char *name, char *folder, size_t size)
 {
 	char path[4300];
-	snprintf(folder, size, "%.4000s/dpi", harness_build());
-	snprintf(path, sizeof path, "%.4000s/dpi/libdpi-%.64s.so", harness_build(), name);
-	return !access(path, F_OK);
+	snprintf(folder, size, "%s/dpi", harness_build());
+	int n = snprintf(path, sizeof path, "%s/libdpi-%s.so", folder, name);
+	return n > 0 && (size_t)n < sizeof path && !access(path, F_OK);
 }
 
 static int no_text(void *self, int error, const char *format, ...)
@@ -72,6 +72,21 @@ static void modules(int rank, int ranks)
 	setenv("DPI_MODULES", folder, 1);
 }
 
+/* Nodes listen at two devices' addresses in turn, so that what they say goes over the wire; test/rdma-vm/run says where these are. */
+static void between_devices(int rank, int ranks)
+{
+	char hosts[2][64];
+	modules(rank, ranks);
+	if (sscanf(getenv("RDMA_HOSTS"), "%63s %63s", hosts[0], hosts[1]) != 2) SKIP("RDMA_HOSTS has not two addresses");
+	setenv("DPI_LISTEN", hosts[rank % 2], 1);
+	setenv("DPI_KEY_FILE", getenv("RDMA_KEY_FILE"), 1);
+}
+
+static bool two_devices(void)
+{
+	return rdma() && getenv("RDMA_HOSTS") && getenv("RDMA_KEY_FILE");
+}
+
 /* libfabric looks for its providers for half a second, once in a process; what is found here the cases' processes inherit. */
 static void libfabric_first(void)
 {
@@ -99,6 +114,7 @@ ENROL(hook_shm_nodirect, "DPI_TRANSPORT=hook:shm " FAULTS ",nodirect,noorder", s
 ENROL(hook_tcp, "DPI_TRANSPORT=hook:tcp " FAULTS, seed_hook);
 ENROL(mixed, "DPI_TRANSPORT=shm,tcp", mix);
 ENROL_IF(verbs, "DPI_TRANSPORT=verbs", modules, rdma);
+ENROL_IF(wire, "DPI_TRANSPORT=verbs", between_devices, two_devices);
 ENROL_ALSO(libfabric, "DPI_TRANSPORT=libfabric DPI_FABRIC=tcp", modules, .present = libfabric, .before = libfabric_first);
 ENROL_ALSO(libfabric_rxm, "DPI_TRANSPORT=libfabric DPI_FABRIC=tcp;ofi_rxm", modules, .present = libfabric, .before = libfabric_first,
 	   .kit_only = true);

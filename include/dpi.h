@@ -121,7 +121,7 @@ typedef struct DPI_Init_Attr {
  * of these, a cluster of this process alone. One context a process at a time.
  * ctx    out: the context; DPI_Finalize ends it.
  * Blocks until the registry has admitted the node, at most DPI_TIMEOUT. Thread: any.
- * Errors: STATE (a context is open) CONFIG REGISTRY AUTH VERSION MEMORY LIMIT TRANSPORT UNSUPPORTED. Source: DPI paper, Listing 1. */
+ * Errors: STATE (a context is open) CONFIG REGISTRY AUTH VERSION MEMORY LIMIT TRANSPORT UNSUPPORTED TIMEOUT PEER. Source: DPI paper, Listing 1. */
 #define DPI_Init(ctx) DPI_Init_Abi(DPI_VERSION, (const DPI_Init_Attr *)0, (ctx))
 /* The same with attributes. attr: may be NULL; owned by the caller. */
 #define DPI_Init_With(attr, ctx) DPI_Init_Abi(DPI_VERSION, (attr), (ctx))
@@ -165,7 +165,7 @@ DPI_API int DPI_Get_Node_Info(int node, DPI_Context ctx, DPI_Node_Info *info);
  * it died: all in it get this) EXISTS (others gave another count) REGISTRY. */
 DPI_API int DPI_Barrier(const char *name, uint32_t count, int64_t timeout_us, DPI_Context ctx);
 
-/* The value in force of a setting, as text, and where it came from ("default", "environment", "file", "call", "launcher").
+/* The value in force of a setting, as text, and where it came from ("default", "environment", "file", "call", "launcher", "pmix").
  * name: as in the settings table, "linger" or "DPI_LINGER". value: size bytes of the caller, always terminated.
  * origin: static text; may be NULL. Never blocks. Thread: any. Errors: CONFIG (no such setting) SIZE (value too small). */
 DPI_API int DPI_Get_Setting(const char *name, DPI_Context ctx, char *value, size_t size, const char **origin);

@@ -187,4 +187,16 @@ if await out.1 '^running'; then
 fi
 end
 
+if command -v mpirun >/dev/null && [ -z "$SAN" ] && "$BUILD/bin/dpi-info" --version | grep -q '^  PMIx  *[^b]'; then
+	begin "a job of mpirun on two hosts: a key is made for it"
+	printf '#!/bin/sh\nshift\nexec nsenter -t %s -n -u -- sh -c "$*"\n' "$(host_holder b)" >agent && chmod +x agent # stands for ssh
+	on a env OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 timeout $((120 * slow)) mpirun --mca plm_rsh_agent "$tmp/agent" \
+		--mca oob_tcp_if_include wan --host 10.77.1.1:2,10.77.1.2:2 -n 4 env DPI_TRANSPORT=shm,tcp \
+		"$BUILD/examples/hash_join" --scale 0.05 >out.0 2>&1
+	[ $? = 0 ] || fail "mpirun ends in an error"
+	has out.0 '^answer checked: ok$'
+	has out.0 'MB by tcp'
+	end
+fi
+
 exit $bad

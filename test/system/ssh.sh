@@ -46,10 +46,9 @@ await() { # command: until it succeeds, a minute at most
 		sleep 0.05
 	done
 }
-processes() { # text: process ids whose command line has it
-	for d in /proc/[0-9]*; do
-		tr '\0' ' ' 2>/dev/null <"$d/cmdline" | grep -qF -- "$1" && echo "${d#/proc/}"
-	done
+processes() { # word: process ids whose command line has it
+	echo "$1" >pattern
+	grep -lsaFf pattern /proc/[0-9]*/cmdline | sed 's|/proc/||; s|/cmdline||'
 }
 none() {
 	[ -z "$(processes "$1")" ]
@@ -65,7 +64,8 @@ run() { # arguments of dpirun, which runs on host a
 	status=$?
 }
 background() { # the same, $job its process
-	on a "$dpirun" --ssh "$ssh" --hostfile hosts "$@" >out 2>err </dev/null &
+	: >out
+	nsenter -t "$(host_holder a)" -n -u -- "$dpirun" --ssh "$ssh" --hostfile hosts "$@" >out 2>err </dev/null &
 	job=$!
 }
 status_is() {
@@ -112,38 +112,39 @@ grep -q 'MB by tcp' out && grep -q 'MB by shm' out || fail "not by shm on a host
 end
 
 begin "the exit status of a process on the other host"
-run sh -c "[ \$DPI_NODE = 3 ] && exit 7; exec sleep 30.$mark"
+run sh -c "[ \$DPI_NODE = 3 ] && exit 7; exec sleep 900.$mark"
 status_is 7
 grep -qE '^dpirun: node 3 \(pid [0-9]+ on 10.77.1.2\) exited with status 7; ending the other 3$' err || fail "not said so"
-none_left "sleep 30.$mark"
+none_left "900.$mark"
 end
 
 begin "a signal that ends dpirun ends all, on the other host too"
-background sh -c "echo ready; exec sleep 31.$mark"
+background sh -c "echo ready; exec sleep 901.$mark"
 await has_lines 4 out || fail "they do not get ready"
 kill -TERM $job # as an interrupt would, which the shell ignores in what it starts in the background
 wait $job
 [ $? != 0 ] || fail "exit status 0"
-none_left "sleep 31.$mark"
+none_left "901.$mark"
 end
 
 begin "dpirun is killed: nothing stays on the other host"
-background sh -c "setsid sleep 32.$mark & echo ready; sleep 33.$mark; true"
+background sh -c "setsid sleep 902.$mark & echo ready; sleep 903.$mark; true"
 await has_lines 4 out || fail "they do not get ready"
 kill -KILL $job
 wait $job 2>/dev/null
 none_left ".$mark"
-none_left "$dpirun --remote"
+[ -z "$(host_processes b | while read -r p; do tr '\0' ' ' <"/proc/$p/cmdline" 2>/dev/null | grep -- ' --remote'; done)" ] ||
+	fail "dpirun --remote is left"
 end
 
 begin "the other host's sshd is killed: the job ends, and it is said"
-background sh -c "echo ready; exec sleep 34.$mark"
+background sh -c "echo ready; exec sleep 904.$mark"
 await has_lines 4 out || fail "they do not get ready"
-for p in $(processes 'sshd: '); do [ "$(net_of "$p")" = "$(net_of "$(host_holder b)")" ] && kill -KILL "$p" 2>/dev/null; done
+for p in $(host_processes b); do grep -qa '^sshd: ' "/proc/$p/cmdline" && kill -KILL "$p"; done 2>/dev/null
 wait $job
 [ $? = 125 ] || fail "exit status $?, not 125"
 grep -qE '^dpirun: the connection to host 10.77.1.2 ended before its 2 processes did' err || fail "not said so"
-none_left "sleep 34.$mark"
+none_left "904.$mark"
 end
 
 exit $bad

@@ -7,10 +7,6 @@
 
 hosts='' hosts_made=0
 
-# The namespace of a process.
-net_of() {
-	readlink "/proc/$1/ns/net" 2>/dev/null
-}
 host_holder() { # name: the process that holds its namespaces
 	eval "echo \$holder_$1"
 }
@@ -59,14 +55,16 @@ hosts_open() {
 	return 0
 }
 
-# Kill every process on a host, but what holds it. usage: host_kill HOST
+# The processes on a host, but what holds it. usage: host_processes HOST
+host_processes() {
+	where=$(stat -Lc %i "/proc/$(host_holder "$1")/ns/net" 2>/dev/null)
+	[ "$where" ] && stat -Lc '%i %n' /proc/[0-9]*/ns/net 2>/dev/null |
+		awk -F '[ /]' -v where="$where" -v holder="$(host_holder "$1")" '$1 == where && $4 != holder { print $4 }'
+}
+
+# Kill them. usage: host_kill HOST
 host_kill() {
-	where=$(net_of "$(host_holder "$1")")
-	[ "$where" ] || return
-	for d in /proc/[0-9]*; do
-		p=${d#/proc/}
-		[ "$p" != "$(host_holder "$1")" ] && [ "$(net_of "$p")" = "$where" ] && kill -KILL "$p" 2>/dev/null
-	done
+	for p in $(host_processes "$1"); do kill -KILL "$p" 2>/dev/null; done
 }
 
 hosts_close() {

@@ -341,7 +341,10 @@ static void on_grow(struct dpi_context *ctx, struct dpi_request_in *in)
 	}
 	uint64_t capacity = 2 * old->reader.capacity;
 	if (h->shape.use == DPI_USE_LOG || !account(h, capacity, true)) {
-		answer_error(ctx, in, dpi_fail(DPI_ERR_FULL, "the buffer holds %llu bytes of at most %llu", (unsigned long long)h->memory,
+		pthread_mutex_lock(&h->lock);
+		uint64_t memory = h->memory;
+		pthread_mutex_unlock(&h->lock);
+		answer_error(ctx, in, dpi_fail(DPI_ERR_FULL, "the buffer holds %llu bytes of at most %llu", (unsigned long long)memory,
 					       (unsigned long long)h->shape.max_capacity));
 		return;
 	}

@@ -250,7 +250,6 @@ TEST(placement_is_done, "", 0)
 		CHECK(dpi_context_set(&ctx));
 		CHECK_INT(dpi_window_allocate(100000, DPI_HUGE_NEVER, DPI_NUMA_ANY, &w), ==, DPI_SUCCESS);
 		memset(w.address, 1, 100000);
-		ctx.carriers = 0;
 		dpi_window_free(&ctx, &w);
 		dpi_context_set(NULL);
 		dpi_loop_stop(&ctx);

@@ -62,9 +62,13 @@ host_processes() {
 		awk -F '[ /]' -v where="$where" -v holder="$(host_holder "$1")" '$1 == where && $4 != holder { print $4 }'
 }
 
-# Kill them. usage: host_kill HOST
+# Kill them, and what they start meanwhile. usage: host_kill HOST
 host_kill() {
-	for p in $(host_processes "$1"); do kill -KILL "$p" 2>/dev/null; done
+	for round in 1 2 3 4 5 6 7 8 9 10; do
+		on_it=$(host_processes "$1")
+		[ "$on_it" ] || return 0
+		kill -KILL $on_it 2>/dev/null
+	done
 }
 
 hosts_close() {

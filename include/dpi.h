@@ -602,9 +602,9 @@ static inline __attribute__((always_inline)) void dpi_copy_1(unsigned char *to, 
 #define dpi_ask_1(line) ((void)0)
 #endif
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-#define DPI_RUN_1(size) ((uint64_t)(size) << 32)
+#define dpi_run_1(size) ((uint64_t)(size) << 32)
 #else
-#define DPI_RUN_1(size) ((uint64_t)(size))
+#define dpi_run_1(size) ((uint64_t)(size))
 #endif
 
 static inline __attribute__((always_inline)) int dpi_append_1(const void *data, size_t size, DPI_Buffer buf)
@@ -618,7 +618,7 @@ static inline __attribute__((always_inline)) int dpi_append_1(const void *data, 
 		return (DPI_Append)(data, size, buf);
 	way = slot->way;
 	/* Is a run of records of this size open, and nobody inside? Two fields in one look. They need no word each, and are counted together. */
-	if (size && __atomic_load_n((dpi_word_1 *)(void *)way, __ATOMIC_RELAXED) == DPI_RUN_1(size)) {
+	if (size && __atomic_load_n((dpi_word_1 *)(void *)way, __ATOMIC_RELAXED) == dpi_run_1(size)) {
 		written = way->written;
 		end = written + size;
 		if (__builtin_expect(end > way->until, 0)) return (DPI_Append)(data, size, buf);

@@ -141,6 +141,11 @@ static int carrier_open(struct dpi_context *ctx, const char *name)
 	error = c->table->query(c->tp, &c->attr);
 	if (error) goto fail;
 	if (!(c->attr.capabilities & DPI_TP_FD) || c->table->get_fd(c->tp, 0, &c->fd)) c->fd = -1;
+	if (c->fd < 0 && table->progress && !(c->attr.capabilities & DPI_TP_PASSIVE)) {
+		error = dpi_fail(DPI_ERR_UNSUPPORTED, "transport %s needs progress and has no descriptor to sleep on: %s", name,
+				 "this library cannot wait for it; choose another transport or provider");
+		goto fail;
+	}
 	c->needs_progress = c->fd >= 0;
 	c->watch.fd = c->fd;
 	c->watch.ready = dpi_loop_carrier_ready;

@@ -58,9 +58,9 @@ static const struct refusal never[] = { /* not even if named */
 	{ "sockets", "thousands of times slower than tcp" },
 	{ "udp", "datagrams" },
 	{ "ofi_hook", "a wrapper around another provider" },
+	{ "shm", "up to libfabric 1.17 it crashes when a peer's endpoint goes away; the library's own shm reaches this host" },
 };
 static const struct refusal only_named[] = {
-	{ "shm", "reaches this host only, which the library's own shm does better" },
 	{ "net", "an experiment of this libfabric; tcp is the same and is not" },
 	{ "ofi_rxd", "datagrams under a layer that repeats them" },
 };

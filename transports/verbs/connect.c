@@ -114,6 +114,7 @@ static DPI_Tp_Endpoint *attempt(struct attempt *a, const struct verbs_host *host
 	}
 	dpi_verbs_name((struct sockaddr *)&to, c->name, sizeof c->name);
 	memcpy(c->token, a->address->token, WIRE_TOKEN);
+	tp->serial = (tp->serial + 1) & 0xffffff;
 	rdma_set_option(id, RDMA_OPTION_ID, RDMA_OPTION_ID_ACK_TIMEOUT, &timeout, sizeof timeout);
 	int64_t left = end - dpi_verbs_now();
 	c->state = STATE_ADDRESS;

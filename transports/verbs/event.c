@@ -60,7 +60,7 @@ static const char *const reasons[] = { [WIRE_WELCOME] = "welcome",
 static void reject(DPI_Tp *tp, struct rdma_cm_id *id, enum wire_status status)
 {
 	uint8_t bytes[WIRE_ACK];
-	dpi_verbs_ack(bytes, &(struct wire_ack){ WIRE_VERSION, status, (uint32_t)tp->core->node, CREDITS, 0 });
+	dpi_verbs_ack(bytes, &(struct wire_ack){ WIRE_VERSION, status, (uint32_t)tp->core->node, CREDITS, tp->serial, 0 });
 	rdma_reject(id, bytes, WIRE_ACK);
 	rdma_destroy_id(id);
 }
@@ -81,8 +81,8 @@ static bool connecting(const DPI_Tp_Endpoint *c)
 	return c->state == STATE_ADDRESS || c->state == STATE_ROUTE || c->state == STATE_REQUEST;
 }
 
-/* Is there another connection of the two nodes? One being made: the lower node's stays. One that is made: the peer has
- * given it up, or it would not ask. */
+/* Is there another connection of the two nodes? One being made: the lower node's stays. One that is made: this request
+ * is of before, overtaken by what was agreed on since; or else the peer has given that up. */
 static enum wire_status others(DPI_Tp *tp, const struct wire_hello *h)
 {
 	const DPI_Tp_Core *core = tp->core;
@@ -93,6 +93,8 @@ static enum wire_status others(DPI_Tp *tp, const struct wire_hello *h)
 			if (lower) return WIRE_CROSSED;
 			c->status = WIRE_CROSSED;
 			dpi_verbs_give_up(c, DPI_ERR_PEER, "it asked at the same time");
+		} else if (h->serial <= c->superseded && (c->state == STATE_OPEN || c->state == STATE_ACCEPTED)) {
+			return WIRE_CROSSED;
 		} else {
 			dpi_verbs_lose(c, "node %d (%s) has connected anew", c->node, c->name);
 		}
@@ -126,15 +128,16 @@ static void asked(DPI_Tp *tp, const struct event *e)
 	}
 	memcpy(c->name, name, sizeof c->name);
 	c->credits = h.credits < CREDITS ? h.credits : CREDITS;
+	c->superseded = h.serial;
 	rdma_set_option(e->id, RDMA_OPTION_ID, RDMA_OPTION_ID_ACK_TIMEOUT, &timeout, sizeof timeout);
-	dpi_verbs_ack(bytes, &(struct wire_ack){ WIRE_VERSION, WIRE_WELCOME, (uint32_t)tp->core->node, CREDITS, tp->core->incarnation });
+	dpi_verbs_ack(bytes, &(struct wire_ack){ WIRE_VERSION, WIRE_WELCOME, (uint32_t)tp->core->node, CREDITS, tp->serial, tp->core->incarnation });
 	struct rdma_conn_param p = parameters(tp, bytes, WIRE_ACK);
 	if (e->responder_resources < p.initiator_depth) p.initiator_depth = e->responder_resources;
 	if (e->initiator_depth < p.responder_resources) p.responder_resources = e->initiator_depth;
 	c->state = STATE_ACCEPTED;
 	if (!dpi_verbs_endpoint_queue(c) && !rdma_accept(e->id, &p)) return;
 	log_refusal(tp, "refused %s (node %u): there is no room for another connection: %s", name, h.node, strerror(errno));
-	dpi_verbs_ack(bytes, &(struct wire_ack){ WIRE_VERSION, WIRE_NO_ROOM, (uint32_t)tp->core->node, CREDITS, 0 });
+	dpi_verbs_ack(bytes, &(struct wire_ack){ WIRE_VERSION, WIRE_NO_ROOM, (uint32_t)tp->core->node, CREDITS, tp->serial, 0 });
 	rdma_reject(e->id, bytes, WIRE_ACK);
 	c->state = STATE_GONE;
 	tp->graves = true;
@@ -154,7 +157,7 @@ static void have_route(DPI_Tp_Endpoint *c)
 {
 	DPI_Tp *tp = c->tp;
 	uint8_t bytes[WIRE_HELLO];
-	struct wire_hello h = { WIRE_VERSION, 0, (uint32_t)tp->core->node, CREDITS, tp->core->incarnation, c->incarnation, { 0 } };
+	struct wire_hello h = { WIRE_VERSION, 0, (uint32_t)tp->core->node, CREDITS, tp->serial, tp->core->incarnation, c->incarnation, { 0 } };
 	memcpy(h.token, c->token, WIRE_TOKEN);
 	dpi_verbs_hello(bytes, &h);
 	struct rdma_conn_param p = parameters(tp, bytes, WIRE_HELLO);
@@ -191,7 +194,10 @@ static void established(DPI_Tp_Endpoint *c, const struct event *e)
 	if (dpi_verbs_ack_parse(e->data, e->size, &a) || a.version != WIRE_VERSION || a.status != WIRE_WELCOME || a.node != (uint32_t)c->node ||
 	    a.incarnation != c->incarnation || a.credits < 4)
 		dpi_verbs_give_up(c, DPI_ERR_PEER, "another process answered");
-	else dpi_verbs_endpoint_open(c, a.credits);
+	else {
+		c->superseded = a.serial;
+		dpi_verbs_endpoint_open(c, a.credits);
+	}
 }
 
 /* -------------------------------------------------------------------------------------------------------------- both */

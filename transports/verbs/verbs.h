@@ -216,6 +216,7 @@ struct DPI_Tp_Endpoint {
 	int node;
 	uint64_t incarnation;
 	uint8_t token[WIRE_TOKEN]; /* connecting: the peer's */
+	uint32_t superseded;	   /* serial of the peer's latest attempt when this one was agreed on */
 	bool claimed, dirty, closing, gone; /* gone: the peer has said goodbye */
 	int broken;			    /* errno of a post; progress says it */
 	_Atomic int event;		    /* of its queue pair, + 1: perhaps found by another transport of the process */
@@ -262,6 +263,7 @@ struct DPI_Tp {
 	DPI_Tp_Endpoint *connections, *dirty, *by_qp[256];
 	bool inside, armed, graves, failed; /* failed: the device is gone */
 	unsigned ticks;
+	uint32_t serial; /* attempts to connect */
 	int events;
 	int64_t log_at;
 	unsigned unlogged;

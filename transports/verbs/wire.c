@@ -44,7 +44,7 @@ void dpi_verbs_message_credits(uint8_t *bytes, uint32_t credits)
 void dpi_verbs_hello(uint8_t bytes[WIRE_HELLO], const struct wire_hello *h)
 {
 	wire_store(bytes, HELLO_MAGIC | (uint64_t)h->version << 32 | (uint64_t)h->lane << 48);
-	wire_store(bytes + 8, h->node | (uint64_t)h->credits << 32);
+	wire_store(bytes + 8, h->node | (uint64_t)(uint8_t)h->credits << 32 | (uint64_t)h->serial << 40);
 	wire_store(bytes + 16, h->incarnation);
 	wire_store(bytes + 24, h->target_incarnation);
 	memcpy(bytes + 32, h->token, WIRE_TOKEN);
@@ -60,7 +60,8 @@ int dpi_verbs_hello_parse(const uint8_t *bytes, size_t size, struct wire_hello *
 	h->version = (uint16_t)(first >> 32);
 	h->lane = (uint32_t)(first >> 48);
 	h->node = (uint32_t)second;
-	h->credits = (uint32_t)(second >> 32);
+	h->credits = (uint8_t)(second >> 32);
+	h->serial = (uint32_t)(second >> 40);
 	h->incarnation = wire_load(bytes + 16);
 	h->target_incarnation = wire_load(bytes + 24);
 	memcpy(h->token, bytes + 32, WIRE_TOKEN);
@@ -70,7 +71,7 @@ int dpi_verbs_hello_parse(const uint8_t *bytes, size_t size, struct wire_hello *
 void dpi_verbs_ack(uint8_t bytes[WIRE_ACK], const struct wire_ack *a)
 {
 	wire_store(bytes, ACK_MAGIC | (uint64_t)a->version << 32 | (uint64_t)a->status << 48);
-	wire_store(bytes + 8, a->node | (uint64_t)a->credits << 32);
+	wire_store(bytes + 8, a->node | (uint64_t)(uint8_t)a->credits << 32 | (uint64_t)a->serial << 40);
 	wire_store(bytes + 16, a->incarnation);
 }
 
@@ -83,7 +84,8 @@ int dpi_verbs_ack_parse(const uint8_t *bytes, size_t size, struct wire_ack *a)
 	a->version = (uint16_t)(first >> 32);
 	a->status = (uint32_t)(first >> 48);
 	a->node = (uint32_t)second;
-	a->credits = (uint32_t)(second >> 32);
+	a->credits = (uint8_t)(second >> 32);
+	a->serial = (uint32_t)(second >> 40);
 	a->incarnation = wire_load(bytes + 16);
 	return a->node > INT32_MAX ? -1 : 0;
 }

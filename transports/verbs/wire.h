@@ -65,13 +65,14 @@ void dpi_verbs_message_credits(uint8_t *bytes, uint32_t credits); /* fill them i
 
 enum wire_status { WIRE_WELCOME, WIRE_OTHER_VERSION, WIRE_OTHER_TOKEN, WIRE_OTHER_INCARNATION, WIRE_CROSSED, WIRE_NO_ROOM, WIRE_ELSEWHERE };
 
+/* serial: of the sender's latest attempt to connect (24 bits); what it asked before that is superseded. */
 struct wire_hello {
-	uint32_t version, lane, node, credits;
+	uint32_t version, lane, node, credits, serial;
 	uint64_t incarnation, target_incarnation;
 	uint8_t token[WIRE_TOKEN];
 };
 struct wire_ack {
-	uint32_t version, status, node, credits;
+	uint32_t version, status, node, credits, serial;
 	uint64_t incarnation;
 };
 void dpi_verbs_hello(uint8_t bytes[WIRE_HELLO], const struct wire_hello *h);

@@ -98,6 +98,8 @@ static void prepare(struct node *n, int number)
 				 .node = number, .incarnation = 1000 + (uint64_t)number };
 }
 
+#define LONG 100000000 /* µs, of what is to succeed */
+
 #define CHECK_TP(call)                                                                                 \
 	do {                                                                                           \
 		int tp_e = (call);                                                                     \
@@ -178,8 +180,8 @@ static void attach(struct node *n, const struct node *to)
 static void start(uint32_t access)
 {
 	open_both();
-	CHECK_TP(connect_node(&a, &b, 1000000));
-	CHECK_TP(connect_node(&b, &a, 1000000));
+	CHECK_TP(connect_node(&a, &b, LONG));
+	CHECK_TP(connect_node(&b, &a, LONG));
 	expose(&a, access);
 	expose(&b, access);
 	attach(&a, &b);
@@ -402,8 +404,11 @@ TEST(provider_is_chosen, "", 0)
 	a.core.secure = 1;
 	CHECK_TP(table()->probe(&a.core, reason, sizeof reason));
 	mock_reset();
-	mock.second = "shm";
-	fabric_setting = "shm"; /* only by name */
+	mock.provider = "shm";
+	refused(DPI_ERR_UNSUPPORTED, "no provider");
+	mock_reset();
+	mock.second = "net";
+	fabric_setting = "net"; /* only by name */
 	prepare(&a, 0);
 	CHECK_TP(table()->probe(&a.core, reason, sizeof reason));
 	fabric_setting = NULL;
@@ -452,7 +457,7 @@ TEST(connect_fails, "", 0)
 				if (error) CHECK(*sentence);
 				mock.fail[calls[i]] = 0;
 				turns(10);
-				error = connect_node(&a, &b, 1000000); /* all is well again */
+				error = connect_node(&a, &b, LONG); /* all is well again */
 				CHECK_TP(error);
 				close_both();
 			}
@@ -476,13 +481,13 @@ TEST(connect_refused, "", 0)
 		address[32] ^= 1;
 		address[16] ^= 1; /* of the token: no answer */
 		mock.idle = others;
-		CHECK_TP_ERROR(table()->connect(a.tp, 0, &peer, type == 1 ? 1000000 : 20000, &a.to), type == 1 ? DPI_ERR_PEER : DPI_ERR_TIMEOUT, "node 1");
+		CHECK_TP_ERROR(table()->connect(a.tp, 0, &peer, type == 1 ? LONG : 20000, &a.to), type == 1 ? DPI_ERR_PEER : DPI_ERR_TIMEOUT, "node 1");
 		address[16] ^= 1;
 		((uint8_t *)&peer.incarnation)[0] ^= 1, address[8] ^= 1; /* another process's address, whose token is right */
-		CHECK_TP_ERROR(table()->connect(a.tp, 0, &peer, 1000000, &a.to), DPI_ERR_PEER, "another process");
+		CHECK_TP_ERROR(table()->connect(a.tp, 0, &peer, LONG, &a.to), DPI_ERR_PEER, "another process");
 		((uint8_t *)&peer.incarnation)[0] ^= 1, address[8] ^= 1;
 		peer.node = 7;
-		CHECK_TP_ERROR(table()->connect(a.tp, 0, &peer, 1000000, &a.to), DPI_ERR_PEER, "another process answered");
+		CHECK_TP_ERROR(table()->connect(a.tp, 0, &peer, LONG, &a.to), DPI_ERR_PEER, "another process answered");
 		mock.idle = NULL;
 		table()->close(b.tp);
 		b.tp = NULL;
@@ -577,7 +582,6 @@ TEST(posts_fail, "", 0)
 				CHECK_TP(put(&a, 50000, 0, NULL));
 				CHECK_TP(flush(&a));
 				turns(5);
-				printf("type %d, call %d, code %d\n", type, (int)k, code);
 				mock.fail[calls[k]] = code ? FI_EPERM : FI_ECONNRESET;
 				int e1 = put(&a, 50000, 0, NULL), e2 = get(&a, back, 50000, 0), e3 = put(&a, 100, 0, NULL), e4 = flush(&a);
 				turns(10);
@@ -696,6 +700,55 @@ TEST(credits_run_out, "", 0)
 	CHECK_TP(put(&a, 64, 0, NULL));
 	CHECK_TP(flush(&a));
 	close_both();
+}
+
+/* A peer that lies: bits of its messages change on their way, but not the tag, which it knows. Nothing but the link is harmed. */
+static uint64_t lies;
+static unsigned told;
+static void tamper(uint8_t *bytes, size_t size)
+{
+	lies = lies * 6364136223846793005u + 1442695040888963407u;
+	if ((lies >> 33) % 8 || size < 24) return;
+	size_t words = size / 8 < 8 ? size / 8 : 8, word = (lies >> 40) % words;
+	if (word == 1) word = 0;
+	bytes[8 * word + (lies >> 50) % 8] ^= (uint8_t)(1 << (lies >> 60) % 8);
+	told++;
+}
+
+TEST(a_peer_lies, "", 0)
+{
+	static struct op ops[12];
+	static uint8_t back[40000];
+	unsigned ended = 0;
+	lies = 1;
+	for (int round = 0; round < 300; round++) {
+		memset(ops, 0, sizeof ops);
+		mock_reset();
+		mock.types = 1 + round % 2;
+		start(round % 3 ? ALL : PLAIN);
+		mock.tamper = tamper;
+		int posted[12] = { 0 };
+		for (int i = 0; i < 12; i++) {
+			struct iovec v = { data, (size_t)(i % 2 ? 20000 : 300) }, w = { back, v.iov_len };
+			DPI_Tp_Notify n = { .offset = 64, .value = 1, .bell = 3 };
+			switch (i % 4) {
+			case 0: posted[i] = table()->put(a.remote, &v, 1, 0, &n, 0, &ops[i]); break;
+			case 1: posted[i] = table()->get(a.remote, &w, 1, 0, &ops[i]); break;
+			case 2: posted[i] = table()->flush(a.to, &ops[i]); break;
+			case 3: posted[i] = table()->fetch_add(a.remote, 8, 1, &ops[i].result, &ops[i]); break;
+			}
+			turn();
+		}
+		turns(30);
+		CHECK(a.lost <= 1 && b.lost <= 1);
+		ended += a.lost || b.lost;
+		mock.tamper = NULL;
+		table()->disconnect(a.to);
+		table()->disconnect(b.to);
+		for (int i = 0; i < 12; i++) CHECK_INT(ops[i].completions, ==, posted[i] == DPI_TP_PENDING);
+		close_both();
+	}
+	CHECK(told && ended);
 }
 
 TEST(taken_back, "", 0)

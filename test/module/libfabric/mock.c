@@ -312,6 +312,7 @@ static void arrive(struct end *e, const void *bytes, size_t size)
 	m->bytes = malloc(size ? size : 1);
 	memcpy(m->bytes, bytes, size);
 	m->size = size;
+	if (mock.tamper) mock.tamper(m->bytes, size);
 	*at = m;
 	deliver(e);
 }

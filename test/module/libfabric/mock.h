@@ -34,6 +34,7 @@ struct mock {
 	int times[MOCK_COUNT]; /* and so many fail; 0: all from then on */
 	int complete[MOCK_COUNT]; /* SEND, RECV, WRITE, READ: the next one completes with this FI_… */
 	bool hold;		  /* nothing is delivered; what was sent waits */
+	void (*tamper)(uint8_t *bytes, size_t size); /* with each message on its way */
 	void (*idle)(void);	  /* a completion queue was read and is empty: others may have their turn */
 	/* what was seen */
 	int calls[MOCK_COUNT];

@@ -137,7 +137,7 @@ TEST(verbs_connect_fails, "", 0)
 		sides_open();
 		mock_fail(all[i].call, all[i].after, all[i].error);
 		a.sentence[0] = 0;
-		CHECK_INT(side_connect(&a, &b, 100000), ==, all[i].class);
+		CHECK_INT(side_connect(&a, &b, LONG), ==, all[i].class);
 		CHECK_HAS(a.sentence, all[i].part);
 		CHECK_HAS(a.sentence, "10.9.0.1");
 		sides_progress();
@@ -168,7 +168,7 @@ TEST(verbs_connect_events, "", 0)
 		sides_open();
 		mock.instead_of = (int)all[i].of;
 		mock.instead = all[i].instead;
-		CHECK_INT(side_connect(&a, &b, 100000), ==, all[i].class);
+		CHECK_INT(side_connect(&a, &b, LONG), ==, all[i].class);
 		CHECK(*a.sentence);
 		sides_progress();
 		CHECK(!a.lost && !b.lost);
@@ -214,7 +214,7 @@ TEST(verbs_connect_crossing, "", 0)
 		c->state = STATE_ADDRESS;
 		CHECK_INT(rdma_resolve_addr(id, (struct sockaddr *)&from, (struct sockaddr *)&to, 100), ==, 0);
 		/* x waits from now on, and both make progress */
-		CHECK_INT(side_connect(x, y, 1000000), ==, DPI_SUCCESS);
+		CHECK_INT(side_connect(x, y, LONG), ==, DPI_SUCCESS);
 		sides_progress();
 		if (y->core.node < x->core.node) { /* x has given up its own and found what y made */
 			CHECK_INT(c->state, ==, STATE_OPEN);
@@ -224,7 +224,7 @@ TEST(verbs_connect_crossing, "", 0)
 			c->state = STATE_GONE;
 			dpi_verbs_bury(y->tp);
 		}
-		CHECK_INT(side_connect(y, x, 1000000), ==, DPI_SUCCESS);
+		CHECK_INT(side_connect(y, x, LONG), ==, DPI_SUCCESS);
 		CHECK_INT(mock.queue_pairs, ==, 2);
 		works();
 		sides_end();
@@ -240,11 +240,11 @@ TEST(verbs_connect_anew, "", 0)
 	mock.mute = true; /* the farewell is lost */
 	verbs()->disconnect(a.to);
 	mock.mute = false;
-	CHECK_INT(side_connect(&a, &b, 1000000), ==, DPI_SUCCESS);
+	CHECK_INT(side_connect(&a, &b, LONG), ==, DPI_SUCCESS);
 	sides_progress();
 	CHECK_INT(b.lost, ==, 1);
 	verbs()->disconnect(old);
-	CHECK_INT(side_connect(&b, &a, 1000000), ==, DPI_SUCCESS);
+	CHECK_INT(side_connect(&b, &a, LONG), ==, DPI_SUCCESS);
 	works();
 	sides_end();
 }
@@ -271,13 +271,13 @@ TEST(verbs_connect_refuses_arguments, "", 0)
 	CHECK_FAILS(&a, verbs()->connect(a.tp, 0, &peer, 1000, &e), DPI_ERR_PEER, "understands");
 	address[32] = 4;
 	address[16] ^= 1; /* the token */
-	CHECK_FAILS(&a, verbs()->connect(a.tp, 0, &peer, 100000, &e), DPI_ERR_PEER, "another process is there");
+	CHECK_FAILS(&a, verbs()->connect(a.tp, 0, &peer, LONG, &e), DPI_ERR_PEER, "another process is there");
 	size = 3;
 	CHECK_FAILS(&a, verbs()->address(a.tp, address, &size), DPI_ERR_SIZE, "room for 3");
 	side_close(&b);
 	size = sizeof address;
 	address[16] ^= 1;
-	CHECK_FAILS(&a, verbs()->connect(a.tp, 0, &peer, 100000, &e), DPI_ERR_PEER, "nobody listens");
+	CHECK_FAILS(&a, verbs()->connect(a.tp, 0, &peer, LONG, &e), DPI_ERR_PEER, "nobody listens");
 	sides_end();
 }
 
@@ -298,7 +298,7 @@ TEST(verbs_strangers, "", 0)
 {
 	sides_start();
 	works();
-	struct wire_hello good = { WIRE_VERSION, 0, 7, CREDITS, 2007, b.core.incarnation, { 0 } }, h;
+	struct wire_hello good = { WIRE_VERSION, 0, 7, CREDITS, 1, 2007, b.core.incarnation, { 0 } }, h;
 	memcpy(good.token, b.tp->self.token, WIRE_TOKEN);
 	h = good, h.version++;
 	CHECK_INT(judged(&h), ==, WIRE_OTHER_VERSION);
@@ -310,6 +310,10 @@ TEST(verbs_strangers, "", 0)
 	CHECK_INT(judged(&h), ==, WIRE_OTHER_TOKEN);
 	h = good, h.lane = 1;
 	CHECK_INT(judged(&h), ==, WIRE_OTHER_TOKEN);
+	/* a request of the peer's that was on its way when the two agreed on another */
+	h = good, h.node = 0, h.incarnation = a.core.incarnation, h.serial = a.tp->serial;
+	CHECK_INT(judged(&h), ==, WIRE_CROSSED);
+	CHECK_INT(b.lost, ==, 0);
 	/* without a key, those of other hosts; here the list of this host's addresses cannot be had */
 	mock_fail(MOCK_ifaddrs, 0, ENOMEM);
 	CHECK_INT(judged(&good), ==, WIRE_ELSEWHERE);

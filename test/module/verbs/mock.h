@@ -41,6 +41,7 @@ struct mock {
 	bool mute;  /* the connection manager says nothing */
 	enum rdma_cm_event_type instead; /* this event in place of the next answer to a step of connecting; -1: none */
 	int instead_of;			 /* of that type; -1: of any */
+	int64_t frozen_us; /* the clock shows this; 0: it goes */
 	int regions, queue_pairs, ids;	 /* alive */
 };
 extern struct mock mock;

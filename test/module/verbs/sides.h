@@ -7,6 +7,8 @@
 
 #include "mock.h"
 
+enum { LONG = 60000000 }; /* µs: of what is not to be waited for */
+
 struct op {
 	int completions, error;
 	uint64_t result;

@@ -195,7 +195,8 @@ TEST(versions_that_do_not_fit, "", 0)
 	pthread_create(&t, NULL, other_version, &fd);
 	setenv("DPI_CLUSTER", name, 1);
 	setenv("DPI_NODE", "1", 1);
-	must_fail(DPI_ERR_VERSION, "speaks wire version 1 (libdpi");
+	snprintf(name, sizeof name, "speaks wire version %u (libdpi", DPI_WIRE_VERSION);
+	must_fail(DPI_ERR_VERSION, name);
 	CHECK_HAS(dpi_detail(), "the process that listens speaks 77 (libdpi 9.0.0)");
 	CHECK_HAS(dpi_detail(), dpi_library_path());
 	pthread_join(t, NULL);

@@ -21,7 +21,7 @@ static void *get(uint64_t handle)
 TEST(handles_before_there_is_a_table, "", 0)
 {
 	struct draws d = draws_from(rank);
-	CHECK(!get(0) && !get(UINT64_MAX));
+	CHECK(!dpi_handle_get(DPI_HANDLE_BUFFER, 0) && !get(UINT64_MAX));
 	for (int k = 0; k < KINDS; k++)
 		for (int i = 0; i < 1000; i++) CHECK(!get((uint64_t)kinds[k] << 56 | draw(&d) >> 8));
 	uint64_t likely = (uint64_t)DPI_HANDLE_BUFFER << 56 | 1 << 20 | 1;

@@ -204,6 +204,8 @@ static int fabric_query(DPI_Tp *tp, DPI_Tp_Attr *attr)
 		.bandwidth_bytes_us = tp->choice.info->nic ? 10000 : 3000,
 		.overhead_us = tp->choice.info->nic ? 0.5 : 2,
 	};
+	const struct fid_nic *nic = tp->choice.info->nic;
+	if (nic && nic->device_attr && nic->device_attr->name) snprintf(a.device, sizeof a.device, "%.31s", nic->device_attr->name);
 	uint32_t size = attr->size;
 	memcpy(attr, &a, size < sizeof a ? size : sizeof a);
 	attr->size = size;

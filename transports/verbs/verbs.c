@@ -118,6 +118,7 @@ static int verbs_query(DPI_Tp *tp, DPI_Tp_Attr *attr)
 		.bandwidth_bytes_us = 12000,
 		.overhead_us = 0.3,
 	};
+	snprintf(a.device, sizeof a.device, "%.31s", tp->verbs->device->name);
 	uint32_t size = attr->size;
 	memcpy(attr, &a, size < sizeof a ? size : sizeof a);
 	attr->size = size;

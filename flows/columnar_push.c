@@ -84,7 +84,7 @@ static int push_same(struct dpi_source *s, const uint32_t *to, uint32_t targets,
 				continue;
 			}
 			dpi_column_append_batch(s->columns->open[to[i]], batch, first, n, NULL);
-			l->rows += n;
+			DPI_ADD(l->rows, n);
 		}
 	}
 	return DPI_SUCCESS;

@@ -77,7 +77,7 @@ int dpi_columns_finish(struct dpi_source *s, uint32_t target)
 	struct dpi_column_builder *b = s->columns->open[target];
 	s->columns->open[target] = NULL;
 	if (!b || !dpi_column_rows(b)) return DPI_SUCCESS; /* a run of no bytes is none */
-	l->bytes += dpi_column_bytes(b);
+	DPI_ADD(l->bytes, dpi_column_bytes(b));
 	return dpi_run_wrote(l->b, &l->run, HEADER + dpi_column_end(b, 0));
 }
 

@@ -18,8 +18,6 @@
 #define DPI_LARGE_BYTES 32768u	/* a record from here on goes from the caller's memory to a transport without a copy */
 #define DPI_LOOK_AGAIN_NS 1000000 /* where nothing tells that there is a change: a transport that refused, several bells */
 #define DPI_GROW_AFTER_NS 2000000 /* a ring that stays full for this long is replaced by a larger one */
-/* A ring of runs is replaced when its reader has not read for so long, not when it is merely slower: a small ring stays in the caches. */
-#define DPI_GROW_RUNS_AFTER_NS 20000000
 
 struct dpi_request;
 

@@ -122,6 +122,7 @@ struct dpi_buffer {
 	struct dpi_consumer consumer;
 	struct dpi_log_reader log;
 	struct dpi_remote region;
+	uint64_t read_on; /* of the region: where the last read ended */
 	struct dpi_request *first, *last; /* requests under way, oldest first */
 	struct dpi_buffer *next;	  /* all handles of the context */
 	char name[DPI_NAME_MAX];

@@ -61,7 +61,7 @@ struct harness_transport {
 	void (*prepare)(int rank, int ranks); /* may be NULL; runs in each rank before the case: setenv by rank, SKIP */
 	bool (*present)(void);		       /* may be NULL: always; false: this machine cannot, the cases do not run over it */
 	void (*before)(void);		       /* may be NULL; runs in the harness, before each case over it */
-	bool kit_only;			       /* only for cases that look at one transport; the others run over one like it */
+	bool kit_only;			       /* only for the cases of transports, tp_…; the others run over one like it */
 	struct harness_transport *next;
 };
 

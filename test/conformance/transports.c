@@ -64,6 +64,12 @@ static bool libfabric(void)
 	return module("libfabric", folder, sizeof folder);
 }
 
+/* ofi_rxm of libfabric 1.17 crashes now and then when peers come and go, and does not always say that nobody listens: for who asks. */
+static bool libfabric_rxm_wanted(void)
+{
+	return getenv("TEST_RXM") && libfabric();
+}
+
 static void modules(int rank, int ranks)
 {
 	char folder[4200];
@@ -116,5 +122,5 @@ ENROL(mixed, "DPI_TRANSPORT=shm,tcp", mix);
 ENROL_IF(verbs, "DPI_TRANSPORT=verbs", modules, rdma);
 ENROL_IF(wire, "DPI_TRANSPORT=verbs", between_devices, two_devices);
 ENROL_ALSO(libfabric, "DPI_TRANSPORT=libfabric DPI_FABRIC=tcp", modules, .present = libfabric, .before = libfabric_first);
-ENROL_ALSO(libfabric_rxm, "DPI_TRANSPORT=libfabric DPI_FABRIC=tcp;ofi_rxm", modules, .present = libfabric, .before = libfabric_first,
+ENROL_ALSO(libfabric_rxm, "DPI_TRANSPORT=libfabric DPI_FABRIC=tcp;ofi_rxm", modules, .present = libfabric_rxm_wanted, .before = libfabric_first,
 	   .kit_only = true);

@@ -88,7 +88,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	memset(ring, 0, DPI_RING_HEADER + CAPACITY);
 	in->reader = (struct dpi_ring_reader){ .ring = ring, .capacity = CAPACITY, .mask = CAPACITY - 1, .max_record = MOST };
 	in->from = &peer;
-	in->tell_at = UINT64_MAX; /* the source is not told */
+	in->tell_at = in->tell_least = UINT64_MAX; /* the source is not told */
 	*inlet = (struct dpi_inlet){ .ring = in };
 	*t = (struct dpi_target){ .stride = schema->varies ? 0 : schema->row_size, .wire_stride = schema->varies ? 0 : schema->row_size, .flow = &flow, .ctx = &ctx, .home = &home, .inlet = &inlet,
 				  .inlets = 1, .room = 1 };

@@ -33,15 +33,32 @@ static bool file_in(char *file, size_t size, const char *folder, int length, con
 	return n > 0 && (size_t)n < size && !access(file, F_OK);
 }
 
+/* The folder of the shared library, or, in a program that holds the static one, of the program: build/ or PREFIX/ has both. */
+static void own_folder(char *folder, size_t size, bool *program)
+{
+	const char *library = dpi_library_path();
+	ssize_t n = -1;
+	*program = !strstr(library, ".so");
+	if (*program) n = readlink("/proc/self/exe", folder, size - 1);
+	if (n >= 0) folder[n] = 0;
+	else snprintf(folder, size, "%s", library);
+	char *slash = strrchr(folder, '/');
+	snprintf(slash ? slash : folder, slash ? size - (size_t)(slash - folder) : size, "%s", slash ? "" : ".");
+}
+
 /* The module's file: in a folder of the setting, in LIBDIR/dpi, or else where the loader looks. */
 static void module_file(char *file, size_t size, const char *folders, const char *name)
 {
-	char own[4096];
+	static const char *const beside[] = { "/" MODULES_FOLDER, "/../" MODULES_FOLDER, "/../lib/" MODULES_FOLDER };
+	char own[4096], folder[4200];
+	bool program;
 	for (const char *at = folders; *at; at += strcspn(at, ":"), at += *at == ':')
 		if (file_in(file, size, at, (int)strcspn(at, ":"), name)) return;
-	const char *library = dpi_library_path(), *slash = strrchr(library, '/');
-	snprintf(own, sizeof own, "%.*s" MODULES_FOLDER, slash ? (int)(slash + 1 - library) : 0, library);
-	if (file_in(file, size, own, (int)strlen(own), name)) return;
+	own_folder(own, sizeof own, &program);
+	for (int i = program; i < (program ? 3 : 1); i++) {
+		snprintf(folder, sizeof folder, "%s%s", own, beside[i]);
+		if (file_in(file, size, folder, (int)strlen(folder), name)) return;
+	}
 	snprintf(file, size, "libdpi-%s.so", name);
 }
 

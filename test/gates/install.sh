@@ -53,6 +53,15 @@ try "and against the static library" static
 if command -v g++ >/dev/null && [ -z "$SAN" ]; then try "and as C++" as_cxx; fi
 loaded() { LD_LIBRARY_PATH=$at/lib "$at/bin/dpirun" -n 2 "$tmp/program"; }
 shared && try "the installed dpirun runs it" loaded
+finds_modules() { # for each that was built
+	"$at/bin/dpi-info" --transports >"$tmp/transports" || return
+	for m in "$at"/lib/dpi/libdpi-*.so; do
+		m=$(basename "$m" .so)
+		grep -A2 "^  ${m#libdpi-} " "$tmp/transports" | grep 'no module' && return 1
+	done
+	true
+}
+try "the installed dpi-info finds the modules" finds_modules
 
 if grep -q '^```c$' README.md 2>/dev/null; then
 	sed -n '/^```c$/,/^```$/p' README.md | sed '/^```c$/d; /^```$/q' | sed '/^```/d' >"$tmp/readme.c"

@@ -155,8 +155,8 @@ static void show(const struct seen *s)
 	const DPI_Tp_Attr *a = &s->attr;
 	char text[600] = "";
 	fputs("  ", stdout);
-	int used = 2 + print_cell(9, s->name);
-	used += print_cell(14, s->chosen ? "open" : s->usable ? "usable" : "not usable");
+	int used = 2 + print_cell(10, s->name);
+	used += print_cell(13, s->chosen ? "open" : s->usable ? "usable" : "not usable");
 	print_wrapped(25, used, s->reason);
 	if (!s->usable) return;
 	for (size_t i = 0; i < sizeof capabilities / sizeof *capabilities; i++)

@@ -40,7 +40,7 @@
 
 struct dpi_ring {
 	_Atomic uint64_t tail;
-	_Atomic uint64_t clear; /* the word at this position was 0, and has been nothing but the word of a record, PAD or LINK since */
+	_Atomic uint64_t clear; /* the word at this position was 0, and has been nothing but the word of a record, PAD, LINK or run since */
 	uint8_t pad0[112]; /* two lines: the neighbour is prefetched with it */
 	_Atomic uint64_t head;
 	uint8_t pad1[120];
@@ -374,8 +374,8 @@ static inline bool dpi_ring_check_same(const struct dpi_ring_reader *r, uint64_t
 	uint64_t bytes = word & UINT32_MAX;
 	*size = word >> DPI_RING_SAME_SHIFT;
 	*end = at + DPI_RING_WORD + bytes;
-	return (word >> 32 & 0xff) == DPI_RING_SAME && *size && *size <= r->same_most && *size % 8 == 0 && bytes % *size == 0 &&
-	       DPI_RING_WORD + bytes <= r->capacity - (at & r->mask);
+	return (word >> 32 & 0xff) == DPI_RING_SAME && *size && *size <= r->same_most && *size <= r->max_record && *size % 8 == 0 &&
+	       bytes % *size == 0 && DPI_RING_WORD + bytes <= r->capacity - (at & r->mask);
 }
 
 /* Within a run, a tail was loaded: the run may be shorter now. */

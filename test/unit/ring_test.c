@@ -711,7 +711,7 @@ static uint64_t lying_tail(struct draws *d, const struct dpi_ring_reader *r)
 /* What was found must lie in the ring, and be no larger than a record may be. */
 static void check_found(const struct dpi_ring_reader *r, const uint8_t *data, size_t size)
 {
-	CHECK(size <= r->max_record || size <= r->same_most);
+	CHECK(size <= r->max_record);
 	CHECK(data >= r->ring->data + 8 && data <= r->ring->data + r->capacity);
 	CHECK(size <= (size_t)(r->ring->data + r->capacity - data));
 	for (size_t i = 0; i < size; i++) (void)__atomic_load_n(data + i, __ATOMIC_RELAXED);

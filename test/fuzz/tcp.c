@@ -8,10 +8,10 @@
  *
  * The first byte says what the rest is:
  *   bit 0      the harness says hello properly; else the input is the hello
- *   bit 1      this node uses the connection too and has requests pending
+ *   bit 1      this node uses the connection too and has requests pending; without bit 0: it is asking the peer at that moment
  *   bit 2      the input is an address blob
- *   bit 3      the windows are withdrawn half-way
- *   bit 4      a request is cancelled half-way
+ *   bit 3      the windows are withdrawn half-way; whom it asks is the lower one of the two
+ *   bit 4      a request is cancelled half-way; what it asked is answered
  *   bits 5-7   bytes that arrive at once: 1, 4, 16 … 16 Ki
  * Two windows lie over the same memory: slot 0 is exposed for everything, slot 1 for puts and gets only, so that large
  * ones go straight into it.
@@ -64,7 +64,7 @@ static void core_deliver(void *self, int node, const void *bytes, size_t size)
 static void core_lost(void *self, int node, uint64_t incarnation __attribute__((unused)), const char *sentence)
 {
 	(void)self;
-	need(node == PEER && *sentence, "lost says who and why");
+	need((node == PEER || node == 0) && *sentence, "lost says who and why");
 }
 
 static int core_fail(void *self, int error, const char *format, ...)
@@ -160,10 +160,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	DPI_Tp_Window *window[2] = { expose(DPI_TP_READ | DPI_TP_WRITE | DPI_TP_ATOMIC),
 				     expose(DPI_TP_READ | DPI_TP_WRITE) };
 	if (how & 1) {
-		struct wire_hello hello = { WIRE_VERSION, { 0 }, PEER, 2, INCARNATION };
+		struct wire_hello hello = { WIRE_VERSION, { 0 }, PEER, 1, 2, INCARNATION };
 		uint8_t bytes[WIRE_HELLO];
 		dpi_tcp_wire_hello(bytes, &hello);
 		need(write(pair[1], bytes, sizeof bytes) == sizeof bytes, "hello");
+	}
+	if ((how & 3) == 2) {
+		tp->asking.node = how & 8 ? 0 : PEER;
+		tp->asking.incarnation = 2;
+		tp->asking.said = true;
 	}
 	DPI_Tp_Endpoint *c = dpi_tcp_adopt(tp, pair[0], "fuzz"), *used = NULL;
 	need(c != NULL, "adopt");
@@ -184,11 +189,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			memset(local + 100, 0, sizeof local - 100);
 		}
 	}
+	if (tp->asking.said && how & 16)
+		dpi_tcp_answered(tp, -1, &(struct wire_ack){ .status = WIRE_WELCOME, .serial = 5 });
+	else
+		dpi_tcp_unanswered(tp);
+	progress(pair[1]);
 	close(pair[1]);
 	progress(-1);
 	if (used) dpi_tcp.disconnect(used);
 	progress(-1);
-	need(!tp->connections && !tp->strangers && !tp->blocked && !tp->remotes && !tp->kept, "nothing is left of the "
+	need(!tp->connections && !tp->strangers && !tp->blocked && !tp->held && !tp->remotes && !tp->kept, "nothing is left of the "
 											      "connection");
 	need(!used || completed + !!(how & 16) >= pending, "every operation completed");
 	for (int i = 0; i < 2; i++)

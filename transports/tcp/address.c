@@ -34,7 +34,7 @@ bool dpi_tcp_host_is_near(const struct tcp_host *h)
 	struct ifaddrs *list, *i;
 	struct tcp_host own, mask;
 	bool near = false;
-	if (dpi_tcp_host_is_loopback(h) || getifaddrs(&list)) return false; /* the former is quick: connections that cross are two */
+	if (dpi_tcp_host_is_loopback(h) || getifaddrs(&list)) return false; /* the former is quick */
 	for (i = list; i && !near; i = i->ifa_next) {
 		if (!i->ifa_netmask || !(i->ifa_flags & IFF_UP) || !host_of(i->ifa_addr, &own) || own.family != h->family) continue;
 		i->ifa_netmask->sa_family = i->ifa_addr->sa_family;

@@ -44,9 +44,12 @@ static bool watch(DPI_Tp_Endpoint *c)
 	return !epoll_ctl(c->tp->epoll_fd, EPOLL_CTL_ADD, c->fd, &e);
 }
 
-static void dismiss(DPI_Tp_Endpoint *c)
+void dpi_tcp_dismiss(DPI_Tp_Endpoint *c)
 {
-	c->tp->strangers--;
+	if (c->state == STATE_HELLO) c->tp->strangers--;
+	if (c->tp->held == c) c->tp->held = NULL;
+	close(c->fd);
+	c->fd = -1;
 	c->state = STATE_GONE;
 	c->tp->graves = true;
 }
@@ -63,15 +66,15 @@ DPI_Tp_Endpoint *dpi_tcp_adopt(DPI_Tp *tp, int fd, const char *name)
 	if (++tp->strangers > STRANGERS) {
 		DPI_Tp_Endpoint *oldest = NULL;
 		for (DPI_Tp_Endpoint *i = c->next; i; i = i->next)
-			if (i->state == STATE_HELLO) oldest = i;
+			if (i->state == STATE_HELLO && i != tp->held) oldest = i;
 		if (oldest) {
 			log_refusal(tp, "%d connections have not said hello; closing the oldest, of %s", STRANGERS,
 				    oldest->name);
-			dismiss(oldest);
+			dpi_tcp_dismiss(oldest);
 		}
 	}
 	if (!watch(c))
-		dismiss(c);
+		dpi_tcp_dismiss(c);
 	else
 		dpi_tcp_hello(c); /* it is often here already */
 	return c->state == STATE_GONE ? NULL : c;
@@ -91,34 +94,54 @@ void dpi_tcp_hello(DPI_Tp_Endpoint *c)
 {
 	DPI_Tp *tp = c->tp;
 	struct wire_hello h;
-	uint8_t bytes[WIRE_ACK];
+	if (c == tp->held) {
+		dpi_tcp_held(c);
+		return;
+	}
 	ssize_t n = recv(c->fd, c->hello + c->head, WIRE_HELLO - c->head, MSG_DONTWAIT);
 	if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) return;
 	if (n > 0) c->head += (uint32_t)n;
 	if (n > 0 && c->head < WIRE_HELLO) return;
 	if (n <= 0 || dpi_tcp_wire_parse_hello(c->hello, &h)) {
 		if (n > 0) log_refusal(tp, "%s connected and did not say hello as a node does; closed", c->name);
-		dismiss(c);
+		dpi_tcp_dismiss(c);
 		return;
 	}
-	struct wire_ack a = { WIRE_VERSION, (uint16_t)judge(tp, &h), (uint32_t)tp->core->node, tp->core->incarnation };
-	if (a.status == WIRE_WELCOME && dpi_tcp_connection_open(c)) a.status = WIRE_NO_MEMORY;
-	if (a.status != WIRE_WELCOME) a.incarnation = 0;
+	enum wire_status status = judge(tp, &h);
+	if (status == WIRE_WELCOME) {
+		if (dpi_tcp_defer(c, &h)) return;
+		if (dpi_tcp_is_asking(tp, (int)h.node, h.incarnation)) status = WIRE_CROSSED;
+	}
+	dpi_tcp_welcome(c, &h, status);
+}
+
+void dpi_tcp_welcome(DPI_Tp_Endpoint *c, const struct wire_hello *h, enum wire_status status)
+{
+	DPI_Tp *tp = c->tp;
+	uint8_t bytes[WIRE_ACK];
+	bool crossed = status == WIRE_CROSSED;
+	if (crossed) status = WIRE_WELCOME;
+	if (status == WIRE_WELCOME && dpi_tcp_connection_open(c)) status = WIRE_NO_MEMORY;
+	struct wire_ack a = { WIRE_VERSION, (uint16_t)status, (uint32_t)tp->core->node, tp->serial, tp->core->incarnation };
+	if (status != WIRE_WELCOME) a.incarnation = 0;
+	else if (crossed) a.status = WIRE_CROSSED;
 	dpi_tcp_wire_ack(bytes, &a);
-	n = send(c->fd, bytes, WIRE_ACK, MSG_DONTWAIT | MSG_NOSIGNAL);
-	if (a.status != WIRE_WELCOME || n != WIRE_ACK) {
+	ssize_t n = send(c->fd, bytes, WIRE_ACK, MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (status != WIRE_WELCOME || n != WIRE_ACK) {
 		static const char *const why[] = { "went away", "speaks another version of the protocol",
 						   "does not know this node's token",
 						   "looks for an earlier process at this address", "found no memory here" };
-		log_refusal(tp, "refused %s (it says it is node %u): it %s", c->name, h.node, why[a.status]);
-		dismiss(c);
+		log_refusal(tp, "refused %s (it says it is node %u): it %s", c->name, h->node, why[status]);
+		c->state = STATE_HELLO;
+		dpi_tcp_dismiss(c);
 		return;
 	}
 	tp->strangers--;
 	tp->events++;
-	c->state = STATE_OPEN;
-	c->node = (int)h.node;
-	c->incarnation = h.incarnation;
+	c->state = crossed ? STATE_UNSURE : STATE_OPEN;
+	c->node = (int)h->node;
+	c->incarnation = h->incarnation;
+	c->superseded = h->serial;
 }
 
 /* No descriptor is left: one kept in reserve takes the connection, to close it; else it would stay in the queue and
@@ -152,9 +175,9 @@ void dpi_tcp_expire(DPI_Tp *tp)
 {
 	int64_t now = dpi_tcp_now();
 	for (DPI_Tp_Endpoint *c = tp->connections; c; c = c->next)
-		if (c->state == STATE_HELLO && c->deadline < now) {
+		if (c->state == STATE_HELLO && c != tp->held && c->deadline < now) {
 			log_refusal(tp, "%s connected and said nothing for %d s; closed", c->name, HELLO_US / 1000000);
-			dismiss(c);
+			dpi_tcp_dismiss(c);
 		}
 }
 
@@ -168,7 +191,9 @@ struct attempt {
 	int64_t deadline;
 	int error; /* class of a failure */
 	bool over; /* it holds for every address */
+	bool taken; /* the peer has made a connection meanwhile */
 	char why[160];
+	struct wire_ack ack;
 };
 
 static int failed(struct attempt *a, int fd, int error, const char *format, ...) __attribute__((format(printf, 4, 5)));
@@ -183,13 +208,24 @@ static int failed(struct attempt *a, int fd, int error, const char *format, ...)
 	return -1;
 }
 
-/* Wait for fd and serve everybody else meanwhile: the peer may be waiting for this node in the same way. */
+static DPI_Tp_Endpoint *find(DPI_Tp *tp, const DPI_Tp_Peer *peer, enum tcp_state state)
+{
+	for (DPI_Tp_Endpoint *c = tp->connections; c; c = c->next)
+		if (c->state == state && !c->claimed && !c->broken && c->node == peer->node && c->incarnation == peer->incarnation)
+			return c;
+	return NULL;
+}
+
+/* Wait for fd and serve everybody else meanwhile: the peer may be waiting for this node in the same way. false: time is up, or
+ * the peer has made a connection. Without fd: wait while it may. */
 static bool wait_for(struct attempt *a, int fd, short events)
 {
 	for (;;) {
 		struct pollfd p[2] = { { .fd = fd, .events = events }, { .fd = a->tp->epoll_fd, .events = POLLIN } };
 		a->tp->ticks = POLL_EVERY; /* look at the listening socket too */
 		dpi_tcp_progress(a->tp, 0, NULL);
+		a->taken = find(a->tp, a->peer, STATE_OPEN) != NULL;
+		if (a->taken || (fd < 0 && !find(a->tp, a->peer, STATE_UNSURE))) return false;
 		int64_t left = a->deadline - dpi_tcp_now();
 		if (left < 0) left = 0;
 		struct timespec t = { left / 1000000, left % 1000000 * 1000 };
@@ -202,7 +238,8 @@ static int refused(struct attempt *a, int fd, const struct wire_ack *ack)
 {
 	a->over = true;
 	switch (ack->status) {
-	case WIRE_WELCOME: break;
+	case WIRE_WELCOME:
+	case WIRE_CROSSED: break;
 	case WIRE_OTHER_VERSION:
 		return failed(a, fd, DPI_ERR_VERSION, "it speaks version %u of the tcp protocol, this library version %d",
 			      ack->version, WIRE_VERSION);
@@ -219,9 +256,9 @@ static int refused(struct attempt *a, int fd, const struct wire_ack *ack)
 static int attempt(struct attempt *a, const struct tcp_host *host, struct sockaddr_storage *to)
 {
 	const DPI_Tp_Core *core = a->tp->core;
-	struct wire_hello hello = { WIRE_VERSION, { 0 }, (uint32_t)core->node, core->incarnation, a->peer->incarnation };
+	struct wire_hello hello = { WIRE_VERSION, { 0 }, (uint32_t)core->node, ++a->tp->serial, core->incarnation,
+				    a->peer->incarnation };
 	uint8_t bytes[WIRE_HELLO];
-	struct wire_ack ack;
 	int error = 0;
 	socklen_t length = dpi_tcp_host_socket(host, a->address->port, to), size = sizeof error;
 	int fd = socket(to->ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -239,6 +276,9 @@ static int attempt(struct attempt *a, const struct tcp_host *host, struct sockad
 	memcpy(hello.token, a->address->token, WIRE_TOKEN);
 	dpi_tcp_wire_hello(bytes, &hello);
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int));
+	a->tp->asking.node = a->peer->node;
+	a->tp->asking.incarnation = a->peer->incarnation;
+	a->tp->asking.said = true;
 	if (send(fd, bytes, WIRE_HELLO, MSG_NOSIGNAL) != WIRE_HELLO)
 		return failed(a, fd, DPI_ERR_PEER, "%s", strerror(errno));
 	for (size_t got = 0; got < WIRE_ACK;) {
@@ -252,8 +292,10 @@ static int attempt(struct attempt *a, const struct tcp_host *host, struct sockad
 		else if (errno != EAGAIN && errno != EINTR)
 			return failed(a, fd, DPI_ERR_PEER, "%s", strerror(errno));
 	}
-	if (dpi_tcp_wire_parse_ack(bytes, &ack)) return failed(a, fd, DPI_ERR_PEER, "something that is not a node answered");
-	return refused(a, fd, &ack);
+	if (dpi_tcp_wire_parse_ack(bytes, &a->ack)) return failed(a, fd, DPI_ERR_PEER, "something that is not a node answered");
+	fd = refused(a, fd, &a->ack);
+	if (fd < 0 || !dpi_tcp_answered(a->tp, fd, &a->ack)) return fd;
+	return failed(a, fd, DPI_ERR_PEER, "%s", strerror(errno));
 }
 
 /* The order in which to try: loopback first on one host; else last, and only if there is nothing else, since behind it
@@ -268,15 +310,6 @@ static unsigned order(const struct tcp_address *a, bool same_host, const struct 
 				    dpi_tcp_host_is_near(&a->host[i]) == !far)
 					to[count++] = &a->host[i];
 	return count;
-}
-
-static DPI_Tp_Endpoint *existing(DPI_Tp *tp, const DPI_Tp_Peer *peer)
-{
-	for (DPI_Tp_Endpoint *c = tp->connections; c; c = c->next)
-		if (c->state == STATE_OPEN && !c->claimed && !c->broken && c->node == peer->node &&
-		    c->incarnation == peer->incarnation)
-			return c;
-	return NULL;
 }
 
 int dpi_tcp_connect(DPI_Tp *tp, uint32_t lane, const DPI_Tp_Peer *peer, int64_t timeout_us, DPI_Tp_Endpoint **endpoint)
@@ -294,22 +327,15 @@ int dpi_tcp_connect(DPI_Tp *tp, uint32_t lane, const DPI_Tp_Peer *peer, int64_t 
 				"on every node and start a dead node anew",
 				peer->node,
 				address.hosts ? "that of an earlier or later process" : "not one this library understands");
-	tp->ticks = POLL_EVERY;
-	dpi_tcp_progress(tp, 0, NULL);
-	DPI_Tp_Endpoint *c = existing(tp, peer);
-	if (c) {
-		c->claimed = true;
-		*endpoint = c;
-		return DPI_SUCCESS;
-	}
 	if (timeout_us < 0) timeout_us = 0;
 	end = timeout_us > INT64_MAX - start ? INT64_MAX : start + timeout_us;
-	struct attempt a = { .tp = tp, .peer = peer, .address = &address, .error = DPI_ERR_PEER };
+	struct attempt a = { .tp = tp, .peer = peer, .address = &address, .error = DPI_ERR_PEER, .deadline = start };
 	unsigned hosts = order(&address, peer->same_host, host);
 	int fd = -1;
 	bool late = false;
+	wait_for(&a, -1, 0); /* the peer's may be there, or about to be */
 	/* at first none of several may take long, so that one that does not answer holds up nobody; then each its share */
-	for (unsigned n = 0; n < 2 * hosts && fd < 0 && !a.over; n++) {
+	for (unsigned n = 0; n < 2 * hosts && fd < 0 && !a.over && !a.taken; n++) {
 		unsigned i = n % hosts;
 		int64_t now = dpi_tcp_now();
 		if (now >= end && n) break;
@@ -320,10 +346,20 @@ int dpi_tcp_connect(DPI_Tp *tp, uint32_t lane, const DPI_Tp_Peer *peer, int64_t 
 			used = 0;
 		}
 		fd = attempt(&a, host[i], &to);
+		if (fd < 0) {
+			dpi_tcp_unanswered(tp);
+			wait_for(&a, -1, 0);
+		}
 		late |= fd < 0 && a.error == DPI_ERR_TIMEOUT;
 		dpi_tcp_name(&to, name, sizeof name);
 		if (fd < 0 && used < sizeof tried)
 			used += (size_t)snprintf(tried + used, sizeof tried - used, "%s%s (%s)", i ? ", " : "", name, a.why);
+	}
+	DPI_Tp_Endpoint *c = a.taken ? find(tp, peer, STATE_OPEN) : NULL;
+	if (c) {
+		c->claimed = true;
+		*endpoint = c;
+		return DPI_SUCCESS;
 	}
 	if (fd < 0)
 		return tcp_fail(tp, a.error,
@@ -334,6 +370,7 @@ int dpi_tcp_connect(DPI_Tp *tp, uint32_t lane, const DPI_Tp_Peer *peer, int64_t 
 	if (c) {
 		c->node = peer->node;
 		c->incarnation = peer->incarnation;
+		c->superseded = a.ack.serial;
 		c->claimed = true;
 		if (!dpi_tcp_connection_open(c) && watch(c)) {
 			*endpoint = c;

@@ -314,6 +314,7 @@ static bool take(DPI_Tp_Endpoint *c)
 		break;
 	case WIRE_BYE: dpi_tcp_lose(c, "node %d (%s) has left or given up the connection", c->node, c->name); break;
 	case WIRE_ERROR: take_error(c, payload, f.length); break;
+	case WIRE_KEEP: dpi_tcp_refuse(c, "it keeps a connection that it was not asked about"); break;
 	}
 	return true;
 }

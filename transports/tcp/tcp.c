@@ -66,6 +66,7 @@ static int tcp_open(const DPI_Tp_Core *core, const struct DPI_Transport *lower, 
 	tp->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	tp->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	tp->self.incarnation = core->incarnation;
+	tp->serial = (uint32_t)(dpi_tcp_now() / 1000); /* so that one opened later in this process goes on from there */
 	int error = dpi_tcp_listen(tp);
 	if (!error && (tp->epoll_fd < 0 || epoll_ctl(tp->epoll_fd, EPOLL_CTL_ADD, tp->listen_fd, &e)))
 		error = tcp_fail(tp, DPI_ERR_LIMIT,
@@ -144,6 +145,10 @@ static void poll_events(DPI_Tp *tp)
 		}
 		if (c->state == STATE_HELLO) {
 			dpi_tcp_hello(c);
+			continue;
+		}
+		if (c->state == STATE_UNSURE) {
+			dpi_tcp_unsure(c);
 			continue;
 		}
 		if (c->state == STATE_OPEN && e[i].events & EPOLLOUT && !c->broken) {

@@ -2,8 +2,8 @@
  * tcp.h: the tcp transport's own structures. It has one lane; the core lets one thread at a time inside.
  *
  * An endpoint is a connection, made by connect or accepted. An accepted one serves its peer without further ado; connect
- * towards that peer takes it over. Two nodes that connect at once have two connections, each used by the side that made
- * it. Everything happens in posts and in progress; callbacks come from progress, connect and disconnect only. */
+ * towards that peer takes it over. Two nodes that connect at once end with one connection (cross.c). Everything happens in
+ * posts and in progress; callbacks come from progress, connect and disconnect only. */
 #ifndef DPI_TCP_H
 #define DPI_TCP_H
 
@@ -124,10 +124,11 @@ struct tcp_body {
 };
 
 enum tcp_state {
-	STATE_HELLO, /* accepted; has not said hello */
+	STATE_HELLO,  /* accepted; has not said hello, or is not yet answered */
+	STATE_UNSURE, /* accepted; its peer may give it up (cross.c) */
 	STATE_OPEN,
-	STATE_LOST, /* an endpoint without a socket, until disconnect */
-	STATE_GONE  /* to be freed when progress ends */
+	STATE_LOST,   /* an endpoint without a socket, until disconnect */
+	STATE_GONE    /* to be freed when progress ends */
 };
 
 struct DPI_Tp_Endpoint {
@@ -138,6 +139,7 @@ struct DPI_Tp_Endpoint {
 	int fd;
 	int node;
 	uint64_t incarnation;
+	uint32_t superseded; /* the peer's hellos up to this one came before it */
 	bool claimed;	  /* the core holds it */
 	bool dirty;	  /* in the list of connections that progress has to look at */
 	bool late;	  /* for answers to flushes only, which wait for the next round */
@@ -176,6 +178,13 @@ struct DPI_Tp {
 	uint32_t slots, slots_room, free_slot;
 	DPI_Tp_Endpoint *connections, *dirty, *hot[HOT];
 	DPI_Tp_Remote *remotes;
+	struct {
+		int node;
+		uint64_t incarnation;
+		bool said; /* the hello is on its way, no answer has come */
+	} asking; /* whom connect is at */
+	uint32_t serial;       /* of the last hello */
+	DPI_Tp_Endpoint *held; /* its hello waits for what comes of asking */
 	unsigned strangers, blocked, ticks;
 	bool inside, armed, graves; /* in progress; about to sleep; something is STATE_GONE */
 	int events;
@@ -211,6 +220,16 @@ void dpi_tcp_accept(DPI_Tp *tp);
 void dpi_tcp_expire(DPI_Tp *tp);				      /* who has not said hello in time */
 DPI_Tp_Endpoint *dpi_tcp_adopt(DPI_Tp *tp, int fd, const char *name); /* take an accepted socket; NULL: closed */
 void dpi_tcp_hello(DPI_Tp_Endpoint *c);				      /* receive it and answer */
+void dpi_tcp_welcome(DPI_Tp_Endpoint *c, const struct wire_hello *h, enum wire_status status);
+void dpi_tcp_dismiss(DPI_Tp_Endpoint *c); /* close one that is STATE_HELLO or STATE_UNSURE */
+
+/* cross.c */
+bool dpi_tcp_defer(DPI_Tp_Endpoint *c, const struct wire_hello *h);	  /* is this hello not to be answered, at least for now? */
+bool dpi_tcp_is_asking(const DPI_Tp *tp, int node, uint64_t incarnation); /* has this node said hello to that one? */
+void dpi_tcp_held(DPI_Tp_Endpoint *c);				  /* something has come on the connection that is held */
+void dpi_tcp_unsure(DPI_Tp_Endpoint *c);			  /* something has come on one that is STATE_UNSURE */
+int dpi_tcp_answered(DPI_Tp *tp, int fd, const struct wire_ack *ack); /* asking is over, with a welcome; 0, or -1 and errno */
+void dpi_tcp_unanswered(DPI_Tp *tp);				  /* and without */
 
 /* connection.c */
 DPI_Tp_Endpoint *dpi_tcp_connection(DPI_Tp *tp, int fd, const char *name);

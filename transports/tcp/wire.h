@@ -15,6 +15,7 @@
  *   FLUSHED      sequence
  *   SEND                                                       length bytes follow
  *   BYE
+ *   KEEP                                                       of two connections this one stays (cross.c)
  *   ERROR                                                      length bytes of text follow; the sender closes
  * Requests (GET, ADD, SWAP, FLUSH) are numbered from 0 on each side and answered in order. */
 #ifndef DPI_TCP_WIRE_H
@@ -26,7 +27,7 @@
 #include <string.h>
 
 enum {
-	WIRE_VERSION = 1,
+	WIRE_VERSION = 2,
 	WIRE_TOKEN = 16,	/* bytes */
 	WIRE_HELLO = 48,	/* bytes */
 	WIRE_ACK = 24,		/* bytes */
@@ -51,6 +52,7 @@ enum wire_op {
 	WIRE_SEND,
 	WIRE_BYE,
 	WIRE_ERROR,
+	WIRE_KEEP,
 	WIRE_OPS
 };
 
@@ -120,18 +122,18 @@ static inline size_t wire_write(uint8_t *bytes, const struct wire_frame *f, unsi
 struct wire_hello {
 	uint16_t version;
 	uint8_t token[WIRE_TOKEN]; /* of the target's address */
-	uint32_t node;
+	uint32_t node, serial;	   /* of the hello among the sender's */
 	uint64_t incarnation, target_incarnation;
 };
 void dpi_tcp_wire_hello(uint8_t bytes[WIRE_HELLO], const struct wire_hello *h);
 /* 0; -1: not a hello. With another version only version is filled. */
 int dpi_tcp_wire_parse_hello(const uint8_t bytes[WIRE_HELLO], struct wire_hello *h);
 
-/* And the answer. */
-enum wire_status { WIRE_WELCOME, WIRE_OTHER_VERSION, WIRE_OTHER_TOKEN, WIRE_OTHER_INCARNATION, WIRE_NO_MEMORY };
+/* And the answer. CROSSED is a welcome too. */
+enum wire_status { WIRE_WELCOME, WIRE_OTHER_VERSION, WIRE_OTHER_TOKEN, WIRE_OTHER_INCARNATION, WIRE_NO_MEMORY, WIRE_CROSSED };
 struct wire_ack {
 	uint16_t version, status;
-	uint32_t node;
+	uint32_t node, serial; /* of the sender's last hello to anybody */
 	uint64_t incarnation;
 };
 void dpi_tcp_wire_ack(uint8_t bytes[WIRE_ACK], const struct wire_ack *a);

@@ -86,6 +86,8 @@ void dpi_fabric_orphan(DPI_Tp_Endpoint *c)
 		if (op->next) op->next->link = &op->next;
 		tp->limbo = op;
 	}
+	if (c->held) tp->holding--;
+	c->held = NULL;
 	c->sends = c->directs = c->writes = 0;
 }
 

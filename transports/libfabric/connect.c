@@ -86,6 +86,15 @@ static void turn_away(DPI_Tp_Endpoint *c, const struct wire_frame *f, fi_addr_t 
 	dismiss(c);
 }
 
+/* Two nodes that connect to each other at once are to have one link, that of the lower number: the other one takes it, and the lower one
+ * does not answer the other's hello before its own has failed. */
+static DPI_Tp_Endpoint *opening(const DPI_Tp *tp, int node, uint64_t incarnation)
+{
+	for (DPI_Tp_Endpoint *c = tp->links; c && node != tp->core->node; c = c->next)
+		if (c->state == STATE_OPENING && c->node == node && c->incarnation == incarnation) return c;
+	return NULL;
+}
+
 void dpi_fabric_hello(DPI_Tp_Endpoint *c, const struct wire_frame *f, const uint8_t *address)
 {
 	DPI_Tp *tp = c->tp;
@@ -107,6 +116,7 @@ void dpi_fabric_hello(DPI_Tp_Endpoint *c, const struct wire_frame *f, const uint
 		turn_away(c, f, to, f->word[1] != WIRE_VERSION ? WIRE_OTHER_VERSION : WIRE_OTHER_INCARNATION);
 		return;
 	}
+	DPI_Tp_Endpoint *own = opening(tp, (int)f->word[4], f->word[5]);
 	DPI_Tp_Endpoint *link = door ? dpi_fabric_link(tp, tp->choice.info, STATE_OPEN) : c;
 	if (!link) {
 		turn_away(c, f, to, WIRE_NO_MEMORY);
@@ -119,6 +129,9 @@ void dpi_fabric_hello(DPI_Tp_Endpoint *c, const struct wire_frame *f, const uint
 	link->incarnation = f->word[5];
 	link->tag_theirs = f->word[7];
 	link->heard = dpi_fabric_now();
+	link->deferred = own && tp->core->node < link->node;
+	if (link->deferred) return;
+	if (own) own->crossed = true;
 	if (!welcome(link, link, WIRE_ACCEPTED)) dpi_fabric_lose(link, "the hello of node %d could not be answered", link->node);
 }
 
@@ -277,7 +290,7 @@ void dpi_fabric_welcome(DPI_Tp_Endpoint *c, const struct wire_frame *f, const ui
 static DPI_Tp_Endpoint *existing(DPI_Tp *tp, const DPI_Tp_Peer *peer)
 {
 	for (DPI_Tp_Endpoint *c = tp->links; c; c = c->next)
-		if (c->state == STATE_OPEN && !c->claimed && !c->broken && c->node == peer->node && c->incarnation == peer->incarnation) return c;
+		if (c->state == STATE_OPEN && !c->claimed && !c->deferred && !c->broken && c->node == peer->node && c->incarnation == peer->incarnation) return c;
 	return NULL;
 }
 
@@ -321,13 +334,36 @@ static void await(DPI_Tp *tp, const DPI_Tp_Endpoint *c, int64_t end)
 		tp->armed = true; /* look at connection events too */
 		dpi_fabric_progress(tp, 0, NULL);
 		int64_t left = end - dpi_fabric_now();
-		if (c->state != STATE_OPENING || left <= 0) return;
+		if (c->state != STATE_OPENING || c->crossed || left <= 0) return;
 		if (left > 2000) left = 2000; /* not every provider tells by its descriptor how a connection fares */
-		struct pollfd p = { .fd = tp->epoll_fd, .events = POLLIN };
+		struct pollfd p = { .fd = tp->timer_fd < 0 ? tp->epoll_fd : -1, .events = POLLIN };
 		struct timespec t = { 0, left * 1000 };
 		if (c->stuck && left > 200) t.tv_nsec = 200000;
 		ppoll(&p, 1, &t, NULL);
 	}
+}
+
+/* Wait for own, or take the peer's link if the two have crossed. */
+static DPI_Tp_Endpoint *settle(DPI_Tp *tp, DPI_Tp_Endpoint *own, const DPI_Tp_Peer *peer, int64_t end)
+{
+	DPI_Tp_Endpoint *c = own;
+	await(tp, own, end);
+	if (own->crossed && own->state == STATE_OPENING) {
+		c = existing(tp, peer);
+		own->crossed = false;
+		if (!c) { /* lost again */
+			c = own;
+			await(tp, own, end);
+		}
+	}
+	for (DPI_Tp_Endpoint *d = tp->links; d; d = d->next) {
+		if (!d->deferred || d->node != peer->node || d->state != STATE_OPEN) continue;
+		d->deferred = false;
+		if (c->state == STATE_OPEN || d->incarnation != peer->incarnation || !welcome(d, d, WIRE_ACCEPTED)) dismiss(d);
+		else c = d;
+	}
+	if (c != own) dpi_fabric_forget(own);
+	return c;
 }
 
 int dpi_fabric_connect(DPI_Tp *tp, uint32_t lane, const DPI_Tp_Peer *peer, int64_t timeout_us, DPI_Tp_Endpoint **endpoint)
@@ -353,7 +389,7 @@ int dpi_fabric_connect(DPI_Tp *tp, uint32_t lane, const DPI_Tp_Peer *peer, int64
 		c = begin(tp, peer, &a, &class);
 		if (!c) return class;
 		c->claimed = true; /* so that no other connect takes it */
-		await(tp, c, timeout_us > INT64_MAX - start ? INT64_MAX : start + timeout_us);
+		c = settle(tp, c, peer, timeout_us > INT64_MAX - start ? INT64_MAX : start + timeout_us);
 	}
 	if (c->state == STATE_OPEN) {
 		c->claimed = true;

@@ -89,6 +89,7 @@ static void fabric_close(DPI_Tp *tp)
 	if (tp->fabric) fi_close(&tp->fabric->fid);
 	if (tp->choice.info) fi_freeinfo(tp->choice.info);
 	if (tp->epoll_fd >= 0) close(tp->epoll_fd);
+	if (tp->timer_fd >= 0) close(tp->timer_fd);
 	dpi_fabric_quiet(false);
 	free(tp);
 }
@@ -102,7 +103,7 @@ static int watch(DPI_Tp *tp, struct fid *fid)
 	return epoll_ctl(tp->epoll_fd, EPOLL_CTL_ADD, fd, &e) ? -errno : 0;
 }
 
-/* The completion queue, and that of connection events, with descriptors if the provider has them. */
+/* The completion queue, and that of connection events, with descriptors if the provider has them, else looked at every so often. */
 static int open_queues(DPI_Tp *tp)
 {
 	const struct fi_info *info = tp->choice.info;
@@ -117,12 +118,11 @@ static int open_queues(DPI_Tp *tp)
 	}
 	if (error) {
 		tp->cq = NULL;
-		close(tp->epoll_fd);
-		tp->epoll_fd = -1;
 		cq.wait_obj = FI_WAIT_NONE;
 		eq.wait_obj = FI_WAIT_NONE;
 		error = fi_cq_open(tp->domain, &cq, &tp->cq, NULL);
 		if (error) tp->cq = NULL;
+		else error = dpi_fabric_nap_open(tp);
 	}
 	if (error) return dpi_fabric_fail(tp, error, "the completion queue cannot be opened");
 	if (!tp->choice.message) {
@@ -132,7 +132,7 @@ static int open_queues(DPI_Tp *tp)
 	}
 	error = fi_eq_open(tp->fabric, &eq, &tp->eq, NULL);
 	if (error) tp->eq = NULL;
-	else if (tp->epoll_fd >= 0) error = watch(tp, &tp->eq->fid);
+	else if (eq.wait_obj == FI_WAIT_FD) error = watch(tp, &tp->eq->fid);
 	return error ? dpi_fabric_fail(tp, error, "the queue of connection events cannot be opened") : DPI_SUCCESS;
 }
 
@@ -166,6 +166,7 @@ static int fabric_open(const DPI_Tp_Core *core, const struct DPI_Transport *lowe
 	if (!tp) return core->fail_text(core->self, DPI_ERR_MEMORY, "no memory to open libfabric");
 	dpi_fabric_quiet(true);
 	tp->core = core;
+	tp->timer_fd = -1;
 	tp->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	int error = DPI_SUCCESS;
 	if (tp->epoll_fd < 0)
@@ -190,8 +191,7 @@ static int fabric_open(const DPI_Tp_Core *core, const struct DPI_Transport *lowe
 static int fabric_query(DPI_Tp *tp, DPI_Tp_Attr *attr)
 {
 	DPI_Tp_Attr a = {
-		.capabilities = DPI_TP_ATOMICS | DPI_TP_CPU_ATOMICS | DPI_TP_ANY_MEMORY | (tp->epoll_fd >= 0 ? DPI_TP_FD : 0) |
-				(tp->choice.local ? DPI_TP_SAME_HOST : 0),
+		.capabilities = DPI_TP_ATOMICS | DPI_TP_CPU_ATOMICS | DPI_TP_ANY_MEMORY | DPI_TP_FD | (tp->choice.local ? DPI_TP_SAME_HOST : 0),
 		.lanes = 1,
 		.max_iov = MAX_IOV,
 		.max_put = WIRE_PUT_MAX,
@@ -307,7 +307,7 @@ static void serve_all(DPI_Tp *tp)
 	if (look) tp->looked = tp->clock;
 	for (DPI_Tp_Endpoint *c = tp->links; c; c = c->next) {
 		if (c->state == STATE_OPENING && !c->greeted && c->ep) dpi_fabric_greet(c);
-		if (c->head || c->broken || c->stuck || c->owed >= CREDITS / 2) dpi_fabric_serve(c);
+		if (c->head || c->broken || c->stuck || c->owed >= CREDITS / 2 || (c->held && !c->late)) dpi_fabric_serve(c);
 		if (look) look_after(c, tp->clock);
 	}
 }
@@ -320,12 +320,16 @@ int dpi_fabric_progress(DPI_Tp *tp, uint32_t lane, int *events)
 	tp->inside = true;
 	tp->events = 0;
 	if (!tp->choice.message && tp->ticks++ % 32 == 0) tp->clock = dpi_fabric_now();
+	if (tp->holding) /* answers that no post took along, too */
+		for (DPI_Tp_Endpoint *c = tp->links; c; c = c->next)
+			if (c->held) dpi_fabric_ship(c);
 	dpi_fabric_drain(tp);
 	if (tp->eq && (tp->armed || tp->eq_ticks++ % EQ_EVERY == 0)) dpi_fabric_events(tp);
 	serve_all(tp);
 	if (tp->strangers) dpi_fabric_expire(tp);
 	if (tp->graves) dpi_fabric_bury(tp);
 	tp->armed = false;
+	tp->nap_anew |= tp->events;
 	if (events) *events = tp->events;
 	tp->inside = false;
 	return DPI_SUCCESS;
@@ -334,21 +338,19 @@ int dpi_fabric_progress(DPI_Tp *tp, uint32_t lane, int *events)
 static int fabric_get_fd(DPI_Tp *tp, uint32_t lane, int *fd)
 {
 	(void)lane;
-	if (tp->epoll_fd < 0)
-		return fabric_fail(tp, DPI_ERR_UNSUPPORTED, "provider %s has no descriptor to sleep on", tp->choice.name);
 	*fd = tp->epoll_fd;
 	return DPI_SUCCESS;
 }
 
-/* Whatever else there is to do makes the descriptor readable. */
+/* Whatever else there is to do makes the descriptor readable, at once or after a nap. */
 static int fabric_arm(DPI_Tp *tp, uint32_t lane)
 {
 	struct fid *fids[2] = { &tp->cq->fid, tp->eq ? &tp->eq->fid : NULL };
 	(void)lane;
 	for (DPI_Tp_Endpoint *c = tp->links; c; c = c->next)
 		if (dpi_fabric_runnable(c)) return DPI_ERR_AGAIN;
-	if (tp->epoll_fd < 0) return DPI_SUCCESS;
-	if (fi_trywait(tp->fabric, fids, tp->eq ? 2 : 1)) return DPI_ERR_AGAIN;
+	if (tp->timer_fd >= 0) dpi_fabric_nap(tp);
+	else if (fi_trywait(tp->fabric, fids, tp->eq ? 2 : 1)) return DPI_ERR_AGAIN;
 	tp->armed = true;
 	return DPI_SUCCESS;
 }

@@ -170,7 +170,8 @@ struct DPI_Tp_Endpoint {
 	bool claimed;		  /* the core holds it */
 	bool connected;		  /* FI_CONNECTED */
 	bool greeted;		  /* hello has been sent */
-	bool served;		  /* in this round of progress */
+	bool crossed;		  /* opening: the peer's own connection came meanwhile, and goes first */
+	bool deferred;		  /* the peer's, not welcomed before this node's own has failed */
 	int broken;		  /* error of a post; progress says it */
 	int refused;		  /* class of a connect that failed; why says more */
 	int64_t deadline;	  /* µs, of the hello */
@@ -180,6 +181,10 @@ struct DPI_Tp_Endpoint {
 
 	struct fabric_op *ops; /* the provider has them */
 	unsigned sends, directs, writes; /* of these */
+	struct fabric_op *held;		 /* a message that more may be added to before it is sent; its credit is taken */
+	size_t held_size;
+	bool late;			 /* of answers to flushes alone: it waits for the next round */
+	bool blocked;			 /* the provider did not take it */
 	unsigned probes;		 /* since something was heard */
 	unsigned credits, owed;		 /* messages the peer takes; buffers to be given back */
 	struct fabric_item *head, **tail; /* the queue */
@@ -201,7 +206,10 @@ struct DPI_Tp {
 	struct fid_eq *eq;
 	struct fid_av *av;
 	struct fid_pep *pep;
-	int epoll_fd; /* -1: the provider has no descriptors */
+	int epoll_fd; /* of the provider's descriptors, or of the timer, if it has none */
+	int timer_fd; /* -1: it has some */
+	int64_t quiet_since; /* µs; of the timer */
+	bool nap_anew;	     /* something has been sent or has come since */
 	bool mr_local, mr_virtual, mr_provider_key;
 	size_t inject, iov_limit, rma_limit;
 	unsigned room; /* less under way than this cannot be why the provider takes nothing */
@@ -220,6 +228,7 @@ struct DPI_Tp {
 	struct fabric_op *free_buffers, *free_ops, *limbo; /* limbo: of closed links, until the completion queue has been seen empty */
 	struct fabric_slab *slabs;
 	unsigned strangers, ticks, eq_ticks;
+	unsigned holding; /* links that hold a message */
 	bool inside, armed, graves;
 	int events;
 	int64_t log_at, looked;
@@ -235,6 +244,10 @@ int64_t dpi_fabric_now(void); /* µs */
 uint64_t dpi_fabric_random(DPI_Tp *tp);
 void dpi_fabric_log(DPI_Tp *tp, const char *format, ...) __attribute__((format(printf, 2, 3))); /* one line a second */
 int dpi_fabric_drain(DPI_Tp *tp); /* read completions; how many */
+
+/* nap.c */
+int dpi_fabric_nap_open(DPI_Tp *tp); /* 0, or -errno */
+void dpi_fabric_nap(DPI_Tp *tp);     /* before sleeping on the descriptor: when to look */
 
 /* error.c: what a provider's error code means. */
 struct fabric_error {
@@ -293,8 +306,13 @@ int dpi_fabric_receive(DPI_Tp_Endpoint *c, struct fabric_op *op); /* post a buff
 void dpi_fabric_buffers_close(DPI_Tp *tp);
 
 /* queue.c */
-/* Send one message now: 0, DPI_ERR_AGAIN, or DPI_ERR_PEER with the link broken. The pieces are copied. */
+/* Send a frame now, behind what is held: 0, DPI_ERR_AGAIN: it was not taken, or DPI_ERR_PEER with the link broken. The pieces are copied.
+ * without credit: in a message of its own. */
 int dpi_fabric_message(DPI_Tp_Endpoint *c, struct wire_frame *f, const struct iovec *iov, int count, bool credit);
+/* The same of one that another follows; the next one, or progress, sends it. */
+int dpi_fabric_hold(DPI_Tp_Endpoint *c, struct wire_frame *f, const struct iovec *iov, int count);
+int dpi_fabric_ship(DPI_Tp_Endpoint *c); /* send what is held; as above */
+bool dpi_fabric_late(DPI_Tp_Endpoint *c, const struct wire_frame *f); /* an answer that may wait for a post to go along with; false: no memory */
 bool dpi_fabric_frame(DPI_Tp_Endpoint *c, const struct wire_frame *f, bool own); /* send or queue; false: no memory */
 struct fabric_item *dpi_fabric_item(DPI_Tp_Endpoint *c, enum fabric_work work, bool own);
 void dpi_fabric_enqueue(DPI_Tp_Endpoint *c, struct fabric_item *i);

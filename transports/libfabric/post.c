@@ -129,7 +129,7 @@ static int start(DPI_Tp_Endpoint *c, struct fabric_item *i)
 	return DPI_TP_PENDING;
 }
 
-static int put_small(DPI_Tp_Remote *r, const struct iovec *iov, int count, uint64_t offset, const DPI_Tp_Notify *notify)
+static int put_small(DPI_Tp_Remote *r, const struct iovec *iov, int count, uint64_t offset, const DPI_Tp_Notify *notify, uint32_t flags)
 {
 	DPI_Tp_Endpoint *c = r->endpoint;
 	struct wire_frame f;
@@ -140,7 +140,7 @@ static int put_small(DPI_Tp_Remote *r, const struct iovec *iov, int count, uint6
 		f.word[5] = notify->value;
 		f.word[6] = notify->bell;
 	}
-	int error = dpi_fabric_message(c, &f, iov, count, true);
+	int error = flags & DPI_TP_MORE ? dpi_fabric_hold(c, &f, iov, count) : dpi_fabric_message(c, &f, iov, count, true);
 	if (error == DPI_ERR_PEER) return dpi_fabric_dead(c);
 	if (!error) c->puts++;
 	return error;
@@ -177,11 +177,10 @@ int dpi_fabric_put(DPI_Tp_Remote *r, const struct iovec *iov, int count, uint64_
 {
 	DPI_Tp_Endpoint *c = r->endpoint;
 	uint64_t total;
-	(void)flags; /* nothing is held back */
 	int error = check(r, iov, count, offset, DPI_TP_WRITE, "a put", &total);
 	if (!error && notify) error = notify_check(r, notify);
 	if (error || (!total && !notify)) return error;
-	if (total <= COPY_MAX) return put_small(r, iov, count, offset, notify);
+	if (total <= COPY_MAX) return put_small(r, iov, count, offset, notify, flags);
 	if (c->own + 2 > OWN) return DPI_ERR_AGAIN;
 	if (direct(r, total)) {
 		error = put_direct(r, iov, count, offset, total, notify, cookie);
@@ -281,14 +280,13 @@ int dpi_fabric_send(DPI_Tp_Endpoint *c, const void *bytes, size_t size, uint32_t
 {
 	struct wire_frame f = { .op = WIRE_SEND_OP };
 	struct iovec v = { (void *)(uintptr_t)bytes, size };
-	(void)flags;
 	if (dead(c)) return dpi_fabric_dead(c);
 	if (size > WIRE_SEND)
 		return fabric_fail(c->tp, DPI_ERR_SIZE,
 				   "a message of %zu bytes is larger than the libfabric transport's limit of %d; put it into a window instead", size,
 				   WIRE_SEND);
 	if (c->head) return DPI_ERR_AGAIN;
-	int error = dpi_fabric_message(c, &f, &v, 1, true);
+	int error = flags & DPI_TP_MORE ? dpi_fabric_hold(c, &f, &v, 1) : dpi_fabric_message(c, &f, &v, 1, true);
 	return error == DPI_ERR_PEER ? dpi_fabric_dead(c) : error;
 }
 

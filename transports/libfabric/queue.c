@@ -11,6 +11,7 @@ static int taken(DPI_Tp_Endpoint *c, ssize_t n)
 {
 	if (!n) {
 		c->stuck = 0;
+		c->tp->nap_anew = true;
 		return DPI_SUCCESS;
 	}
 	if (n == -FI_EAGAIN) {
@@ -21,17 +22,101 @@ static int taken(DPI_Tp_Endpoint *c, ssize_t n)
 	return DPI_ERR_PEER;
 }
 
+static size_t write_frame(const DPI_Tp_Endpoint *c, uint8_t *to, struct wire_frame *f, const struct iovec *iov, int count)
+{
+	if (f->op != WIRE_HELLO) f->word[1] = c->tag_theirs;
+	size_t at = dpi_fabric_write(to, f);
+	for (int i = 0; i < count; i++) {
+		if (f->op == WIRE_GOT) dpi_fabric_copy_out(to + at, iov[i].iov_base, iov[i].iov_len);
+		else if (iov[i].iov_len) memcpy(to + at, iov[i].iov_base, iov[i].iov_len);
+		at += iov[i].iov_len;
+	}
+	return at;
+}
+
+int dpi_fabric_ship(DPI_Tp_Endpoint *c)
+{
+	DPI_Tp *tp = c->tp;
+	struct fabric_op *op = c->held;
+	unsigned credits = c->owed < 255 ? c->owed : 255;
+	bool inject = c->held_size <= tp->inject;
+	if (!op) return DPI_SUCCESS;
+	if (c->broken || !c->ep) return DPI_ERR_PEER;
+	op->bytes[WIRE_CREDITS_AT] = (uint8_t)credits;
+	int error = taken(c, inject ? fi_inject(c->ep, op->bytes, c->held_size, c->to)
+				    : fi_send(c->ep, op->bytes, c->held_size, op->desc, c->to, &op->context));
+	c->blocked = error;
+	if (error) return error;
+	if (inject) dpi_fabric_op_done(tp, op);
+	else c->sends++;
+	c->owed -= credits;
+	c->held = NULL;
+	c->late = false;
+	tp->holding--;
+	return DPI_SUCCESS;
+}
+
+/* Is there room in the message that is held, or can one be begun? */
+static int room_held(DPI_Tp_Endpoint *c, size_t size)
+{
+	if (c->held && c->held_size + size > WIRE_MESSAGE) {
+		int error = dpi_fabric_ship(c);
+		if (error) return error;
+	}
+	if (c->held) return DPI_SUCCESS;
+	if (!c->credits) return DPI_ERR_AGAIN;
+	c->held = dpi_fabric_op(c, OP_SEND);
+	if (!c->held) {
+		c->broken = FI_ENOMEM;
+		return DPI_ERR_PEER;
+	}
+	c->credits--;
+	c->held_size = 0;
+	c->tp->holding++;
+	return DPI_SUCCESS;
+}
+
+static size_t size_of(struct wire_frame *f, const struct iovec *iov, int count)
+{
+	f->length = 0;
+	for (int i = 0; i < count; i++) f->length += (uint32_t)iov[i].iov_len;
+	return dpi_fabric_shape[f->op].words * 8u + f->length;
+}
+
+static bool connected(const DPI_Tp_Endpoint *c)
+{
+	return c->tp->choice.message ? c->connected : c->to != FI_ADDR_UNSPEC;
+}
+
+int dpi_fabric_hold(DPI_Tp_Endpoint *c, struct wire_frame *f, const struct iovec *iov, int count)
+{
+	if (c->broken || !c->ep) return DPI_ERR_PEER;
+	if (!connected(c)) return DPI_ERR_AGAIN;
+	int error = room_held(c, size_of(f, iov, count));
+	if (error) return error;
+	f->credits = 0;
+	c->held_size += write_frame(c, c->held->bytes + c->held_size, f, iov, count);
+	c->late = false;
+	return DPI_SUCCESS;
+}
+
 int dpi_fabric_message(DPI_Tp_Endpoint *c, struct wire_frame *f, const struct iovec *iov, int count, bool credit)
 {
 	DPI_Tp *tp = c->tp;
 	uint8_t small[256], *to = small;
 	struct fabric_op *op = NULL;
+	if (c->held && credit) {
+		int error = dpi_fabric_hold(c, f, iov, count);
+		if (error) return error;
+		return dpi_fabric_ship(c) == DPI_ERR_PEER ? DPI_ERR_PEER : DPI_SUCCESS;
+	}
+	if (c->held) {
+		int error = dpi_fabric_ship(c);
+		if (error) return error;
+	}
 	if (c->broken || !c->ep) return DPI_ERR_PEER;
-	if (credit && !c->credits) return DPI_ERR_AGAIN;
-	if (tp->choice.message ? !c->connected : c->to == FI_ADDR_UNSPEC) return DPI_ERR_AGAIN;
-	f->length = 0;
-	for (int i = 0; i < count; i++) f->length += (uint32_t)iov[i].iov_len;
-	size_t size = dpi_fabric_shape[f->op].words * 8u + f->length;
+	if ((credit && !c->credits) || !connected(c)) return DPI_ERR_AGAIN;
+	size_t size = size_of(f, iov, count);
 	bool inject = size <= tp->inject && size <= sizeof small;
 	if (!inject) {
 		op = dpi_fabric_op(c, OP_SEND);
@@ -42,13 +127,7 @@ int dpi_fabric_message(DPI_Tp_Endpoint *c, struct wire_frame *f, const struct io
 		to = op->bytes;
 	}
 	f->credits = c->owed < 255 ? c->owed : 255;
-	if (f->op != WIRE_HELLO) f->word[1] = c->tag_theirs;
-	size_t at = dpi_fabric_write(to, f);
-	for (int i = 0; i < count; i++) {
-		if (f->op == WIRE_GOT) dpi_fabric_copy_out(to + at, iov[i].iov_base, iov[i].iov_len);
-		else if (iov[i].iov_len) memcpy(to + at, iov[i].iov_base, iov[i].iov_len);
-		at += iov[i].iov_len;
-	}
+	write_frame(c, to, f, iov, count);
 	int error = taken(c, inject ? fi_inject(c->ep, small, size, c->to) : fi_send(c->ep, to, size, op->desc, c->to, &op->context));
 	if (error && op) dpi_fabric_op_done(tp, op);
 	if (error) return error;
@@ -100,6 +179,15 @@ bool dpi_fabric_frame(DPI_Tp_Endpoint *c, const struct wire_frame *f, bool own)
 	if (!i) return false;
 	i->frame = *f;
 	dpi_fabric_enqueue(c, i);
+	return true;
+}
+
+bool dpi_fabric_late(DPI_Tp_Endpoint *c, const struct wire_frame *f)
+{
+	struct wire_frame now = *f;
+	bool late = !c->held || c->late;
+	if (c->head || dpi_fabric_hold(c, &now, NULL, 0)) return dpi_fabric_frame(c, f, false);
+	c->late = late;
 	return true;
 }
 
@@ -235,6 +323,7 @@ int dpi_fabric_run(DPI_Tp_Endpoint *c, struct fabric_item *i)
 	}
 	if (i->after_writes && c->writes) return DPI_ERR_AGAIN;
 	f = i->frame;
+	if (i->next && f.op != WIRE_WELCOME) return dpi_fabric_hold(c, &f, &v, i->copy ? 1 : 0);
 	return dpi_fabric_message(c, &f, &v, i->copy ? 1 : 0, f.op != WIRE_WELCOME);
 }
 
@@ -270,7 +359,8 @@ void dpi_fabric_serve(DPI_Tp_Endpoint *c)
 			finish(c, i, i->error);
 		}
 	}
-	if (c->state == STATE_OPEN && !c->broken && (c->owed >= CREDITS / 2 || c->stuck)) {
+	if (c->held && !c->late) dpi_fabric_ship(c);
+	if (c->state == STATE_OPEN && !c->broken && !c->held && (c->owed >= CREDITS / 2 || c->stuck)) {
 		struct wire_frame f = { .op = WIRE_CREDIT };
 		dpi_fabric_message(c, &f, NULL, 0, false);
 	}
@@ -279,7 +369,7 @@ void dpi_fabric_serve(DPI_Tp_Endpoint *c)
 
 bool dpi_fabric_runnable(const DPI_Tp_Endpoint *c)
 {
-	return c->broken || (c->stuck && !c->sends && !c->directs) || (c->state == STATE_OPENING && !c->greeted);
+	return c->broken || (c->held && !c->blocked) || (c->stuck && !c->sends && !c->directs) || (c->state == STATE_OPENING && !c->greeted);
 }
 
 void dpi_fabric_direct_done(struct fabric_op *op, int code)

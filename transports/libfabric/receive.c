@@ -107,7 +107,7 @@ static void take_flush(DPI_Tp_Endpoint *c, const struct wire_frame *f)
 	struct wire_frame a = { .op = WIRE_FLUSHED };
 	if (!may_ask(c, f->word[2])) return;
 	a.word[2] = f->word[2];
-	answer(c, &a);
+	if (!dpi_fabric_late(c, &a)) dpi_fabric_lose(c, "no memory for an answer to node %d", c->node);
 }
 
 /* ------------------------------------------------------------------------------------------------------- answers */
@@ -167,22 +167,23 @@ static void take_error(DPI_Tp_Endpoint *c, const uint8_t *text, size_t size)
 
 /* --------------------------------------------------------------------------------------------------------- messages */
 
-static void take_open(DPI_Tp_Endpoint *c, const struct wire_frame *f, const uint8_t *payload)
+/* first: of its message, which took a credit unless it is nothing but one that gives back. false: the rest is dropped. */
+static bool take_open(DPI_Tp_Endpoint *c, const struct wire_frame *f, const uint8_t *payload, bool first, bool alone)
 {
 	DPI_Tp *tp = c->tp;
 	const DPI_Tp_Core *core = tp->core;
 	if (f->word[1] != c->tag) {
 		dpi_fabric_log(tp, "dropped a message that came on the link of node %d and is not from there", c->node);
-		return;
+		return false;
 	}
 	c->heard = tp->clock;
 	c->probes = 0;
 	if (f->credits > CREDITS - c->credits) {
 		dpi_fabric_refuse(c, "%u receive buffers were given back, and %u were used", f->credits, CREDITS - c->credits);
-		return;
+		return false;
 	}
 	c->credits += f->credits;
-	if (f->op != WIRE_CREDIT) c->owed++;
+	if (first && !(alone && f->op == WIRE_CREDIT)) c->owed++;
 	switch (f->op) {
 	case WIRE_PUT:
 	case WIRE_PUT_NOTIFY: take_put(c, f, payload); break;
@@ -203,23 +204,43 @@ static void take_open(DPI_Tp_Endpoint *c, const struct wire_frame *f, const uint
 	case WIRE_ERROR: take_error(c, payload, f->length); break;
 	default: dpi_fabric_refuse(c, "a greeting (kind %u) came after the greetings", f->op);
 	}
+	return c->state == STATE_OPEN;
+}
+
+static void take_frames(DPI_Tp_Endpoint *c, const uint8_t *bytes, size_t size)
+{
+	struct wire_frame f;
+	size_t at = 0;
+	do {
+		int header = size <= WIRE_MESSAGE ? dpi_fabric_parse(bytes + at, size - at, &f) : -1;
+		if (header < 0) {
+			if (c->tp->choice.message)
+				dpi_fabric_refuse(c, "a message of %zu bytes is not one of version %d of the protocol", size, WIRE_VERSION);
+			else dpi_fabric_log(c->tp, "dropped a message of %zu bytes that no node sends", size);
+			return;
+		}
+		size_t end = at + (size_t)header + f.length;
+		if (!take_open(c, &f, bytes + at + header, !at, !at && end == size)) return;
+		at = end;
+	} while (at < size);
 }
 
 void dpi_fabric_take(DPI_Tp_Endpoint *c, const uint8_t *bytes, size_t size)
 {
 	DPI_Tp *tp = c->tp;
 	struct wire_frame f;
-	int header = size <= WIRE_MESSAGE ? dpi_fabric_parse(bytes, size, &f) : -1;
 	tp->events++;
-	if (header < 0) {
-		if (tp->choice.message && c->state == STATE_OPEN)
-			dpi_fabric_refuse(c, "a message of %zu bytes is not one of version %d of the protocol", size, WIRE_VERSION);
-		else dpi_fabric_log(tp, "dropped a message of %zu bytes that no node sends", size);
+	if (c->state == STATE_OPEN) {
+		take_frames(c, bytes, size);
+		return;
+	}
+	int header = size <= WIRE_MESSAGE ? dpi_fabric_parse(bytes, size, &f) : -1;
+	if (header < 0 || (size_t)header + f.length != size) {
+		dpi_fabric_log(tp, "dropped a message of %zu bytes that no node sends", size);
 		return;
 	}
 	const uint8_t *payload = bytes + header;
-	if (c->state == STATE_OPEN) take_open(c, &f, payload);
-	else if (f.op == WIRE_HELLO && (c->state == STATE_DOOR || c->state == STATE_HELLO)) dpi_fabric_hello(c, &f, payload);
+	if (f.op == WIRE_HELLO && (c->state == STATE_DOOR || c->state == STATE_HELLO)) dpi_fabric_hello(c, &f, payload);
 	else if (f.op == WIRE_WELCOME && c->state == STATE_OPENING) dpi_fabric_welcome(c, &f, payload);
 	else dpi_fabric_log(tp, "dropped a message of kind %u that no node sends before a greeting", f.op);
 }

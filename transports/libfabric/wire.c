@@ -34,7 +34,7 @@ int dpi_fabric_parse(const uint8_t *bytes, size_t size, struct wire_frame *f)
 	f->slot = (uint32_t)(first >> 32);
 	const struct wire_shape *s = &dpi_fabric_shape[f->op];
 	if (!s->words || f->length > s->max || f->slot >= WIRE_SLOTS || (f->slot && !s->slot)) return -1;
-	if (size != s->words * 8u + f->length) return -1;
+	if (size < s->words * 8u + f->length) return -1;
 	for (unsigned i = 1; i < s->words; i++) f->word[i] = wire_load(bytes + i * 8);
 	if (f->op == WIRE_PUT_NOTIFY && f->word[6] >> 32) return -1;
 	return s->words * 8;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * wire.h: the messages of a link. Everything is little endian. A message is a header of 2 … 8 words of 8 bytes, then its payload:
+ * wire.h: the messages of a link. Everything is little endian. A message is one frame, or several, back to back; a frame is a header of
+ * 2 … 8 words of 8 bytes, then its payload:
  *   word 0   bytes of the payload (16 bits), op (8), receive buffers given back (8), slot of a window or status (24)
  *   word 1   the tag that the receiver has told the sender
  *   window   word 2: offset (48), generation (16)   word 3: secret of the key
@@ -13,7 +14,7 @@
  *   WORD         sequence, word before                     answers ADD and SWAP
  *   FLUSHED      sequence
  *   SEND                                                   payload
- *   CREDIT                                                 gives buffers back, if there are any, no more; takes no credit
+ *   CREDIT                                                 gives buffers back, if there are any, no more; alone it takes no credit
  *   USE          window                                    asks for access by the provider's own reads and writes
  *   GRANT        window, key, address, 1: granted          answers USE
  *   REVOKE       window                                    the window goes
@@ -22,7 +23,7 @@
  *   ERROR                                                  text; the sender gives the link up
  *   HELLO        token (2 words), node, incarnation, the receiver's incarnation, tag to send to    the sender's address
  *   WELCOME      tag to send to, node, incarnation         the sender's address; answers HELLO
- * HELLO has a version where others have the tag. The token is handed out with the address, over authenticated channels only.
+ * HELLO and WELCOME are alone in their messages. HELLO has a version where others have the tag. The token is handed out with the address, over authenticated channels only.
  * Requests (GET, ADD, SWAP, FLUSH) are numbered from 0 on each side and answered in order. */
 #ifndef DPI_FABRIC_WIRE_H
 #define DPI_FABRIC_WIRE_H
@@ -33,7 +34,7 @@
 #include <string.h>
 
 enum {
-	WIRE_VERSION = 1,
+	WIRE_VERSION = 2,
 	WIRE_WORDS = 8,		    /* of the longest header */
 	WIRE_MESSAGE = 16 << 10,    /* bytes of the largest message */
 	WIRE_PAYLOAD = WIRE_MESSAGE - WIRE_WORDS * 8,
@@ -43,6 +44,7 @@ enum {
 	WIRE_ADDRESS = 256,	    /* bytes of an endpoint's address */
 	WIRE_SLOTS = 1 << 24
 };
+#define WIRE_CREDITS_AT 3 /* byte of a header */
 #define WIRE_MAX_OFFSET ((UINT64_C(1) << 48) - 1)
 
 enum wire_op {
@@ -103,8 +105,8 @@ struct wire_shape {
 };
 extern const struct wire_shape dpi_fabric_shape[256];
 
-/* Read a message of size bytes: bytes of its header; -1: no correct peer sends this. What a length means for a window is not this
- * function's business. */
+/* Read the first frame of size bytes: bytes of its header, and f->length more are there; -1: no correct peer sends this. What a length
+ * means for a window is not this function's business. */
 int dpi_fabric_parse(const uint8_t *bytes, size_t size, struct wire_frame *f);
 /* Write a header, f->word[1] … included, to bytes, of which there must be enough. Returns its bytes. */
 size_t dpi_fabric_write(uint8_t *bytes, const struct wire_frame *f);

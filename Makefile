@@ -2,14 +2,15 @@
 # Everything a person does with libdpi; `make help` lists it. GNU make, a C compiler and pkg-config are all it needs.
 #
 # Settings, on the command line: CC=clang-14  CFLAGS='-O3 -g'  WERROR= (warnings stay warnings)  BUILD=dir
-# SAN=address|undefined|thread (into build-$(SAN))  DELAYS=1 (threads are held up at random, for tests; into build-delays)
+# SAN=address|undefined|thread, or address,undefined (into build-$(SAN))  DELAYS=1 (threads are held up at random, for tests; into build-delays)
 # V=1 (show commands)  PREFIX=/usr/local  DESTDIR=  JOBS=n (tests at once)
 ifeq ($(origin CC),default)
 CC = gcc
 endif
 SAN ?=
 DELAYS ?=
-BUILD ?= build$(if $(SAN),-$(SAN))$(if $(DELAYS),-delays)
+comma := ,
+BUILD ?= build$(if $(SAN),-$(subst $(comma),-,$(SAN)))$(if $(DELAYS),-delays)
 CFLAGS ?= -O2 -g
 WERROR ?= -Werror
 PKG_CONFIG ?= pkg-config
@@ -65,7 +66,7 @@ obj = $(patsubst %.c,$(BUILD)/obj/%.o,$(1) $(wildcard $(addsuffix /*.c,$(basenam
 # ---------------------------------------------------------------------------------------------------------------- flags
 
 san_flags := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer)
-san_flags += $(if $(filter undefined,$(SAN)),-fno-sanitize-recover=all)
+san_flags += $(if $(findstring undefined,$(SAN)),-fno-sanitize-recover=all)
 # gcc: the thread sanitizer does not see fences; what they order here are atomics, which it sees
 san_flags += $(if $(filter thread,$(SAN)),$(if $(findstring clang,$(CC)),,-Wno-tsan))
 warn := -Wall -Wextra -Wpedantic $(WERROR)
@@ -117,7 +118,7 @@ help: ## this list
 	@sed -n '4,6s/^# //p' $(firstword $(MAKEFILE_LIST))
 
 clean: ## remove what was built (here: build and build-*)
-	rm -rf $(BUILD) build-address build-undefined build-thread build-delays build-thread-delays build-clang
+	rm -rf $(BUILD) build-address build-undefined build-address-undefined build-thread build-delays build-thread-delays build-clang
 
 # --------------------------------------------------------------------------------------------------------------- objects
 

@@ -16,7 +16,7 @@ static void take_off(struct dpi_acks *a, uint32_t n)
 	else a->entry[e->previous].next = e->next;
 	if (e->next == DPI_ACK_NOBODY) l->last = e->previous;
 	else a->entry[e->next].previous = e->previous;
-	l->count--;
+	l->count -= e->rows;
 }
 
 static void put_on(struct dpi_acks *a, uint32_t n, uint8_t list)
@@ -29,7 +29,7 @@ static void put_on(struct dpi_acks *a, uint32_t n, uint8_t list)
 	if (l->last == DPI_ACK_NOBODY) l->first = n;
 	else a->entry[l->last].next = n;
 	l->last = n;
-	l->count++;
+	l->count += e->rows;
 }
 
 static void move(struct dpi_acks *a, uint32_t n, uint8_t list)
@@ -39,11 +39,11 @@ static void move(struct dpi_acks *a, uint32_t n, uint8_t list)
 	put_on(a, n, list);
 }
 
-int dpi_acks_new(uint32_t of, uint32_t quorum, bool up_to, uint32_t room, uint32_t targets, struct dpi_acks **out)
+int dpi_acks_new(uint32_t of, uint32_t quorum, bool up_to, uint32_t room, uint32_t targets, uint64_t step, struct dpi_acks **out)
 {
 	struct dpi_acks *a = calloc(1, sizeof *a);
 	if (a) {
-		*a = (struct dpi_acks){ .of = of, .quorum = quorum, .up_to = up_to, .room = room, .targets = targets };
+		*a = (struct dpi_acks){ .of = of, .quorum = quorum, .up_to = up_to, .room = room, .targets = targets, .step = step };
 		for (int i = 0; i < DPI_ACK_LISTS; i++) a->list[i] = (struct dpi_ack_list){ DPI_ACK_NOBODY, DPI_ACK_NOBODY, 0 };
 		a->entry = calloc(room, sizeof *a->entry);
 		a->queue = calloc(targets, sizeof *a->queue);
@@ -83,16 +83,19 @@ static bool finished(const struct dpi_acks *a, const struct dpi_ack_entry *e)
 	return e->acked >= needed(a, e) || lost(a, e);
 }
 
-static bool matches(const struct dpi_acks *a, const struct dpi_ack_entry *e, uint64_t key)
+/* How many rows of an entry a key means: with up_to its first ones, else one at most. */
+static uint32_t matches(const struct dpi_acks *a, const struct dpi_ack_entry *e, uint64_t key)
 {
-	return a->up_to ? e->key <= key : e->key == key;
+	uint64_t first = dpi_ack_first_key(e);
+	if (!a->up_to) return key - first < e->rows;
+	return e->key <= key ? e->rows : first <= key ? (uint32_t)(key - first) + 1 : 0;
 }
 
 static void settle(struct dpi_acks *a, uint32_t n, bool was_finished)
 {
 	struct dpi_ack_entry *e = a->entry + n;
 	bool is = finished(a, e);
-	if (!was_finished && is && a->awaiting && matches(a, e, a->awaited)) a->left--;
+	if (!was_finished && is && a->awaiting) a->left -= matches(a, e, a->awaited);
 	if (!is && a->of != DPI_ACK_COUNT) return;
 	e->settled = true;
 	if (!a->up_to) move(a, n, DPI_ACK_SETTLED);
@@ -103,6 +106,31 @@ static void told(struct dpi_acks *a, uint32_t n)
 {
 	a->entry[n].generation++;
 	move(a, n, DPI_ACK_FREE);
+}
+
+static uint32_t new_entry(struct dpi_acks *a)
+{
+	uint32_t n = a->list[DPI_ACK_FREE].first;
+	if (n == DPI_ACK_NOBODY) return a->used++;
+	take_off(a, n);
+	return n;
+}
+
+/* Make the first rows of an entry that has more one of their own, before it, to which no reference leads. */
+static uint32_t split(struct dpi_acks *a, uint32_t n, uint32_t rows)
+{
+	uint32_t front = new_entry(a), generation = a->entry[front].generation;
+	struct dpi_ack_entry *e = a->entry + n, *f = a->entry + front;
+	*f = *e;
+	f->generation = generation;
+	f->rows = rows;
+	e->rows -= rows;
+	f->key -= e->rows;
+	f->next = n;
+	e->previous = front;
+	if (f->previous == DPI_ACK_NOBODY) a->list[e->list].first = front;
+	else a->entry[f->previous].next = front;
+	return front;
 }
 
 /* ------------------------------------------------------------------------------------------------------- pushing */
@@ -138,7 +166,7 @@ static int grow(struct dpi_acks *a, struct dpi_ack_queue *q)
 
 int dpi_acks_prepare(struct dpi_acks *a, const uint32_t *to, uint32_t count)
 {
-	if (a->used == a->room && !a->list[DPI_ACK_FREE].count) return DPI_ERR_AGAIN;
+	if (!dpi_acks_room(a)) return DPI_ERR_AGAIN;
 	for (uint32_t i = 0; i < count; i++) {
 		struct dpi_ack_queue *q = a->queue + to[i];
 		int error = q->count == q->room && !q->gone ? grow(a, q) : DPI_SUCCESS;
@@ -149,10 +177,8 @@ int dpi_acks_prepare(struct dpi_acks *a, const uint32_t *to, uint32_t count)
 
 uint32_t dpi_acks_add(struct dpi_acks *a, uint64_t key, uint32_t targets)
 {
-	uint32_t n = a->list[DPI_ACK_FREE].first;
-	if (n == DPI_ACK_NOBODY) n = a->used++;
-	else take_off(a, n);
-	a->entry[n] = (struct dpi_ack_entry){ .key = key, .generation = a->entry[n].generation, .targets = targets };
+	uint32_t n = new_entry(a);
+	a->entry[n] = (struct dpi_ack_entry){ .key = key, .rows = 1, .generation = a->entry[n].generation, .targets = targets };
 	put_on(a, n, DPI_ACK_WAITING);
 	return n;
 }
@@ -174,7 +200,40 @@ void dpi_acks_added(struct dpi_acks *a, uint32_t entry)
 	if (finished(a, a->entry + entry)) settle(a, entry, true);
 }
 
+/* Do rows go on the run that is the last entry? Its reference is the queue's last, so it is of this target alone, which has not acknowledged it. */
+static bool goes_on(const struct dpi_acks *a, uint64_t key, const struct dpi_ack_queue *q, uint64_t at)
+{
+	uint32_t n = a->list[DPI_ACK_WAITING].last;
+	if (n == DPI_ACK_NOBODY || !q->count || !a->step) return false;
+	const struct dpi_ack_entry *e = a->entry + n;
+	const struct dpi_ack_reference *r = q->reference + ((q->first + q->count - 1) & (q->room - 1));
+	return r->entry == n && r->generation == e->generation && e->targets == 1 && e->key + 1 == key && key && r->at + a->step == at;
+}
+
+void dpi_acks_add_rows(struct dpi_acks *a, uint64_t key, uint32_t rows, uint32_t target, uint64_t at)
+{
+	struct dpi_ack_queue *q = a->queue + target;
+	if (!goes_on(a, key, q, at)) {
+		uint32_t n = dpi_acks_add(a, key, 1);
+		dpi_acks_refer(a, n, target, at);
+		rows--;
+	}
+	if (!rows) return;
+	a->entry[a->list[DPI_ACK_WAITING].last].rows += rows;
+	a->entry[a->list[DPI_ACK_WAITING].last].key += rows;
+	a->list[DPI_ACK_WAITING].count += rows;
+	q->reference[(q->first + q->count - 1) & (q->room - 1)].at += rows * a->step;
+}
+
 /* ------------------------------------------------------------------------------------------------------- hearing */
+
+/* One more target has acknowledged it. */
+static void acknowledged(struct dpi_acks *a, uint32_t n)
+{
+	bool was = finished(a, a->entry + n);
+	a->entry[n].acked++;
+	settle(a, n, was);
+}
 
 /* The oldest reference of a queue, if its entry still waits for it. */
 static struct dpi_ack_entry *pop(struct dpi_acks *a, struct dpi_ack_queue *q)
@@ -189,11 +248,14 @@ void dpi_acks_told(struct dpi_acks *a, uint32_t target, uint64_t at)
 	struct dpi_ack_queue *q = a->queue + target;
 	while (q->count && q->reference[q->first & (q->room - 1)].at <= at) {
 		struct dpi_ack_entry *e = pop(a, q);
-		if (!e) continue;
-		bool was = finished(a, e);
-		e->acked++;
-		settle(a, (uint32_t)(e - a->entry), was);
+		if (e) acknowledged(a, (uint32_t)(e - a->entry));
 	}
+	if (!q->count || !a->step) return;
+	/* of a run the first rows only? */
+	const struct dpi_ack_reference *r = q->reference + (q->first & (q->room - 1));
+	uint64_t behind = (r->at - at + a->step - 1) / a->step;
+	const struct dpi_ack_entry *e = a->entry + r->entry;
+	if (e->generation == r->generation && behind < e->rows) acknowledged(a, split(a, r->entry, e->rows - (uint32_t)behind));
 }
 
 void dpi_acks_gone(struct dpi_acks *a, uint32_t target)
@@ -228,6 +290,11 @@ static int verdict(const struct dpi_acks *a, const struct dpi_ack_entry *e)
 	return lost(a, e) && finished(a, e) ? DPI_ERR_PEER : DPI_SUCCESS;
 }
 
+static DPI_Acked acked(const struct dpi_ack_entry *e, uint64_t key, uint32_t rows, int error)
+{
+	return (DPI_Acked){ .key = key, .rows = rows, .acknowledged = e->acked, .targets = e->targets, .error = error };
+}
+
 size_t dpi_acks_take(struct dpi_acks *a, DPI_Acked *acks, size_t max)
 {
 	size_t count = 0;
@@ -235,10 +302,12 @@ size_t dpi_acks_take(struct dpi_acks *a, DPI_Acked *acks, size_t max)
 		struct dpi_ack_entry *e = a->entry + n;
 		int error = verdict(a, e);
 		DPI_Acked *last = count ? acks + count - 1 : NULL;
-		bool goes_on = a->up_to && last && !last->error && !error && last->rows != UINT32_MAX;
+		bool goes_on = a->up_to && last && !last->error && !error && last->rows <= UINT32_MAX - e->rows;
+		for (; (!a->up_to || error) && e->rows > 1 && count < max; e->rows--, a->list[e->list].count--) /* row by row */
+			acks[count++] = acked(e, dpi_ack_first_key(e), 1, error);
 		if (!goes_on && count == max) break;
-		acks[goes_on ? count - 1 : count++] = (DPI_Acked){ .key = e->key, .rows = goes_on ? last->rows + 1 : 1, .acknowledged = e->acked,
-								  .targets = e->targets, .error = error };
+		acks[goes_on ? count - 1 : count] = acked(e, e->key, goes_on ? last->rows + e->rows : e->rows, error);
+		count += !goes_on;
 		if (finished(a, e)) {
 			told(a, n);
 		} else { /* more of a count may come */
@@ -260,9 +329,18 @@ void dpi_acks_await(struct dpi_acks *a, uint64_t key)
 	a->left = 0;
 	for (int l = 0; l < 2; l++)
 		for (uint32_t n = a->list[kept[l]].first; n != DPI_ACK_NOBODY; n = a->entry[n].next) {
-			if (a->up_to && a->entry[n].key > key) break;
-			a->left += matches(a, a->entry + n, key) && !finished(a, a->entry + n);
+			if (a->up_to && dpi_ack_first_key(a->entry + n) > key) break;
+			if (!finished(a, a->entry + n)) a->left += matches(a, a->entry + n, key);
 		}
+}
+
+/* An entry of the rows of this one that the key means: at least one. */
+static uint32_t of_key(struct dpi_acks *a, uint32_t n, uint64_t key)
+{
+	struct dpi_ack_entry *e = a->entry + n;
+	uint32_t rows = matches(a, e, key);
+	if (!a->up_to && dpi_ack_first_key(e) != key) split(a, n, (uint32_t)(key - dpi_ack_first_key(e)));
+	return rows < e->rows ? split(a, n, rows) : n;
 }
 
 void dpi_acks_awaited(struct dpi_acks *a, const struct dpi_ack_entry **found)
@@ -275,9 +353,9 @@ void dpi_acks_awaited(struct dpi_acks *a, const struct dpi_ack_entry **found)
 			for (uint32_t n = a->list[kept[l]].first, next; n != DPI_ACK_NOBODY; n = next) {
 				const struct dpi_ack_entry *e = a->entry + n;
 				next = e->next;
-				if (a->up_to && e->key > a->awaited) break;
+				if (a->up_to && dpi_ack_first_key(e) > a->awaited) break;
 				if (!matches(a, e, a->awaited)) continue;
-				if (take) told(a, n);
+				if (take) told(a, of_key(a, n, a->awaited));
 				else if (verdict(a, e)) {
 					*found = e;
 					return;

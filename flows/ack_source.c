@@ -43,8 +43,10 @@ int dpi_ack_open(struct dpi_source *s)
 	if (a) a->lane = calloc(d->targets, sizeof *a->lane);
 	if (!a || !a->lane) return dpi_fail(DPI_ERR_MEMORY, "no memory for acknowledgements of %u targets", d->targets);
 	if (d->ack_column) a->column = d->schema->column + (d->ack_column - 1);
+	/* between the counts, or the ends, of two rows that come one after the other in a segment */
+	uint64_t step = d->ack == DPI_ACK_RECEIVED ? s->row_size : 1;
 	int error = d->ack_function[0] ? dpi_function_ack(d->ack_function, d->ack_version, &a->function) : DPI_SUCCESS;
-	return error ? error : dpi_acks_new(d->ack_of, d->ack_quorum, d->ack_up_to, d->ack_pending, d->targets, &a->rows);
+	return error ? error : dpi_acks_new(d->ack_of, d->ack_quorum, d->ack_up_to, d->ack_pending, d->targets, step, &a->rows);
 }
 
 void dpi_ack_close(struct dpi_source *s)
@@ -221,9 +223,47 @@ int dpi_ack_room(struct dpi_source *s, const uint32_t *to, uint32_t count, bool 
 	return error;
 }
 
+size_t dpi_ack_ready(struct dpi_source *s, const void *rows, uint32_t size, const uint16_t *part, size_t count)
+{
+	const struct dpi_definition *d = s->flow->definition;
+	struct dpi_ack_source *a = s->ack;
+	uint32_t target = *part, room = dpi_acks_room(a->rows);
+	size_t n = 1;
+	if (a->function.call || s->lane[target].dropped || a->rows->queue[target].gone || (d->ack_of == DPI_ACK_QUORUM && d->ack_quorum > 1)) return 0;
+	if (!a->rows->step || dpi_acks_prepare(a->rows, &target, 1)) return 0;
+	if (count > room) count = room;
+	while (n < count && part[n] == target) n++;
+	key_of(a, rows, size);
+	uint64_t first = a->key, end = first;
+	if (!a->column) return n;
+	if (d->ack_up_to && a->position && first < a->last) return 0;
+	for (size_t i = 1; i < n && end != UINT64_MAX; i++) {
+		key_of(a, (const uint8_t *)rows + i * size, size);
+		if (a->key != end + 1) n = i;
+		else end++;
+	}
+	a->key = first;
+	return end == UINT64_MAX ? (size_t)(end - first) + 1 : n;
+}
+
+void dpi_ack_pushed_rows(struct dpi_source *s, uint32_t target, size_t rows)
+{
+	struct dpi_ack_source *a = s->ack;
+	uint64_t at, bytes;
+	if (by_position(s)) at = atomic_load_explicit(&s->lane[target].b->appender.writer.written, memory_order_relaxed);
+	else dpi_lane_count(s, target, &at, &bytes);
+	dpi_acks_add_rows(a->rows, a->key, (uint32_t)rows, target, at - (rows - 1) * a->rows->step);
+	a->last = a->key + rows - 1;
+	a->position += rows;
+}
+
 void dpi_ack_pushed(struct dpi_source *s, const uint32_t *to, uint32_t count)
 {
 	struct dpi_ack_source *a = s->ack;
+	if (count == 1 && !s->lane[*to].dropped && !a->rows->queue[*to].gone) {
+		dpi_ack_pushed_rows(s, *to, 1);
+		return;
+	}
 	uint32_t entry = dpi_acks_add(a->rows, a->key, count);
 	for (uint32_t i = 0; i < count; i++) {
 		struct dpi_lane *l = &s->lane[to[i]];
@@ -246,7 +286,7 @@ void dpi_ack_pushed(struct dpi_source *s, const uint32_t *to, uint32_t count)
 bool dpi_ack_full(const struct dpi_source *s)
 {
 	const struct dpi_acks *rows = s->ack->rows;
-	return rows->used == rows->room && !rows->list[DPI_ACK_FREE].count;
+	return !dpi_acks_room(rows);
 }
 
 /* --------------------------------------------------------------------------------------------------------- calls */
@@ -298,8 +338,9 @@ static int awaited(struct dpi_source *s, const char *call)
 	const struct dpi_ack_entry *lost;
 	dpi_acks_awaited(s->ack->rows, &lost);
 	if (!lost) return DPI_SUCCESS;
+	uint64_t key = s->ack->rows->up_to ? dpi_ack_first_key(lost) : s->ack->rows->awaited;
 	return dpi_fail(DPI_ERR_PEER, "%s: the row with key %llu is lost: %u of its %u targets have acknowledged it, and target %u of flow '%s' on node %d is gone", call,
-			(unsigned long long)lost->key, lost->acked, lost->targets, lost->who, s->flow->name, dpi_flow_where(s->flow, lost->who).node);
+			(unsigned long long)key, lost->acked, lost->targets, lost->who, s->flow->name, dpi_flow_where(s->flow, lost->who).node);
 }
 
 int DPI_Wait_Ack(uint64_t key, DPI_Source handle)

@@ -18,6 +18,10 @@ int dpi_ack_key(struct dpi_source *s, const void *row, uint64_t size);
 int dpi_ack_room(struct dpi_source *s, const uint32_t *to, uint32_t count, bool wait);
 /* It was pushed. */
 void dpi_ack_pushed(struct dpi_source *s, const uint32_t *to, uint32_t count);
+/* The same for rows, size bytes each, which do not vary, of which part says the targets: how many of the first can be pushed to the first one's
+ * target at once; 0: the next one as above. And so many of these were pushed. */
+size_t dpi_ack_ready(struct dpi_source *s, const void *rows, uint32_t size, const uint16_t *part, size_t count);
+void dpi_ack_pushed_rows(struct dpi_source *s, uint32_t target, size_t rows);
 /* Was it this that there was no room for? */
 bool dpi_ack_full(const struct dpi_source *s);
 

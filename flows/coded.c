@@ -283,7 +283,7 @@ int dpi_coded_send_large(struct dpi_source *s, uint32_t target, const void *row,
 	}
 	if (!error) {
 		cl->sent++;
-		s->lane[target].rows++;
+		DPI_ADD(s->lane[target].rows, 1);
 		s->lane[target].bytes += size;
 	}
 	error = ended(s, target, error, dropped);
@@ -331,8 +331,8 @@ static int filled(struct dpi_source *s, uint32_t target, uint64_t size, uint64_t
 	cl->waiting++;
 	cl->held = false;
 	atomic_store_explicit(&cl->filled, cl->fill, memory_order_relaxed);
-	s->lane[target].rows++;
-	s->lane[target].bytes += size;
+	DPI_ADD(s->lane[target].rows, 1);
+	DPI_ADD(s->lane[target].bytes, size);
 	if (first) atomic_store(&cl->pending, true);
 	if (s->flow->definition->hint == DPI_HINT_LATENCY) error = send_rows(s, target, 0, false);
 	pthread_mutex_unlock(&cl->lock);

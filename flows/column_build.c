@@ -139,8 +139,11 @@ int dpi_column_begin(struct dpi_column_builder *b, void *segment, size_t capacit
 {
 	b->segment = segment;
 	b->capacity = capacity > INT32_MAX ? INT32_MAX & ~(DPI_COLUMN_ALIGN - 1) : (uint32_t)capacity;
-	b->rows = 0;
-	for (uint32_t i = 0; i < b->schema->columns; i++) b->column[i].used = b->column[i].nulls = b->column[i].first = 0;
+	DPI_COLUMN_SET(b->rows, 0);
+	for (uint32_t i = 0; i < b->schema->columns; i++) {
+		DPI_COLUMN_SET(b->column[i].used, 0);
+		b->column[i].nulls = b->column[i].first = 0;
+	}
 	if ((uintptr_t)segment % DPI_COLUMN_ALIGN)
 		return dpi_fail(DPI_ERR_ARGUMENT, "a columnar segment at %p: it begins at a multiple of %u", segment,
 				DPI_COLUMN_ALIGN);
@@ -187,7 +190,7 @@ static void put(struct dpi_column_build *o, const struct dpi_column *c, const ui
 	o->nulls += o->null;
 	if (c->variable) {
 		if (o->size) memcpy(o->data + o->used, o->bytes, o->size);
-		o->used += o->size;
+		DPI_COLUMN_SET(o->used, o->used + o->size);
 		o->offset[i + 1] = (int32_t)o->used;
 		return;
 	}
@@ -218,7 +221,7 @@ int dpi_column_append_row(struct dpi_column_builder *b, const void *row, uint32_
 	if (!fits && b->rows) return DPI_ERR_FULL;
 	if (!fits && !make_room(b)) return DPI_ERR_SIZE;
 	for (uint32_t i = 0; i < b->schema->columns; i++) put(b->column + i, b->schema->column + i, row, b->rows);
-	b->rows++;
+	DPI_COLUMN_SET(b->rows, b->rows + 1);
 	return DPI_SUCCESS;
 }
 
@@ -258,7 +261,7 @@ static void put_run(struct dpi_column_build *o, const struct dpi_column *c, cons
 		uint32_t bytes = (uint32_t)(offset[n] - offset[0]);
 		if (bytes) memcpy(o->data + o->used, (const uint8_t *)v->data + offset[0], bytes);
 		for (size_t i = 1; i <= n; i++) o->offset[at + i] = (int32_t)o->used + (offset[i] - offset[0]);
-		o->used += bytes;
+		DPI_COLUMN_SET(o->used, o->used + bytes);
 	} else if (c->type == DPI_TYPE_BOOL) {
 		dpi_bits_copy(o->data, at, v->data, first, n);
 	} else {
@@ -288,7 +291,7 @@ size_t dpi_column_append_batch(struct dpi_column_builder *b, const struct dpi_ba
 	if (!n) return 0;
 	for (uint32_t i = 0; i < s->columns; i++)
 		put_run(b->column + i, s->column + i, batch->column + i, first, b->rows, n);
-	b->rows += (uint32_t)n;
+	DPI_COLUMN_SET(b->rows, b->rows + n);
 	return n;
 }
 
@@ -299,8 +302,8 @@ uint32_t dpi_column_rows(const struct dpi_column_builder *b)
 
 uint64_t dpi_column_bytes(const struct dpi_column_builder *b)
 {
-	uint64_t bytes = (uint64_t)b->rows * b->schema->row_size;
-	for (uint32_t i = 0; i < b->schema->columns; i++) bytes += b->column[i].used;
+	uint64_t bytes = (uint64_t)__atomic_load_n(&b->rows, __ATOMIC_RELAXED) * b->schema->row_size;
+	for (uint32_t i = 0; i < b->schema->columns; i++) bytes += __atomic_load_n(&b->column[i].used, __ATOMIC_RELAXED);
 	return bytes;
 }
 

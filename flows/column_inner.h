@@ -5,6 +5,9 @@
 
 #include "column_segment.h"
 
+/* Statistics are read by other threads meanwhile: rows, and used of each column. */
+#define DPI_COLUMN_SET(word, value) __atomic_store_n(&(word), (uint32_t)(value), __ATOMIC_RELAXED)
+
 struct dpi_column_build {
 	uint8_t *valid;	 /* nullable columns */
 	int32_t *offset; /* variable columns */

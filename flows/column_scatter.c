@@ -82,7 +82,7 @@ static void put_variable(struct dpi_column_scatter *s, uint32_t k, const struct 
 		const int32_t *offset = v->offset + first + i;
 		uint32_t bytes = (uint32_t)(offset[1] - offset[0]);
 		if (bytes) memcpy(o->data + o->used, data + offset[0], bytes);
-		o->used += bytes;
+		DPI_COLUMN_SET(o->used, o->used + bytes);
 		o->offset[++s->fill[part[i]]] = (int32_t)o->used;
 	}
 	for (uint32_t n = 0; n < s->touches; n++) s->to[s->touched[n]]->column[k].planned = 0;
@@ -107,6 +107,9 @@ size_t dpi_column_scatter(struct dpi_column_scatter *s, const struct dpi_schema 
 			dpi_push_scatter((const uint8_t *)v->data + first * c->width, c->width, c->width, rows, part, s->at);
 		}
 	}
-	for (uint32_t n = 0; n < s->touches; n++) s->to[s->touched[n]]->rows += s->count[s->touched[n]];
+	for (uint32_t n = 0; n < s->touches; n++) {
+		struct dpi_column_builder *b = s->to[s->touched[n]];
+		DPI_COLUMN_SET(b->rows, b->rows + s->count[s->touched[n]]);
+	}
 	return rows;
 }

@@ -102,7 +102,7 @@ static int push_run(struct dpi_source *s, const struct dpi_batch *batch, size_t 
 		size_t n = dpi_column_scatter(&c->scatter, schema, batch, first + at, count - at, c->part + at);
 		for (uint32_t i = 0; i < c->scatter.touches; i++) {
 			uint16_t p = c->touched[i];
-			s->lane[p].rows += c->scatter.count[p];
+			DPI_ADD(s->lane[p].rows, c->scatter.count[p]);
 			c->scatter.count[p] = 0;
 		}
 		at += n;

@@ -47,7 +47,7 @@ static int begin(struct dpi_source *s, uint32_t target, int64_t deadline, bool *
 	if (error || *dropped) return error;
 	error = dpi_column_begin(l->columns, dpi_run_place(l->b) + HEADER, s->segment - HEADER);
 	if (error) return error;
-	s->columns->open[target] = l->columns;
+	__atomic_store_n(&s->columns->open[target], l->columns, __ATOMIC_RELEASE); /* with what statistics read in it */
 	DPI_ADD(s->stats.segments, 1);
 	if (s->flow->definition->hint == DPI_HINT_LATENCY) return DPI_SUCCESS; /* it travels before the call returns */
 	l->due = dpi_now() + l->b->linger_us * 1000;
@@ -75,7 +75,7 @@ int dpi_columns_finish(struct dpi_source *s, uint32_t target)
 {
 	struct dpi_lane *l = &s->lane[target];
 	struct dpi_column_builder *b = s->columns->open[target];
-	s->columns->open[target] = NULL;
+	__atomic_store_n(&s->columns->open[target], NULL, __ATOMIC_RELAXED);
 	if (!b || !dpi_column_rows(b)) return DPI_SUCCESS; /* a run of no bytes is none */
 	DPI_ADD(l->bytes, dpi_column_bytes(b));
 	return dpi_run_wrote(l->b, &l->run, HEADER + dpi_column_end(b, 0));

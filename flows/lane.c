@@ -51,7 +51,7 @@ int dpi_lane_failed(struct dpi_source *s, uint32_t target, int error, bool *drop
 	if (error != DPI_ERR_PEER && error != DPI_ERR_DESTROYED) return error;
 	uint32_t state = dpi_flow_where(s->flow, target).state;
 	if (s->retain && state != DPI_TARGET_DEAD && state != DPI_TARGET_DETACHED) return error; /* retain.c */
-	s->way[target] = NULL;
+	dpi_source_way(s, target, NULL);
 	if (s->flow->definition->on_death == DPI_DEATH_GOES_ON || state == DPI_TARGET_DETACHED) {
 		s->lane[target].dropped = *dropped = true;
 		return DPI_SUCCESS;
@@ -159,7 +159,7 @@ int dpi_lane_open_once(struct dpi_source *s, uint32_t target, int64_t deadline, 
 	if (!o.error && s->retain) pthread_mutex_lock(&f->lock); /* who looks from outside may do so while rings change */
 	if (!o.error) {
 		l->b = l->opening;
-		l->b->prompt = f->definition->hint == DPI_HINT_LATENCY && l->b->appender.tail && !s->retain;
+		if (f->definition->hint == DPI_HINT_LATENCY && l->b->appender.tail && !s->retain) dpi_run_prompt(l->b);
 	}
 	if (!o.error && s->retain) pthread_mutex_unlock(&f->lock);
 	l->opening = NULL;
@@ -174,7 +174,7 @@ int dpi_lane_open_once(struct dpi_source *s, uint32_t target, int64_t deadline, 
 static void set_way(struct dpi_source *s, uint32_t target, struct dpi_buffer *b)
 {
 	bool lingers = b && s->flow->definition->hint == DPI_HINT_LATENCY && !b->prompt; /* rows that are put by a transport: one by one */
-	if (!s->pipe && !lingers) s->way[target] = b;
+	if (!s->pipe && !lingers) dpi_source_way(s, target, b);
 }
 
 int dpi_lane_end(struct dpi_source *s, uint32_t target, int64_t deadline)
@@ -238,7 +238,7 @@ int dpi_lane_begin(struct dpi_source *s, uint32_t target, uint32_t kind, uint64_
 	struct dpi_lane *l = &s->lane[target];
 	int error = DPI_SUCCESS;
 	if (s->flow->definition->detach_us && !l->dropped && dpi_lane_is_detached(s, target)) {
-		s->way[target] = NULL;
+		dpi_source_way(s, target, NULL);
 		l->dropped = true;
 	}
 	*dropped = l->dropped;
@@ -363,7 +363,8 @@ void dpi_lane_count(const struct dpi_source *s, uint32_t target, uint64_t *rows,
 	*rows = __atomic_load_n(&l->rows, __ATOMIC_RELAXED);
 	*bytes = __atomic_load_n(&l->bytes, __ATOMIC_RELAXED);
 	if (s->columns) {
-		if (s->columns->open[target]) *bytes += dpi_column_bytes(l->columns);
+		const struct dpi_column_builder *open = __atomic_load_n(&s->columns->open[target], __ATOMIC_ACQUIRE);
+		if (open) *bytes += dpi_column_bytes(open);
 		return;
 	}
 	uint64_t at = __atomic_load_n(&l->rows_at, __ATOMIC_ACQUIRE);

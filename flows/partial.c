@@ -232,13 +232,13 @@ static int make_stage(struct dpi_source *s, uint32_t target, uint64_t need)
 		return dpi_fail(DPI_ERR_MEMORY, "no memory for rows of %llu bytes", (unsigned long long)need);
 	}
 	struct dpi_ring_writer *r = &b->appender.writer;
-	r->data = data;
+	r->data = r->same_place = data;
 	r->mask = size - 1;
 	r->until = size;
 	b->armed = true; /* nobody publishes a stage */
 	b->ctx = s->ctx;
 	w->stage = b;
-	s->way[target] = b;
+	dpi_source_way(s, target, b);
 	return DPI_SUCCESS;
 }
 

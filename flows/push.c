@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
- * push.c: rows into segments. DPI_Push's short way stands in dpi.h and, for programs that do without it, in short_push.c. */
+ * push.c: rows into segments. DPI_Push's short way stands in dpi.h and, for programs that do without it, in short_way.c. */
 #define DPI_NO_INLINE /* here are the calls themselves */
 #include <string.h>
 
 #include "ack_source.h"
 #include "bloom.h"
 #include "columnar.h"
+#include "multicast.h"
 #include "pipe.h"
+#include "push_plan.h"
 #include "retain.h"
 #include "wait.h"
 
@@ -41,6 +43,10 @@ int dpi_push_prompt(struct dpi_source *s, uint32_t target)
 	struct dpi_lane *l = &s->lane[target];
 	int error = dpi_flow_check(s->flow);
 	if (error) return error;
+	if (dpi_run_published(l->b)) { /* by the program itself, and somebody sleeps */
+		dpi_remote_ring(&l->b->appender.remote, l->b->appender.home_bell);
+		return DPI_SUCCESS;
+	}
 	error = dpi_run_publish(l->b, &l->run);
 	return error ? lost(s, target, s->row_size, error) : DPI_SUCCESS;
 }
@@ -99,8 +105,35 @@ static inline void put_run(struct dpi_buffer *b, const uint8_t *row, size_t size
 	dpi_append_arm(b);
 }
 
-/* As many of the first rows as fit, each to its target. What is decided row by row is which: so that is no branch, and the size of the
- * copy, where it is a common one, is the compiler's. */
+#define FEW 32u /* targets whose places are found before a run of rows and noted behind it */
+
+/* As many of the first rows as fit, each to its target, of few. */
+static size_t put_few(struct dpi_source *s, const uint8_t *row, uint32_t size, const uint16_t *part, size_t n)
+{
+	uint32_t targets = s->flow->definition->targets;
+	uint8_t *at[FEW], *end[FEW], *from[FEW];
+	for (uint32_t t = 0; t < targets; t++) {
+		const struct dpi_buffer *b = s->way[t];
+		at[t] = end[t] = from[t] = NULL;
+		if (!b || b->prompt) continue;
+		const struct dpi_ring_writer *w = &b->appender.writer;
+		uint64_t written = atomic_load_explicit(&w->written, memory_order_relaxed);
+		at[t] = from[t] = w->data + (written & w->mask); /* what is open does not wrap */
+		end[t] = at[t] + (w->until > written ? w->until - written : 0);
+	}
+	size_t rows = dpi_push_fill(row, size, size, n, part, at, end);
+	for (uint32_t t = 0; t < targets; t++) {
+		if (at[t] == from[t]) continue;
+		struct dpi_ring_writer *w = &s->way[t]->appender.writer;
+		uint64_t written = atomic_load_explicit(&w->written, memory_order_relaxed);
+		atomic_store_explicit(&w->written, written + (uint64_t)(at[t] - from[t]), memory_order_release);
+		dpi_append_arm(s->way[t]);
+	}
+	return rows;
+}
+
+/* The same for any number of targets. What is decided row by row is which: so that is no branch, and the size of the copy, where it is a
+ * common one, is the compiler's. */
 static inline __attribute__((always_inline)) size_t put_sized(struct dpi_source *s, const uint8_t *row, size_t size, const uint16_t *part, size_t n)
 {
 	struct dpi_buffer *const *way = s->way;
@@ -122,6 +155,7 @@ static inline __attribute__((always_inline)) size_t put_sized(struct dpi_source 
 
 static size_t put_parts(struct dpi_source *s, const uint8_t *row, size_t size, const uint16_t *part, size_t n)
 {
+	if (s->flow->definition->targets <= FEW) return put_few(s, row, (uint32_t)size, part, n);
 	switch (size) {
 	case 8: return put_sized(s, row, 8, part, n);
 	case 16: return put_sized(s, row, 16, part, n);
@@ -136,6 +170,7 @@ static size_t put_parts(struct dpi_source *s, const uint8_t *row, size_t size, c
 static size_t put_each(struct dpi_source *s, const uint32_t *to, uint32_t count, const uint8_t *row, size_t size, size_t n)
 {
 	size_t rows = fit(s, to, count, size);
+	if (!rows && count > 1 && dpi_source_publish_many(s, to, count)) rows = fit(s, to, count, size);
 	if (rows > n) rows = n;
 	for (uint32_t i = 0; rows && i < count; i++) put_run(s->way[to[i]], row, size, rows);
 	return rows;
@@ -217,17 +252,22 @@ int dpi_push_to(struct dpi_source *s, const uint32_t *to, uint32_t count, const 
 	return error;
 }
 
+static int push_routed(struct dpi_source *s, const uint32_t *to, uint32_t count, const void *row, uint64_t size, bool wait)
+{
+	int error = s->ack ? dpi_ack_key(s, row, size) : DPI_SUCCESS;
+	if (s->ack && !error) error = dpi_ack_room(s, to, count, wait);
+	if (__builtin_expect(!count, 0) && !error) DPI_ADD(s->stats.filtered, 1);
+	if (!error) error = __builtin_expect(s->pipe != NULL, 0) ? dpi_pipe_push(s, to, count, row, size, wait) : dpi_push_to(s, to, count, row, size, wait);
+	if (!error && s->ack) dpi_ack_pushed(s, to, count);
+	return error;
+}
+
 static int push_row(struct dpi_source *s, const void *row, uint64_t size, bool wait)
 {
 	const uint32_t *to;
 	uint32_t count;
 	int error = dpi_route_row(s->route, row, (uint32_t)size, &to, &count);
-	if (error) return error;
-	if (s->ack && (error = dpi_ack_key(s, row, size)) == DPI_SUCCESS) error = dpi_ack_room(s, to, count, wait);
-	if (__builtin_expect(!count, 0) && !error) DPI_ADD(s->stats.filtered, 1);
-	if (!error) error = __builtin_expect(s->pipe != NULL, 0) ? dpi_pipe_push(s, to, count, row, size, wait) : dpi_push_to(s, to, count, row, size, wait);
-	if (!error && s->ack) dpi_ack_pushed(s, to, count);
-	if (error) dpi_route_back(s->route, 1);
+	if (!error && (error = push_routed(s, to, count, row, size, wait))) dpi_route_back(s->route, 1);
 	return error;
 }
 
@@ -306,14 +346,28 @@ static bool put_every(struct dpi_source *s, const void *row, size_t size)
 	return true;
 }
 
+/* A row of the short way for which the open segment has room, but which ends a group: nothing else is looked at. False: all is as it was. */
+static bool put_last(struct dpi_source *s, const void *row, size_t size, int *error)
+{
+	const uint32_t *to;
+	uint32_t count;
+	if (!size || size != __atomic_load_n(&s->short_row, __ATOMIC_RELAXED) || s->id || atomic_load_explicit(&s->flow->failed, memory_order_relaxed)) return false;
+	if (dpi_route_row(s->route, row, (uint32_t)size, &to, &count)) return false;
+	const struct dpi_lane *l = &s->lane[*to];
+	if (!l->b || s->way[*to] != l->b || dpi_run_left(l->b, &l->run) < size) return false;
+	*error = put_row(s, *to, row, size, size);
+	return true;
+}
+
 int dpi_push_slow(const void *row, size_t size, DPI_Source handle)
 {
 	struct dpi_source *s = dpi_source_get(handle);
-	if (s && s->every && row && !atomic_load_explicit(&s->busy, memory_order_relaxed)) {
+	if (s && row && !atomic_load_explicit(&s->busy, memory_order_relaxed)) {
+		int error = DPI_SUCCESS;
 		atomic_store_explicit(&s->busy, 1, memory_order_relaxed);
-		bool done = put_every(s, row, size);
+		bool done = s->every ? put_every(s, row, size) : put_last(s, row, size, &error);
 		atomic_store_explicit(&s->busy, 0, memory_order_relaxed);
-		if (done) return DPI_SUCCESS;
+		if (done) return error;
 	}
 	return push(row, size, handle, true, "DPI_Push");
 }
@@ -326,6 +380,18 @@ int DPI_Try_Push(const void *row, size_t size, DPI_Source handle)
 /* ------------------------------------------------------------------------------------------------------- batches */
 
 #define RUN_ROWS 512u /* routed at a time: their parts and the rows themselves stay in the first cache */
+
+/* As many of the first rows as fit at the first one's target and go there, of those that are acknowledged. */
+static size_t put_noted(struct dpi_source *s, const uint8_t *row, uint32_t size, const uint16_t *part, size_t n)
+{
+	const uint32_t to = *part;
+	size_t rows = fit(s, &to, 1, size);
+	if (rows) rows = dpi_ack_ready(s, row, size, part, rows < n ? rows : n);
+	if (!rows) return 0;
+	put_run(s->way[to], row, size, rows);
+	dpi_ack_pushed_rows(s, to, rows);
+	return rows;
+}
 
 /* Rows that may travel; one by one also those that may not. *pushed: how many, also on an error. */
 static int push_rows(struct dpi_source *s, const uint8_t *row, size_t count, size_t *pushed)
@@ -341,7 +407,7 @@ static int push_rows(struct dpi_source *s, const uint8_t *row, size_t count, siz
 	}
 	uint32_t targets = 0;
 	const uint32_t *all = s->ack || s->pipe ? NULL : dpi_route_all(s->route, &targets);
-	bool single = dpi_route_single(s->route) && !s->ack && !all, plain = s->flow->definition->schema->plain;
+	bool single = dpi_route_single(s->route) && !(s->ack && s->bloom) && !all, plain = s->flow->definition->schema->plain;
 	while (done < count && !error) {
 		size_t n = count - done < RUN_ROWS ? count - done : RUN_ROWS;
 		for (size_t i = 0; i < n && !plain && !error; i++) error = check_row(s, row + i * size, size, "DPI_Push_Batch");
@@ -357,16 +423,18 @@ static int push_rows(struct dpi_source *s, const uint8_t *row, size_t count, siz
 		size_t end = done + n;
 		if (single) dpi_route_rows(s->route, row, size, n, part);
 		for (size_t i = 0; i < n && !error; i++, row += size) {
-			size_t same = single ? put_parts(s, row, size, part + i, n - i) : all ? put_each(s, all, targets, row, size, n - i) : 0;
+			size_t same = 0;
+			if (single) same = s->ack ? put_noted(s, row, size, part + i, n - i) : put_parts(s, row, size, part + i, n - i);
+			else if (all) same = put_each(s, all, targets, row, size, n - i);
 			if (__builtin_expect(same != 0, 1)) {
 				done += same;
 				i += same - 1;
 				row += (same - 1) * size;
 				continue;
 			}
-			if (single && s->pipe) {
+			if (single && (s->pipe || s->ack)) {
 				uint32_t to = part[i];
-				error = dpi_pipe_push(s, &to, 1, row, size, true);
+				error = push_routed(s, &to, 1, row, size, true);
 			} else if (single) {
 				bool dropped;
 				error = room(s, part[i], size, true, &dropped);

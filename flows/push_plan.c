@@ -3,6 +3,7 @@
 #include "push_plan.h"
 
 #include "move/move.h"
+#include "ring.h"
 #include "row.h"
 
 uint32_t dpi_push_find(struct dpi_route *r, const void *rows, size_t stride, size_t count, uint16_t *part, uint32_t *counts,
@@ -32,6 +33,7 @@ static inline __attribute__((always_inline)) size_t fill(const uint8_t *row, siz
 	for (; i < count; i++, row += stride) {
 		uint8_t *to = at[part[i]];
 		if (__builtin_expect((size_t)(end[part[i]] - to) < width, 0)) break;
+		dpi_ring_ask(to, 0, DPI_RING_AHEAD);
 		dpi_row_copy(to, row, width);
 		at[part[i]] = to + width;
 	}

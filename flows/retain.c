@@ -148,7 +148,7 @@ bool dpi_retain_current(struct dpi_source *s, uint32_t target)
 static void end_segment(struct dpi_source *s, uint32_t target)
 {
 	struct dpi_lane *l = &s->lane[target];
-	s->way[target] = NULL;
+	dpi_source_way(s, target, NULL);
 	if (!l->run.end) return;
 	dpi_retain_ends(s, target);
 	l->run.end = 0;

@@ -21,6 +21,8 @@ SAME_PUSH(seed, route_short.seed);
 SAME_PUSH(parts, route_short.parts);
 SAME_PUSH(shift, route_short.shift);
 SAME_PUSH(way, way);
+SAME_PUSH(only, only);
+SAME_PUSH(failed, failed);
 #define SAME_NEXT(public, private) SAME(struct dpi_next_1, public, struct dpi_target, private)
 SAME_NEXT(busy, busy);
 SAME_NEXT(stride, stride);
@@ -38,8 +40,9 @@ void dpi_source_short(struct dpi_source *s)
 	/* without membarrier a row needs a fence of its own: see dpi_append_arm */
 	bool fence = atomic_load_explicit(&s->ctx->bells.page->fence, memory_order_relaxed);
 	bool can = !s->bloom && (s->pipe ? dpi_pipe_short(s) : !fence && !s->columns && !s->ack);
-	s->every = can && !s->pipe && !s->retain && !s->id && d->schema->plain && s->push_size && s->reserved < 0 ? dpi_route_all(s->route, &s->every_count) : NULL;
-	uint32_t row = can && s->route_short.kind && d->schema->plain && s->reserved < 0 ? s->push_size : 0;
+	can = can && d->schema->plain && s->reserved < 0;
+	uint32_t row = can && s->route_short.kind ? s->push_size : 0;
+	s->every = can && !row && !s->pipe && !s->retain && !s->id && s->push_size ? dpi_route_all(s->route, &s->every_count) : NULL;
 	__atomic_store_n(&s->short_row, row, __ATOMIC_SEQ_CST);
 	if (s->retain && atomic_load(&s->retain->moved)) __atomic_store_n(&s->short_row, 0, __ATOMIC_SEQ_CST); /* retain.h */
 }
@@ -60,7 +63,8 @@ int DPI_Push(const void *row, size_t size, DPI_Source source)
 	struct dpi_push_1 *p = (struct dpi_push_1 *)(void *)s;
 	if (!s) return dpi_push_slow(row, size, source);
 	uint32_t target;
-	if (!dpi_push_short_1(p, row, size, &target)) return dpi_push_slow(row, size, source);
-	if (__builtin_expect(!__atomic_load_n(&p->way[target]->armed, __ATOMIC_RELAXED), 0)) return dpi_push_arm_1(source, target);
+	int armed;
+	if (!dpi_push_short_1(p, row, size, &target, &armed)) return dpi_push_slow(row, size, source);
+	if (__builtin_expect(!armed, 0)) return dpi_push_arm_1(source, target);
 	return DPI_SUCCESS;
 }

@@ -79,6 +79,7 @@ static int source_new(struct dpi_flow *f, int64_t timeout_us, struct dpi_source 
 	s->lane = calloc(d->targets, sizeof *s->lane);
 	s->way = calloc(d->targets, sizeof *s->way);
 	s->flow = dpi_flow_ref(f);
+	s->failed = &f->failed;
 	s->ctx = f->ctx;
 	s->timeout_us = timeout_us ? timeout_us : f->ctx->timeout_us;
 	/* with the latency hint only what a transport could not take at once is left to linger */

@@ -30,11 +30,13 @@ struct dpi_lane {
 };
 
 struct dpi_source {
-	/* first what programs know, too: struct dpi_push_1 of dpi.h, and short_push.c */
+	/* first what programs know, too: struct dpi_push_1 of dpi.h, and short_way.c */
 	_Atomic uint32_t busy;
 	uint32_t short_row; /* size of rows that take the short way; 0: none */
 	struct dpi_short_route route_short;
 	struct dpi_buffer **way; /* of each target: its lane's buffer while a segment of rows is open there; else NULL */
+	struct dpi_buffer *only; /* way[0], where there is one target and rows take the short way to it; else NULL */
+	const _Atomic int *failed; /* the flow's */
 	struct dpi_lane *lane;	 /* of each target */
 	const uint32_t *every;	 /* all targets, where each row goes to every one of them and takes the short way of push.c; else NULL */
 	uint32_t every_count;
@@ -81,7 +83,14 @@ static inline void dpi_source_leave(struct dpi_source *s)
 	atomic_store_explicit(&s->busy, 0, memory_order_relaxed);
 }
 
-/* short_push.c: decide anew which rows take the short way. */
+/* Open or (NULL) end the short way to a target. */
+static inline void dpi_source_way(struct dpi_source *s, uint32_t target, struct dpi_buffer *b)
+{
+	s->way[target] = b;
+	if (s->route_short.kind == DPI_SHORT_ONE) s->only = b;
+}
+
+/* short_way.c: decide anew which rows take the short way. */
 void dpi_source_short(struct dpi_source *s);
 
 /* push.c: a row was written by the short way to a lane that is prompt: it is published. */

@@ -71,7 +71,7 @@ struct dpi_find {
 };
 
 struct dpi_target {
-	/* first what programs know, too: struct dpi_next_1 of dpi.h, and short_push.c */
+	/* first what programs know, too: struct dpi_next_1 of dpi.h, and short_way.c */
 	_Atomic uint32_t busy;
 	uint32_t stride;	 /* of rows that do not vary; 0: they do */
 	const uint8_t *at, *stop; /* what DPI_Next has still to give of the present piece */

@@ -346,8 +346,8 @@ DPI_API int DPI_Flush_Buffer(DPI_Buffer buf);
 
 /* ------------------------------------------------------------------------------------ consume: queues, at their home */
 
-/* Take the next record of a queue. Gives back the records lent before on this handle. The first handle that calls this or
- * DPI_Next_Records is the queue's consumer until it is closed. record: out; data stays in place until the next
+/* Take the next record of a queue. Gives back the records lent before on this handle. The first handle that calls this,
+ * DPI_Next_Records or DPI_Next_Run is the queue's consumer until it is closed. record: out; data stays in place until the next
  * DPI_Next_Record, DPI_Release_Records or close on the handle.
  * Blocks while the queue is empty, at most the handle's timeout. Thread: handle.
  * Errors: USE (not a queue, not at home, or another handle is the consumer) THREAD TIMEOUT DESTROYED
@@ -357,6 +357,19 @@ DPI_API int DPI_Next_Record(DPI_Buffer buf, DPI_Record *record);
 /* Lend up to max records where they lie, without giving any back. records: the caller's array. count: out, at least 1
  * on success. Otherwise as DPI_Next_Record. */
 DPI_API int DPI_Next_Records(DPI_Buffer buf, size_t max, DPI_Record *records, size_t *count);
+
+/* Records of one size that lie evenly: record i at data + i * stride. */
+typedef struct DPI_Run {
+	const void *data;
+	size_t size;		/* bytes of each, 0 … max_record */
+	size_t stride;		/* bytes from one to the next, a multiple of 8 */
+	size_t count;		/* of them */
+} DPI_Run;
+
+/* Lend up to max of the next records as one run: the next one, and what lies behind it and is of its size. Records of one
+ * size, a multiple of 8 up to 128 bytes, that came fast lie without gaps. run: out. Otherwise as DPI_Next_Records, which fills an
+ * array: a loop over a run costs no more than one over an array of the program's own. */
+DPI_API int DPI_Next_Run(DPI_Buffer buf, size_t max, DPI_Run *run);
 
 /* Give back the count records lent longest; their space is reclaimed. Never blocks. Thread: handle.
  * Errors: USE THREAD RANGE (more than are lent). */
@@ -569,7 +582,7 @@ struct dpi_slot_1 {
 	uint64_t handle;
 	struct dpi_way_1 *way;
 };
-extern DPI_API struct dpi_slot_1 *dpi_slots_1;
+extern DPI_API struct dpi_slot_1 *const dpi_slots_1;
 extern DPI_API int dpi_arm_1(DPI_Buffer buf);
 extern DPI_API int dpi_ring_1(DPI_Buffer buf);
 
@@ -618,7 +631,7 @@ static inline __attribute__((always_inline)) int dpi_append_1(const void *data, 
 		return (DPI_Append)(data, size, buf);
 	way = slot->way;
 	/* Is a run of records of this size open, and nobody inside? Two fields in one look. They need no word each, and are counted together. */
-	if (size && __atomic_load_n((dpi_word_1 *)(void *)way, __ATOMIC_RELAXED) == dpi_run_1(size)) {
+	if (__builtin_expect(size && __atomic_load_n((dpi_word_1 *)(void *)way, __ATOMIC_RELAXED) == dpi_run_1(size), 1)) {
 		written = way->written;
 		end = written + size;
 		if (__builtin_expect(end > way->until, 0)) return (DPI_Append)(data, size, buf);
@@ -658,19 +671,22 @@ static inline __attribute__((always_inline)) int dpi_flush_1(DPI_Buffer buf)
 		return (DPI_Flush_Buffer)(buf);
 	way = slot->way;
 	flush = way->flush;
-	if (__builtin_expect(!flush || !__atomic_load_n(&way->below, __ATOMIC_RELAXED) ||
-				     __atomic_load_n(&way->busy, __ATOMIC_RELAXED),
-			     0))
-		return (DPI_Flush_Buffer)(buf);
+	if (__builtin_expect(!flush || __atomic_load_n(&way->busy, __ATOMIC_RELAXED), 0)) return (DPI_Flush_Buffer)(buf);
 	written = way->written;
-	if (!way->same && written - way->published - 1 < 64) __atomic_store_n(flush + 1, written, __ATOMIC_RELEASE);
-	way->published = written;
-	__atomic_store_n(flush, written, __ATOMIC_RELEASE);
-	if (__builtin_expect(!way->same && way->until - written < way->group / 2, 0)) {
-		until = (written | way->mask) + 1;
-		if (way->head_seen + way->capacity - 8 < until) until = way->head_seen + way->capacity - 8;
-		if (written + way->group - 1 < until) until = written + way->group - 1;
-		way->until = until;
+	if (__builtin_expect(__atomic_load_n(&way->run, __ATOMIC_RELAXED), 1)) { /* a run has no word to clear, and goes on to its end */
+		way->published = written;
+		__atomic_store_n(flush, written, __ATOMIC_RELEASE);
+	} else {
+		if (!__atomic_load_n(&way->below, __ATOMIC_RELAXED) || way->same) return (DPI_Flush_Buffer)(buf);
+		if (written - way->published - 1 < 64) __atomic_store_n(flush + 1, written, __ATOMIC_RELEASE);
+		way->published = written;
+		__atomic_store_n(flush, written, __ATOMIC_RELEASE);
+		if (__builtin_expect(way->until - written < way->group / 2, 0)) {
+			until = (written | way->mask) + 1;
+			if (way->head_seen + way->capacity - 8 < until) until = way->head_seen + way->capacity - 8;
+			if (written + way->group - 1 < until) until = written + way->group - 1;
+			way->until = until;
+		}
 	}
 	way->quick++;
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
@@ -1649,6 +1665,8 @@ struct dpi_push_1 {
 	uint64_t seed;
 	uint32_t parts, shift;
 	struct dpi_way_1 **way;
+	struct dpi_way_1 *only; /* where each row goes, if that is known without a look at it */
+	const int *failed;
 };
 struct dpi_next_1 {
 	uint32_t busy, stride;
@@ -1658,62 +1676,91 @@ struct dpi_next_1 {
 extern DPI_API int dpi_push_arm_1(DPI_Source source, uint32_t target);
 
 #if defined(__GNUC__)
-/* 1: the row is written, to this target; 0: all is as it was. */
-static inline __attribute__((always_inline, unused)) int dpi_push_short_1(struct dpi_push_1 *p, const void *row, size_t size, uint32_t *target)
+typedef uint64_t __attribute__((may_alias)) dpi_gate_1;
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define dpi_open_1(size) ((uint64_t)(size) << 32)
+#else
+#define dpi_open_1(size) ((uint64_t)(size))
+#endif
+static inline __attribute__((always_inline, unused)) uint64_t dpi_part_1(uint64_t h, uint32_t parts)
 {
-	struct dpi_way_1 *way;
+	h = (h ^ h >> 27) * 0x3c79ac492ba7b653u;
+	h = (h ^ h >> 33) * 0x1c69b3f74ac4ae35u;
+	h ^= h >> 27;
+	return (h >> 32) * parts >> 32;
+}
+/* 1: the row is written, to this target; 0: all is as it was. armed: need nothing more be done? */
+static inline __attribute__((always_inline, unused)) int dpi_push_short_1(struct dpi_push_1 *p, const void *row, size_t size, uint32_t *target, int *armed)
+{
+	struct dpi_way_1 *way = p->only;
 	const unsigned char *from = (const unsigned char *)row;
 	unsigned char *to;
 	uint64_t h = 0, written;
 	uint32_t half;
 
-	if (__builtin_expect(size != __atomic_load_n(&p->row, __ATOMIC_RELAXED) || !row || __atomic_load_n(&p->busy, __ATOMIC_RELAXED), 0)) return 0;
-	if (p->kind > 1) {
-		if (p->kind & 1) {
-			__builtin_memcpy(&half, from + p->offset, 4);
-			h = (uint64_t)(int64_t)(int32_t)half;
-		} else {
+	/* Rows of this size, and nobody inside? Two fields in one look. */
+	if (__builtin_expect(!size || !row || __atomic_load_n((dpi_gate_1 *)(void *)p, __ATOMIC_RELAXED) != dpi_open_1(size), 0)) return 0;
+	if (!way) {
+		if (__builtin_expect(p->kind == 2, 1)) { /* the most common first */
 			__builtin_memcpy(&h, from + p->offset, 8);
-		}
-		if (p->kind >= 4) {
-			h = h >> p->shift & (p->parts - 1);
+			h = dpi_part_1(h ^ p->seed, p->parts);
 		} else {
-			h ^= p->seed;
-			h = (h ^ h >> 27) * 0x3c79ac492ba7b653u;
-			h = (h ^ h >> 33) * 0x1c69b3f74ac4ae35u;
-			h ^= h >> 27;
-			h = (h >> 32) * p->parts >> 32;
+			if (__builtin_expect(p->kind < 2, 0)) return 0;
+			if (p->kind & 1) {
+				__builtin_memcpy(&half, from + p->offset, 4);
+				h = (uint64_t)(int64_t)(int32_t)half;
+			} else {
+				__builtin_memcpy(&h, from + p->offset, 8);
+			}
+			h = p->kind >= 4 ? h >> p->shift & (p->parts - 1) : dpi_part_1(h ^ p->seed, p->parts);
 		}
+		way = p->way[h];
+		if (__builtin_expect(!way, 0)) return 0;
 	}
-	way = p->way[h];
-	if (__builtin_expect(!way, 0)) return 0;
 	written = way->written;
 	if (__builtin_expect(written + size > way->until, 0)) return 0;
-	to = way->data + (written & way->mask);
+	to = way->place + written; /* what is open does not wrap */
 #if defined(__x86_64__)
-	__asm__ volatile("prefetchw %0" : : "m"(way->data[(written + 1024) & way->mask]));
+	__asm__ volatile("prefetchw %0" : : "m"(to[1024]));
 #endif
 	__builtin_memcpy(to, from, size);
 	__atomic_store_n(&way->written, written + size, __ATOMIC_RELEASE);
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 	*target = (uint32_t)h;
+	*armed = __atomic_load_n(&way->armed, __ATOMIC_RELAXED);
 	return 1;
 }
 #endif
 
 #if defined(__GNUC__) && defined(__OPTIMIZE__) && !defined(DPI_NO_INLINE) && !defined(__SANITIZE_THREAD__)
+/* A row is written to a way that is not armed: one that publishes each row does so here, others ask the library. */
+static inline __attribute__((always_inline)) int dpi_push_now_1(struct dpi_push_1 *p, DPI_Source source, uint32_t target)
+{
+	struct dpi_way_1 *way = p->way[target];
+	uint64_t written = way->written;
+
+	if (__builtin_expect(!__atomic_load_n(&way->run, __ATOMIC_RELAXED) || __atomic_load_n(p->failed, __ATOMIC_RELAXED), 0)) return dpi_push_arm_1(source, target);
+	way->published = written;
+	__atomic_store_n(way->flush, written, __ATOMIC_RELEASE);
+	way->quick++;
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	if (__builtin_expect(__atomic_load_n(way->bell + 1, __ATOMIC_RELAXED) | __atomic_load_n(way->bell + 2, __ATOMIC_RELAXED), 0))
+		return dpi_push_arm_1(source, target); /* somebody sleeps */
+	return DPI_SUCCESS;
+}
 static inline __attribute__((always_inline)) int dpi_push_inline_1(const void *row, size_t size, DPI_Source source)
 {
 	uint64_t handle = (uint64_t)(uintptr_t)source;
 	struct dpi_slot_1 *slot = dpi_slots_1 + (handle & 0xfffff);
 	struct dpi_push_1 *p;
 	uint32_t target;
+	int armed;
 
 	if (__builtin_expect(handle >> 56 != 7  || __atomic_load_n(&slot->handle, __ATOMIC_ACQUIRE) != handle, 0))
 		return (DPI_Push)(row, size, source);
 	p = (struct dpi_push_1 *)(void *)slot->way;
-	if (__builtin_expect(!dpi_push_short_1(p, row, size, &target), 0)) return (DPI_Push)(row, size, source);
-	if (__builtin_expect(!__atomic_load_n(&p->way[target]->armed, __ATOMIC_RELAXED), 0)) return dpi_push_arm_1(source, target);
+	if (__builtin_expect(!dpi_push_short_1(p, row, size, &target, &armed), 0)) return (DPI_Push)(row, size, source);
+	if (__builtin_expect(!armed, 0)) return dpi_push_now_1(p, source, target);
 	return DPI_SUCCESS;
 }
 #define DPI_Push(row, size, source) dpi_push_inline_1((row), (size), (source))

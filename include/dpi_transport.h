@@ -31,11 +31,13 @@ extern "C" {
 #define DPI_TP_ATOMICS 0x008u	     /* fetch_add and compare_swap work */
 #define DPI_TP_CPU_ATOMICS 0x010u    /* and are atomic with the target's own CPU atomics */
 #define DPI_TP_APPEND 0x020u	     /* native append */
-#define DPI_TP_MULTICAST 0x040u	     /* native multicast */
+#define DPI_TP_MULTICAST 0x040u	     /* put_many works, and costs less than that many puts */
 #define DPI_TP_PASSIVE 0x080u	     /* a target makes progress without anybody calling progress there */
 #define DPI_TP_FD 0x100u	     /* get_fd and arm work: a waiter can sleep */
 #define DPI_TP_SAME_HOST 0x200u	     /* reaches processes of the same host only */
 #define DPI_TP_ANY_MEMORY 0x400u     /* registers any memory, not only memory that has a file descriptor */
+#define DPI_TP_LOCAL 0x800u	     /* puts from exposed memory, and gets into it, are cheaper than others: it may be exposed with
+					no access just for them, and other memory is copied or registered each time */
 
 typedef struct DPI_Tp DPI_Tp;		    /* an open transport */
 typedef struct DPI_Tp_Endpoint DPI_Tp_Endpoint; /* a lane's connection to a peer */
@@ -70,7 +72,7 @@ typedef struct DPI_Tp_Core {
 	const char *(*setting)(void *self, const char *name);
 	/* A line for the log: level 0 error, 1 warning, 2 information, 3 debug. */
 	void (*log)(void *self, int level, const char *format, ...) __attribute__((format(printf, 3, 4)));
-	int node;	      /* this node's number */
+	int node;	      /* this node's number; < 0 from open until it has joined, before the first expose and connect */
 	uint64_t incarnation; /* of this node; keys and addresses of another one must fail */
 	int secure;	      /* 1: a cluster key is in use and other hosts may connect; 0: bind to loopback only */
 } DPI_Tp_Core;
@@ -90,6 +92,7 @@ typedef struct DPI_Tp_Attr {
 	double latency_us, bandwidth_bytes_us, overhead_us; /* costs for choosing; measured on a machine of today */
 	char device[32]; /* the one network device it works over, as the system calls it (eth0, mlx5_0): threads and memory go
 			    near it; empty: none, or several */
+	uint64_t max_many; /* bytes of one put_many */
 } DPI_Tp_Attr;
 
 /* Memory to register. */
@@ -122,6 +125,13 @@ typedef struct DPI_Tp_Notify {
 	uint64_t offset, value;
 	uint32_t bell;
 } DPI_Tp_Notify;
+
+/* A destination of put_many: a window, where in it, and the notification that follows there (NULL: none). */
+typedef struct DPI_Tp_To {
+	DPI_Tp_Remote *remote;
+	uint64_t offset;
+	const DPI_Tp_Notify *notify;
+} DPI_Tp_To;
 
 /* Flags of posts. */
 #define DPI_TP_MORE 1u /* another post to the same endpoint follows at once: the transport may hold this one back */
@@ -193,6 +203,13 @@ typedef struct DPI_Transport {
 	int (*get_fd)(DPI_Tp *tp, uint32_t lane, int *fd);
 	/* Before sleeping on the descriptor: DPI_SUCCESS: sleep; DPI_ERR_AGAIN: call progress first. */
 	int (*arm)(DPI_Tp *tp, uint32_t lane);
+
+	/* With DPI_TP_MULTICAST: copy the same count pieces into the windows of n destinations, each as a put would: in the same order
+	 * with the other posts of its endpoint, seen by flush, lost with its peer alone. Several may be of one endpoint. Accepted for
+	 * all or for none; one completion, when the pieces' memory may be reused, which a lost peer does not make an error.
+	 * DPI_ERR_UNSUPPORTED: not these destinations, or not now: post a put to each. DPI_ERR_LIMIT: over max_iov or max_many. Other
+	 * errors are put's, about one of the destinations. */
+	int (*put_many)(DPI_Tp *tp, const DPI_Tp_To *to, int n, const struct iovec *iov, int count, uint32_t flags, void *cookie);
 } DPI_Transport;
 
 /* A loadable transport NAME is the module libdpi-NAME.so that exports this symbol; the number in it is the ABI. */

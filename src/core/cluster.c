@@ -98,6 +98,8 @@ static int configure(struct dpi_context *ctx)
 		error = dpi_launcher_open(ctx);
 		if (error) return error;
 	} else if (c->single) {
+		error = dpi_launcher_alone(ctx);
+		if (error) return error;
 		if (ctx->node > 0 || nodes > 1)
 			return dpi_fail(DPI_ERR_CONFIG,
 					"DPI_%s is set but DPI_CLUSTER is not: start the program with dpirun, or say in "

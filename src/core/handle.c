@@ -11,7 +11,7 @@
 /* Virtual memory: only pages in use become resident. */
 static struct dpi_handle_slot slots[DPI_HANDLE_MAX] __attribute__((aligned(65536)));
 struct dpi_handle_slot *const dpi_handle_slots = slots;
-struct dpi_slot_1 *dpi_slots_1 = (struct dpi_slot_1 *)(void *)slots; /* the same, for programs: dpi.h */
+struct dpi_slot_1 *const dpi_slots_1 = (struct dpi_slot_1 *)(void *)slots; /* the same, for programs: dpi.h */
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static uint32_t generations[DPI_HANDLE_MAX];

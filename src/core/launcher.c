@@ -77,6 +77,16 @@ bool dpi_launcher_meant(struct dpi_context *ctx)
 	return name && *name && rank && *rank && !strcmp(ctx->settings.origin[DPI_SETTING_CLUSTER], "default");
 }
 
+/* srun says of each process's step how many there are, but who they are only by PMIx. */
+int dpi_launcher_alone(struct dpi_context *ctx)
+{
+	const char *step = getenv("SLURM_STEP_ID"), *rank = getenv("SLURM_PROCID"), *size = getenv("SLURM_STEP_NUM_TASKS");
+	if (!step || !rank || !size || atoi(size) < 2 || strcmp(ctx->settings.origin[DPI_SETTING_CLUSTER], "default")) return DPI_SUCCESS;
+	return dpi_fail(DPI_ERR_CONFIG, "srun started %d processes and tells none of the others: start them with srun --mpi=pmix; or set "
+					"DPI_CLUSTER to nothing, if each is to be a cluster of its own",
+			atoi(size));
+}
+
 static int set(struct dpi_context *ctx, enum dpi_setting which, const char *value)
 {
 	return dpi_settings_set(&ctx->settings, which, value, "pmix");

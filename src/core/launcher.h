@@ -23,6 +23,9 @@ int dpi_launcher_parse(const char *text, struct dpi_launcher_word *w);
 
 /* Is this process one of an MPI job, and has nobody said where its cluster is? */
 bool dpi_launcher_meant(struct dpi_context *ctx);
+
+/* May this process be a cluster of its own? Not if a launcher that cannot say more started it with others. */
+int dpi_launcher_alone(struct dpi_context *ctx);
 /* Node number and count, and, but for node 0, where node 0 is, the job's name and its key: into the cluster. UNSUPPORTED: no PMIx
  * here; CONFIG; TIMEOUT: not all processes of the job come. */
 int dpi_launcher_open(struct dpi_context *ctx);

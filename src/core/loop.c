@@ -256,7 +256,8 @@ void dpi_loop_carrier_ready(struct dpi_context *ctx, struct dpi_watch *w, uint32
 		stand_down(ctx);
 		return;
 	}
-	if (pthread_mutex_trylock(&c->lock)) return; /* a poster is inside: it is level-triggered, look again */
+	/* A poster may be inside, perhaps preempted by this very thread: looking again and again would keep it from its processor. */
+	if (!dpi_carrier_lock(c)) return; /* level-triggered: looked at again */
 	dpi_carrier_progress(c);
 	pthread_mutex_unlock(&c->lock);
 }

@@ -20,6 +20,7 @@ struct dpi_context;
 	X(TRANSPORT, text, "", "transports that may be used, in order, such as tcp or hook:shm,tcp; empty: the best for each peer") \
 	X(MODULES, text, "", "folders of loadable transports, divided by ':', looked at before the library's own")   \
 	X(FABRIC, text, "", "provider that the libfabric transport uses, such as tcp;ofi_rxm; empty: the best there is") \
+	X(MULTICAST, text, "auto", "whether verbs sends bytes for several nodes once, by multicast: auto, on, off, or an IPv4 group to use, such as 239.1.2.3") \
 	X(TIMEOUT, time, "30s", "default deadline of calls that wait")                                               \
 	X(PEER_TIMEOUT, time, "5s", "a peer on another host that is silent for this long is dead")                   \
 	X(LINGER, time, "1ms", "unflushed appends become visible after this at the latest")                          \

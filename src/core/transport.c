@@ -131,6 +131,7 @@ STUB(send, U DPI_Tp_Endpoint *a, U const void *b, U size_t c, U uint32_t d)
 STUB(flush, U DPI_Tp_Endpoint *a, U void *b)
 STUB(cancel, U DPI_Tp_Endpoint *a, U void *b)
 STUB(get_fd, U DPI_Tp *a, U uint32_t b, U int *c)
+STUB(put_many, U DPI_Tp *a, U const DPI_Tp_To *b, U int c, U const struct iovec *d, U int e, U uint32_t f, U void *g)
 static void no_close(U DPI_Tp *a) {}
 static void no_disconnect(U DPI_Tp_Endpoint *a) {}
 /* a transport of loads and stores has nothing to progress and nothing to arm */
@@ -172,5 +173,6 @@ void dpi_transport_fill(DPI_Transport *f, const DPI_Transport *table)
 	FILL(progress);
 	FILL(get_fd);
 	FILL(arm);
+	FILL(put_many);
 #undef FILL
 }

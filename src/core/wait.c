@@ -46,7 +46,7 @@ static void progress(struct dpi_context *ctx)
 }
 
 /* Lock a carrier that others post to. Who holds it may have been preempted, and may not run before this thread sleeps. */
-static bool lock_carrier(struct dpi_carrier *c)
+bool dpi_carrier_lock(struct dpi_carrier *c)
 {
 	for (int i = 0; i < LOCK_TRIES; i++) {
 		if (!pthread_mutex_trylock(&c->lock)) return true;
@@ -86,7 +86,7 @@ static void settle(struct dpi_context *ctx)
 	for (int i = 0; i < ctx->carriers; i++) {
 		struct dpi_carrier *c = ctx->carrier[i];
 		if (!c->needs_progress) continue;
-		if (!lock_carrier(c)) {
+		if (!dpi_carrier_lock(c)) {
 			missed = true;
 			continue;
 		}
@@ -237,7 +237,7 @@ static int sleep_as_leader(struct dpi_context *ctx, const struct dpi_wait *w, st
 		for (int i = 0; i < ctx->carriers; i++) {
 			struct dpi_carrier *c = ctx->carrier[i];
 			if (!c->needs_progress) continue;
-			if (!lock_carrier(c)) {
+			if (!dpi_carrier_lock(c)) {
 				again = true;
 				continue;
 			}

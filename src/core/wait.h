@@ -33,6 +33,9 @@ static inline void dpi_pause(void)
 /* One non-blocking round of progress on all transports, if no other thread is at it. */
 void dpi_progress(struct dpi_context *ctx);
 
+/* Lock a carrier that callers post to, within a millisecond or so: whoever holds it may have been preempted. false: not now. */
+bool dpi_carrier_lock(struct dpi_carrier *c);
+
 /* A round of progress on one carrier, whose lock the caller holds: nothing is left for another round, which may be long in coming. */
 void dpi_carrier_progress(struct dpi_carrier *c);
 

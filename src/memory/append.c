@@ -259,7 +259,7 @@ int dpi_append_try(struct dpi_buffer *b, const struct iovec *iov, int count, uin
 	if (!room) {
 		return dpi_append_no_room(b, r);
 	}
-	if (!a->tail && size >= DPI_LARGE_BYTES && count <= 4 && size + DPI_RING_WORD + 8 <= a->remote.carrier->attr.max_put - 1) {
+	if (!a->tail && size >= a->large && count <= 4 && size + DPI_RING_WORD + 8 <= a->remote.carrier->attr.max_put - 1) {
 		error = put_large(b, iov, count, size, r);
 		r->refused = error == DPI_ERR_AGAIN && !r->begun;
 		if (error && !r->begun) return error;
@@ -320,7 +320,7 @@ static __attribute__((noinline)) int append_one(const void *data, size_t size, D
 	struct iovec v = { (void *)(uintptr_t)data, size };
 	bool written = false;
 	int error = DPI_SUCCESS;
-	if (b && (b->appender.tail || size < DPI_LARGE_BYTES) && size <= b->max_record &&
+	if (b && (b->appender.tail || size < b->appender.large) && size <= b->max_record &&
 	    atomic_load_explicit(&b->fast_size, memory_order_relaxed) && dpi_buffer_enter(b)) {
 		struct dpi_ring_writer *w = &b->appender.writer;
 		if (w->same == size && size) { /* the group ends, or the run does */

@@ -16,7 +16,10 @@ static void detach(struct dpi_buffer *b)
 	a->attached = false;
 	pthread_mutex_unlock(&b->ctx->memory->linger_lock);
 	dpi_remote_detach(&a->remote);
-	if (a->mirror && !a->keep_mirror) munmap(a->mirror, a->mirror_size);
+	if (a->mirror && !a->keep_mirror) {
+		dpi_window_withdraw(b->ctx, &a->local);
+		munmap(a->mirror, a->mirror_size);
+	}
 	a->mirror = NULL;
 	dpi_append_fast(b);
 }
@@ -27,18 +30,24 @@ static int use_ring(struct dpi_buffer *b, struct dpi_remote *remote, uint64_t ba
 	struct dpi_appender *a = &b->appender;
 	uint64_t capacity = remote->length - DPI_RING_HEADER;
 	uint8_t *mirror = NULL;
+	struct dpi_window local = { 0 };
 	if (!remote->direct) {
 		/* for runs twice as large: see dpi_run_end; memory that is not touched costs none */
 		mirror = mmap(NULL, b->runs ? 2 * capacity : capacity, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 		if (mirror == MAP_FAILED) return dpi_fail_errno(DPI_ERR_MEMORY, "no memory to stage %llu bytes of appends", (unsigned long long)capacity);
+		dpi_window_wrap(mirror, capacity, -1, 0, &local);
+		dpi_window_expose_locally(&local, remote->carrier);
 	}
 	pthread_mutex_lock(&b->ctx->memory->linger_lock); /* the linger service looks at the ring under it */
 	struct dpi_remote old = a->remote;
 	uint8_t *old_mirror = a->mirror;
 	uint64_t old_size = a->mirror_size;
+	struct dpi_window old_local = a->local;
 	struct dpi_ring *ring = (struct dpi_ring *)remote->direct;
 	a->remote = *remote;
 	a->mirror = mirror;
+	a->local = local;
+	a->large = mirror && local.exposed[remote->carrier->index] ? DPI_LARGE_LOCAL_BYTES : DPI_LARGE_BYTES;
 	a->mirror_size = b->runs ? 2 * capacity : capacity;
 	a->tail = ring ? &ring->tail : NULL;
 	a->writer.data = ring ? ring->data : mirror;
@@ -60,7 +69,10 @@ static int use_ring(struct dpi_buffer *b, struct dpi_remote *remote, uint64_t ba
 	a->attached = true;
 	pthread_mutex_unlock(&b->ctx->memory->linger_lock);
 	if (old.length) dpi_remote_detach(&old);
-	if (old_mirror) munmap(old_mirror, old_size);
+	if (old_mirror) {
+		dpi_window_withdraw(b->ctx, &old_local);
+		munmap(old_mirror, old_size);
+	}
 	dpi_append_fast(b);
 	return DPI_SUCCESS;
 }

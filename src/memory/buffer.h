@@ -15,7 +15,8 @@
 #define DPI_RUN_BYTES 32768u	/* a run of records of one size at most */
 #define DPI_PUT_GROUP_BYTES 65536u /* the same where publishing is a put */
 #define DPI_SMALL_BYTES 128u	/* records up to this are copied without a call */
-#define DPI_LARGE_BYTES 32768u	/* a record from here on goes from the caller's memory to a transport without a copy */
+#define DPI_LARGE_BYTES 32768u	/* a record from here on goes from the caller's memory to a transport without a copy, */
+#define DPI_LARGE_LOCAL_BYTES 1048576u /* or from here on, where the transport has to register that memory first */
 #define DPI_LOOK_AGAIN_NS 1000000 /* where nothing tells that there is a change: a transport that refused, several bells */
 #define DPI_GROW_AFTER_NS 2000000 /* a ring that stays full for this long is replaced by a larger one */
 
@@ -44,6 +45,8 @@ struct dpi_appender {
 	uint8_t *mirror;
 	bool keep_mirror; /* puts from it may be under way still: it is left mapped */
 	uint64_t mirror_size;
+	struct dpi_window local; /* the mirror, exposed to the transport alone */
+	uint64_t large;		 /* records from here on go from the caller's memory */
 	pthread_mutex_t lock; /* guards sent and the order of puts between the owner and the linger service */
 	_Atomic uint64_t sent; /* published by puts */
 	uint64_t looked_at;    /* what was written when the linger service came last */
@@ -197,6 +200,10 @@ int dpi_append_try(struct dpi_buffer *b, const struct iovec *iov, int count, uin
 void dpi_append_fast(struct dpi_buffer *b); /* decide b->fast anew */
 void dpi_append_no_fast(struct dpi_buffer *b); /* from any thread: the buffer or its home is gone */
 int dpi_append_publish(struct dpi_buffer *b, uint32_t flags); /* all that is written; flags: of the put; DPI_ERR_AGAIN: the transport is busy */
+/* many.c. Can it be published together with others, as a put to several nodes at once? */
+bool dpi_append_has_multicast(const struct dpi_buffer *b);
+/* Of handles that can: publish what all of them have next, as far as it is the same bytes and the transport takes it so. */
+bool dpi_append_publish_many(struct dpi_buffer *const *b, uint32_t count);
 bool dpi_append_linger(struct dpi_buffer *b); /* by the service; whether something was left or done */
 /* Does the service leave what was written since its last look to the next one? */
 static inline bool dpi_append_waits_a_look(const struct dpi_buffer *b)

@@ -366,6 +366,29 @@ int DPI_Next_Records(DPI_Buffer handle, size_t max, DPI_Record *records, size_t 
 	return error;
 }
 
+int DPI_Next_Run(DPI_Buffer handle, size_t max, DPI_Run *run)
+{
+	int error;
+	struct dpi_ring_in *from;
+	DPI_Record record;
+	if (!run || !max) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Next_Run: %s", run ? "max is 0" : "run is NULL");
+	struct dpi_buffer *b = begin(handle, "DPI_Next_Run", &error);
+	if (!b) return error;
+	struct dpi_consumer *c = &b->consumer;
+	error = note_single(c);
+	if (!error) error = lend_room(c);
+	if (!error) error = next(b, &record, &from, true, "DPI_Next_Run");
+	if (!error) {
+		*run = (DPI_Run){ .data = record.data, .size = record.size };
+		run->count = 1 + dpi_ring_read_evenly(&from->reader, record.size, max - 1, &run->stride);
+		lend(c, from, run->count);
+		DPI_COUNT(b, records, run->count);
+		DPI_COUNT(b, record_bytes, run->count * run->size);
+	}
+	dpi_buffer_leave(b);
+	return error;
+}
+
 int DPI_Release_Records(size_t count, DPI_Buffer handle)
 {
 	int error;

@@ -508,6 +508,29 @@ static inline __attribute__((always_inline)) size_t dpi_ring_read_many(struct dp
 	}
 }
 
+/* How many more records of the size of the one just read lie evenly behind it, at most max: they are read. stride: out, from one to the next. */
+static inline size_t dpi_ring_read_evenly(struct dpi_ring_reader *r, uint64_t size, size_t max, size_t *stride)
+{
+	uint64_t at = r->read & r->mask, left = r->tail - r->read, count = 0;
+	if (r->same) {
+		if (left > r->same_end - r->read) left = r->same_end - r->read;
+		count = left / r->same;
+		if (count > max) count = max;
+		*stride = (size_t)r->same;
+		r->read += count * r->same;
+		return (size_t)count;
+	}
+	const uint64_t pad = dpi_ring_pad(r->read, size), step = pad + dpi_ring_need(size);
+	const uint64_t word = size | (uint64_t)DPI_RING_RECORD << 32, pad_word = (pad - DPI_RING_WORD) | (uint64_t)DPI_RING_PAD << 32;
+	const uint8_t *p = r->ring->data + at;
+	if (left > r->capacity - at) left = r->capacity - at;
+	if (!at) left = 0; /* the one just read ends the ring */
+	for (; count < max && left >= step && (!pad || dpi_ring_get_word(p) == pad_word) && dpi_ring_get_word(p + pad) == word; p += step, left -= step) count++;
+	*stride = (size_t)step;
+	r->read += count * step;
+	return (size_t)count;
+}
+
 /* Everything before position, which boundary goes with, is not looked at again. The caller decides when the writer is told: dpi_ring_tell. */
 static inline void dpi_ring_release(struct dpi_ring_reader *r, uint64_t position, uint64_t boundary)
 {

@@ -144,6 +144,7 @@ int dpi_run_begin(struct dpi_buffer *b, struct dpi_run *run, uint64_t size, bool
 	write_word(a, a->writer.place, size);
 	run->at = a->writer.place;
 	run->end = run->at + DPI_RING_WORD + size;
+	a->writer.same_place = (uint8_t *)((uintptr_t)a->writer.data + (run->at & a->writer.mask) - run->at);
 	DPI_DELAY(run_begins);
 	/* the word alone may be published already: a run of which nothing is there yet */
 	atomic_store_explicit(&a->writer.written, run->at + DPI_RING_WORD, memory_order_release);
@@ -190,11 +191,32 @@ int dpi_run_end(struct dpi_buffer *b, struct dpi_run *run)
 	return DPI_SUCCESS;
 }
 
+void dpi_run_prompt(struct dpi_buffer *b)
+{
+	struct dpi_appender *a = &b->appender;
+	struct dpi_bell_page *page = a->remote.peer->bells.page;
+	b->prompt = true;
+	/* without membarrier whoever publishes has a fence to pay */
+	if (!page || a->home_bell >= DPI_BELLS || atomic_load_explicit(&b->ctx->bells.page->fence, memory_order_relaxed)) return;
+	dpi_bell_other(&a->remote.peer->bells, a->home_bell);
+	a->flush = a->tail;
+	a->bell = &page->bell[a->home_bell];
+	/* seq_cst, as in dpi_append_fast: either the loop thread overwrites this with 0, or its flag is seen here */
+	atomic_store(&b->run, 1);
+	if (atomic_load(&b->destroyed) || atomic_load(&b->home_peer->dead)) dpi_append_no_fast(b);
+}
+
 int dpi_run_publish(struct dpi_buffer *b, const struct dpi_run *run)
 {
 	int error = dpi_append_publish(b, 0);
 	set_until(b, run);
 	return error;
+}
+
+void dpi_run_went_together(struct dpi_buffer *b, const struct dpi_run *run)
+{
+	b->appender.published = atomic_load_explicit(&b->appender.sent, memory_order_relaxed);
+	set_until(b, run);
 }
 
 int dpi_run_wrote(struct dpi_buffer *b, const struct dpi_run *run, uint64_t size)

@@ -65,8 +65,16 @@ static inline uint64_t dpi_run_left(const struct dpi_buffer *b, const struct dpi
 int dpi_run_wrote(struct dpi_buffer *b, const struct dpi_run *run, uint64_t size);
 /* The same, and all is published: AGAIN when the transport is busy, and the linger service has it. */
 int dpi_run_wrote_now(struct dpi_buffer *b, const struct dpi_run *run, uint64_t size);
+/* Every write is to be published at once, over a direct window: by the program itself, where it can. */
+void dpi_run_prompt(struct dpi_buffer *b);
+static inline bool dpi_run_published(const struct dpi_buffer *b)
+{
+	return b->appender.published == atomic_load_explicit(&b->appender.writer.written, memory_order_relaxed);
+}
 /* Publish all; AGAIN when the transport is busy. */
 int dpi_run_publish(struct dpi_buffer *b, const struct dpi_run *run);
+/* Something was published by dpi_append_publish_many. */
+void dpi_run_went_together(struct dpi_buffer *b, const struct dpi_run *run);
 /* Wait until all is visible at the home, at most the handle's timeout. */
 int dpi_run_flush(struct dpi_buffer *b, const struct dpi_run *run);
 

@@ -109,6 +109,18 @@ int dpi_window_expose(struct dpi_context *ctx, struct dpi_window *w, uint32_t ac
 	return DPI_SUCCESS;
 }
 
+void dpi_window_expose_locally(struct dpi_window *w, struct dpi_carrier *c)
+{
+	DPI_Tp_Memory m = { w->address, w->length, w->fd, w->fd_offset, 0 };
+	if (!(c->attr.capabilities & DPI_TP_LOCAL)) return;
+	pthread_mutex_lock(&c->lock);
+	int error = c->table->expose(c->tp, &m, &w->exposed[c->index], &w->key[c->index]);
+	pthread_mutex_unlock(&c->lock);
+	if (!error) return;
+	w->exposed[c->index] = NULL;
+	dpi_log(DPI_LOG_DEBUG, "puts from %llu bytes are copied: %s", (unsigned long long)w->length, dpi_detail());
+}
+
 void dpi_window_withdraw(struct dpi_context *ctx, struct dpi_window *w)
 {
 	for (int i = 0; i < ctx->carriers; i++) {
@@ -329,6 +341,28 @@ int dpi_remote_put(struct dpi_remote *r, const struct iovec *iov, int n, uint64_
 	if (error) return error;
 	POST(r, error, put(r->tp, iov, n, offset, notify, flags, op));
 	if (!error || error == DPI_TP_PENDING) count(&r->peer->stats.puts, 1), count(&r->peer->stats.put_bytes, size);
+	return error;
+}
+
+int dpi_remote_put_many(struct dpi_remote *const *r, const DPI_Tp_To *to, int n, const struct iovec *iov, int pieces, uint32_t flags,
+			struct dpi_operation *op)
+{
+	struct dpi_carrier *c = r[0]->carrier;
+	uint64_t size = total(iov, pieces);
+	int error = DPI_SUCCESS;
+	for (int i = 0; i < n && !error; i++) {
+		error = range(r[i], to[i].offset, size);
+		if (!error) error = dpi_remote_check(r[i]);
+	}
+	if (error) return error;
+	pthread_mutex_lock(&c->lock);
+	for (int i = 0; i < n && !error; i++)
+		if (!r[i]->peer->endpoint[c->index]) error = DPI_ERR_PEER;
+	if (!error) error = c->table->put_many(c->tp, to, n, iov, pieces, flags, op);
+	if (error == DPI_ERR_AGAIN) dpi_carrier_progress(c);
+	pthread_mutex_unlock(&c->lock);
+	for (int i = 0; i < n && (!error || error == DPI_TP_PENDING); i++)
+		count(&r[i]->peer->stats.puts, 1), count(&r[i]->peer->stats.put_bytes, size);
 	return error;
 }
 

@@ -27,6 +27,8 @@ int dpi_window_allocate(uint64_t length, int huge_pages, int numa, struct dpi_wi
 void dpi_window_wrap(void *address, uint64_t length, int fd, uint64_t fd_offset, struct dpi_window *w);
 /* Expose with every transport that can. */
 int dpi_window_expose(struct dpi_context *ctx, struct dpi_window *w, uint32_t access);
+/* Or with one, for no peer, where that makes this process's puts from it cheaper. */
+void dpi_window_expose_locally(struct dpi_window *w, struct dpi_carrier *c);
 void dpi_window_withdraw(struct dpi_context *ctx, struct dpi_window *w);
 void dpi_window_free(struct dpi_context *ctx, struct dpi_window *w); /* withdraw, unmap, close */
 /* Describe it for a peer; same_host: descriptors can travel. */
@@ -72,6 +74,9 @@ extern struct dpi_operation dpi_unawaited;
 /* Posts, as in dpi_transport.h; bounds are checked here too. DPI_ERR_PEER for a dead peer. They count in peer->stats. */
 int dpi_remote_put(struct dpi_remote *r, const struct iovec *iov, int count, uint64_t offset, const DPI_Tp_Notify *notify, uint32_t flags,
 		   struct dpi_operation *op);
+/* To several windows over one carrier, which has DPI_TP_MULTICAST. Makes progress where the transport is busy. */
+int dpi_remote_put_many(struct dpi_remote *const *r, const DPI_Tp_To *to, int n, const struct iovec *iov, int count, uint32_t flags,
+			struct dpi_operation *op);
 int dpi_remote_get(struct dpi_remote *r, const struct iovec *iov, int count, uint64_t offset, struct dpi_operation *op);
 int dpi_remote_fetch_add(struct dpi_remote *r, uint64_t offset, uint64_t operand, uint64_t *result, struct dpi_operation *op);
 int dpi_remote_compare_swap(struct dpi_remote *r, uint64_t offset, uint64_t expected, uint64_t desired, uint64_t *result,

@@ -37,6 +37,7 @@ TEST(uses, "A-1 R-4", 2)
 	for (int i = 0; i < 2; i++) {
 		CHECK_ERROR(DPI_Next_Record(no_queue[i], &record), DPI_ERR_USE, " ");
 		CHECK_ERROR(DPI_Next_Records(no_queue[i], 1, &record, &n), DPI_ERR_USE, " ");
+		CHECK_ERROR(DPI_Next_Run(no_queue[i], 1, &(DPI_Run){0}), DPI_ERR_USE, " ");
 		CHECK_ERROR(DPI_Release_Records(0, no_queue[i]), DPI_ERR_USE, " ");
 	}
 	CHECK_ERROR(DPI_Append(data, 1, r), DPI_ERR_USE, "r");

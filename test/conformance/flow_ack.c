@@ -73,6 +73,60 @@ TEST(ack_released, "FL-504", 2)
 	finish_source(s, f, ctx);
 }
 
+/* What is pushed by the batch is acknowledged by the row. */
+static void batch(int rank, int up_to)
+{
+	enum { ROWS = 1000, FIRST = 300 };
+	DPI_Context ctx = join();
+	DPI_Flow f = FLOW("f", ctx, .sources = 1, .ack = DPI_ACK_CONFIRMED, .ack_up_to = up_to, .ack_pending = ROWS);
+	struct flow_row rows[ROWS];
+	DPI_Acked told[7];
+	size_t pushed, count;
+	uint64_t key = up_to ? FIRST : 0; /* the last that the program was told of */
+	if (rank) {
+		DPI_Target t = target_of(0, f);
+		take(t, ROWS);
+		CHECK_DPI(DPI_Ack(0, FIRST, t));
+		harness_barrier();
+		harness_barrier();
+		CHECK_DPI(DPI_Ack(0, ROWS, t));
+		finish_target(t, f, ctx);
+		return;
+	}
+	DPI_Source s = source_of(f);
+	for (int i = 0; i < ROWS; i++) rows[i] = row_of(0, i % 3, i);
+	CHECK_DPI(DPI_Push_Batch(rows, ROWS, s, &pushed));
+	CHECK_INT(pushed, ==, ROWS);
+	CHECK_DPI(DPI_Flush_Source(s));
+	harness_barrier();
+	UNTIL(LONG, tested(FIRST, s), ); /* this tells of it, and with up_to of all before */
+	CHECK(!tested(FIRST + 1, s));
+	harness_barrier();
+	while (key < ROWS) {
+		CHECK_DPI(DPI_Next_Acks(told, 7, s, &count));
+		CHECK_INT(count, >, 0);
+		for (size_t i = 0; i < count; i++) {
+			if (!up_to && key + 1 == FIRST) key++;
+			CHECK(up_to || told[i].rows == 1);
+			key += told[i].rows;
+			CHECK(told[i].key == key && told[i].acknowledged == 1 && told[i].targets == 1 && !told[i].error);
+		}
+	}
+	CHECK_INT(key, ==, ROWS);
+	CHECK_ERROR(DPI_Try_Next_Acks(told, 7, s, &count), DPI_ERR_AGAIN, "nothing");
+	finish_source(s, f, ctx);
+}
+
+TEST(ack_batch, "FL-505 FL-508 FL-509", 2)
+{
+	batch(rank, 0);
+}
+
+TEST(ack_batch_up_to, "FL-505 FL-508 FL-509", 2)
+{
+	batch(rank, 1);
+}
+
 TEST(ack_confirmed, "FL-505 FL-514 FL-515", 2)
 {
 	DPI_Context ctx = join();

@@ -125,6 +125,35 @@ TEST(flow_ways, "FL-400 FL-401 FL-402 FL-403 FL-404", 3)
 	leave(ctx);
 }
 
+/* Rows for everybody, in bulk: where the transport has multicast they are sent once. The linger time is long, so that they go
+ * together. */
+TEST(flow_replicate, "FL-405", 4, .env = "DPI_MULTICAST=on DPI_LINGER=100ms", .deadline_s = 180)
+{
+	enum { BULK = 100 };
+	struct flow_row row[BULK];
+	struct flow_tally tally = { { 0 }, { 0 }, 0 };
+	DPI_Context ctx = join();
+	DPI_Flow f = FLOW("everybody", ctx, .targets = 3, .sources = 1, .dist = DPI_DIST_BROADCAST);
+	if (rank) {
+		DPI_Target t = target_of((uint32_t)rank - 1, f);
+		flow_drain(t, &tally);
+		CHECK_INT(tally.total, ==, 5 * ROWS);
+		CHECK_DPI(DPI_Close_Target(t));
+	} else {
+		DPI_Source s = source_of(f);
+		size_t pushed;
+		for (int64_t at = 0; at < 5 * ROWS; at += BULK) {
+			for (int64_t i = 0; i < BULK; i++) row[i] = row_of(0, at + i, at + i);
+			CHECK_DPI(DPI_Push_Batch(row, BULK, s, &pushed));
+			CHECK_INT(pushed, ==, BULK);
+		}
+		CHECK_DPI(DPI_Close_Source(s));
+	}
+	harness_barrier();
+	CHECK_DPI(DPI_Close_Flow(f));
+	leave(ctx);
+}
+
 TEST(flow_where_rows_go, "FL-405", 4)
 {
 	static const uint32_t table[] = { 3, 1, 1, 0, 2 };

@@ -84,6 +84,8 @@ TEST(null_pointers, "R-11 P-18", 0)
 	NULL_ERROR(DPI_Next_Records(NULL, 1, &record, &n));
 	NULL_ERROR(DPI_Next_Records(q, 1, NULL, &n));
 	NULL_ERROR(DPI_Next_Records(q, 1, &record, NULL));
+	NULL_ERROR(DPI_Next_Run(NULL, 1, &(DPI_Run){0}));
+	NULL_ERROR(DPI_Next_Run(q, 1, NULL));
 	NULL_ERROR(DPI_Release_Records(0, NULL));
 	NULL_ERROR(DPI_Read_Record(0, data, 8, NULL, NULL, NULL));
 	NULL_ERROR(DPI_Read_Record(0, NULL, 8, l, NULL, NULL));
@@ -186,6 +188,7 @@ TEST(closed_handles, "R-12 A-20", 0)
 		CHECK_ERROR(DPI_Flush_Buffer(q), DPI_ERR_HANDLE, "closed");
 		CHECK_ERROR(DPI_Next_Record(q, &record), DPI_ERR_HANDLE, "closed");
 		CHECK_ERROR(DPI_Next_Records(q, 1, &record, &n), DPI_ERR_HANDLE, "closed");
+		CHECK_ERROR(DPI_Next_Run(q, 1, &(DPI_Run){0}), DPI_ERR_HANDLE, "closed");
 		CHECK_ERROR(DPI_Release_Records(0, q), DPI_ERR_HANDLE, "closed");
 		CHECK_ERROR(DPI_Get_Buffer_Info(q, &info), DPI_ERR_HANDLE, "closed");
 		CHECK_ERROR(DPI_Get_Buffer_Stats(q, &stats), DPI_ERR_HANDLE, "closed");
@@ -299,6 +302,7 @@ TEST(values_outside, "R-14 A-10", 0)
 	CHECK_DPI(DPI_Wait(&request, 0));
 	CHECK_ERROR(DPI_Append_Vector(&(struct iovec){"x", 1}, -1, q), DPI_ERR_ARGUMENT, "count");
 	CHECK_ERROR(DPI_Next_Records(q, 0, &(DPI_Record){0}, &n), DPI_ERR_ARGUMENT, "max");
+	CHECK_ERROR(DPI_Next_Run(q, 0, &(DPI_Run){0}), DPI_ERR_ARGUMENT, "max");
 	CHECK_DPI(DPI_Flush_Buffer(q));
 	TAKE_NOW(q, "x", 1);
 	CHECK_EMPTY(q, DPI_NO_WAIT);

@@ -49,7 +49,7 @@ TEST(node_numbers, "E-12 E-14", 4, .once = true)
 }
 
 /* No size was declared; rank 0 is first, the others ask for no number. */
-TEST(nodes_join, "E-13 E-28", 4, .nodes = -1, .once = true)
+TEST(nodes_join, "E-13 E-28", 4, .nodes = -1)
 {
 	_Atomic int *taken = harness_shared();
 	DPI_Context ctx = NULL;

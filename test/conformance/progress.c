@@ -34,6 +34,7 @@ TEST(deadlines, "P-1 P-2 P-6 P-20 A-39 A-57 A-69", 2)
 		size_t n;
 		TIMES_OUT(30 * MS, DPI_Next_Record(q, &record), "the queue");
 		TIMES_OUT(30 * MS, DPI_Next_Records(q, 4, records, &n), "the queue");
+		TIMES_OUT(30 * MS, DPI_Next_Run(q, 4, &(DPI_Run){0}), "the queue");
 	}
 	harness_barrier();
 	if (rank == 0) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * queue_stretches.c: long stretches of records of one size, and stretches of any size between, taken one by one and many at a time, held
+ * queue_stretches.c: long stretches of records of one size, and stretches of any size between, taken one by one, many at a time and in runs, held
  * for a while and released some at a time. */
 #include "memory_kit.h"
 
@@ -36,7 +36,15 @@ static void take_all(DPI_Buffer q)
 	uint64_t seed = draw_seed(0);
 	size_t held = 0, count;
 	for (uint32_t i = 0; i < RECORDS;) {
-		if (draw(&seed, 3)) {
+		uint64_t way = draw(&seed, 4);
+		if (way == 3) {
+			DPI_Run run = {0};
+			size_t most = 1 + draw(&seed, SOME);
+			CHECK_DPI(DPI_Next_Run(q, most, &run));
+			CHECK(run.count >= 1 && run.count <= most && run.stride >= run.size);
+			held += count = run.count;
+			for (size_t k = 0; k < count; k++) r[k] = (DPI_Record){(const uint8_t *)run.data + k * run.stride, run.size};
+		} else if (way) {
 			CHECK_DPI(DPI_Next_Records(q, 1 + draw(&seed, SOME), r, &count));
 			held += count;
 		} else {
@@ -77,5 +85,5 @@ static void stretches(int rank, uint64_t capacity)
 	leave(ctx);
 }
 
-TEST(stretches_of_one_size, "M-1 M-4 M-5 M-6", 2) { stretches(rank, 0); }
-TEST(stretches_in_a_small_ring, "M-1 M-4 M-5 M-6", 2) { stretches(rank, 16384); }
+TEST(stretches_of_one_size, "M-1 M-4 M-5 M-6 A-59 A-115", 2) { stretches(rank, 0); }
+TEST(stretches_in_a_small_ring, "M-1 M-4 M-5 M-6 A-59 A-115", 2) { stretches(rank, 16384); }

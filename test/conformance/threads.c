@@ -100,6 +100,7 @@ TEST(second_thread_is_refused, "P-14 R-4", 2)
 		CHECK_ERROR(DPI_Flush_Buffer_Nb(q, &request), DPI_ERR_THREAD, "thread");
 		CHECK_ERROR(DPI_Next_Record(q, &record), DPI_ERR_THREAD, "thread");
 		CHECK_ERROR(DPI_Next_Records(q, 1, &record, &n), DPI_ERR_THREAD, "thread");
+		CHECK_ERROR(DPI_Next_Run(q, 1, &(DPI_Run){0}), DPI_ERR_THREAD, "thread");
 		CHECK_ERROR(DPI_Release_Records(0, q), DPI_ERR_THREAD, "thread");
 		CHECK_ERROR(DPI_Scatter(&part, 1), DPI_ERR_THREAD, "thread");
 		CHECK_ERROR(DPI_Set_Timeout(0, q), DPI_ERR_THREAD, "thread");

@@ -60,6 +60,43 @@ KIT_TEST(tp_expose_any, "T-19", 60)
 	kit_end();
 }
 
+/* Memory that is exposed to nobody, for puts from it alone. */
+KIT_TEST(tp_expose_locally, "T-19", 60)
+{
+	enum { SIZE = 20000, PUTS = 12 };
+	struct kit_window w, from;
+	struct kit_remote r, none;
+	struct kit_op op[PUTS];
+	DPI_Tp_Key key;
+	kit_start(rank);
+	kit_share(&w, 8 + SIZE * PUTS, KIT_ALL, &r);
+	kit_memory(&from, SIZE * PUTS, false);
+	for (uint64_t i = 0; i < SIZE * PUTS; i++) from.memory[i] = kit_pattern((uint64_t)rank, i);
+	if (kit_has(DPI_TP_LOCAL)) CHECK_KIT(kit_expose(&from, 0));
+	for (uint64_t i = 0; i < PUTS; i++) {
+		struct iovec v = { from.memory + SIZE * i, SIZE };
+		DPI_Tp_Notify n = { 0, SIZE * (i + 1), DPI_TP_NO_BELL };
+		KIT_POST(&op[i], kit.table->put(r.remote, &v, 1, 8 + SIZE * i, &n, i % 3 ? DPI_TP_MORE : 0, &op[i]));
+	}
+	KIT_AWAIT(kit_word(&w, 0) == SIZE * PUTS);
+	for (uint64_t i = 0; i < SIZE * PUTS; i++) CHECK(w.memory[8 + i] == kit_pattern((uint64_t)kit.other, i));
+	CHECK_KIT(kit_flush());
+	for (int i = 0; i < PUTS; i++) CHECK_KIT(kit_finish(&op[i]));
+	if (kit_has(DPI_TP_LOCAL)) {
+		kit_swap_keys(&from.key, &key);
+		CHECK_KIT(kit_attach(&key, SIZE, &none));
+		CHECK_KIT_ERROR(kit_put(&none, "any", 3, 0, NULL), DPI_ERR_USE);
+		kit_detach(&none);
+		if (key.fd >= 0) close(key.fd);
+	}
+	kit_barrier();
+	kit_free(&from);
+	kit_detach(&r);
+	kit_barrier();
+	kit_free(&w);
+	kit_end();
+}
+
 /* A part of a file that starts at no page. */
 KIT_TEST(tp_expose_part, "T-18 T-20 T-25", 60)
 {

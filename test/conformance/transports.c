@@ -13,7 +13,7 @@ static void seed_hook(int rank, int ranks)
 	char text[256];
 	const char *hook = getenv("DPI_HOOK");
 	(void)rank, (void)ranks;
-	snprintf(text, sizeof text, "%s,seed=%" PRIu64, hook ? hook : "count", harness_seed());
+	snprintf(text, sizeof text, "%s,seed=%" PRIu64, hook && *hook ? hook : "count", harness_seed());
 	setenv("DPI_HOOK", text, 1);
 }
 
@@ -24,13 +24,29 @@ static void mix(int rank, int ranks)
 	if (rank % 2) setenv("DPI_TRANSPORT", "tcp", 1);
 }
 
-/* Has the machine an RDMA device? */
-static bool rdma(void)
+/* Has the machine RDMA devices, and are they of a kind? 4: iWARP, whose device's port speaks TCP. */
+static bool devices(bool iwarp)
 {
 	glob_t found;
-	bool some = !glob("/sys/class/infiniband/*", GLOB_NOSORT, NULL, &found);
-	if (some) globfree(&found);
+	int some = 0;
+	if (glob("/sys/class/infiniband/*/node_type", GLOB_NOSORT, NULL, &found)) return false;
+	for (size_t i = 0; i < found.gl_pathc; i++) {
+		FILE *f = fopen(found.gl_pathv[i], "re");
+		some += f && (fgetc(f) == '4') == iwarp;
+		if (f) fclose(f);
+	}
+	globfree(&found);
 	return some;
+}
+
+static bool rdma(void)
+{
+	return devices(false);
+}
+
+static bool iwarp(void)
+{
+	return devices(true) && !devices(false);
 }
 
 /* Where this program finds the module NAME, as it is not beside the library's modules. */
@@ -90,7 +106,7 @@ static void between_devices(int rank, int ranks)
 
 static bool two_devices(void)
 {
-	return rdma() && getenv("RDMA_HOSTS") && getenv("RDMA_KEY_FILE");
+	return (rdma() || iwarp()) && getenv("RDMA_HOSTS") && getenv("RDMA_KEY_FILE");
 }
 
 /* libfabric looks for its providers for half a second, once in a process; what is found here the cases' processes inherit. */
@@ -120,6 +136,7 @@ ENROL(hook_shm_nodirect, "DPI_TRANSPORT=hook:shm " FAULTS ",nodirect,noorder", s
 ENROL(hook_tcp, "DPI_TRANSPORT=hook:tcp " FAULTS, seed_hook);
 ENROL(mixed, "DPI_TRANSPORT=shm,tcp", mix);
 ENROL_IF(verbs, "DPI_TRANSPORT=verbs", modules, rdma);
+ENROL_IF(iwarp, "DPI_TRANSPORT=verbs", modules, iwarp);
 ENROL_IF(wire, "DPI_TRANSPORT=verbs", between_devices, two_devices);
 ENROL_ALSO(libfabric, "DPI_TRANSPORT=libfabric DPI_FABRIC=tcp", modules, .present = libfabric, .before = libfabric_first);
 ENROL_ALSO(libfabric_rxm, "DPI_TRANSPORT=libfabric DPI_FABRIC=tcp;ofi_rxm", modules, .present = libfabric_rxm_wanted, .before = libfabric_first,

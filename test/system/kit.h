@@ -3,6 +3,7 @@
 #ifndef KIT_H
 #define KIT_H
 
+#include <glob.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <time.h>
@@ -32,6 +33,29 @@ static inline void pause_us(uint64_t us)
 	nanosleep(&(struct timespec){ (time_t)(us / 1000000), (long)(us % 1000000) * 1000 }, NULL);
 }
 
+/* Of what is done so often: all, or with TEST_FEW (emulated machines) a twentieth, yet at least few. */
+static inline int times(int all, int few)
+{
+	if (!getenv("TEST_FEW")) return all;
+	return all / 20 > few ? all / 20 : few;
+}
+
+/* Has the machine an RDMA device? */
+static inline bool rdma(void)
+{
+	glob_t found;
+	bool some = !glob("/sys/class/infiniband/*", GLOB_NOSORT, NULL, &found);
+	if (some) globfree(&found);
+	return some;
+}
+static inline void modules(int rank, int ranks)
+{
+	char folder[4200];
+	(void)rank, (void)ranks;
+	snprintf(folder, sizeof folder, "%.4000s/dpi", harness_build());
+	setenv("DPI_MODULES", folder, 1);
+}
+
 /* The hook's decisions follow the case's seed. */
 #define FAULTS "DPI_HOOK=delay=30,reorder,again=0.1,short=0.3"
 static inline void seed_hook(int rank, int ranks)
@@ -41,11 +65,12 @@ static inline void seed_hook(int rank, int ranks)
 	snprintf(text, sizeof text, "%s,seed=%" PRIu64, getenv("DPI_HOOK"), harness_seed());
 	setenv("DPI_HOOK", text, 1);
 }
-#define ENROL_TWO                              \
+#define ENROL_PLAIN                              \
 	ENROL(shm, "DPI_TRANSPORT=shm", NULL); \
-	ENROL(tcp, "DPI_TRANSPORT=tcp", NULL)
+	ENROL(tcp, "DPI_TRANSPORT=tcp", NULL); \
+	ENROL_IF(verbs, "DPI_TRANSPORT=verbs", modules, rdma)
 #define ENROL_WITH_FAULTS                                                                                \
-	ENROL_TWO;                                                                                       \
+	ENROL_PLAIN;                                                                                       \
 	ENROL(hook_shm_nodirect, "DPI_TRANSPORT=hook:shm " FAULTS ",nodirect,noorder", seed_hook);       \
 	ENROL(hook_tcp, "DPI_TRANSPORT=hook:tcp " FAULTS, seed_hook)
 

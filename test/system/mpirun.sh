@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # Jobs of mpirun: the cluster comes from PMIx, with no settings. Debian's Open MPI.
-# cites: E-20 E-50 E-51 E-52 E-53 E-54 E-55 E-56
+# cites: E-20 E-50 E-51 E-52 E-53 E-54 E-55 E-56 E-60
 cd "$(dirname "$0")/../.." || exit 2
 BUILD=${BUILD:-build} slow=${TEST_SLOW:-1} SAN=${SAN:-} CC=${CC:-gcc}
 case $BUILD in /*) ;; *) BUILD=$PWD/$BUILD ;; esac
@@ -79,6 +79,19 @@ begin "no launcher behind the environment: an error, and not a cluster of one"
 alone PMIX_NAMESPACE=job PMIX_RANK=0 ./member
 status_is 3
 out_has 'DPI_Init: DPI_ERR_CONFIG: .*no launcher answers'
+end
+
+begin "several processes of srun without PMIx: an error, and not so many clusters of one"
+step='SLURM_STEP_ID=0 SLURM_PROCID=1 SLURM_STEP_NUM_TASKS'
+alone $step=4 ./member
+status_is 3
+out_has 'DPI_Init: DPI_ERR_CONFIG: srun started 4 processes .*srun --mpi=pmix'
+alone $step=4 DPI_CLUSTER= ./member
+status_is 0
+out_has '^node 0 of 1 '
+alone $step=1 ./member
+status_is 0
+out_has '^node 0 of 1 '
 end
 
 begin "an empty DPI_CLUSTER: a cluster of one, whatever the launcher says"

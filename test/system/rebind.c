@@ -3,7 +3,7 @@
  * and then confirms it; who comes after it goes on from there. In the end every row was taken in exactly once, in order. */
 #include "kit.h"
 
-ENROL_TWO;
+ENROL_PLAIN;
 
 enum { SOURCES = 2, TARGETS = 2, KILLER = SOURCES + TARGETS, KILLS = 40 };
 
@@ -105,7 +105,7 @@ static void killer(struct shared *w)
 {
 	uint64_t state = harness_seed();
 	AWAIT(w->opened == SOURCES);
-	for (int i = 0; i < KILLS; i++) kill_one(SOURCES, TARGETS, 30000, &state);
+	for (int i = 0; i < times(KILLS, 6); i++) kill_one(SOURCES, TARGETS, 30000, &state);
 	w->stop = 1;
 	for (int i = 0; i < TARGETS; i++) AWAIT(w->target[i].ended);
 	int64_t sum = 0, rows = 0, expected = 0, pushed = 0;

@@ -3,7 +3,7 @@
  * after it resumes it from there, or pushes everything again. In the end every row was taken exactly once, in order. */
 #include "kit.h"
 
-ENROL_TWO;
+ENROL_PLAIN;
 
 enum { TARGETS = 2, SOURCES = 2, KILLER = TARGETS + SOURCES, KILLS = 40, LEAST = 1000 };
 
@@ -131,8 +131,8 @@ static void killer(struct shared *w)
 {
 	uint64_t state = harness_seed();
 	for (int i = 0; i < SOURCES; i++) AWAIT(w->source[i].opened);
-	for (int i = 0; i < KILLS; i++) {
-		if (i == KILLS - 4) w->stop = 1; /* the last while they end */
+	for (int i = 0; i < times(KILLS, 6); i++) {
+		if (i == times(KILLS, 6) - 4) w->stop = 1; /* the last while they end */
 		kill_one(TARGETS, SOURCES, 30000, &state);
 	}
 	AWAIT(w->ended == TARGETS);

@@ -65,6 +65,23 @@ static void push(struct model *m, uint64_t *seed, uint64_t key)
 	dpi_acks_added(m->a, e);
 }
 
+/* Several rows for one target, with consecutive keys; the last key is returned. */
+static uint64_t push_rows(struct model *m, uint64_t *seed, uint64_t key)
+{
+	uint32_t t = (uint32_t)pick(seed, TARGETS), most = 1 + (uint32_t)pick(seed, 20), room = dpi_acks_room(m->a);
+	if (m->gone[t] || (m->of == DPI_ACK_QUORUM && m->quorum > 1)) return key - 1;
+	if (most > room) most = room;
+	if (most > ROWS - m->rows) most = ROWS - m->rows;
+	if (!most) return key - 1;
+	CHECK_DPI(dpi_acks_prepare(m->a, &t, 1));
+	dpi_acks_add_rows(m->a, key, most, t, m->sent[t] + 1);
+	for (uint32_t i = 0; i < most; i++) {
+		m->row[m->rows] = (struct row){ .key = key + i, .targets = 1 };
+		m->row[m->rows++].at[t] = ++m->sent[t];
+	}
+	return key + most - 1;
+}
+
 static void acknowledge(struct model *m, uint32_t t, uint64_t at)
 {
 	if (!m->gone[t])
@@ -159,7 +176,7 @@ static void run_model(uint32_t of, uint32_t quorum, bool up_to, uint32_t room, b
 {
 	struct model *m = calloc(1, sizeof *m);
 	m->of = of, m->quorum = quorum, m->up_to = up_to;
-	CHECK_DPI(dpi_acks_new(of, quorum, up_to, room, TARGETS, &m->a));
+	CHECK_DPI(dpi_acks_new(of, quorum, up_to, room, TARGETS, 1, &m->a));
 	uint64_t key = 0;
 	for (int step = 0; step < 4000 && m->rows < ROWS; step++) {
 		uint32_t t = (uint32_t)pick(&seed, TARGETS);
@@ -174,6 +191,7 @@ static void run_model(uint32_t of, uint32_t quorum, bool up_to, uint32_t room, b
 		case 3:
 			if (deaths && pick(&seed, 200) == 0) die(m, t);
 			break;
+		case 4: key = push_rows(m, &seed, key + 1); break;
 		default:
 			key += up_to ? pick(&seed, 3) : 1;
 			push(m, &seed, key);
@@ -201,7 +219,7 @@ TEST(ack_laggard_is_bounded, "", 0)
 	struct dpi_acks *a;
 	uint32_t to[] = { 0, 1, 2 };
 	DPI_Acked told[8];
-	CHECK_DPI(dpi_acks_new(DPI_ACK_QUORUM, 2, true, 100, 3, &a));
+	CHECK_DPI(dpi_acks_new(DPI_ACK_QUORUM, 2, true, 100, 3, 1, &a));
 	for (uint64_t n = 1; n <= 100000; n++) {
 		CHECK_DPI(dpi_acks_prepare(a, to, 3));
 		uint32_t e = dpi_acks_add(a, n, 3);

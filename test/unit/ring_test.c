@@ -427,6 +427,11 @@ static void hold_and_release(struct draws *d, uint64_t base, int records)
 				continue;
 			}
 			if (!got) break;
+			if (got == 1 && draw_below(d, 2)) { /* and what lies evenly behind it */
+				size_t stride, more = dpi_ring_read_evenly(&p.r, r[0].size, 7, &stride);
+				CHECK(more <= 7 && stride >= r[0].size);
+				for (; more; more--, got++) r[got] = (DPI_Record){ (const uint8_t *)r[got - 1].data + stride, r[0].size };
+			}
 			for (size_t k = 0; k < got; k++, read++)
 				held[(first + count++) % 4096] = (struct held){ r[k].data, r[k].size, read };
 		}
@@ -731,6 +736,10 @@ static enum dpi_ring_found look(struct dpi_ring_reader *r, struct draws *d)
 	enum dpi_ring_found found = is_short ? DPI_RING_FOUND : dpi_ring_next(r, &data, &size);
 	CHECK(found == DPI_RING_FOUND || found == DPI_RING_EMPTY || found == DPI_RING_ENDED || found == DPI_RING_CORRUPT);
 	if (found == DPI_RING_FOUND) check_found(r, data, size);
+	if (found == DPI_RING_FOUND && draw_below(d, 2)) {
+		size_t stride, n = dpi_ring_read_evenly(r, size, draw_below(d, 2) ? 8 : SIZE_MAX, &stride);
+		for (size_t i = 1; i <= n; i++) check_found(r, (const uint8_t *)data + i * stride, size);
+	}
 	CHECK(r->tail - r->head <= r->capacity && r->tail - r->read <= r->capacity && r->read % 8 == 0);
 	return found;
 }

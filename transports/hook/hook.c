@@ -78,6 +78,8 @@ static void advertise(DPI_Tp *tp, const DPI_Tp_Attr *lower)
 	a->size = sizeof *a;
 	a->lanes = 1;
 	a->max_iov = least(lower->max_iov, HOOK_IOV);
+	a->capabilities &= ~DPI_TP_MULTICAST; /* each put on its own, so that each is delayed, lost or counted */
+	a->max_many = 0;
 	tp->lower_ordered = lower->capabilities & DPI_TP_PUT_ORDER;
 	tp->lower_sleeps = lower->capabilities & DPI_TP_FD;
 	if (c->nodirect) a->capabilities &= ~(DPI_TP_DIRECT | DPI_TP_CPU_ATOMICS);
@@ -208,6 +210,7 @@ static int hook_connect(DPI_Tp *tp, uint32_t lane, const DPI_Tp_Peer *peer, int6
 {
 	DPI_Tp_Endpoint *lower, *e;
 	if (lane) return hook_fail(tp, DPI_ERR_ARGUMENT, "hook has one lane, there is no lane %u", lane);
+	hook_number(tp);
 	int error = tp->table->connect(tp->lower, 0, peer, timeout_us, &lower);
 	if (error) return error;
 	/* the lower transport may have found the connection it had */
@@ -247,6 +250,7 @@ static int hook_expose(DPI_Tp *tp, const DPI_Tp_Memory *memory, DPI_Tp_Window **
 {
 	DPI_Tp_Window *w = calloc(1, sizeof *w);
 	if (!w) return hook_fail(tp, DPI_ERR_MEMORY, "no memory for a window");
+	hook_number(tp);
 	int error = tp->table->expose(tp->lower, memory, &w->lower, key);
 	if (error) {
 		free(w);

@@ -112,6 +112,12 @@ struct DPI_Tp_Remote {
 /* return hook_fail(tp, DPI_ERR_…, "sentence", …) */
 #define hook_fail(tp, ...) ((tp)->upper->fail_text((tp)->upper->self, __VA_ARGS__))
 
+/* A node may learn its number after open: the lower transport is to have it, too. */
+static inline void hook_number(DPI_Tp *tp)
+{
+	tp->core.node = tp->upper->node;
+}
+
 static inline int64_t hook_now(void)
 {
 	struct timespec t;

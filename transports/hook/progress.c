@@ -299,6 +299,7 @@ int hook_progress(DPI_Tp *tp, uint32_t lane, int *events)
 	uint64_t expirations;
 	if (lane) return hook_fail(tp, DPI_ERR_ARGUMENT, "hook has one lane, there is no lane %u", lane);
 	if (tp->timer_due <= hook_now() && read(tp->timer, &expirations, sizeof expirations) > 0) tp->timer_due = HOOK_NEVER;
+	hook_number(tp);
 	int error = tp->table->progress(tp->lower, 0, &moved);
 	int64_t now = hook_now();
 	DPI_Tp_Endpoint *e;

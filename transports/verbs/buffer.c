@@ -94,7 +94,7 @@ void dpi_verbs_scatter(const struct iovec *iov, int count, const struct verbs_bu
 
 /* The last window that begins at or before the address. One hidden by a longer one is not found: that costs a
  * registration, no more. */
-bool dpi_verbs_window_key(const DPI_Tp *tp, const struct iovec *v, bool write, uint32_t *lkey)
+struct verbs_region *dpi_verbs_window_find(const DPI_Tp *tp, const struct iovec *v, bool write)
 {
 	const uint8_t *at = v->iov_base;
 	uint32_t low = 0, high = tp->windows;
@@ -103,15 +103,14 @@ bool dpi_verbs_window_key(const DPI_Tp *tp, const struct iovec *v, bool write, u
 		if (tp->exposed[middle]->address <= at) low = middle + 1;
 		else high = middle;
 	}
-	if (!low) return false;
-	const DPI_Tp_Window *w = tp->exposed[low - 1];
+	if (!low) return NULL;
+	DPI_Tp_Window *w = tp->exposed[low - 1];
 	uint64_t offset = (uint64_t)(at - w->address);
-	if (!w->mr || w->closing || offset > w->length || v->iov_len > w->length - offset || (write && !(w->access & DPI_TP_WRITE))) return false;
-	*lkey = w->mr->lkey;
-	return true;
+	if (!w->mr || w->closing || offset > w->length || v->iov_len > w->length - offset || (write && !(w->access & DPI_TP_WRITE))) return NULL;
+	return &w->local;
 }
 
-int dpi_verbs_register(DPI_Tp *tp, const struct iovec *v, bool write, uint32_t *lkey, struct verbs_region **region)
+int dpi_verbs_register(DPI_Tp *tp, const struct iovec *v, bool write, struct verbs_region **region)
 {
 	int access = write ? IBV_ACCESS_LOCAL_WRITE | (tp->limits.iwarp ? IBV_ACCESS_REMOTE_WRITE : 0) : 0;
 	*region = NULL;
@@ -119,7 +118,6 @@ int dpi_verbs_register(DPI_Tp *tp, const struct iovec *v, bool write, uint32_t *
 		const uint8_t *at = v->iov_base;
 		if (at < r->address || v->iov_len > r->length || (uint64_t)(at - r->address) > r->length - v->iov_len || (access & ~r->access)) continue;
 		r->refs++;
-		*lkey = r->mr->lkey;
 		*region = r;
 		return DPI_SUCCESS;
 	}
@@ -137,14 +135,13 @@ int dpi_verbs_register(DPI_Tp *tp, const struct iovec *v, bool write, uint32_t *
 	r->refs = 1;
 	r->next = tp->regions;
 	tp->regions = r;
-	*lkey = r->mr->lkey;
 	*region = r;
 	return DPI_SUCCESS;
 }
 
 void dpi_verbs_unregister(DPI_Tp *tp, struct verbs_region *r)
 {
-	if (--r->refs) return;
+	if (--r->refs || r->exposed) return;
 	struct verbs_region **p = &tp->regions;
 	while (*p != r) p = &(*p)->next;
 	*p = r->next;

@@ -16,7 +16,7 @@ struct attempt {
 	const struct verbs_address *address;
 	int64_t end; /* of it all */
 	int error;   /* class of the last failure */
-	bool over, crossed;
+	bool over, crossed, unresolved;
 	char why[WHY_MAX];
 };
 
@@ -33,9 +33,13 @@ static void wait_until(DPI_Tp *tp, int64_t end)
 	ppoll(&p, 1, &t, NULL);
 }
 
-static bool connecting(const DPI_Tp_Endpoint *c)
+/* As long as it is in this state; what has come is seen before the time is over. */
+static void wait_while(const DPI_Tp_Endpoint *c, enum verbs_state state, int64_t end)
 {
-	return c->state == STATE_ADDRESS || c->state == STATE_ROUTE || c->state == STATE_REQUEST;
+	for (bool late = false; c->state == state && !late;) {
+		late = dpi_verbs_now() >= end;
+		wait_until(c->tp, end);
+	}
 }
 
 static DPI_Tp_Endpoint *existing(DPI_Tp *tp, const DPI_Tp_Peer *peer)
@@ -92,8 +96,15 @@ static unsigned order(const DPI_Tp *tp, const struct verbs_address *a, const str
 static DPI_Tp_Endpoint *failed(struct attempt *a, int error, const char *what)
 {
 	a->error = error;
+	a->unresolved = false;
 	snprintf(a->why, sizeof a->why, "%s: %s", what, strerror(errno));
 	return NULL;
+}
+
+static int64_t a_try(int64_t end)
+{
+	int64_t own = dpi_verbs_now() + RESOLVE_MS * 1000;
+	return own < end ? own : end;
 }
 
 static DPI_Tp_Endpoint *attempt(struct attempt *a, const struct verbs_host *host, int64_t end)
@@ -116,17 +127,18 @@ static DPI_Tp_Endpoint *attempt(struct attempt *a, const struct verbs_host *host
 	memcpy(c->token, a->address->token, WIRE_TOKEN);
 	tp->serial = (tp->serial + 1) & 0xffffff;
 	rdma_set_option(id, RDMA_OPTION_ID, RDMA_OPTION_ID_ACK_TIMEOUT, &timeout, sizeof timeout);
-	int64_t left = end - dpi_verbs_now();
 	c->state = STATE_ADDRESS;
-	if (rdma_resolve_addr(id, (struct sockaddr *)&from, (struct sockaddr *)&to, left > 1000 ? (int)(left / 1000 < 60000 ? left / 1000 : 60000) : 1))
-		dpi_verbs_give_up(c, DPI_ERR_PEER, "%s", strerror(errno));
-	while (connecting(c) && dpi_verbs_now() < end) wait_until(tp, end);
+	if (rdma_resolve_addr(id, (struct sockaddr *)&from, (struct sockaddr *)&to, RESOLVE_MS)) dpi_verbs_give_up(c, DPI_ERR_PEER, "%s", strerror(errno));
+	wait_while(c, STATE_ADDRESS, a_try(end));
+	wait_while(c, STATE_ROUTE, a_try(end));
+	wait_while(c, STATE_REQUEST, end);
 	if (c->state == STATE_OPEN) {
 		c->claimed = true;
 		return c;
 	}
 	a->error = c->state == STATE_FAILED ? c->error : DPI_ERR_TIMEOUT;
 	a->crossed = c->state == STATE_FAILED && c->status == WIRE_CROSSED;
+	a->unresolved = !c->slot && a->error == DPI_ERR_TIMEOUT;
 	a->over = c->state == STATE_FAILED && (c->status == WIRE_OTHER_VERSION || c->error == DPI_ERR_LIMIT || c->error == DPI_ERR_MEMORY);
 	snprintf(a->why, sizeof a->why, "%s",
 		 c->state == STATE_FAILED    ? c->why
@@ -163,7 +175,9 @@ int dpi_verbs_connect(DPI_Tp *tp, uint32_t lane, const DPI_Tp_Peer *peer, int64_
 		int64_t now = dpi_verbs_now();
 		if (now >= a.end && i) break;
 		a.crossed = false;
-		*endpoint = attempt(&a, host[i], now + (a.end - now) / (hosts - i));
+		int64_t end = now + (a.end - now) / (hosts - i);
+		/* what is asked on the way to an address may get lost, and the answer too */
+		while (!(*endpoint = attempt(&a, host[i], end)) && a.unresolved && dpi_verbs_now() < end) wait_until(tp, end);
 		if (*endpoint) break;
 		if (a.crossed) { /* its own request is on its way */
 			while (!existing(tp, peer) && dpi_verbs_now() < a.end) wait_until(tp, a.end);

@@ -12,11 +12,12 @@
 #include <ifaddrs.h>
 #include <net/if.h>
 #include <sched.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 
-#include "verbs.h"
+#include "multicast.h"
 
 enum { BLOB_VERSION = 1, BLOB_HEAD = 32, CANDIDATES = 32, BACKLOG = 256 };
 
@@ -192,6 +193,12 @@ static uint32_t least(uint64_t a, uint64_t b)
 	return (uint32_t)(a < b ? a : b);
 }
 
+bool dpi_verbs_port_down(const DPI_Tp *tp)
+{
+	struct ibv_port_attr port;
+	return !ibv_query_port(tp->verbs, tp->port, &port) && port.state != IBV_PORT_ACTIVE;
+}
+
 static int limits_find(DPI_Tp *tp)
 {
 	struct verbs_limits *l = &tp->limits;
@@ -207,6 +214,8 @@ static int limits_find(DPI_Tp *tp)
 	l->sges = least((uint32_t)d.max_sge, SGES);
 	l->read_sges = least(d.max_sge_rd > 0 ? (uint32_t)d.max_sge_rd : 1, l->sges);
 	l->reads = least(d.max_qp_rd_atom > 0 ? (uint32_t)d.max_qp_rd_atom : 1, 16);
+	l->pairs = d.max_qp > 0 ? (uint32_t)d.max_qp : 0;
+	l->regions = d.max_mr > 0 ? (uint32_t)d.max_mr : 0;
 	l->chunk = least(p.max_msg_sz ? p.max_msg_sz : CHUNK, CHUNK) & ~7u;
 	l->inline_bytes = INLINE_MAX;
 	l->shared_receive = d.max_srq > 0 && d.max_srq_wr >= CREDITS && d.max_srq_sge >= 1;
@@ -215,6 +224,9 @@ static int limits_find(DPI_Tp *tp)
 	/* a stream of bytes is cut anywhere, a packet at multiples of 8 from its first byte */
 	l->words = !l->iwarp;
 	l->global_atomics = d.atomic_cap == IBV_ATOMIC_GLOB && l->words;
+	l->datagrams = least(least((uint32_t)d.max_qp_wr, CAST_RECEIVES), (uint32_t)d.max_cqe / 2);
+	if (!l->iwarp && d.max_mcast_grp > 0 && p.active_mtu >= IBV_MTU_256 && p.active_mtu <= IBV_MTU_4096 && l->datagrams >= DEPTH_MIN)
+		l->mtu = 128u << p.active_mtu;
 	if (l->depth < DEPTH_MIN || l->sges < 1 || l->chunk < BUFFER * BUFFERS || !l->group)
 		return verbs_fail(tp, DPI_ERR_UNSUPPORTED,
 				  "device %s is too small: %d work requests (%d are needed), %d pieces, %d completions, messages of %u bytes; use another device or "
@@ -222,23 +234,53 @@ static int limits_find(DPI_Tp *tp)
 	return DPI_SUCCESS;
 }
 
+/* KiB of locked memory that the process has already; 0 where the system does not say */
+static unsigned long long locked(void)
+{
+	unsigned long long kib = 0;
+	char line[128];
+	FILE *f = fopen("/proc/self/status", "re");
+	while (f && fgets(line, sizeof line, f))
+		if (sscanf(line, "VmPin: %llu", &kib) == 1) break;
+	if (f) fclose(f);
+	return kib;
+}
+
+static int refuse(DPI_Tp *tp, int error, const char *format, ...) __attribute__((format(printf, 3, 4)));
+static int refuse(DPI_Tp *tp, int error, const char *format, ...)
+{
+	va_list args;
+	va_start(args, format);
+	vsnprintf(tp->refusal, sizeof tp->refusal, format, args);
+	va_end(args);
+	return verbs_fail(tp, error, "%s", tp->refusal);
+}
+
 int dpi_verbs_refused(DPI_Tp *tp, int error, uint64_t bytes, const char *what)
 {
+	const struct verbs_limits *l = &tp->limits;
 	struct rlimit limit;
-	if ((error == ENOMEM || error == EAGAIN || error == EPERM) && !getrlimit(RLIMIT_MEMLOCK, &limit) && limit.rlim_cur != RLIM_INFINITY)
-		return verbs_fail(tp, DPI_ERR_LIMIT,
-				  "device %s refused %s: %s; it needs %llu KiB of locked memory, and the limit of all together is %llu KiB: raise it "
-				  "('ulimit -l unlimited', memlock in /etc/security/limits.conf, LimitMEMLOCK of the service)",
-				  tp->device, what, strerror(error), (unsigned long long)(bytes + 1023) / 1024,
-				  (unsigned long long)limit.rlim_cur / 1024);
-	if (error == ENOMEM || error == ENOSPC || error == EAGAIN)
-		return verbs_fail(tp, DPI_ERR_LIMIT, "device %s refused %s of %llu bytes: %s; it has no room for more: close buffers or connections", tp->device,
-				  what, (unsigned long long)bytes, strerror(error));
+	unsigned long long need = (bytes + 1023) / 1024, have = locked();
+	if ((error == ENOMEM || error == EAGAIN || error == EPERM) && !getrlimit(RLIMIT_MEMLOCK, &limit) && limit.rlim_cur != RLIM_INFINITY &&
+	    have + need > limit.rlim_cur / 1024)
+		return refuse(tp, DPI_ERR_LIMIT,
+			      "device %s refused %s: %s; it needs %llu KiB of locked memory, and the limit of all together is %llu KiB: raise it "
+			      "('ulimit -l unlimited', memlock in /etc/security/limits.conf, LimitMEMLOCK of the service)",
+			      tp->device, what, strerror(error), need, (unsigned long long)limit.rlim_cur / 1024);
+	if (error == ENOMEM || error == ENOSPC || error == EAGAIN) {
+		unsigned pairs = 0, regions = tp->windows + tp->slab_count;
+		for (const DPI_Tp_Endpoint *c = tp->connections; c; c = c->next) pairs += c->qp != NULL;
+		for (const struct verbs_region *r = tp->regions; r; r = r->next) regions++;
+		return refuse(tp, DPI_ERR_LIMIT,
+			      "device %s refused %s of %llu bytes: %s; of the device's %u queue pairs and %u registrations this process has %u and %u: close "
+			      "buffers or connections, here or in other processes", tp->device, what, (unsigned long long)bytes, strerror(error), l->pairs,
+			      l->regions, pairs, regions + pairs);
+	}
 	if (error == EFAULT)
-		return verbs_fail(tp, DPI_ERR_ARGUMENT, "device %s refused %s: a part of these %llu bytes is not mapped, or not writable", tp->device, what,
-				  (unsigned long long)bytes);
-	return verbs_fail(tp, DPI_ERR_TRANSPORT, "device %s refused %s of %llu bytes: %s; see the kernel log", tp->device, what,
-			  (unsigned long long)bytes, strerror(error));
+		return refuse(tp, DPI_ERR_ARGUMENT, "device %s refused %s: a part of these %llu bytes is not mapped, or not writable", tp->device, what,
+			      (unsigned long long)bytes);
+	return refuse(tp, DPI_ERR_TRANSPORT, "device %s refused %s of %llu bytes: %s; see the kernel log", tp->device, what, (unsigned long long)bytes,
+		      strerror(error));
 }
 
 static int listen_on(DPI_Tp *tp, struct candidate *c)

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "verbs.h"
+#include "multicast.h"
 
 DPI_Tp_Endpoint *dpi_verbs_endpoint(DPI_Tp *tp, struct rdma_cm_id *id, int node, uint64_t incarnation)
 {
@@ -112,8 +112,10 @@ static void drop(DPI_Tp_Endpoint *c)
 		s->op = NULL;
 	}
 	c->posted = c->next_slot;
+	c->flush = NULL;
 	dpi_verbs_queue_free(&c->answers);
 	dpi_verbs_queue_free(&c->requests);
+	dpi_verbs_cast_end(c);
 	while (c->attached) dpi_verbs_attachment_end(c->tp, c->attached);
 	for (DPI_Tp_Remote *r = c->remotes; r; r = r->next)
 		if (r->state == REMOTE_REVOKED) r->state = REMOTE_REFUSED, r->refusal = DPI_ERR_DESTROYED;
@@ -189,7 +191,9 @@ void dpi_verbs_free(DPI_Tp_Endpoint *c)
 	while (c->attached) dpi_verbs_attachment_end(tp, c->attached);
 	dpi_verbs_queue_free(&c->answers);
 	dpi_verbs_queue_free(&c->requests);
+	dpi_verbs_cast_end(c);
 	dpi_verbs_table_remove(&tp->endpoints, c->number);
+	free(c->cast);
 	free(c->slot);
 	free(c->op);
 	free(c);
@@ -232,7 +236,8 @@ void dpi_verbs_disconnect(DPI_Tp_Endpoint *c)
 	bool inside = tp->inside;
 	int64_t end = dpi_verbs_now() + DRAIN_US;
 	if (c->state == STATE_OPEN && !inside) {
-		goodbye(c);
+		while (dpi_verbs_casting(c) && dpi_verbs_now() < end) dpi_verbs_progress(tp, 0, NULL);
+		if (c->state == STATE_OPEN) goodbye(c);
 		while (draining(c) && dpi_verbs_now() < end) dpi_verbs_progress(tp, 0, NULL);
 	}
 	tp->inside = true; /* nothing is freed while callbacks run */

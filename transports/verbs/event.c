@@ -4,7 +4,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-#include "verbs.h"
+#include "multicast.h"
 
 /* An event, copied, so that it can be given back before anything is destroyed. */
 struct event {
@@ -135,10 +135,13 @@ static void asked(DPI_Tp *tp, const struct event *e)
 	if (e->responder_resources < p.initiator_depth) p.initiator_depth = e->responder_resources;
 	if (e->initiator_depth < p.responder_resources) p.responder_resources = e->initiator_depth;
 	c->state = STATE_ACCEPTED;
+	tp->refusal[0] = 0;
 	if (!dpi_verbs_endpoint_queue(c) && !rdma_accept(e->id, &p)) return;
-	log_refusal(tp, "refused %s (node %u): there is no room for another connection: %s", name, h.node, strerror(errno));
+	const char *why = *tp->refusal ? tp->refusal : strerror(errno);
 	dpi_verbs_ack(bytes, &(struct wire_ack){ WIRE_VERSION, WIRE_NO_ROOM, (uint32_t)tp->core->node, CREDITS, tp->serial, 0 });
-	rdma_reject(e->id, bytes, WIRE_ACK);
+	/* where nobody waits for the answer any more, the asker's death is why, whatever the device said */
+	if (rdma_reject(e->id, bytes, WIRE_ACK)) tp->core->log(tp->core->self, 2, "verbs: %s (node %u) asked for a connection and has gone: %s", name, h.node, why);
+	else log_refusal(tp, "refused %s (node %u): there is no room for another connection: %s", name, h.node, why);
 	c->state = STATE_GONE;
 	tp->graves = true;
 }
@@ -149,7 +152,7 @@ static void have_address(DPI_Tp_Endpoint *c)
 {
 	if (c->id->verbs != c->tp->verbs)
 		dpi_verbs_give_up(c, DPI_ERR_PEER, "its address is behind another device than %s", c->tp->device);
-	else if (rdma_resolve_route(c->id, 2000)) dpi_verbs_give_up(c, DPI_ERR_PEER, "%s", strerror(errno));
+	else if (rdma_resolve_route(c->id, RESOLVE_MS)) dpi_verbs_give_up(c, DPI_ERR_PEER, "%s", strerror(errno));
 	else c->state = STATE_ROUTE;
 }
 
@@ -161,8 +164,9 @@ static void have_route(DPI_Tp_Endpoint *c)
 	memcpy(h.token, c->token, WIRE_TOKEN);
 	dpi_verbs_hello(bytes, &h);
 	struct rdma_conn_param p = parameters(tp, bytes, WIRE_HELLO);
-	int error = dpi_verbs_endpoint_queue(c);
-	if (error) dpi_verbs_give_up(c, DPI_ERR_LIMIT, "the device or the process has no room for another connection (%d)", error);
+	tp->refusal[0] = 0;
+	if (dpi_verbs_endpoint_queue(c))
+		dpi_verbs_give_up(c, DPI_ERR_LIMIT, "there is no room for another connection: %s", *tp->refusal ? tp->refusal : "no memory");
 	else if (rdma_connect(c->id, &p)) dpi_verbs_give_up(c, DPI_ERR_PEER, "%s", strerror(errno));
 	else c->state = STATE_REQUEST;
 }
@@ -258,6 +262,11 @@ void dpi_verbs_cm_events(DPI_Tp *tp)
 {
 	struct rdma_cm_event *from;
 	while (!rdma_get_cm_event(tp->channel, &from)) {
+		if (tp->multicast && from->id == tp->multicast->id) {
+			dpi_verbs_multicast_event(tp, from);
+			rdma_ack_cm_event(from);
+			continue;
+		}
 		struct event e = { .type = from->event,
 				   .status = from->status,
 				   .id = from->id,

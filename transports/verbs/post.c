@@ -79,6 +79,36 @@ static inline int notify_check(const DPI_Tp_Remote *r, const DPI_Tp_Notify *n)
 	return inside(r, n->offset, 8) ? DPI_SUCCESS : outside(r, n->offset, 8, "a notification's word");
 }
 
+static struct verbs_op *flush_post(DPI_Tp_Endpoint *c, void *cookie)
+{
+	struct verbs_op *op = dpi_verbs_op(c, OP_FLUSH, NULL, cookie);
+	if (!op) return NULL;
+	if (!dpi_verbs_ask_along(c) && (!dpi_verbs_may_send(c, 1) || !dpi_verbs_message(c, WIRE_FLUSH, NULL, NULL, 0, 0))) {
+		dpi_verbs_op_drop(c, op);
+		return NULL;
+	}
+	op->puts = c->puts;
+	op->message = c->said;
+	if (!c->flush) c->flush_last = &c->flush;
+	*c->flush_last = op;
+	c->flush_last = &op->next;
+	dpi_verbs_ring(c);
+	return op;
+}
+
+/* Puts that go as messages are carried out by the target's processor. What the device does must not overtake them: first they are
+ * flushed. */
+static bool overtakes(DPI_Tp_Endpoint *c)
+{
+	if (__builtin_expect(c->told <= c->flushed, 1)) return false;
+	struct verbs_op *op = c->told > c->settling ? flush_post(c, NULL) : NULL;
+	if (op) {
+		op->cancelled = true; /* nobody is told */
+		c->settling = c->puts;
+	}
+	return true;
+}
+
 /* ---------------------------------------------------------------------------------------------- requests of pieces */
 
 struct plan {
@@ -111,15 +141,17 @@ static int plan_pieces(DPI_Tp *tp, struct plan *p, const struct iovec *iov, int 
 		struct ibv_sge *s = &p->piece[p->count];
 		if (!iov[i].iov_len) continue;
 		*s = (struct ibv_sge){ (uintptr_t)iov[i].iov_base, (uint32_t)iov[i].iov_len, 0 };
-		if (!dpi_verbs_window_key(tp, &iov[i], write, &s->lkey)) {
-			if (windows_only) return DPI_ERR_AGAIN;
-			int error = dpi_verbs_register(tp, &iov[i], write, &s->lkey, &p->region[p->regions]);
-			if (error) {
-				plan_drop(tp, p);
-				return error;
-			}
-			p->regions++;
+		struct verbs_region *r = dpi_verbs_window_find(tp, &iov[i], write);
+		int error = DPI_SUCCESS;
+		if (r) r->refs++;
+		else error = windows_only ? DPI_ERR_AGAIN : dpi_verbs_register(tp, &iov[i], write, &r);
+		if (error) {
+			plan_drop(tp, p);
+			*p = (struct plan){ 0 };
+			return error;
 		}
+		s->lkey = r->mr->lkey;
+		p->region[p->regions++] = r;
 		p->count++;
 	}
 	return DPI_SUCCESS;
@@ -141,6 +173,8 @@ static struct verbs_slot *emit(DPI_Tp_Remote *r, enum ibv_wr_opcode opcode, stru
 	for (int at = 0; total;) {
 		uint64_t limit = total < l->chunk ? total : l->chunk, have = 0;
 		if (words && to & 7 && limit > 8 - (to & 7)) limit = 8 - (to & 7);
+		/* soft-iWARP of Linux 6.1 takes the wrong bytes for a short answer that lies in two pages */
+		if (l->iwarp && opcode == IBV_WR_RDMA_READ && limit < 64 && limit > 4096 - (to & 4095)) limit = 4096 - (to & 4095);
 		s = dpi_verbs_slot(c);
 		s->wr.opcode = opcode;
 		s->wr.wr.rdma.remote_addr = to;
@@ -189,7 +223,35 @@ static void emit_inline(DPI_Tp_Remote *r, const struct iovec *iov, int count, ui
 static bool notify_post(DPI_Tp_Remote *r, const DPI_Tp_Notify *n, const struct iovec *iov, int count, uint64_t offset, uint32_t size)
 {
 	uint64_t words[5] = { r->attachment, offset, n->offset, n->value, n->bell };
-	return dpi_verbs_message(r->endpoint, WIRE_PUT, words, iov, count, size);
+	if (!dpi_verbs_message(r->endpoint, WIRE_PUT, words, iov, count, size)) return false;
+	if (n->offset == DPI_TP_NO_OFFSET) return true;
+	r->notified = true;
+	r->word = n->offset;
+	r->value = n->value;
+	r->bell = n->bell;
+	return true;
+}
+
+/* Does it go on from the notification before, so that an immediate says it? */
+static bool goes_on(const DPI_Tp_Remote *r, const DPI_Tp_Notify *n, uint64_t total)
+{
+	return r->notified && n->offset == r->word && n->bell == r->bell && n->value - r->value == total && !r->tp->limits.iwarp &&
+	       (uint32_t)r->attachment < WIRE_TELL_IMMEDIATE;
+}
+
+static void notify_along(DPI_Tp_Remote *r, struct verbs_slot *s, uint64_t value)
+{
+	r->value = value;
+	s->wr.opcode = IBV_WR_RDMA_WRITE_WITH_IMM;
+	s->wr.imm_data = htobe32((uint32_t)r->attachment);
+	dpi_verbs_counted(r->endpoint);
+}
+
+/* A put that a message of its own follows, or is, is covered by that. */
+static void count_put(DPI_Tp_Endpoint *c, bool told)
+{
+	c->puts++;
+	if (told) c->covered = c->puts;
 }
 
 static const DPI_Tp_Notify no_notify = { DPI_TP_NO_OFFSET, 0, DPI_TP_NO_BELL };
@@ -226,15 +288,26 @@ static int put_large(DPI_Tp_Remote *r, const struct iovec *iov, int count, uint6
 		op->regions = p.regions;
 		memcpy(op->region, p.region, sizeof op->region);
 	}
+	uint32_t first = c->next_slot;
 	struct verbs_slot *s = emit(r, IBV_WR_RDMA_WRITE, &p, offset, total, tp->limits.words && (r->access & DPI_TP_ATOMIC || total <= COPY_MAX));
 	s->op = op;
 	s->buffers = copy ? p.buffers : NULL;
 	dpi_verbs_buffers_free(tp, spare);
-	if (notify) notify_post(r, notify, NULL, 0, 0, 0);
-	c->puts++;
+	if (notify && c->next_slot - first == 1 && goes_on(r, notify, total)) notify_along(r, s, notify->value);
+	else if (notify) notify_post(r, notify, NULL, 0, 0, 0);
+	count_put(c, notify);
 	dpi_verbs_held(c, flags);
 	if (op) return DPI_TP_PENDING;
 	return c->broken ? dpi_verbs_dead(c) : DPI_SUCCESS;
+}
+
+int dpi_verbs_put_check(DPI_Tp_Remote *r, const struct iovec *iov, int count, uint64_t offset, const DPI_Tp_Notify *notify, uint64_t *total)
+{
+	int error = check(r, iov, count, offset, DPI_TP_WRITE, "a put", total);
+	if (!error && notify) error = notify_check(r, notify);
+	if (!error && r->state != REMOTE_READY) error = not_ready(r);
+	if (notify) r->notified = false; /* it is not said by a message of the remote's own */
+	return error;
 }
 
 int dpi_verbs_put(DPI_Tp_Remote *r, const struct iovec *iov, int count, uint64_t offset, const DPI_Tp_Notify *notify, uint32_t flags, void *cookie)
@@ -243,21 +316,25 @@ int dpi_verbs_put(DPI_Tp_Remote *r, const struct iovec *iov, int count, uint64_t
 	DPI_Tp *tp = r->tp;
 	uint64_t total;
 	int error = check(r, iov, count, offset, DPI_TP_WRITE, "a put", &total);
+	bool told = notify;
 	if (!error && notify) error = notify_check(r, notify);
 	if (error) return error;
 	if (!total && !notify) return DPI_SUCCESS;
 	if (__builtin_expect(r->state != REMOTE_READY, 0)) return not_ready(r);
 	if ((notify || !tp->limits.words) && total <= EAGER_MAX) {
 		if (!dpi_verbs_may_send(c, 1) || !notify_post(r, notify ? notify : &no_notify, iov, count, offset, (uint32_t)total)) return DPI_ERR_AGAIN;
+		told = true;
 	} else if (!notify && total <= tp->limits.inline_bytes) {
 		if (verbs_room(c) < 2 + 4) return DPI_ERR_AGAIN;
 		emit_inline(r, iov, count, offset, total);
 	} else {
 		uint32_t requests = plan_requests(tp, total);
+		if (overtakes(c)) return DPI_ERR_AGAIN;
 		if (verbs_room(c) < requests + 4 || (notify && !dpi_verbs_may_send(c, requests))) return DPI_ERR_AGAIN;
 		return put_large(r, iov, count, offset, total, flags, notify, cookie);
 	}
-	c->puts++;
+	count_put(c, told);
+	if (!notify && !tp->limits.words) c->told = c->puts;
 	dpi_verbs_held(c, flags);
 	return c->broken ? dpi_verbs_dead(c) : DPI_SUCCESS;
 }
@@ -271,7 +348,7 @@ int dpi_verbs_get(DPI_Tp_Remote *r, const struct iovec *iov, int count, uint64_t
 	int error = check(r, iov, count, offset, DPI_TP_READ, "a get", &total);
 	if (error || !total) return error;
 	if (r->state != REMOTE_READY) return not_ready(r);
-	if (verbs_room(c) < plan_requests(tp, total) + 4 || c->free_op == UINT32_MAX) return DPI_ERR_AGAIN;
+	if (overtakes(c) || verbs_room(c) < plan_requests(tp, total) + 4 || c->free_op == UINT32_MAX) return DPI_ERR_AGAIN;
 	bool copy = total <= COPY_MAX;
 	if (!copy && (error = plan_pieces(tp, &p, iov, count, true, total <= BUFFER * BUFFERS))) {
 		if (total > BUFFER * BUFFERS) return error;
@@ -317,7 +394,6 @@ static int ask(DPI_Tp_Endpoint *c, DPI_Tp_Remote *r, enum wire_op wire, uint64_t
 	if (!dpi_verbs_may_send(c, 1)) return DPI_ERR_AGAIN;
 	struct verbs_op *op = dpi_verbs_op(c, OP_MESSAGE, r, cookie);
 	if (!op) return DPI_ERR_AGAIN;
-	op->puts = c->puts;
 	words[at] = dpi_verbs_op_id(c, op);
 	if (!dpi_verbs_message(c, wire, words, NULL, 0, 0)) {
 		dpi_verbs_op_drop(c, op);
@@ -352,13 +428,12 @@ int dpi_verbs_compare_swap(DPI_Tp_Remote *r, uint64_t offset, uint64_t expected,
 	return atomic(r, WIRE_SWAP, offset, expected, desired, cookie);
 }
 
-/* Answered by the target's progress, which has then seen every write before it, and set every word. */
+/* Done when the target's progress has handled a message behind the puts: it has then seen every write before it, and set every word. */
 int dpi_verbs_flush(DPI_Tp_Endpoint *c, void *cookie)
 {
-	uint64_t word;
 	if (c->state != STATE_OPEN || c->broken) return dpi_verbs_dead(c);
 	if (c->puts == c->flushed) return DPI_SUCCESS;
-	return ask(c, NULL, WIRE_FLUSH, &word, 0, cookie);
+	return flush_post(c, cookie) ? DPI_TP_PENDING : DPI_ERR_AGAIN;
 }
 
 int dpi_verbs_send(DPI_Tp_Endpoint *c, const void *bytes, size_t size, uint32_t flags)

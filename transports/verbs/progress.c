@@ -4,7 +4,7 @@
 #include <sys/epoll.h>
 #include <time.h>
 
-#include "verbs.h"
+#include "multicast.h"
 
 int64_t dpi_verbs_now(void)
 {
@@ -30,6 +30,7 @@ static void take_later(DPI_Tp *tp)
 		for (uint32_t i = 0; i < n; i++) completed(tp, &later[i]);
 		free(later);
 	}
+	if (tp->has_early) dpi_verbs_in_turn(tp);
 }
 
 void dpi_verbs_poll(DPI_Tp *tp)
@@ -77,20 +78,23 @@ static bool about_keys(DPI_Tp *tp, const struct ibv_wc *wc)
 	const struct verbs_receive *r = (const struct verbs_receive *)(uintptr_t)(wc->wr_id & ~(UINT64_C(1) << 63));
 	struct wire_message m;
 	(void)tp;
-	return wc->wr_id >> 63 && wc->status == IBV_WC_SUCCESS && wc->byte_len <= WIRE_MESSAGE &&
+	return wc->wr_id >> 63 && wc->status == IBV_WC_SUCCESS && !(wc->wc_flags & IBV_WC_WITH_IMM) && wc->byte_len <= WIRE_MESSAGE &&
 	       !dpi_verbs_message_parse(r->bytes, wc->byte_len, &m) && (m.op == WIRE_ATTACH || m.op == WIRE_ATTACHED);
 }
 
 bool dpi_verbs_peek(DPI_Tp *tp)
 {
 	uint32_t n = 0;
+	tp->early = true;
 	for (struct verbs_group *g = tp->groups; g; g = g->next) n += put_off(tp, g, about_keys);
+	tp->early = false;
 	for (DPI_Tp_Endpoint *c = tp->dirty; c && n; c = c->next_dirty) dpi_verbs_serve_queues(c);
 	return n;
 }
 
-/* Endpoints with something to hand over, to answer, or to say. */
-static void serve_dirty(DPI_Tp *tp)
+/* Endpoints with something to hand over, to answer, or to say. What was handled in this round is told in the next, if no message has said
+ * it meanwhile. */
+static void serve_dirty(DPI_Tp *tp, bool tell)
 {
 	DPI_Tp_Endpoint *c = tp->dirty;
 	tp->dirty = NULL;
@@ -106,6 +110,8 @@ static void serve_dirty(DPI_Tp *tp)
 			dpi_verbs_lose(c, "the verbs connection to node %d (%s) broke: a request could not be posted: %s; see the kernel log", c->node, c->name,
 				       strerror(c->broken));
 		dpi_verbs_serve_queues(c);
+		if (tell) dpi_verbs_tell_handled(c);
+		else if (c->tell && c->owed && c->credits && c->state == STATE_OPEN && !c->broken) dpi_verbs_mark(c);
 		c = next;
 	}
 }
@@ -141,13 +147,14 @@ int dpi_verbs_progress(DPI_Tp *tp, uint32_t lane, int *events)
 	if (tp->inside) return DPI_SUCCESS; /* called by a callback */
 	tp->inside = true;
 	tp->events = 0;
-	if (tp->dirty) serve_dirty(tp);
+	if (tp->dirty) serve_dirty(tp, true);
 	dpi_verbs_poll(tp);
 	if (tp->armed || ++tp->ticks >= POLL_EVERY) {
 		poll_events(tp);
 		dpi_verbs_poll(tp);
 	}
-	if (tp->dirty) serve_dirty(tp);
+	if (tp->multicast) dpi_verbs_cast_progress(tp);
+	if (tp->dirty) serve_dirty(tp, false);
 	if (tp->graves) dpi_verbs_bury(tp);
 	tp->armed = false;
 	if (events) *events = tp->events;
@@ -165,5 +172,6 @@ int dpi_verbs_arm(DPI_Tp *tp, uint32_t lane)
 		if (!g->notified && !ibv_req_notify_cq(g->cq, 0)) g->notified = true;
 		if (put_off(tp, g, NULL)) return DPI_ERR_AGAIN;
 	}
+	if (tp->multicast && dpi_verbs_cast_arm(tp)) return DPI_ERR_AGAIN;
 	return DPI_SUCCESS;
 }

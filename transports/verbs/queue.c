@@ -6,7 +6,7 @@
  * has a buffer, asks for a completion, which stands for all before it. */
 #include <errno.h>
 
-#include "verbs.h"
+#include "multicast.h"
 
 /* wr_id: a serial's low bits, the endpoint's index, the request's count. Bit 63 marks receives. */
 static uint64_t request_id(const DPI_Tp_Endpoint *c, uint32_t count)
@@ -25,6 +25,14 @@ struct verbs_slot *dpi_verbs_slot(DPI_Tp_Endpoint *c)
 	return s;
 }
 
+/* Over iWARP a request that follows a read completes before it, unless it waits for it. */
+static void fence(DPI_Tp_Endpoint *c, struct verbs_slot *s)
+{
+	bool read = s->wr.opcode == IBV_WR_RDMA_READ;
+	if (c->reading && !read) s->wr.send_flags |= IBV_SEND_FENCE;
+	c->reading = read;
+}
+
 void dpi_verbs_ring(DPI_Tp_Endpoint *c)
 {
 	struct ibv_send_wr *bad = NULL;
@@ -32,6 +40,7 @@ void dpi_verbs_ring(DPI_Tp_Endpoint *c)
 	for (uint32_t i = c->posted; i != c->next_slot; i++) {
 		struct verbs_slot *s = &c->slot[i % c->depth];
 		s->wr.next = i + 1 == c->next_slot ? NULL : &c->slot[(i + 1) % c->depth].wr;
+		if (c->tp->limits.iwarp) fence(c, s);
 		if (!s->op && !s->buffers && i - c->signalled < c->depth / 4) continue;
 		s->wr.send_flags |= IBV_SEND_SIGNALED;
 		c->signalled = i;
@@ -82,17 +91,22 @@ void dpi_verbs_sent(DPI_Tp *tp, const struct ibv_wc *wc)
 	tp->events++;
 	if (wc->status == IBV_WC_SUCCESS) {
 		if (!retire(c, count + 1)) return;
-		if (c->answers.first || c->requests.first || c->posted != c->next_slot) dpi_verbs_mark(c);
+		if (c->answers.first || c->requests.first || c->tell || c->posted != c->next_slot) dpi_verbs_mark(c);
 		return;
 	}
 	const struct verbs_status *s = dpi_verbs_status(wc->status);
 	if (!retire(c, count)) return;
 	struct verbs_slot *slot = &c->slot[count % c->depth];
 	struct verbs_op *op = slot->op;
+	/* devices call it by several names that they cannot send */
+	bool down = wc->status != IBV_WC_WR_FLUSH_ERR && dpi_verbs_port_down(tp);
 	slot->op = NULL;
-	if (op) dpi_verbs_op_finish(c, op, s->error, 0);
+	if (op) dpi_verbs_op_finish(c, op, down ? DPI_ERR_PEER : s->error, 0);
 	if (!alive(c)) return;
-	if (c->gone || wc->status == IBV_WC_WR_FLUSH_ERR)
+	if (down)
+		dpi_verbs_lose(c, "the verbs connection to node %d (%s) broke: port %u of device %s is down (%s); check the cable, 'ip link' and 'rdma link'",
+			       c->node, c->name, tp->port, tp->device, ibv_wc_status_str(wc->status));
+	else if (c->gone || wc->status == IBV_WC_WR_FLUSH_ERR)
 		dpi_verbs_lose(c, "the verbs connection to node %d (%s) has ended: its process has closed it or died", c->node, c->name);
 	else
 		dpi_verbs_lose(c, "the verbs connection to node %d (%s) broke: %s (%s, vendor's code 0x%x)", c->node, c->name, s->sentence,
@@ -132,10 +146,14 @@ void dpi_verbs_op_finish(DPI_Tp_Endpoint *c, struct verbs_op *op, int error, uin
 	DPI_Tp_Remote *r = op->remote;
 	void *cookie = op->cookie;
 	bool cancelled = op->cancelled;
+	if (op->kind == OP_CAST) {
+		dpi_verbs_was_read(c, op, error);
+		return;
+	}
 	if (c->closing && !error) error = DPI_ERR_PEER; /* given up */
 	if (!error && op->kind == OP_GET && op->buffers && !cancelled) dpi_verbs_scatter(op->iov, op->count, op->buffers);
 	if (!error && op->kind == OP_ATOMIC) memcpy(&result, op->buffers->memory, 8);
-	if (!error && op->kind == OP_MESSAGE && !r && op->puts > c->flushed) c->flushed = op->puts;
+	if (!error && op->kind == OP_FLUSH && op->puts > c->flushed) c->flushed = op->puts;
 	dpi_verbs_op_drop(c, op);
 	c->tp->events++;
 	if (r && r->state == REMOTE_REVOKED && !r->pending) dpi_verbs_remote_idle(r);

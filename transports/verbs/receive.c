@@ -131,7 +131,8 @@ void dpi_verbs_received(DPI_Tp *tp, const struct ibv_wc *wc)
 	}
 	if (alive) {
 		tp->events++;
-		dpi_verbs_handle(c, r->bytes, wc->byte_len < WIRE_MESSAGE ? wc->byte_len : WIRE_MESSAGE);
+		if (wc->wc_flags & IBV_WC_WITH_IMM) dpi_verbs_immediate(c, be32toh(wc->imm_data), wc->byte_len);
+		else dpi_verbs_handle(c, r->bytes, wc->byte_len < WIRE_MESSAGE ? wc->byte_len : WIRE_MESSAGE);
 	}
 	if (!alive && !r->group->srq) return; /* posted anew with the next queue pair */
 	int error = post(r->group, r);

@@ -8,7 +8,7 @@
 #include <sys/random.h>
 #include <unistd.h>
 
-#include "verbs.h"
+#include "multicast.h"
 
 __attribute__((visibility("default"))) const DPI_Transport *dpi_transport_1(void);
 
@@ -43,6 +43,7 @@ static int verbs_probe(const DPI_Tp_Core *core, char *reason, size_t size)
 static void verbs_close(DPI_Tp *tp)
 {
 	dpi_verbs_close(tp);
+	dpi_verbs_multicast_close(tp);
 	dpi_verbs_windows_close(tp);
 	dpi_verbs_groups_free(tp);
 	dpi_verbs_memory_close(tp);
@@ -73,7 +74,8 @@ static int set_up(DPI_Tp *tp)
 	if (!tp->channel)
 		return verbs_fail(tp, DPI_ERR_UNSUPPORTED, "the RDMA connection manager cannot be opened: %s; load the module rdma_ucm and check /dev/infiniband/rdma_cm",
 				  strerror(errno));
-	int error = dpi_verbs_device_find(tp);
+	int error = dpi_verbs_multicast_check(tp);
+	if (!error) error = dpi_verbs_device_find(tp);
 	if (error) return error;
 	tp->pd = ibv_alloc_pd(tp->verbs);
 	if (!tp->pd) return dpi_verbs_refused(tp, errno, 0, "a protection domain");
@@ -105,7 +107,7 @@ static int verbs_open(const DPI_Tp_Core *core, const struct DPI_Transport *lower
 static int verbs_query(DPI_Tp *tp, DPI_Tp_Attr *attr)
 {
 	DPI_Tp_Attr a = {
-		.capabilities = DPI_TP_ATOMICS | DPI_TP_CPU_ATOMICS | DPI_TP_FD | DPI_TP_ANY_MEMORY,
+		.capabilities = DPI_TP_ATOMICS | DPI_TP_CPU_ATOMICS | DPI_TP_FD | DPI_TP_ANY_MEMORY | DPI_TP_LOCAL,
 		.lanes = 1,
 		.max_iov = MAX_IOV,
 		.max_put = dpi_verbs_max_put(tp),
@@ -118,6 +120,10 @@ static int verbs_query(DPI_Tp *tp, DPI_Tp_Attr *attr)
 		.bandwidth_bytes_us = 12000,
 		.overhead_us = 0.3,
 	};
+	if (dpi_verbs_multicast_can(tp)) {
+		a.capabilities |= DPI_TP_MULTICAST;
+		a.max_many = dpi_verbs_multicast_most(tp);
+	}
 	snprintf(a.device, sizeof a.device, "%.31s", tp->verbs->device->name);
 	uint32_t size = attr->size;
 	memcpy(attr, &a, size < sizeof a ? size : sizeof a);
@@ -157,6 +163,7 @@ static const DPI_Transport table = {
 	.progress = dpi_verbs_progress,
 	.get_fd = verbs_get_fd,
 	.arm = dpi_verbs_arm,
+	.put_many = dpi_verbs_put_many,
 };
 
 const DPI_Transport *dpi_transport_1(void)

@@ -8,7 +8,9 @@
  *
  * Why notifications and flushes are messages: a write's completion says that the initiator's memory is free, and what a read
  * after it proves about the processor's view is not in the InfiniBand specification. What is: when the completion of a
- * received message is seen, every write before it on the queue pair is visible there. That holds for each device.
+ * received message is seen, every write before it on the queue pair is visible there. That holds for each device. So each
+ * message says how many of the other side's have been handled, and a flush is done when the last one before it is: that answer
+ * mostly travels with a message that is sent anyway.
  *
  * Why atomics are messages too, but on a device whose atomics are atomic with processors' (IBV_ATOMIC_GLOB): the owner of
  * a window, and peers on its host, use instructions on the same words. */
@@ -45,9 +47,10 @@ enum {
 	HOSTS = 8,		  /* addresses of a node */
 	POLL_BATCH = 32,
 	POLL_ROUNDS = 8,
-	POLL_EVERY = 32,	  /* progress looks at the descriptors at least every so often */
+	POLL_EVERY = 128,	  /* progress looks at the descriptors at least every so often */
+	RESOLVE_MS = 500,	  /* how long one try to find an address or a route takes */
 	ACK_TIMEOUT = 17,	  /* 4.096 µs × 2^17: the wire is silent for half a second, then it is sent again */
-	RETRIES = 7,
+	RETRIES = 6,		  /* 7 is without end for some devices */
 	DRAIN_US = 250000,	  /* how long disconnect waits until what was posted is out */
 	ATTACH_US = 100000,	  /* how long attach waits for the peer's answer; posts wait for the rest */
 	REVOKE_US = 1800000,	  /* how long a peer may take to let go of a window */
@@ -83,6 +86,7 @@ struct verbs_region {
 	uint64_t length;
 	int access;
 	uint32_t refs;
+	bool exposed; /* a window's, with which it goes */
 	struct ibv_mr *mr;
 };
 
@@ -100,6 +104,8 @@ struct verbs_address {
 };
 struct verbs_limits { /* what the device and the port say */
 	uint32_t depth, sges, read_sges, inline_bytes, group, reads, chunk;
+	uint32_t mtu, datagrams; /* for multicast; 0: there is none */
+	uint32_t pairs, regions; /* of the whole device */
 	bool shared_receive, words, global_atomics, iwarp;
 };
 
@@ -109,6 +115,7 @@ struct DPI_Tp_Window {
 	uint64_t length, secret;
 	uint32_t slot, generation, access;
 	struct ibv_mr *mr; /* NULL: of no bytes */
+	struct verbs_region local; /* operations of this process that are at it */
 	struct verbs_attachment *attachments;
 	bool closing;
 	int64_t revoked_at;
@@ -121,6 +128,9 @@ struct verbs_slot_of_window {
 struct verbs_attachment { /* a peer's remote */
 	DPI_Tp_Endpoint *endpoint;
 	DPI_Tp_Window *window; /* NULL: taken away */
+	uint64_t word, value;		       /* of its latest notification with a word, which immediates go on from */
+	uint32_t bell;
+	bool notified;
 	struct verbs_attachment *next, **link; /* of the window's list */
 	struct verbs_attachment *next_here, **link_here; /* of the endpoint's list */
 	uint64_t id, remote;
@@ -135,9 +145,12 @@ struct DPI_Tp_Remote {
 	int refusal; /* error class */
 	uint64_t id, length, attachment, address;
 	uint32_t rkey, access, pending;
+	uint64_t word, value; /* of its latest notification with a word */
+	uint32_t bell;
+	bool notified;
 };
 
-enum verbs_op_kind { OP_FREE, OP_PUT, OP_GET, OP_ATOMIC, OP_MESSAGE };
+enum verbs_op_kind { OP_FREE, OP_PUT, OP_GET, OP_ATOMIC, OP_MESSAGE, OP_FLUSH, OP_CAST }; /* CAST: a read of this node's own */
 struct verbs_op { /* pending: complete is due */
 	enum verbs_op_kind kind;
 	uint32_t serial, next_free;
@@ -145,6 +158,8 @@ struct verbs_op { /* pending: complete is due */
 	DPI_Tp_Remote *remote; /* NULL: flush */
 	void *cookie;
 	uint64_t puts;	       /* flush: posted before it */
+	uint32_t message;      /* flush: done when so many messages are handled */
+	struct verbs_op *next; /* flush */
 	struct verbs_buffer *buffers;
 	int regions, count;
 	struct verbs_region *region[MAX_IOV];
@@ -227,13 +242,20 @@ struct DPI_Tp_Endpoint {
 
 	struct verbs_slot *slot;
 	uint32_t depth, tail, posted, next_slot, signalled; /* counters: tail ≤ posted ≤ next_slot */
+	bool reading;					     /* the request before is a read */
 	struct verbs_op *op;
 	uint32_t free_op, ops;
-	uint64_t puts, flushed;
+	uint64_t puts, flushed, covered;      /* covered: puts before the latest message's end */
+	uint32_t said, handled, heard, early; /* messages: sent, and handled there; handled here, and out of turn */
+	uint32_t message_end;		      /* next_slot after the latest message */
+	bool tell;			      /* the peer wants to know of heard */
+	struct verbs_op *flush, **flush_last; /* pending, in order */
+	uint64_t told, settling; /* puts up to told have such among them as went as messages; up to settling a flush of our own is on its way */
 	uint32_t credits, owed;
 	struct verbs_queue answers, requests; /* answers go first */
 	DPI_Tp_Remote *remotes;
 	struct verbs_attachment *attached;
+	struct verbs_cast *cast; /* multicast.h; NULL: no casts */
 };
 
 struct DPI_Tp {
@@ -262,13 +284,16 @@ struct DPI_Tp {
 	struct verbs_group *groups;
 	DPI_Tp_Endpoint *connections, *dirty, *by_qp[256];
 	bool inside, armed, graves, failed; /* failed: the device is gone */
+	bool early, has_early;		    /* messages are handled out of turn; some have been */
 	unsigned ticks;
 	uint32_t serial; /* attempts to connect */
 	int events;
 	int64_t log_at;
 	unsigned unlogged;
+	char refusal[WHY_MAX]; /* the device's last */
 	struct ibv_wc *later; /* completions found by arm and attach, which call nobody back */
 	uint32_t laters, later_room;
+	struct verbs_multicast *multicast; /* NULL: not opened */
 };
 
 #define verbs_fail(tp, ...) ((tp)->core->fail_text((tp)->core->self, __VA_ARGS__))
@@ -281,6 +306,7 @@ void dpi_verbs_table_remove(struct verbs_table *t, uint64_t id);
 
 /* device.c */
 int dpi_verbs_device_find(DPI_Tp *tp);
+bool dpi_verbs_port_down(const DPI_Tp *tp);
 bool dpi_verbs_local(const struct sockaddr *a); /* an address of this host? */
 void dpi_verbs_name(const struct sockaddr *a, char *name, size_t size);
 int dpi_verbs_address(DPI_Tp *tp, void *bytes, uint32_t *size);
@@ -344,8 +370,16 @@ bool dpi_verbs_message(DPI_Tp_Endpoint *c, enum wire_op op, const uint64_t *word
 void dpi_verbs_answer(DPI_Tp_Endpoint *c, enum wire_op op, const uint64_t *words, uint32_t owes);
 void dpi_verbs_request(DPI_Tp_Endpoint *c, enum wire_op op, const uint64_t *words);
 void dpi_verbs_serve_queues(DPI_Tp_Endpoint *c);
+void dpi_verbs_tell_handled(DPI_Tp_Endpoint *c); /* if that is due */
+void dpi_verbs_counted(DPI_Tp_Endpoint *c);	 /* the latest slot is a message */
+/* Have the peer say that the latest message is handled. false: it is on its way, or another request follows it. */
+bool dpi_verbs_ask_along(DPI_Tp_Endpoint *c);
+void dpi_verbs_in_turn(DPI_Tp *tp); /* what was handled out of turn is not so any more */
 void dpi_verbs_queue_free(struct verbs_queue *q);
 void dpi_verbs_handle(DPI_Tp_Endpoint *c, const uint8_t *bytes, size_t size); /* a message that has arrived */
+void dpi_verbs_immediate(DPI_Tp_Endpoint *c, uint32_t immediate, uint32_t size); /* or a write of so many bytes */
+void dpi_verbs_take_put(DPI_Tp_Endpoint *c, const struct wire_message *m);
+void dpi_verbs_unstall(DPI_Tp_Endpoint *c); /* messages that were kept, as far as they can be handled now */
 
 /* buffer.c */
 struct verbs_buffer *dpi_verbs_buffers(DPI_Tp *tp, uint64_t size); /* a chain for size bytes; NULL: not now */
@@ -354,10 +388,10 @@ void dpi_verbs_gather(struct verbs_buffer *to, const struct iovec *iov, int coun
 void dpi_verbs_scatter(const struct iovec *iov, int count, const struct verbs_buffer *from);
 int dpi_verbs_slab(DPI_Tp *tp); /* the first one; error class with a sentence */
 void dpi_verbs_memory_close(DPI_Tp *tp);
-/* Register for an operation, or find what is: the local key; error class with a sentence. region: NULL if it is a window's. */
-int dpi_verbs_register(DPI_Tp *tp, const struct iovec *v, bool write, uint32_t *lkey, struct verbs_region **region);
+/* Register for an operation, or find what is; error class with a sentence. */
+int dpi_verbs_register(DPI_Tp *tp, const struct iovec *v, bool write, struct verbs_region **region);
 void dpi_verbs_unregister(DPI_Tp *tp, struct verbs_region *r);
-bool dpi_verbs_window_key(const DPI_Tp *tp, const struct iovec *v, bool write, uint32_t *lkey);
+struct verbs_region *dpi_verbs_window_find(const DPI_Tp *tp, const struct iovec *v, bool write); /* NULL: it is in none */
 
 /* window.c */
 int dpi_verbs_expose(DPI_Tp *tp, const DPI_Tp_Memory *memory, DPI_Tp_Window **window, DPI_Tp_Key *key);
@@ -378,6 +412,8 @@ enum { KEY_SIZE = 48, KEY_VERSION = 1 };
 #define KEY_WORDS 0x80u /* in a key's access: the window's address is a multiple of 8 */
 
 /* post.c */
+/* May this be put now? AGAIN: the window is not attached yet. total: the pieces' sum. */
+int dpi_verbs_put_check(DPI_Tp_Remote *r, const struct iovec *iov, int count, uint64_t offset, const DPI_Tp_Notify *notify, uint64_t *total);
 int dpi_verbs_put(DPI_Tp_Remote *remote, const struct iovec *iov, int count, uint64_t offset, const DPI_Tp_Notify *notify,
 		  uint32_t flags, void *cookie);
 int dpi_verbs_get(DPI_Tp_Remote *remote, const struct iovec *iov, int count, uint64_t offset, void *cookie);

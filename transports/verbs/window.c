@@ -118,6 +118,7 @@ int dpi_verbs_expose(DPI_Tp *tp, const DPI_Tp_Memory *m, DPI_Tp_Window **window,
 	w->tp = tp;
 	w->address = m->address;
 	w->length = m->length;
+	w->local = (struct verbs_region){ .address = m->address, .length = m->length, .exposed = true, .mr = w->mr };
 	w->access = m->access;
 	w->generation = ++s->generation;
 	w->secret = window_secret(tp, w->slot, w->generation);
@@ -201,6 +202,8 @@ int dpi_verbs_withdraw(DPI_Tp_Window *w)
 	}
 	if (w->attachments && dpi_verbs_now() - w->revoked_at < REVOKE_US)
 		return verbs_fail(tp, DPI_ERR_AGAIN, "peers may have operations under way in the window; make progress and try again");
+	if (w->local.refs)
+		return verbs_fail(tp, DPI_ERR_AGAIN, "%u operations of this process are at the memory; make progress and try again", w->local.refs);
 	while (w->attachments) from_window(w->attachments);
 	if (w->mr) ibv_dereg_mr(w->mr);
 	unlist(tp, w);

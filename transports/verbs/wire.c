@@ -17,11 +17,13 @@ int dpi_verbs_message_parse(const uint8_t *bytes, size_t size, struct wire_messa
 	if (size < 8) return -1;
 	uint64_t first = wire_load(bytes);
 	unsigned op = (uint8_t)first;
-	if (op <= WIRE_NONE || op >= WIRE_OP_COUNT || first >> 40) return -1;
+	if (op <= WIRE_NONE || op >= WIRE_OP_COUNT || first >> 57) return -1;
 	const struct wire_shape *s = &dpi_verbs_shape[op];
 	m->op = (enum wire_op)op;
 	m->credits = (uint16_t)(first >> 8);
 	m->size = (uint16_t)(first >> 24);
+	m->handled = (uint16_t)(first >> 40);
+	m->tell = (uint8_t)(first >> 56);
 	if (size != 8 * (1 + (size_t)s->words) + m->size || (m->size && !s->payload)) return -1;
 	for (int i = 0; i < s->words; i++) m->word[i] = wire_load(bytes + 8 + 8 * i);
 	m->payload = bytes + 8 * (1 + s->words);
@@ -36,9 +38,14 @@ size_t dpi_verbs_message_head(uint8_t *bytes, enum wire_op op, uint32_t size, co
 	return 8 * (1 + (size_t)n);
 }
 
-void dpi_verbs_message_credits(uint8_t *bytes, uint32_t credits)
+void dpi_verbs_message_credits(uint8_t *bytes, uint32_t credits, uint32_t handled)
 {
-	wire_store(bytes, wire_load(bytes) | (uint64_t)credits << 8);
+	wire_store(bytes, wire_load(bytes) | (uint64_t)credits << 8 | (uint64_t)(uint16_t)handled << 40);
+}
+
+void dpi_verbs_message_tell(uint8_t *bytes)
+{
+	bytes[7] = 1;
 }
 
 void dpi_verbs_hello(uint8_t bytes[WIRE_HELLO], const struct wire_hello *h)

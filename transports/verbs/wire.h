@@ -2,7 +2,11 @@
  * wire.h: what the two ends of a connection say to each other. Everything is little endian, in words of 8 bytes.
  *
  * The connection manager's private data introduces both (a hello and its answer). After that there are messages: word 0 is
- * op (8 bits), credits returned (16), bytes of the payload (16); then the op's words; then the payload. */
+ * op (8 bits), credits returned (16), bytes of the payload (16), how many of the receiver's messages the sender has handled (16, the
+ * count's low bits), 1 if it wants to be told soon that this one is (1); then the op's words; then the payload.
+ *
+ * A put whose notification does to its word what the one before did, advances it by the put's bytes, needs no message: it is a write
+ * with immediate, which counts as one. The immediate: 1 bit as above, then the attachment's place in its table. */
 #ifndef DPI_VERBS_WIRE_H
 #define DPI_VERBS_WIRE_H
 
@@ -12,14 +16,14 @@
 #include <string.h>
 
 enum {
-	WIRE_VERSION = 1,
+	WIRE_VERSION = 3,
 	WIRE_TOKEN = 16,     /* bytes */
 	WIRE_HELLO = 48,     /* bytes; 56 is the most that a request's private data takes */
 	WIRE_ACK = 24,	     /* bytes */
 	WIRE_MESSAGE = 1024, /* bytes of the longest message */
 	WIRE_WORDS = 8	     /* of the longest head, word 0 counted */
 };
-#define WIRE_NO_OP UINT64_MAX
+#define WIRE_TELL_IMMEDIATE UINT32_C(0x80000000)
 
 /* op, words after word 0, has a payload. An attachment is what the target knows a remote by; a remote's and an operation's
  * id are its initiator's. */
@@ -27,15 +31,21 @@ enum {
 	X(PUT, 5, 1)	  /* attachment, offset, offset of the word, value, bell; the bytes */          \
 	X(ADD, 4, 0)	  /* attachment, operation, offset, operand */                                  \
 	X(SWAP, 5, 0)	  /* attachment, operation, offset, expected, desired */                        \
-	X(FLUSH, 1, 0)	  /* operation */                                                               \
-	X(ANSWER, 3, 0)	  /* operation, error class, word before; to the three above */                 \
+	X(FLUSH, 0, 0)	  /* to be told that this one is handled */                                     \
+	X(ANSWER, 3, 0)	  /* operation, error class, word before; to ADD and SWAP */                    \
 	X(ATTACH, 3, 0)	  /* remote, slot and generation, secret */                                     \
 	X(ATTACHED, 6, 0) /* remote, error class, attachment, address, length, key of the device */     \
 	X(REVOKE, 1, 0)	  /* remote: its window is being withdrawn; answered by DETACH */               \
 	X(DETACH, 1, 0)	  /* attachment: nothing is under way on it, nothing follows */                 \
 	X(SEND, 0, 1)	  /* the bytes */                                                               \
 	X(CREDIT, 0, 0)                                                                                \
-	X(BYE, 0, 0)
+	X(BYE, 0, 0)                                                                                   \
+	X(IMMEDIATE, 2, 0) /* a write's immediate, its bytes: as it is kept where it has to wait */    \
+	X(CASTER, 6, 0)	  /* token (2), address and key of the ring, slots of it and MTU, IPv4 group */  \
+	X(LISTENS, 1, 0)  /* enum wire_listens; to CASTER */                                           \
+	X(CAST, 6, 0)	  /* attachment, offset, offset of the word, value, bell and size, first datagram */ \
+	X(TELL, 0, 0)	  /* how far has it come? */                                                    \
+	X(TOOK, 2, 0)	  /* all datagrams before this one are needed no more; how many casts were read over the connection */
 
 enum wire_op {
 	WIRE_NONE,
@@ -54,6 +64,8 @@ extern const struct wire_shape dpi_verbs_shape[WIRE_OP_COUNT];
 struct wire_message {
 	enum wire_op op;
 	uint32_t credits, size;
+	uint16_t handled;
+	uint8_t tell;
 	uint64_t word[WIRE_WORDS - 1];
 	const uint8_t *payload; /* size bytes */
 };
@@ -61,7 +73,11 @@ struct wire_message {
 int dpi_verbs_message_parse(const uint8_t *bytes, size_t size, struct wire_message *m);
 /* The head's bytes. words: those after word 0. */
 size_t dpi_verbs_message_head(uint8_t *bytes, enum wire_op op, uint32_t size, const uint64_t *words);
-void dpi_verbs_message_credits(uint8_t *bytes, uint32_t credits); /* fill them in */
+void dpi_verbs_message_credits(uint8_t *bytes, uint32_t credits, uint32_t handled); /* fill them in */
+void dpi_verbs_message_tell(uint8_t *bytes);					     /* that this one is handled */
+
+enum wire_listens { WIRE_DEAF, WIRE_JOINED, WIRE_HEARD };
+#define WIRE_CAST_MORE (UINT64_C(1) << 63) /* in the word of bell and size: the same datagrams are meant by the next CAST too */
 
 enum wire_status { WIRE_WELCOME, WIRE_OTHER_VERSION, WIRE_OTHER_TOKEN, WIRE_OTHER_INCARNATION, WIRE_CROSSED, WIRE_NO_ROOM, WIRE_ELSEWHERE };
 

@@ -21,6 +21,7 @@ static const struct {
 	{ DPI_TP_FD, "fd" },
 	{ DPI_TP_SAME_HOST, "same_host" },
 	{ DPI_TP_ANY_MEMORY, "any_memory" },
+	{ DPI_TP_LOCAL, "local" },
 };
 
 #define NAME 32

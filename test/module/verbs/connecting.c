@@ -149,27 +149,66 @@ TEST(verbs_connect_fails, "", 0)
 	}
 }
 
+/* The device has no queue pair left: whoever connects reads how many it has, and how many are in use. */
+TEST(verbs_connect_without_room, "", 0)
+{
+	struct rlimit none = { RLIM_INFINITY, RLIM_INFINITY };
+	setrlimit(RLIMIT_MEMLOCK, &none);
+	for (int after = 0; after < 2; after++) {
+		sides_init();
+		mock.device.max_qp = 1234;
+		mock.device.max_mr = 4321;
+		sides_open();
+		mock_fail(MOCK_create_qp, after, ENOSPC);
+		CHECK_INT(side_connect(&a, &b, LONG), ==, after ? DPI_ERR_PEER : DPI_ERR_LIMIT);
+		CHECK_HAS(after ? b.log : a.sentence, "refused a queue pair");
+		CHECK_HAS(after ? b.log : a.sentence, "of the device's 1234 queue pairs and 4321 registrations this process has 0 and 1");
+		sides_connect();
+		works();
+		sides_end();
+	}
+}
+
+/* Who asked was killed meanwhile: that is why the device refuses, and no refusal to warn of. */
+TEST(verbs_asker_has_gone, "", 0)
+{
+	sides_init();
+	sides_open();
+	mock.gone = true;
+	mock_fail(MOCK_create_qp, 1, EIO);
+	CHECK_INT(side_connect(&a, &b, LONG), ==, DPI_ERR_PEER);
+	CHECK_HAS(b.log, "asked for a connection and has gone");
+	CHECK(!strstr(b.log, "there is no room"));
+	mock.gone = false;
+	sides_connect();
+	works();
+	sides_end();
+}
+
 /* The connection manager's own answers: an error in place of each step. */
 TEST(verbs_connect_events, "", 0)
 {
 	static const struct {
 		enum rdma_cm_event_type of, instead;
 		int class;
+		bool tried_again; /* until the deadline */
 	} all[] = {
-		{ RDMA_CM_EVENT_ADDR_RESOLVED, RDMA_CM_EVENT_ADDR_ERROR, DPI_ERR_TIMEOUT },
-		{ RDMA_CM_EVENT_ROUTE_RESOLVED, RDMA_CM_EVENT_ROUTE_ERROR, DPI_ERR_TIMEOUT },
-		{ RDMA_CM_EVENT_ESTABLISHED, RDMA_CM_EVENT_REJECTED, DPI_ERR_PEER },
-		{ RDMA_CM_EVENT_ESTABLISHED, RDMA_CM_EVENT_UNREACHABLE, DPI_ERR_TIMEOUT },
-		{ RDMA_CM_EVENT_ESTABLISHED, RDMA_CM_EVENT_CONNECT_ERROR, DPI_ERR_TIMEOUT },
-		{ RDMA_CM_EVENT_ROUTE_RESOLVED, RDMA_CM_EVENT_DEVICE_REMOVAL, DPI_ERR_PEER },
+		{ RDMA_CM_EVENT_ADDR_RESOLVED, RDMA_CM_EVENT_ADDR_ERROR, DPI_ERR_TIMEOUT, true },
+		{ RDMA_CM_EVENT_ROUTE_RESOLVED, RDMA_CM_EVENT_ROUTE_ERROR, DPI_ERR_TIMEOUT, true },
+		{ RDMA_CM_EVENT_ESTABLISHED, RDMA_CM_EVENT_REJECTED, DPI_ERR_PEER, false },
+		{ RDMA_CM_EVENT_ESTABLISHED, RDMA_CM_EVENT_UNREACHABLE, DPI_ERR_TIMEOUT, false },
+		{ RDMA_CM_EVENT_ESTABLISHED, RDMA_CM_EVENT_CONNECT_ERROR, DPI_ERR_TIMEOUT, false },
+		{ RDMA_CM_EVENT_ROUTE_RESOLVED, RDMA_CM_EVENT_DEVICE_REMOVAL, DPI_ERR_PEER, false },
 	};
 	for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
 		sides_init();
 		sides_open();
 		mock.instead_of = (int)all[i].of;
 		mock.instead = all[i].instead;
-		CHECK_INT(side_connect(&a, &b, LONG), ==, all[i].class);
+		mock.instead_always = all[i].tried_again;
+		CHECK_INT(side_connect(&a, &b, all[i].tried_again ? 100000 : LONG), ==, all[i].class);
 		CHECK(*a.sentence);
+		mock.instead = (enum rdma_cm_event_type)-1;
 		sides_progress();
 		CHECK(!a.lost && !b.lost);
 		if (all[i].instead != RDMA_CM_EVENT_DEVICE_REMOVAL) {
@@ -194,6 +233,29 @@ TEST(verbs_connect_in_time, "", 0)
 	sides_progress();
 	CHECK_INT(b.lost, ==, 1);
 	sides_end();
+}
+
+/* What is asked on the way to an address gets lost, or its answer: it is asked again, not waited for until the deadline. */
+TEST(verbs_connect_resolves_again, "", 0)
+{
+	static const enum rdma_cm_event_type instead[] = { RDMA_CM_EVENT_ADDR_ERROR, RDMA_CM_EVENT_ROUTE_ERROR };
+	for (int lost = 0; lost < 4; lost++) {
+		sides_init();
+		sides_open();
+		if (lost < 2) {
+			mock.silent = 1 + lost; /* two tries in vain */
+		} else {
+			mock.instead_of = lost == 2 ? RDMA_CM_EVENT_ADDR_RESOLVED : RDMA_CM_EVENT_ROUTE_RESOLVED;
+			mock.instead = instead[lost - 2];
+		}
+		CHECK_INT(side_connect(&a, &b, LONG), ==, DPI_SUCCESS);
+		CHECK_INT(mock.calls[MOCK_resolve_addr], ==, lost == 1 ? 3 : 2);
+		CHECK_INT(mock.resolve_ms, <=, 500);
+		CHECK_INT(side_connect(&b, &a, LONG), ==, DPI_SUCCESS);
+		CHECK_INT(mock.queue_pairs, ==, 2);
+		works();
+		sides_end();
+	}
 }
 
 /* Both at once: one connection, the lower node's. */

@@ -59,6 +59,29 @@ TEST(verbs_every_status, "", 0)
 	}
 }
 
+/* The link of this host is down: whatever the device makes of it, it is said. */
+TEST(verbs_port_down, "", 0)
+{
+	static struct op o;
+	struct iovec large = { data, 100000 };
+	sides_start();
+	window_share(&b, &a, &w, DPI_TP_READ | DPI_TP_WRITE);
+	mock.hold = true;
+	CHECK_INT(o.posted = verbs()->put(w.remote, &large, 1, 0, NULL, 0, &o), ==, DPI_TP_PENDING);
+	mock.port.state = IBV_PORT_DOWN;
+	mock.status_after = 0;
+	mock.status = IBV_WC_LOC_QP_OP_ERR;
+	mock.hold = false;
+	mock_run();
+	sides_progress();
+	CHECK_INT(o.completions, ==, 1);
+	CHECK_INT(o.error, ==, DPI_ERR_PEER);
+	all_is_lost(&a, 1);
+	CHECK_HAS(a.lost_sentence, "port 1 of device mock0 is down");
+	verbs()->disconnect(a.to);
+	sides_end();
+}
+
 /* Each asynchronous event. */
 TEST(verbs_every_event, "", 0)
 {
@@ -337,6 +360,38 @@ TEST(verbs_hostile_messages, "", 0)
 		for (size_t k = 0; k < sizeof w.memory; k++) CHECK(!w.memory[k]);
 		sides_end();
 	}
+}
+
+/* An immediate says little: an attachment of its own, that a message has told a word of. */
+TEST(verbs_hostile_immediates, "", 0)
+{
+	for (int i = 0; i < 4; i++) {
+		sides_start();
+		window_share(&b, &a, &w, DPI_TP_WRITE);
+		uint64_t has = w.remote->attachment;
+		struct verbs_slot *s = dpi_verbs_slot(a.to);
+		s->wr.opcode = IBV_WR_RDMA_WRITE_WITH_IMM;
+		s->wr.imm_data = htobe32(i == 0 ? (uint32_t)has : i == 1 ? (uint32_t)has + 1 : i == 2 ? 0 : UINT32_MAX);
+		dpi_verbs_ring(a.to);
+		sides_progress();
+		CHECK_INT(b.lost, ==, 1);
+		CHECK_HAS(b.lost_sentence, "no correct peer");
+		CHECK_INT(b.rung, ==, 0);
+		sides_end();
+	}
+}
+
+/* What has been handled is no more than was sent. */
+TEST(verbs_hostile_counts, "", 0)
+{
+	uint8_t bytes[8];
+	sides_start();
+	dpi_verbs_message_head(bytes, WIRE_CREDIT, 0, NULL);
+	dpi_verbs_message_credits(bytes, 0, b.to->said + 1);
+	say(bytes, sizeof bytes);
+	CHECK_INT(b.lost, ==, 1);
+	CHECK_HAS(b.lost_sentence, "handled messages");
+	sides_end();
 }
 
 /* Bytes of no meaning, of every length; what is no message ends the connection, what is one by chance harms nobody. */

@@ -12,7 +12,7 @@
 #define MOCK_CALLS(X)                                                                                  \
 	X(get_device_list) X(open_device) X(query_device) X(query_port) X(alloc_pd) X(create_comp_channel) X(create_cq)        \
 	X(create_srq) X(reg_mr) X(poll_cq) X(req_notify) X(post_send) X(post_recv) X(create_event_channel) X(create_id) X(bind_addr) \
-	X(listen) X(resolve_addr) X(resolve_route) X(create_qp) X(connect) X(accept) X(ifaddrs)
+	X(listen) X(resolve_addr) X(resolve_route) X(create_qp) X(connect) X(accept) X(ifaddrs) X(join_multicast) X(create_ah)
 
 enum mock_call {
 #define MOCK_CALL(name) MOCK_##name,
@@ -37,12 +37,22 @@ struct mock {
 	/* the status of the work request after so many; -1: none */
 	int status_after;
 	enum ibv_wc_status status;
+	int overtakes; /* requests that complete before a read that was posted first, as they do over iWARP */
 	bool hold;  /* requests are not carried out until mock_run */
 	bool mute;  /* the connection manager says nothing */
+	bool gone;  /* nobody waits for a refusal any more */
 	enum rdma_cm_event_type instead; /* this event in place of the next answer to a step of connecting; -1: none */
 	int instead_of;			 /* of that type; -1: of any */
+	bool instead_always;
+	int silent;			 /* it swallows so many events first */
+	int resolve_ms;			 /* the longest try of resolving that was asked for */
 	int64_t frozen_us; /* the clock shows this; 0: it goes */
-	int regions, queue_pairs, ids;	 /* alive */
+	/* What becomes of a datagram on its way: how often it comes. bytes and size may be changed; count: those before it. NULL: once. */
+	int (*datagram)(int count, uint8_t *bytes, uint32_t *size);
+	int datagrams;
+	int join_status; /* of joining a group */
+	bool no_send_only;
+	int regions, queue_pairs, ids, handles, members;	 /* alive */
 };
 extern struct mock mock;
 
@@ -59,7 +69,12 @@ struct rdma_cm_id *mock_stranger(const DPI_Tp *tp, const void *bytes, uint8_t si
 int mock_stranger_refused(struct rdma_cm_id *id);
 void mock_stranger_end(struct rdma_cm_id *id);
 
+/* A datagram from anybody, as it is. */
+void mock_datagram(uint32_t group, const uint8_t *bytes, uint32_t size);
+
 /* between the two halves */
+void mock_attach(struct ibv_qp *qp, uint32_t group);
+void mock_detach(struct ibv_qp *qp, uint32_t group);
 struct ibv_context *mock_context(int device);
 void mock_qp_pair(struct ibv_qp *a, struct ibv_qp *b);
 void mock_qp_unpair(struct ibv_qp *qp);

@@ -35,10 +35,14 @@ static void tell(struct id *i, enum rdma_cm_event_type type, int status, struct 
 	struct channel *c = (struct channel *)(void *)i->id.channel;
 	uint64_t one = 1;
 	if (mock.mute || !c) return;
+	if (mock.silent) {
+		mock.silent--;
+		return;
+	}
 	if ((int)mock.instead >= 0 && (mock.instead_of < 0 || mock.instead_of == (int)type)) {
 		type = mock.instead;
 		status = type == RDMA_CM_EVENT_REJECTED ? 8 : -ETIMEDOUT;
-		mock.instead = (enum rdma_cm_event_type)-1;
+		if (!mock.instead_always) mock.instead = (enum rdma_cm_event_type)-1;
 	}
 	struct rdma_cm_event *e = calloc(1, sizeof *e);
 	e->id = &i->id;
@@ -66,7 +70,8 @@ struct rdma_event_channel *rdma_create_event_channel(void)
 
 static void free_event(struct rdma_cm_event *e)
 {
-	free((void *)(uintptr_t)e->param.conn.private_data);
+	bool multicast = e->event == RDMA_CM_EVENT_MULTICAST_JOIN || e->event == RDMA_CM_EVENT_MULTICAST_ERROR;
+	if (!multicast) free((void *)(uintptr_t)e->param.conn.private_data);
 	free(e);
 }
 
@@ -154,7 +159,7 @@ int rdma_set_option(struct rdma_cm_id *id, int level, int name, void *value, siz
 
 int rdma_resolve_addr(struct rdma_cm_id *id, struct sockaddr *from, struct sockaddr *to, int ms)
 {
-	(void)ms;
+	if (ms > mock.resolve_ms) mock.resolve_ms = ms;
 	if (mock_fails(MOCK_resolve_addr) || rdma_bind_addr(id, from)) return -1;
 	memcpy(&id->route.addr.dst_storage, to, sizeof(struct sockaddr_in));
 	tell((struct id *)(void *)id, RDMA_CM_EVENT_ADDR_RESOLVED, 0, NULL, NULL, 0);
@@ -162,7 +167,7 @@ int rdma_resolve_addr(struct rdma_cm_id *id, struct sockaddr *from, struct socka
 }
 int rdma_resolve_route(struct rdma_cm_id *id, int ms)
 {
-	(void)ms;
+	if (ms > mock.resolve_ms) mock.resolve_ms = ms;
 	if (mock_fails(MOCK_resolve_route)) return -1;
 	tell((struct id *)(void *)id, RDMA_CM_EVENT_ROUTE_RESOLVED, 0, NULL, NULL, 0);
 	return 0;
@@ -208,7 +213,9 @@ int rdma_reject(struct rdma_cm_id *id, const void *data, uint8_t size)
 	tell(i->peer, RDMA_CM_EVENT_REJECTED, 28, NULL, data, size);
 	i->peer->peer = NULL;
 	i->peer = NULL;
-	return 0;
+	if (!mock.gone) return 0;
+	errno = EINVAL;
+	return -1;
 }
 
 int rdma_accept(struct rdma_cm_id *id, struct rdma_conn_param *p)
@@ -219,6 +226,34 @@ int rdma_accept(struct rdma_cm_id *id, struct rdma_conn_param *p)
 	i->connected = i->peer->connected = true;
 	tell(i->peer, RDMA_CM_EVENT_ESTABLISHED, 0, NULL, p->private_data, p->private_data_len);
 	tell(i, RDMA_CM_EVENT_ESTABLISHED, 0, NULL, NULL, 0);
+	return 0;
+}
+
+/* ------------------------------------------------------------------------------------------------------- multicast */
+
+int rdma_join_multicast_ex(struct rdma_cm_id *id, struct rdma_cm_join_mc_attr_ex *a, void *user)
+{
+	struct channel *c = (struct channel *)(void *)id->channel;
+	uint32_t group = ntohl(in(a->addr)->sin_addr.s_addr);
+	uint64_t one = 1;
+	bool member = a->join_flags == RDMA_MC_JOIN_FLAG_FULLMEMBER;
+	if (mock_fails(MOCK_join_multicast)) return -1;
+	struct rdma_cm_event *e = calloc(1, sizeof *e);
+	e->id = id;
+	e->status = !member && mock.no_send_only ? -EOPNOTSUPP : mock.join_status;
+	e->event = e->status ? RDMA_CM_EVENT_MULTICAST_ERROR : RDMA_CM_EVENT_MULTICAST_JOIN;
+	e->param.ud.private_data = user;
+	e->param.ud.qp_num = 0xffffff;
+	memcpy(e->param.ud.ah_attr.grh.dgid.raw + 12, &group, 4);
+	if (!e->status && member) mock_attach(id->qp, group);
+	c->event[c->tail++ % EVENTS] = e;
+	if (write(c->channel.fd, &one, sizeof one) != sizeof one) abort();
+	return 0;
+}
+
+int rdma_leave_multicast(struct rdma_cm_id *id, struct sockaddr *a)
+{
+	if (id->qp) mock_detach(id->qp, ntohl(in(a)->sin_addr.s_addr));
 	return 0;
 }
 

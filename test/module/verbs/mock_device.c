@@ -43,7 +43,7 @@ struct srq {
 struct qp {
 	struct ibv_qp qp;
 	struct qp *peer, *next;
-	bool broken;
+	bool broken, reading; /* reading: its last request was a read */
 	struct receives *own; /* without srq */
 	struct cq *cq;
 	uint32_t depth, sges, inline_most, under_way;
@@ -51,6 +51,13 @@ struct qp {
 	struct ibv_sge held_sge[HELD][SGES];
 	uint8_t held_bytes[HELD][INLINE_MAX];
 	unsigned held_head, held_tail;
+	bool datagrams;
+	uint32_t group[64];
+	int groups;
+};
+struct handle {
+	struct ibv_ah ah;
+	uint32_t group;
 };
 
 static struct region *regions;
@@ -146,18 +153,103 @@ static enum ibv_wc_status receive(struct qp *q, const struct ibv_send_wr *wr)
 	return status;
 }
 
+static enum ibv_wc_status arrive_with_immediate(struct qp *q, const struct ibv_send_wr *wr)
+{
+	struct qp *peer = q->peer;
+	struct receives *r = peer->qp.srq ? &((struct srq *)(void *)peer->qp.srq)->receives : peer->own;
+	if (r->head == r->tail) return IBV_WC_RNR_RETRY_EXC_ERR;
+	struct ibv_wc wc = { .wr_id = r->wr[r->head++ % RECEIVES].wr_id, .opcode = IBV_WC_RECV_RDMA_WITH_IMM, .byte_len = total(wr),
+			     .qp_num = peer->qp.qp_num, .wc_flags = IBV_WC_WITH_IMM, .imm_data = wr->imm_data };
+	push(peer->cq, &wc);
+	return IBV_WC_SUCCESS;
+}
+
+/* ------------------------------------------------------------------------------------------------------- datagrams */
+
+enum { GRH = 40, MTU_MOST = 4096 };
+
+static void come(struct qp *q, const uint8_t *bytes, uint32_t size)
+{
+	struct receives *r = q->own;
+	if (r->head == r->tail) return; /* dropped: nobody is told */
+	struct ibv_recv_wr *into = &r->wr[r->head % RECEIVES];
+	struct ibv_sge *sge = &r->sge[r->head++ % RECEIVES];
+	struct ibv_wc wc = { .wr_id = into->wr_id, .opcode = IBV_WC_RECV, .byte_len = GRH + size, .qp_num = q->qp.qp_num };
+	if (GRH + size > sge->length) wc.status = IBV_WC_LOC_LEN_ERR;
+	else memcpy((uint8_t *)(uintptr_t)sge->addr + GRH, bytes, size);
+	push(q->cq, &wc);
+}
+
+void mock_datagram(uint32_t group, const uint8_t *bytes, uint32_t size)
+{
+	for (struct qp *q = qps; q; q = q->next)
+		for (int i = 0; i < q->groups; i++)
+			if (q->group[i] == group) come(q, bytes, size);
+}
+
+static enum ibv_wc_status cast(const struct ibv_send_wr *wr)
+{
+	uint8_t bytes[MTU_MOST];
+	uint32_t size = wr->sg_list->length;
+	if (size > sizeof bytes || wr->num_sge != 1 || wr->wr.ud.remote_qpn != 0xffffff) return IBV_WC_LOC_LEN_ERR;
+	memcpy(bytes, (void *)(uintptr_t)wr->sg_list->addr, size);
+	int times = mock.datagram ? mock.datagram(mock.datagrams, bytes, &size) : 1;
+	mock.datagrams++;
+	while (times-- > 0) mock_datagram(((const struct handle *)(const void *)wr->wr.ud.ah)->group, bytes, size);
+	return IBV_WC_SUCCESS;
+}
+
+void mock_attach(struct ibv_qp *of, uint32_t group)
+{
+	struct qp *q = (struct qp *)(void *)of;
+	q->group[q->groups++] = group;
+	mock.members++;
+}
+
+void mock_detach(struct ibv_qp *of, uint32_t group)
+{
+	struct qp *q = (struct qp *)(void *)of;
+	for (int i = 0; i < q->groups; i++)
+		if (q->group[i] == group) {
+			q->group[i] = q->group[--q->groups];
+			mock.members--;
+			return;
+		}
+}
+
+struct ibv_ah *ibv_create_ah(struct ibv_pd *pd, struct ibv_ah_attr *a)
+{
+	struct handle *h = mock_fails(MOCK_create_ah) ? NULL : calloc(1, sizeof *h);
+	(void)pd;
+	if (!h) return NULL;
+	memcpy(&h->group, a->grh.dgid.raw + 12, 4);
+	mock.handles++;
+	return &h->ah;
+}
+int ibv_destroy_ah(struct ibv_ah *ah)
+{
+	free(ah);
+	mock.handles--;
+	return 0;
+}
+
 static enum ibv_wc_status carry_out(struct qp *q, const struct ibv_send_wr *wr)
 {
 	uint32_t size = total(wr), key = wr->wr.rdma.rkey;
 	uint64_t at = wr->wr.rdma.remote_addr;
 	if (q->broken) return IBV_WC_WR_FLUSH_ERR;
 	if (mock.status_after >= 0 && !mock.status_after--) return mock.status;
+	if (q->datagrams) return cast(wr);
 	if (!q->peer || q->peer->broken) return IBV_WC_RETRY_EXC_ERR;
 	switch (wr->opcode) {
 	case IBV_WR_SEND: return receive(q, wr);
 	case IBV_WR_RDMA_WRITE:
-		if (!size) return IBV_WC_SUCCESS;
-		return find(key, true, at, size, IBV_ACCESS_REMOTE_WRITE) ? move(q, wr, true, at) : IBV_WC_REM_ACCESS_ERR;
+	case IBV_WR_RDMA_WRITE_WITH_IMM: {
+		if (wr->opcode == IBV_WR_RDMA_WRITE_WITH_IMM && mock.transport == IBV_TRANSPORT_IWARP) return IBV_WC_LOC_QP_OP_ERR;
+		if (size && !find(key, true, at, size, IBV_ACCESS_REMOTE_WRITE)) return IBV_WC_REM_ACCESS_ERR;
+		enum ibv_wc_status status = size ? move(q, wr, true, at) : IBV_WC_SUCCESS;
+		return status || wr->opcode == IBV_WR_RDMA_WRITE ? status : arrive_with_immediate(q, wr);
+	}
 	case IBV_WR_RDMA_READ:
 		return find(key, true, at, size, IBV_ACCESS_REMOTE_READ) ? move(q, wr, false, at) : IBV_WC_REM_ACCESS_ERR;
 	case IBV_WR_ATOMIC_FETCH_AND_ADD:
@@ -191,6 +283,9 @@ static int post_send(struct ibv_qp *of, struct ibv_send_wr *wr, struct ibv_send_
 		if (mock_fails(MOCK_post_send)) return errno;
 		if (wr->num_sge > (int)q->sges || (wr->send_flags & IBV_SEND_INLINE && total(wr) > q->inline_most)) return EINVAL;
 		if (q->under_way + q->held_tail - q->held_head >= q->depth) return ENOMEM;
+		if (wr->opcode == IBV_WR_RDMA_READ && wr->send_flags & IBV_SEND_FENCE) return EINVAL;
+		if (q->reading && wr->opcode != IBV_WR_RDMA_READ && !(wr->send_flags & IBV_SEND_FENCE)) mock.overtakes += mock.transport == IBV_TRANSPORT_IWARP;
+		q->reading = wr->opcode == IBV_WR_RDMA_READ;
 		if (!mock.hold && q->held_head == q->held_tail) {
 			complete(q, wr);
 			continue;
@@ -418,6 +513,7 @@ int rdma_create_qp(struct rdma_cm_id *id, struct ibv_pd *pd, struct ibv_qp_init_
 	q->sges = a->cap.max_send_sge;
 	q->inline_most = a->cap.max_inline_data;
 	if (!a->srq) q->own = calloc(1, sizeof *q->own);
+	q->datagrams = a->qp_type == IBV_QPT_UD;
 	q->next = qps;
 	qps = q;
 	id->qp = &q->qp;

@@ -9,7 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
-struct side a, b;
+struct side a, b, third;
 const DPI_Transport *dpi_transport_1(void);
 
 const DPI_Transport *verbs(void)
@@ -70,6 +70,7 @@ static int on_fail(void *self, int error, const char *format, ...)
 static const char *on_setting(void *self, const char *name)
 {
 	const struct side *s = self;
+	if (!strcmp(name, "MULTICAST") && s->multicast) return s->multicast;
 	return !strcmp(name, "LISTEN") && s->listen ? s->listen : "";
 }
 
@@ -97,6 +98,7 @@ void sides_init(void)
 	mock_reset();
 	init(&a, 0);
 	init(&b, 1);
+	init(&third, 2);
 }
 
 int side_open(struct side *s)
@@ -129,6 +131,9 @@ void sides_end(void)
 {
 	side_close(&a);
 	side_close(&b);
+	side_close(&third);
+	CHECK_INT(mock.handles, ==, 0);
+	CHECK_INT(mock.members, ==, 0);
 	CHECK_INT(mock.regions, ==, 0);
 	CHECK_INT(mock.queue_pairs, ==, 0);
 	CHECK_INT(mock.ids, ==, 0);
@@ -142,6 +147,7 @@ int ppoll(struct pollfd *p, nfds_t n, const struct timespec *t, const sigset_t *
 	(void)p, (void)n, (void)t, (void)signals;
 	if (a.opened) verbs()->progress(a.tp, 0, NULL);
 	if (b.opened) verbs()->progress(b.tp, 0, NULL);
+	if (third.opened) verbs()->progress(third.tp, 0, NULL);
 	return 0;
 }
 
@@ -172,10 +178,11 @@ void sides_progress(void)
 {
 	int quiet = 0;
 	while (quiet < 2 * POLL_EVERY) {
-		int x = 0, y = 0;
-		if (a.opened) verbs()->progress(a.tp, 0, &x);
-		if (b.opened) verbs()->progress(b.tp, 0, &y);
-		quiet = x || y ? 0 : quiet + 1;
+		int p = 0, q = 0, r = 0;
+		if (a.opened) verbs()->progress(a.tp, 0, &p);
+		if (b.opened) verbs()->progress(b.tp, 0, &q);
+		if (third.opened) verbs()->progress(third.tp, 0, &r);
+		quiet = p || q || r ? 0 : quiet + 1;
 	}
 }
 

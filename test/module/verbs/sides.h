@@ -19,7 +19,7 @@ struct side {
 	DPI_Tp_Core core;
 	DPI_Tp *tp;
 	DPI_Tp_Endpoint *to;
-	const char *listen; /* setting */
+	const char *listen, *multicast; /* settings */
 	int lost, lost_node, messages, rung, opened;
 	uint32_t bell;
 	char lost_sentence[600], sentence[1200], log[20000];
@@ -27,7 +27,7 @@ struct side {
 	size_t message_size;
 	struct op *disconnect_on; /* when it completes, from the callback */
 };
-extern struct side a, b;
+extern struct side a, b, third; /* third: opened by those who want a third */
 const DPI_Transport *verbs(void);
 
 void sides_init(void);		    /* cores; resets the mock */

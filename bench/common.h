@@ -17,7 +17,7 @@ struct options {
 	uint64_t ring;		/* room between one appender and the consumer */
 	uint64_t publish;	/* 0: every record */
 	uint64_t batch;		/* bytes the program hands over at once; 0: a record each */
-	uint64_t next;		/* records the consumer takes at once */
+	uint64_t next;		/* records the consumer takes at once; 0: a run */
 	uint64_t footprint;	/* memory walked over */
 	uint64_t eager;		/* the largest message MPI sends without asking first; 0: its own choice */
 	uint64_t window;	/* messages in flight */
@@ -34,7 +34,7 @@ struct options {
 	double seconds;
 	double scale;		/* TPC-H's scale factor */
 	double select;		/* share of the orders that are joined */
-	const char *mode, *direction, *transport, *memory, *method, *roles, *keys, *dist, *by, *ack, *path;
+	const char *mode, *direction, *transport, *memory, *method, *roles, *keys, *dist, *by, *ack, *path, *provider, *multicast;
 };
 
 /* Fills *o from defaults and argv. accepted: names separated by spaces. A wrong option ends the program with a sentence. */

@@ -71,6 +71,12 @@ struct push {
 	struct part *mine;
 };
 
+static void push_each(const struct row *row, size_t count, DPI_Source source)
+{
+	for (size_t i = 0; i < count; i++)
+		need(DPI_Push(row + i, sizeof *row, source));
+}
+
 static void *push_all(void *arg)
 {
 	struct push *p = arg;
@@ -80,8 +86,7 @@ static void *push_all(void *arg)
 		for (size_t at = 0, n = o.batch / sizeof *p->row; at < p->count; at += n)
 			need(DPI_Push_Batch(p->row + at, p->count - at < n ? p->count - at : n, p->source, NULL));
 	else
-		for (size_t i = 0; i < p->count; i++)
-			need(DPI_Push(p->row + i, sizeof *p->row, p->source));
+		push_each(p->row, p->count, p->source);
 	need(DPI_Flush_Source(p->source));
 	need(DPI_Get_Source_Stats(p->source, &stats));
 	p->mine->sent += stats.bytes;

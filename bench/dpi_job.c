@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-static char cluster[64], job[48], transport_setting[32], nodes_setting[32], spin_setting[32];
+static char cluster[64], job[48], transport_setting[32], nodes_setting[32], spin_setting[32], provider_setting[48];
 
 void fail(int error, const char *call)
 {
@@ -28,6 +28,11 @@ void job_define(unsigned nodes, const char *transport, const char *spin)
 	snprintf(transport_setting, sizeof transport_setting, "transport=%s", transport);
 	if (spin)
 		snprintf(spin_setting, sizeof spin_setting, "spin=%s", spin);
+}
+
+void job_provider(const char *name)
+{
+	snprintf(provider_setting, sizeof provider_setting, "fabric=%s", name);
 }
 
 /* Nodes listen at the devices' addresses in turn, where RDMA_HOSTS names these: what they say crosses the wire. Only with a key,
@@ -56,7 +61,7 @@ static int choose_host(unsigned node, const char *settings[2])
 DPI_Context job_join(unsigned node)
 {
 	char number[32];
-	const char *settings[8] = { cluster, job, nodes_setting, transport_setting, number };
+	const char *settings[5 + 2 + 2] = { cluster, job, nodes_setting, transport_setting, number };
 	DPI_Init_Attr attr = DPI_INIT_ATTR_INIT;
 	DPI_Context ctx;
 	int count = 5;
@@ -64,6 +69,8 @@ DPI_Context job_join(unsigned node)
 	snprintf(number, sizeof number, "node=%u", node);
 	if (*spin_setting)
 		settings[count++] = spin_setting;
+	if (*provider_setting)
+		settings[count++] = provider_setting;
 	count += choose_host(node, &settings[count]);
 	attr.settings = settings;
 	attr.settings_count = count;

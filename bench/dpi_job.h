@@ -20,6 +20,9 @@ _Noreturn void fail(int error, const char *call);
 /* Chooses the cluster's name, before any process is spawned. transport: shm or tcp. spin: NULL, or how long waits spin. */
 void job_define(unsigned nodes, const char *transport, const char *spin);
 
+/* libfabric's provider, should that be the transport. */
+void job_provider(const char *name);
+
 /* Makes the calling process node `node` of it. One call a process. */
 DPI_Context job_join(unsigned node);
 

@@ -65,10 +65,11 @@ int main(int argc, char **argv)
 	unsigned char *record;
 	struct side s;
 
-	options_parse(&o, "transport mode size ring seconds", argc, argv);
+	options_parse(&o, "transport provider mode size ring seconds", argc, argv);
 	if (!strcmp(o.mode, "stream"))
 		die(2, "--mode takes spin or block here");
 	record = record_new(o.size);
+	job_provider(o.provider);
 	job_define(2, o.transport, strcmp(o.mode, "spin") ? "0" : "10s");
 	spawn(echo, 0, record);
 	pin_consumer();

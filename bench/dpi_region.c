@@ -30,11 +30,14 @@ int main(int argc, char **argv)
 	DPI_Buffer region;
 	bool write;
 
-	options_parse(&o, "transport direction size footprint seconds", argc, argv);
+	options_parse(&o, "transport provider direction size footprint seconds", argc, argv);
 	if (o.footprint < o.size)
 		die(2, "the footprint is smaller than a record");
 	write = !strcmp(o.direction, "write");
+	if (!write && strcmp(o.direction, "read"))
+		die(2, "--direction takes read or write here");
 	record = record_new(o.size);
+	job_provider(o.provider);
 	job_define(2, o.transport, NULL);
 	spawn(home, 0, NULL);
 	pin_consumer();

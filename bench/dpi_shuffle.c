@@ -160,16 +160,17 @@ static void *push_until_end(void *arg)
 	size_t size = shuffle.o.size, batch = shuffle.o.batch / size, most = batch ? batch : rows_per_look(), at = 0;
 	uint64_t pushed = 0;
 	struct columns columns = { 0 };
+	bool by_columns = columnar(), hears = acks();
 
-	if (columnar())
+	if (by_columns)
 		columns = columns_new(&w->rows);
 	while (!time_is_up) {
 		size_t count = w->rows.count - at < most ? w->rows.count - at : most;
 		const unsigned char *row = w->rows.data + at * size;
 
-		if (columnar())
+		if (by_columns)
 			push_columns(&columns, at, count, w->source);
-		else if (acks())
+		else if (hears)
 			push_and_hear(size, row, count, batch, w->source);
 		else if (batch)
 			need(DPI_Push_Batch(row, count, w->source, NULL));
@@ -226,7 +227,7 @@ static void take_until_end(DPI_Target target, struct outcome *mine)
 		take_columns_until_end(target, mine);
 		return;
 	}
-	for (;;) {
+	for (bool confirms = acks() == DPI_ACK_CONFIRMED;;) {
 		DPI_Batch batch;
 		int error = DPI_Next_Batch(target, &batch);
 
@@ -234,7 +235,7 @@ static void take_until_end(DPI_Target target, struct outcome *mine)
 			break;
 		need(error);
 		take_rows(&mine->got, batch.rows, batch.count, batch.stride);
-		if (acks() == DPI_ACK_CONFIRMED)
+		if (confirms)
 			need(DPI_Ack(batch.source, DPI_ACK_TAKEN, target));
 		need(DPI_Release_Batch(1, target));
 	}
@@ -277,8 +278,9 @@ static void body(unsigned process, struct outcome *mine)
 
 int main(int argc, char **argv)
 {
-	shuffle_options("transport batch publish ring mode ack", argc, argv);
+	shuffle_options("transport batch publish ring mode ack multicast", argc, argv);
 	job_define(shuffle.processes, shuffle.o.transport, NULL);
+	setenv("DPI_MULTICAST", shuffle.o.multicast, 1);
 	shuffle_run("dpi", body);
 	return 0;
 }

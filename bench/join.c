@@ -2,6 +2,7 @@
 #include "join.h"
 
 #include <stdlib.h>
+#include <sys/mman.h>
 
 static uint64_t mix(uint64_t x) /* the finaliser of SplitMix64 */
 {
@@ -84,28 +85,46 @@ struct join_slot {
 	uint64_t used;
 };
 
+/* Zeroed, in huge pages where there are any: faults and missing translations would be most of the time of the joins. */
+static void *huge(size_t bytes)
+{
+	void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (memory == MAP_FAILED)
+		die(1, "no memory for %zu bytes of a table", bytes);
+	madvise(memory, bytes, MADV_HUGEPAGE);
+	return memory;
+}
+
+enum { FIRST = 1 << 17 }; /* orders that are kept before room is made for twice as many */
+
 void join_keep(struct join_table *t, const struct join_order *orders, size_t count)
 {
 	if (t->count + count > t->room) {
-		t->room = 2 * (t->count + count);
-		t->kept = realloc(t->kept, t->room * sizeof *t->kept);
-		if (!t->kept)
-			die(1, "no memory for %zu orders", t->room);
+		size_t room = t->room ? 2 * t->room : FIRST;
+		struct join_order *kept;
+
+		while (room < t->count + count)
+			room *= 2;
+		kept = huge(room * sizeof *kept);
+		if (t->room) {
+			memcpy(kept, t->kept, t->count * sizeof *kept);
+			munmap(t->kept, t->room * sizeof *kept);
+		}
+		t->kept = kept;
+		t->room = room;
 	}
 	memcpy(t->kept + t->count, orders, count * sizeof *orders);
 	t->count += count;
 }
 
-enum { AHEAD = 8 }; /* rows whose slots are being fetched from memory while one is looked at */
+enum { AHEAD = 16 }; /* rows whose slots are being fetched from memory while one is looked at */
 
 void join_build(struct join_table *t)
 {
 	for (t->mask = 1023; t->mask < 2 * t->count; t->mask = 2 * t->mask + 1)
 		;
-	t->slot = aligned_alloc(64, (t->mask + 1) * sizeof *t->slot);
-	if (!t->slot)
-		die(1, "no memory for a table of %zu orders", t->count);
-	memset(t->slot, 0, (t->mask + 1) * sizeof *t->slot);
+	t->slot = huge((t->mask + 1) * sizeof *t->slot);
 	for (size_t i = 0; i < t->count; i++) {
 		uint64_t at = mix((uint64_t)t->kept[i].key) & t->mask;
 
@@ -136,8 +155,9 @@ void join_probe(struct join_table *t, const struct join_item *items, size_t coun
 
 void join_free(struct join_table *t)
 {
-	free(t->kept);
-	free(t->slot);
+	if (t->kept)
+		munmap(t->kept, t->room * sizeof *t->kept);
+	munmap(t->slot, (t->mask + 1) * sizeof *t->slot);
 }
 
 void join_print(const char *peer, const struct options *o, const struct join_outcome *all, unsigned processes)

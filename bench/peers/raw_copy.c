@@ -32,6 +32,8 @@ int main(int argc, char **argv)
 	if (o.footprint < o.size)
 		die(2, "the footprint is smaller than a record");
 	write = !strcmp(o.direction, "write");
+	if (!write && strcmp(o.direction, "read"))
+		die(2, "--direction takes read or write here");
 	far = footprint();
 	near = record_new(o.size);
 	pin_consumer();

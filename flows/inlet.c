@@ -544,7 +544,7 @@ static enum dpi_found round_once(struct dpi_target *t, struct dpi_piece *piece, 
  * - Before the flow is complete, news count (version, read before the look that it is noted for).
  * - Once it is, nothing more is heard, and only inlets that end bring the end. So last is kept from then on: whichever look finds
  *   the last inlet over, also one that had a mark to give first, is followed by one that finds the end. */
-enum dpi_found dpi_target_look(struct dpi_target *t, struct dpi_piece *piece, uint64_t *mark, int *error)
+static enum dpi_found look(struct dpi_target *t, struct dpi_piece *piece, uint64_t *mark, int *error)
 {
 	*piece = (struct dpi_piece){ 0 };
 	if (t->lents) dpi_target_collect(t);
@@ -573,6 +573,25 @@ enum dpi_found dpi_target_look(struct dpi_target *t, struct dpi_piece *piece, ui
 	t->seen = version;
 	sweep(t);
 	return DPI_FOUND_NOTHING;
+}
+
+/* The program may hold what it was lent for as long as it waits. So all else that was read is given back, also a segment of which only
+ * the one behind it says that it is over, and told. */
+void dpi_target_caught_up(struct dpi_target *t)
+{
+	for (size_t n = 0; n < t->inlets; n++) {
+		struct dpi_inlet *i = t->inlet[n];
+		if (i->over || !i->ring) continue;
+		if (i->lent && !i->place) dpi_run_give_back(i->ring, &i->run, dpi_target_first_lent(t, i->ring, i->ring->reader.read));
+		dpi_ring_in_caught_up(i->ring);
+	}
+}
+
+enum dpi_found dpi_target_look(struct dpi_target *t, struct dpi_piece *piece, uint64_t *mark, int *error)
+{
+	enum dpi_found found = look(t, piece, mark, error);
+	if (found == DPI_FOUND_NOTHING) dpi_target_caught_up(t);
+	return found;
 }
 
 bool dpi_target_ready(struct dpi_target *t)

@@ -279,7 +279,10 @@ bool dpi_target_found(struct dpi_target *t)
 {
 	struct dpi_find *k = &t->kept;
 	if (t->ended || t->at != t->stop || k->found != DPI_FOUND_NOTHING) return true;
-	if (!dpi_target_waits(t)) return false;
+	if (!dpi_target_waits(t)) {
+		dpi_target_caught_up(t);
+		return false;
+	}
 	k->found = dpi_target_find(t, &k->piece, &k->mark, &k->error);
 	if (k->found == DPI_FOUND_ERROR) snprintf(k->sentence, sizeof k->sentence, "%s", dpi_detail());
 	return k->found != DPI_FOUND_NOTHING;

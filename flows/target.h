@@ -136,6 +136,8 @@ void dpi_target_sketch_publish(struct dpi_target *t);
 /* inlet.c */
 /* Look at every inlet once, from the present one on. rows: *piece. mark: *mark. Error: *error. */
 enum dpi_found dpi_target_look(struct dpi_target *t, struct dpi_piece *piece, uint64_t *mark, int *error);
+/* It found nothing: give back and tell what sources may need before they push anything more. */
+void dpi_target_caught_up(struct dpi_target *t);
 /* Would it find something, or the flow's failure? Cheap. */
 bool dpi_target_ready(struct dpi_target *t);
 /* What a source wrote is nonsense: nothing more is read from it. Sets *error, with what in the sentence. */

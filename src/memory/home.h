@@ -114,7 +114,7 @@ int dpi_ring_in_make(struct dpi_context *ctx, struct dpi_home *h, uint64_t capac
 void dpi_ring_in_give_back(struct dpi_ring_in *r, uint64_t end, uint64_t boundary);
 void dpi_ring_in_tell(struct dpi_ring_in *r);
 void dpi_ring_in_by_credit(struct dpi_ring_in *r); /* new: its appender does not see the ring's head */
-void dpi_ring_in_caught_up(struct dpi_ring_in *r); /* all was read, and the reader is going to wait: tell what is due then */
+void dpi_ring_in_caught_up(struct dpi_ring_in *r); /* a look found nothing: tell what an appender may wait for */
 /* Tell the appender, which asked for it when it opened the ring, that count is acknowledged: a number that only grows, and means what the two
  * agree on. It goes along to the ring that replaces this one. */
 void dpi_ring_in_ack(struct dpi_ring_in *r, uint64_t count);

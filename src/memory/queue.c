@@ -176,8 +176,8 @@ static int next(struct dpi_buffer *b, DPI_Record *record, struct dpi_ring_in **f
 		enum dpi_ring_found found = look(b, record, from);
 		if (found == DPI_RING_FOUND) return DPI_SUCCESS;
 		if (found == DPI_RING_CORRUPT) goto corrupt;
-		if (!wait) return DPI_ERR_AGAIN;
 		for (size_t i = 0; i < c->rings; i++) dpi_ring_in_caught_up(c->ring[i]);
+		if (!wait) return DPI_ERR_AGAIN;
 		if (!waited) deadline = dpi_buffer_deadline(b, 0);
 		if (!waited && deadline && rest(b)) continue;
 		int error = wait_for_records(b, deadline, !waited, call);

@@ -210,3 +210,76 @@ TEST(flow_lend, "FL-425 FL-426", 2)
 	}
 	leave(ctx);
 }
+
+/* Bursts of rows, and a target that holds now and then what it was lent while it looks for more. What it leaves untold, and where in the
+ * ring, depends on what it holds and on how the two keep step: many sizes of bursts have their turn. */
+#define HELD_ROWS 20000
+#define HELD_MOST 24 /* rows of a segment */
+enum looks { BY_NEXT, BY_POLL, BY_WAIT };
+
+static void push_in_bursts(DPI_Flow f, _Atomic int64_t *taken)
+{
+	DPI_Source s = source_of(f);
+	for (int64_t n = 0, burst = 0, left = 0; n < HELD_ROWS; n++, left--) {
+		struct flow_row r = row_of(0, n, n);
+		int error;
+		if (!left) {
+			CHECK_DPI(DPI_Flush_Source(s));
+			AWAIT(*taken == n);
+			left = 1 + burst++ * 7 % 120;
+		}
+		UNTIL(10 * SECOND, error != DPI_ERR_AGAIN, error = DPI_Try_Push(&r, sizeof r, s));
+		CHECK_DPI(error);
+	}
+	CHECK_DPI(DPI_Close_Source(s));
+}
+
+static int look_by(enum looks how, DPI_Target t, DPI_Batch *b)
+{
+	size_t index;
+	int error = DPI_SUCCESS;
+	if (how == BY_WAIT) CHECK_DPI(DPI_Wait_Targets(&t, 1, 10 * SECOND, &index));
+	UNTIL(10 * SECOND, how != BY_POLL || error != DPI_ERR_TIMEOUT, error = DPI_Next_Batch(t, b));
+	return error;
+}
+
+static void hold_while_it_looks(int rank, enum looks how)
+{
+	DPI_Context ctx = join();
+	DPI_Flow f = FLOW("f", ctx, .sources = 1, .segment = 832, .memory = 4096);
+	_Atomic int64_t *taken = harness_shared();
+	if (rank == 0) {
+		push_in_bursts(f, taken);
+	} else {
+		DPI_Target t = target_with(0, f, how == BY_POLL ? DPI_NO_WAIT : 10 * SECOND);
+		DPI_Batch b;
+		uint64_t seed = 1;
+		size_t lent = 0, rows = 0;
+		int error;
+		while (!(error = look_by(how, t, &b))) {
+			lent++, rows += b.count;
+			if (rows > HELD_MOST || draw(&seed, 3)) {
+				CHECK_DPI(DPI_Release_Batch(lent, t));
+				lent = rows = 0;
+			}
+			*taken += (int64_t)b.count;
+		}
+		CHECK_INT(error, ==, DPI_ERR_END);
+		CHECK_INT(*taken, ==, HELD_ROWS);
+		CHECK_DPI(DPI_Close_Target(t));
+	}
+	leave(ctx);
+}
+
+TEST(flow_hold_next, "FL-427", 2)
+{
+	hold_while_it_looks(rank, BY_NEXT);
+}
+TEST(flow_hold_poll, "FL-427", 2)
+{
+	hold_while_it_looks(rank, BY_POLL);
+}
+TEST(flow_hold_wait, "FL-427", 2)
+{
+	hold_while_it_looks(rank, BY_WAIT);
+}

@@ -265,7 +265,10 @@ static bool listen_for_rank_0(void)
 
 static bool start_rank(int rank, int gate)
 {
-	if (process_count == PROCESSES_MAX || rank < 0 || rank >= HARNESS_RANKS) return false;
+	if (process_count == PROCESSES_MAX || rank < 0 || rank >= HARNESS_RANKS) {
+		errno = E2BIG; /* a soak has started as many as one case may */
+		return false;
+	}
 	if (the_case->processes && rank == 0 && !listen_for_rank_0()) return false;
 	struct process *p = &processes[process_count++];
 	*p = (struct process){.rank = rank};

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * next.c: rows out of segments, one by one or by the run. DPI_Next's short way stands in dpi.h. */
+ * next.c: rows out of segments, one by one or by the run. DPI_Next's short way stands in dpi_inline.h. */
 #define DPI_NO_INLINE /* here are the calls themselves */
 #include <stdio.h>
 

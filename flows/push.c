@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * push.c: rows into segments. DPI_Push's short way stands in dpi.h and, for programs that do without it, in short_way.c. */
+ * push.c: rows into segments. DPI_Push's short way stands in dpi_inline.h and, for programs that do without it, in short_way.c. */
 #define DPI_NO_INLINE /* here are the calls themselves */
 #include <string.h>
 

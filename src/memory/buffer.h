@@ -96,7 +96,7 @@ struct dpi_log_reader {
 };
 
 struct dpi_buffer {
-	/* first the line of which programs know, too: struct dpi_way_1 of dpi.h, and short_way.c */
+	/* first the line of which programs know, too: struct dpi_way_1 of dpi_inline.h, and short_way.c */
 	_Atomic uint32_t busy; /* a thread is inside */
 	_Atomic uint32_t run;  /* size of the records of the open run, where the short way may write them; the loop thread sets 0 as below */
 	_Atomic bool armed;    /* on the linger list */

@@ -46,7 +46,7 @@ prototypes | while read -r prototype; do
 		echo "$file: its synopsis has not the header's prototype: $prototype"
 	sed -n '/^\.Sh NAME/,/^\.Sh SYNOPSIS/p' "$file" | grep -qw "$name" || echo "$file: NAME does not list $name"
 done >"$tmp/out"
-sed -nE 's/^#define (DPI_[A-Z][a-z][A-Za-z_]*)\(.*/\1/p' include/dpi.h | while read -r name; do
+sed -nE 's/^#define (DPI_[A-Z][a-z][A-Za-z_]*)\(.*/\1/p' include/dpi.h include/dpi_inline.h | while read -r name; do
 	page "$name" 3 >/dev/null || echo "man/man3/$name.3: no page of this macro call"
 done >>"$tmp/out"
 verdict "every call has a page with the header's prototype" "$tmp/out"

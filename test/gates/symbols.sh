@@ -14,7 +14,7 @@ sed -n 's/^[[:blank:]]*\(DPI_[A-Za-z_]*\);.*/\1/p' src/libdpi.map >"$tmp/map"
 same "$tmp/header" include/dpi.h "$tmp/map" src/libdpi.map >>"$tmp/out"
 verdict "the version map lists what the header declares" "$tmp/out"
 
-grep -o '^extern DPI_API [^;(]*' include/dpi.h | sed 's/.*[ *]//' | cat "$tmp/header" - >"$tmp/all" # and what inline calls use
+grep -oh '^extern DPI_API [^;(]*' include/dpi.h include/dpi_inline.h | sed 's/.*[ *]//' | cat "$tmp/header" - >"$tmp/all" # and what inline calls use
 nm -D --defined-only "$so" | awk '$2 != "A" { sub(/@.*/, "", $3); print $3 }' >"$tmp/exports"
 same "$tmp/all" include/dpi.h "$tmp/exports" "$so" >"$tmp/out"
 verdict "the library exports what the header declares" "$tmp/out"

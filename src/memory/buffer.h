@@ -67,6 +67,7 @@ struct dpi_lent { /* a run of records of one ring */
 struct dpi_consumer {
 	bool active;
 	uint64_t caught_up; /* records consumed when it last found nothing */
+	uint64_t looked;    /* and bytes, when it last looked for new ones */
 	int vain;     /* waits that go to sleep without looking again first */
 	bool corrupt; /* found behind a run that was lent: told by the next call */
 	/* The ring of the record that DPI_Next_Record lent, the last that was read from it; then nothing else is lent. NULL: none. */

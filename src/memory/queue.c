@@ -110,7 +110,7 @@ static void rest_first(struct dpi_buffer *b)
 	struct dpi_consumer *c = &b->consumer;
 	uint64_t found = b->stats.record_bytes - c->looked;
 	c->looked = b->stats.record_bytes;
-	if (c->rings == 1 && found < FEW_BYTES && b->stats.records - c->caught_up >= FAST_RECORDS) rest(b);
+	if (c->rings == 1 && b->timeout_us > 0 && found < FEW_BYTES && b->stats.records - c->caught_up >= FAST_RECORDS) rest(b);
 }
 
 static bool something(void *arg)
@@ -307,7 +307,7 @@ static __attribute__((noinline)) bool next_soon(struct dpi_buffer *b, DPI_Record
 {
 	struct dpi_consumer *c = &b->consumer;
 	struct dpi_ring_reader *r = &c->single->reader;
-	if (r->read != r->tail || c->rings != 1 || !b->ctx->spin_ns || !b->timeout_us || over(b) ||
+	if (r->read != r->tail || c->rings != 1 || !b->ctx->spin_ns || b->timeout_us <= 0 || over(b) ||
 	    atomic_load_explicit(&b->home->changed, memory_order_acquire) || (c->vain && c->vain--))
 		return false;
 	for (int i = 0; i < LOOKS; i++) {

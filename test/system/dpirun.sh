@@ -314,8 +314,11 @@ end
 
 begin "--keep-going: the first status, at the end"
 run -n 4 --keep-going sh -c '[ $DPI_NODE = 1 ] && { echo $$ >first; exit 6; }
-	until [ -s first ] && ! kill -0 $(cat first) 2>/dev/null; do sleep 0.05; done # dpirun has seen its end
-	[ $DPI_NODE = 2 ] && kill -KILL $$; echo done'
+	seen() { until [ -s $1 ] && ! kill -0 $(cat $1) 2>/dev/null; do sleep 0.05; done; } # dpirun has seen the end of it
+	seen first
+	[ $DPI_NODE = 2 ] && { echo $$ >second; kill -KILL $$; }
+	seen second
+	echo done'
 status_is 6
 err_has 'node 1 .* exited with status 6; the others go on'
 err_has 'node 2 .* was killed by signal 9 .Killed.; the others go on'

@@ -2,12 +2,10 @@
  * wire.c: the link between two RDMA devices is cut while records go over it, and joined again. Who appends learns in time on whom it
  * waits, nothing of what was flushed is lost, nothing comes twice or torn, and who comes after it appends over the same wire.
  * Only where test/rdma-vm/run says how to cut it (RDMA_WIRE). */
-#include <unistd.h>
-
 #include "kit.h"
 
 #define SECOND 1000000
-enum { HOME, FIRST, SECOND_ONE = 3 }; /* ranks; those with odd numbers are at the other end of the wire */
+enum { HOME, FIRST, NEXT = 3 }; /* ranks; those with odd numbers are at the other end of the wire */
 enum life { BEFORE, AFTER };
 enum { FLUSHED = 200, LATER = 200 }; /* records */
 
@@ -122,7 +120,7 @@ static void play(int rank, const char *cut)
 	take(taken, BEFORE, w->flushed[BEFORE], q);
 	wire("up");
 	w->joined = true;
-	harness_spawn_rank(SECOND_ONE);
+	harness_spawn_rank(NEXT);
 	take(taken, AFTER, LATER, q);
 	AWAIT(w->over[BEFORE] && w->over[AFTER]);
 	CHECK_DPI(DPI_Close_Buffer(q));

@@ -251,6 +251,7 @@ TEST(flow_endpoint_arguments, "FL-432 FL-438 FL-439", 2, .once = true)
 	CHECK_ERROR(DPI_Wait_Targets(&t, 1, DPI_NO_WAIT, &which), DPI_ERR_TIMEOUT, "targets"); /* all are free again */
 	CHECK_ERROR(DPI_Get_Target_Stats(t, NULL), DPI_ERR_ARGUMENT, "NULL");
 	CHECK_ERROR(DPI_Get_Target_Stats(t, &ts), DPI_ERR_ARGUMENT, "size is 1");
+	harness_barrier(); /* neither target was ready: what makes them so begins here */
 
 	if (rank == 0) {
 		struct flow_row r[2] = { row_of(0, 0, 0), row_of(0, 0, 1) };

@@ -23,7 +23,8 @@
  * Cases that the file TEST_EXCLUDE names, a line 'NAME[@TRANSPORT] REASON' each, are skipped aloud.
  * FILTER: part of a case's name ("append", "@shm"). Environment: TEST_SLOW=10 makes every deadline ten times longer
  * (sanitizers, valgrind); TEST_SEED=N fixes harness_seed(), as CI does: what it tries is the same each time, and whoever
- * looks for more lets the seed be drawn. */
+ * looks for more lets the seed be drawn; TEST_STAGGER=MS holds all ranks but one back by so much at the start and after
+ * each barrier, a different one each time: what a case left to the order in which its ranks run shows then. */
 #ifndef HARNESS_H
 #define HARNESS_H
 

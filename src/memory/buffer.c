@@ -520,8 +520,10 @@ int dpi_memory_open(struct dpi_context *ctx)
 	pthread_mutex_init(&ctx->memory->lock, NULL);
 	pthread_mutex_init(&ctx->memory->linger_lock, NULL);
 	pthread_mutex_init(&ctx->memory->credit_lock, NULL);
+	pthread_mutex_init(&ctx->memory->leaving_lock, NULL);
 	int error = dpi_home_open(ctx);
-	return error ? error : dpi_linger_open(ctx);
+	if (!error) error = dpi_linger_open(ctx);
+	return error ? error : dpi_leaving_open(ctx);
 }
 
 void dpi_memory_finish(struct dpi_context *ctx)
@@ -542,7 +544,9 @@ void dpi_memory_close(struct dpi_context *ctx)
 	dpi_requests_free();
 	dpi_home_close(ctx);
 	dpi_local_memory_close(ctx);
+	dpi_leaving_close(ctx);
 	free(m->armed);
+	pthread_mutex_destroy(&m->leaving_lock);
 	pthread_mutex_destroy(&m->credit_lock);
 	pthread_mutex_destroy(&m->linger_lock);
 	pthread_mutex_destroy(&m->lock);

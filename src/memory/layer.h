@@ -10,8 +10,9 @@ struct dpi_buffer;
 struct dpi_local_memory;
 struct dpi_peer;
 struct dpi_ring_in;
+struct dpi_leaving;
 
-/* Locks are taken in this order: memory layer, home, appender or credits, carrier. */
+/* Locks are taken in this order: memory layer, home, appender or credits, carrier, leaving. */
 struct dpi_memory_layer {
 	pthread_mutex_t lock; /* all that follows; homes are listed and unlisted on the loop thread */
 	struct dpi_home *home;
@@ -27,6 +28,10 @@ struct dpi_memory_layer {
 	/* ring_in.c */
 	pthread_mutex_t credit_lock;
 	struct dpi_ring_in *_Atomic credits_due; /* changed under the lock */
+	/* leaving.c */
+	pthread_mutex_t leaving_lock;
+	struct dpi_leaving *leaving;
+	int64_t leaving_at; /* loop thread only: when it asks next */
 };
 
 /* buffer.c: a home says that a buffer is gone: its handles here end. */
@@ -35,6 +40,9 @@ void dpi_memory_gone(struct dpi_context *ctx, int home, uint64_t id);
 void dpi_memory_home_down(struct dpi_context *ctx, struct dpi_peer *peer);
 /* linger.c */
 int dpi_linger_open(struct dpi_context *ctx);
+/* leaving.c */
+int dpi_leaving_open(struct dpi_context *ctx);
+void dpi_leaving_close(struct dpi_context *ctx); /* the loop has stopped */
 /* local.c: is a range inside memory that the library allocated? Then its descriptor and offset. */
 bool dpi_local_memory_find(struct dpi_context *ctx, const void *address, uint64_t size, int *fd, uint64_t *offset);
 void dpi_local_memory_close(struct dpi_context *ctx);

@@ -15,6 +15,7 @@
 #include "wait.h"
 
 #define HUGE_PAGE (2u << 20)
+#define WITHDRAW_NS 2000000000
 
 /* Near the network device, if the context has chosen one; memory is better there than nowhere. */
 static int prefer(void *address, uint64_t length)
@@ -121,37 +122,63 @@ void dpi_window_expose_locally(struct dpi_window *w, struct dpi_carrier *c)
 	dpi_log(DPI_LOG_DEBUG, "puts from %llu bytes are copied: %s", (unsigned long long)w->length, dpi_detail());
 }
 
-void dpi_window_withdraw(struct dpi_context *ctx, struct dpi_window *w)
+/* One look at each transport: a peer's operation into the window is finished first; progress moves it on, and a dead peer ends it. */
+static bool let_go(struct dpi_context *ctx, struct dpi_window *w)
 {
+	bool all = true;
 	for (int i = 0; i < ctx->carriers; i++) {
 		struct dpi_carrier *c = ctx->carrier[i];
 		if (!w->exposed[i]) continue;
 		pthread_mutex_lock(&c->lock);
-		/* a peer's operation into it is finished first: each progress moves it on, and a dead peer ends it */
-		int64_t deadline = 0;
-		while (c->table->withdraw(w->exposed[i]) == DPI_ERR_AGAIN) {
+		if (c->table->withdraw(w->exposed[i]) == DPI_ERR_AGAIN) {
 			dpi_carrier_progress(c);
-			pthread_mutex_unlock(&c->lock);
-			if (!deadline) deadline = dpi_now() + 2000000000;
-			if (dpi_now() > deadline) {
-				dpi_log(DPI_LOG_ERROR, "transport %s does not let go of a window of %llu bytes", c->name, (unsigned long long)w->length);
-				w->mapping = NULL; /* leaked rather than written to by a device after it is freed */
-				pthread_mutex_lock(&c->lock);
-				break;
-			}
-			usleep(100);
-			pthread_mutex_lock(&c->lock);
+			all = false;
+		} else {
+			w->exposed[i] = NULL;
 		}
 		pthread_mutex_unlock(&c->lock);
+	}
+	return all;
+}
+
+void dpi_window_abandon(struct dpi_context *ctx, struct dpi_window *w)
+{
+	for (int i = 0; i < ctx->carriers; i++) {
+		if (w->exposed[i])
+			dpi_log(DPI_LOG_ERROR, "transport %s does not let go of a window of %llu bytes", ctx->carrier[i]->name,
+				(unsigned long long)w->length);
 		w->exposed[i] = NULL;
 	}
+	w->mapping = NULL;
+}
+
+void dpi_window_withdraw(struct dpi_context *ctx, struct dpi_window *w)
+{
+	int64_t deadline = 0;
+	while (!let_go(ctx, w)) {
+		if (!deadline) deadline = dpi_now() + WITHDRAW_NS;
+		if (dpi_now() > deadline) {
+			dpi_window_abandon(ctx, w);
+			return;
+		}
+		usleep(100);
+	}
+}
+
+bool dpi_window_leave(struct dpi_context *ctx, struct dpi_window *w)
+{
+	if (!let_go(ctx, w)) return false;
+	if (w->mapping) munmap(w->mapping, w->mapped);
+	if (w->mapping && w->fd >= 0) close(w->fd);
+	return true;
 }
 
 void dpi_window_free(struct dpi_context *ctx, struct dpi_window *w)
 {
-	dpi_window_withdraw(ctx, w);
-	if (w->mapping) munmap(w->mapping, w->mapped);
-	if (w->mapping && w->fd >= 0) close(w->fd);
+	if (!dpi_window_leave(ctx, w) && (!w->mapping || !dpi_leaving_add(ctx, w))) {
+		dpi_window_withdraw(ctx, w);
+		dpi_window_leave(ctx, w);
+	}
 	memset(w, 0, sizeof *w);
 	w->fd = -1;
 }

@@ -29,8 +29,15 @@ void dpi_window_wrap(void *address, uint64_t length, int fd, uint64_t fd_offset,
 int dpi_window_expose(struct dpi_context *ctx, struct dpi_window *w, uint32_t access);
 /* Or with one, for no peer, where that makes this process's puts from it cheaper. */
 void dpi_window_expose_locally(struct dpi_window *w, struct dpi_carrier *c);
+/* For memory of the caller's: waits until no peer writes to it, 2 s at most, and says so if one still might. */
 void dpi_window_withdraw(struct dpi_context *ctx, struct dpi_window *w);
-void dpi_window_free(struct dpi_context *ctx, struct dpi_window *w); /* withdraw, unmap, close */
+/* For what dpi_window_allocate gave: does not wait; unmapped and closed now, or once every peer has let go of it (leaving.c). */
+void dpi_window_free(struct dpi_context *ctx, struct dpi_window *w);
+/* leaving.c: keep it until then; false: no memory to. leave: true if it is freed now. abandon: leaked, with an error in the log,
+ * rather than written to by a device after it is freed. */
+bool dpi_leaving_add(struct dpi_context *ctx, const struct dpi_window *w);
+bool dpi_window_leave(struct dpi_context *ctx, struct dpi_window *w);
+void dpi_window_abandon(struct dpi_context *ctx, struct dpi_window *w);
 /* Describe it for a peer; same_host: descriptors can travel. */
 void dpi_window_pack(struct dpi_context *ctx, const struct dpi_window *w, bool same_host, struct dpi_pack *p);
 

@@ -256,6 +256,47 @@ TEST(stopped, "P-12 M-37 M-12", 4)
 	leave(ctx);
 }
 
+/* A node is stopped while it appends to queues that somebody destroys: their home, and who asks it for more, do not wait for it. */
+TEST(stopped_while_it_writes, "P-12", 3)
+{
+	static const char *const name[] = {"a", "b", "c", "d", "e", "f", "g", "h"};
+	enum { QUEUES = sizeof name / sizeof *name };
+	_Atomic int *stage = harness_shared();
+	DPI_Context ctx = join();
+	DPI_Buffer q[QUEUES];
+	static uint8_t bytes[1 << 14];
+	for (int i = 0; i < QUEUES && rank != 1; i++)
+		q[i] = MAKE(name[i], 1, ctx, DPI_USE_QUEUE, .capacity = 1 << 16, .max_capacity = 1 << 16, .max_record = sizeof bytes,
+			    .full = DPI_FULL_ERROR);
+	harness_barrier();
+	if (rank == 2) {
+		int error = DPI_SUCCESS;
+		for (int i = 0; error != DPI_ERR_DESTROYED; i++) {
+			error = DPI_Append(bytes, sizeof bytes, q[i % QUEUES]);
+			if (!error) error = DPI_Flush_Buffer(q[i % QUEUES]);
+			CHECK(!error || error == DPI_ERR_FULL || error == DPI_ERR_DESTROYED);
+			if (i == 5 * QUEUES) *stage = 1;
+		}
+	}
+	if (rank == 0) {
+		AWAIT(*stage >= 1);
+		pause_ms(5);
+		harness_kill(2, SIGSTOP);
+		int64_t start = now();
+		for (int i = 0; i < QUEUES; i++) {
+			CHECK_DPI(DPI_Destroy_Buffer(name[i], ctx));
+			CHECK_DPI(DPI_Close_Buffer(q[i]));
+		}
+		DPI_Buffer more = CREATE("more", 1, ctx, DPI_USE_QUEUE);
+		CHECK_DPI(DPI_Append("here", 4, more));
+		CHECK_DPI(DPI_Flush_Buffer(more));
+		CHECK_WITHIN(start, 3 * SECOND);
+		harness_kill(2, SIGCONT);
+	}
+	harness_barrier();
+	leave(ctx);
+}
+
 /* The home is killed while each rank waits in another call on it, and while an appender is at full speed. */
 TEST(home_killed, "M-38 P-7 R-9 P-10", 5)
 {

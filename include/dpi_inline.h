@@ -78,6 +78,9 @@ static inline __attribute__((always_inline)) int dpi_append_1(const void *data, 
 	struct dpi_way_1 *way;
 	unsigned char *to;
 
+	/* One of more bytes is for the call, and must not look at way, where a call has just stored busy: a load of two fields waits for such
+	 * a store, and that for all that were stored before it, the whole last record. */
+	if (size > 128) return (DPI_Append)(data, size, buf);
 	if (__builtin_expect(handle >> 56 != 2 || __atomic_load_n(&slot->handle, __ATOMIC_ACQUIRE) != handle || !data, 0))
 		return (DPI_Append)(data, size, buf);
 	way = slot->way;

@@ -299,17 +299,22 @@ static void *loop_main(void *arg)
 	struct dpi_context *ctx = arg;
 	struct dpi_loop *l = ctx->loop;
 	struct dpi_bell *bell = &ctx->bells.page->bell[DPI_BELL_SERVICE];
+	bool counted_in = false;
 	pthread_setname_np(pthread_self(), "dpi-progress");
 	watch_carriers(ctx, true);
 	while (!atomic_load(&l->stop)) {
 		int64_t next = run_services(ctx);
 		DPI_DELAY(loop_served);
-		/* count in at the service bell, then look once more (bell.h) */
-		atomic_store_explicit(&bell->pollers, 1, memory_order_relaxed);
-		DPI_DELAY(loop_counted_in);
-		dpi_bell_fence(&ctx->bells, DPI_BELL_SERVICE);
-		int64_t again = run_services(ctx);
-		if (again < next) next = again;
+		/* Count in at the service bell, then look once more (bell.h). Whom only the clock has woken has stayed counted in: nothing
+		 * is lost, since the look of the services comes after the fence, and busy threads are spared a fence at each linger time. */
+		if (!counted_in) {
+			atomic_store_explicit(&bell->pollers, 1, memory_order_relaxed);
+			DPI_DELAY(loop_counted_in);
+			dpi_bell_fence(&ctx->bells, DPI_BELL_SERVICE);
+			int64_t again = run_services(ctx);
+			if (again < next) next = again;
+			counted_in = true;
+		}
 		if (!l->watching && l->look_again < next) next = l->look_again;
 		if (!carriers_armed(ctx)) {
 			int64_t soon = dpi_now() + ARM_AGAIN_NS;
@@ -318,7 +323,10 @@ static void *loop_main(void *arg)
 		DPI_DELAY(loop_sleeps);
 		int n = dpi_epoll_sleep(l->epoll, l->batch, BATCH, next);
 		DPI_DELAY(loop_wakes);
-		atomic_store_explicit(&bell->pollers, 0, memory_order_relaxed);
+		if (n) {
+			atomic_store_explicit(&bell->pollers, 0, memory_order_relaxed);
+			counted_in = false;
+		}
 		/* cleared before the services run, so that a kick from now on is seen by the next round */
 		bool kicked = atomic_exchange(&l->kicked, false);
 		DPI_DELAY(loop_took_kick);

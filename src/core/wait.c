@@ -2,8 +2,8 @@
  * wait.c: spin, then sleep.
  *
  * Spinning pays only if what is waited for comes within a few microseconds and no other thread needs the core. Both are learnt: the
- * budget doubles when spinning succeeded and halves when it did not, and a thread that finds itself preempted while it spins (two
- * looks at the clock far apart) does not spin for its next waits. */
+ * budget doubles when spinning succeeded and halves when it did not, unless that is so seldom that it costs nothing, and a thread that
+ * finds itself preempted while it spins (two looks at the clock far apart) does not spin for its next waits. */
 #include "wait.h"
 
 #include <errno.h>
@@ -21,6 +21,7 @@
 #define PREEMPTED_NS 200000	/* two looks further apart than this: the core was taken away */
 #define PENALTY_WAITS 64	/* waits without spinning after that */
 #define SPIN_LEAST_NS 1000
+#define SELDOM 32		/* budgets apart: of a stream, say, whose other side is held up now and then */
 #define EAGER_LOOKS 256		/* before the first pause, which is 50 ns on some processors: an answer may come within 100 */
 #define CLOCK_EVERY 16		/* looks, where none of them is a system call */
 #define CLOCK_EVERY_SERVED 4	/* where each of them is, unless the budget is for a few of them only */
@@ -116,7 +117,7 @@ void dpi_progress(struct dpi_context *ctx)
 /* served: each look is a system call of the transports. */
 static bool spin(struct dpi_context *ctx, const struct dpi_wait *w, bool served)
 {
-	static _Thread_local int64_t budget = -1;
+	static _Thread_local int64_t budget = -1, failed;
 	static _Thread_local int penalty;
 	bool always = ctx->spin_ns >= SPIN_ALWAYS_NS;
 	if (!ctx->spin_ns) return false;
@@ -140,7 +141,9 @@ static bool spin(struct dpi_context *ctx, const struct dpi_wait *w, bool served)
 		seen = now;
 		if (now - start > budget || now >= w->deadline || (penalty && !always)) break;
 	}
-	if (budget > SPIN_LEAST_NS && !always) budget /= 2;
+	if (start - failed > SELDOM * ctx->spin_ns) budget = ctx->spin_ns;
+	else if (budget > SPIN_LEAST_NS && !always) budget /= 2;
+	failed = seen;
 	return false;
 }
 

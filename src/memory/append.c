@@ -174,8 +174,8 @@ static int appended(struct dpi_buffer *b, uint64_t size)
 {
 	struct dpi_appender *a = &b->appender;
 	account(b, size);
-	if (__builtin_expect(atomic_load_explicit(&a->writer.written, memory_order_relaxed) - a->published >= a->group, 0)) {
-		int error = dpi_append_publish(b, 0);
+	if (atomic_load_explicit(&a->writer.written, memory_order_relaxed) - a->published >= a->group) {
+		int error = a->tail ? publish_direct(b) : dpi_append_publish(b, 0);
 		if (error && error != DPI_ERR_AGAIN) return error;
 	}
 	dpi_ring_until(&a->writer, a->published, a->group);
@@ -312,7 +312,26 @@ static int append_slow(const struct iovec *iov, int count, uint64_t size, DPI_Bu
 	return error;
 }
 
-/* A record that is large, or has no room in the group or the run, or comes to a handle that is not ready. */
+/* A record that is not small, through shared memory: its copy costs a few times what is done here. */
+static __attribute__((noinline)) int append_direct(struct dpi_buffer *b, const void *data, size_t size, DPI_Buffer handle)
+{
+	struct dpi_appender *a = &b->appender;
+	uint8_t *room = dpi_ring_room(&a->writer, size);
+	if (__builtin_expect(!room, 0)) {
+		dpi_buffer_leave(b);
+		struct iovec v = { (void *)(uintptr_t)data, size };
+		return append_slow(&v, 1, size, handle, "DPI_Append");
+	}
+	/* the next record's word: its bytes would wait behind it for its line */
+	dpi_ring_ask_at(a->writer.data, a->writer.place + dpi_ring_need(size), a->writer.mask);
+	memcpy(room, data, size);
+	dpi_ring_commit(&a->writer, size);
+	int error = appended(b, size);
+	dpi_buffer_leave(b);
+	return error;
+}
+
+/* A record that has no room in the group or the run, is put as it is, or comes to a handle that is not ready. */
 static __attribute__((noinline)) int append_one(const void *data, size_t size, DPI_Buffer handle)
 {
 	if (!data && size) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Append: data is NULL and size is %zu", size);
@@ -364,8 +383,12 @@ int DPI_Append(const void *data, size_t size, DPI_Buffer handle)
 {
 	struct dpi_buffer *b = dpi_buffer_get(handle);
 	/* The short way: a copy, a few stores and comparisons. Every call out of it is its last act, so it needs no frame. */
-	if (__builtin_expect(!b || !data || size >= atomic_load_explicit(&b->fast_size, memory_order_relaxed) || !dpi_buffer_enter(b), 0))
+	if (__builtin_expect(!b || !data || size >= atomic_load_explicit(&b->fast_size, memory_order_relaxed) || !dpi_buffer_enter(b), 0)) {
+		if (b && data && size > DPI_SMALL_BYTES && size <= b->max_record && b->appender.tail &&
+		    atomic_load_explicit(&b->fast_size, memory_order_relaxed) && dpi_buffer_enter(b))
+			return append_direct(b, data, size, handle);
 		return append_one(data, size, handle);
+	}
 	if (__builtin_expect(!dpi_ring_write_small(&b->appender.writer, data, size), 0)) {
 		dpi_buffer_leave(b);
 		return append_one(data, size, handle);

@@ -250,14 +250,18 @@ static inline void dpi_ring_until(struct dpi_ring_writer *w, uint64_t published,
 /* The lines of the ring are in the other core's cache. Stores leave in order and a core holds back a few dozen of them, so
  * a writer that waits for each line has only a few lines on their way; these ask for lines before they are written, or read. */
 #define DPI_RING_AHEAD 1024u
-static inline void dpi_ring_ask(const uint8_t *data, uint64_t position, uint64_t mask)
+static inline void dpi_ring_ask_at(const uint8_t *data, uint64_t position, uint64_t mask)
 {
-	const uint8_t *line = data + ((position + DPI_RING_AHEAD) & mask);
+	const uint8_t *line = data + (position & mask);
 #if defined(__x86_64__)
 	__asm__ volatile("prefetchw %0" : : "m"(*line)); /* no processor of 64 bits faults on it */
 #else
 	__builtin_prefetch(line, 1);
 #endif
+}
+static inline void dpi_ring_ask(const uint8_t *data, uint64_t position, uint64_t mask)
+{
+	dpi_ring_ask_at(data, position + DPI_RING_AHEAD, mask);
 }
 
 /* Copy 1 to 128 bytes without a call: two pieces, which overlap unless the size is a power of two. */

@@ -360,12 +360,6 @@ static void *loop_main(void *arg)
 int dpi_loop_start(struct dpi_context *ctx)
 {
 	struct dpi_loop *l = ctx->loop;
-	for (int i = 0; i < ctx->carriers; i++) {
-		struct dpi_carrier *c = ctx->carrier[i];
-		struct epoll_event e = { .events = EPOLLIN };
-		if (c->fd >= 0 && epoll_ctl(l->standing.epoll, EPOLL_CTL_ADD, c->fd, &e))
-			return dpi_fail_errno(DPI_ERR_LIMIT, "cannot watch transport %s", c->name);
-	}
 	const char *list = ctx->settings.value[DPI_SETTING_BIND];
 	int error = dpi_placement_choose(ctx);
 	if (error) return error;

@@ -18,7 +18,7 @@ struct dpi_standing {
 	_Atomic bool unwanted;	  /* the loop is to stand down */
 	_Atomic uint32_t left_up; /* callers that left while it was up, since it was last down */
 	_Atomic int leader;	  /* a caller sleeps on epoll below */
-	int epoll;		  /* event descriptor and carriers, for the leader */
+	int epoll;		  /* event descriptor and, while the leader sleeps, the carriers */
 };
 
 /* A caller leaves while the loop is up. Each such has to clear up after itself (wait.c), so when they are many it stands down, for a while. */

@@ -24,7 +24,7 @@
 #define SELDOM 32		/* budgets apart: of a stream, say, whose other side is held up now and then */
 #define EAGER_LOOKS 256		/* before the first pause, which is 50 ns on some processors: an answer may come within 100 */
 #define CLOCK_EVERY 16		/* looks, where none of them is a system call */
-#define CLOCK_EVERY_SERVED 4	/* where each of them is, unless the budget is for a few of them only */
+#define CLOCK_EVERY_SERVED 8	/* where each of them is, unless the budget is for a few of them only */
 #define FEW_NS 8000
 #define LOCK_TRIES 64
 #define LOCK_NS 1000000
@@ -126,7 +126,7 @@ static bool spin(struct dpi_context *ctx, const struct dpi_wait *w, bool served)
 		penalty--;
 		return false;
 	}
-	int64_t start = dpi_now(), seen = start;
+	int64_t start = 0, seen = 0; /* read once the first looks were in vain: the clock costs as much as some of them */
 	unsigned every = !served ? CLOCK_EVERY : budget > FEW_NS ? CLOCK_EVERY_SERVED : 1;
 	for (unsigned i = 1;; i++) {
 		progress(ctx);
@@ -137,6 +137,7 @@ static bool spin(struct dpi_context *ctx, const struct dpi_wait *w, bool served)
 		if (i > EAGER_LOOKS) dpi_pause();
 		if (i % every) continue;
 		int64_t now = dpi_now();
+		if (!start) start = seen = now;
 		if (now - seen > PREEMPTED_NS) penalty = PENALTY_WAITS;
 		seen = now;
 		if (now - start > budget || now >= w->deadline || (penalty && !always)) break;
@@ -225,11 +226,24 @@ static int sleep_on_futex(struct dpi_context *ctx, const struct dpi_wait *w)
 	return error;
 }
 
+/* A descriptor within an epoll set within another passes each event through both: nobody is to pay for that who spins. */
+static bool watch(struct dpi_context *ctx, const struct dpi_standing *s, int op)
+{
+	bool good = true;
+	for (int i = 0; i < ctx->carriers; i++) {
+		struct dpi_carrier *c = ctx->carrier[i];
+		struct epoll_event e = { .events = EPOLLIN };
+		if (c->needs_progress && c->fd >= 0 && epoll_ctl(s->epoll, op, c->fd, &e)) good = false;
+	}
+	return good;
+}
+
 /* Sleep on the event descriptor and the transports, serving them. */
 static int sleep_as_leader(struct dpi_context *ctx, const struct dpi_wait *w, struct dpi_standing *s)
 {
 	uint64_t bells = bells_of(w);
 	int error = DPI_SUCCESS;
+	bool watching = false, watched = true;
 	DPI_DELAY(leader_comes);
 	count_pollers(ctx, bells, 1);
 	DPI_DELAY(leader_counted_in);
@@ -260,15 +274,19 @@ static int sleep_as_leader(struct dpi_context *ctx, const struct dpi_wait *w, st
 		DPI_DELAY(leader_looks);
 		if (w->ready(w->arg)) break;
 		DPI_DELAY(leader_sleeps);
+		if (!watching) watched = watch(ctx, s, EPOLL_CTL_ADD);
+		watching = true;
 		struct epoll_event events[8];
-		int n = dpi_epoll_sleep(s->epoll, events, 8, w->deadline);
+		int64_t until = watched ? DPI_NEVER : dpi_now() + LOOK_AGAIN_NS; /* where the kernel has no room to watch them */
+		int n = dpi_epoll_sleep(s->epoll, events, 8, until < w->deadline ? until : w->deadline);
 		DPI_DELAY(leader_wakes);
-		if (n > 0) progress(ctx);
+		if (n > 0 || !watched) progress(ctx);
 		if (dpi_now() >= w->deadline && !w->ready(w->arg)) { /* busy transports are no reason to stay */
 			error = DPI_ERR_TIMEOUT;
 			break;
 		}
 	}
+	if (watching) watch(ctx, s, EPOLL_CTL_DEL);
 	dpi_bell_polled = NULL;
 	count_pollers(ctx, bells, UINT32_MAX);
 	return error;

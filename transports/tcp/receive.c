@@ -8,6 +8,8 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "tcp.h"
 
@@ -359,7 +361,7 @@ void dpi_tcp_receive(DPI_Tp_Endpoint *c)
 		size_t total;
 		int count = room(c, iov, &total);
 		struct msghdr m = { .msg_iov = iov, .msg_iovlen = (size_t)count };
-		ssize_t n = count == 1 ? recv(c->fd, iov->iov_base, iov->iov_len, MSG_DONTWAIT)
+		ssize_t n = count == 1 ? syscall(SYS_recvfrom, c->fd, iov->iov_base, iov->iov_len, MSG_DONTWAIT, NULL, NULL) /* tcp.h */
 				       : recvmsg(c->fd, &m, MSG_DONTWAIT);
 		if (n < 0 && errno == EINTR) continue;
 		if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK) && !c->broken) return;

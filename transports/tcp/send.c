@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "tcp.h"
 
@@ -161,7 +163,7 @@ void dpi_tcp_transmit(DPI_Tp_Endpoint *c)
 			return;
 		}
 		struct msghdr m = { .msg_iov = iov, .msg_iovlen = (size_t)count };
-		ssize_t n = count == 1 ? send(c->fd, iov->iov_base, iov->iov_len, MSG_DONTWAIT | MSG_NOSIGNAL)
+		ssize_t n = count == 1 ? syscall(SYS_sendto, c->fd, iov->iov_base, iov->iov_len, MSG_DONTWAIT | MSG_NOSIGNAL, NULL, 0) /* tcp.h */
 				       : sendmsg(c->fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
 		if (n < 0 && errno == EINTR) continue;
 		if (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != ENOBUFS && errno != ENOMEM) {

@@ -3,7 +3,10 @@
  *
  * An endpoint is a connection, made by connect or accepted. An accepted one serves its peer without further ado; connect
  * towards that peer takes it over. Two nodes that connect at once end with one connection (cross.c). Everything happens in
- * posts and in progress; callbacks come from progress, connect and disconnect only. */
+ * posts and in progress; callbacks come from progress, connect and disconnect only.
+ *
+ * The calls of the inner loop are the kernel's own: the C library's are points at which a thread may be cancelled, which costs each
+ * a sixth of a fruitless look, and a thread cancelled here would hold the lock. */
 #ifndef DPI_TCP_H
 #define DPI_TCP_H
 
@@ -31,7 +34,7 @@ enum {
 	RECEIVE_ROUNDS = 8,	   /* receives from one connection before others have their turn */
 	HOT = 2,		   /* connections looked at without asking epoll */
 	HOT_LOOKS = 256,	   /* in vain, until one is no longer hot */
-	POLL_EVERY = 32,	   /* progress asks epoll at least every so often */
+	POLL_EVERY = 64,	   /* progress asks epoll at least every so often */
 	KEPT_MAX = 64 << 20,	   /* bytes copied to set free memory that is being sent */
 	STRANGERS = 256,	   /* accepted connections that have not said hello */
 	HELLO_US = 5000000,	   /* and how long they may take */

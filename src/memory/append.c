@@ -312,18 +312,39 @@ static int append_slow(const struct iovec *iov, int count, uint64_t size, DPI_Bu
 	return error;
 }
 
-/* A record that is not small, through shared memory: its copy costs a few times what is done here. */
+/* Room may come sooner than a wait begins and ends. Looking in vain costs the next waits their try, as in next_soon of queue.c. */
+#define LOOKS 256
+#define VAIN_WAITS 16
+static __attribute__((noinline)) uint8_t *room_soon(struct dpi_buffer *b, size_t size)
+{
+	struct dpi_appender *a = &b->appender;
+	if (!b->ctx->spin_ns || b->timeout_us <= 0 || b->shape.full == DPI_FULL_ERROR || (a->vain && a->vain--)) return NULL;
+	if (dpi_append_publish(b, 0)) return NULL; /* or the reader could never make room */
+	for (int i = 0; i < LOOKS; i++) {
+		uint8_t *room = dpi_ring_room(&a->writer, size);
+		DPI_COUNT(b, full_waits, room != NULL);
+		if (room) return room;
+		dpi_pause();
+	}
+	a->vain = VAIN_WAITS;
+	return NULL;
+}
+
+/* A record that is not small, through shared memory: its copy costs a few times what is done here. From BY_STRING bytes on memcpy is the
+ * processor's own string instruction, which takes whole lines without reading them: to ask for those would make it read. */
+#define BY_STRING 2048
 static __attribute__((noinline)) int append_direct(struct dpi_buffer *b, const void *data, size_t size, DPI_Buffer handle)
 {
 	struct dpi_appender *a = &b->appender;
 	uint8_t *room = dpi_ring_room(&a->writer, size);
+	if (__builtin_expect(!room, 0)) room = room_soon(b, size);
 	if (__builtin_expect(!room, 0)) {
 		dpi_buffer_leave(b);
 		struct iovec v = { (void *)(uintptr_t)data, size };
 		return append_slow(&v, 1, size, handle, "DPI_Append");
 	}
-	/* the next record's word: its bytes would wait behind it for its line */
-	dpi_ring_ask_at(a->writer.data, a->writer.place + dpi_ring_need(size), a->writer.mask);
+	if (size < BY_STRING)
+		for (uint64_t ahead = 0; ahead < size; ahead += 64) dpi_ring_ask(a->writer.data, a->writer.place + ahead, a->writer.mask);
 	memcpy(room, data, size);
 	dpi_ring_commit(&a->writer, size);
 	int error = appended(b, size);

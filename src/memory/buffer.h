@@ -51,6 +51,7 @@ struct dpi_appender {
 	_Atomic uint64_t sent; /* published by puts */
 	uint64_t looked_at;    /* what was written when the linger service came last */
 	bool no_growth;
+	int vain; /* waits for room that do not look again first */
 	uint64_t same_most; /* bytes of a run of records of one size; 0: no runs */
 	uint64_t seen_records, seen_bytes; /* appended when a run was last considered, */
 	int64_t seen_ns;		   /* and when that was */

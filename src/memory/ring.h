@@ -108,15 +108,24 @@ static inline uint64_t dpi_ring_get_word(const uint8_t *at)
 	return __atomic_load_n((const dpi_ring_word *)(const void *)at, __ATOMIC_RELAXED);
 }
 
+/* The same where the word of the last time round is likely to be the same, as before large records of one size: a line that is not written
+ * stays in both caches. What is skipped changes nothing: the owner alone writes words, and where clear says so the word was 0. */
+static inline void dpi_ring_keep_word(uint8_t *at, uint64_t size, uint64_t kind)
+{
+	if (dpi_ring_get_word(at) != (size | kind << 32)) dpi_ring_put_word(at, size, kind);
+}
+
 #define DPI_RING_NOWHERE 1u /* no position */
 #define DPI_RING_SINGLE 64u /* a record of so many bytes, its word included, is small */
 /* The word of a record whose bytes are there. */
 static inline void dpi_ring_put_record(struct dpi_ring_writer *w, uint64_t position, uint64_t size)
 {
 	uint64_t need = dpi_ring_need(size);
+	uint8_t *word = w->data + (position & w->mask);
 	if (need <= DPI_RING_SINGLE) dpi_ring_put_word(w->data + ((position + need) & w->mask), 0, 0);
 	DPI_DELAY(ring_cleared);
-	dpi_ring_put_word(w->data + (position & w->mask), size, DPI_RING_RECORD);
+	if (size >= DPI_RING_ALIGNED) dpi_ring_keep_word(word, size, DPI_RING_RECORD);
+	else dpi_ring_put_word(word, size, DPI_RING_RECORD);
 }
 
 /* Publish all that is written. before: the last tail of this thread. */
@@ -174,8 +183,8 @@ static inline uint8_t *dpi_ring_room(struct dpi_ring_writer *w, uint64_t size)
 		w->head_seen = atomic_load_explicit(w->head, memory_order_acquire);
 		if (written + pad + need - w->head_seen > limit) return NULL;
 	}
-	if (pad) dpi_ring_put_word(w->data + at, pad - start - DPI_RING_WORD, DPI_RING_PAD);
-	if (start) dpi_ring_put_word(w->data, start - DPI_RING_WORD, DPI_RING_PAD);
+	if (pad) dpi_ring_keep_word(w->data + at, pad - start - DPI_RING_WORD, DPI_RING_PAD);
+	if (start) dpi_ring_keep_word(w->data, start - DPI_RING_WORD, DPI_RING_PAD);
 	w->place = written + pad;
 	w->reserved = size;
 	return w->data + (w->place & w->mask) + DPI_RING_WORD;
@@ -250,18 +259,14 @@ static inline void dpi_ring_until(struct dpi_ring_writer *w, uint64_t published,
 /* The lines of the ring are in the other core's cache. Stores leave in order and a core holds back a few dozen of them, so
  * a writer that waits for each line has only a few lines on their way; these ask for lines before they are written, or read. */
 #define DPI_RING_AHEAD 1024u
-static inline void dpi_ring_ask_at(const uint8_t *data, uint64_t position, uint64_t mask)
+static inline void dpi_ring_ask(const uint8_t *data, uint64_t position, uint64_t mask)
 {
-	const uint8_t *line = data + (position & mask);
+	const uint8_t *line = data + ((position + DPI_RING_AHEAD) & mask);
 #if defined(__x86_64__)
 	__asm__ volatile("prefetchw %0" : : "m"(*line)); /* no processor of 64 bits faults on it */
 #else
 	__builtin_prefetch(line, 1);
 #endif
-}
-static inline void dpi_ring_ask(const uint8_t *data, uint64_t position, uint64_t mask)
-{
-	dpi_ring_ask_at(data, position + DPI_RING_AHEAD, mask);
 }
 
 /* Copy 1 to 128 bytes without a call: two pieces, which overlap unless the size is a power of two. */

@@ -142,6 +142,16 @@ struct dpi_home *dpi_home_target(struct dpi_context *ctx, struct dpi_request_in 
 	return NULL;
 }
 
+/* Rings and segments come later, of the same kind of memory: that there is some is found out now. */
+static int try_memory(struct dpi_context *ctx, const struct dpi_buffer_shape *shape)
+{
+	struct dpi_window w;
+	if (shape->huge_pages != DPI_HUGE_REQUIRE && (int)shape->numa == DPI_NUMA_ANY) return DPI_SUCCESS;
+	int error = dpi_window_allocate(shape->capacity, (int)shape->huge_pages, (int)shape->numa, &w);
+	if (!error) dpi_window_free(ctx, &w);
+	return error;
+}
+
 static void on_create(struct dpi_context *ctx, struct dpi_request_in *in)
 {
 	struct dpi_buffer_shape shape;
@@ -156,8 +166,9 @@ static void on_create(struct dpi_context *ctx, struct dpi_request_in *in)
 		error = dpi_window_allocate(shape.capacity, (int)shape.huge_pages, (int)shape.numa, &h->region);
 		if (!error) error = dpi_window_expose(ctx, &h->region, REGION_ACCESS);
 		if (!error) h->memory = shape.capacity;
-	} else if (shape.use == DPI_USE_LOG) {
-		error = dpi_log_create(ctx, h);
+	} else {
+		error = try_memory(ctx, &shape);
+		if (!error && shape.use == DPI_USE_LOG) error = dpi_log_create(ctx, h);
 	}
 	if (error) {
 		home_free(ctx, h);

@@ -274,6 +274,22 @@ TEST(page_kinds, "A-12 A-13", 2)
 	DPI_Buffer_Attr attr = {.size = sizeof attr, .use = DPI_USE_REGION, .capacity = 3 << 20, .huge_pages = DPI_HUGE_TRY};
 	if (rank == 0) {
 		char byte = 0;
+		/* the memory of queues and logs comes with their records; whether there is any is told now */
+		for (int use = DPI_USE_QUEUE; use <= DPI_USE_LOG; use++) {
+			DPI_Buffer_Attr records = {.size = sizeof records, .use = use, .huge_pages = DPI_HUGE_REQUIRE};
+			int error = DPI_Create_Buffer("records", 1, &records, ctx, &buf);
+			if (error) {
+				CHECK(error == DPI_ERR_MEMORY || error == DPI_ERR_UNSUPPORTED);
+				CHECK_HAS(detail(), "huge");
+			} else {
+				CHECK_DPI(DPI_Append("x", 1, buf));
+				CHECK_DPI(DPI_Destroy_Buffer("records", ctx));
+			}
+			records.huge_pages = DPI_HUGE_NEVER;
+			records.numa = DPI_NUMA_NODE(1000);
+			CHECK_ERROR(DPI_Create_Buffer("records", 1, &records, ctx, &buf), DPI_ERR_UNSUPPORTED, "NUMA node 1000");
+			CHECK_ERROR(DPI_Open_Buffer("records", &at_once, ctx, &buf), DPI_ERR_NAME, "records");
+		}
 		/* with or without huge pages on this machine */
 		CHECK_DPI(DPI_Create_Buffer("try", 1, &attr, ctx, &buf));
 		CHECK_DPI(DPI_Write("x", 1, (3 << 20) - 1, buf));

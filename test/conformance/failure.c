@@ -256,6 +256,72 @@ TEST(stopped, "P-12 M-37 M-12", 4)
 	leave(ctx);
 }
 
+/* Posts fail and connections die below two appenders, as the seed says: what a call reported is what happened. */
+enum { FAULTY_MOST = 20000, FAULTY_NONE = 0, FAULTY_APPENDED, FAULTY_FAILED, FAULTY_UNKNOWN };
+struct faulty {
+	_Atomic int ended;
+	_Atomic uint64_t flushed[3]; /* by rank: records below it are there */
+	_Atomic uint8_t became[3][FAULTY_MOST];
+};
+
+static void append_through_faults(int rank, struct faulty *f, DPI_Buffer q)
+{
+	static uint8_t data[6000];
+	uint64_t seed = draw_seed(rank), n = 0;
+	bool over = false;
+	for (; n < FAULTY_MOST && !over; n++) {
+		size_t size = STAMP_SIZE + draw(&seed, draw(&seed, 8) ? 200 : sizeof data - STAMP_SIZE);
+		stamp(data, size, (uint64_t)rank, n);
+		int error = DPI_Append(data, size, q);
+		f->became[rank][n] = error == DPI_SUCCESS ? FAULTY_APPENDED : error == DPI_ERR_UNKNOWN ? FAULTY_UNKNOWN : FAULTY_FAILED;
+		if (!error && draw(&seed, 4) == 0) {
+			error = DPI_Flush_Buffer(q);
+			if (!error) f->flushed[rank] = n + 1;
+		}
+		CHECK(!error || error == DPI_ERR_TRANSPORT || error == DPI_ERR_UNKNOWN || error == DPI_ERR_PEER || error == DPI_ERR_TIMEOUT);
+		if (error == DPI_ERR_TRANSPORT) CHECK_HAS(detail(), "seed=");
+		over = error == DPI_ERR_PEER;
+	}
+	CHECK(over); /* so many posts find a death */
+	f->ended++;
+}
+
+TEST(faults_below, "M-9 M-10", 3, .once = true, .one_transport = true)
+{
+	struct faulty *f = harness_shared();
+	char hook[100];
+	snprintf(hook, sizeof hook, "seed=%" PRIu64 "%s", harness_seed() % 1000000, rank ? ",error=0.02,death=0.002" : "");
+	setenv("DPI_TRANSPORT", "hook:tcp", 1);
+	setenv("DPI_HOOK", hook, 1);
+	DPI_Context ctx = join();
+	DPI_Buffer q = MAKE("q", 0, ctx, DPI_USE_QUEUE, .max_record = 6000);
+	harness_barrier();
+	CHECK_DPI(DPI_Set_Timeout(SECOND, q));
+	if (rank) append_through_faults(rank, f, q);
+	static bool seen[3][FAULTY_MOST];
+	uint64_t next[3] = {0}, by;
+	for (bool last = false; !rank;) {
+		DPI_Record r;
+		bool ended = f->ended == 2;
+		int error = DPI_Next_Record(q, &r);
+		if (error == DPI_ERR_TIMEOUT && last) break;
+		last = ended;
+		if (error == DPI_ERR_TIMEOUT) continue;
+		CHECK_DPI(error);
+		uint64_t n = check_stamp(r.data, r.size, &by);
+		CHECK(by >= 1 && by <= 2 && n < FAULTY_MOST && n >= next[by]);
+		next[by] = n + 1;
+		seen[by][n] = true;
+	}
+	for (by = 1; by < 3 && !rank; by++)
+		for (uint64_t n = 0; n < FAULTY_MOST; n++) {
+			if (seen[by][n]) CHECK(f->became[by][n] == FAULTY_APPENDED || f->became[by][n] == FAULTY_UNKNOWN);
+			else CHECK(n >= f->flushed[by] || f->became[by][n] != FAULTY_APPENDED);
+		}
+	harness_barrier();
+	leave(ctx);
+}
+
 /* A node is stopped while it appends to queues that somebody destroys: their home, and who asks it for more, do not wait for it. */
 TEST(stopped_while_it_writes, "P-12", 3)
 {

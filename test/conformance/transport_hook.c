@@ -45,7 +45,7 @@ HOOK_TEST(tp_hook_settings, "T-56", "")
 		the_setting = bad[i].text;
 		CHECK_KIT_ERROR(kit_open_table(&tp), DPI_ERR_CONFIG);
 		CHECK_HAS(kit_sentence(), bad[i].item);
-		CHECK_HAS(kit_sentence(), "seed=N, delay=US, reorder, noorder, again=P, error=P, short=P, kill=N, nodirect, "
+		CHECK_HAS(kit_sentence(), "seed=N, delay=US, reorder, noorder, again=P, error=P, short=P, kill=N, death=P, nodirect, "
 					  "trace, count");
 	}
 	the_setting = "";

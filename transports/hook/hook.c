@@ -160,7 +160,7 @@ static int hook_open(const DPI_Tp_Core *core, const DPI_Transport *lower, DPI_Tp
 	tp->timer = tp->epoll = -1;
 	tp->timer_due = HOOK_NEVER;
 	TAILQ_INIT(&tp->done);
-	tp->timed = config.delay_us || config.reorder || config.cut || config.kill != UINT64_MAX;
+	tp->timed = config.delay_us || config.reorder || config.cut || config.death || config.kill != UINT64_MAX;
 	tp->core = (DPI_Tp_Core){ .abi = DPI_TP_ABI,
 				  .size = sizeof tp->core,
 				  .self = tp,

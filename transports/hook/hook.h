@@ -18,7 +18,7 @@
 /* What the setting HOOK says; the items are listed in config.c. Probabilities are in units of 2^-32. */
 struct hook_config {
 	uint64_t seed, delay_us, kill;
-	uint64_t again, error, cut;
+	uint64_t again, error, cut, death;
 	bool reorder, noorder, nodirect, trace, count;
 };
 int hook_parse(const DPI_Tp_Core *core, const char *text, struct hook_config *config);

@@ -39,21 +39,22 @@ static int admit(DPI_Tp_Endpoint *e, struct hook_dice *dice)
 	DPI_Tp *tp = e->tp;
 	dice->state = tp->config.seed + (uint64_t)tp->core.node * 0x632be59bd9b4e019u;
 	dice->state += ++tp->posts * 0xd1342543de82ef95u;
-	bool again = chance(dice, tp->config.again), error = chance(dice, tp->config.error);
-	if (!e->dead && e->operations >= tp->config.kill) {
+	bool again = chance(dice, tp->config.again), error = chance(dice, tp->config.error), death = chance(dice, tp->config.death);
+	if (!e->dead && (death || e->operations >= tp->config.kill)) {
 		e->dead = true;
 		tp->totals.killed++;
 		hook_wake(tp, 0);
 	}
 	if (e->dead)
-		return hook_fail(tp, DPI_ERR_PEER, "hook has killed the connection to node %d, as DPI_HOOK says", e->node);
+		return hook_fail(tp, DPI_ERR_PEER, "hook has killed the connection to node %d, as DPI_HOOK says (seed=%llu)", e->node,
+				 (unsigned long long)tp->config.seed);
 	if (again) {
 		tp->totals.again++;
 		return hook_fail(tp, DPI_ERR_AGAIN, "hook did not accept the operation, as DPI_HOOK says");
 	}
 	if (error) {
 		tp->totals.error++;
-		return hook_fail(tp, DPI_ERR_TRANSPORT, "hook let the operation fail, as DPI_HOOK says");
+		return hook_fail(tp, DPI_ERR_TRANSPORT, "hook let the operation fail, as DPI_HOOK says (seed=%llu)", (unsigned long long)tp->config.seed);
 	}
 	if (tp->timed && tp->outstanding >= tp->attr.outstanding)
 		return hook_fail(tp, DPI_ERR_AGAIN, "hook holds %u operations", tp->outstanding);

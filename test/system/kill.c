@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * kill.c: kill -9 of appenders and homes at random moments, hundreds of times. What was flushed arrives, nothing arrives torn, twice or
+ * kill.c: kill -9 of appenders, homes and the registry at random moments, hundreds of times. What was flushed arrives, nothing arrives torn, twice or
  * out of order, nobody else is delayed, and a home's death is an error in time at whoever appends. */
 #include <unistd.h>
 
@@ -205,6 +205,89 @@ TEST(homes_are_killed, "", 5, .deadline_s = 180)
 			AWAIT(s->failed == 3 * (round + 1) && !harness_alive(1));
 			s->round = round + 1;
 			if (round + 1 < times(ROUNDS, 3)) harness_spawn_rank(1);
+		}
+	}
+}
+
+/* -------------------------------------------------------------------------------------------- the registry is killed */
+
+struct registries {
+	_Atomic int round, up, opened, failed;
+};
+
+static void registry(struct registries *s)
+{
+	DPI_Context ctx;
+	DPI_Buffer b;
+	CHECK_DPI(DPI_Init(&ctx));
+	s->up = s->round + 1;
+	for (uint64_t i = 0;; i++) { /* until it is killed: in the middle of its own names, and of the others' */
+		char name[32];
+		snprintf(name, sizeof name, "own%" PRIu64, i % 8);
+		if (DPI_Create_Buffer(name, DPI_NODE_SELF, NULL, ctx, &b)) continue;
+		DPI_Close_Buffer(b);
+		DPI_Destroy_Buffer(name, ctx);
+	}
+}
+
+/* Names are made and found until there is nobody to ask; what was open before goes on. */
+static void citizen(int rank, struct registries *s)
+{
+	for (int round = 0; round < times(ROUNDS, 3); round++) {
+		DPI_Context ctx;
+		DPI_Buffer steady, b;
+		DPI_Buffer_Attr attr = DPI_BUFFER_ATTR_INIT;
+		DPI_Record r;
+		char mine[32];
+		int error = DPI_SUCCESS;
+		AWAIT(s->up == round + 1);
+		CHECK_DPI(DPI_Init(&ctx));
+		snprintf(mine, sizeof mine, "steady%d", rank);
+		CHECK_DPI(DPI_Create_Buffer(mine, DPI_NODE_SELF, &attr, ctx, &steady));
+		s->opened++;
+		double begin = now();
+		for (uint64_t i = 0; !error; i++) {
+			char name[32];
+			snprintf(name, sizeof name, "brief%d-%" PRIu64, rank, i);
+			begin = now();
+			error = DPI_Create_Buffer(name, i % 2 ? 1 + (rank + 1) % 3 : DPI_NODE_SELF, &attr, ctx, &b);
+			if (error == DPI_ERR_NODE) error = DPI_SUCCESS; /* that one is not there yet, or not any more */
+			else if (!error) {
+				DPI_Close_Buffer(b);
+				begin = now();
+				error = DPI_Destroy_Buffer(name, ctx);
+			}
+		}
+		const char *why;
+		DPI_Get_Error_Detail(&why);
+		if (error != DPI_ERR_REGISTRY && error != DPI_ERR_PEER) FAIL("error %d: %s", error, why);
+		CHECK(now() - begin < 10.0 * harness_slow());
+		CHECK_DPI(DPI_Append("goes on", 7, steady));
+		CHECK_DPI(DPI_Next_Record(steady, &r));
+		CHECK_INT(r.size, ==, 7);
+		begin = now();
+		CHECK_DPI(DPI_Finalize(ctx));
+		CHECK(now() - begin < 10.0 * harness_slow());
+		s->failed++;
+	}
+}
+
+TEST(registries_are_killed, "", 5, .deadline_s = 180)
+{
+	struct registries *s = harness_shared();
+	if (rank == 0) {
+		registry(s);
+	} else if (rank != 4) {
+		citizen(rank, s);
+	} else {
+		uint64_t state = harness_seed();
+		for (int round = 0; round < times(ROUNDS, 3); round++) {
+			AWAIT(s->opened == 3 * (round + 1));
+			pause_us(draw(&state, 8000));
+			harness_kill(0, SIGKILL);
+			AWAIT(s->failed == 3 * (round + 1) && !harness_alive(0));
+			s->round = round + 1;
+			if (round + 1 < times(ROUNDS, 3)) harness_spawn_rank(0);
 		}
 	}
 }

@@ -68,7 +68,7 @@ static void context_free(struct dpi_context *ctx)
 int DPI_Init_Abi(uint32_t version, const DPI_Init_Attr *attr, DPI_Context *out)
 {
 	if (!out) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Init: ctx is NULL: pass where the context may go");
-	*out = NULL;
+	if (!dpi_context()) *out = NULL; /* or it may be the program's only handle of the open one */
 	if (version >> 16 != DPI_VERSION_MAJOR || version >> 8 > DPI_VERSION >> 8)
 		return dpi_fail(DPI_ERR_VERSION, "the program was compiled with dpi.h %u.%u.%u, the loaded library %s is %d.%d.%d: install the same version of both",
 				version >> 16, version >> 8 & 255, version & 255, dpi_library_path(), DPI_VERSION_MAJOR, DPI_VERSION_MINOR,

@@ -412,7 +412,7 @@ static void dispatch(struct dpi_context *ctx, struct dpi_channel *c, struct dpi_
 		complete(ctx, c->peer, f->id, error, u);
 	} else if (f->type == DPI_MESSAGE_GOODBYE) {
 		describe(ctx, c->peer, who, sizeof who);
-		snprintf(sentence, sizeof sentence, "%s has left the cluster (DPI_Finalize)", who);
+		snprintf(sentence, sizeof sentence, "%s has left the cluster (DPI_Finalize): let nodes meet in a DPI_Barrier before one leaves that others still need", who);
 		dpi_control_peer_down(ctx, c->peer, true, sentence);
 	} else if (f->type != DPI_MESSAGE_HEARTBEAT) {
 		struct dpi_request_in in = { .from = c->peer, .type = f->type, .id = f->id, .body = *u };

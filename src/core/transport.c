@@ -73,7 +73,7 @@ int dpi_transport_find(const char *folders, const char *name, void **module, con
 	module_file(file, sizeof file, folders, name);
 	void *loaded = dlopen(file, RTLD_NOW | RTLD_LOCAL);
 	if (!loaded)
-		return dpi_fail(DPI_ERR_CONFIG, "DPI_TRANSPORT: there is no transport '%s' built in, and no module: %s", name, dlerror());
+		return dpi_fail(DPI_ERR_CONFIG, "DPI_TRANSPORT: there is no transport '%s' built in (dpi-info lists those that are), and no module: %s", name, dlerror());
 	DPI_Tp_Entry entry;
 	*(void **)&entry = dlsym(loaded, "dpi_transport_1");
 	*table = entry ? entry() : NULL;

@@ -27,7 +27,9 @@ struct dpi_buffer *dpi_buffer_begin(DPI_Buffer handle, const char *call, unsigne
 		return NULL;
 	}
 	if (!(allowed & 1u << b->shape.use)) {
-		*error = dpi_fail(DPI_ERR_USE, "%s: buffer '%s' is a %s, which does not have this call", call, b->name, uses[b->shape.use]);
+		static const char *const takes[] = { "nothing", "queues", "logs", "queues and logs", "regions", "queues and regions", "logs and regions" };
+		*error = dpi_fail(DPI_ERR_USE, "%s: buffer '%s' is a %s, and the call is for %s: create one, or use the calls of a %s", call, b->name,
+				  uses[b->shape.use], takes[allowed >> 1 & 7], uses[b->shape.use]);
 		dpi_buffer_leave(b);
 		return NULL;
 	}
@@ -48,8 +50,8 @@ int dpi_buffer_timed_out(const struct dpi_buffer *b, const char *what, bool appe
 	int gone = dpi_buffer_check(b);
 	if (gone) return gone;
 	if (!append)
-		return dpi_fail(DPI_ERR_TIMEOUT, "%s: node %d, home of buffer '%s', did not answer within the deadline", what, b->home_peer->node, b->name);
-	return dpi_fail(DPI_ERR_TIMEOUT, "%s: buffer '%s' on node %d had no room within the deadline: its consumer is behind, or stopped", what,
+		return dpi_fail(DPI_ERR_TIMEOUT, "%s: node %d, home of buffer '%s', did not answer within the deadline: see whether it runs, or give more time (DPI_Set_Timeout)", what, b->home_peer->node, b->name);
+	return dpi_fail(DPI_ERR_TIMEOUT, "%s: buffer '%s' on node %d had no room within the deadline: its consumer is behind, or stopped; give it more time (DPI_Set_Timeout), or the buffer more room (max_capacity)", what,
 			b->name, b->home_peer->node);
 }
 
@@ -268,9 +270,9 @@ static int open_existing(struct dpi_context *ctx, const DPI_Buffer_Attr *a, cons
 	if (error) return error;
 	const struct dpi_buffer *b = dpi_buffer_get(*out);
 	if (b->shape.use != shape->use)
-		error = dpi_fail(DPI_ERR_USE, "buffer '%s' exists and is a %s, not a %s", wanted->name, uses[b->shape.use], uses[shape->use]);
+		error = dpi_fail(DPI_ERR_USE, "buffer '%s' exists and is a %s, not a %s: destroy it first, or choose another name", wanted->name, uses[b->shape.use], uses[shape->use]);
 	else if (shape->use == DPI_USE_REGION ? b->shape.capacity < shape->capacity : b->shape.max_record < shape->max_record)
-		error = dpi_fail(DPI_ERR_SIZE, "buffer '%s' exists and is smaller: its %s is %llu, %llu were asked for", wanted->name,
+		error = dpi_fail(DPI_ERR_SIZE, "buffer '%s' exists and is smaller: its %s is %llu, %llu were asked for: destroy it first, or ask for no more", wanted->name,
 				 shape->use == DPI_USE_REGION ? "size" : "largest record",
 				 (unsigned long long)(shape->use == DPI_USE_REGION ? b->shape.capacity : b->shape.max_record),
 				 (unsigned long long)(shape->use == DPI_USE_REGION ? shape->capacity : shape->max_record));

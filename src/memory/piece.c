@@ -42,7 +42,7 @@ int DPI_Free_Piece(const DPI_Reference *reference, DPI_Buffer handle)
 static int range(const struct dpi_buffer *b, const DPI_Reference *reference, uint64_t offset, uint64_t size, const char *call)
 {
 	if (offset <= reference->length && size <= reference->length - offset) return DPI_SUCCESS;
-	return dpi_fail(DPI_ERR_RANGE, "%s: %llu bytes at %llu lie outside the piece of %llu bytes in region '%s' of %llu", call,
+	return dpi_fail(DPI_ERR_RANGE, "%s: %llu bytes at %llu lie outside the piece of %llu bytes in region '%s' of %llu: stay within it, or allocate a larger one", call,
 			(unsigned long long)size, (unsigned long long)offset, (unsigned long long)reference->length, b->name, (unsigned long long)b->region.length);
 }
 
@@ -68,7 +68,7 @@ static int atomic(uint16_t type, uint64_t offset, uint64_t expected, uint64_t op
 	if (!b) return error;
 	struct dpi_request r = { .b = b, .call = type, .offset = offset, .expected = expected, .operand = operand, .previous_out = previous,
 				 .reference = *reference };
-	error = offset % 8 ? dpi_fail(DPI_ERR_ARGUMENT, "%s: offset %llu is not a multiple of 8", call, (unsigned long long)offset)
+	error = offset % 8 ? dpi_fail(DPI_ERR_ARGUMENT, "%s: offset %llu is not a multiple of 8: atomics are on aligned words", call, (unsigned long long)offset)
 			   : range(b, reference, offset, 8, call);
 	if (!error) return run(&r, request, call);
 	dpi_buffer_leave(b);

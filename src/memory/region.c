@@ -9,7 +9,7 @@
 static int range(const struct dpi_buffer *b, uint64_t offset, uint64_t size, const char *call)
 {
 	if (offset <= b->region.length && size <= b->region.length - offset) return DPI_SUCCESS;
-	return dpi_fail(DPI_ERR_RANGE, "%s: %llu bytes at %llu lie outside region '%s' of %llu bytes", call, (unsigned long long)size,
+	return dpi_fail(DPI_ERR_RANGE, "%s: %llu bytes at %llu lie outside region '%s' of %llu bytes: stay within it, or create it larger", call, (unsigned long long)size,
 			(unsigned long long)offset, b->name, (unsigned long long)b->region.length);
 }
 
@@ -171,7 +171,7 @@ static int atomic(bool swap, uint64_t offset, uint64_t expected, uint64_t operan
 	int error;
 	struct dpi_buffer *b = dpi_buffer_begin(handle, call, 1u << DPI_USE_REGION, &error);
 	if (!b) return error;
-	error = offset % 8 ? dpi_fail(DPI_ERR_ARGUMENT, "%s: offset %llu is not a multiple of 8", call, (unsigned long long)offset) : range(b, offset, 8, call);
+	error = offset % 8 ? dpi_fail(DPI_ERR_ARGUMENT, "%s: offset %llu is not a multiple of 8: atomics are on aligned words", call, (unsigned long long)offset) : range(b, offset, 8, call);
 	if (!error) {
 		bool by_call = !b->region.direct && !b->region.carrier;
 		struct dpi_request r = { .advance = by_call ? dpi_region_advance_call : advance_atomic, .b = b, .stage = swap, .offset = offset,

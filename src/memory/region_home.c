@@ -101,7 +101,7 @@ static void on_atomic(struct dpi_context *ctx, struct dpi_request_in *in)
 	uint8_t *at = place(ctx, in, &w, 8);
 	if (!at) return;
 	if (w.offset % 8) {
-		answer(ctx, in, dpi_fail(DPI_ERR_ARGUMENT, "offset %llu is not a multiple of 8", (unsigned long long)w.offset), NULL);
+		answer(ctx, in, dpi_fail(DPI_ERR_ARGUMENT, "offset %llu is not a multiple of 8: atomics are on aligned words", (unsigned long long)w.offset), NULL);
 		return;
 	}
 	_Atomic uint64_t *word = (_Atomic uint64_t *)(void *)at;

@@ -107,6 +107,37 @@ TEST(finalize_publishes, "E-4 M-16", 3, .env = "DPI_LINGER=1min")
 	if (rank != 2) CHECK_DPI(DPI_Finalize(ctx));
 }
 
+/* Nobody has a handle then but NULL. */
+TEST(before_init, "E-5 R-11", 0)
+{
+	DPI_Buffer buf;
+	DPI_Record record;
+	DPI_Request request = DPI_REQUEST_NULL;
+	int node;
+	uint64_t word;
+	CHECK_ERROR(DPI_Finalize(NULL), DPI_ERR_STATE, "DPI_Init comes first");
+	CHECK_ERROR(DPI_Get_Node_Id(NULL, &node), DPI_ERR_STATE, "DPI_Init comes first");
+	CHECK_ERROR(DPI_Barrier("b", 1, 0, NULL), DPI_ERR_STATE, "DPI_Init comes first");
+	CHECK_ERROR(DPI_Create_Buffer("q", 0, NULL, NULL, &buf), DPI_ERR_STATE, "DPI_Init comes first");
+	CHECK_ERROR(DPI_Open_Buffer("q", NULL, NULL, &buf), DPI_ERR_STATE, "DPI_Init comes first");
+	CHECK_ERROR(DPI_Append("x", 1, NULL), DPI_ERR_STATE, "DPI_Init comes first");
+	CHECK_ERROR(DPI_Append_Nb("x", 1, NULL, &request), DPI_ERR_STATE, "DPI_Init comes first");
+	CHECK_ERROR(DPI_Flush_Buffer(NULL), DPI_ERR_STATE, "DPI_Init comes first");
+	CHECK_ERROR(DPI_Next_Record(NULL, &record), DPI_ERR_STATE, "DPI_Init comes first");
+	CHECK_ERROR(DPI_Write("x", 1, 0, NULL), DPI_ERR_STATE, "DPI_Init comes first");
+	CHECK_ERROR(DPI_Fetch_Add(0, 1, NULL, &word), DPI_ERR_STATE, "DPI_Init comes first");
+	CHECK_ERROR(DPI_Close_Buffer(NULL), DPI_ERR_STATE, "DPI_Init comes first");
+}
+
+/* The second call is refused, and the first one's handle is not lost by it, although it is asked to be given there. */
+TEST(the_handle_survives_a_second_init, "E-2", 0)
+{
+	DPI_Context ctx = join(), same = ctx;
+	CHECK_ERROR(DPI_Init(&same), DPI_ERR_STATE, "DPI_Finalize it first");
+	CHECK(same == ctx);
+	CHECK_DPI(DPI_Finalize(same));
+}
+
 TEST(after_finalize, "E-5", 0)
 {
 	static char memory[4096];

@@ -2,7 +2,7 @@
  * handles.c: null pointers, closed handles, handles of another kind, values outside their range, which class goes first. */
 #include "memory_kit.h"
 
-#define NULL_ERROR(call) CHECK_ERROR(call, DPI_ERR_ARGUMENT, " ")
+#define NULL_ERROR(call) CHECK_ERROR(call, DPI_ERR_ARGUMENT, "NULL")
 
 TEST(null_pointers, "R-11 P-18", 0)
 {

@@ -183,7 +183,7 @@ static void *other_version(void *arg)
 	return NULL;
 }
 
-TEST(versions_that_do_not_fit, "", 0)
+TEST(versions_that_do_not_fit, "E-46", 0)
 {
 	struct dpi_address a;
 	pthread_t t;

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # The transport of examples/transport, out of the tree, by what `make install` puts below DESTDIR: the steps are those of
 # dpi_write_transport(7), taken from the page.
+# cites: T-2
 cd "$(dirname "$0")/../.." || exit 2
 BUILD=${BUILD:-build} CC=${CC:-gcc} SAN=${SAN:-} MAKE=${MAKE:-make} slow=${TEST_SLOW:-1}
 page=$PWD/man/man7/dpi_write_transport.7

@@ -94,9 +94,9 @@ $(BUILD)/obj/test/%: includes = -Iinclude -Itest -Isrc/core -Isrc/memory -Isrc -
 all: $(LIB) $(STATIC) $(modules) $(tools) $(examples) $(BUILD)/dpi.pc ## the library, the programs and the examples, into build/
 
 DEMO ?= --scale 0.5
-demo: all ## four processes join two tables through flows, over shared memory and then over TCP
-	@for t in shm tcp; do echo; echo "== hash_join, 4 processes, transport $$t"; \
-		$(BUILD)/bin/dpirun -n 4 -x DPI_TRANSPORT=$$t $(BUILD)/examples/hash_join $(DEMO) || exit; done
+demo: all ## four processes join two tables, through flows and through buffers, over shared memory and then over TCP
+	@for e in hash_join memory_join; do for t in shm tcp; do echo; echo "== $$e, 4 processes, transport $$t"; \
+		$(BUILD)/bin/dpirun -n 4 -x DPI_TRANSPORT=$$t $(BUILD)/examples/$$e $(DEMO) || exit; done; done
 
 tests: all $(unit) $(mocked) $(system) $(conformance) $(fuzz) ## build every test; check runs them
 

@@ -124,7 +124,7 @@ void show_library(void)
 	print_section("library", "Library");
 	version_text(version, text);
 	print_fact("version", "version", "%s", text);
-	print_fact("path", "  in", "%s", real ? real : path);
+	print_fact("path", "  loaded from", "%s", real ? real : path);
 	free(real);
 	print_fact("header", "header", "%d.%d.%d", DPI_VERSION_MAJOR, DPI_VERSION_MINOR, DPI_VERSION_PATCH);
 	shared_library();

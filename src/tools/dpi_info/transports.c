@@ -104,9 +104,10 @@ static void look(struct info *info, const char name[NAME], struct seen *s)
 	if (colon && !named(name)) snprintf(s->reason, sizeof s->reason, "works; used only where DPI_TRANSPORT names it");
 	else if (!info->ctx)
 		snprintf(s->reason, sizeof s->reason, "works by itself; but no context can be opened, see the end");
+	else if (*settings->value[DPI_SETTING_TRANSPORT])
+		snprintf(s->reason, sizeof s->reason, "works; but DPI_TRANSPORT is '%s'", settings->value[DPI_SETTING_TRANSPORT]);
 	else
-		snprintf(s->reason, sizeof s->reason, "works; but DPI_TRANSPORT is '%s'",
-			 settings->value[DPI_SETTING_TRANSPORT]);
+		snprintf(s->reason, sizeof s->reason, "works; used where DPI_TRANSPORT names it, or of itself where there is a device for it");
 }
 
 static void show_json(const struct seen *s)

@@ -65,11 +65,6 @@ static inline __attribute__((always_inline)) void dpi_copy_1(unsigned char *to, 
 #else
 #define dpi_ask_1(line) ((void)0)
 #endif
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-#define dpi_run_1(size) ((uint64_t)(size) << 32)
-#else
-#define dpi_run_1(size) ((uint64_t)(size))
-#endif
 
 static inline __attribute__((always_inline)) int dpi_append_1(const void *data, size_t size, DPI_Buffer buf)
 {
@@ -78,14 +73,13 @@ static inline __attribute__((always_inline)) int dpi_append_1(const void *data, 
 	struct dpi_way_1 *way;
 	unsigned char *to;
 
-	/* One of more bytes is for the call, and must not look at way, where a call has just stored busy: a load of two fields waits for such
-	 * a store, and that for all that were stored before it, the whole last record. */
 	if (size > 128) return (DPI_Append)(data, size, buf);
 	if (__builtin_expect(handle >> 56 != 2 || __atomic_load_n(&slot->handle, __ATOMIC_ACQUIRE) != handle || !data, 0))
 		return (DPI_Append)(data, size, buf);
 	way = slot->way;
-	/* Is a run of records of this size open, and nobody inside? Two fields in one look. They need no word each, and are counted together. */
-	if (__builtin_expect(size && __atomic_load_n((dpi_word_1 *)(void *)way, __ATOMIC_RELAXED) == dpi_run_1(size), 1)) {
+	/* Is a run of records of this size open, and nobody inside? They need no word each, and are counted together. Two looks, since a load of
+	 * both fields would wait for the store of one, and for all that was stored before it: the copy of a group, say. */
+	if (__builtin_expect(size && __atomic_load_n(&way->run, __ATOMIC_RELAXED) == size && !__atomic_load_n(&way->busy, __ATOMIC_RELAXED), 1)) {
 		written = way->written;
 		end = written + size;
 		if (__builtin_expect(end > way->until, 0)) return (DPI_Append)(data, size, buf);

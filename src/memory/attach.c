@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * attach.c: how an appender comes by its ring: the first, a larger one, and the end of both. */
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -14,6 +15,7 @@ static void detach(struct dpi_buffer *b)
 	struct dpi_appender *a = &b->appender;
 	pthread_mutex_lock(&b->ctx->memory->linger_lock); /* the linger service looks at the ring under it */
 	a->attached = false;
+	a->stage.memory = NULL;
 	pthread_mutex_unlock(&b->ctx->memory->linger_lock);
 	dpi_remote_detach(&a->remote);
 	if (a->mirror && !a->keep_mirror) {
@@ -241,6 +243,7 @@ void dpi_append_close(struct dpi_buffer *b)
 	dpi_call_forget(b->ctx, &a->joining);
 	detach(b);
 	dpi_descriptor_close(a->room);
+	free(a->stage_memory);
 	if (a->credit.address) dpi_window_free(b->ctx, &a->credit);
 	pthread_mutex_destroy(&a->lock);
 }

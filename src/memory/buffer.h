@@ -50,10 +50,15 @@ struct dpi_appender {
 	pthread_mutex_t lock; /* guards sent and the order of puts between the owner and the linger service */
 	_Atomic uint64_t sent; /* published by puts */
 	uint64_t looked_at;    /* what was written when the linger service came last */
+	struct dpi_ring_stage stage;
+	uint32_t runs_begun;
+	int64_t run_cost[2]; /* of a run as it is, and staged: nanoseconds for 64 records */
+	uint8_t *stage_memory; /* NULL until a run is first staged */
+	_Atomic uint64_t *may_flush; /* flush, where no stage is set */
 	bool no_growth;
 	int vain; /* waits for room that do not look again first */
 	uint64_t same_most; /* bytes of a run of records of one size; 0: no runs */
-	uint64_t seen_records, seen_bytes; /* appended when a run was last considered, */
+	uint64_t seen_records, seen_bytes, seen_flushes; /* appended when a run was last considered, */
 	int64_t seen_ns;		   /* and when that was */
 	uint64_t wanted; /* size of the record that last found no room; at first the largest */
 	struct dpi_descriptor *room; /* readable when there is room for that; NULL until it is asked for */

@@ -34,6 +34,7 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/uio.h>
+#include <time.h>
 
 #include "../core/delay.h"
 #include "dpi.h"
@@ -77,6 +78,16 @@ static inline uint64_t dpi_ring_least(uint64_t max_record)
 
 /* ------------------------------------------------------------------------------------------------------- writer */
 
+/* A run whose records are written elsewhere first, and copied into the ring when they are published: stores of single lines wait for the
+ * other core to send each line, a copy of a group takes whole lines unread. What is copied is the owner's or the linger service's doing, so
+ * the lock is held whenever a position is published while there is a stage, and by whoever sets, moves or ends it. */
+struct dpi_ring_stage {
+	_Atomic uint32_t lock; /* given back by a store: an instruction that locks would wait for all lines of the copy */
+	uint8_t *memory;       /* NULL: records are written where they belong */
+	uint64_t copied;       /* up to here they were */
+	_Atomic uint32_t *gate; /* what programs look at, 0 when no run is open */
+};
+
 struct dpi_ring_writer {
 	uint8_t *data; /* the window's own bytes, or a mirror of them of the same size */
 	uint64_t mask;
@@ -91,7 +102,7 @@ struct dpi_ring_writer {
 	uint64_t reserved;	  /* its largest size */
 	uint64_t same_at, same_end; /* the open run: its word, its end */
 	uint64_t same_records, same_bytes; /* records of runs that have ended, and their bytes */
-	_Atomic uint32_t *same_gate; /* what programs look at, 0 when no run is open; or NULL */
+	struct dpi_ring_stage *stage; /* or NULL */
 	uint32_t same_changes;	  /* odd while these change: see dpi_ring_count_same */
 };
 
@@ -145,12 +156,59 @@ static inline uint64_t dpi_ring_same_word(uint64_t bytes, uint64_t size)
 	return bytes | (uint64_t)DPI_RING_SAME << 32 | size << DPI_RING_SAME_SHIFT;
 }
 
+static inline bool dpi_ring_try_stage(struct dpi_ring_stage *s)
+{
+	return !atomic_exchange_explicit(&s->lock, 1, memory_order_acquire);
+}
+
+/* The linger service holds it for one copy, if it is not preempted in it. */
+static inline void dpi_ring_lock_stage(struct dpi_ring_stage *s)
+{
+	for (unsigned i = 1; !dpi_ring_try_stage(s); i++)
+		if (i % 256 == 0) nanosleep(&(struct timespec){ 0, 20000 }, NULL);
+}
+
+static inline void dpi_ring_unlock_stage(struct dpi_ring_stage *s)
+{
+	atomic_store_explicit(&s->lock, 0, memory_order_release);
+}
+
+/* Copy what lies on the stage, up to a position. The caller holds the lock. */
+static inline void dpi_ring_copy_staged(struct dpi_ring_writer *w, uint64_t position)
+{
+	uint64_t from = w->stage->copied;
+	DPI_DELAY(ring_copies_stage);
+	if (from != position) memcpy(w->data + (from & w->mask), w->same_place + from, position - from);
+	w->stage->copied = position;
+	DPI_DELAY(ring_copied_stage);
+}
+
+/* The open run's next records lie on the stage, from its beginning. All before them is copied. The caller holds the lock. */
+static inline void dpi_ring_set_stage(struct dpi_ring_writer *w, uint8_t *memory)
+{
+	uint64_t written = atomic_load_explicit(&w->written, memory_order_relaxed);
+	w->stage->memory = memory;
+	w->stage->copied = written;
+	w->same_place = (uint8_t *)((uintptr_t)memory + (written & 63) - written);
+}
+
+/* The open run goes on in the ring itself. */
+static inline void dpi_ring_unstage(struct dpi_ring_writer *w)
+{
+	dpi_ring_lock_stage(w->stage);
+	dpi_ring_copy_staged(w, atomic_load_explicit(&w->written, memory_order_relaxed));
+	w->stage->memory = NULL;
+	w->same_place = (uint8_t *)((uintptr_t)w->data + ((w->same_at + DPI_RING_WORD) & w->mask) - (w->same_at + DPI_RING_WORD));
+	dpi_ring_unlock_stage(w->stage);
+}
+
 /* End the open run behind its last record. */
 static inline void dpi_ring_end_same(struct dpi_ring_writer *w)
 {
+	if (w->stage && w->stage->memory) dpi_ring_unstage(w);
 	uint64_t written = atomic_load_explicit(&w->written, memory_order_relaxed);
 	uint64_t bytes = written - w->same_at - DPI_RING_WORD;
-	if (w->same_gate) atomic_store_explicit(w->same_gate, 0, memory_order_relaxed);
+	if (w->stage) atomic_store_explicit(w->stage->gate, 0, memory_order_relaxed);
 	DPI_DELAY(ring_ends_run);
 	if (written != w->same_end)
 		dpi_ring_put_word(w->data + (w->same_at & w->mask), bytes, DPI_RING_SAME | w->same << (DPI_RING_SAME_SHIFT - 32));
@@ -293,7 +351,7 @@ static inline bool dpi_ring_write_same(struct dpi_ring_writer *w, const void *da
 	uint64_t written = atomic_load_explicit(&w->written, memory_order_relaxed);
 	if (size != w->same || written + size > w->until) return false;
 	dpi_ring_ask(w->data, written, w->mask);
-	dpi_ring_copy(w->data + (written & w->mask), data, size);
+	dpi_ring_copy(w->same_place + written, data, size);
 	DPI_DELAY(ring_writes);
 	atomic_store_explicit(&w->written, written + size, memory_order_release);
 	return true;

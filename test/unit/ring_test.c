@@ -8,6 +8,10 @@
 
 #define LEAST DPI_RING_LEAST
 
+static _Atomic uint32_t gate;
+static struct dpi_ring_stage stages[2]; /* of the pairs that are open at once */
+static int open_pairs;
+
 struct pair {
 	struct dpi_ring *ring;
 	struct dpi_ring_writer w;
@@ -22,6 +26,11 @@ static struct pair open_pair(uint64_t capacity, uint64_t base, uint64_t max_reco
 	atomic_init(&p.ring->clear, DPI_RING_NOWHERE);
 	p.w = (struct dpi_ring_writer){ .data = p.ring->data, .capacity = capacity, .mask = capacity - 1, .head = &p.ring->head,
 					.head_seen = base, .written = base };
+	if (open_pairs < 2) {
+		p.w.stage = &stages[open_pairs];
+		*p.w.stage = (struct dpi_ring_stage){ .gate = &gate };
+	}
+	open_pairs++;
 	p.r = (struct dpi_ring_reader){ .ring = p.ring, .capacity = capacity, .mask = capacity - 1, .max_record = max_record,
 					.tail = base, .clear = DPI_RING_NOWHERE, .read = base, .head = base, .freed = base, .head_told = base,
 					.same_most = DPI_RING_SAME_MOST };
@@ -31,12 +40,27 @@ static struct pair open_pair(uint64_t capacity, uint64_t base, uint64_t max_reco
 static void close_pair(struct pair *p)
 {
 	guarded_free(p->ring, DPI_RING_HEADER + p->w.capacity);
+	open_pairs--;
+}
+
+/* As publish_direct of append.c does. */
+static void publish_from(struct pair *p, uint64_t before)
+{
+	struct dpi_ring_stage *stage = p->w.stage && p->w.stage->memory ? p->w.stage : NULL;
+	if (stage) {
+		dpi_ring_lock_stage(stage);
+		dpi_ring_copy_staged(&p->w, atomic_load_explicit(&p->w.written, memory_order_relaxed));
+		dpi_ring_set_stage(&p->w, stage->memory);
+	}
+	dpi_ring_publish(&p->w, &p->ring->tail, before);
+	if (stage) dpi_ring_unlock_stage(stage);
 }
 
 /* Publish, and the reader may not find what comes next by its word. */
 static uint64_t publish(struct pair *p)
 {
 	uint64_t written = atomic_load_explicit(&p->w.written, memory_order_relaxed);
+	if (p->w.stage && p->w.stage->memory) dpi_ring_unstage(&p->w);
 	atomic_store_explicit(&p->ring->tail, written, memory_order_release);
 	return written;
 }
@@ -357,7 +381,15 @@ static void perhaps_begin_run(struct dpi_ring_writer *w, struct draws *d, uint64
 	uint64_t taken = 2 * (dpi_ring_need(largest) + 64) + 64 + 2 * DPI_RING_WORD;
 	if (w->same || !size || size % 8 || size > DPI_RING_SAME_MOST || taken > w->capacity || draw_below(d, 8)) return;
 	dpi_ring_begin_same(w, size, draw_below(d, w->capacity - taken));
-	if (w->same && draw_below(d, 2)) dpi_ring_go_on(w, draw_below(d, 1000));
+	if (w->same && w->stage && draw_below(d, 2)) {
+		static _Alignas(64) uint8_t memory[1200]; /* one writer at a time */
+		dpi_ring_lock_stage(w->stage);
+		dpi_ring_set_stage(w, memory);
+		dpi_ring_unlock_stage(w->stage);
+		dpi_ring_go_on(w, draw_below(d, 1000));
+	} else if (w->same && draw_below(d, 2)) {
+		dpi_ring_go_on(w, draw_below(d, 1000));
+	}
 }
 
 /* One record by one of the ways; false: no room now. */
@@ -371,7 +403,7 @@ static bool write_record(struct pair *p, struct draws *d, const void *data, uint
 		dpi_ring_commit(&p->w, size);
 	}
 	if (!room || draw_below(d, 2)) {
-		dpi_ring_publish(&p->w, &p->ring->tail, *published);
+		publish_from(p, *published);
 		*published = p->w.written;
 	}
 	dpi_ring_until(&p->w, *published, 1 + draw_below(d, p->w.capacity / 4));
@@ -415,7 +447,7 @@ static void hold_and_release(struct draws *d, uint64_t base, int records)
 		fill(record, size, i);
 		bool wrote = write_record(&p, d, record, size, &published);
 		if (wrote) in_runs += p.w.same != 0, all += p.w.same ? size : 0, i++;
-		if (!draw_below(d, 8)) dpi_ring_publish(&p.w, &p.ring->tail, published), published = p.w.written;
+		if (!draw_below(d, 8)) publish_from(&p, published), published = p.w.written;
 		uint64_t total, total_bytes;
 		CHECK(dpi_ring_count_same(&p.w, &total, &total_bytes));
 		CHECK(total == in_runs && total_bytes == all);
@@ -576,12 +608,12 @@ static void *stream_flusher(void *arg)
 			if (size) memcpy(room, record, size);
 			dpi_ring_commit(&p->w, size);
 		}
-		if (draw_below(&d, 16)) dpi_ring_publish(&p->w, &p->ring->tail, published);
+		if (draw_below(&d, 16)) publish_from(p, published);
 		if (s->longest_idle) idle(&d, s->longest_idle);
 		else if (i % 4) /* let it be read */
 			for (int n = 0; n < 200 && atomic_load_explicit(&p->ring->head, memory_order_relaxed) != p->w.written; n++) dpi_pause();
 	}
-	dpi_ring_publish(&p->w, &p->ring->tail, p->w.written - 1);
+	publish_from(p, p->w.written - 1);
 	return NULL;
 }
 

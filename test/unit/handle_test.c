@@ -26,7 +26,8 @@ TEST(handles_before_there_is_a_table, "", 0)
 		for (int i = 0; i < 1000; i++) CHECK(!get((uint64_t)kinds[k] << 56 | draw(&d) >> 8));
 	uint64_t likely = (uint64_t)DPI_HANDLE_BUFFER << 56 | 1 << 20 | 1;
 	CHECK_ERROR(dpi_handle_error(DPI_HANDLE_BUFFER, likely), DPI_ERR_STATE, "DPI_Init comes first");
-	CHECK_ERROR(dpi_handle_error(DPI_HANDLE_BUFFER, 0), DPI_ERR_ARGUMENT, "NULL");
+	CHECK_ERROR(dpi_handle_error(DPI_HANDLE_BUFFER, 0), DPI_ERR_STATE, "DPI_Init comes first");
+	CHECK_ERROR(dpi_handle_error(DPI_HANDLE_SCHEMA, 0), DPI_ERR_ARGUMENT, "NULL"); /* schemas need none */
 }
 
 TEST(handles_are_of_one_kind, "", 0)
@@ -55,6 +56,7 @@ TEST(handles_are_of_one_kind, "", 0)
 		CHECK_ERROR(dpi_handle_error(kinds[i], h[i]), DPI_ERR_HANDLE, "closed");
 		dpi_handle_close(h[i]); /* once more changes nothing */
 	}
+	CHECK_ERROR(dpi_handle_error(DPI_HANDLE_BUFFER, 0), DPI_ERR_ARGUMENT, "NULL");
 	CHECK_ERROR(dpi_handle_error(DPI_HANDLE_BUFFER, 12345), DPI_ERR_HANDLE, "never opened");
 	CHECK_ERROR(dpi_handle_error(DPI_HANDLE_BUFFER, UINT64_MAX), DPI_ERR_HANDLE, "never opened");
 	dpi_context_set(NULL);

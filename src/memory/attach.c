@@ -5,7 +5,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "../core/wait.h"
+#include "wait.h"
 #include "buffer.h"
 #include "layer.h"
 #include "request.h"

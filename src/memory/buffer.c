@@ -7,7 +7,7 @@
 #include <string.h>
 #include <sys/random.h>
 
-#include "../core/registry.h"
+#include "registry.h"
 #include "layer.h"
 #include "request.h"
 

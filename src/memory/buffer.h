@@ -3,9 +3,9 @@
 #ifndef DPI_MEMORY_BUFFER_H
 #define DPI_MEMORY_BUFFER_H
 
-#include "../core/descriptor.h"
-#include "../core/handle.h"
-#include "../core/wait.h"
+#include "descriptor.h"
+#include "handle.h"
+#include "wait.h"
 #include "home.h"
 #include "memory.h"
 #include "ring.h"

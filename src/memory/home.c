@@ -5,9 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../core/wait.h"
 #include "buffer.h"
+#include "delay.h"
 #include "layer.h"
+#include "wait.h"
 
 /* -------------------------------------------------------------------------------------------------------- the list */
 
@@ -230,6 +231,7 @@ static void ring_end(struct dpi_context *ctx, struct dpi_home *h, struct dpi_han
 	}
 	handle->ring = NULL;
 	pthread_mutex_unlock(&h->lock);
+	DPI_DELAY(home_ends_ring);
 	dpi_bell_ring(&ctx->bells, h->bell);
 	if (h->bell == DPI_BELL_SERVICE) dpi_loop_kick(ctx);
 }
@@ -336,6 +338,7 @@ static void on_append(struct dpi_context *ctx, struct dpi_request_in *in)
 	h->incoming = r;
 	atomic_store_explicit(&h->changed, true, memory_order_release);
 	pthread_mutex_unlock(&h->lock);
+	DPI_DELAY(home_adds_ring);
 	answer_ring(ctx, in, h, r);
 }
 
@@ -377,6 +380,7 @@ static void on_grow(struct dpi_context *ctx, struct dpi_request_in *in)
 	found->ring = r;
 	/* release: whoever finds the LINK finds the ring */
 	atomic_store_explicit(&old->larger, r, memory_order_release);
+	DPI_DELAY(home_grows_ring);
 	answer_ring(ctx, in, h, r);
 }
 

@@ -3,7 +3,7 @@
 #ifndef DPI_MEMORY_LAYER_H
 #define DPI_MEMORY_LAYER_H
 
-#include "../core/context.h"
+#include "context.h"
 
 struct dpi_home;
 struct dpi_buffer;

@@ -2,7 +2,7 @@
  * local.c: local memory: registered, or allocated by the library. */
 #include <stdlib.h>
 
-#include "../core/handle.h"
+#include "handle.h"
 #include "home.h"
 #include "layer.h"
 #include "window.h"

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "delay.h"
 #include "home.h"
 #include "wait.h"
 
@@ -194,12 +195,15 @@ static bool drain_ring(struct dpi_context *ctx, struct dpi_home *h, struct dpi_r
 		if (r->ordered - told == DPI_POSITIONS / 2 || *bytes >= DRAIN_BYTES) {
 			/* positions are told in the order of visibility: the end first */
 			atomic_store_explicit(&((struct dpi_log_bounds *)l->bounds.address)->end, *end, memory_order_release);
+			DPI_DELAY(log_ends);
 			tell_ordered(r, told);
 			told = r->ordered;
 			if (*bytes >= DRAIN_BYTES) break;
 		}
 	}
+	DPI_DELAY(log_orders);
 	atomic_store_explicit(&((struct dpi_log_bounds *)l->bounds.address)->end, *end, memory_order_release);
+	DPI_DELAY(log_ends);
 	tell_ordered(*at, told);
 	return room;
 }
@@ -252,6 +256,7 @@ int dpi_log_truncate(struct dpi_context *ctx, struct dpi_home *h, uint64_t posit
 	}
 	/* seq_cst: readers look at first again after they have copied a record */
 	atomic_store(&bounds->first, position);
+	DPI_DELAY(log_truncates);
 	for (; l->first_segment < keep && l->first_segment < l->last_segment; l->first_segment++) {
 		dpi_window_free(ctx, &segment(l, l->first_segment)->window);
 		pthread_mutex_lock(&h->lock);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "buffer.h"
+#include "delay.h"
 #include "request.h"
 
 #define AHEAD 512u /* bytes got together with a record's word from a home that is only reached by gets */
@@ -160,6 +161,7 @@ static int advance_read(struct dpi_request *r)
 			if (r->at_end && r->wait_at_end && !r->cancelled && !l->bounds.direct && (error = await_record(b, r->offset))) return error;
 			error = bounds(r, r->log_bounds);
 			if (error) return error;
+			DPI_DELAY(log_reads);
 			if (r->offset < r->log_bounds[0]) return reclaimed(b, r->offset, r->log_bounds[0]);
 			if (r->offset == r->log_bounds[1]) {
 				r->at_end = true;
@@ -207,6 +209,7 @@ static int advance_read(struct dpi_request *r)
 			break;
 		case LOG_REST:
 			error = segment(b, r->offset, &s, &offset);
+			DPI_DELAY(log_copies);
 			if (!error && r->sequence) error = fetch(r, s, r->data, r->sequence, offset + 8);
 			if (error == DPI_ERR_DESTROYED) goto truncated;
 			if (error) return error;

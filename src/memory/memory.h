@@ -3,7 +3,7 @@
 #ifndef DPI_MEMORY_MEMORY_H
 #define DPI_MEMORY_MEMORY_H
 
-#include "../core/context.h"
+#include "context.h"
 
 int dpi_memory_open(struct dpi_context *ctx);
 void dpi_memory_finish(struct dpi_context *ctx); /* publish and close every handle; peers are still there */

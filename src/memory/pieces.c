@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../core/error.h"
+#include "error.h"
 
 #define UNIT 64u /* pieces begin at multiples of it */
 #define NONE UINT32_MAX

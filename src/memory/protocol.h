@@ -3,7 +3,7 @@
 #ifndef DPI_MEMORY_PROTOCOL_H
 #define DPI_MEMORY_PROTOCOL_H
 
-#include "../core/control.h"
+#include "control.h"
 
 enum {
 	DPI_MEMORY_CREATE = DPI_MESSAGE_MEMORY, /* attributes -> id */

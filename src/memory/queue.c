@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "buffer.h"
+#include "delay.h"
 
 /* Take over the rings that appeared since. */
 static int import(struct dpi_buffer *b)
@@ -73,10 +74,12 @@ static enum dpi_ring_found look(struct dpi_buffer *b, DPI_Record *record, struct
 		*from = *r;
 		if (found == DPI_RING_FOUND || found == DPI_RING_CORRUPT) return found;
 		if (dpi_ring_in_over(*r)) {
+			DPI_DELAY(consumer_finds_over);
 			/* looked at again: it may have published between the two looks */
 			found = dpi_ring_in_next(b->ctx, b->home, r, &record->data, &record->size);
 			*from = *r;
 			if (found == DPI_RING_FOUND || found == DPI_RING_CORRUPT) return found;
+			DPI_DELAY(consumer_drops);
 			drop(b, c->at);
 			continue;
 		}

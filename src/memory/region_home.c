@@ -3,7 +3,7 @@
  * accesses are this processor's, as those of handles here, so its atomics are one step with theirs. */
 #include <stdatomic.h>
 
-#include "../core/error.h"
+#include "error.h"
 #include "home.h"
 #include "layer.h"
 #include "words.h"

@@ -36,7 +36,7 @@
 #include <sys/uio.h>
 #include <time.h>
 
-#include "../core/delay.h"
+#include "delay.h"
 #include "dpi.h"
 
 struct dpi_ring {

@@ -3,7 +3,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 
-#include "../core/wait.h"
+#include "wait.h"
 #include "home.h"
 #include "layer.h"
 

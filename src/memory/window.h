@@ -5,9 +5,9 @@
 #ifndef DPI_MEMORY_WINDOW_H
 #define DPI_MEMORY_WINDOW_H
 
-#include "../core/context.h"
-#include "../core/message.h"
-#include "../core/peer.h"
+#include "context.h"
+#include "message.h"
+#include "peer.h"
 
 struct dpi_window {
 	void *address;

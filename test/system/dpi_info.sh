@@ -120,7 +120,7 @@ status_is 0
 err_empty
 for s in Library Transports Limits Topology Settings; do out_has "^$s\$"; done
 grep -qE '^(Errors|Cluster)$' out && fail "errors or cluster too"
-sed 's/[\x80-\xbf]//g' out | LC_ALL=C awk 'length($0) > 100 && !/^    in |^    file / { print "line " NR " has " length($0) " columns: " $0 }' >>why
+sed 's/[\x80-\xbf]//g' out | LC_ALL=C awk 'length($0) > 100 && !/^    loaded from |^    file / { print "line " NR " has " length($0) " columns: " $0 }' >>why
 grep -nE '[ 	]$' out >>why
 end
 
@@ -129,7 +129,7 @@ info --version
 v=$(awk '/define DPI_VERSION_(MAJOR|MINOR|PATCH)/ { v = v s $3; s = "." } END { print v }' "$top/include/dpi.h")
 out_has "^  version +$v\$"
 out_has "^  header +$v\$"
-out_has "^    in +$bin/dpi-info\$"
+out_has "^    loaded from +$bin/dpi-info\$"
 out_has '^  compiler +(gcc|.*[Cc]lang)'
 out_has '^  sanitizer '
 out_has '^  libcrypto '

@@ -232,7 +232,8 @@ static int make_stage(struct dpi_source *s, uint32_t target, uint64_t need)
 		return dpi_fail(DPI_ERR_MEMORY, "no memory for rows of %llu bytes", (unsigned long long)need);
 	}
 	struct dpi_ring_writer *r = &b->appender.writer;
-	r->data = r->same_place = data;
+	r->data = data;
+	r->same_place = (uintptr_t)data;
 	r->mask = size - 1;
 	r->until = size;
 	b->armed = true; /* nobody publishes a stage */

@@ -23,7 +23,7 @@ struct dpi_way_1 {
 	uint64_t below, appends, append_bytes;
 	unsigned char *data;
 	uint64_t mask, written, until, same;
-	unsigned char *place;
+	uintptr_t place;
 	uint64_t capacity, head_seen, reserved1[9], published, group, reserved2;
 	uint64_t *flush;
 	const uint32_t *bell;
@@ -83,7 +83,7 @@ static inline __attribute__((always_inline)) int dpi_append_1(const void *data, 
 		written = way->written;
 		end = written + size;
 		if (__builtin_expect(end > way->until, 0)) return (DPI_Append)(data, size, buf);
-		to = way->place + written;
+		to = (unsigned char *)(way->place + written);
 		dpi_ask_1(to[1024]);
 		dpi_copy_1(to, data, size);
 		__atomic_store_n(&way->written, end, __ATOMIC_RELEASE);
@@ -209,7 +209,7 @@ static inline __attribute__((always_inline, unused)) int dpi_push_short_1(struct
 	}
 	written = way->written;
 	if (__builtin_expect(written + size > way->until, 0)) return 0;
-	to = way->place + written; /* what is open does not wrap */
+	to = (unsigned char *)(way->place + written); /* what is open does not wrap */
 #if defined(__x86_64__)
 	__asm__ volatile("prefetchw %0" : : "m"(to[1024]));
 #endif

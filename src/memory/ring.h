@@ -94,7 +94,7 @@ struct dpi_ring_writer {
 	_Atomic uint64_t written; /* end of the last whole record; stored with release: the linger service publishes up to it */
 	uint64_t until;		  /* records that end here or before take the short way: see dpi_ring_until */
 	uint64_t same;		  /* size of the records of the open run; 0: none is open */
-	uint8_t *same_place;	  /* then: a position added to it is its place; a run does not wrap */
+	uintptr_t same_place;	  /* then: a position added to it is the address of its place; a run does not wrap */
 	uint64_t capacity;
 	uint64_t head_seen;
 	const _Atomic uint64_t *head; /* where the reader's progress appears */
@@ -178,7 +178,7 @@ static inline void dpi_ring_copy_staged(struct dpi_ring_writer *w, uint64_t posi
 {
 	uint64_t from = w->stage->copied;
 	DPI_DELAY(ring_copies_stage);
-	if (from != position) memcpy(w->data + (from & w->mask), w->same_place + from, position - from);
+	if (from != position) memcpy(w->data + (from & w->mask), (const uint8_t *)(w->same_place + from), position - from);
 	w->stage->copied = position;
 	DPI_DELAY(ring_copied_stage);
 }
@@ -189,7 +189,7 @@ static inline void dpi_ring_set_stage(struct dpi_ring_writer *w, uint8_t *memory
 	uint64_t written = atomic_load_explicit(&w->written, memory_order_relaxed);
 	w->stage->memory = memory;
 	w->stage->copied = written;
-	w->same_place = (uint8_t *)((uintptr_t)memory + (written & 63) - written);
+	w->same_place = (uintptr_t)memory + (written & 63) - written;
 }
 
 /* The open run goes on in the ring itself. */
@@ -198,7 +198,7 @@ static inline void dpi_ring_unstage(struct dpi_ring_writer *w)
 	dpi_ring_lock_stage(w->stage);
 	dpi_ring_copy_staged(w, atomic_load_explicit(&w->written, memory_order_relaxed));
 	w->stage->memory = NULL;
-	w->same_place = (uint8_t *)((uintptr_t)w->data + ((w->same_at + DPI_RING_WORD) & w->mask) - (w->same_at + DPI_RING_WORD));
+	w->same_place = (uintptr_t)w->data + ((w->same_at + DPI_RING_WORD) & w->mask) - (w->same_at + DPI_RING_WORD);
 	dpi_ring_unlock_stage(w->stage);
 }
 
@@ -277,7 +277,7 @@ static inline bool dpi_ring_begin_same(struct dpi_ring_writer *w, uint64_t size,
 	__atomic_store_n(&w->same, size, __ATOMIC_RELAXED);
 	__atomic_store_n(&w->same_changes, w->same_changes + 1, __ATOMIC_RELEASE);
 	w->until = w->same_end = w->place + DPI_RING_WORD + bytes; /* the caller may stop before, and go on: dpi_ring_go_on */
-	w->same_place = (uint8_t *)((uintptr_t)room - (uintptr_t)(w->place + DPI_RING_WORD));
+	w->same_place = (uintptr_t)room - (w->place + DPI_RING_WORD);
 	return true;
 }
 
@@ -351,7 +351,7 @@ static inline bool dpi_ring_write_same(struct dpi_ring_writer *w, const void *da
 	uint64_t written = atomic_load_explicit(&w->written, memory_order_relaxed);
 	if (size != w->same || written + size > w->until) return false;
 	dpi_ring_ask(w->data, written, w->mask);
-	dpi_ring_copy(w->same_place + written, data, size);
+	dpi_ring_copy((uint8_t *)(w->same_place + written), data, size);
 	DPI_DELAY(ring_writes);
 	atomic_store_explicit(&w->written, written + size, memory_order_release);
 	return true;

@@ -144,7 +144,7 @@ int dpi_run_begin(struct dpi_buffer *b, struct dpi_run *run, uint64_t size, bool
 	write_word(a, a->writer.place, size);
 	run->at = a->writer.place;
 	run->end = run->at + DPI_RING_WORD + size;
-	a->writer.same_place = (uint8_t *)((uintptr_t)a->writer.data + (run->at & a->writer.mask) - run->at);
+	a->writer.same_place = (uintptr_t)a->writer.data + (run->at & a->writer.mask) - run->at;
 	DPI_DELAY(run_begins);
 	/* the word alone may be published already: a run of which nothing is there yet */
 	atomic_store_explicit(&a->writer.written, run->at + DPI_RING_WORD, memory_order_release);

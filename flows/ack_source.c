@@ -303,7 +303,7 @@ static struct dpi_source *begin(DPI_Source handle, const char *call, int *error)
 static int next_acks(DPI_Acked *acks, size_t max, DPI_Source handle, size_t *count, bool wait, const char *call)
 {
 	int error = DPI_SUCCESS;
-	if (!acks || !max || !count) return dpi_fail(DPI_ERR_ARGUMENT, "%s: %s", call, !count ? "count is NULL" : acks ? "max is 0" : "acks is NULL");
+	if (!acks || !max || !count) return dpi_fail(DPI_ERR_ARGUMENT, "%s: %s", call, !count ? "count is NULL: pass where it may go" : acks ? "max is 0: ask for one or more" : "acks is NULL: pass an array of max");
 	*count = 0;
 	struct dpi_source *s = begin(handle, call, &error);
 	if (!s) return error;
@@ -364,7 +364,7 @@ int DPI_Wait_Ack(uint64_t key, DPI_Source handle)
 int DPI_Test_Ack(uint64_t key, DPI_Source handle, int *acknowledged)
 {
 	int error;
-	if (!acknowledged) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Test_Ack: acknowledged is NULL");
+	if (!acknowledged) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Test_Ack: acknowledged is NULL: pass where the answer may go");
 	*acknowledged = 0;
 	struct dpi_source *s = begin(handle, "DPI_Test_Ack", &error);
 	if (!s) return error;
@@ -381,7 +381,7 @@ int DPI_Test_Ack(uint64_t key, DPI_Source handle, int *acknowledged)
 int DPI_Get_Source_Position(DPI_Source handle, uint64_t *position)
 {
 	int error;
-	if (!position) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Get_Source_Position: position is NULL");
+	if (!position) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Get_Source_Position: position is NULL: pass where it may go");
 	struct dpi_source *s = begin(handle, "DPI_Get_Source_Position", &error);
 	if (!s) return error;
 	*position = s->ack->position;

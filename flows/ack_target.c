@@ -133,7 +133,7 @@ int DPI_Ack(uint32_t source, uint64_t rows, DPI_Target handle)
 int DPI_Get_Taken(uint32_t source, DPI_Target handle, uint64_t *rows)
 {
 	int error;
-	if (!rows) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Get_Taken: rows is NULL");
+	if (!rows) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Get_Taken: rows is NULL: pass where the number may go");
 	*rows = 0;
 	struct dpi_target *t = dpi_target_begin(handle, "DPI_Get_Taken", &error);
 	if (!t) return error;

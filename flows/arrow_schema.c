@@ -169,7 +169,7 @@ int dpi_arrow_export_schema(const struct dpi_schema *s, struct ArrowSchema *arro
 int DPI_Import_Arrow_Schema(const struct ArrowSchema *arrow, DPI_Schema *schema)
 {
 	struct dpi_schema *s;
-	if (!arrow || !schema) return dpi_fail(DPI_ERR_ARGUMENT, "%s: %s is NULL", __func__, arrow ? "schema" : "arrow");
+	if (!arrow || !schema) return dpi_fail(DPI_ERR_ARGUMENT, "%s: %s", __func__, arrow ? "schema is NULL: pass where the handle may go" : "arrow is NULL: pass the ArrowSchema to import");
 	int error = dpi_arrow_import_schema(arrow, &s);
 	return error ? error : dpi_schema_open(s, schema);
 }
@@ -178,6 +178,6 @@ int DPI_Export_Arrow_Schema(DPI_Schema schema, struct ArrowSchema *arrow)
 {
 	const struct dpi_schema *s = dpi_schema_get(schema);
 	if (!s) return dpi_schema_error(schema);
-	if (!arrow) return dpi_fail(DPI_ERR_ARGUMENT, "%s: arrow is NULL", __func__);
+	if (!arrow) return dpi_fail(DPI_ERR_ARGUMENT, "%s: arrow is NULL: pass the ArrowSchema to fill", __func__);
 	return dpi_arrow_export_schema(s, arrow);
 }

@@ -133,7 +133,7 @@ int DPI_Create_Bloom(DPI_Flow flow, const DPI_Bloom_Attr *attr, DPI_Bloom *bloom
 	DPI_Bloom_Attr a = DPI_BLOOM_ATTR_INIT;
 	if (!bloom) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Create_Bloom: bloom is NULL: pass where the handle may go");
 	*bloom = NULL;
-	if (!attr) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Create_Bloom: attr is NULL: attr->expected has no default");
+	if (!attr) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Create_Bloom: attr is NULL: pass one, attr->expected has no default");
 	int error = dpi_take("DPI_Create_Bloom", &a, sizeof a, attr);
 	if (!error) error = check_attr(&a);
 	if (error) return error;
@@ -150,7 +150,7 @@ static int check_rows(const struct dpi_filter *f, const void *rows, size_t size,
 	if (!s || atomic_load(&f->whole) || f->parts)
 		return dpi_fail(DPI_ERR_STATE, "DPI_Insert_Bloom: the Bloom filter %s: nothing is added to it any more",
 				!s ? "was opened by its name" : f->parts ? "is published" : "is a source's");
-	if (!rows && count) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Insert_Bloom: rows is NULL");
+	if (!rows && count) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Insert_Bloom: rows is NULL: pass the rows to insert");
 	if (s->varies && count > 1) return dpi_fail(DPI_ERR_USE, "DPI_Insert_Bloom: count is %zu, and rows of the flow vary in size: one by one", count);
 	if (s->varies ? size > DPI_ROW_MAX : size != s->row_size)
 		return dpi_fail(DPI_ERR_SIZE, "DPI_Insert_Bloom: size is %zu: rows of the flow have %s%u bytes", size, s->varies ? "at most " : "", s->varies ? DPI_ROW_MAX : s->row_size);

@@ -231,7 +231,7 @@ int DPI_Push_Arrow(const struct ArrowArray *array, const struct ArrowSchema *sch
 	if (pushed) *pushed = 0;
 	struct dpi_source *s = dpi_source_begin(handle, "DPI_Push_Arrow", &error);
 	if (!s) return error;
-	if (!array) error = dpi_fail(DPI_ERR_ARGUMENT, "DPI_Push_Arrow: array is NULL");
+	if (!array) error = dpi_fail(DPI_ERR_ARGUMENT, "DPI_Push_Arrow: array is NULL: pass the ArrowArray to push");
 	else if (!s->columns)
 		error = dpi_fail(DPI_ERR_USE, "DPI_Push_Arrow: the segments of flow '%s' are rows: create it with DPI_LAYOUT_COLUMNS, or push rows", s->flow->name);
 	if (!error && schema) error = check_schema(s, schema);

@@ -201,7 +201,7 @@ int DPI_Next_Arrow(DPI_Target handle, DPI_Batch *batch, struct ArrowArray *array
 	int error;
 	uint64_t mark = 0;
 	struct dpi_piece piece = { 0 };
-	if (!batch || !array) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Next_Arrow: %s is NULL", batch ? "array" : "batch");
+	if (!batch || !array) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Next_Arrow: %s is NULL: pass where it may go", batch ? "array" : "batch");
 	*batch = (DPI_Batch){ 0 };
 	*array = (struct ArrowArray){ 0 };
 	if (schema) *schema = (struct ArrowSchema){ 0 };

@@ -8,7 +8,7 @@
 
 #define NEED(pointer)                                                                                                      \
 	do {                                                                                                               \
-		if (!(pointer)) return dpi_fail(DPI_ERR_ARGUMENT, "%s: %s is NULL", __func__, #pointer);                   \
+		if (!(pointer)) return dpi_fail(DPI_ERR_ARGUMENT, "%s: %s is NULL: " DPI_NEEDED, __func__, #pointer);                   \
 	} while (0)
 
 /* An attribute struct of another size than ours: a shorter one is an older program's, in a longer one the rest must be
@@ -88,7 +88,7 @@ static int get_schema(const char *call, DPI_Flow flow, bool output, DPI_Schema *
 	struct dpi_flow *f = dpi_flow_get(flow);
 	if (!f) return dpi_flow_error(flow);
 	int error = schema ? dpi_schema_open(dpi_schema_ref(output ? f->definition->output : f->definition->schema), schema)
-			   : dpi_fail(DPI_ERR_ARGUMENT, "%s: schema is NULL", call);
+			   : dpi_fail(DPI_ERR_ARGUMENT, "%s: schema is NULL: pass one that DPI_Create_Schema or DPI_Import_Schema gave", call);
 	dpi_flow_unref(f);
 	return error;
 }

@@ -64,7 +64,7 @@ static int add(struct function f, const char *name, bool given)
 		return dpi_fail(DPI_ERR_ARGUMENT, "%s: the name of a function has 1 to %d bytes", calls[f.kind],
 				DPI_NAME_MAX - 1);
 	memcpy(f.name, name, n + 1);
-	if (!given) return dpi_fail(DPI_ERR_ARGUMENT, "%s: the function \"%s\" is NULL", calls[f.kind], f.name);
+	if (!given) return dpi_fail(DPI_ERR_ARGUMENT, "%s: the function \"%s\" is NULL: pass what is to be called", calls[f.kind], f.name);
 	pthread_mutex_lock(&lock);
 	struct function *old = find(f.kind, f.name, f.version);
 	int error = old ? DPI_SUCCESS : grow(&f);

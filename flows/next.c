@@ -147,7 +147,7 @@ static int next(DPI_Tuple *tuple, DPI_Target handle, bool wait, const char *call
 {
 	int error;
 	uint64_t mark = 0;
-	if (!tuple) return dpi_fail(DPI_ERR_ARGUMENT, "%s: tuple is NULL", call);
+	if (!tuple) return dpi_fail(DPI_ERR_ARGUMENT, "%s: tuple is NULL: pass where it may go", call);
 	struct dpi_target *t = dpi_target_begin(handle, call, &error);
 	if (!t) return error;
 	if (t->at == t->stop && !(t->prompt && next_of_run(t, wait))) {
@@ -207,7 +207,7 @@ int DPI_Next_Batch(DPI_Target handle, DPI_Batch *batch)
 	int error;
 	uint64_t mark = 0;
 	struct dpi_piece piece = { 0 };
-	if (!batch) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Next_Batch: batch is NULL");
+	if (!batch) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Next_Batch: batch is NULL: pass where it may go");
 	*batch = (DPI_Batch){ 0 };
 	struct dpi_target *t = dpi_target_begin(handle, "DPI_Next_Batch", &error);
 	if (!t) return error;
@@ -298,7 +298,7 @@ static bool some_found(struct several *s)
 int DPI_Wait_Targets(const DPI_Target *targets, size_t count, int64_t timeout_us, size_t *index)
 {
 	int error = DPI_SUCCESS;
-	if (!targets || !count || !index) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Wait_Targets: %s", !targets ? "targets is NULL" : !count ? "count is 0" : "index is NULL");
+	if (!targets || !count || !index) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Wait_Targets: %s", !targets ? "targets is NULL: pass an array of them" : !count ? "count is 0: wait for one or more" : "index is NULL: pass where the number of the one that is ready may go");
 	error = dpi_timeout_check("DPI_Wait_Targets", "timeout_us", timeout_us);
 	if (error) return error;
 	size_t entered = 0;

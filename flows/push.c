@@ -16,7 +16,7 @@
 static int check_row(const struct dpi_source *s, const void *row, uint64_t size, const char *call)
 {
 	const struct dpi_schema *schema = s->flow->definition->schema;
-	if (__builtin_expect(!row, 0)) return dpi_fail(DPI_ERR_ARGUMENT, "%s: row is NULL", call);
+	if (__builtin_expect(!row, 0)) return dpi_fail(DPI_ERR_ARGUMENT, "%s: row is NULL: pass a row of the flow's schema", call);
 	if (s->push_size && __builtin_expect(size != s->push_size, 0))
 		return dpi_fail(DPI_ERR_SIZE, "%s: the row has %llu bytes, a row of flow '%s' has %u", call, (unsigned long long)size, s->flow->name, s->push_size);
 	if (size > DPI_ROW_MAX) return dpi_fail(DPI_ERR_SIZE, "%s: the row has %llu bytes, at most %u are taken", call, (unsigned long long)size, DPI_ROW_MAX);
@@ -476,7 +476,7 @@ int DPI_Push_Batch(const void *rows, size_t count, DPI_Source handle, size_t *pu
 	if (pushed) *pushed = 0;
 	struct dpi_source *s = dpi_source_begin(handle, "DPI_Push_Batch", &error);
 	if (!s) return error;
-	if (count && !rows) error = dpi_fail(DPI_ERR_ARGUMENT, "DPI_Push_Batch: rows is NULL");
+	if (count && !rows) error = dpi_fail(DPI_ERR_ARGUMENT, "DPI_Push_Batch: rows is NULL: pass the rows, or count 0");
 	else if (!s->push_size) error = dpi_fail(DPI_ERR_USE, "DPI_Push_Batch: rows of flow '%s' vary in size: push them one by one", s->flow->name);
 	else if (s->reserved >= 0) error = dpi_fail(DPI_ERR_STATE, "DPI_Push_Batch: room is handed out: DPI_Commit or DPI_Discard comes first");
 	/* where rows are acknowledged, also dropped ones have their turn */
@@ -498,7 +498,7 @@ int DPI_Reserve(size_t size, uint32_t target, DPI_Source handle, void **out)
 {
 	int error;
 	bool dropped;
-	if (!out) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Reserve: room is NULL");
+	if (!out) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Reserve: room is NULL: pass where the address may go");
 	*out = NULL;
 	struct dpi_source *s = dpi_source_begin(handle, "DPI_Reserve", &error);
 	if (!s) return error;

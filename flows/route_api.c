@@ -35,7 +35,7 @@ static int route(const struct dpi_flow *f, const void *row, size_t size, uint32_
 int DPI_Route(const void *row, size_t size, DPI_Flow flow, uint32_t *targets, uint32_t *count)
 {
 	if (!row || !targets || !count)
-		return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Route: %s is NULL", !row ? "row" : !targets ? "targets" : "count");
+		return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Route: %s", !row ? "row is NULL: pass the row to route" : !targets ? "targets is NULL: pass room for a number of each target" : "count is NULL: pass where it may go");
 	struct dpi_flow *f = dpi_flow_get(flow);
 	if (!f) return dpi_flow_error(flow);
 	int error = route(f, row, size, targets, count);

@@ -141,7 +141,7 @@ static int check_value(uint32_t i, const struct dpi_column *c, const DPI_Value *
 		return dpi_fail(DPI_ERR_ARGUMENT, "the value of column %u has %u bytes, and it is %s", i, v->size,
 				dpi_schema_column_text(c, text));
 	if ((c->variable || c->type == DPI_TYPE_FIXED) && v->size && !v->data)
-		return dpi_fail(DPI_ERR_ARGUMENT, "the value of column %u has %u bytes at NULL", i, v->size);
+		return dpi_fail(DPI_ERR_ARGUMENT, "the value of column %u has %u bytes at NULL: pass them, or set null", i, v->size);
 	if (!number_fits(c, v)) return no_fit(i, c);
 	if (c->variable) *size += v->size;
 	return DPI_SUCCESS;

@@ -7,7 +7,7 @@
 
 #define NEED(pointer)                                                                                  \
 	do {                                                                                           \
-		if (!(pointer)) return dpi_fail(DPI_ERR_ARGUMENT, "%s: %s is NULL", __func__, #pointer);      \
+		if (!(pointer)) return dpi_fail(DPI_ERR_ARGUMENT, "%s: %s is NULL: " DPI_NEEDED, __func__, #pointer);      \
 	} while (0)
 
 int dpi_schema_open(struct dpi_schema *s, DPI_Schema *handle)

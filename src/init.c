@@ -37,7 +37,7 @@ static int read_settings(struct dpi_context *ctx, const DPI_Init_Attr *attr)
 {
 	DPI_Init_Attr a = DPI_INIT_ATTR_INIT;
 	if (attr) memcpy(&a, attr, attr->size < sizeof a ? attr->size : sizeof a);
-	if (a.settings_count && !a.settings) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Init_With: settings is NULL and settings_count is %zu", a.settings_count);
+	if (a.settings_count && !a.settings) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Init_With: settings is NULL and settings_count is %zu: pass that many, or 0", a.settings_count);
 	int error = dpi_settings_read(&ctx->settings, a.settings, a.settings_count);
 	if (error) return error;
 	int level = level_of(ctx);

@@ -26,7 +26,7 @@ static struct store *_Atomic store;
 
 static int check_name(const char *name)
 {
-	if (!name) return dpi_fail(DPI_ERR_ARGUMENT, "the key's name is NULL");
+	if (!name) return dpi_fail(DPI_ERR_ARGUMENT, "the key's name is NULL: pass the one that the codec names");
 	size_t n = strnlen(name, DPI_NAME_MAX);
 	if (!n || n == DPI_NAME_MAX)
 		return dpi_fail(DPI_ERR_ARGUMENT, "the name of a key has 1 to %d bytes", DPI_NAME_MAX - 1);
@@ -75,7 +75,7 @@ int DPI_Set_Key(const char *name, const void *key, size_t size)
 {
 	int error = check_name(name);
 	if (error) return error;
-	if (!key) return dpi_fail(DPI_ERR_ARGUMENT, "key is NULL");
+	if (!key) return dpi_fail(DPI_ERR_ARGUMENT, "key is NULL: pass its bytes");
 	if (size != DPI_KEY_SIZE)
 		return dpi_fail(DPI_ERR_SIZE, "the key \"%s\" has %zu bytes: one of AES-256 has %d", name, size,
 				DPI_KEY_SIZE);

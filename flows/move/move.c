@@ -55,7 +55,7 @@ int dpi_strided_check(const DPI_Values *v, const char *what, size_t number, stru
 
 static int check_keys(const DPI_Values *keys, size_t count, const char *what, struct dpi_strided *s)
 {
-	if (!keys) return dpi_fail(DPI_ERR_ARGUMENT, "keys or bounds are NULL");
+	if (!keys) return dpi_fail(DPI_ERR_ARGUMENT, "keys or bounds are NULL: pass the columns of keys and the bounds between the parts");
 	if (!count || count > DPI_KEYS_MAX)
 		return dpi_fail(DPI_ERR_ARGUMENT, "a key of %zu columns: it has 1 to %d", count, DPI_KEYS_MAX);
 	for (size_t k = 0; k < count; k++) {
@@ -68,7 +68,7 @@ static int check_keys(const DPI_Values *keys, size_t count, const char *what, st
 /* NULL is no place for anything but nothing. */
 static int check_memory(const void *memory, size_t count, const char *what)
 {
-	return memory || !count ? DPI_SUCCESS : dpi_fail(DPI_ERR_ARGUMENT, "%s is NULL", what);
+	return memory || !count ? DPI_SUCCESS : dpi_fail(DPI_ERR_ARGUMENT, "%s is NULL: " DPI_NEEDED, what);
 }
 
 int DPI_Hash_Rows(const DPI_Values *keys, size_t key_count, size_t count, uint64_t salt, uint64_t *hashes)
@@ -86,7 +86,7 @@ int DPI_Hash_Rows(const DPI_Values *keys, size_t key_count, size_t count, uint64
 
 static int copy_attr(const DPI_Partition_Attr *attr, DPI_Partition_Attr *a)
 {
-	if (!attr) return dpi_fail(DPI_ERR_ARGUMENT, "attr is NULL");
+	if (!attr) return dpi_fail(DPI_ERR_ARGUMENT, "attr is NULL: pass one, DPI_PARTITION_ATTR_INIT begins it");
 	if (attr->size < sizeof attr->size)
 		return dpi_fail(DPI_ERR_ARGUMENT, "attr->size is %zu: set it with DPI_PARTITION_ATTR_INIT", attr->size);
 	for (size_t i = sizeof *a; i < attr->size; i++)
@@ -184,7 +184,7 @@ int DPI_Partition_Rows(const DPI_Partition_Attr *attr, const void *rows, size_t 
 	int error = part ? copy_attr(attr, &a.attr) : ask(attr, &a);
 	if (!error) error = check_strides(rows, stride, width, count);
 	if (!error) error = check_parts(part, count, a.attr.parts);
-	if (!error && (!to || !filled)) error = dpi_fail(DPI_ERR_ARGUMENT, "to or filled is NULL");
+	if (!error && (!to || !filled)) error = dpi_fail(DPI_ERR_ARGUMENT, "to or filled is NULL: pass a place for each part");
 	if (!error) error = check_places(&a, to, count, part);
 	if (error) return error;
 	uint32_t parts = a.attr.parts;
@@ -242,8 +242,8 @@ int DPI_Partition_Columns(const DPI_Values *columns, size_t column_count, size_t
 	struct dpi_strided s;
 	uint64_t counts[DPI_PARTS_MAX], bit[DPI_PARTS_MAX];
 	uint8_t *at[DPI_PARTS_MAX];
-	if (!columns) return dpi_fail(DPI_ERR_ARGUMENT, "columns is NULL");
-	if (!to || !filled || (count && !part)) return dpi_fail(DPI_ERR_ARGUMENT, "part, to or filled is NULL");
+	if (!columns) return dpi_fail(DPI_ERR_ARGUMENT, "columns is NULL: pass an array of them");
+	if (!to || !filled || (count && !part)) return dpi_fail(DPI_ERR_ARGUMENT, "part, to or filled is NULL: pass the parts, and a place for each");
 	int error = check_parts(part, count, parts);
 	memset(counts, 0, sizeof counts);
 	if (!error) dpi_partition_count(part, count, counts);
@@ -305,7 +305,7 @@ int DPI_Gather_Columns(const DPI_Values *columns, size_t column_count, size_t co
 		       uint8_t *const *valid, uint64_t *gathered)
 {
 	struct dpi_strided s;
-	if (!columns || !to || !gathered) return dpi_fail(DPI_ERR_ARGUMENT, "columns, to or gathered is NULL");
+	if (!columns || !to || !gathered) return dpi_fail(DPI_ERR_ARGUMENT, "columns, to or gathered is NULL: pass the columns, and where what is gathered may go");
 	int error = check_memory(bits, count, "bits");
 	for (size_t c = 0; !error && c < column_count; c++) {
 		error = check_columns(columns, column_count, &s, c);
@@ -328,7 +328,7 @@ int DPI_Gather_Columns(const DPI_Values *columns, size_t column_count, size_t co
 
 static int check_fields(const DPI_Field *fields, size_t field_count, size_t count, const void *rows, size_t stride)
 {
-	if (!fields) return dpi_fail(DPI_ERR_ARGUMENT, "fields is NULL");
+	if (!fields) return dpi_fail(DPI_ERR_ARGUMENT, "fields is NULL: pass an array of them");
 	for (size_t f = 0; f < field_count; f++) {
 		if (!fields[f].width || fields[f].width > stride || fields[f].offset > stride - fields[f].width)
 			return dpi_fail(DPI_ERR_ARGUMENT, "field %zu, %zu bytes at %zu, is not in a row of %zu bytes", f,

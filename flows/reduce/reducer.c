@@ -122,7 +122,7 @@ int dpi_reduction_check(const struct dpi_reduction *r)
 int DPI_Register_Reducer(const char *name, uint32_t version, const DPI_Reducer *reducer)
 {
 	DPI_Reducer r = DPI_REDUCER_INIT;
-	if (!reducer) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Register_Reducer: reducer is NULL");
+	if (!reducer) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Register_Reducer: reducer is NULL: pass one, DPI_REDUCER_INIT begins it");
 	int error = dpi_take("DPI_Register_Reducer", &r, sizeof r, reducer);
 	return error ? error : dpi_reducer_register(name, version, &r);
 }

@@ -45,7 +45,7 @@ const char *dpi_library_path(void)
 int dpi_check_name(const char *call, const char *name)
 {
 	size_t n;
-	if (!name) return dpi_fail(DPI_ERR_ARGUMENT, "%s: name is NULL", call);
+	if (!name) return dpi_fail(DPI_ERR_ARGUMENT, "%s: name is NULL: pass one of 1 to %d bytes", call, DPI_NAME_MAX - 1);
 	n = strnlen(name, DPI_NAME_MAX);
 	if (!n || n == DPI_NAME_MAX)
 		return dpi_fail(DPI_ERR_ARGUMENT, "%s: a name has 1 to %d bytes, this one has %s", call, DPI_NAME_MAX - 1, n ? "more" : "none");
@@ -70,7 +70,7 @@ int dpi_take(const char *call, void *to, size_t size, const void *from)
 int dpi_give(const char *call, void *to, const void *from, size_t known)
 {
 	size_t size;
-	if (!to) return dpi_fail(DPI_ERR_ARGUMENT, "%s: the struct to fill is NULL", call);
+	if (!to) return dpi_fail(DPI_ERR_ARGUMENT, "%s: the struct to fill is NULL: pass where one lies, its size set", call);
 	memcpy(&size, to, sizeof size);
 	if (size < sizeof size)
 		return dpi_fail(DPI_ERR_ARGUMENT, "%s: size is %zu: set it to the struct's sizeof, %zu here, before the call", call, size, known);
@@ -99,7 +99,7 @@ int DPI_Get_Node_Id(DPI_Context handle, int *node)
 	int error;
 	struct dpi_context *ctx = dpi_context_get(handle, &error);
 	if (!ctx) return error;
-	if (!node) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Get_Node_Id: node is NULL");
+	if (!node) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Get_Node_Id: node is NULL: pass where it may go");
 	*node = ctx->node;
 	return DPI_SUCCESS;
 }
@@ -109,7 +109,7 @@ int DPI_Get_Node_Count(DPI_Context handle, int *count)
 	int error;
 	struct dpi_context *ctx = dpi_context_get(handle, &error);
 	if (!ctx) return error;
-	if (!count) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Get_Node_Count: count is NULL");
+	if (!count) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Get_Node_Count: count is NULL: pass where it may go");
 	*count = ctx->expected_nodes ? ctx->expected_nodes : dpi_cluster_count(ctx);
 	return DPI_SUCCESS;
 }
@@ -157,9 +157,9 @@ int DPI_Get_Setting(const char *name, DPI_Context handle, char *value, size_t si
 	int error;
 	struct dpi_context *ctx = dpi_context_get(handle, &error);
 	if (!ctx) return error;
-	if (!name || (!value && size)) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Get_Setting: %s is NULL", name ? "value" : "name");
+	if (!name || (!value && size)) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Get_Setting: %s", name ? "value is NULL: pass where the text may go, or size 0" : "name is NULL: pass a setting's, dpi-info --settings lists them");
 	int i = dpi_setting_find(name);
-	if (i < 0) return dpi_fail(DPI_ERR_CONFIG, "there is no setting '%s'; dpi-info --settings lists them", name);
+	if (i < 0) return dpi_fail(DPI_ERR_CONFIG, "there is no setting '%s': dpi-info --settings lists them", name);
 	const char *text = ctx->settings.value[i];
 	if (strlen(text) >= size) {
 		if (size) memcpy(value, text, size - 1), value[size - 1] = 0;

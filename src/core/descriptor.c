@@ -127,7 +127,7 @@ static void disarm(struct dpi_descriptor *d)
 
 int dpi_descriptor_arm(const char *call, struct dpi_descriptor *d, dpi_is_ready *ready, void *arg, int *now)
 {
-	if (!now) return dpi_fail(DPI_ERR_ARGUMENT, "%s: ready is NULL", call);
+	if (!now) return dpi_fail(DPI_ERR_ARGUMENT, "%s: ready is NULL: pass where the answer may go", call);
 	*now = 0;
 	if (!d) return dpi_fail(DPI_ERR_STATE, "%s: there is no descriptor to arm: get it first", call);
 	disarm(d);

@@ -16,6 +16,8 @@ enum { /* how many classes there are; their numbers have no gaps */
 	DPI_ERROR_CLASSES
 };
 
+#define DPI_NEEDED "it has no default, pass one" /* the remedy for a pointer that is NULL */
+
 /* Set this thread's sentence and return error, so that a failure is one line: return dpi_fail(DPI_ERR_SIZE, "…"). */
 int dpi_fail(int error, const char *format, ...) __attribute__((format(printf, 2, 3)));
 int dpi_fail_v(int error, const char *format, va_list args);

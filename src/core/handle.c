@@ -100,7 +100,7 @@ int dpi_handle_error(enum dpi_handle_kind kind, uint64_t handle)
 	if (!handle && (dpi_context() || kind == DPI_HANDLE_SCHEMA))
 		return dpi_fail(DPI_ERR_ARGUMENT, "the %s handle is NULL: pass what the call that creates or opens one gave", names[kind]);
 	if (other >= DPI_HANDLE_CONTEXT && other < DPI_HANDLE_KINDS && other != kind)
-		return dpi_fail(DPI_ERR_HANDLE, "a %s handle was passed where a %s is needed", names[other], names[kind]);
+		return dpi_fail(DPI_ERR_HANDLE, "a %s handle was passed where a %s is needed: look at the order of the arguments", names[other], names[kind]);
 	if (!dpi_context() && kind != DPI_HANDLE_SCHEMA)
 		return dpi_fail(DPI_ERR_STATE, "no context is open: DPI_Init comes first, and no call follows DPI_Finalize but DPI_Init");
 	return dpi_fail(DPI_ERR_HANDLE, "the %s handle is closed, or was never opened: open it again, or see who closed it", names[kind]);

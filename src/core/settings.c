@@ -114,13 +114,13 @@ static int set_pair(struct dpi_settings *s, const char *pair, const char *origin
 	char name[64];
 	size_t n = equal ? (size_t)(equal - pair) : 0;
 	if (!n || n >= sizeof name)
-		return strict ? dpi_fail(DPI_ERR_CONFIG, "'%s' is not of the form name=value", pair) : DPI_SUCCESS;
+		return strict ? dpi_fail(DPI_ERR_CONFIG, "'%s' is not of the form name=value: dpi-info --settings lists the names", pair) : DPI_SUCCESS;
 	memcpy(name, pair, n);
 	name[n] = 0;
 	int which = dpi_setting_find(name);
 	if (which < 0) {
 		if (strict)
-			return dpi_fail(DPI_ERR_CONFIG, "there is no setting '%s'; dpi-info --settings lists them", name);
+			return dpi_fail(DPI_ERR_CONFIG, "there is no setting '%s': dpi-info --settings lists them", name);
 		warn_unknown(name);
 		return DPI_SUCCESS;
 	}

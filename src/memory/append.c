@@ -409,7 +409,7 @@ static __attribute__((noinline)) int append_direct(struct dpi_buffer *b, const v
 /* A record that has no room in the group or the run, is put as it is, or comes to a handle that is not ready. */
 static __attribute__((noinline)) int append_one(const void *data, size_t size, DPI_Buffer handle)
 {
-	if (!data && size) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Append: data is NULL and size is %zu", size);
+	if (!data && size) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Append: data is NULL and size is %zu: pass so many bytes, or size 0", size);
 	struct dpi_buffer *b = dpi_buffer_get(handle);
 	struct iovec v = { (void *)(uintptr_t)data, size };
 	bool written = false;
@@ -478,9 +478,9 @@ int DPI_Append(const void *data, size_t size, DPI_Buffer handle)
 static int sum_pieces(const struct iovec *iov, int count, const char *call, uint64_t *size)
 {
 	*size = 0;
-	if (count < 0 || (count && !iov)) return dpi_fail(DPI_ERR_ARGUMENT, "%s: iov is NULL, or count, %d, is negative", call, count);
+	if (count < 0 || (count && !iov)) return dpi_fail(DPI_ERR_ARGUMENT, "%s: iov is NULL, or count, %d, is negative: pass an array of count pieces, or count 0", call, count);
 	for (int i = 0; i < count; i++) {
-		if (!iov[i].iov_base && iov[i].iov_len) return dpi_fail(DPI_ERR_ARGUMENT, "%s: piece %d is NULL with %zu bytes", call, i, iov[i].iov_len);
+		if (!iov[i].iov_base && iov[i].iov_len) return dpi_fail(DPI_ERR_ARGUMENT, "%s: piece %d is NULL with %zu bytes: pass so many bytes, or a length of 0", call, i, iov[i].iov_len);
 		if (__builtin_add_overflow(*size, iov[i].iov_len, size)) return dpi_fail(DPI_ERR_SIZE, "%s: the pieces have more than 2^64 bytes", call);
 	}
 	return DPI_SUCCESS;
@@ -498,14 +498,14 @@ int DPI_Append_Batch(const DPI_Record *records, size_t count, DPI_Buffer handle,
 	size_t i;
 	int error = DPI_SUCCESS;
 	if (done) *done = 0;
-	if (count && !records) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Append_Batch: records is NULL");
+	if (count && !records) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Append_Batch: records is NULL: pass an array of them, or count 0");
 	struct dpi_buffer *b = begin(handle, "DPI_Append_Batch", true, &error);
 	if (!b) return error;
 	for (i = 0; i < count && !error; i++) {
 		const void *data = records[i].data;
 		size_t size = records[i].size;
 		if (!data && size) {
-			error = dpi_fail(DPI_ERR_ARGUMENT, "DPI_Append_Batch: record %zu is NULL with %zu bytes", i, size);
+			error = dpi_fail(DPI_ERR_ARGUMENT, "DPI_Append_Batch: record %zu is NULL with %zu bytes: pass so many bytes, or size 0", i, size);
 			break;
 		}
 		if (size < atomic_load_explicit(&b->fast_size, memory_order_relaxed) && dpi_ring_write_small(&b->appender.writer, data, size)) {
@@ -536,7 +536,7 @@ static int advance_reserve(struct dpi_request *r)
 int DPI_Reserve_Append(size_t size, DPI_Buffer handle, void **room)
 {
 	int error;
-	if (!room) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Reserve_Append: room is NULL");
+	if (!room) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Reserve_Append: room is NULL: pass where the address may go");
 	struct dpi_buffer *b = begin(handle, "DPI_Reserve_Append", true, &error);
 	if (!b) return error;
 	error = check_size(b, size);
@@ -708,7 +708,7 @@ static int advance_position(struct dpi_request *r)
 static int position_arguments(const void *data, size_t size, DPI_Buffer handle, uint64_t *position, bool wait, const char *call, struct dpi_buffer **b)
 {
 	int error;
-	if ((!data && size) || !position) return dpi_fail(DPI_ERR_ARGUMENT, "%s: %s is NULL", call, position ? "data" : "position");
+	if ((!data && size) || !position) return dpi_fail(DPI_ERR_ARGUMENT, "%s: %s", call, position ? "data is NULL and size is not 0: pass the bytes" : "position is NULL: pass where it may go");
 	*b = dpi_buffer_begin(handle, call, 1u << DPI_USE_LOG, &error);
 	if (!*b) return error;
 	if ((*b)->appender.open_room) error = dpi_fail(DPI_ERR_STATE, "%s: room is handed out: DPI_Commit_Append or DPI_Discard_Append comes first", call);
@@ -736,7 +736,7 @@ int DPI_Append_Nb(const void *data, size_t size, DPI_Buffer handle, DPI_Request 
 {
 	int error;
 	if (!dpi_request_none(request, "DPI_Append_Nb")) return DPI_ERR_ARGUMENT;
-	if (!data && size) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Append_Nb: data is NULL and size is %zu", size);
+	if (!data && size) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Append_Nb: data is NULL and size is %zu: pass so many bytes, or size 0", size);
 	struct dpi_buffer *b = begin(handle, "DPI_Append_Nb", false, &error);
 	if (!b) return error;
 	error = check_size(b, size);

@@ -33,7 +33,7 @@ int DPI_Register_Memory(void *addr, size_t size, DPI_Context handle, DPI_Memory 
 	struct dpi_context *ctx = dpi_context_get(handle, &error);
 	if (!ctx) return error;
 	if (!addr || !memory || !size)
-		return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Register_Memory: %s", !addr ? "addr is NULL" : !memory ? "memory is NULL" : "size is 0");
+		return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Register_Memory: %s", !addr ? "addr is NULL: pass the memory to register" : !memory ? "memory is NULL: pass where the handle may go" : "size is 0: register a byte or more");
 	struct dpi_local_memory *m = calloc(1, sizeof *m);
 	if (!m) return dpi_fail(DPI_ERR_MEMORY, "no memory for a registration");
 	m->ctx = ctx;
@@ -56,7 +56,7 @@ int DPI_Allocate_Memory(size_t size, int huge_pages, int numa, DPI_Context handl
 	struct dpi_context *ctx = dpi_context_get(handle, &error);
 	if (!ctx) return error;
 	if (!addr || !memory || !size)
-		return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Allocate_Memory: %s", !addr ? "addr is NULL" : !memory ? "memory is NULL" : "size is 0");
+		return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Allocate_Memory: %s", !addr ? "addr is NULL: pass where the address may go" : !memory ? "memory is NULL: pass where the handle may go" : "size is 0: ask for a byte or more");
 	if (huge_pages < DPI_HUGE_NEVER || huge_pages > DPI_HUGE_REQUIRE)
 		return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Allocate_Memory: huge_pages is %d: it is one of DPI_HUGE_*", huge_pages);
 	struct dpi_local_memory *m = calloc(1, sizeof *m);

@@ -241,7 +241,7 @@ int dpi_log_truncate(struct dpi_context *ctx, struct dpi_home *h, uint64_t posit
 	struct dpi_log_bounds *bounds = l->bounds.address;
 	uint64_t end = atomic_load(&bounds->end), first = atomic_load(&bounds->first);
 	if (position > end)
-		return dpi_fail(DPI_ERR_RANGE, "position %llu is beyond the log's end, %llu", (unsigned long long)position, (unsigned long long)end);
+		return dpi_fail(DPI_ERR_RANGE, "position %llu is beyond the log's end, %llu: truncate to that at most", (unsigned long long)position, (unsigned long long)end);
 	if (position <= first) return DPI_SUCCESS;
 	uint64_t keep = l->last_segment; /* the end may begin a segment that is not there yet */
 	if (position < end) {
@@ -250,7 +250,7 @@ int dpi_log_truncate(struct dpi_context *ctx, struct dpi_home *h, uint64_t posit
 		const struct dpi_log_segment *in = segment(l, keep);
 		memcpy(&word, (uint8_t *)in->window.address + (position - in->base) / 8 * 8, sizeof word);
 		if (word != dpi_log_word(position, (uint32_t)word, l->salt))
-			return dpi_fail(DPI_ERR_RANGE, "no record starts at position %llu", (unsigned long long)position);
+			return dpi_fail(DPI_ERR_RANGE, "no record starts at position %llu: truncate to one that an append, a read or DPI_Get_Buffer_Info gave", (unsigned long long)position);
 	} else {
 		keep--; /* the last segment goes on taking records */
 	}

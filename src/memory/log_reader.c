@@ -117,7 +117,7 @@ static void segment_forget(struct dpi_buffer *b, uint64_t position)
 
 static int reclaimed(const struct dpi_buffer *b, uint64_t position, uint64_t first)
 {
-	return dpi_fail(DPI_ERR_RECLAIMED, "position %llu of log '%s' was truncated; the oldest kept is %llu", (unsigned long long)position, b->name,
+	return dpi_fail(DPI_ERR_RECLAIMED, "position %llu of log '%s' was truncated: go on at %llu, the oldest kept", (unsigned long long)position, b->name,
 			(unsigned long long)first);
 }
 
@@ -238,7 +238,7 @@ static int advance_read(struct dpi_request *r)
 			if (r->size_out) *r->size_out = r->sequence;
 			if (r->next_out) *r->next_out = r->offset + dpi_ring_need(r->sequence);
 			if (r->sequence > r->size)
-				return dpi_fail(DPI_ERR_SIZE, "the record at %llu has %llu bytes, there is room for %llu", (unsigned long long)r->offset,
+				return dpi_fail(DPI_ERR_SIZE, "the record at %llu has %llu bytes, there is room for %llu: read it again with more, its size is in record_size", (unsigned long long)r->offset,
 						(unsigned long long)r->sequence, (unsigned long long)r->size);
 			DPI_COUNT(b, records, 1);
 			DPI_COUNT(b, record_bytes, r->sequence);
@@ -265,7 +265,7 @@ int DPI_Read_Record(uint64_t position, void *data, size_t size, DPI_Buffer handl
 {
 	int error;
 	struct dpi_request r;
-	if (!data && size) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Read_Record: data is NULL and size is %zu", size);
+	if (!data && size) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Read_Record: data is NULL and size is %zu: pass where so many bytes may go, or size 0", size);
 	struct dpi_buffer *b = dpi_buffer_begin(handle, "DPI_Read_Record", 1u << DPI_USE_LOG, &error);
 	if (!b) return error;
 	int64_t deadline = dpi_buffer_deadline(b, 0), start = 0;
@@ -297,7 +297,7 @@ int DPI_Read_Record_Nb(uint64_t position, void *data, size_t size, DPI_Buffer ha
 	int error;
 	struct dpi_request r;
 	if (!dpi_request_none(request, "DPI_Read_Record_Nb")) return DPI_ERR_ARGUMENT;
-	if (!data && size) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Read_Record_Nb: data is NULL and size is %zu", size);
+	if (!data && size) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Read_Record_Nb: data is NULL and size is %zu: pass where so many bytes may go, or size 0", size);
 	struct dpi_buffer *b = dpi_buffer_begin(handle, "DPI_Read_Record_Nb", 1u << DPI_USE_LOG, &error);
 	if (!b) return error;
 	dpi_log_request(&r, b, position, data, size, record_size, next);

@@ -50,7 +50,7 @@ static int copy(uint16_t type, void *data, size_t size, uint64_t offset, const D
 		const char *call)
 {
 	int error;
-	if (!data && size) return dpi_fail(DPI_ERR_ARGUMENT, "%s: data is NULL and size is %zu", call, size);
+	if (!data && size) return dpi_fail(DPI_ERR_ARGUMENT, "%s: data is NULL and size is %zu: pass so many bytes of memory, or size 0", call, size);
 	struct dpi_buffer *b = begin(reference, handle, call, &error);
 	if (!b) return error;
 	struct dpi_request r = { .b = b, .call = type, .data = data, .size = size, .offset = offset, .reference = *reference };

@@ -284,7 +284,7 @@ static int next_record(DPI_Buffer handle, DPI_Record *record)
 {
 	int error;
 	struct dpi_ring_in *from;
-	if (!record) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Next_Record: record is NULL");
+	if (!record) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Next_Record: record is NULL: pass where it may go");
 	struct dpi_buffer *b = begin(handle, "DPI_Next_Record", &error);
 	if (!b) return error;
 	struct dpi_consumer *c = &b->consumer;
@@ -352,7 +352,7 @@ int DPI_Next_Records(DPI_Buffer handle, size_t max, DPI_Record *records, size_t 
 	int error;
 	struct dpi_ring_in *from;
 	if (!records || !count || !max)
-		return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Next_Records: %s", !records ? "records is NULL" : !count ? "count is NULL" : "max is 0");
+		return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Next_Records: %s", !records ? "records is NULL: pass an array of max" : !count ? "count is NULL: pass where the number may go" : "max is 0: ask for one or more");
 	*count = 0;
 	struct dpi_buffer *b = begin(handle, "DPI_Next_Records", &error);
 	if (!b) return error;
@@ -387,7 +387,7 @@ int DPI_Next_Run(DPI_Buffer handle, size_t max, DPI_Run *run)
 	int error;
 	struct dpi_ring_in *from;
 	DPI_Record record;
-	if (!run || !max) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Next_Run: %s", run ? "max is 0" : "run is NULL");
+	if (!run || !max) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Next_Run: %s", run ? "max is 0: ask for one or more" : "run is NULL: pass where it may go");
 	struct dpi_buffer *b = begin(handle, "DPI_Next_Run", &error);
 	if (!b) return error;
 	struct dpi_consumer *c = &b->consumer;

@@ -88,7 +88,7 @@ static void look_ahead(struct dpi_buffer *b, uint64_t offset, uint64_t size)
 static int copy(bool write, void *data, size_t size, uint64_t offset, DPI_Buffer handle, DPI_Request *request, const char *call)
 {
 	int error;
-	if (!data && size) return dpi_fail(DPI_ERR_ARGUMENT, "%s: data is NULL and size is %zu", call, size);
+	if (!data && size) return dpi_fail(DPI_ERR_ARGUMENT, "%s: data is NULL and size is %zu: pass so many bytes of memory, or size 0", call, size);
 	struct dpi_buffer *b = dpi_buffer_begin(handle, call, 1u << DPI_USE_REGION, &error);
 	if (!b) return error;
 	error = range(b, offset, size, call);
@@ -209,7 +209,7 @@ int DPI_Get_Address(DPI_Buffer handle, void **address)
 {
 	struct dpi_buffer *b = dpi_buffer_get(handle);
 	if (!b) return dpi_handle_error(DPI_HANDLE_BUFFER, (uint64_t)(uintptr_t)handle);
-	if (!address) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Get_Address: address is NULL");
+	if (!address) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Get_Address: address is NULL: pass where it may go");
 	if (b->shape.use != DPI_USE_REGION) return dpi_fail(DPI_ERR_USE, "DPI_Get_Address: buffer '%s' is not a region", b->name);
 	if (!b->region.direct)
 		return dpi_fail(DPI_ERR_UNSUPPORTED, "DPI_Get_Address: region '%s' of node %d is reached by %s and has no address here: use DPI_Read and DPI_Write",

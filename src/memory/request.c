@@ -287,7 +287,7 @@ static int thread_error(const char *call)
 int DPI_Test(DPI_Request *request, int *done)
 {
 	int error;
-	if (!request || !done) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Test: %s is NULL", request ? "done" : "request");
+	if (!request || !done) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Test: %s is NULL: pass where %s", request ? "done" : "request", request ? "the answer may go" : "the request is kept");
 	*done = 1;
 	if (*request == DPI_REQUEST_NULL) return DPI_SUCCESS;
 	struct dpi_request *r = get(*request, &error);
@@ -336,7 +336,7 @@ int DPI_Wait_Any(DPI_Request *requests, size_t count, int64_t timeout_us, size_t
 	size_t entered = 0, i;
 	struct any any = { requests, count, 0 };
 	if (dpi_timeout_check("DPI_Wait", "timeout_us", timeout_us)) return DPI_ERR_ARGUMENT;
-	if (!requests || !index) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Wait_Any: %s is NULL", requests ? "index" : "requests");
+	if (!requests || !index) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Wait_Any: %s", requests ? "index is NULL: pass where the number of the one that ended may go" : "requests is NULL: pass an array of them");
 	for (i = 0; i < count; i++) {
 		if (requests[i] == DPI_REQUEST_NULL) continue;
 		struct dpi_request *r = get(requests[i], &error);
@@ -395,7 +395,7 @@ int DPI_Wait_Any(DPI_Request *requests, size_t count, int64_t timeout_us, size_t
 int DPI_Wait(DPI_Request *request, int64_t timeout_us)
 {
 	size_t index;
-	if (!request) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Wait: request is NULL");
+	if (!request) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Wait: request is NULL: pass where the request is kept");
 	if (*request == DPI_REQUEST_NULL) return DPI_SUCCESS;
 	return DPI_Wait_Any(request, 1, timeout_us, &index);
 }

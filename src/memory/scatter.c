@@ -37,7 +37,7 @@ static int prepare(DPI_Part *part, struct dpi_request *r, bool scatter, const ch
 {
 	int error;
 	unsigned uses = scatter ? DPI_ANY_USE : 1u << DPI_USE_LOG | 1u << DPI_USE_REGION;
-	if (!part->data && part->size) return dpi_fail(DPI_ERR_ARGUMENT, "%s: a part's data is NULL and its size %zu", call, part->size);
+	if (!part->data && part->size) return dpi_fail(DPI_ERR_ARGUMENT, "%s: a part's data is NULL and its size %zu: pass so many bytes of memory, or size 0", call, part->size);
 	struct dpi_buffer *b = dpi_buffer_get(part->buffer);
 	if (!b) return dpi_handle_error(DPI_HANDLE_BUFFER, (uint64_t)(uintptr_t)part->buffer);
 	if (!(uses & 1u << b->shape.use)) return dpi_fail(DPI_ERR_USE, "%s: buffer '%s' is a queue, whose records are consumed, not read", call, b->name);
@@ -74,7 +74,7 @@ static int run(DPI_Part *parts, size_t count, bool scatter, DPI_Request *request
 	char sentence[DPI_DETAIL_MAX] = "";
 	struct dpi_buffer *lead = NULL;
 	int64_t longest = 0;
-	if (!parts && count) return dpi_fail(DPI_ERR_ARGUMENT, "%s: parts is NULL", call);
+	if (!parts && count) return dpi_fail(DPI_ERR_ARGUMENT, "%s: parts is NULL: pass an array of them, or count 0", call);
 	struct dpi_request *each = calloc(count ? count : 1, sizeof *each);
 	if (!each) return dpi_fail(DPI_ERR_MEMORY, "%s: no memory for %zu parts", call, count);
 	/* enter each handle once */

@@ -54,7 +54,7 @@ TEST(record_sizes, "A-35 A-36 A-62 M-1 M-3 M-4 M-6", 3)
 			CHECK_ERROR(DPI_Append(data, 16385, both[b]), DPI_ERR_SIZE, "16385");
 			CHECK_ERROR(DPI_Append(data, SIZE_MAX, both[b]), DPI_ERR_SIZE, "16384");
 			CHECK_ERROR(DPI_Append_Vector((struct iovec[]){{data, 16384}, {data, 1}}, 2, both[b]), DPI_ERR_SIZE, "16385");
-			CHECK_ERROR(DPI_Append_Vector((struct iovec[]){{data, SIZE_MAX}, {data, 2}}, 2, both[b]), DPI_ERR_SIZE, " ");
+			CHECK_ERROR(DPI_Append_Vector((struct iovec[]){{data, SIZE_MAX}, {data, 2}}, 2, both[b]), DPI_ERR_SIZE, ": ");
 			CHECK_ERROR(DPI_Append_Batch(&(DPI_Record){data, 16385}, 1, both[b], NULL), DPI_ERR_SIZE, "16385");
 			CHECK_ERROR(DPI_Reserve_Append(16385, both[b], &room), DPI_ERR_SIZE, "16385");
 			CHECK_ERROR(DPI_Append_Nb(data, 16385, both[b], &request), DPI_ERR_SIZE, "16385");
@@ -105,7 +105,7 @@ TEST(largest_records, "A-35 A-4 M-4", 2)
 				fill(data, largest[i] - n % 2, n);
 				CHECK_DPI(DPI_Append(data, largest[i] - n % 2, q));
 			}
-			CHECK_ERROR(DPI_Append(data, largest[i] + 1, q), DPI_ERR_SIZE, " ");
+			CHECK_ERROR(DPI_Append(data, largest[i] + 1, q), DPI_ERR_SIZE, ": ");
 			CHECK_DPI(DPI_Close_Buffer(q));
 		} else {
 			DPI_Record r;
@@ -222,7 +222,7 @@ TEST(built_in_place, "A-49 A-50 A-51 A-52 A-53 A-23 M-6", 2, .env = "DPI_LINGER=
 		CHECK_ERROR(DPI_Append_Batch(&(DPI_Record){"x", 1}, 1, q, &n), DPI_ERR_STATE, "DPI_Commit_Append");
 		CHECK_ERROR(DPI_Append_Nb("x", 1, q, &request), DPI_ERR_STATE, "DPI_Commit_Append");
 		CHECK_ERROR(DPI_Reserve_Append(1, q, &room), DPI_ERR_STATE, "DPI_Commit_Append");
-		CHECK_ERROR(DPI_Scatter(&part, 1), DPI_ERR_STATE, " ");
+		CHECK_ERROR(DPI_Scatter(&part, 1), DPI_ERR_STATE, ": ");
 		CHECK_INT(part.error, ==, DPI_ERR_STATE);
 		CHECK_DPI(DPI_Flush_Buffer(q));
 		harness_barrier();

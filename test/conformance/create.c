@@ -29,16 +29,16 @@ TEST(uses, "A-1 R-4", 2)
 	}
 	DPI_Buffer no_log[] = {q, r};
 	for (int i = 0; i < 2; i++) {
-		CHECK_ERROR(DPI_Append_Position(data, 1, no_log[i], &word), DPI_ERR_USE, " ");
-		CHECK_ERROR(DPI_Read_Record(0, data, 8, no_log[i], &n, &word), DPI_ERR_USE, " ");
-		CHECK_ERROR(DPI_Truncate_Log(0, no_log[i]), DPI_ERR_USE, " ");
+		CHECK_ERROR(DPI_Append_Position(data, 1, no_log[i], &word), DPI_ERR_USE, ": ");
+		CHECK_ERROR(DPI_Read_Record(0, data, 8, no_log[i], &n, &word), DPI_ERR_USE, ": ");
+		CHECK_ERROR(DPI_Truncate_Log(0, no_log[i]), DPI_ERR_USE, ": ");
 	}
 	DPI_Buffer no_queue[] = {l, r};
 	for (int i = 0; i < 2; i++) {
-		CHECK_ERROR(DPI_Next_Record(no_queue[i], &record), DPI_ERR_USE, " ");
-		CHECK_ERROR(DPI_Next_Records(no_queue[i], 1, &record, &n), DPI_ERR_USE, " ");
-		CHECK_ERROR(DPI_Next_Run(no_queue[i], 1, &(DPI_Run){0}), DPI_ERR_USE, " ");
-		CHECK_ERROR(DPI_Release_Records(0, no_queue[i]), DPI_ERR_USE, " ");
+		CHECK_ERROR(DPI_Next_Record(no_queue[i], &record), DPI_ERR_USE, ": ");
+		CHECK_ERROR(DPI_Next_Records(no_queue[i], 1, &record, &n), DPI_ERR_USE, ": ");
+		CHECK_ERROR(DPI_Next_Run(no_queue[i], 1, &(DPI_Run){0}), DPI_ERR_USE, ": ");
+		CHECK_ERROR(DPI_Release_Records(0, no_queue[i]), DPI_ERR_USE, ": ");
 	}
 	CHECK_ERROR(DPI_Append(data, 1, r), DPI_ERR_USE, "r");
 	CHECK_ERROR(DPI_Append_Vector(&(struct iovec){data, 1}, 1, r), DPI_ERR_USE, "r");
@@ -238,7 +238,7 @@ TEST(no_memory_at_home, "A-11 R-4", 2)
 		DPI_Buffer_Attr attr = {.size = sizeof attr, .use = DPI_USE_REGION, .capacity = sizes[i]};
 		if (rank == 0) {
 			int error = DPI_Create_Buffer("huge", 1, &attr, ctx, &r);
-			if (error != DPI_ERR_MEMORY && error != DPI_ERR_LIMIT) CHECK_ERROR(error, DPI_ERR_MEMORY, " ");
+			if (error != DPI_ERR_MEMORY && error != DPI_ERR_LIMIT) CHECK_ERROR(error, DPI_ERR_MEMORY, ": ");
 			CHECK(*detail());
 			CHECK_ERROR(DPI_Open_Buffer("huge", &at_once, ctx, &r), DPI_ERR_NAME, "huge");
 			CREATE("huge", 1, ctx, DPI_USE_REGION, .capacity = 4096);
@@ -260,7 +260,7 @@ TEST(too_much, "A-95 R-4", 0)
 	static const size_t sizes[] = {(size_t)1 << 60, SIZE_MAX, SIZE_MAX - 4095};
 	for (int i = 0; i < 3; i++) {
 		int error = DPI_Allocate_Memory(sizes[i], DPI_HUGE_NEVER, DPI_NUMA_ANY, ctx, &address, &m);
-		if (error != DPI_ERR_LIMIT) CHECK_ERROR(error, DPI_ERR_MEMORY, " ");
+		if (error != DPI_ERR_LIMIT) CHECK_ERROR(error, DPI_ERR_MEMORY, ": ");
 	}
 	CHECK_DPI(DPI_Allocate_Memory(4096, DPI_HUGE_NEVER, DPI_NUMA_ANY, ctx, &address, &m));
 	CHECK_DPI(DPI_Free_Memory(m));
@@ -310,7 +310,7 @@ TEST(page_kinds, "A-12 A-13", 2)
 		for (int i = 0; i < 4; i++) {
 			attr.numa = DPI_NUMA_NODE(nodes[i]);
 			error = DPI_Create_Buffer("far", 1, &attr, ctx, &buf);
-			if (error != DPI_ERR_UNSUPPORTED) CHECK_ERROR(error, DPI_ERR_ARGUMENT, " ");
+			if (error != DPI_ERR_UNSUPPORTED) CHECK_ERROR(error, DPI_ERR_ARGUMENT, ": ");
 			CHECK_ERROR(DPI_Open_Buffer("far", &at_once, ctx, &buf), DPI_ERR_NAME, "far");
 		}
 		attr.numa = DPI_NUMA_ANY;

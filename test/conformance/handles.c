@@ -2,7 +2,14 @@
  * handles.c: null pointers, closed handles, handles of another kind, values outside their range, which class goes first. */
 #include "memory_kit.h"
 
-#define NULL_ERROR(call) CHECK_ERROR(call, DPI_ERR_ARGUMENT, "NULL")
+/* The sentence names what is NULL, and what to pass. */
+#define NULL_ERROR(call)                                                                               \
+	do {                                                                                           \
+		const char *sentence;                                                                  \
+		CHECK_ERROR(call, DPI_ERR_ARGUMENT, "NULL");                                           \
+		CHECK_DPI(DPI_Get_Error_Detail(&sentence));                                            \
+		if (!strstr(strstr(sentence, "NULL"), ": ")) FAIL(#call ": no remedy: %s", sentence);   \
+	} while (0)
 
 TEST(null_pointers, "R-11 P-18", 0)
 {
@@ -244,7 +251,7 @@ TEST(other_kinds, "R-13", 0)
 			CHECK_ERROR(DPI_Close_Buffer(h), DPI_ERR_HANDLE, "handle");
 		}
 		if (h != m) CHECK_ERROR(DPI_Deregister_Memory(h), DPI_ERR_HANDLE, "handle");
-		CHECK_ERROR(DPI_Free_Memory(h), DPI_ERR_HANDLE, " ");
+		CHECK_ERROR(DPI_Free_Memory(h), DPI_ERR_HANDLE, ": ");
 		if (h == request) continue;
 		CHECK_ERROR(DPI_Test(&other, &flag), DPI_ERR_HANDLE, "handle");
 		CHECK_ERROR(DPI_Wait(&other, 0), DPI_ERR_HANDLE, "handle");
@@ -326,20 +333,20 @@ TEST(which_class_first, "R-15", 0)
 	uint64_t position;
 	CHECK_DPI(DPI_Close_Buffer(closed));
 	/* the common ones before the rest */
-	CHECK_ERROR(DPI_Append(NULL, 101, q), DPI_ERR_ARGUMENT, " ");
-	CHECK_ERROR(DPI_Append(data, 101, closed), DPI_ERR_HANDLE, " ");
-	CHECK_ERROR(DPI_Append(NULL, 101, r), DPI_ERR_ARGUMENT, " ");
-	CHECK_ERROR(DPI_Read(NULL, 1, 999, r), DPI_ERR_ARGUMENT, " ");
-	CHECK_ERROR(DPI_Read(NULL, 1, 999, q), DPI_ERR_ARGUMENT, " ");
+	CHECK_ERROR(DPI_Append(NULL, 101, q), DPI_ERR_ARGUMENT, ": ");
+	CHECK_ERROR(DPI_Append(data, 101, closed), DPI_ERR_HANDLE, ": ");
+	CHECK_ERROR(DPI_Append(NULL, 101, r), DPI_ERR_ARGUMENT, ": ");
+	CHECK_ERROR(DPI_Read(NULL, 1, 999, r), DPI_ERR_ARGUMENT, ": ");
+	CHECK_ERROR(DPI_Read(NULL, 1, 999, q), DPI_ERR_ARGUMENT, ": ");
 	CHECK_ERROR(DPI_Fetch_Add(999, 1, q, NULL), DPI_ERR_USE, "q");
 	CHECK_ERROR(DPI_Append_Position(data, 101, q, &position), DPI_ERR_USE, "q");
-	CHECK_ERROR(DPI_Append_Position(data, 101, q, NULL), DPI_ERR_ARGUMENT, " ");
+	CHECK_ERROR(DPI_Append_Position(data, 101, q, NULL), DPI_ERR_ARGUMENT, ": ");
 	/* then thread before use, and use before the rest */
 	pthread_t t = start_thread(take_one, q);
 	await_asleep();
 	CHECK_ERROR(DPI_Read(data, 1, 0, q), DPI_ERR_THREAD, "thread");
 	CHECK_ERROR(DPI_Append(data, 101, q), DPI_ERR_THREAD, "thread");
-	CHECK_ERROR(DPI_Append(NULL, 1, q), DPI_ERR_ARGUMENT, " ");
+	CHECK_ERROR(DPI_Append(NULL, 1, q), DPI_ERR_ARGUMENT, ": ");
 	CHECK_ERROR(DPI_Next_Records(q, 0, &(DPI_Record){0}, &(size_t){0}), DPI_ERR_ARGUMENT, "max");
 	CHECK_DPI(DPI_Append("x", 1, other));
 	end_thread(t);

@@ -52,7 +52,7 @@ TEST(registered_memory, "A-90 A-91", 3)
 		CHECK_DPI(DPI_Deregister_Memory(memory[i]));
 		CHECK(filled(place[i].at, place[i].size, (uint64_t)i));
 		exchange(place[i].at, place[i].size, (uint64_t)(100 * rank + 10 * i), r);
-		CHECK_ERROR(DPI_Deregister_Memory(memory[i]), DPI_ERR_HANDLE, " ");
+		CHECK_ERROR(DPI_Deregister_Memory(memory[i]), DPI_ERR_HANDLE, ": ");
 	}
 	CHECK(!munmap(mapped, 3 * (size_t)page));
 	CHECK_DPI(DPI_Register_Memory(heap, ROOM, ctx, &memory[0])); /* and once more; ended by the end */
@@ -82,7 +82,7 @@ TEST(allocated_memory, "A-92 A-90", 3)
 		for (int i = 0; i < 4; i++) {
 			CHECK(all_bytes(address[i], sizes[i], 0xff));
 			CHECK_DPI(DPI_Free_Memory(memory[i]));
-			CHECK_ERROR(DPI_Free_Memory(memory[i]), DPI_ERR_HANDLE, " ");
+			CHECK_ERROR(DPI_Free_Memory(memory[i]), DPI_ERR_HANDLE, ": ");
 		}
 	}
 	leave(ctx);

@@ -80,7 +80,7 @@ TEST(log_positions, "A-33 A-48 A-65 A-66 A-67 M-4 M-6 M-11 M-17", 3)
 			CHECK_DPI(DPI_Read_Record(at, data, sizeof data, log, &(size_t){0}, NULL));
 		}
 		CHECK_INT(at, ==, info_of(log).end);
-		CHECK_ERROR(DPI_Read_Record(at, data, sizeof data, log, NULL, &next), DPI_ERR_TIMEOUT, " ");
+		CHECK_ERROR(DPI_Read_Record(at, data, sizeof data, log, NULL, &next), DPI_ERR_TIMEOUT, ": ");
 	}
 	leave(ctx);
 }
@@ -104,10 +104,10 @@ TEST(log_no_record_there, "A-68 A-70 A-72 M-3", 3)
 	for (size_t i = 0; i < 12; i++) {
 		CHECK_DPI(DPI_Read_Record(position[i], out, sizeof out, log, NULL, &next));
 		for (uint64_t p = position[i] + 1; p < next; p += p % 8 == 7 || p + 1 == next ? 1 : 3) {
-			CHECK_ERROR(DPI_Read_Record(p, out, sizeof out, log, NULL, NULL), DPI_ERR_RANGE, " ");
+			CHECK_ERROR(DPI_Read_Record(p, out, sizeof out, log, NULL, NULL), DPI_ERR_RANGE, ": ");
 			if (p % 8 < 2) {
 				CHECK_DPI(DPI_Set_Timeout(0, log));
-				CHECK_ERROR(DPI_Truncate_Log(p, log), DPI_ERR_RANGE, " ");
+				CHECK_ERROR(DPI_Truncate_Log(p, log), DPI_ERR_RANGE, ": ");
 				CHECK_DPI(DPI_Set_Timeout(DPI_NO_WAIT, log));
 			}
 		}
@@ -129,8 +129,8 @@ TEST(log_no_record_there, "A-68 A-70 A-72 M-3", 3)
 	CHECK_DPI(DPI_Set_Timeout(0, log));
 	const uint64_t beyond[] = {end + 1, end + 8, end + 4096, end + (UINT64_C(1) << 40), UINT64_MAX, UINT64_MAX - 7};
 	for (size_t i = 0; i < sizeof beyond / sizeof *beyond; i++) {
-		CHECK_ERROR(DPI_Read_Record(beyond[i], out, sizeof out, log, NULL, NULL), DPI_ERR_RANGE, " ");
-		CHECK_ERROR(DPI_Truncate_Log(beyond[i], log), DPI_ERR_RANGE, " ");
+		CHECK_ERROR(DPI_Read_Record(beyond[i], out, sizeof out, log, NULL, NULL), DPI_ERR_RANGE, ": ");
+		CHECK_ERROR(DPI_Truncate_Log(beyond[i], log), DPI_ERR_RANGE, ": ");
 	}
 	CHECK_INT(info_of(log).first, ==, first);
 	CHECK_INT(info_of(log).end, ==, end);
@@ -228,7 +228,7 @@ TEST(log_readers_agree, "A-37 A-65 A-67 M-4 M-6 M-7", 3)
 	harness_barrier();
 	CHECK(book->hash[0] == book->hash[rank]);
 	CHECK_DPI(DPI_Set_Timeout(DPI_NO_WAIT, log));
-	CHECK_ERROR(DPI_Read_Record(info_of(log).end, data, sizeof data, log, NULL, NULL), DPI_ERR_TIMEOUT, " ");
+	CHECK_ERROR(DPI_Read_Record(info_of(log).end, data, sizeof data, log, NULL, NULL), DPI_ERR_TIMEOUT, ": ");
 	leave(ctx);
 }
 
@@ -306,9 +306,9 @@ TEST(log_truncated, "A-65 A-71 A-72 A-33", 3)
 			CHECK_DPI(DPI_Truncate_Log(0, log));
 			CHECK_DPI(DPI_Truncate_Log(position[keep - 1], log));
 			CHECK_DPI(DPI_Truncate_Log(position[keep], log));
-			CHECK_ERROR(DPI_Truncate_Log(position[39] + 3, log), DPI_ERR_RANGE, " ");
-			CHECK_ERROR(DPI_Truncate_Log(position[39] + 8, log), DPI_ERR_RANGE, " ");
-			CHECK_ERROR(DPI_Truncate_Log(end + 8, log), DPI_ERR_RANGE, " ");
+			CHECK_ERROR(DPI_Truncate_Log(position[39] + 3, log), DPI_ERR_RANGE, ": ");
+			CHECK_ERROR(DPI_Truncate_Log(position[39] + 8, log), DPI_ERR_RANGE, ": ");
+			CHECK_ERROR(DPI_Truncate_Log(end + 8, log), DPI_ERR_RANGE, ": ");
 			CHECK_INT(info_of(log).first, ==, position[keep]);
 			CHECK_INT(info_of(log).end, ==, end);
 			CHECK_DPI(DPI_Read_Record(position[keep], data, sizeof data, log, &size, &next));
@@ -322,7 +322,7 @@ TEST(log_truncated, "A-65 A-71 A-72 A-33", 3)
 		CHECK_INT(info_of(log).end, ==, end);
 		CHECK_ERROR(DPI_Read_Record(position[39], data, sizeof data, log, NULL, NULL), DPI_ERR_RECLAIMED, "log");
 		CHECK_DPI(DPI_Set_Timeout(DPI_NO_WAIT, log));
-		CHECK_ERROR(DPI_Read_Record(end, data, sizeof data, log, NULL, NULL), DPI_ERR_TIMEOUT, " ");
+		CHECK_ERROR(DPI_Read_Record(end, data, sizeof data, log, NULL, NULL), DPI_ERR_TIMEOUT, ": ");
 		CHECK_DPI(DPI_Set_Timeout(10 * SECOND, log));
 	}
 	leave(ctx);

@@ -148,9 +148,9 @@ TEST(registry_dies, "E-32 P-2", 3)
 	int64_t start = now();
 	UNTIL(SECOND, e == DPI_ERR_REGISTRY, int e = DPI_Create_Buffer(rank == 1 ? "n1" : "n2", rank, NULL, ctx, &buf); if (!e) DPI_Close_Buffer(buf));
 	CHECK(*detail());
-	CHECK_ERROR(DPI_Open_Buffer("q", NULL, ctx, &buf), DPI_ERR_REGISTRY, " ");
-	CHECK_ERROR(DPI_Destroy_Buffer("q", ctx), DPI_ERR_REGISTRY, " ");
-	CHECK_ERROR(DPI_Barrier("b", 2, 0, ctx), DPI_ERR_REGISTRY, " ");
+	CHECK_ERROR(DPI_Open_Buffer("q", NULL, ctx, &buf), DPI_ERR_REGISTRY, ": ");
+	CHECK_ERROR(DPI_Destroy_Buffer("q", ctx), DPI_ERR_REGISTRY, ": ");
+	CHECK_ERROR(DPI_Barrier("b", 2, 0, ctx), DPI_ERR_REGISTRY, ": ");
 	CHECK_WITHIN(start, 2 * SECOND);
 	++*stage;
 	AWAIT(*stage >= 2);

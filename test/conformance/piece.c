@@ -88,7 +88,7 @@ TEST(pieces_refuse, "A-103 A-105 A-107 A-112 A-111 A-1 A-76 A-77 A-81 M-31 R-9",
 	for (int i = 0; i < 5; i++) CHECK_ERROR(DPI_Allocate_Piece(sizes[i], r, &f), DPI_ERR_ARGUMENT, "4004");
 	CHECK_ERROR(DPI_Allocate_Piece(8, r, NULL), DPI_ERR_ARGUMENT, "reference");
 	CHECK_ERROR(DPI_Allocate_Piece(8, q, &f), DPI_ERR_USE, "q");
-	CHECK_ERROR(DPI_Allocate_Piece(8, NULL, &f), DPI_ERR_ARGUMENT, " ");
+	CHECK_ERROR(DPI_Allocate_Piece(8, NULL, &f), DPI_ERR_ARGUMENT, ": ");
 	f = allocate(100, mine);
 	CHECK_ERROR(DPI_Free_Piece(NULL, mine), DPI_ERR_ARGUMENT, "NULL");
 	CHECK_ERROR(DPI_Free_Piece(&none, mine), DPI_ERR_ARGUMENT, "DPI_Allocate_Piece");

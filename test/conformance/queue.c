@@ -28,7 +28,7 @@ TEST(one_consumer, "A-55 A-56 A-22 M-5 A-20", 3)
 		CHECK_ERROR(DPI_Next_Record(q, records), DPI_ERR_USE, "1");
 		CHECK_ERROR(DPI_Next_Records(q, 8, records, &n), DPI_ERR_USE, "1");
 		CHECK_ERROR(DPI_Next_Run(q, 8, &(DPI_Run){0}), DPI_ERR_USE, "1");
-		CHECK_ERROR(DPI_Release_Records(1, q), DPI_ERR_RANGE, " ");
+		CHECK_ERROR(DPI_Release_Records(1, q), DPI_ERR_RANGE, ": ");
 	} else {
 		int want = 0;
 		CHECK_DPI(DPI_Next_Record(second, records));

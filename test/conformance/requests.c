@@ -169,7 +169,7 @@ TEST(no_request_without_success, "P-18 R-4", 2)
 #define NONE(call, class)                                                                              \
 	do {                                                                                           \
 		x = (DPI_Request)&ctx;                                                                 \
-		CHECK_ERROR(call, class, " ");                                                         \
+		CHECK_ERROR(call, class, ": ");                                                         \
 		CHECK(x == DPI_REQUEST_NULL);                                                          \
 	} while (0)
 	NONE(DPI_Append_Nb(data, 1001, q, &x), DPI_ERR_SIZE);
@@ -219,19 +219,19 @@ TEST(any_order, "P-21 P-22 P-23", 2)
 					CHECK(before[index] != DPI_REQUEST_NULL && x[index] == DPI_REQUEST_NULL);
 					for (size_t i = 0; i < 16; i++) CHECK(i == index || x[i] == before[i]);
 				}
-				CHECK_ERROR(DPI_Wait_Any(x, 16, 0, &index), DPI_ERR_ARGUMENT, " ");
+				CHECK_ERROR(DPI_Wait_Any(x, 16, 0, &index), DPI_ERR_ARGUMENT, ": ");
 			}
 			/* in handle order they took effect */
 			for (int i = 0; i < 16; i++) CHECK_INT(previous[i], ==, 16 * round + i);
 		}
-		CHECK_ERROR(DPI_Wait_Any(x, 0, 0, &index), DPI_ERR_ARGUMENT, " ");
+		CHECK_ERROR(DPI_Wait_Any(x, 0, 0, &index), DPI_ERR_ARGUMENT, ": ");
 		/* each its own result: of a log, one reads what is there, one what was invented, one finds no room */
 		CHECK_DPI(DPI_Append_Position("record", 6, l, &position));
 		CHECK_DPI(DPI_Read_Record_Nb(position, in, sizeof in, l, NULL, NULL, &x[0]));
 		CHECK_DPI(DPI_Read_Record_Nb(position + (1 << 20), in, sizeof in, l, NULL, NULL, &x[1]));
 		CHECK_DPI(DPI_Read_Record_Nb(position, text, sizeof text, l, NULL, NULL, &x[2]));
-		CHECK_ERROR(DPI_Wait(&x[2], 0), DPI_ERR_SIZE, " ");
-		CHECK_ERROR(DPI_Wait(&x[1], 0), DPI_ERR_RANGE, " ");
+		CHECK_ERROR(DPI_Wait(&x[2], 0), DPI_ERR_SIZE, ": ");
+		CHECK_ERROR(DPI_Wait(&x[1], 0), DPI_ERR_RANGE, ": ");
 		CHECK_DPI(DPI_Wait(&x[0], 0));
 		/* of several handles */
 		CHECK_DPI(DPI_Append_Nb("any", 3, q, &x[0]));
@@ -239,7 +239,7 @@ TEST(any_order, "P-21 P-22 P-23", 2)
 		CHECK_DPI(DPI_Read_Nb(in, 16, 0, r, &x[2]));
 		CHECK_DPI(DPI_Flush_Buffer_Nb(l, &x[3]));
 		for (int i = 0; i < 3; i++) CHECK_DPI(DPI_Wait_Any(x, 4, 0, &index));
-		CHECK_ERROR(DPI_Wait_Any(x, 4, 0, &index), DPI_ERR_ARGUMENT, " ");
+		CHECK_ERROR(DPI_Wait_Any(x, 4, 0, &index), DPI_ERR_ARGUMENT, ": ");
 	} else {
 		TAKE(q, "any", 3);
 	}
@@ -260,7 +260,7 @@ TEST(any_that_completes, "P-22 P-20 P-10", 2)
 		CHECK_DPI(DPI_Append_Nb(data, sizeof data, full, &x[0]));
 		CHECK_DPI(DPI_Read_Record_Nb(end, text, 4, l, NULL, NULL, &x[1]));
 		int64_t start = now();
-		CHECK_ERROR(DPI_Wait_Any(x, 2, 30 * MS, &index), DPI_ERR_TIMEOUT, " ");
+		CHECK_ERROR(DPI_Wait_Any(x, 2, 30 * MS, &index), DPI_ERR_TIMEOUT, ": ");
 		CHECK_NOT_BEFORE(start, 30 * MS);
 		CHECK(x[0] != DPI_REQUEST_NULL && x[1] != DPI_REQUEST_NULL);
 		harness_barrier();
@@ -505,7 +505,7 @@ TEST(requests_of_a_closed_handle, "P-27 A-20 M-9", 2)
 		CHECK(error == DPI_SUCCESS || error == DPI_ERR_TIMEOUT);
 		memset(mine, 0xff, sizeof mine);
 		CHECK_ERROR(DPI_Append("x", 1, closing), DPI_ERR_HANDLE, "closed");
-		for (int i = 0; i < 3; i++) CHECK_ERROR(DPI_Wait(&x[i], 0), DPI_ERR_CANCELLED, " ");
+		for (int i = 0; i < 3; i++) CHECK_ERROR(DPI_Wait(&x[i], 0), DPI_ERR_CANCELLED, "cancelled");
 		CHECK_DPI(DPI_Read_Nb(in, 8, 0, r, &x[3]));
 		CHECK_DPI(DPI_Fetch_Add_Nb(0, 1, r, NULL, &x[4]));
 		CHECK_DPI(DPI_Close_Buffer(r));

@@ -99,7 +99,7 @@ TEST(scatter_errors, "A-86 A-87 A-1 R-13 M-9", 3)
 		CHECK_ERROR(DPI_Scatter(parts, 9), DPI_ERR_SIZE, "20001");
 		for (int i = 0; i < 9; i++) CHECK_INT(parts[i].error, ==, errors[i]);
 		CHECK_ERROR(DPI_Scatter(parts + 2, 7), DPI_ERR_RANGE, "65534");
-		CHECK_ERROR(DPI_Scatter(parts + 3, 1), DPI_ERR_HANDLE, " ");
+		CHECK_ERROR(DPI_Scatter(parts + 3, 1), DPI_ERR_HANDLE, ": ");
 		/* the same, not waiting */
 		DPI_Request x;
 		int error = DPI_Scatter_Nb(parts, 9, &x);
@@ -141,14 +141,14 @@ TEST(gather_errors, "A-85 A-86 A-87 A-71 M-3 R-4", 3)
 		DPI_Part parts[] = {{r0, back[0], 6, 10, 77},	   {l1, back[1], 64, first, 77}, {l1, back[2], 27, second, 77}, {l2, back[3], 64, after + (1 << 20), 77},
 				    {q1, back[3], 64, 0, 77},	   {r2, back[3], 64, 65536, 77}, {l1, back[4], 64, second, 77}};
 		static const int errors[] = {0, DPI_ERR_RECLAIMED, DPI_ERR_SIZE, DPI_ERR_RANGE, DPI_ERR_USE, DPI_ERR_RANGE, 0};
-		CHECK_ERROR(DPI_Gather(parts, 7), DPI_ERR_RECLAIMED, " ");
+		CHECK_ERROR(DPI_Gather(parts, 7), DPI_ERR_RECLAIMED, ": ");
 		for (int i = 0; i < 7; i++) CHECK_INT(parts[i].error, ==, errors[i]);
 		CHECK(!memcmp(back[0], "region", 6) && all_bytes(back[0] + 6, 58, 0xee));
 		CHECK(all_bytes(back[1], 64, 0xee) && all_bytes(back[2], 64, 0xee) && all_bytes(back[3], 64, 0xee));
 		CHECK_INT(parts[2].size, ==, 28);
 		CHECK_INT(parts[6].size, ==, 28);
 		CHECK(!memcmp(back[4], "a record of 28 bytes, no more", 28));
-		CHECK_ERROR(DPI_Gather(parts + 2, 2), DPI_ERR_RANGE, " "); /* now with 28 bytes of room */
+		CHECK_ERROR(DPI_Gather(parts + 2, 2), DPI_ERR_RANGE, ": "); /* now with 28 bytes of room */
 		CHECK_INT(parts[2].error, ==, DPI_SUCCESS);
 	}
 	(void)q0;
@@ -173,7 +173,7 @@ TEST(scatter_to_a_full_one, "A-86 A-87 A-88 A-39 M-9 P-1", 3)
 		CHECK_DPI(DPI_Set_Timeout(30 * MS, q1));
 		CHECK_DPI(DPI_Set_Timeout(30 * MS, r2));
 		int64_t start = now();
-		CHECK_ERROR(DPI_Scatter(parts, 5), DPI_ERR_TIMEOUT, " ");
+		CHECK_ERROR(DPI_Scatter(parts, 5), DPI_ERR_TIMEOUT, ": ");
 		CHECK_NOT_BEFORE(start, 30 * MS);
 		CHECK_WITHIN(start, SECOND + 30 * MS);
 		static const int errors[] = {0, DPI_ERR_TIMEOUT, 0, 0, DPI_ERR_TIMEOUT};

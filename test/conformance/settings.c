@@ -88,8 +88,8 @@ TEST(get_setting, "E-21 E-22", 0)
 	setenv("DPI_LINGER", "1234us", 1);
 	CHECK_DPI(DPI_Init(&ctx));
 	CHECK_ERROR(DPI_Get_Setting("lingre", ctx, text, sizeof text, NULL), DPI_ERR_CONFIG, "lingre");
-	CHECK_ERROR(DPI_Get_Setting("", ctx, text, sizeof text, NULL), DPI_ERR_CONFIG, " ");
-	CHECK_ERROR(DPI_Get_Setting("DPI_", ctx, text, sizeof text, NULL), DPI_ERR_CONFIG, " ");
+	CHECK_ERROR(DPI_Get_Setting("", ctx, text, sizeof text, NULL), DPI_ERR_CONFIG, ": ");
+	CHECK_ERROR(DPI_Get_Setting("DPI_", ctx, text, sizeof text, NULL), DPI_ERR_CONFIG, ": ");
 	for (size_t size = 0; size < 10; size++) {
 		memset(text, '#', sizeof text);
 		int error = DPI_Get_Setting("linger", ctx, text, size, NULL);
@@ -154,7 +154,7 @@ TEST(wrong_values, "E-24 E-25", 0)
 	CHECK_ERROR(init_with("DPI_LINGRE=5ms", &ctx), DPI_ERR_CONFIG, "LINGRE");
 	CHECK_ERROR(init_with("linger", &ctx), DPI_ERR_CONFIG, "linger");
 	CHECK_ERROR(init_with("=5ms", &ctx), DPI_ERR_CONFIG, "=5ms");
-	CHECK_ERROR(init_with("", &ctx), DPI_ERR_CONFIG, " ");
+	CHECK_ERROR(init_with("", &ctx), DPI_ERR_CONFIG, ": ");
 	CHECK_ERROR(init_with(NULL, &ctx), DPI_ERR_ARGUMENT, "settings");
 	CHECK_ERROR(DPI_Init_With((&(DPI_Init_Attr){sizeof(DPI_Init_Attr), NULL, 1}), &ctx), DPI_ERR_ARGUMENT, "settings");
 	CHECK_DPI(DPI_Init(&ctx));

@@ -68,7 +68,7 @@ TEST(longer_attributes, "R-17", 0)
 	open.known.size = sizeof open;
 	for (size_t i = 0; i < 64; i += 21) {
 		init.more[i] = 1;
-		CHECK_ERROR(DPI_Init_With(&init.known, &ctx), DPI_ERR_UNSUPPORTED, " ");
+		CHECK_ERROR(DPI_Init_With(&init.known, &ctx), DPI_ERR_UNSUPPORTED, ": ");
 		init.more[i] = 0;
 	}
 	CHECK_DPI(DPI_Init_With(&init.known, &ctx));

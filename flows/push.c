@@ -517,7 +517,7 @@ int DPI_Reserve(size_t size, uint32_t target, DPI_Source handle, void **out)
 	if (!error) {
 		s->reserved = (int)target;
 		s->reserved_size = size;
-		s->short_row = 0;
+		__atomic_store_n(&s->short_row, 0, __ATOMIC_RELAXED); /* the loop may do so, too */
 		s->every = NULL;
 		*out = place_of(s, target) + (s->row_size ? 0 : 8);
 	}

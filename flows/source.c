@@ -221,7 +221,7 @@ static int close_source(struct dpi_source *s, int error, int64_t deadline)
 	snprintf(sentence, sizeof sentence, "%s", error ? dpi_detail() : "");
 	if (s->columns) pthread_mutex_lock(&s->columns->lock);
 	s->closing = true;
-	s->short_row = 0;
+	__atomic_store_n(&s->short_row, 0, __ATOMIC_RELAXED); /* the loop may do so, too */
 	if (!error && s->reserved >= 0) error = dpi_fail(DPI_ERR_STATE, "DPI_Close_Source: room was handed out, and is lost");
 	if (!error && s->pipe) error = dpi_pipe_drain(s, deadline);
 	if (!error) error = send_all(s, DPI_FLOW_END, 0, true, deadline);

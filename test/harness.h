@@ -94,6 +94,12 @@ void harness_skip(const char *format, ...) __attribute__((format(printf, 1, 2), 
 
 #define FAIL(...) harness_fail(__FILE__, __LINE__, __VA_ARGS__)
 #define SKIP(...) harness_skip(__VA_ARGS__) /* the reason is printed and the skip counted */
+/* It sees one process and one way to order things: a case that rests on another has races for it. */
+#if defined(__SANITIZE_THREAD__)
+#define SKIP_UNDER_TSAN(why) SKIP("under the thread sanitizer: %s", why)
+#else
+#define SKIP_UNDER_TSAN(why) ((void)0)
+#endif
 
 #define CHECK(condition)                                                                               \
 	do {                                                                                           \

@@ -135,9 +135,10 @@ void dpi_loop_close(struct dpi_context *ctx)
 int dpi_loop_add(struct dpi_context *ctx, struct dpi_watch *w, uint32_t events)
 {
 	struct epoll_event e = { .events = events, .data.ptr = w };
-	if (epoll_ctl(ctx->loop->epoll, EPOLL_CTL_ADD, w->fd, &e))
-		return dpi_fail_errno(DPI_ERR_LIMIT, "cannot watch descriptor %d", w->fd);
-	return DPI_SUCCESS;
+	pthread_mutex_lock(&ctx->loop->lock); /* the loop takes it before it looks at *w */
+	int failed = epoll_ctl(ctx->loop->epoll, EPOLL_CTL_ADD, w->fd, &e);
+	pthread_mutex_unlock(&ctx->loop->lock);
+	return failed ? dpi_fail_errno(DPI_ERR_LIMIT, "cannot watch descriptor %d", w->fd) : DPI_SUCCESS;
 }
 
 int dpi_loop_change(struct dpi_context *ctx, struct dpi_watch *w, uint32_t events)

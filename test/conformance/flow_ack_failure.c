@@ -184,6 +184,7 @@ TEST(ack_many, "FL-504 FL-505 FL-508", 3, .deadline_s = 180)
 		DPI_Flow f = FLOW(names[round], ctx, .dist = DPI_DIST_BROADCAST, .targets = 3, .sources = 3, .segment = 1024, .ack = level,
 				  .ack_of = round ? DPI_ACK_QUORUM : DPI_ACK_ALL, .ack_quorum = round ? 2 : 0, .ack_pending = 300, .ack_column = "number");
 		struct confirmer c = { target_of((uint32_t)rank, f), level, draw_seed(rank) };
+		uint64_t seed = draw_seed(rank + 3);
 		pthread_t thread = start_thread(confirm_at_random, &c);
 		DPI_Source s = source_of(f);
 		DPI_Acked told[50];
@@ -195,7 +196,7 @@ TEST(ack_many, "FL-504 FL-505 FL-508", 3, .deadline_s = 180)
 			int error = n < ROWS ? DPI_Push(&r, sizeof r, s) : DPI_ERR_LIMIT;
 			if (!error) n++;
 			else CHECK_INT(error, ==, DPI_ERR_LIMIT);
-			if (!error && draw(&c.seed, 100)) continue;
+			if (!error && draw(&seed, 100)) continue;
 			if (error) CHECK_DPI(DPI_Next_Acks(told, 50, s, &count));
 			else if (DPI_Try_Next_Acks(told, 50, s, &count)) count = 0;
 			for (size_t i = 0; i < count; i++) {

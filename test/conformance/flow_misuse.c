@@ -122,6 +122,7 @@ static void *wait_for_it(void *target)
 
 TEST(flow_second_thread_is_refused, "FL-431", 2)
 {
+	SKIP_UNDER_TSAN("two threads use a handle on purpose");
 	DPI_Context ctx = join();
 	DPI_Flow f = FLOW("f", ctx, .sources = 1);
 	DPI_Source_Stats ss = { .size = sizeof ss };

@@ -77,6 +77,7 @@ static void *append_full(void *buf)
 
 TEST(second_thread_is_refused, "P-14 R-4", 2)
 {
+	SKIP_UNDER_TSAN("two threads use a handle on purpose");
 	DPI_Context ctx = join();
 	DPI_Buffer q = MAKE("q", 1, ctx, DPI_USE_QUEUE), l = MAKE("l", 1, ctx, DPI_USE_LOG),
 		   full = MAKE("full", 1, ctx, DPI_USE_QUEUE, .capacity = 4096, .max_record = 1000, .growth = DPI_GROWTH_NONE),

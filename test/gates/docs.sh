@@ -147,7 +147,9 @@ grep -nE '^\.(Xr|It Xr|Pq Xr) ' man/man*/* 2>/dev/null | sed 's/\(:[0-9]*\):.*Xr
 verdict "every reference leads somewhere" "$tmp/out"
 
 if command -v mandoc >/dev/null; then
-	(cd man && for f in man*/*; do grep -q '^\.so ' "$f" || mandoc -Tlint -W warning "$f"; done) >"$tmp/out" 2>&1
+	# style, too; its references to manuals that are not installed are looked at above
+	(cd man && for f in man*/*; do grep -q '^\.so ' "$f" || mandoc -Tlint -W style "$f" 2>/dev/null; done) |
+		grep -v 'referenced manual not found' >"$tmp/out"
 	verdict "mandoc -Tlint finds nothing" "$tmp/out"
 	html() {
 		man/html.sh "$tmp/html" || return

@@ -26,7 +26,7 @@ struct dpi_context;
 	X(LINGER, time, "1ms", "unflushed appends become visible after this at the latest")                          \
 	X(SPIN, time, "20us", "how long a wait spins before it sleeps, at most; 0 never spins")                      \
 	X(BIND, text, "", "processors of the progress thread: a list such as 0,2-3; empty: near the network device, unless somebody bound the process") \
-	X(HOOK, text, "", "what the hook transport does: seed=N,delay=US,reorder,noorder,again=P,error=P,short=P,kill=N,nodirect,trace,count") \
+	X(HOOK, text, "", "what the hook transport does, such as seed=7,delay=20,error=0.01,trace: dpi_hook(7) has them all") \
 	X(LOG, text, "warning", "least level that is printed: error, warning, information, debug")
 
 enum dpi_setting {

@@ -51,13 +51,26 @@ void show_settings(const struct info *info)
 	print_close();
 }
 
+/* A sentence on lines that mandoc does not find too long. */
+static void man_sentence(const char *text)
+{
+	char upper = (char)(*text >= 'a' && *text <= 'z' ? *text - 32 : *text);
+	for (size_t used = 0, n; *text; text += n, text += strspn(text, " ")) {
+		n = strcspn(text, " ");
+		if (used) putchar(used + n < 78 ? ' ' : '\n');
+		printf("%c%.*s", used ? *text : upper, (int)n - 1, text + 1);
+		used = used && used + n < 78 ? used + n + 1 : n;
+	}
+	puts(".");
+}
+
 void man_settings(void)
 {
 	puts(".Bl -tag -width Ds");
 	for (int i = 0; i < DPI_SETTING_COUNT; i++) {
 		const struct dpi_setting_def *d = &dpi_setting_defs[i];
 		printf(".It Ev DPI_%s Pq %s\n", d->name, kinds[d->kind]);
-		printf("%c%s.\n", *d->text >= 'a' && *d->text <= 'z' ? *d->text - 32 : *d->text, d->text + 1);
+		man_sentence(d->text);
 		if (*d->value) printf("The default is\n.Ql %s .\n", d->value);
 	}
 	puts(".El");

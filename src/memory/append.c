@@ -228,12 +228,14 @@ static int appended(struct dpi_buffer *b, uint64_t size)
 {
 	struct dpi_appender *a = &b->appender;
 	account(b, size);
+	bool visible = false;
 	if (atomic_load_explicit(&a->writer.written, memory_order_relaxed) - a->published >= a->group) {
 		int error = a->tail ? publish_direct(b) : dpi_append_publish(b, 0);
 		if (error && error != DPI_ERR_AGAIN) return error;
+		visible = a->tail && !error;
 	}
 	dpi_ring_until(&a->writer, a->published, a->group);
-	arm(b);
+	if (!visible) arm(b); /* else there is nothing that the service would find */
 	return DPI_SUCCESS;
 }
 

@@ -93,7 +93,7 @@ $(BUILD)/obj/test/%: includes = -Iinclude -Itest -Isrc/core -Isrc/memory -Isrc -
 .PHONY: all tests demo check conformance docs install uninstall deps clean help FORCE
 all: $(LIB) $(STATIC) $(modules) $(tools) $(examples) $(BUILD)/dpi.pc ## the library, the programs and the examples, into build/
 
-DEMO ?= --scale 0.5
+DEMO ?= --scale 2
 demo: all ## four processes join two tables, through flows and through buffers, over shared memory and then over TCP
 	@for e in hash_join memory_join; do for t in shm tcp; do echo; echo "== $$e, 4 processes, transport $$t"; \
 		$(BUILD)/bin/dpirun -n 4 -x DPI_TRANSPORT=$$t $(BUILD)/examples/$$e $(DEMO) || exit; done; done

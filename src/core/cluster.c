@@ -235,7 +235,7 @@ int dpi_cluster_node(struct dpi_context *ctx, int node, int64_t deadline, struct
 	if (possible && dpi_cluster_find(ctx, node, out)) return DPI_SUCCESS;
 	if (possible && node < ctx->expected_nodes)
 		return dpi_fail(DPI_ERR_NODE, "node %d has not joined the cluster yet", node);
-	return dpi_fail(DPI_ERR_NODE, "there is no node %d: the cluster has %d nodes", node, dpi_cluster_count(ctx));
+	return dpi_fail(DPI_ERR_NODE, "there is no node %d: the cluster's nodes are 0 to %d", node, dpi_cluster_count(ctx) - 1);
 }
 
 /* ------------------------------------------------------------------------------------------------------- waiting */
@@ -279,8 +279,7 @@ int dpi_node_await(struct dpi_context *ctx, int node, int64_t deadline)
 			return dpi_fail(DPI_ERR_NODE, "%s", n.why);
 		}
 		if (ctx->cluster->single || (ctx->expected_nodes && node >= ctx->expected_nodes))
-			return dpi_fail(DPI_ERR_NODE, "there is no node %d: the cluster has %d nodes, 0 to %d", node,
-					ctx->expected_nodes, ctx->expected_nodes - 1);
+			return dpi_fail(DPI_ERR_NODE, "there is no node %d: the cluster's nodes are 0 to %d", node, ctx->expected_nodes - 1);
 		if (dpi_cluster_find(ctx, DPI_REGISTRY_NODE, &n) && !n.alive)
 			return dpi_fail(DPI_ERR_REGISTRY, "node %d has not joined and cannot any more: %s", node, n.why);
 		if (dpi_cluster_wait(ctx, seen, deadline))

@@ -304,7 +304,7 @@ static void on_append(struct dpi_context *ctx, struct dpi_request_in *in)
 	if (!fits) capacity = h->shape.capacity;
 	if (!fits && !account(h, capacity, false)) {
 		dpi_window_offer_free(&offer);
-		answer_error(ctx, in, dpi_fail(DPI_ERR_LIMIT, "the buffer has %llu appenders and no memory for another: each takes %llu bytes of max_capacity, %llu",
+		answer_error(ctx, in, dpi_fail(DPI_ERR_LIMIT, "there is no memory for an appender more than %llu: each takes %llu bytes of max_capacity, %llu",
 					       (unsigned long long)h->appenders, (unsigned long long)capacity, (unsigned long long)h->shape.max_capacity));
 		return;
 	}

@@ -152,7 +152,7 @@ static int wait_for_records(struct dpi_buffer *b, int64_t deadline, bool first, 
 	DPI_COUNT(b, empty_waits, first);
 	DPI_COUNT(b, empty_wait_us, (dpi_now() - start) / 1000);
 	if (!error) return DPI_SUCCESS;
-	return dpi_fail(DPI_ERR_TIMEOUT, "%s: no record came to queue '%s' within the deadline (DPI_Set_Timeout); %zu appenders are attached", call, b->name, b->consumer.rings);
+	return dpi_fail(DPI_ERR_TIMEOUT, "%s: no record came to queue '%s' within the deadline (DPI_Set_Timeout); appenders attached: %zu", call, b->name, b->consumer.rings);
 }
 
 /* The next record, waiting for one. */

@@ -40,13 +40,17 @@ enum dpi_store {
 #define DPI_STREAM_LEAST ((size_t)8 << 20) /* bytes from which on streaming pays: more than a second cache holds */
 
 /* Rows on their way to their parts: begin, any number of runs of rows, end. Row i of a run goes to at[part[i]], which
- * moves on by width; every part is below parts. What was streamed is not there before the end. */
+ * moves on by width; every part is below parts. What was streamed is not there, nor has at moved on, before the end. */
 struct dpi_scatter {
 	uint8_t **at; /* the caller's: where each part goes on */
 	uint32_t parts;
 	size_t width, block;
-	uint8_t *lines;	 /* NULL: straight; else a block and its overhang for each part */
-	uint8_t **first; /* where each part began: what lies before it is not ours */
+	uint8_t *bytes; /* NULL: straight; else a block and its overhang for each part */
+	struct dpi_scatter_line {
+		uint8_t *at, *end; /* in bytes: where the part's next row goes; where its block ends */
+		uint8_t *block;	   /* where the block goes */
+		uint8_t *first;	   /* where the part began: what lies before it is not ours */
+	} *line;
 };
 #define DPI_SCATTER_RUN ((size_t)8192) /* bytes of a run that is best where its parts are found just before */
 /* count: rows of all runs, at a guess. false: no memory for the lines of the parts. */

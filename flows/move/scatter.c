@@ -9,9 +9,10 @@
 
 #include "kernel.h"
 
-#define BLOCK ((size_t)512)	    /* bytes of a part gathered before they are written; a multiple of 64 */
-#define SMALL_BLOCK ((size_t)256)   /* with many parts, so that all blocks lie in the second cache */
-#define MANY 64			    /* parts with blocks of the larger size */
+/* Bytes of a part gathered before they are written, powers of two. Memory takes them the faster the more there are at once, up to 2 KiB. */
+#define MOST_BLOCK ((size_t)2048)
+#define LEAST_BLOCK ((size_t)256)
+#define BLOCKS ((size_t)256 << 10)  /* of all parts at most, but for the least: a part of the second cache */
 #define LARGEST ((size_t)64)	    /* bytes of a row that still goes through a block */
 
 #define INLINE static inline __attribute__((always_inline))
@@ -34,31 +35,30 @@ INLINE void straight(const uint8_t *row, size_t stride, size_t width, size_t cou
 
 /* ------------------------------------------------------------------------------------------------------ through lines */
 
-/* The block that begins at block is full; what lies before the part's first byte is not ours. */
-static void write_block(const struct dpi_move_kernels *k, uint8_t *block, size_t size, const uint8_t *line,
-			const uint8_t *first)
+/* A part's block is full, or the last: what lies before the part's first byte is not ours. Returns where the line goes on. */
+static __attribute__((noinline)) uint8_t *write_block(const struct dpi_move_kernels *k, struct dpi_scatter_line *l, size_t size)
 {
-	size_t skip = first > block ? (size_t)(first - block) : 0;
-	if (!skip) k->stream(block, line, size);
-	else if (skip < size) memcpy(block + skip, line + skip, size - skip);
+	uint8_t *line = l->end - size;
+	size_t skip = l->first > l->block ? (size_t)(l->first - l->block) : 0;
+	if (!skip) k->stream(l->block, line, size);
+	else if (skip < size) memcpy(l->block + skip, line + skip, size - skip);
+	memcpy(line, l->end, (size_t)(l->at - l->end));
+	l->block += size;
+	return l->at - size;
 }
 
 /* What comes ahead bytes later is fetched meanwhile. */
-INLINE void streamed(const uint8_t *row, size_t stride, size_t width, size_t count, const uint16_t *part, uint8_t **at,
-		     uint8_t *lines, uint8_t **first, size_t block, size_t ahead)
+INLINE void streamed(const uint8_t *row, size_t stride, size_t width, size_t count, const uint16_t *part, struct dpi_scatter_line *lines,
+		     size_t block, size_t ahead)
 {
 	const struct dpi_move_kernels *k = dpi_move_kernels();
 	for (size_t i = 0; i < count; i++, row += stride) {
-		size_t p = part[i];
+		struct dpi_scatter_line *l = lines + part[i];
 		__builtin_prefetch((const void *)((uintptr_t)row + ahead)); /* may lie behind the last row: no fault */
-		uint8_t *to = at[p], *line = lines + p * (block + LARGEST);
-		size_t place = (uintptr_t)to & (block - 1);
-		memcpy(line + place, row, width);
-		at[p] = to + width;
-		if (__builtin_expect(place + width >= block, 0)) {
-			write_block(k, to - place, block, line, first[p]);
-			memcpy(line, line + block, place + width - block);
-		}
+		uint8_t *to = l->at;
+		memcpy(to, row, width);
+		l->at = to += width;
+		if (__builtin_expect(to >= l->end, 0)) l->at = write_block(k, l, block);
 	}
 }
 
@@ -77,46 +77,49 @@ INLINE void streamed(const uint8_t *row, size_t stride, size_t width, size_t cou
 	}
 
 #define STRAIGHT(w) straight(rows, stride, w, count, part, s->at)
-#define STREAMED(w) streamed(rows, stride, w, count, part, s->at, s->lines, s->first, BLOCK, ahead)
-#define STREAMED_MANY(w) streamed(rows, stride, w, count, part, s->at, s->lines, s->first, SMALL_BLOCK, ahead)
+#define STREAMED(w) streamed(rows, stride, w, count, part, s->line, s->block, ahead)
 
 bool dpi_scatter_begin(struct dpi_scatter *s, uint8_t **at, uint32_t parts, size_t width, size_t count, enum dpi_store store)
 {
 	bool stream = store == DPI_STORE_STREAM || (store == DPI_STORE_AUTO && count >= DPI_STREAM_LEAST / width);
-	*s = (struct dpi_scatter){ .at = at, .parts = parts, .width = width, .block = parts <= MANY ? BLOCK : SMALL_BLOCK };
-	/* few bytes for each part would be all ends */
-	if (!stream || width > LARGEST || count / parts < 4 * s->block / width) return true;
+	*s = (struct dpi_scatter){ .at = at, .parts = parts, .width = width, .block = MOST_BLOCK };
+	if (!stream || width > LARGEST) return true;
+	while (s->block > LEAST_BLOCK && (parts * s->block > BLOCKS || count / parts < 4 * s->block / width)) s->block /= 2;
+	if (count / parts < 4 * s->block / width) return true; /* few bytes for each part would be all ends */
 	size_t room = parts * (s->block + LARGEST);
-	s->lines = aligned_alloc(64, room + (parts * sizeof *s->first + 63) / 64 * 64);
-	if (!s->lines) return false;
-	s->first = (uint8_t **)(void *)(s->lines + room);
-	memcpy(s->first, at, parts * sizeof *at);
+	s->bytes = aligned_alloc(64, room + (parts * sizeof *s->line + 63) / 64 * 64);
+	if (!s->bytes) return false;
+	s->line = (struct dpi_scatter_line *)(void *)(s->bytes + room);
+	for (uint32_t p = 0; p < parts; p++) {
+		size_t place = (uintptr_t)at[p] & (s->block - 1);
+		uint8_t *line = s->bytes + p * (s->block + LARGEST);
+		s->line[p] = (struct dpi_scatter_line){ line + place, line + s->block, at[p] - place, at[p] };
+	}
 	return true;
 }
 
 void dpi_scatter_rows(struct dpi_scatter *s, const void *rows, size_t stride, size_t count, const uint16_t *part)
 {
 	size_t width = s->width, ahead = count < DPI_SCATTER_RUN / stride ? count * stride : DPI_SCATTER_RUN;
-	if (!s->lines) {
+	if (!s->bytes) {
 		WIDTHS(STRAIGHT)
-	} else if (s->block == BLOCK) {
-		WIDTHS(STREAMED)
 	} else {
-		WIDTHS(STREAMED_MANY)
+		WIDTHS(STREAMED)
 	}
 }
 
 void dpi_scatter_end(struct dpi_scatter *s)
 {
-	if (!s->lines) return;
+	if (!s->bytes) return;
 	for (uint32_t p = 0; p < s->parts; p++) { /* what is left in the lines */
-		size_t place = (uintptr_t)s->at[p] & (s->block - 1);
-		uint8_t *block = s->at[p] - place;
-		size_t skip = s->first[p] > block ? (size_t)(s->first[p] - block) : 0;
-		if (skip < place) memcpy(block + skip, s->lines + p * (s->block + LARGEST) + skip, place - skip);
+		struct dpi_scatter_line *l = s->line + p;
+		uint8_t *line = l->end - s->block;
+		size_t place = (size_t)(l->at - line), skip = l->first > l->block ? (size_t)(l->first - l->block) : 0;
+		if (skip < place) memcpy(l->block + skip, line + skip, place - skip);
+		s->at[p] = l->block + place;
 	}
 	dpi_move_kernels()->fence();
-	free(s->lines);
+	free(s->bytes);
 }
 
 void dpi_scatter_bits(const uint8_t *bits, size_t count, const uint16_t *part, uint8_t *const *to, uint64_t *filled)

@@ -223,6 +223,7 @@ static int limits_find(DPI_Tp *tp)
 	l->group = least(l->group, d.max_cqe > 0 ? (uint32_t)d.max_cqe / (l->depth + CREDITS) : 0);
 	/* a stream of bytes is cut anywhere, a packet at multiples of 8 from its first byte */
 	l->words = !l->iwarp;
+	l->atomics = d.atomic_cap != IBV_ATOMIC_NONE && l->words;
 	l->global_atomics = d.atomic_cap == IBV_ATOMIC_GLOB && l->words;
 	l->datagrams = least(least((uint32_t)d.max_qp_wr, CAST_RECEIVES), (uint32_t)d.max_cqe / 2);
 	if (!l->iwarp && d.max_mcast_grp > 0 && p.active_mtu >= IBV_MTU_256 && p.active_mtu <= IBV_MTU_4096 && l->datagrams >= DEPTH_MIN)

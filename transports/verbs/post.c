@@ -18,7 +18,7 @@ static COLD int outside(const DPI_Tp_Remote *r, uint64_t offset, uint64_t size, 
 static COLD int forbidden(const DPI_Tp_Remote *r, uint32_t access, const char *what)
 {
 	return verbs_fail(r->tp, DPI_ERR_USE, "the peer's window was not registered for %s (access 0x%x, needs 0x%x)", what,
-			  r->access & ~KEY_WORDS, access);
+			  r->access & ~(KEY_WORDS | KEY_DEVICE_ATOMICS), access);
 }
 
 static COLD int misaligned(const DPI_Tp_Remote *r, uint64_t offset, const char *what)
@@ -410,7 +410,7 @@ static int atomic(DPI_Tp_Remote *r, enum wire_op wire, uint64_t offset, uint64_t
 	int error = offset & 7 ? misaligned(r, offset, "an atomic operation") : check(r, &word, 1, offset, DPI_TP_ATOMIC, "an atomic operation", &total);
 	if (error) return error;
 	if (r->state != REMOTE_READY) return not_ready(r);
-	if (r->tp->limits.global_atomics)
+	if (r->access & KEY_DEVICE_ATOMICS && r->tp->limits.atomics)
 		return by_device(r, offset, wire == WIRE_ADD ? IBV_WR_ATOMIC_FETCH_AND_ADD : IBV_WR_ATOMIC_CMP_AND_SWP, first, second, cookie);
 	return ask(r->endpoint, r, wire, (uint64_t[]){ r->attachment, 0, offset, first, second }, 1, cookie);
 }

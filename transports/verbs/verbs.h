@@ -12,8 +12,8 @@
  * message says how many of the other side's have been handled, and a flush is done when the last one before it is: that answer
  * mostly travels with a message that is sent anyway.
  *
- * Why atomics are messages too, but on a device whose atomics are atomic with processors' (IBV_ATOMIC_GLOB): the owner of
- * a window, and peers on its host, use instructions on the same words. */
+ * Why atomics are messages too, but towards a device whose atomics are atomic with processors' (IBV_ATOMIC_GLOB): the owner of
+ * a window, and peers on its host, use instructions on the same words. The home's device counts, and its keys say it. */
 #ifndef DPI_VERBS_H
 #define DPI_VERBS_H
 
@@ -106,7 +106,9 @@ struct verbs_limits { /* what the device and the port say */
 	uint32_t depth, sges, read_sges, inline_bytes, group, reads, chunk;
 	uint32_t mtu, datagrams; /* for multicast; 0: there is none */
 	uint32_t pairs, regions; /* of the whole device */
-	bool shared_receive, words, global_atomics, iwarp;
+	bool shared_receive, words, iwarp;
+	bool atomics;	     /* it asks others' devices for them */
+	bool global_atomics; /* its own are atomic with processors' */
 };
 
 struct DPI_Tp_Window {
@@ -409,7 +411,9 @@ void dpi_verbs_remote_idle(DPI_Tp_Remote *r); /* nothing is pending any more */
 void dpi_verbs_attached(DPI_Tp_Endpoint *c, const struct wire_message *m);
 void dpi_verbs_revoked(DPI_Tp_Endpoint *c, uint64_t id);
 enum { KEY_SIZE = 48, KEY_VERSION = 1 };
-#define KEY_WORDS 0x80u /* in a key's access: the window's address is a multiple of 8 */
+/* In a key's access: the window's address is a multiple of 8; the home's device does atomics on it. */
+#define KEY_WORDS 0x80u
+#define KEY_DEVICE_ATOMICS 0x40u
 
 /* post.c */
 /* May this be put now? AGAIN: the window is not attached yet. total: the pieces' sum. */

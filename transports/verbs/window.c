@@ -93,7 +93,7 @@ static void unlist(DPI_Tp *tp, const DPI_Tp_Window *w)
 
 int dpi_verbs_expose(DPI_Tp *tp, const DPI_Tp_Memory *m, DPI_Tp_Window **window, DPI_Tp_Key *key)
 {
-	bool words = !((uintptr_t)m->address & 7);
+	bool words = !((uintptr_t)m->address & 7), by_device = m->access & DPI_TP_ATOMIC && tp->limits.global_atomics;
 	if ((!m->address && m->length) || m->access & ~(DPI_TP_READ | DPI_TP_WRITE | DPI_TP_ATOMIC))
 		return verbs_fail(tp, DPI_ERR_ARGUMENT,
 				  "memory to register needs an address, and of access no more than DPI_TP_READ, WRITE and ATOMIC, not %p and 0x%x", m->address,
@@ -107,7 +107,7 @@ int dpi_verbs_expose(DPI_Tp *tp, const DPI_Tp_Memory *m, DPI_Tp_Window **window,
 	}
 	int access = (m->access & DPI_TP_READ ? IBV_ACCESS_REMOTE_READ : 0) |
 		     (m->access & (DPI_TP_WRITE | DPI_TP_ATOMIC) ? IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE : 0) |
-		     (m->access & DPI_TP_ATOMIC && tp->limits.global_atomics ? IBV_ACCESS_REMOTE_ATOMIC : 0);
+		     (by_device ? IBV_ACCESS_REMOTE_ATOMIC : 0);
 	if (m->length && !(w->mr = ibv_reg_mr(tp->pd, m->address, m->length, access))) {
 		int error = errno;
 		slot_give(tp, w->slot);
@@ -127,7 +127,7 @@ int dpi_verbs_expose(DPI_Tp *tp, const DPI_Tp_Memory *m, DPI_Tp_Window **window,
 	memset(key, 0, sizeof *key);
 	key->fd = -1;
 	key->size = KEY_SIZE;
-	wire_store(key->bytes, (uint64_t)KEY_VERSION | (uint64_t)(w->access | (words ? KEY_WORDS : 0)) << 8);
+	wire_store(key->bytes, (uint64_t)KEY_VERSION | (uint64_t)(w->access | (words ? KEY_WORDS : 0) | (by_device ? KEY_DEVICE_ATOMICS : 0)) << 8);
 	wire_store(key->bytes + 8, w->slot | (uint64_t)w->generation << 32);
 	wire_store(key->bytes + 16, w->secret);
 	wire_store(key->bytes + 24, w->length);

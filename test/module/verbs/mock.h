@@ -37,6 +37,7 @@ struct mock {
 	/* the status of the work request after so many; -1: none */
 	int status_after;
 	enum ibv_wc_status status;
+	int atomics;   /* that the device carried out */
 	int overtakes; /* requests that complete before a read that was posted first, as they do over iWARP */
 	bool hold;  /* requests are not carried out until mock_run */
 	bool mute;  /* the connection manager says nothing */

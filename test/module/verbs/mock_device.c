@@ -256,6 +256,7 @@ static enum ibv_wc_status carry_out(struct qp *q, const struct ibv_send_wr *wr)
 	case IBV_WR_ATOMIC_CMP_AND_SWP: {
 		if (!find(wr->wr.atomic.rkey, true, wr->wr.atomic.remote_addr, 8, IBV_ACCESS_REMOTE_ATOMIC)) return IBV_WC_REM_ACCESS_ERR;
 		uint64_t *word = (uint64_t *)(uintptr_t)wr->wr.atomic.remote_addr, before = *word;
+		mock.atomics++;
 		if (wr->opcode == IBV_WR_ATOMIC_FETCH_AND_ADD) *word += wr->wr.atomic.compare_add;
 		else if (before == wr->wr.atomic.compare_add) *word = wr->wr.atomic.swap;
 		memcpy((void *)(uintptr_t)wr->sg_list->addr, &before, 8);

@@ -124,6 +124,24 @@ TEST(verbs_moves_with_global_atomics, "", 0)
 	sides_end();
 }
 
+/* The home's device counts: one that is asked for what it does not do breaks the connection. */
+TEST(verbs_moves_between_devices_of_unlike_atomics, "", 0)
+{
+	static const enum ibv_atomic_cap caps[] = { IBV_ATOMIC_NONE, IBV_ATOMIC_HCA, IBV_ATOMIC_GLOB };
+	for (int initiator = 0; initiator < 3; initiator++)
+		for (int home = 0; home < 3; home++) {
+			sides_init();
+			mock.device.atomic_cap = caps[initiator];
+			if (side_open(&a)) FAIL("%s", a.sentence);
+			mock.device.atomic_cap = caps[home];
+			if (side_open(&b)) FAIL("%s", b.sentence);
+			sides_connect();
+			move_all();
+			CHECK_INT(mock.atomics > 0, ==, initiator && home == 2);
+			sides_end();
+		}
+}
+
 /* What is in a window goes from where it lies; other large memory is registered as long as it takes. */
 TEST(verbs_registers_no_longer_than_needed, "", 0)
 {

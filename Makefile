@@ -90,7 +90,7 @@ $(BUILD)/obj/test/%: includes = -Iinclude -Itest -Isrc/core -Isrc/memory -Isrc -
 
 # ---------------------------------------------------------------------------------------------------------------- goals
 
-.PHONY: all tests demo check conformance docs install uninstall deps clean help FORCE
+.PHONY: all tests demo check soak conformance docs install uninstall deps clean help FORCE
 all: $(LIB) $(STATIC) $(modules) $(tools) $(examples) $(BUILD)/dpi.pc ## the library, the programs and the examples, into build/
 
 DEMO ?= --scale 2
@@ -102,6 +102,10 @@ tests: all $(unit) $(mocked) $(system) $(conformance) $(fuzz) ## build every tes
 
 check: tests ## run every test and gate; the last line says 'N passed, N failed, N skipped'
 	@BUILD='$(BUILD)' SAN='$(SAN)' CC='$(CC)' CLANG='$(CLANG)' MAKE='$(MAKE)' test/run $(JOBS:%=--jobs %) $(TESTS)
+
+SOAK ?= 3600
+soak: tests ## random flows against a model for SOAK (3600) seconds over each transport
+	@DPI_MODULES='$(abspath $(BUILD))/dpi' TEST_SOAK=$(SOAK) $(BUILD)/test/system/flow_model --jobs 1 --verbose flow_model_soak
 
 -include bench/Makefile.inc
 bench: ## measure against raw rings and sockets, Open MPI and ZeroMQ: a table, JSON and plots

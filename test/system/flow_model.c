@@ -467,6 +467,8 @@ static int number_from(const char *name, int otherwise)
 	return text && *text ? atoi(text) : otherwise;
 }
 
+#define LEAST 100 /* scenarios, however long they take */
+
 static void run_model(int rank, int most, double limit)
 {
 	struct shared *shared = harness_shared();
@@ -489,7 +491,7 @@ static void run_model(int rank, int most, double limit)
 			snprintf(name, sizeof name, "model%d", first + n);
 			CHECK_DPI(DPI_Destroy_Flow(name, ctx));
 			memset(&shared->progress[(first + n + 1) % 2], 0, sizeof *shared->progress);
-			if (seconds() - start > limit) shared->last = n + 1;
+			if (seconds() - start > limit && n + 1 >= LEAST) shared->last = n + 1;
 		}
 		shared->done[rank]++;
 	}
@@ -500,7 +502,7 @@ static void run_model(int rank, int most, double limit)
 
 TEST(flow_model, "", RANKS, .deadline_s = 270)
 {
-	run_model(rank, 150, 15); /* seconds: few scenarios do on a slow machine */
+	run_model(rank, 150, 15); /* seconds: on a slow machine the least do */
 }
 
 TEST(flow_model_soak, "", RANKS, .deadline_s = 1000000, .only_named = true)

@@ -28,13 +28,13 @@ static void radix(uint16_t *to, const uint64_t *word, unsigned shift, uint32_t m
 	for (size_t i = 0; i < count; i++) to[i] = (uint16_t)(word[i] >> shift & mask);
 }
 
-static void range(uint16_t *to, const uint64_t *word, const int64_t *tree, unsigned levels, uint32_t bounds, size_t count)
+static void range(uint16_t *to, const uint64_t *word, const struct dpi_search *s, size_t count)
 {
 	for (size_t i = 0; i < count; i++) {
 		uint32_t k = 1;
-		for (unsigned l = 0; l < levels; l++) k = 2 * k + (tree[k] <= (int64_t)word[i]);
-		k -= 1u << levels;
-		to[i] = (uint16_t)(k < bounds ? k : bounds);
+		for (unsigned l = 0; l < s->levels; l++) k = 2 * k + (s->tree[k] <= (int64_t)word[i]);
+		k -= 1u << s->levels;
+		to[i] = (uint16_t)(k < s->bounds ? k : s->bounds);
 	}
 }
 
@@ -106,10 +106,22 @@ static uint32_t fill(int64_t *tree, uint32_t size, uint32_t k, const int64_t *bo
 	return fill(tree, size, 2 * k + 1, bound, count, at + 1);
 }
 
-void dpi_tree_make(int64_t *tree, unsigned levels, const int64_t *bound, uint32_t count)
+void dpi_search_make(struct dpi_search *s, const int64_t *bound, uint32_t bounds)
 {
-	tree[0] = INT64_MAX;
-	fill(tree, 1u << levels, 1, bound, count, 0);
+	s->bounds = bounds;
+	s->levels = 0;
+	while (bounds >> s->levels) s->levels++;
+	s->tree[0] = INT64_MAX;
+	fill(s->tree, 1u << s->levels, 1, bound, bounds, 0);
+	memset(s->node, 0, sizeof s->node);
+	memset(s->part, 0, sizeof s->part);
+	for (unsigned l = 0; l <= s->levels && s->levels <= DPI_SEARCH_FEW; l++)
+		for (uint32_t way = 0; way < 1u << l; way++) {
+			uint32_t place = 0; /* among the nodes of its level, from left to right */
+			for (unsigned step = 0; step < l; step++) place |= (way >> step & 1) << (l - 1 - step);
+			if (l < s->levels) s->node[l][way] = s->tree[(1u << l) + place];
+			else s->part[way] = (uint16_t)(place < bounds ? place : bounds);
+		}
 }
 
 /* ------------------------------------------------------------------------------------------------------- the choice */

@@ -11,6 +11,22 @@
 #define DPI_MOVE_X86 1
 #endif
 
+#define DPI_SEARCH_LEVELS 12 /* 2^12 is DPI_PARTS_MAX */
+#define DPI_SEARCH_FEW 5     /* levels of which all nodes lie in a few vectors */
+
+/* Ascending bounds, at most 2^levels - 1, to search among. */
+struct dpi_search {
+	uint32_t bounds;
+	unsigned levels;
+	/* Node k has children 2k and 2k + 1; the bounds that are missing are the largest number. */
+	int64_t tree[(size_t)1 << DPI_SEARCH_LEVELS];
+	/* Few levels: each one's nodes by the way to them, the first step being its lowest bit, so that a step is one addition;
+	 * and the part at the end of each way. */
+	int64_t node[DPI_SEARCH_FEW][1 << (DPI_SEARCH_FEW - 1)];
+	uint16_t part[1 << DPI_SEARCH_FEW];
+};
+void dpi_search_make(struct dpi_search *s, const int64_t *bound, uint32_t bounds);
+
 struct dpi_move_kernels {
 	const char *name;
 	/* hash[i] = mix(hash[i] ^ word[i]) */
@@ -21,9 +37,8 @@ struct dpi_move_kernels {
 	void (*part)(uint16_t *part, const uint64_t *hash, uint32_t parts, size_t count);
 	/* part[i] = word[i] >> shift & mask */
 	void (*radix)(uint16_t *part, const uint64_t *word, unsigned shift, uint32_t mask, size_t count);
-	/* part[i] = how many of the ascending bounds are <= word[i], as signed; tree: see dpi_tree_make */
-	void (*range)(uint16_t *part, const uint64_t *word, const int64_t *tree, unsigned levels, uint32_t bounds,
-		      size_t count);
+	/* part[i] = how many of the bounds are <= word[i], as signed */
+	void (*range)(uint16_t *part, const uint64_t *word, const struct dpi_search *s, size_t count);
 	/* word[i] = the 8 bytes at from + i * stride */
 	void (*load8)(uint64_t *word, const void *from, size_t stride, size_t count);
 	/* hash[i] = CRC32C of the 8 bytes of word[i], in the upper half */
@@ -45,9 +60,5 @@ const struct dpi_move_kernels *dpi_move_kernels(void);
 const struct dpi_move_kernels *dpi_move_kernels_number(int which);
 /* Use this one from now on; NULL: the best again. For tests and benchmarks. */
 void dpi_move_kernels_force(const struct dpi_move_kernels *k);
-
-/* count (at most 2^levels - 1) ascending bounds as a search tree of 2^levels words: node k has children 2k and 2k + 1; the
- * missing bounds are the largest number. */
-void dpi_tree_make(int64_t *tree, unsigned levels, const int64_t *bound, uint32_t count);
 
 #endif

@@ -106,21 +106,21 @@ AVX2 static void radix(uint16_t *to, const uint64_t *word, unsigned shift, uint3
 }
 
 /* Eight rows at a time, so that their searches overlap. */
-static void range(uint16_t *to, const uint64_t *word, const int64_t *tree, unsigned levels, uint32_t bounds, size_t count)
+static void range(uint16_t *to, const uint64_t *word, const struct dpi_search *s, size_t count)
 {
 	size_t i = 0;
 	for (; i + 8 <= count; i += 8) {
 		uint32_t k[8] = { 1, 1, 1, 1, 1, 1, 1, 1 };
-		for (unsigned l = 0; l < levels; l++) {
+		for (unsigned l = 0; l < s->levels; l++) {
 #pragma GCC unroll 8
-			for (int j = 0; j < 8; j++) k[j] = 2 * k[j] + (tree[k[j]] <= (int64_t)word[i + (size_t)j]);
+			for (int j = 0; j < 8; j++) k[j] = 2 * k[j] + (s->tree[k[j]] <= (int64_t)word[i + (size_t)j]);
 		}
 		for (int j = 0; j < 8; j++) {
-			uint32_t p = k[j] - (1u << levels);
-			to[i + (size_t)j] = (uint16_t)(p < bounds ? p : bounds);
+			uint32_t p = k[j] - (1u << s->levels);
+			to[i + (size_t)j] = (uint16_t)(p < s->bounds ? p : s->bounds);
 		}
 	}
-	dpi_move_kernels_scalar.range(to + i, word + i, tree, levels, bounds, count - i);
+	dpi_move_kernels_scalar.range(to + i, word + i, s, count - i);
 }
 
 AVX2 static void load8(uint64_t *word, const void *from, size_t stride, size_t count)

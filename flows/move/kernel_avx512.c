@@ -62,6 +62,41 @@ AVX512 static void radix(uint16_t *to, const uint64_t *word, unsigned shift, uin
 	dpi_move_kernels_scalar.radix(to + i, word + i, shift, mask, count - i);
 }
 
+/* Few levels: all nodes lie in registers. A permutation looks at the low bits of the way alone, which are all it has so far. */
+AVX512 static inline __attribute__((always_inline)) size_t range_levels(uint16_t *to, const uint64_t *word, const struct dpi_search *s, size_t count,
+									unsigned levels)
+{
+	size_t i = 0;
+	__m512i root = _mm512_set1_epi64(s->node[0][0]), one = _mm512_loadu_si512(s->node[1]), two = _mm512_loadu_si512(s->node[2]),
+		three = _mm512_loadu_si512(s->node[3]), four = _mm512_loadu_si512(s->node[4]), more = _mm512_loadu_si512(s->node[4] + 8),
+		part = _mm512_loadu_si512(s->part);
+#define STEP(l, bound)                                                                                                         \
+	if (levels > (l))                                                                                                     \
+		way = _mm512_mask_add_epi64(way, _mm512_cmple_epi64_mask(bound, w), way, _mm512_set1_epi64(1 << (l)))
+	for (; i + 8 <= count; i += 8) {
+		__m512i w = _mm512_loadu_si512(word + i), way = _mm512_setzero_si512();
+		STEP(0, root);
+		STEP(1, _mm512_permutexvar_epi64(way, one));
+		STEP(2, _mm512_permutexvar_epi64(way, two));
+		STEP(3, _mm512_permutexvar_epi64(way, three));
+		STEP(4, _mm512_permutex2var_epi64(four, way, more));
+		__m512i ways = _mm512_castsi128_si512(_mm512_cvtepi64_epi16(way));
+		_mm_storeu_si128((__m128i *)(to + i), _mm512_castsi512_si128(_mm512_permutexvar_epi16(ways, part)));
+	}
+#undef STEP
+	return i;
+}
+
+AVX512 static size_t range_few(uint16_t *to, const uint64_t *word, const struct dpi_search *s, size_t count)
+{
+	switch (s->levels) {
+	case 5: return range_levels(to, word, s, count, 5);
+	case 4: return range_levels(to, word, s, count, 4);
+	case 3: return range_levels(to, word, s, count, 3);
+	default: return range_levels(to, word, s, count, s->levels);
+	}
+}
+
 /* One step down the tree: right where the bound is not above the word. */
 AVX512 static inline __m512i down(__m512i k, __m512i bound, __m512i word)
 {
@@ -69,27 +104,28 @@ AVX512 static inline __m512i down(__m512i k, __m512i bound, __m512i word)
 	return _mm512_mask_add_epi64(two, _mm512_cmple_epi64_mask(bound, word), two, _mm512_set1_epi64(1));
 }
 
-/* The five upper levels lie in registers. A permutation looks at the low bits of k alone, which is what it needs: level l
- * begins at 2^l. */
-AVX512 static void range(uint16_t *to, const uint64_t *word, const int64_t *tree, unsigned levels, uint32_t bounds,
-			 size_t count)
+/* More levels: the five upper ones lie in registers. Level l begins at 2^l. */
+AVX512 static size_t range_many(uint16_t *to, const uint64_t *word, const struct dpi_search *s, size_t count)
 {
 	size_t i = 0;
-	int64_t top[32];
-	memset(top, 0, sizeof top);
-	memcpy(top, tree, (levels < 5 ? (size_t)1 << levels : 32) * sizeof *top);
+	const int64_t *top = s->tree;
 	__m512i a = _mm512_loadu_si512(top), b = _mm512_loadu_si512(top + 8), c = _mm512_loadu_si512(top + 16),
-		d = _mm512_loadu_si512(top + 24), most = _mm512_set1_epi64(bounds), first =
-			_mm512_set1_epi64((int64_t)1 << levels);
+		d = _mm512_loadu_si512(top + 24), most = _mm512_set1_epi64(s->bounds), first = _mm512_set1_epi64((int64_t)1 << s->levels);
 	for (; i + 8 <= count; i += 8) {
 		__m512i w = _mm512_loadu_si512(word + i), k = _mm512_set1_epi64(1);
-		for (unsigned l = 0; l < levels && l < 3; l++) k = down(k, _mm512_permutexvar_epi64(k, a), w);
-		if (levels > 3) k = down(k, _mm512_permutexvar_epi64(k, b), w);
-		if (levels > 4) k = down(k, _mm512_permutex2var_epi64(c, k, d), w);
-		for (unsigned l = 5; l < levels; l++) k = down(k, _mm512_i64gather_epi64(k, tree, 8), w);
+		for (int l = 0; l < 3; l++) k = down(k, _mm512_permutexvar_epi64(k, a), w);
+		k = down(k, _mm512_permutexvar_epi64(k, b), w);
+		k = down(k, _mm512_permutex2var_epi64(c, k, d), w);
+		for (unsigned l = 5; l < s->levels; l++) k = down(k, _mm512_i64gather_epi64(k, s->tree, 8), w);
 		store8(to + i, _mm512_min_epi64(_mm512_sub_epi64(k, first), most));
 	}
-	dpi_move_kernels_scalar.range(to + i, word + i, tree, levels, bounds, count - i);
+	return i;
+}
+
+AVX512 static void range(uint16_t *to, const uint64_t *word, const struct dpi_search *s, size_t count)
+{
+	size_t i = (s->levels <= DPI_SEARCH_FEW ? range_few : range_many)(to, word, s, count);
+	dpi_move_kernels_scalar.range(to + i, word + i, s, count - i);
 }
 
 AVX512 static void load8(uint64_t *word, const void *from, size_t stride, size_t count)

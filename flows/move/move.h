@@ -6,19 +6,18 @@
 
 #include "dpi.h"
 #include "hash.h"
-
-#define DPI_TREE_LEVELS 12 /* 2^12 is DPI_PARTS_MAX */
+#include "kernel.h"
 
 /* How rows are dealt out, checked and prepared once. */
 struct dpi_partition {
 	int method; /* DPI_PARTITION_* */
 	uint32_t parts;
 	uint64_t seed; /* of the hash; XXH64: its own */
-	unsigned shift, levels;
+	unsigned shift;
 	size_t key_count;
-	/* range: key_count of parts - 1 values; they must stay. NULL: the tree has them */
+	/* range: key_count of parts - 1 values; they must stay. NULL: search has them */
 	const struct dpi_strided *bound;
-	int64_t tree[(size_t)1 << DPI_TREE_LEVELS]; /* range by one key of at most 64 bits */
+	struct dpi_search search; /* range by one key of at most 64 bits */
 };
 
 /* keys: only types, widths and scales are looked at. bound: key_count columns for range, else NULL. DPI_ERR_ARGUMENT:

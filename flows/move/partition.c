@@ -82,8 +82,7 @@ static int prepare_range(struct dpi_partition *p, const struct dpi_strided *key,
 	if (p->key_count > 1 || !ordered(key->type) || (bounds && (bound->valid || bound->null))) return DPI_SUCCESS;
 	uint64_t word[DPI_PARTS_MAX];
 	if (bounds) order_words(bound, 0, bounds, word);
-	while (bounds >> p->levels) p->levels++;
-	dpi_tree_make(p->tree, p->levels, (const int64_t *)word, bounds);
+	dpi_search_make(&p->search, (const int64_t *)word, bounds);
 	p->bound = NULL;
 	return DPI_SUCCESS;
 }
@@ -91,7 +90,7 @@ static int prepare_range(struct dpi_partition *p, const struct dpi_strided *key,
 int dpi_partition_prepare(struct dpi_partition *p, int method, uint32_t parts, uint64_t salt, unsigned shift,
 			  const struct dpi_strided *key, size_t key_count, const struct dpi_strided *bound)
 {
-	p->method = method, p->parts = parts, p->shift = shift, p->levels = 0, p->key_count = key_count, p->bound = NULL;
+	p->method = method, p->parts = parts, p->shift = shift, p->key_count = key_count, p->bound = NULL;
 	p->seed = method == DPI_PARTITION_XXH64 ? salt : dpi_hash_seed(salt);
 	if (!parts || parts > DPI_PARTS_MAX)
 		return dpi_fail(DPI_ERR_ARGUMENT, "%u parts: there are 1 to %d", parts, DPI_PARTS_MAX);
@@ -208,7 +207,7 @@ void dpi_partition_find(const struct dpi_partition *p, const struct dpi_strided 
 			break;
 		case DPI_PARTITION_RANGE:
 			order_words(key, first, n, word);
-			m->range(part, word, p->tree, p->levels, p->parts - 1, n);
+			m->range(part, word, &p->search, n);
 			nulls_first(key, first, n, part);
 			break;
 		case DPI_PARTITION_HASH:

@@ -213,7 +213,8 @@ TEST(hash_kernels_are_the_scalar_ones, "", 0)
 	struct draws d = draws_from(rank);
 	uint64_t word[100], a[100], b[100];
 	uint16_t p[100], q[100];
-	int64_t tree[4096], bound[4095];
+	static struct dpi_search search;
+	int64_t bound[4095];
 	for (int which = 1; dpi_move_kernels_number(which); which++) {
 		const struct dpi_move_kernels *k = dpi_move_kernels_number(which), *s = &dpi_move_kernels_scalar;
 		for (int n = rounds(2000); n; n--) {
@@ -226,7 +227,7 @@ TEST(hash_kernels_are_the_scalar_ones, "", 0)
 			CHECK(!memcmp(p, q, 2 * count));
 			s->mix_part(p, word, seed, parts, count), k->mix_part(q, word, seed, parts, count);
 			CHECK(!memcmp(p, q, 2 * count));
-			unsigned shift = (unsigned)draw_below(&d, 64), levels = 0;
+			unsigned shift = (unsigned)draw_below(&d, 64);
 			s->radix(p, word, shift, 4095, count), k->radix(q, word, shift, 4095, count);
 			CHECK(!memcmp(p, q, 2 * count));
 			s->mix(a, word, count), k->mix(b, word, count);
@@ -238,9 +239,8 @@ TEST(hash_kernels_are_the_scalar_ones, "", 0)
 			for (uint32_t i = 0; i < bounds; i++)
 				bound[i] = (int64_t)((uint64_t)INT64_MIN + UINT64_MAX / (bounds + 1) * (i + 1));
 			if (bounds && draw_below(&d, 2)) bound[bounds - 1] = INT64_MAX;
-			while (bounds >> levels) levels++;
-			dpi_tree_make(tree, levels, bound, bounds);
-			s->range(p, word, tree, levels, bounds, count), k->range(q, word, tree, levels, bounds, count);
+			dpi_search_make(&search, bound, bounds);
+			s->range(p, word, &search, count), k->range(q, word, &search, count);
 			CHECK(!memcmp(p, q, 2 * count));
 			for (size_t i = 0; i < count; i++) {
 				uint32_t expected = 0;

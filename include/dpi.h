@@ -1083,6 +1083,20 @@ typedef struct DPI_Flow_Info {
  * the dist does not take) REGISTRY TIMEOUT MEMORY. Source: DPI paper 4.2. */
 DPI_API int DPI_Create_Flow(const char *name, const DPI_Flow_Attr *attr, DPI_Context ctx, DPI_Flow *flow);
 
+/* The flows that are wanted most, in a line; all else is default. Every process that needs the flow may make the call: who
+ * comes first creates it, the others open it. Shuffle: each row to one of targets targets, by the hash of the column key.
+ * Replicate: each row to all targets. Combine: at the target that the hash of the column key says, the rows of each key become
+ * one, by aggregates. Gather: all rows to one target. sources: the flow is sealed when so many have been opened; 0: by
+ * DPI_Seal_Flow. targets: 0 is 1. Otherwise as DPI_Create_Flow, its errors included: EXISTS NAME SIZE LIMIT UNSUPPORTED
+ * REGISTRY TIMEOUT MEMORY. Thread: any. Source: DPI paper 4.2. */
+DPI_API int DPI_Create_Shuffle(const char *name, DPI_Schema schema, const char *key, uint32_t sources, uint32_t targets,
+			       DPI_Context ctx, DPI_Flow *flow);
+DPI_API int DPI_Create_Replicate(const char *name, DPI_Schema schema, uint32_t sources, uint32_t targets, DPI_Context ctx,
+				 DPI_Flow *flow);
+DPI_API int DPI_Create_Combine(const char *name, DPI_Schema schema, const char *key, const DPI_Aggregate *aggregates,
+			       size_t aggregate_count, uint32_t sources, uint32_t targets, DPI_Context ctx, DPI_Flow *flow);
+DPI_API int DPI_Create_Gather(const char *name, DPI_Schema schema, uint32_t sources, DPI_Context ctx, DPI_Flow *flow);
+
 /* Open a handle to a flow, waiting for its name at most wait_us. schema: what this process takes rows to be; NULL: it will
  * look (DPI_Get_Flow_Schema). Thread: any. Errors: NAME (did not appear in time) SCHEMA (the flow's differs; the detail says
  * how) REGISTRY TIMEOUT MEMORY LIMIT. */

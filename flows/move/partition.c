@@ -79,6 +79,7 @@ static int prepare_range(struct dpi_partition *p, const struct dpi_strided *key,
 		if (compare_keys(bound, b - 1, bound, b, p->key_count) > 0)
 			return dpi_fail(DPI_ERR_ARGUMENT, "bound %u is below bound %u: sort the bounds", b, b - 1);
 	p->bound = bound;
+	dpi_search_make(&p->search, NULL, 0); /* of one part, whatever the key */
 	if (p->key_count > 1 || !ordered(key->type) || (bounds && (bound->valid || bound->null))) return DPI_SUCCESS;
 	uint64_t word[DPI_PARTS_MAX];
 	if (bounds) order_words(bound, 0, bounds, word);

@@ -3,8 +3,7 @@
  * the same condition in C: hand: compiled for this processor, with -O3; plain: as the rest is. They set a bit, or a byte, for
  * each row and count those that stay. Filter one: a comparison; two: two of them; sum: with arithmetic, where the
  * expression looks for overflow and the loops do not. */
-#include "common.h"
-#include "process.h"
+#include "dpi_job.h"
 
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -16,16 +15,6 @@
 static struct options o;
 static const char *const filters[] = { "one", "two", "sum" };
 static const char *const texts[] = { "a < 500", "a < 500 and b > c", "a + b < c" };
-
-static void need(int error)
-{
-	const char *why = "";
-
-	if (error == DPI_SUCCESS)
-		return;
-	DPI_Get_Error_Detail(&why);
-	die(1, "error %d: %s", error, why);
-}
 
 static int64_t *column(size_t count, uint64_t *state)
 {

@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Rows of 16 bytes (or others) dealt out to parts by the data-movement engine, or copied by memcpy, which is what it is
  * compared with. Mode one: the room of each part is known; two: it is counted first, so that rows are read twice. */
-#include "common.h"
-#include "process.h"
+#include "dpi_job.h"
 
-#include <dpi.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 
@@ -19,16 +17,6 @@ static unsigned char *memory(size_t size)
 		die(1, "no memory of %zu bytes", size);
 	memset(m, 1, size); /* page faults are not what is measured */
 	return m;
-}
-
-static void need(int error)
-{
-	const char *why = "";
-
-	if (error == DPI_SUCCESS)
-		return;
-	DPI_Get_Error_Detail(&why);
-	die(1, "error %d: %s", error, why);
 }
 
 int main(int argc, char **argv)

@@ -3,8 +3,7 @@
  * a loop as one writes it by hand for just this: linear probing over slots that hold key and sums, and no NULL, no overflow,
  * no budget. groups: different keys, drawn at random. Mode one: what one core takes in alone; two: as a source and a target
  * do, partial rows merged in a second table. */
-#include "common.h"
-#include "process.h"
+#include "dpi_job.h"
 
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -101,16 +100,6 @@ static uint64_t by_hand(const struct row *row, size_t count, uint64_t *sum)
 }
 
 /* ------------------------------------------------------------------------------------------------------- by the library */
-
-static void need(int error)
-{
-	const char *why = "";
-
-	if (error == DPI_SUCCESS)
-		return;
-	DPI_Get_Error_Detail(&why);
-	die(1, "error %d: %s", error, why);
-}
 
 static struct dpi_reduction *reduction(void)
 {

@@ -35,7 +35,7 @@ INLINE void straight(const uint8_t *row, size_t stride, size_t width, size_t cou
 
 /* ------------------------------------------------------------------------------------------------------ through lines */
 
-/* A part's block is full, or the last: what lies before the part's first byte is not ours. Returns where the line goes on. */
+/* A part's block is full; what lies before the part's first byte is not ours. Returns where the line goes on. */
 static __attribute__((noinline)) uint8_t *write_block(const struct dpi_move_kernels *k, struct dpi_scatter_line *l, size_t size)
 {
 	uint8_t *line = l->end - size;

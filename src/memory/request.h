@@ -35,6 +35,8 @@ struct dpi_request {
 	size_t *size_out;
 	DPI_Part *parts;
 	size_t parts_count;
+	char *why;     /* NULL, or DPI_DETAIL_MAX bytes: the sentence of the lowest part that failed */
+	size_t why_of; /* its number; parts_count: none did */
 	struct dpi_request *part; /* one each */
 	struct dpi_descriptor *descriptor; /* readable when it may have completed; NULL until it is asked for */
 	/* log_reader.c */

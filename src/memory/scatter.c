@@ -24,6 +24,10 @@ static int advance_parts(struct dpi_request *r)
 			if (e != DPI_ERR_AGAIN) {
 				p->finished = true;
 				p->error = r->parts[i].error = e;
+				if (e && r->why && i < r->why_of) { /* others' posts go on, and say why they must wait */
+					snprintf(r->why, DPI_DETAIL_MAX, "part %zu: %s", i, dpi_detail());
+					r->why_of = i;
+				}
 			}
 		}
 		again |= !p->finished;
@@ -58,7 +62,7 @@ static int prepare(DPI_Part *part, struct dpi_request *r, bool scatter, const ch
 	return DPI_SUCCESS;
 }
 
-/* A part failed while others were under way: its own sentence, where the class has one that can be said again. */
+/* A part had not ended when the call did: its sentence, where the class has one. */
 static int part_failed(const struct dpi_buffer *b, int error, const char *call)
 {
 	if (error == DPI_ERR_DESTROYED || error == DPI_ERR_PEER) dpi_buffer_check(b);
@@ -71,7 +75,7 @@ static int run(DPI_Part *parts, size_t count, bool scatter, DPI_Request *request
 {
 	int error = DPI_SUCCESS, first = DPI_SUCCESS;
 	size_t first_at = 0;
-	char sentence[DPI_DETAIL_MAX] = "";
+	char sentence[DPI_DETAIL_MAX] = "", why[DPI_DETAIL_MAX] = "";
 	struct dpi_buffer *lead = NULL;
 	int64_t longest = 0;
 	if (!parts && count) return dpi_fail(DPI_ERR_ARGUMENT, "%s: parts is NULL: pass an array of them, or count 0", call);
@@ -113,11 +117,14 @@ static int run(DPI_Part *parts, size_t count, bool scatter, DPI_Request *request
 		error = dpi_request_start(&r, request);
 		if (error) free(each);
 	} else {
+		r.why = why;
+		r.why_of = count;
 		error = dpi_request_run(&r, longest, call);
 		/* the first part in array order that failed says what the call returns */
 		size_t i = 0;
 		while (i < count && !parts[i].error) i++;
 		if (first && i == first_at) error = dpi_fail(first, "%s", sentence);
+		else if (i < count && i == r.why_of) error = dpi_fail(parts[i].error, "%s", why);
 		else if (i < count) error = part_failed(dpi_buffer_get(parts[i].buffer), parts[i].error, call);
 	}
 leave:

@@ -8,6 +8,7 @@
 #include "context.h"
 #include "loop_state.h"
 #include "peer.h"
+#include "wait.h"
 
 /* ------------------------------------------------------------------------------------- what transports call back */
 
@@ -233,7 +234,10 @@ int dpi_peer_endpoint(struct dpi_context *ctx, struct dpi_peer *peer, int carrie
 	int64_t left = deadline == DPI_NEVER ? INT64_MAX / 1000 : (deadline - dpi_now()) / 1000;
 	int error = DPI_SUCCESS;
 	pthread_mutex_lock(&c->lock);
-	if (!peer->endpoint[carrier]) error = c->table->connect(c->tp, 0, &p, left > 0 ? left : 1, &peer->endpoint[carrier]);
+	if (!peer->endpoint[carrier]) {
+		error = c->table->connect(c->tp, 0, &p, left > 0 ? left : 1, &peer->endpoint[carrier]);
+		dpi_carrier_served(c);
+	}
 	*endpoint = peer->endpoint[carrier];
 	pthread_mutex_unlock(&c->lock);
 	return error;

@@ -108,6 +108,11 @@ void dpi_carrier_progress(struct dpi_carrier *c)
 	if (!finish_rounds(c)) wake_sleeper(c->ctx);
 }
 
+void dpi_carrier_served(struct dpi_carrier *c)
+{
+	if (c->needs_progress && c->table->arm(c->tp, 0) == DPI_ERR_AGAIN) wake_sleeper(c->ctx);
+}
+
 void dpi_progress(struct dpi_context *ctx)
 {
 	progress(ctx);

@@ -39,6 +39,10 @@ bool dpi_carrier_lock(struct dpi_carrier *c);
 /* A round of progress on one carrier, whose lock the caller holds: nothing is left for another round, which may be long in coming. */
 void dpi_carrier_progress(struct dpi_carrier *c);
 
+/* After another call than a post has served the transport, with the carrier's lock held: connecting and attaching take in what comes
+ * meanwhile, and may leave the answer to the next round. Whoever sleeps on the transports makes that round. */
+void dpi_carrier_served(struct dpi_carrier *c);
+
 /* A bell for a new handle. */
 uint32_t dpi_bell_pick(struct dpi_context *ctx);
 

@@ -262,6 +262,7 @@ int dpi_remote_attach(struct dpi_context *ctx, struct dpi_peer *peer, struct dpi
 		} else if (!(error = dpi_peer_endpoint(ctx, peer, i, deadline, &endpoint))) {
 			pthread_mutex_lock(&c->lock);
 			error = c->table->attach(endpoint, &o->key[k].key, o->length, &r->tp, &direct);
+			dpi_carrier_served(c);
 			pthread_mutex_unlock(&c->lock);
 		}
 		if (!error) {

@@ -297,6 +297,36 @@ static void ping_pong(int rank, int rounds)
 TEST(wakes_from_sleep, "P-10", 2, .env = "DPI_SPIN=0 DPI_LINGER=1min") { ping_pong(rank, 400); }
 TEST(wakes_from_spin, "P-10", 2, .env = "DPI_LINGER=1min") { ping_pong(rank, 400); }
 
+/* Whoever sleeps serves appenders that come at once, the first ones of all: their windows are attached by another thread, which takes in
+ * what comes meanwhile. */
+TEST(wakes_for_the_first_that_come, "P-10", 3, .env = "DPI_SPIN=0")
+{
+	enum { ROUNDS = 40, HOME = 2 };
+	DPI_Context ctx = rank == HOME ? NULL : join();
+	uint64_t seed = draw_seed(rank);
+	for (int i = 0; i < ROUNDS; i++) {
+		char name[16];
+		snprintf(name, sizeof name, "q %d", i);
+		if (rank == HOME) {
+			CHECK_DPI(DPI_Init(&ctx));
+			DPI_Buffer q = CREATE(name, HOME, ctx, SMALL);
+			TAKE(q, &i, sizeof i);
+			TAKE(q, &i, sizeof i);
+			CHECK_DPI(DPI_Close_Buffer(q));
+			CHECK_DPI(DPI_Barrier("round", 3, 0, ctx));
+			CHECK_DPI(DPI_Finalize(ctx));
+		} else {
+			DPI_Buffer b = open_buffer(name, ctx);
+			usleep((useconds_t)draw(&seed, 100));
+			CHECK_DPI(DPI_Append(&i, sizeof i, b));
+			CHECK_DPI(DPI_Flush_Buffer(b));
+			CHECK_DPI(DPI_Close_Buffer(b));
+			CHECK_DPI(DPI_Barrier("round", 3, 0, ctx));
+		}
+	}
+	if (rank != HOME) CHECK_DPI(DPI_Finalize(ctx));
+}
+
 /* Several wait for one log, each from another node; and for names, and for barriers. */
 TEST(wakes_all, "P-10 A-69", 4, .env = "DPI_SPIN=0")
 {

@@ -128,15 +128,18 @@ static DPI_Tp_Endpoint *attempt(struct attempt *a, const struct verbs_host *host
 	tp->serial = (tp->serial + 1) & 0xffffff;
 	rdma_set_option(id, RDMA_OPTION_ID, RDMA_OPTION_ID_ACK_TIMEOUT, &timeout, sizeof timeout);
 	c->state = STATE_ADDRESS;
+	c->awaited = true;
 	if (rdma_resolve_addr(id, (struct sockaddr *)&from, (struct sockaddr *)&to, RESOLVE_MS)) dpi_verbs_give_up(c, DPI_ERR_PEER, "%s", strerror(errno));
 	wait_while(c, STATE_ADDRESS, a_try(end));
 	wait_while(c, STATE_ROUTE, a_try(end));
 	wait_while(c, STATE_REQUEST, end);
+	c->awaited = false;
 	if (c->state == STATE_OPEN) {
 		c->claimed = true;
 		return c;
 	}
-	a->error = c->state == STATE_FAILED ? c->error : DPI_ERR_TIMEOUT;
+	/* LOST: it was open, and ended before it was looked at */
+	a->error = c->state == STATE_FAILED ? c->error : c->state == STATE_LOST ? DPI_ERR_PEER : DPI_ERR_TIMEOUT;
 	a->crossed = c->state == STATE_FAILED && c->status == WIRE_CROSSED;
 	a->unresolved = !c->slot && a->error == DPI_ERR_TIMEOUT;
 	a->over = c->state == STATE_FAILED && (c->status == WIRE_OTHER_VERSION || c->error == DPI_ERR_LIMIT || c->error == DPI_ERR_MEMORY);

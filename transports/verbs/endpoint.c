@@ -152,6 +152,7 @@ void dpi_verbs_lose(DPI_Tp_Endpoint *c, const char *format, ...)
 		return;
 	}
 	core->log(core->self, 3, "%s", c->why);
+	if (c->awaited) return;
 	c->state = STATE_GONE;
 	c->tp->graves = true;
 }

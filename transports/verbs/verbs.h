@@ -235,6 +235,7 @@ struct DPI_Tp_Endpoint {
 	uint8_t token[WIRE_TOKEN]; /* connecting: the peer's */
 	uint32_t superseded;	   /* serial of the peer's latest attempt when this one was agreed on */
 	bool claimed, dirty, closing, gone; /* gone: the peer has said goodbye */
+	bool awaited;			    /* connect.c looks at it, and lets it go */
 	int broken;			    /* errno of a post; progress says it */
 	_Atomic int event;		    /* of its queue pair, + 1: perhaps found by another transport of the process */
 	int error;			    /* STATE_FAILED */

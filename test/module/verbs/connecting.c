@@ -235,6 +235,20 @@ TEST(verbs_connect_in_time, "", 0)
 	sides_end();
 }
 
+/* The peer is killed when it has just accepted: that is its death, not lateness. */
+TEST(verbs_connect_to_the_dying, "", 0)
+{
+	sides_init();
+	sides_open();
+	mock.brief = true;
+	CHECK_FAILS(&a, side_connect(&a, &b, LONG), DPI_ERR_PEER, "has probably died");
+	sides_progress();
+	mock.brief = false;
+	sides_connect();
+	works();
+	sides_end();
+}
+
 /* What is asked on the way to an address gets lost, or its answer: it is asked again, not waited for until the deadline. */
 TEST(verbs_connect_resolves_again, "", 0)
 {

@@ -42,6 +42,7 @@ struct mock {
 	bool hold;  /* requests are not carried out until mock_run */
 	bool mute;  /* the connection manager says nothing */
 	bool gone;  /* nobody waits for a refusal any more */
+	bool brief; /* who accepts is killed then */
 	enum rdma_cm_event_type instead; /* this event in place of the next answer to a step of connecting; -1: none */
 	int instead_of;			 /* of that type; -1: of any */
 	bool instead_always;

@@ -225,6 +225,7 @@ int rdma_accept(struct rdma_cm_id *id, struct rdma_conn_param *p)
 	mock_qp_pair(id->qp, i->peer->id.qp);
 	i->connected = i->peer->connected = true;
 	tell(i->peer, RDMA_CM_EVENT_ESTABLISHED, 0, NULL, p->private_data, p->private_data_len);
+	if (mock.brief) tell(i->peer, RDMA_CM_EVENT_DISCONNECTED, 0, NULL, NULL, 0);
 	tell(i, RDMA_CM_EVENT_ESTABLISHED, 0, NULL, NULL, 0);
 	return 0;
 }

@@ -25,6 +25,16 @@ struct dpi_peer *dpi_peer_find(struct dpi_context *ctx, int node)
 
 enum { FOUND, DEAD, BUSY, MINE };
 
+/* Without the registry nobody will tell that a node which does not answer has gone. */
+#define UNTOLD_NS 1000000000
+
+static int64_t untold(struct dpi_context *ctx, int64_t deadline)
+{
+	struct dpi_node registry;
+	int64_t soon = dpi_now() + UNTOLD_NS;
+	return dpi_cluster_find(ctx, DPI_REGISTRY_NODE, &registry) && !registry.alive && soon < deadline ? soon : deadline;
+}
+
 /* What to do about the node whose record is n. MINE: entered in connecting, this thread connects. */
 static int look(struct dpi_control *k, const struct dpi_node *n, struct dpi_connecting *mine, struct dpi_peer **peer)
 {
@@ -87,6 +97,7 @@ int dpi_peer_get(struct dpi_context *ctx, int node, int64_t deadline, struct dpi
 								"no channel to node %d came about in time: is it stopped, "
 								"or too busy?",
 								node);
+		if (error == DPI_ERR_PEER) deadline = untold(ctx, deadline);
 		if (error) dpi_backoff(ctx, seen, &wait_ns, deadline);
 	}
 }

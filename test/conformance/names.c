@@ -125,6 +125,29 @@ static void *one_more(void *buf)
 	return NULL;
 }
 
+/* A node leaves when nobody is there any more who would tell the others. */
+TEST(leaves_untold, "E-32", 3)
+{
+	_Atomic int *stage = harness_shared();
+	DPI_Buffer buf;
+	if (rank == 0) harness_expect_death(0);
+	DPI_Context ctx = join();
+	harness_barrier();
+	if (rank == 0) harness_kill(0, SIGKILL);
+	AWAIT(!harness_alive(0));
+	int64_t start = now();
+	UNTIL(SECOND, e == DPI_ERR_REGISTRY, int e = DPI_Barrier("b", 2, 0, ctx)); /* it has heard of it */
+	if (rank == 1) AWAIT(*stage == 1);
+	if (rank == 1) {
+		int error = DPI_Create_Buffer("there", 2, NULL, ctx, &buf);
+		CHECK(error == DPI_ERR_PEER || error == DPI_ERR_REGISTRY);
+		CHECK(*detail());
+		CHECK_WITHIN(start, 3 * SECOND);
+	}
+	CHECK_DPI(DPI_Finalize(ctx));
+	++*stage;
+}
+
 /* Rank 0 is the registry's node in this implementation and any other that keeps it in the first. */
 TEST(registry_dies, "E-32 P-2", 3)
 {

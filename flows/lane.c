@@ -69,7 +69,7 @@ static int ask(struct dpi_source *s, uint32_t target, int64_t deadline)
 	struct dpi_flow_target where = dpi_flow_where(s->flow, target);
 	if (where.state != DPI_TARGET_BOUND) return dpi_fail(DPI_ERR_PEER, "it was closed, or its process died");
 	snprintf(name, sizeof name, "%.100s, target %u", s->flow->name, target);
-	struct dpi_wanted wanted = { name, s->timeout_us, s->linger_us, s->watch.bell, s->ack || s->retain };
+	struct dpi_wanted wanted = { name, s->timeout_us, s->linger_us, s->watch.bell, s->ack || s->retain, s->tries };
 	l->epoch = where.epoch;
 	int64_t least = dpi_now() + DPI_ANSWER_NS;
 	int error = dpi_run_open_start(s->ctx, &wanted, where.node, where.queue, deadline > least ? deadline : least, &l->opening);

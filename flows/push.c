@@ -308,6 +308,7 @@ static int push(const void *row, size_t size, DPI_Source handle, bool wait, cons
 	int error;
 	struct dpi_source *s = dpi_source_begin(handle, call, &error);
 	if (!s) return error;
+	s->tries |= !wait;
 	error = check_row(s, row, size, call);
 	if (!error && s->reserved >= 0) error = dpi_fail(DPI_ERR_STATE, "%s: room is handed out: DPI_Commit or DPI_Discard comes first", call);
 	if (!error) error = __builtin_expect(s->bloom != NULL, 0) ? push_or_drop(s, row, size, wait) : push_row(s, row, size, wait);

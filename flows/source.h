@@ -57,6 +57,7 @@ struct dpi_source {
 	uint64_t id;	/* by which it is resumed; 0: none */
 	uint64_t seen;	/* version of the flow in which it had its place */
 	bool closing, marked;
+	bool tries; /* its program has pushed with DPI_Try_Push, or never waits */
 	uint64_t mark;
 	int reserved; /* target for which room is handed out; -1: none */
 	uint64_t reserved_size;

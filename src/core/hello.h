@@ -20,7 +20,7 @@
 #include "peer.h"
 
 #define DPI_WIRE_MAGIC 0x31495044u /* "DPI1" */
-#define DPI_WIRE_VERSION 2u
+#define DPI_WIRE_VERSION 3u
 #define DPI_GREETING_MAX 8192 /* bytes of a payload before a channel is established */
 #define DPI_NO_NODE UINT32_MAX
 

@@ -105,6 +105,7 @@ static int ask(struct dpi_buffer *b, bool by_credit)
 	dpi_pack_u32(&p, b->bell);
 	dpi_pack_u8(&p, by_credit);
 	dpi_pack_u8(&p, credit);
+	dpi_pack_u8(&p, b->tries);
 	if (credit) dpi_window_pack(b->ctx, &a->credit, b->home_peer->same_host || b->home, &p);
 	return dpi_call_start(b->ctx, b->home_peer, DPI_MEMORY_APPEND, &p, b->bell, &a->joining);
 }

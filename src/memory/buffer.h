@@ -116,6 +116,7 @@ struct dpi_buffer {
 	bool closing;
 	bool runs; /* it writes runs, not records: run.h */
 	bool acked; /* and its home acknowledges them: dpi_run_acked */
+	bool tries; /* and its program tries for room: dpi_ring_in_prompt */
 	uint64_t max_record;
 	DPI_Buffer_Stats stats; /* written by the handle's thread alone */
 	struct dpi_context *ctx;
@@ -180,6 +181,7 @@ struct dpi_wanted {
 	int64_t timeout_us, linger_us; /* 0: the defaults */
 	uint32_t bell;		       /* 0: any */
 	bool acked;		       /* for runs: the home acknowledges them, see dpi_run_acked */
+	bool tries;		       /* for runs: its program does not wait for room, it tries: see dpi_ring_in_prompt */
 };
 /* Open a handle to a buffer whose home and id are known. */
 int dpi_buffer_open_at(struct dpi_context *ctx, const struct dpi_wanted *wanted, int home, uint64_t id, int64_t deadline, DPI_Buffer *out);

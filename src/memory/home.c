@@ -277,7 +277,7 @@ static void on_append(struct dpi_context *ctx, struct dpi_request_in *in)
 {
 	uint64_t id = dpi_unpack_u64(&in->body), handle = dpi_unpack_u64(&in->body);
 	uint32_t bell = dpi_unpack_u32(&in->body);
-	bool by_credit = dpi_unpack_u8(&in->body), credit = dpi_unpack_u8(&in->body);
+	bool by_credit = dpi_unpack_u8(&in->body), credit = dpi_unpack_u8(&in->body), tries = dpi_unpack_u8(&in->body);
 	struct dpi_window_offer offer = { .fd = -1 };
 	if (credit) dpi_window_unpack(&in->body, &offer);
 	struct dpi_home *h = dpi_home_target(ctx, in, id);
@@ -322,6 +322,7 @@ static void on_append(struct dpi_context *ctx, struct dpi_request_in *in)
 	r->bell = bell;
 	r->direct = !by_credit;
 	if (by_credit) dpi_ring_in_by_credit(r);
+	if (tries) dpi_ring_in_prompt(r);
 	if (h->shape.use == DPI_USE_LOG && !(r->position = calloc(DPI_POSITIONS, sizeof *r->position)))
 		error = dpi_fail(DPI_ERR_MEMORY, "no memory for an appender");
 	if (credit && !error) error = dpi_remote_attach(ctx, in->from, &offer, dpi_now() + 500000000, &r->credit);
@@ -375,6 +376,7 @@ static void on_grow(struct dpi_context *ctx, struct dpi_request_in *in)
 	r->bell = old->bell;
 	r->direct = old->direct;
 	if (!r->direct) dpi_ring_in_by_credit(r);
+	if (old->tell_at == 1) dpi_ring_in_prompt(r);
 	r->credit = old->credit;
 	old->credit_shared = true;
 	found->ring = r;

@@ -114,6 +114,9 @@ int dpi_ring_in_make(struct dpi_context *ctx, struct dpi_home *h, uint64_t capac
 void dpi_ring_in_give_back(struct dpi_ring_in *r, uint64_t end, uint64_t boundary);
 void dpi_ring_in_tell(struct dpi_ring_in *r);
 void dpi_ring_in_by_credit(struct dpi_ring_in *r); /* new: its appender does not see the ring's head */
+/* Its appender tries for room, and may take nothing from elsewhere, which would bring it here to give more back, before it has found some:
+ * it is told whatever is given back. Others wait, and are told by parts of the ring. */
+void dpi_ring_in_prompt(struct dpi_ring_in *r);
 void dpi_ring_in_caught_up(struct dpi_ring_in *r); /* a look found nothing: tell what an appender may wait for */
 /* Tell the appender, which asked for it when it opened the ring, that count is acknowledged: a number that only grows, and means what the two
  * agree on. It goes along to the ring that replaces this one. */

@@ -45,6 +45,11 @@ void dpi_ring_in_by_credit(struct dpi_ring_in *r)
 	if (r->tell_at == r->reader.capacity / 8) r->tell_at *= 2;
 }
 
+void dpi_ring_in_prompt(struct dpi_ring_in *r)
+{
+	r->tell_at = r->tell_least = 1;
+}
+
 /* A word of an appender's credit by a put. False: the transport is busy. */
 static bool put_word(struct dpi_ring_in *r, uint64_t offset, uint64_t value)
 {

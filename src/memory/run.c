@@ -56,7 +56,7 @@ int dpi_run_open(struct dpi_context *ctx, const char *name, int node, uint64_t i
 		 struct dpi_buffer **out)
 {
 	DPI_Buffer handle;
-	int error = dpi_buffer_open_at(ctx, &(struct dpi_wanted){ name, timeout_us, linger_us, 0, false }, node, id, deadline, &handle);
+	int error = dpi_buffer_open_at(ctx, &(struct dpi_wanted){ name, timeout_us, linger_us, 0, false, false }, node, id, deadline, &handle);
 	if (error) return error;
 	struct dpi_buffer *b = dpi_buffer_get(handle);
 	error = check_runs(b);
@@ -79,6 +79,7 @@ int dpi_run_open_start(struct dpi_context *ctx, const struct dpi_wanted *wanted,
 	int error = dpi_buffer_open_start(ctx, wanted, node, id, deadline, b);
 	if (error) return error;
 	(*b)->acked = wanted->acked;
+	(*b)->tries = wanted->tries;
 	error = dpi_append_ask(*b);
 	return error ? open_failed(*b, error) : DPI_SUCCESS;
 }
@@ -369,8 +370,10 @@ uint64_t dpi_run_more(struct dpi_ring_in *r, struct dpi_run_in *run, uint64_t un
 	return size;
 }
 
-void dpi_run_give_back(struct dpi_ring_in *r, const struct dpi_run_in *run, uint64_t position)
+void dpi_run_give_back(struct dpi_ring_in *r, struct dpi_run_in *run, uint64_t position)
 {
+	/* read to where its word says it ends, it can neither grow nor be made shorter; what follows begins here, there being no padding */
+	if (run->end && position == run->end && r->reader.read == run->end && !(run->end & 7)) run->end = 0;
 	if (run->end && (int64_t)(position - run->at) > 0) position = run->at;
 	if ((int64_t)(position - r->reader.head) > 0) dpi_ring_in_give_back(r, position, position);
 }

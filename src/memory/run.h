@@ -114,7 +114,7 @@ static inline bool dpi_run_ready(const struct dpi_ring_in *r)
 {
 	return r->reader.read != r->reader.tail || (int64_t)(atomic_load_explicit(&r->reader.ring->tail, memory_order_relaxed) - r->reader.tail) > 0;
 }
-/* All up to position was read and is not looked at again, but for the word of a run that may go on. */
-void dpi_run_give_back(struct dpi_ring_in *r, const struct dpi_run_in *run, uint64_t position);
+/* All up to position was read and is not looked at again, but for the word of a run that may go on: one that is full does not. */
+void dpi_run_give_back(struct dpi_ring_in *r, struct dpi_run_in *run, uint64_t position);
 
 #endif

@@ -129,6 +129,69 @@ TEST(flow_cycle, "FL-424", 2)
 	leave(ctx);
 }
 
+/* The same within one process: besides the two rings, which it fills first, the thread holds no more than it must be able to. */
+static void one_thread(uint64_t memory)
+{
+	enum { LAPS = 20, SEGMENT = 512, HANDS = 2 * SEGMENT / sizeof(struct flow_row) + 1, MOST = 20000 };
+	static bool came[MOST];
+	DPI_Context ctx = join();
+	DPI_Flow f[2];
+	DPI_Source s[2];
+	DPI_Target t[2];
+	struct flow_row hand[2][HANDS]; /* taken from flow i, to go on to the other */
+	int held[2] = { 0, 0 };
+	int64_t rows = 0, hops = 0, refused[2] = { 0, 0 }, seen = 0;
+	for (int i = 0; i < 2; i++) {
+		f[i] = FLOW(i ? "back" : "there", ctx, .sources = 1, .segment = SEGMENT, .memory = memory);
+		s[i] = source_of(f[i]);
+		t[i] = target_of(0, f[i]);
+	}
+	for (int i = 0; i < 2; i++)
+		for (int in_vain = 0; in_vain < 50;) { /* full, and not just opening or sending */
+			struct flow_row r = row_of(0, rows, rows);
+			int error = DPI_Try_Push(&r, sizeof r, s[i]);
+			CHECK(!error || error == DPI_ERR_AGAIN);
+			if (error) pause_ms(1), in_vain++;
+			else rows++, in_vain = 0;
+		}
+	CHECK(rows > 2 * HANDS && rows <= MOST);
+	while (hops < LAPS * rows)
+		for (int i = 0; i < 2; i++) {
+			DPI_Tuple u;
+			int error = held[i] < HANDS ? DPI_Try_Next(t[i], &u) : DPI_ERR_AGAIN;
+			CHECK(!error || error == DPI_ERR_AGAIN);
+			if (!error) memcpy(&hand[i][held[i]++], u.data, sizeof **hand);
+			if (!held[i]) continue;
+			error = DPI_Try_Push(&hand[i][held[i] - 1], sizeof **hand, s[!i]);
+			CHECK(!error || error == DPI_ERR_AGAIN);
+			if (error) refused[!i]++;
+			else held[i]--, hops++;
+		}
+	CHECK(refused[0] && refused[1]);
+	for (int i = 0; i < 2; i++) {
+		for (int k = 0; k < held[i]; k++) came[hand[i][k].number] = true, seen++;
+		CHECK_DPI(DPI_Close_Source(s[i]));
+	}
+	for (int i = 0; i < 2; i++) {
+		DPI_Tuple u;
+		int error;
+		while (!(error = DPI_Next(t[i], &u))) {
+			struct flow_row r;
+			memcpy(&r, u.data, sizeof r);
+			CHECK(r.number < rows && !came[r.number]);
+			came[r.number] = true;
+			seen++;
+		}
+		CHECK_INT(error, ==, DPI_ERR_END);
+	}
+	CHECK_INT(seen, ==, rows);
+	leave(ctx);
+}
+
+TEST(flow_cycle_of_one_thread, "FL-424", 1) { one_thread(16384); }
+TEST(flow_cycle_of_one_thread_small, "FL-424", 1) { one_thread(4096); }
+TEST(flow_cycle_of_one_thread_large, "FL-424", 1) { one_thread(1 << 18); }
+
 /* Nor does what DPI_Next takes meanwhile end what was lent before: the ring goes around several times. */
 TEST(flow_lend_and_next, "FL-425", 2)
 {

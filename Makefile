@@ -56,6 +56,8 @@ conformance := $(if $(conformance_src),$(BUILD)/test/conformance/conformance)
 fuzz := $(if $(SAN),,$(if $(CLANG),$(fuzz_src:test/fuzz/%.c=$(BUILD)/fuzz/%)))
 # Transports with libraries of their own behind them are modules, built where pkg-config knows these.
 needs_verbs := libibverbs librdmacm
+# librdmacm keeps the devices that it has opened, and forgets them when it is unloaded: each DPI_Init would leave some behind
+stays_verbs := -Wl,-z,nodelete
 needs_libfabric := libfabric
 module_names := $(foreach m,verbs libfabric,$(if $(wildcard transports/$(m)/*.c),$(if $(shell $(PKG_CONFIG) --exists $(needs_$(m)) && echo 1),$(m))))
 modules := $(module_names:%=$(BUILD)/dpi/libdpi-%.so)
@@ -155,7 +157,7 @@ $(BUILD)/obj/transports/$(1)/%: includes = -Iinclude $(shell $(PKG_CONFIG) --cfl
 $(BUILD)/dpi/libdpi-$(1).so: $(call obj,$(wildcard transports/$(1)/*.c))
 	@mkdir -p $$(@D)
 	$$(call say,LD,$$@)
-	$$(Q)$$(CC) -shared $(if $(SAN),,-Wl,-z,defs) $$(ALL_LDFLAGS) -o $$@ $$^ $(shell $(PKG_CONFIG) --libs $(needs_$(1)))
+	$$(Q)$$(CC) -shared $(if $(SAN),,-Wl,-z,defs) $$(ALL_LDFLAGS) -o $$@ $$^ $(stays_$(1)) $(shell $(PKG_CONFIG) --libs $(needs_$(1)))
 $(BUILD)/test/module/$(1)_test: $(call obj,$(wildcard transports/$(1)/*.c) $(wildcard test/module/$(1)/*.c)) $(call obj,$(harness_src)) $(STATIC)
 	@mkdir -p $$(@D)
 	$$(call say,LD,$$@)

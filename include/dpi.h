@@ -779,6 +779,17 @@ typedef struct DPI_Partition_Attr {
  * method does not take a key of this type). */
 DPI_API int DPI_Partition(const DPI_Partition_Attr *attr, size_t count, uint16_t *part, uint64_t *counts);
 
+/* Choose the bounds of a range from a sample of rows, so that its rows are dealt out evenly: bound i is the key of the row
+ * that has (i + 1) * count / parts rows before it in order. A key that is frequent may be several bounds; the parts between
+ * them get nothing. attr: parts, keys and key_count count. count: rows of the sample, at least 1; some hundred for each part
+ * are enough, picked at random. memory: the caller's, for the bounds, at an address that is a multiple of 8; NULL: only the
+ * size is wanted. size: in: bytes at memory; out: bytes needed. bounds: out, key_count, which point into memory: as
+ * DPI_Partition_Attr and DPI_Flow_Attr take them. Never blocks. Thread: any. Errors: SIZE (memory is too small) LIMIT (4 G
+ * rows, or bounds of 2 GiB) MEMORY (4 bytes a row while it runs). Source: DeWitt, Naughton, Schneider, Parallel Sorting on
+ * a Shared-Nothing Architecture using Probabilistic Splitting, 1991. */
+DPI_API int DPI_Sample_Bounds(const DPI_Partition_Attr *attr, size_t count, void *memory, size_t *size,
+			      DPI_Values *bounds);
+
 /* Copy each row to its part, in order. attr: as for DPI_Partition; its keys are fields of the rows, or columns beside
  * them. rows: count of width bytes, stride bytes apart. part: each row's part, as DPI_Partition found it, or found by the
  * program: then only attr->parts counts; NULL: found on the way, which is faster than two calls. to: the memory of each

@@ -105,10 +105,15 @@ struct asked {
 	struct dpi_partition partition;
 };
 
+int dpi_partition_attr(const DPI_Partition_Attr *attr, DPI_Partition_Attr *a, struct dpi_strided key[static DPI_KEYS_MAX])
+{
+	int error = copy_attr(attr, a);
+	return error ? error : check_keys(a->keys, a->key_count, "key", key);
+}
+
 static int ask(const DPI_Partition_Attr *attr, struct asked *a)
 {
-	int error = copy_attr(attr, &a->attr);
-	if (!error) error = check_keys(a->attr.keys, a->attr.key_count, "key", a->key);
+	int error = dpi_partition_attr(attr, &a->attr, a->key);
 	if (!error && a->attr.bounds) error = check_keys(a->attr.bounds, a->attr.key_count, "bound", a->bound);
 	if (error) return error;
 	return dpi_partition_prepare(&a->partition, a->attr.method, a->attr.parts, a->attr.salt, a->attr.shift, a->key,

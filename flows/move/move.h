@@ -20,6 +20,11 @@ struct dpi_partition {
 	struct dpi_search search; /* range by one key of at most 64 bits */
 };
 
+/* -1, 0, 1: row i of a and row j of b, columns of the same types; as a range has it. */
+int dpi_compare_keys(const struct dpi_strided *a, size_t i, const struct dpi_strided *b, size_t j, size_t keys);
+/* move.c: a copy of what the caller gave, its keys checked. */
+int dpi_partition_attr(const DPI_Partition_Attr *attr, DPI_Partition_Attr *a, struct dpi_strided key[static DPI_KEYS_MAX]);
+
 /* keys: only types, widths and scales are looked at. bound: key_count columns for range, else NULL. DPI_ERR_ARGUMENT:
  * parts, shift, bounds that do not ascend or have other types; DPI_ERR_UNSUPPORTED: a key that the method does not take.
  * */

@@ -56,7 +56,7 @@ static int compare(const struct dpi_strided *a, size_t i, const struct dpi_strid
 	return c ? (c > 0) - (c < 0) : (n > m) - (n < m);
 }
 
-static int compare_keys(const struct dpi_strided *a, size_t i, const struct dpi_strided *b, size_t j, size_t keys)
+int dpi_compare_keys(const struct dpi_strided *a, size_t i, const struct dpi_strided *b, size_t j, size_t keys)
 {
 	int c = 0;
 	for (size_t k = 0; k < keys && !c; k++) c = compare(a + k, i, b + k, j);
@@ -76,7 +76,7 @@ static int prepare_range(struct dpi_partition *p, const struct dpi_strided *key,
 			return dpi_fail(DPI_ERR_ARGUMENT,
 					"the bounds of key %zu have another type, width or scale than the key", k);
 	for (uint32_t b = 1; b < bounds; b++)
-		if (compare_keys(bound, b - 1, bound, b, p->key_count) > 0)
+		if (dpi_compare_keys(bound, b - 1, bound, b, p->key_count) > 0)
 			return dpi_fail(DPI_ERR_ARGUMENT, "bound %u is below bound %u: sort the bounds", b, b - 1);
 	p->bound = bound;
 	dpi_search_make(&p->search, NULL, 0); /* of one part, whatever the key */
@@ -172,10 +172,10 @@ static void search(const struct dpi_partition *p, const struct dpi_strided *key,
 		uint32_t base = 0, left = p->parts - 1;
 		while (left > 1) {
 			uint32_t half = left / 2;
-			base += compare_keys(p->bound, base + half - 1, key, first + i, p->key_count) <= 0 ? half : 0;
+			base += dpi_compare_keys(p->bound, base + half - 1, key, first + i, p->key_count) <= 0 ? half : 0;
 			left -= half;
 		}
-		if (left) base += compare_keys(p->bound, base, key, first + i, p->key_count) <= 0;
+		if (left) base += dpi_compare_keys(p->bound, base, key, first + i, p->key_count) <= 0;
 		part[i] = (uint16_t)base;
 	}
 }

@@ -93,6 +93,33 @@ TEST(route_by_columns, "FL-210 FL-211 FL-212 FL-213 FL-214 FL-225", 1, .once = t
 	leave(ctx);
 }
 
+/* Bounds that were sampled are taken as they are, of keys of two columns too; and parts are even. */
+TEST(route_by_sampled_bounds, "D-17 FL-214", 1, .once = true)
+{
+	DPI_Context ctx = join();
+	DPI_Schema s = order_schema();
+	DPI_Values key[2] = { { .type = DPI_TYPE_INT64, .data = &orders->key, .stride = sizeof *orders },
+			      { .type = DPI_TYPE_UINT32, .data = &orders->part, .stride = sizeof *orders } }, bounds[2];
+	for (size_t keys = 1; keys <= 2; keys++) {
+		DPI_Partition_Attr p = DPI_PARTITION_ATTR_INIT;
+		DPI_Flow_Attr a = attr_of(s, DPI_DIST_RANGE, keys);
+		uint64_t memory[2 * TARGETS];
+		uint16_t part[ORDERS];
+		int rows[TARGETS] = { 0 };
+		size_t size = sizeof memory;
+		p.method = DPI_PARTITION_RANGE, p.parts = TARGETS, p.keys = key, p.key_count = keys;
+		CHECK_DPI(DPI_Sample_Bounds(&p, ORDERS, memory, &size, bounds));
+		p.bounds = a.bounds = bounds;
+		DPI_Flow flow = flow_of(keys == 1 ? "one" : "two", &a, ctx);
+		parts_of(p, keys, part);
+		for (int i = 0; i < ORDERS; i++) CHECK_INT(route(orders + i, flow), ==, part[i]);
+		for (int i = 0; i < ORDERS; i++) rows[part[i]]++;
+		for (int t = 0; t < TARGETS; t++) CHECK(rows[t] == ORDERS / TARGETS || rows[t] == ORDERS / TARGETS + 1); /* keys differ */
+	}
+	CHECK_DPI(DPI_Free_Schema(s));
+	leave(ctx);
+}
+
 TEST(route_without_a_key, "FL-216 FL-217 FL-224 FL-225", 1, .once = true)
 {
 	DPI_Context ctx = join();

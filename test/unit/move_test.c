@@ -233,6 +233,106 @@ TEST(partition_that_cannot_be, "D-8", 0)
 	CHECK_ERROR(DPI_Partition(NULL, 4, part, NULL), DPI_ERR_ARGUMENT, "NULL");
 }
 
+/* ---------------------------------------------------------------------------------------------------------- sample */
+
+/* Each bound has its place in the order of the sample's rows; and they are taken as they are. */
+static void sample_case(const DPI_Values *v, size_t keys, size_t count, uint32_t parts)
+{
+	DPI_Partition_Attr a = DPI_PARTITION_ATTR_INIT;
+	DPI_Values bounds[DPI_KEYS_MAX];
+	struct dpi_strided key[DPI_KEYS_MAX], bound[DPI_KEYS_MAX];
+	size_t size = 0, half;
+	a.method = DPI_PARTITION_RANGE, a.parts = parts, a.keys = v, a.key_count = keys;
+	CHECK_DPI(DPI_Sample_Bounds(&a, count, NULL, &size, NULL));
+	uint8_t *memory = malloc(size), *before = malloc(size);
+	CHECK(size && memory && before);
+	memset(memory, 0x55, size), memset(before, 0x55, size);
+	half = size - 1;
+	CHECK_ERROR(DPI_Sample_Bounds(&a, count, memory, &half, bounds), DPI_ERR_SIZE, "memory has");
+	CHECK_INT(half, ==, size);
+	CHECK(!memcmp(memory, before, size));
+	CHECK_DPI(DPI_Sample_Bounds(&a, count, memory, &size, bounds));
+	for (size_t k = 0; k < keys; k++) {
+		CHECK_DPI(dpi_strided_check(&v[k], "key", k, &key[k]));
+		CHECK_DPI(dpi_strided_check(&bounds[k], "bound", k, &bound[k]));
+	}
+	for (uint32_t b = 0; b + 1 < parts; b++) {
+		size_t below = 0, upto = 0, at = (size_t)(b + 1) * count / parts;
+		for (size_t i = 0; i < count; i++) {
+			int c = dpi_compare_keys(key, i, bound, b, keys);
+			below += c < 0, upto += c <= 0;
+		}
+		CHECK(below <= at && at < upto);
+	}
+	a.bounds = bounds;
+	CHECK_DPI(DPI_Partition(&a, count, NULL, NULL));
+	free(memory);
+	free(before);
+}
+
+TEST(sample_bounds, "D-17 D-18", 0)
+{
+	enum { ROWS = 700 };
+	struct draws d = draws_from(rank);
+	static const uint32_t parts[] = { 1, 2, 7, 64, 1000 };
+	struct row {
+		uint8_t null, flag;
+		char fixed[5];
+		double real;
+		int64_t number;
+	} row[ROWS];
+	char text[ROWS * 4];
+	int32_t offset[ROWS + 1] = { 0 };
+	uint8_t valid[ROWS / 8 + 1], bits[ROWS / 8 + 1];
+	for (int n = rounds(6); n; n--) {
+		uint64_t values = 1 + draw_below(&d, n % 2 ? 10 : UINT64_MAX / 2);
+		for (int i = 0; i < ROWS; i++) {
+			size_t size = draw_below(&d, 4);
+			row[i] = (struct row){ .null = (uint8_t)draw_below(&d, 2), .flag = (uint8_t)draw_below(&d, 2), .number = (int64_t)draw_below(&d, values),
+					       .real = draw_below(&d, 9) ? (double)draw_below(&d, values) - 3 : (double)NAN };
+			for (int k = 0; k < 5; k++) row[i].fixed[k] = (char)draw_below(&d, 3);
+			for (size_t k = 0; k < size; k++) text[offset[i] + (int32_t)k] = (char)('a' + draw_below(&d, 3));
+			offset[i + 1] = offset[i] + (int32_t)size;
+		}
+		fill(valid, sizeof valid, n), fill(bits, sizeof bits, n + 1);
+		const DPI_Values all[] = {
+			{ .type = DPI_TYPE_INT64, .data = &row[0].number, .stride = sizeof *row },
+			{ .type = DPI_TYPE_DOUBLE, .data = &row[0].real, .stride = sizeof *row, .null = &row[0].null, .null_mask = 1 },
+			{ .type = DPI_TYPE_UTF8, .data = text, .offset = offset, .valid = valid },
+			{ .type = DPI_TYPE_BINARY, .data = text, .offset = offset },
+			{ .type = DPI_TYPE_FIXED, .width = 5, .data = row[0].fixed, .stride = sizeof *row, .null = &row[0].null, .null_mask = 1 },
+			{ .type = DPI_TYPE_BOOL, .data = bits, .valid = valid },
+			{ .type = DPI_TYPE_BOOL, .data = &row[0].flag, .stride = sizeof *row },
+		};
+		enum { ALL = sizeof all / sizeof *all };
+		for (int p = 0; p < 5; p++) {
+			for (int k = 0; k < ALL; k++) sample_case(&all[k], 1, ROWS, parts[p]);
+			sample_case(all + draw_below(&d, ALL - 2), 3, 1 + draw_below(&d, ROWS), parts[p]);
+			sample_case(all, ALL, 1, parts[p]);
+		}
+	}
+}
+
+TEST(sample_that_cannot_be, "D-18", 0)
+{
+	int64_t key[4] = { 4, 1, 3, 2 }, memory[4];
+	size_t size = sizeof memory;
+	DPI_Values v = { .type = DPI_TYPE_INT64, .data = key }, b;
+	DPI_Partition_Attr a = DPI_PARTITION_ATTR_INIT;
+	a.keys = &v, a.key_count = 1, a.parts = 4;
+	CHECK_DPI(DPI_Sample_Bounds(&a, 4, memory, &size, &b));
+	CHECK_INT(size, ==, 3 * sizeof *memory);
+	for (int i = 0; i < 3; i++) CHECK_INT(memory[i], ==, i + 2);
+	CHECK_ERROR(DPI_Sample_Bounds(&a, 0, memory, &size, &b), DPI_ERR_ARGUMENT, "sample some");
+	CHECK_ERROR(DPI_Sample_Bounds(&a, 4, memory, NULL, &b), DPI_ERR_ARGUMENT, "size is NULL");
+	CHECK_ERROR(DPI_Sample_Bounds(&a, 4, memory, &size, NULL), DPI_ERR_ARGUMENT, "bounds is NULL");
+	CHECK_ERROR(DPI_Sample_Bounds(&a, 4, (char *)memory + 1, &size, &b), DPI_ERR_ARGUMENT, "multiple of 8");
+	CHECK_ERROR(DPI_Sample_Bounds(&a, (size_t)UINT32_MAX + 1, memory, &size, &b), DPI_ERR_LIMIT, "at most");
+	CHECK_ERROR(DPI_Sample_Bounds(NULL, 4, memory, &size, &b), DPI_ERR_ARGUMENT, "attr is NULL");
+	a.parts = 0;
+	CHECK_ERROR(DPI_Sample_Bounds(&a, 4, memory, &size, &b), DPI_ERR_ARGUMENT, "0 parts");
+}
+
 /* --------------------------------------------------------------------------------------------------------- scatter */
 
 /* Rows to parts of exactly the room they need, at any alignment, twice, so that the second begins behind the first. */

@@ -3,6 +3,7 @@
 #include "request.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 static void op_done(struct dpi_operation *op, int error, uint64_t result)
@@ -73,6 +74,9 @@ void dpi_request_give_up(struct dpi_request *r)
 
 static void finish(struct dpi_request *r, int error)
 {
+	if (error && error != DPI_ERR_CANCELLED && r->handle) r->sentence = strdup(r->why && r->why_of < r->parts_count ? r->why : dpi_detail());
+	if (r->handle) free(r->why);
+	r->why = NULL;
 	if (r->part) free(r->part);
 	r->part = NULL;
 	r->error = error;
@@ -250,9 +254,11 @@ void dpi_request_close(struct dpi_buffer *b)
 
 static void free_uncollected(uint64_t handle, void *object)
 {
-	dpi_descriptor_close(((struct dpi_request *)object)->descriptor);
+	struct dpi_request *r = object;
+	dpi_descriptor_close(r->descriptor);
 	dpi_handle_close(handle);
-	free(object);
+	free(r->sentence);
+	free(r);
 }
 
 void dpi_requests_free(void)
@@ -274,6 +280,8 @@ static int collect(DPI_Request *handle, struct dpi_request *r)
 	dpi_handle_close((uint64_t)(uintptr_t)*handle);
 	*handle = DPI_REQUEST_NULL;
 	dpi_descriptor_close(r->descriptor);
+	if (r->sentence) dpi_fail(error, "%s", r->sentence);
+	free(r->sentence);
 	free(r);
 	if (error == DPI_ERR_CANCELLED) dpi_fail(error, "the request was cancelled before it began");
 	return error;

@@ -35,7 +35,8 @@ struct dpi_request {
 	size_t *size_out;
 	DPI_Part *parts;
 	size_t parts_count;
-	char *why;     /* NULL, or DPI_DETAIL_MAX bytes: the sentence of the lowest part that failed */
+	char *why;     /* NULL, or DPI_DETAIL_MAX bytes: the sentence of the lowest part that failed; a request's with a handle: its own */
+	char *sentence; /* of a request with a handle that has failed: other calls may fail before it is collected */
 	size_t why_of; /* its number; parts_count: none did */
 	struct dpi_request *part; /* one each */
 	struct dpi_descriptor *descriptor; /* readable when it may have completed; NULL until it is asked for */

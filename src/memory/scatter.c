@@ -2,6 +2,7 @@
  * scatter.c: several buffers in one call. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "buffer.h"
 #include "request.h"
@@ -112,13 +113,14 @@ static int run(DPI_Part *parts, size_t count, bool scatter, DPI_Request *request
 		if (!error && first) error = dpi_fail(first, "%s", sentence);
 		goto leave;
 	}
-	struct dpi_request r = { .advance = advance_parts, .b = lead, .parts = parts, .parts_count = count, .part = each };
+	struct dpi_request r = { .advance = advance_parts, .b = lead, .parts = parts, .parts_count = count, .part = each, .why = why, .why_of = count };
 	if (request) {
-		error = dpi_request_start(&r, request);
-		if (error) free(each);
+		r.why = malloc(DPI_DETAIL_MAX);
+		if (r.why) strcpy(r.why, sentence);
+		if (first) r.why_of = first_at;
+		error = r.why ? dpi_request_start(&r, request) : dpi_fail(DPI_ERR_MEMORY, "%s: no memory for a request", call);
+		if (error) free(each), free(r.why);
 	} else {
-		r.why = why;
-		r.why_of = count;
 		error = dpi_request_run(&r, longest, call);
 		/* the first part in array order that failed says what the call returns */
 		size_t i = 0;

@@ -489,6 +489,38 @@ TEST(requests_of_a_dead_home, "P-25 P-7 M-38 R-9", 3)
 	CHECK_DPI(DPI_Finalize(ctx));
 }
 
+/* Requests that fail together are asked one after the other, with other failures in between. */
+TEST(requests_keep_their_sentences, "P-21 A-84 A-85", 2)
+{
+	DPI_Context ctx = join();
+	DPI_Buffer l[2] = { MAKE("first log", 1, ctx, DPI_USE_LOG), MAKE("second log", 1, ctx, DPI_USE_LOG) }, r = MAKE("r", 1, ctx, DPI_USE_REGION, .capacity = 64);
+	uint64_t end[2] = { info_of(l[0]).end, info_of(l[1]).end };
+	char text[3][16];
+	harness_barrier();
+	if (rank == 0) {
+		DPI_Request x[3], parts;
+		DPI_Part part[3] = { { .buffer = r, .offset = 60, .data = text[0], .size = 16 },
+				     { .buffer = l[1], .offset = end[1], .data = text[1], .size = 16 },
+				     { .buffer = l[0], .offset = end[0], .data = text[2], .size = 16 } };
+		for (int i = 0; i < 3; i++) CHECK_DPI(DPI_Read_Record_Nb(end[0], text[0], sizeof text[0], l[0], NULL, NULL, &x[i]));
+		for (int first = 0; first < 2; first++) { /* its lowest failing part is one that is refused at once, or one that fails later */
+			CHECK_DPI(DPI_Gather_Nb(part + first, 3 - (size_t)first, &parts));
+			if (!first) CHECK_DPI(DPI_Cancel(parts));
+			if (!first) CHECK(DPI_Wait(&parts, 0) != DPI_SUCCESS);
+		}
+		CHECK_DPI(DPI_Destroy_Buffer("first log", ctx));
+		CHECK_DPI(DPI_Destroy_Buffer("second log", ctx));
+		for (int i = 0; i < 3; i++) {
+			CHECK_ERROR(DPI_Wait(&x[i], 0), DPI_ERR_DESTROYED, "first log");
+			CHECK_ERROR(DPI_Destroy_Buffer("none of this name", ctx), DPI_ERR_NAME, "none of this name");
+		}
+		CHECK_ERROR(DPI_Wait(&parts, 0), DPI_ERR_DESTROYED, "part 0: ");
+		CHECK_HAS(detail(), "second log");
+		part[1].size = part[2].size = 0;
+	}
+	leave(ctx);
+}
+
 /* A handle is closed over its requests. */
 TEST(requests_of_a_closed_handle, "P-27 A-20 M-9", 2)
 {

@@ -37,7 +37,7 @@ struct stored {
 };
 struct resuming {
 	struct stored slot[2];
-	_Atomic int current, closed, over;
+	_Atomic int current, closed, over, done; /* done: the source's life that has nothing more to do */
 	_Atomic int64_t taken, sum, marks;
 };
 
@@ -129,11 +129,16 @@ static void resume_after_kills(int rank, bool anew, int dist)
 	DPI_Context ctx = join();
 	DPI_Flow f = FLOW("f", ctx, .targets = TARGETS, .sources = 1, .segment = 1024, .memory = 65536, .dist = dist, .retain = DPI_ACK_RELEASED,
 			  .resume_us = LATE);
-	if (rank == 2) push_and_store(f, r, anew);
-	else take_all(f, rank, r, rank == 0);
+	if (rank == 2) {
+		push_and_store(f, r, anew);
+		r->done = harness_spawns(2);
+	} else {
+		take_all(f, rank, r, rank == 0);
+	}
 	if (rank < 2) r->over++;
 	if (rank < 2) AWAIT(r->over == 2);
 	if (rank == 0) {
+		AWAIT(r->done == harness_spawns(2)); /* one that was killed when all was done joins once more, and needs this node for that */
 		CHECK_INT(r->taken, ==, to_all(all, ROWS));
 		CHECK_INT(r->sum, ==, to_all(all, (int64_t)ROWS * (ROWS - 1) / 2));
 	}

@@ -3,6 +3,7 @@
 # dpi-info: every section, columns, JSON, wrong settings, the cluster.
 cd "$(dirname "$0")/../.." || exit 2
 BUILD=${BUILD:-build} slow=${TEST_SLOW:-1} top=$PWD
+export DPI_MODULES=${DPI_MODULES:-$PWD/$BUILD/dpi}
 bin=$PWD/$BUILD/bin
 for p in dpirun dpi-info; do [ -x "$bin/$p" ] || { echo "not ok dpi_info: there is no $bin/$p: run make"; exit 1; }; done
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/dpi-info-test-XXXXXX") || exit 2
@@ -163,6 +164,17 @@ out_has "^  shm +usable +works; but DPI_TRANSPORT is 'tcp'"
 DPI_TRANSPORT=hook:tcp,shm info --transports
 out_has '^  hook:tcp +open '
 status_is 0
+end
+
+begin "--transports: the choice of a provider, and of those left out as JSON"
+if [ -e "$DPI_MODULES/libdpi-libfabric.so" ]; then
+	info --transports
+	out_has '^ +choices +provider: [a-z]'
+	json --transports
+	has '^\.transports\[[0-9]*\]\.choices\[[0-9]*\] provider sockets, .*: thousands of times slower than tcp$'
+	has '^\.transports\[[0-9]*\]\.choices\[[0-9]*\] provider: '
+	sed -n 's/^\.transports\[\([0-9]*\)\]\.choices\[[0-9]*\]/\1/p' members | sort | uniq -d | grep -q . && fail "a choice stands there twice"
+fi
 end
 
 begin "--transports: what does not work, and why"

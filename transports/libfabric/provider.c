@@ -176,8 +176,8 @@ static void consider(struct search *s, const struct fi_info *i)
 	int points = why ? -1 : score(i);
 	bool better = points > s->best;
 	if (s->loud)
-		core->log(core->self, 3, "provider %s, %s (%s): %s", name, message ? "connections" : "datagrams, reliable", where,
-			  why ? why : better ? "possible, the best so far" : "possible, no better");
+		core->log(core->self, 3, "provider %s, %s%s%s%s: %s", name, message ? "connections" : "datagrams, reliable", *where ? " (" : "", where,
+			  *where ? ")" : "", why ? why : better ? "possible, the best so far" : "possible, no better");
 	if (why && named && !strstr(s->why, why)) {
 		size_t n = strlen(s->why);
 		snprintf(s->why + n, sizeof s->why - n, "%s%s", n ? "; " : "", why);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * transports.c: which transports there are, whether they work here and why not, what is true of them. */
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -25,6 +26,7 @@ static const struct {
 };
 
 #define NAME 32
+#define CHOICES 64
 
 /* A transport looked at. */
 struct seen {
@@ -33,6 +35,11 @@ struct seen {
 	bool usable;
 	char reason[DPI_DETAIL_MAX];
 	DPI_Tp_Attr attr; /* where usable */
+	struct choice {
+		int level;
+		char text[200];
+	} choice[CHOICES]; /* what it said of devices and providers when it was opened: which are used, which are not, and why */
+	int choices;
 };
 
 static const struct dpi_settings *settings; /* for the callback, which may have no context */
@@ -42,6 +49,24 @@ static const char *setting(void *self, const char *name)
 	int i = dpi_setting_find(name);
 	(void)self;
 	return i < 0 ? NULL : settings->value[i];
+}
+
+static struct seen *looked_at; /* by the transport that is being opened */
+
+static void __attribute__((format(printf, 3, 4))) note(void *self, int level, const char *format, ...)
+{
+	struct seen *s = looked_at;
+	struct choice *c = s->choice + s->choices;
+	va_list args;
+	(void)self;
+	if (s->choices == CHOICES) return;
+	c->level = level;
+	va_start(args, format);
+	vsnprintf(c->text, sizeof c->text, format, args);
+	va_end(args);
+	int same = 0; /* a provider offers itself several times */
+	while (strcmp(s->choice[same].text, c->text)) same++;
+	s->choices += same == s->choices;
 }
 
 /* Is the name in DPI_TRANSPORT, or is nothing there? */
@@ -65,6 +90,8 @@ static void try_it(struct seen *s, const DPI_Transport *table, const DPI_Transpo
 	if (lower) dpi_transport_fill(&low, lower);
 	dpi_carrier_core(&c, NULL);
 	c.core.setting = setting;
+	c.core.log = note;
+	looked_at = s;
 	s->attr.size = sizeof s->attr;
 	int error = c.filled.probe(&c.core, reason, sizeof reason);
 	if (error == DPI_ERR_UNSUPPORTED && !*reason && !table->probe) error = DPI_SUCCESS; /* it has no probe: open tells */
@@ -89,17 +116,17 @@ static void look(struct info *info, const char name[NAME], struct seen *s)
 	const DPI_Transport *table, *lower = NULL;
 	void *module; /* stays until the program ends */
 	const struct dpi_carrier *open = info->ctx ? dpi_carrier_find(info->ctx, name) : NULL;
+	if (dpi_transport_find(folders, base, &module, &table) || (colon && dpi_transport_find(folders, colon, &module, &lower))) {
+		snprintf(s->reason, sizeof s->reason, "not built in; %.900s", dpi_detail());
+		return;
+	}
+	try_it(s, table, lower);
 	if (open) {
 		s->chosen = s->usable = true;
 		s->attr = open->attr;
 		snprintf(s->reason, sizeof s->reason, "a context with these settings has it; peers are tried in this order");
 		return;
 	}
-	if (dpi_transport_find(folders, base, &module, &table) || (colon && dpi_transport_find(folders, colon, &module, &lower))) {
-		snprintf(s->reason, sizeof s->reason, "not built in; %.900s", dpi_detail());
-		return;
-	}
-	try_it(s, table, lower);
 	if (!s->usable) return;
 	if (colon && !named(name)) snprintf(s->reason, sizeof s->reason, "works; used only where DPI_TRANSPORT names it");
 	else if (!info->ctx)
@@ -118,6 +145,10 @@ static void show_json(const struct seen *s)
 	print_flag("open", "", s->chosen, "", "");
 	print_flag("usable", "", s->usable, "", "");
 	print_fact("reason", "", "%s", s->reason);
+	if (s->usable && *a->device) print_fact("device", "", "%s", a->device);
+	print_list("choices", NULL);
+	for (int i = 0; i < s->choices; i++) print_word(s->choice[i].text);
+	print_close();
 	if (s->usable) {
 		print_list("capabilities", NULL);
 		for (size_t i = 0; i < sizeof capabilities / sizeof *capabilities; i++)
@@ -160,6 +191,9 @@ static void show(const struct seen *s)
 	int used = 2 + print_cell(10, s->name);
 	used += print_cell(13, s->chosen ? "open" : s->usable ? "usable" : "not usable");
 	print_wrapped(25, used, s->reason);
+	if (s->usable && *a->device) line("device", a->device);
+	for (int i = 0, shown = 0; i < s->choices; i++) /* the outcome; a machine is told of every candidate */
+		if (s->choice[i].level <= DPI_LOG_INFORMATION) line(shown++ ? "" : "choices", s->choice[i].text);
 	if (!s->usable) return;
 	for (size_t i = 0; i < sizeof capabilities / sizeof *capabilities; i++)
 		if (a->capabilities & capabilities[i].bit)

@@ -301,3 +301,74 @@ TEST(flow_varying_rows, "FL-406 FL-407", 2)
 	CHECK_DPI(DPI_Free_Schema(schema));
 	leave(ctx);
 }
+
+/* A flush of rows that go to all targets brings them to all targets, full segments or not. */
+static void flush_to_all(int rank, int hint)
+{
+	enum { ROUNDS = 20, SOURCE = 3 };
+	DPI_Context ctx = join();
+	DPI_Flow f = FLOW("f", ctx, .targets = 3, .sources = 1, .dist = DPI_DIST_BROADCAST, .hint = hint, .linger_us = 60 * SECOND);
+	DPI_Source s = rank == SOURCE ? source_of(f) : NULL;
+	DPI_Target t = rank == SOURCE ? NULL : target_of((uint32_t)rank, f);
+	int64_t first = 0;
+	struct flow_tally tally = { 0 };
+	for (int round = 0; round < ROUNDS; round++, first += round) {
+		if (rank == SOURCE) {
+			push_rows(s, rank, first, round + 1);
+			CHECK_DPI(DPI_Flush_Source(s));
+		}
+		harness_barrier();
+		for (int i = 0; i <= round && rank != SOURCE; i++) {
+			DPI_Tuple u;
+			CHECK_DPI(DPI_Try_Next(t, &u));
+			CHECK_INT(((const struct flow_row *)u.data)->number, ==, first + i);
+		}
+		harness_barrier();
+	}
+	if (rank == SOURCE) CHECK_DPI(DPI_Close_Source(s));
+	else flow_drain(t, &tally);
+	CHECK_INT(tally.total, ==, 0);
+	leave(ctx);
+}
+
+TEST(flow_flush_to_all, "FL-416", 4) { flush_to_all(rank, DPI_HINT_BANDWIDTH); }
+TEST(flow_flush_to_all_at_once, "FL-416", 4) { flush_to_all(rank, DPI_HINT_LATENCY); }
+
+/* Flow "a", target 11 is not flow "a1", target 1, nor any buffer of a like name. */
+TEST(flow_names_do_not_meet, "FL-400", 2)
+{
+	enum { FLOWS = 3, EACH = 600 };
+	static const struct {
+		const char *name;
+		uint32_t targets;
+	} flow[FLOWS] = { { "a", 12 }, { "a1", 2 }, { "a, target 1", 2 } };
+	DPI_Context ctx = join();
+	DPI_Flow f[FLOWS];
+	DPI_Buffer b[2] = { MAKE("a11", 0, ctx, DPI_USE_QUEUE), MAKE("a, target 11", 1, ctx, DPI_USE_QUEUE) };
+	int64_t total[FLOWS] = { 0 };
+	for (int i = 0; i < FLOWS; i++) f[i] = FLOW(flow[i].name, ctx, .targets = flow[i].targets, .sources = 1);
+	if (rank == 0) {
+		for (int i = 0; i < FLOWS; i++) {
+			DPI_Source s = source_of(f[i]);
+			for (int64_t k = 0; k < EACH; k++) {
+				struct flow_row r = row_of(i, k, k); /* "from" is the flow */
+				CHECK_DPI(DPI_Push(&r, sizeof r, s));
+			}
+			CHECK_DPI(DPI_Close_Source(s));
+		}
+	} else {
+		DPI_Target t[FLOWS][12];
+		for (int i = 0; i < FLOWS; i++)
+			for (uint32_t k = 0; k < flow[i].targets; k++) t[i][k] = target_of(k, f[i]);
+		for (int i = 0; i < FLOWS; i++)
+			for (uint32_t k = 0; k < flow[i].targets; k++) {
+				DPI_Tuple u;
+				int error;
+				for (; !(error = DPI_Next(t[i][k], &u)); total[i]++) CHECK_INT(((const struct flow_row *)u.data)->from, ==, i);
+				CHECK_ERROR(error, DPI_ERR_END, "ended");
+			}
+		for (int i = 0; i < FLOWS; i++) CHECK_INT(total[i], ==, EACH);
+	}
+	for (int i = 0; i < 2; i++) CHECK_INT(stats_of(b[i]).appends, ==, 0);
+	leave(ctx);
+}

@@ -58,6 +58,15 @@ static void close_fds(int *fds, int count)
 		if (fds[i] >= 0) close(fds[i]);
 }
 
+/* Those that came first, closed but for what was taken from them. */
+static void drop_fds(struct dpi_channel *c)
+{
+	struct dpi_channel_fds *f = &c->fds[c->fds_first];
+	close_fds(f->fd, f->count);
+	c->fds_first = !c->fds_first;
+	c->fds_count--;
+}
+
 void dpi_unpack_close(struct dpi_unpack *u)
 {
 	close_fds(u->fds, u->fd_count);
@@ -98,7 +107,7 @@ void dpi_channel_free(struct dpi_channel *c)
 {
 	if (!c) return;
 	drop_queue(c);
-	close_fds(c->fds, c->fd_count);
+	while (c->fds_count) drop_fds(c);
 	if (c->watch.fd >= 0) close(c->watch.fd);
 	free(c->in);
 	free(c);
@@ -252,22 +261,24 @@ int dpi_channel_receive(struct dpi_channel *c, uint32_t limit)
 	do n = recvmsg(c->watch.fd, &m, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
 	while (n < 0 && errno == EINTR);
 	if (n < 0) return errno == EAGAIN ? DPI_RECEIVED_NOTHING : DPI_RECEIVED_END;
-	/* One read never goes past the data that descriptors came with, so all in hand belong to one frame. */
-	bool bad = false;
+	struct dpi_channel_fds more = { .cut = m.msg_flags & MSG_CTRUNC };
+	bool bad = false, some = more.cut;
 	for (struct cmsghdr *h = m.msg_controllen ? CMSG_FIRSTHDR(&m) : NULL; h; h = CMSG_NXTHDR(&m, h)) {
 		if (h->cmsg_level != SOL_SOCKET || h->cmsg_type != SCM_RIGHTS) continue;
 		size_t count = (h->cmsg_len - CMSG_LEN(0)) / sizeof(int);
 		for (size_t i = 0; i < count; i++) {
 			int fd;
 			memcpy(&fd, CMSG_DATA(h) + i * sizeof fd, sizeof fd);
-			if (c->fd_count < DPI_MESSAGE_FDS) c->fds[c->fd_count++] = fd;
+			if (more.count < DPI_MESSAGE_FDS && c->fds_count < 2) more.fd[more.count++] = fd;
 			else {
 				close(fd);
 				bad = true;
 			}
 		}
+		some |= count > 0;
 	}
-	if (m.msg_flags & MSG_CTRUNC) c->fds_cut = true;
+	if (some && c->fds_count < 2) c->fds[(c->fds_first + c->fds_count++) & 1] = more;
+	else bad |= some;
 	if (!n) return DPI_RECEIVED_END;
 	c->in_size += (size_t)n;
 	return bad ? DPI_RECEIVED_BAD : DPI_RECEIVED;
@@ -278,17 +289,17 @@ int dpi_channel_next(struct dpi_channel *c, uint32_t limit, struct dpi_frame *fr
 	size_t have = c->in_size - c->in_at;
 	long n = have ? dpi_frame_parse(c->in + c->in_at, have, limit, frame) : 0;
 	if (n < 0) return -1;
-	if (!n) return have || !c->fd_count ? 0 : -1; /* descriptors come with bytes of their frame */
+	if (!n) return have || !c->fds_count ? 0 : -1; /* descriptors come with bytes of their frame */
 	int fds = frame->flags >> DPI_FRAME_FDS_SHIFT;
-	if (fds && !c->local) return -1;
+	struct dpi_channel_fds *f = &c->fds[c->fds_first];
+	if (fds && (!c->local || !c->fds_count)) return -1;
 	/* missing ones are a fault of the sender, unless this process could not take them: then the handler sees -1 */
-	if (fds > c->fd_count && !c->fds_cut) return -1;
+	if (fds && (fds < f->count || (fds > f->count && !f->cut))) return -1;
 	*message = (struct dpi_unpack){ .at = frame->payload, .end = frame->payload + frame->size, .fd_count = fds };
-	for (int i = 0; i < DPI_MESSAGE_FDS; i++) message->fds[i] = i < fds && i < c->fd_count ? c->fds[i] : -1;
+	for (int i = 0; i < DPI_MESSAGE_FDS; i++) message->fds[i] = i < fds && i < f->count ? f->fd[i] : -1;
 	if (fds) {
-		close_fds(c->fds + fds, c->fd_count > fds ? c->fd_count - fds : 0);
-		c->fd_count = 0;
-		c->fds_cut = false;
+		f->count = 0; /* the message's own now */
+		drop_fds(c);
 	}
 	c->in_at += (size_t)n;
 	return 1;

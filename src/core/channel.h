@@ -43,9 +43,13 @@ struct dpi_channel {
 	/* receiver's */
 	uint8_t *in;
 	size_t in_at, in_size, in_room;
-	int fds[DPI_MESSAGE_FDS]; /* came with a frame that is not taken yet */
-	int fd_count;
-	bool fds_cut; /* the process had no room for all of them */
+	/* Descriptors of frames that are not taken yet, in order. A read ends with the first bytes that bring some, so those of a frame of
+	 * which the rest is still to come may be in hand, and those of the next frame that has any; not more. */
+	struct dpi_channel_fds {
+		int fd[DPI_MESSAGE_FDS], count;
+		bool cut; /* the process had no room for all of them */
+	} fds[2];
+	int fds_first, fds_count;
 	/* sender's */
 	struct dpi_channel_out *first, **last;
 	size_t queued;	/* bytes */

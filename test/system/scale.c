@@ -83,6 +83,103 @@ TEST(a_thousand_buffers, "", 2, .deadline_s = 180)
 	CHECK_DPI(DPI_Finalize(ctx));
 }
 
+/* 256 sources and 256 targets, each in use with each other: 65,536 ways. In the processes' one thread each; memory as the flow says. */
+enum { WIDE = 256, WIDE_RANKS = 8, WIDE_EACH = WIDE / WIDE_RANKS, WIDE_ROWS = 8 };
+
+struct wide {
+	DPI_Source s[WIDE_EACH];
+	DPI_Target t[WIDE_EACH];
+	int64_t rows[WIDE_EACH], sum[WIDE_EACH];
+	int ended;
+};
+
+static void take_wide(struct wide *w)
+{
+	for (int k = 0; k < WIDE_EACH; k++) {
+		DPI_Tuple u;
+		int error;
+		while (w->t[k] && !(error = DPI_Try_Next(w->t[k], &u))) {
+			const int64_t *row = u.data;
+			w->rows[k]++;
+			w->sum[k] += row[1];
+		}
+		if (!w->t[k] || error == DPI_ERR_AGAIN) continue;
+		CHECK_INT(error, ==, DPI_ERR_END);
+		DPI_Target_Stats stats = { .size = sizeof stats };
+		CHECK_DPI(DPI_Get_Target_Stats(w->t[k], &stats));
+		CHECK_INT(stats.sources, ==, WIDE);
+		CHECK_DPI(DPI_Close_Target(w->t[k]));
+		w->t[k] = NULL;
+		w->ended++;
+	}
+}
+
+/* Bytes that this process has of memory for itself and of memory that it shares. */
+static uint64_t resident(void)
+{
+	unsigned long pages = 0;
+	FILE *f = fopen("/proc/self/statm", "re");
+	CHECK(f && fscanf(f, "%*u %lu", &pages) == 1);
+	fclose(f);
+	return (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+TEST(flow_256_by_256, "", WIDE_RANKS, .deadline_s = 240)
+{
+	static const DPI_Column columns[] = { { "to", DPI_TYPE_INT64, 0, 0, 0, 0 }, { "number", DPI_TYPE_INT64, 0, 0, 0, 0 } };
+	static const char *const key[] = { "to" };
+	static struct wide w;
+	const uint64_t memory = 4 << 20;
+	_Atomic int *pushed = harness_shared();
+	DPI_Flow_Attr a = DPI_FLOW_ATTR_INIT;
+	DPI_Context ctx;
+	DPI_Flow f;
+	struct rlimit files;
+	getrlimit(RLIMIT_NOFILE, &files); /* a ring has one at its target */
+	files.rlim_cur = files.rlim_max;
+	if (files.rlim_max < 2 * WIDE * WIDE_EACH || setrlimit(RLIMIT_NOFILE, &files)) SKIP("ulimit -Hn is below %d", 2 * WIDE * WIDE_EACH);
+	CHECK_DPI(DPI_Init(&ctx));
+	CHECK_DPI(DPI_Create_Schema(columns, 2, &a.schema));
+	a.create = DPI_CREATE_OR_OPEN, a.targets = a.sources = WIDE, a.key = key, a.key_count = 1, a.dist = DPI_DIST_RADIX;
+	a.segment = 512, a.memory = memory;
+	CHECK_DPI(DPI_Create_Flow("wide", &a, ctx, &f));
+	for (int i = 0; i < WIDE_EACH; i++) CHECK_DPI(DPI_Open_Target((uint32_t)(rank * WIDE_EACH + i), NULL, f, &w.t[i]));
+	harness_barrier();
+	uint64_t before = resident();
+	for (int i = 0; i < WIDE_EACH; i++) CHECK_DPI(DPI_Open_Source(f, NULL, &w.s[i]));
+	for (int64_t n = 0; n < WIDE_ROWS * WIDE; n++)
+		for (int i = 0; i < WIDE_EACH; i++) {
+			int64_t row[2] = { n % WIDE, n };
+			int error;
+			while ((error = DPI_Try_Push(row, sizeof row, w.s[i])) == DPI_ERR_AGAIN) take_wide(&w);
+			CHECK_DPI(error);
+		}
+	for (int i = 0; i < WIDE_EACH; i++) {
+		DPI_Target_Stats stats = { .size = sizeof stats };
+		CHECK_DPI(DPI_Get_Target_Stats(w.t[i], &stats));
+		CHECK_INT(stats.memory, <=, memory);
+	}
+	uint64_t after = resident();
+	++*pushed;
+	while (w.ended < WIDE_EACH) { /* closing waits for room: not before everybody takes alone */
+		take_wide(&w);
+		if (*pushed < WIDE_RANKS || !w.s[0]) continue;
+		for (int i = 0; i < WIDE_EACH; i++) CHECK_DPI(DPI_Close_Source(w.s[i]));
+		w.s[0] = NULL;
+	}
+	/* the rings of its targets, and those of others that it writes to */
+	CHECK_INT(after - before, <=, 2 * WIDE_EACH * memory);
+	for (int i = 0; i < WIDE_EACH; i++) {
+		int64_t to = rank * WIDE_EACH + i;
+		CHECK_INT(w.rows[i], ==, WIDE * WIDE_ROWS);
+		CHECK_INT(w.sum[i], ==, WIDE * (WIDE_ROWS * to + WIDE * (WIDE_ROWS * (WIDE_ROWS - 1) / 2)));
+	}
+	CHECK_DPI(DPI_Close_Flow(f));
+	CHECK_DPI(DPI_Free_Schema(a.schema));
+	CHECK_DPI(DPI_Barrier("end", WIDE_RANKS, 0, ctx));
+	CHECK_DPI(DPI_Finalize(ctx));
+}
+
 /* 64 appenders: 16 threads in each of four processes, one consumer. */
 enum { THREADS = 16, RECORDS = 500 };
 struct crowd {

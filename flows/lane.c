@@ -80,11 +80,12 @@ static int ask(struct dpi_source *s, uint32_t target, int64_t deadline)
 }
 
 /* With a target that is needed now, ask as many of the next ones as were asked before: they are likely to be needed too, and then
- * have answered. So a source of many targets waits a few times in all, and none has more than twice the rings that it needs. What
- * goes wrong is told when they are. */
+ * have answered. So a source of many targets waits for few of them, and none has more than twice the rings that it needs. What
+ * goes wrong is told when they are. An answer may hold a descriptor until it is taken, so there are not many at a time. */
+#define AHEAD 16u
 static void ask_more(struct dpi_source *s, uint32_t target)
 {
-	uint32_t targets = s->flow->definition->targets, most = s->asked - 1;
+	uint32_t targets = s->flow->definition->targets, most = s->asked - 1 < AHEAD ? s->asked - 1 : AHEAD;
 	for (uint32_t i = 1; i <= most && i < targets; i++) {
 		uint32_t t = (target + i) % targets;
 		const struct dpi_lane *l = &s->lane[t];

@@ -134,6 +134,7 @@ static int join(struct dpi_buffer *b, struct dpi_reply *reply)
 	}
 	error = use_ring(b, &remote, 0);
 	if (error) dpi_remote_detach(&remote);
+	else if (a->credit.address) dpi_window_given(&a->credit);
 	return error;
 }
 

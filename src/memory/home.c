@@ -259,6 +259,7 @@ static void answer_ring(struct dpi_context *ctx, struct dpi_request_in *in, cons
 	dpi_window_pack(ctx, &r->window, same_host(ctx, in->from), &p);
 	dpi_answer(ctx, in->from, in->id, DPI_SUCCESS, &p);
 	dpi_pack_free(&p);
+	dpi_window_given(&r->window);
 }
 
 /* Would another ring of this size go beyond what the buffer may hold? Counts it if not. */

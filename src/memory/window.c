@@ -197,6 +197,12 @@ void dpi_window_pack(struct dpi_context *ctx, const struct dpi_window *w, bool s
 	}
 }
 
+void dpi_window_given(struct dpi_window *w)
+{
+	if (w->mapping && w->fd >= 0) close(w->fd);
+	w->fd = -1;
+}
+
 void dpi_window_unpack(struct dpi_unpack *u, struct dpi_window_offer *o)
 {
 	memset(o, 0, sizeof *o);

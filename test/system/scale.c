@@ -97,7 +97,7 @@ static void take_wide(struct wide *w)
 {
 	for (int k = 0; k < WIDE_EACH; k++) {
 		DPI_Tuple u;
-		int error;
+		int error = DPI_ERR_AGAIN;
 		while (w->t[k] && !(error = DPI_Try_Next(w->t[k], &u))) {
 			const int64_t *row = u.data;
 			w->rows[k]++;

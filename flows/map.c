@@ -23,6 +23,7 @@ struct step {
 	struct dpi_vector *column; /* of each column that comes out */
 	struct dpi_map_function function;
 	uint64_t seen, before; /* rows that came to a sample by number, and before the last run */
+	DPI_Stage_Stats stats, stats_before; /* read by other threads */
 	uint8_t *made;	       /* rows */
 	size_t room;
 };
@@ -275,7 +276,10 @@ static int call_all(struct dpi_maps *m, struct step *t)
 static int begin(struct dpi_maps *m, const struct dpi_rows *in)
 {
 	m->sifted_before = m->sifted, m->errors_before = m->errors;
-	for (uint32_t i = 0; i < m->steps; i++) m->step[i].before = m->step[i].seen;
+	for (uint32_t i = 0; i < m->steps; i++) {
+		m->step[i].before = m->step[i].seen;
+		m->step[i].stats_before = m->step[i].stats;
+	}
 	if (in->count > m->room) {
 		size_t n = in->count < 16 ? 16 : in->count;
 		m->room = 0;
@@ -314,12 +318,33 @@ static int step(struct dpi_maps *m, struct step *t, const struct dpi_rows *in)
 	return DPI_SUCCESS;
 }
 
+/* One thread counts, others look. */
+static void add(uint64_t *counter, uint64_t n)
+{
+	__atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
+}
+
+/* rows: that came. */
+static void count(const struct dpi_maps *m, struct step *t, size_t rows, uint64_t errors)
+{
+	uint64_t bytes = (uint64_t)m->count * t->stage->out->row_size;
+	for (size_t i = 0; !t->stage->out->row_size && i < m->count; i++) bytes += m->record[i].size;
+	add(&t->stats.rows, rows);
+	add(&t->stats.passed, m->count);
+	add(&t->stats.bytes, bytes);
+	add(&t->stats.batches, 1);
+	add(&t->stats.row_errors, errors);
+}
+
 int dpi_maps_run(struct dpi_maps *m, const struct dpi_rows *in, struct dpi_mapped *out)
 {
 	char why[DPI_DETAIL_MAX];
 	int error = begin(m, in);
 	for (uint32_t i = 0; i < m->steps && m->count && !error; i++) {
+		size_t rows = m->count;
+		uint64_t errors = m->errors;
 		error = step(m, m->step + i, !i && in->rows ? in : NULL);
+		if (!error) count(m, m->step + i, rows, m->errors - errors);
 		if (!error) continue;
 		snprintf(why, sizeof why, "%s", dpi_detail());
 		dpi_fail(error, "stage %u: %.800s", m->step[i].number, why);
@@ -336,7 +361,25 @@ int dpi_maps_run(struct dpi_maps *m, const struct dpi_rows *in, struct dpi_mappe
 void dpi_maps_back(struct dpi_maps *m)
 {
 	m->sifted = m->sifted_before, m->errors = m->errors_before;
-	for (uint32_t i = 0; i < m->steps; i++) m->step[i].seen = m->step[i].before;
+	for (uint32_t i = 0; i < m->steps; i++) {
+		struct step *t = m->step + i;
+		t->seen = t->before;
+#define RESTORE(name, unit, text) __atomic_store_n(&t->stats.name, t->stats_before.name, __ATOMIC_RELAXED);
+		DPI_STAGE_STATS(RESTORE)
+#undef RESTORE
+	}
+}
+
+bool dpi_maps_stage(const struct dpi_maps *m, uint32_t number, DPI_Stage_Stats *stats)
+{
+	for (uint32_t i = 0; m && i < m->steps; i++) {
+		if (m->step[i].number != number) continue;
+#define LOAD(name, unit, text) stats->name = __atomic_load_n(&m->step[i].stats.name, __ATOMIC_RELAXED);
+		DPI_STAGE_STATS(LOAD)
+#undef LOAD
+		return true;
+	}
+	return false;
 }
 
 void dpi_maps_count(const struct dpi_maps *m, uint64_t *sifted, uint64_t *errors)

@@ -26,6 +26,9 @@ int dpi_maps_run(struct dpi_maps *m, const struct dpi_rows *in, struct dpi_mappe
 /* The last run was not: samples count as before it. */
 void dpi_maps_back(struct dpi_maps *m);
 
+/* The counters of stage number of the definition. False: it does not run here. Any thread. */
+bool dpi_maps_stage(const struct dpi_maps *m, uint32_t number, DPI_Stage_Stats *stats);
+
 /* Rows that did not pass, and of them those for an error. */
 void dpi_maps_count(const struct dpi_maps *m, uint64_t *sifted, uint64_t *errors);
 

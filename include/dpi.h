@@ -1523,6 +1523,26 @@ typedef struct DPI_Target_Stats {
 DPI_API int DPI_Get_Source_Stats(DPI_Source source, DPI_Source_Stats *stats);
 DPI_API int DPI_Get_Target_Stats(DPI_Target target, DPI_Target_Stats *stats);
 
+/* The one table of counters of a stage, where it runs: name, unit, meaning. */
+#define DPI_STAGE_STATS(X)                                                                         \
+	X(rows, "rows", "that came to the stage")                                                  \
+	X(passed, "rows", "of these those that passed it, or that it made of them")                \
+	X(bytes, "bytes", "of the rows that passed")                                               \
+	X(batches, "times", "runs of rows, of one or more each")                                   \
+	X(row_errors, "rows", "that had an error: DPI_ROW_ERROR_DROPS")
+typedef struct DPI_Stage_Stats {
+	size_t size;			/* set by the caller: sizeof(DPI_Stage_Stats) */
+#define DPI_STAT_FIELD(name, unit, text) uint64_t name;
+	DPI_STAGE_STATS(DPI_STAT_FIELD)
+#undef DPI_STAT_FIELD
+} DPI_Stage_Stats;
+
+/* The counters of one stage of a flow at this source or target. stage: its place in attr->stages of the definition. stats:
+ * in: size; out: the rest. Never blocks. Thread: any; figures of a handle in use by another thread may lag. Errors: RANGE
+ * (no such stage runs here; the detail says where it does). */
+DPI_API int DPI_Get_Source_Stage_Stats(DPI_Source source, uint32_t stage, DPI_Stage_Stats *stats);
+DPI_API int DPI_Get_Target_Stage_Stats(DPI_Target target, uint32_t stage, DPI_Stage_Stats *stats);
+
 /* What a source or target of any process does, as its process knows it at this moment. */
 enum { DPI_ENDPOINT_NONE = 0, DPI_ENDPOINT_SOURCE = 1, DPI_ENDPOINT_TARGET = 2 };
 typedef struct DPI_Endpoint_Info {

@@ -28,6 +28,34 @@ static void push_all(DPI_Source s, int rank)
 /* What a case expects of a row: its columns, as the output's schema has them. */
 typedef void check_row(const DPI_Value *v, size_t columns);
 
+/* Of the stages that run here, from first on: what passes one comes to the next. in, out: rows before and behind them all. */
+static void check_stages(const DPI_Flow_Attr *a, uint32_t first, DPI_Source s, DPI_Target t, uint64_t in, uint64_t out)
+{
+	DPI_Stage_Stats x = { .size = sizeof x };
+	for (uint32_t i = first; i < a->stage_count; i++) {
+		int error = s ? DPI_Get_Source_Stage_Stats(s, i, &x) : DPI_Get_Target_Stage_Stats(t, i, &x);
+		if (error) {
+			CHECK(s != NULL);
+			CHECK_ERROR(error, DPI_ERR_RANGE, "ask its targets");
+			break;
+		}
+		CHECK_INT(x.rows, ==, in);
+		CHECK_INT(x.passed, <=, in);
+		CHECK(!in == !x.batches && x.batches <= in && !x.passed == !x.bytes);
+		in = x.passed;
+	}
+	CHECK_INT(in, ==, out);
+}
+
+/* How many of the first stages run at sources. */
+static uint32_t at_source(const DPI_Flow_Attr *a, DPI_Source s)
+{
+	DPI_Stage_Stats x = { .size = sizeof x };
+	uint32_t n = 0;
+	while (n < a->stage_count && !DPI_Get_Source_Stage_Stats(s, n, &x)) n++;
+	return n;
+}
+
 /* A flow with an endpoint of each kind in each of three ranks; returns the rows that all targets got. */
 static uint64_t through(const char *name, DPI_Context ctx, int rank, DPI_Flow_Attr *a, check_row *check)
 {
@@ -48,6 +76,11 @@ static uint64_t through(const char *name, DPI_Context ctx, int rank, DPI_Flow_At
 	DPI_Source_Stats ss = { .size = sizeof ss };
 	CHECK_DPI(DPI_Get_Source_Stats(s, &ss));
 	CHECK_INT(ss.rows + ss.sifted, ==, ROWS);
+	DPI_Stage_Stats none = { .size = sizeof none };
+	uint32_t mine = at_source(a, s);
+	check_stages(a, 0, s, NULL, ROWS, ss.rows);
+	CHECK_ERROR(DPI_Get_Source_Stage_Stats(s, (uint32_t)a->stage_count, &none), DPI_ERR_RANGE, "counted from 0");
+	if (mine) CHECK_ERROR(DPI_Get_Target_Stage_Stats(t, 0, &none), DPI_ERR_RANGE, "ask its sources");
 	CHECK_DPI(DPI_Close_Source(s));
 	while (!(error = DPI_Next(t, &u))) {
 		DPI_Value v[8];
@@ -62,6 +95,7 @@ static uint64_t through(const char *name, DPI_Context ctx, int rank, DPI_Flow_At
 	DPI_Target_Stats ts = { .size = sizeof ts };
 	CHECK_DPI(DPI_Get_Target_Stats(t, &ts));
 	CHECK_INT(ts.rows, ==, rows + ts.sifted);
+	check_stages(a, mine, NULL, t, ts.rows, rows);
 	CHECK_DPI(DPI_Close_Target(t));
 	CHECK_DPI(DPI_Free_Schema(out));
 	CHECK_DPI(DPI_Close_Flow(f));
@@ -77,7 +111,7 @@ static void is_whole(const DPI_Value *v, size_t columns)
 	CHECK_INT(v[1].i % 3, ==, 0);
 }
 
-TEST(flow_filter, "FL-16 FL-700 FL-701 FL-711 FL-717", 3)
+TEST(flow_filter, "FL-16 FL-700 FL-701 FL-711 FL-717 FL-719", 3)
 {
 	DPI_Context ctx = join();
 	static const DPI_Stage stage[] = { FILTER(DPI_AT_SOURCE, "number % 3 = 0"), FILTER(DPI_AT_TARGET, "number % 3 = 0"),

@@ -301,6 +301,9 @@ TEST(samples_go_back, "FL-705 FL-714", 0)
 	CHECK_INT(run(m, rows, 1, true).count, ==, 1);
 	dpi_maps_count(m, &sifted, &errors);
 	CHECK_INT(sifted, ==, 6);
+	DPI_Stage_Stats stats = { 0 };
+	CHECK(dpi_maps_stage(m, 0, &stats) && !dpi_maps_stage(m, 1, &stats)); /* what went back was not */
+	CHECK(stats.rows == 8 && stats.passed == 2 && stats.batches == 4 && stats.bytes == 2 * sizeof *rows && !stats.row_errors);
 	dpi_maps_free(m);
 	dpi_definition_unref(d);
 	forget_schemas();

@@ -80,6 +80,9 @@ static uint64_t through(const char *name, DPI_Context ctx, int rank, DPI_Flow_At
 	uint32_t mine = at_source(a, s);
 	check_stages(a, 0, s, NULL, ROWS, ss.rows);
 	CHECK_ERROR(DPI_Get_Source_Stage_Stats(s, (uint32_t)a->stage_count, &none), DPI_ERR_RANGE, "counted from 0");
+#define ONE(name, unit, text) +1
+	CHECK_INT(sizeof none, ==, sizeof none.size + (0 DPI_STAGE_STATS(ONE)) * sizeof(uint64_t));
+#undef ONE
 	if (mine) CHECK_ERROR(DPI_Get_Target_Stage_Stats(t, 0, &none), DPI_ERR_RANGE, "ask its sources");
 	CHECK_DPI(DPI_Close_Source(s));
 	while (!(error = DPI_Next(t, &u))) {

@@ -92,8 +92,9 @@ int DPI_Sample_Bounds(const DPI_Partition_Attr *attr, size_t count, void *memory
 	if (!count) return dpi_fail(DPI_ERR_ARGUMENT, "count is 0: bounds are found among the rows of a sample, so sample some");
 	if (count > UINT32_MAX) return dpi_fail(DPI_ERR_LIMIT, "a sample of %zu rows: at most %u are taken; a few thousand for each part are enough", count, UINT32_MAX);
 	size_t chosen = a.parts - 1;
-	uint32_t *row = malloc((count + chosen) * sizeof *row), *bound = row + count;
+	uint32_t *row = malloc((count + chosen) * sizeof *row), *bound;
 	if (!row) return dpi_fail(DPI_ERR_MEMORY, "no memory to sort %zu rows", count);
+	bound = row + count;
 	for (size_t i = 0; i < count; i++) row[i] = (uint32_t)i;
 	qsort_r(row, count, sizeof *row, by_key, &(struct sample){ key, a.key_count });
 	for (size_t b = 0; b < chosen; b++) bound[b] = row[(uint64_t)(b + 1) * count / a.parts];

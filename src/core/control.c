@@ -214,6 +214,7 @@ int dpi_control_send(struct dpi_context *ctx, struct dpi_channel *c, uint16_t ty
 	int error = dpi_channel_send(c, type, flags, id, body);
 	if (dpi_channel_waits(c) && c->watched && !c->want_send && !dpi_loop_change(ctx, &c->watch, EPOLLIN | EPOLLOUT))
 		c->want_send = true;
+	if (error == DPI_ERR_PEER && c->peer) return dpi_fail(error, "node %d cannot be told anything any more: %s", c->peer->node, c->why);
 	return error;
 }
 

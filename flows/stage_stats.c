@@ -8,7 +8,7 @@ static int give(const char *call, const struct dpi_flow *f, const struct dpi_map
 	const struct dpi_definition *d = f->definition;
 	DPI_Stage_Stats all = { 0 };
 	if (dpi_maps_stage(maps, stage, &all)) return dpi_give(call, stats, &all, sizeof all);
-	if (stage >= d->stages) return dpi_fail(DPI_ERR_RANGE, "%s: stage is %u: flow '%s' has %u stages, counted from 0", call, stage, f->name, d->stages);
+	if (stage >= d->stages) return dpi_fail(DPI_ERR_RANGE, "%s: stage is %u: flow '%s' has %u stage%s, counted from 0", call, stage, f->name, d->stages, d->stages == 1 ? "" : "s");
 	return dpi_fail(DPI_ERR_RANGE, "%s: stage %u of flow '%s' does not run at a %s: ask its %s", call, stage, f->name, here,
 			stage < d->source_stages ? "sources" : "targets");
 }

@@ -90,7 +90,7 @@ int DPI_Sample_Bounds(const DPI_Partition_Attr *attr, size_t count, void *memory
 	if (!size || (memory && !bounds)) return dpi_fail(DPI_ERR_ARGUMENT, "%s is NULL: " DPI_NEEDED, size ? "bounds" : "size");
 	if ((uintptr_t)memory & 7) return dpi_fail(DPI_ERR_ARGUMENT, "memory is at an address that is no multiple of 8: take what malloc gives");
 	if (!count) return dpi_fail(DPI_ERR_ARGUMENT, "count is 0: bounds are found among the rows of a sample, so sample some");
-	if (count > UINT32_MAX) return dpi_fail(DPI_ERR_LIMIT, "a sample of %zu rows: at most %u are taken; a few thousand for each part are enough", count, UINT32_MAX);
+	if (count > UINT32_MAX) return dpi_fail(DPI_ERR_LIMIT, "a sample of %zu rows: at most %u are taken; a few hundred for each part are enough", count, UINT32_MAX);
 	size_t chosen = a.parts - 1;
 	uint32_t *row = malloc((count + chosen) * sizeof *row), *bound;
 	if (!row) return dpi_fail(DPI_ERR_MEMORY, "no memory to sort %zu rows", count);

@@ -197,6 +197,7 @@ int dpi_lane_end(struct dpi_source *s, uint32_t target, int64_t deadline)
 		__atomic_store_n(&l->rows_at, 0, __ATOMIC_RELAXED);
 		DPI_ADD(l->rows, bytes / s->row_size);
 		DPI_ADD(l->bytes, bytes);
+		s->staging.bytes += bytes;
 	}
 	return error;
 }
@@ -274,6 +275,7 @@ int dpi_lane_room(struct dpi_source *s, uint32_t target, uint64_t need, int64_t 
 		__atomic_store_n(&l->rows_at, atomic_load_explicit(&l->b->appender.writer.written, memory_order_relaxed), __ATOMIC_RELEASE);
 	DPI_ADD(s->stats.segments, 1);
 	if (error) return dpi_lane_failed(s, target, error, dropped);
+	if (dpi_staging_begins(s)) dpi_run_stage(l->b, &l->run);
 	set_way(s, target, l->b);
 	return DPI_SUCCESS;
 }

@@ -97,7 +97,7 @@ static inline void put_run(struct dpi_buffer *b, const uint8_t *row, size_t size
 {
 	struct dpi_ring_writer *w = &b->appender.writer;
 	uint64_t written = atomic_load_explicit(&w->written, memory_order_relaxed);
-	uint8_t *to = w->data + (written & w->mask);
+	uint8_t *to = dpi_run_place(b);
 	dpi_ring_ask(w->data, written, w->mask);
 	if (rows == 1) dpi_row_copy(to, row, size);
 	else memcpy(to, row, rows * size);
@@ -118,7 +118,7 @@ static size_t put_few(struct dpi_source *s, const uint8_t *row, uint32_t size, c
 		if (!b || b->prompt) continue;
 		const struct dpi_ring_writer *w = &b->appender.writer;
 		uint64_t written = atomic_load_explicit(&w->written, memory_order_relaxed);
-		at[t] = from[t] = w->data + (written & w->mask); /* what is open does not wrap */
+		at[t] = from[t] = dpi_run_place(b); /* what is open does not wrap */
 		end[t] = at[t] + (w->until > written ? w->until - written : 0);
 	}
 	size_t rows = dpi_push_fill(row, size, size, n, part, at, end);
@@ -145,7 +145,7 @@ static inline __attribute__((always_inline)) size_t put_sized(struct dpi_source 
 		uint64_t written = atomic_load_explicit(&w->written, memory_order_relaxed);
 		if (__builtin_expect(written + size > w->until, 0)) return i;
 		dpi_ring_ask(w->data, written, w->mask);
-		dpi_row_copy(w->data + (written & w->mask), row, size);
+		dpi_row_copy(dpi_run_place(b), row, size);
 		atomic_store_explicit(&w->written, written + size, memory_order_release);
 		atomic_signal_fence(memory_order_seq_cst);
 		if (__builtin_expect(fence || !atomic_load_explicit(&b->armed, memory_order_relaxed), 0)) dpi_append_arm(b);
@@ -324,7 +324,7 @@ static inline __attribute__((always_inline)) void put_every_sized(struct dpi_sou
 		struct dpi_ring_writer *w = &b->appender.writer;
 		uint64_t written = atomic_load_explicit(&w->written, memory_order_relaxed);
 		dpi_ring_ask(w->data, written, w->mask);
-		dpi_row_copy(w->data + (written & w->mask), row, size);
+		dpi_row_copy(dpi_run_place(b), row, size);
 		atomic_store_explicit(&w->written, written + size, memory_order_release);
 		atomic_signal_fence(memory_order_seq_cst);
 		if (__builtin_expect(!atomic_load_explicit(&b->armed, memory_order_relaxed), 0)) dpi_append_arm(b);
@@ -480,8 +480,10 @@ int DPI_Push_Batch(const void *rows, size_t count, DPI_Source handle, size_t *pu
 	if (count && !rows) error = dpi_fail(DPI_ERR_ARGUMENT, "DPI_Push_Batch: rows is NULL: pass the rows, or count 0");
 	else if (!s->push_size) error = dpi_fail(DPI_ERR_USE, "DPI_Push_Batch: rows of flow '%s' vary in size: push them one by one", s->flow->name);
 	else if (s->reserved >= 0) error = dpi_fail(DPI_ERR_STATE, "DPI_Push_Batch: room is handed out: DPI_Commit or DPI_Discard comes first");
+	s->batch = true;
 	/* where rows are acknowledged, also dropped ones have their turn */
 	if (!error) error = s->bloom && !s->ack ? push_some(s, rows, count, &done) : push_rows(s, rows, count, &done);
+	s->batch = false;
 	dpi_source_leave(s);
 	if (pushed) *pushed = done;
 	return error;

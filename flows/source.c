@@ -122,6 +122,7 @@ static int open_source(struct dpi_flow *f, const DPI_Source_Attr *a, DPI_Source 
 		return dpi_fail(DPI_ERR_LIMIT, "%u handles are open: close some", DPI_HANDLE_MAX);
 	}
 	dpi_flow_watch(f, &s->watch);
+	dpi_staging_open(s);
 	dpi_source_short(s);
 	if (s->columns) dpi_flow_linger_add(s->ctx, &s->columns->linger, dpi_columns_linger);
 	*out = s->handle;

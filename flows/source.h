@@ -11,6 +11,7 @@
 #include "route.h"
 #include "run.h"
 #include "segment.h"
+#include "staging.h"
 
 /* The way to one target. Without a buffer: nothing was sent to it yet. */
 struct dpi_lane {
@@ -68,6 +69,8 @@ struct dpi_source {
 	struct dpi_retain *retain; /* retain.h; NULL: a direct flow */
 	struct dpi_columns *columns; /* columnar.h; NULL: segments are rows */
 	struct dpi_source_bloom *bloom; /* bloom.h; NULL: every row travels */
+	struct dpi_staging staging;
+	bool batch; /* DPI_Push_Batch is pushing */
 };
 
 static inline struct dpi_source *dpi_source_get(DPI_Source handle)

@@ -41,7 +41,7 @@ void dpi_append_fast(struct dpi_buffer *b)
 	a->writer.stage = &a->stage;
 	atomic_store(&b->run, b->fast ? (uint32_t)a->writer.same : 0);
 	if (atomic_load(&b->destroyed) || atomic_load(&b->home_peer->dead)) dpi_append_no_fast(b);
-	if (a->attached && !b->runs) dpi_ring_until(&a->writer, a->published, a->group);
+	if (a->attached && !b->runs) dpi_ring_until(&a->writer, a->published, dpi_append_group(a));
 	struct dpi_bell_page *page = a->attached && a->tail ? a->remote.peer->bells.page : NULL;
 	bool store = b->fast && page && b->shape.use == DPI_USE_QUEUE && a->home_bell < DPI_BELLS;
 	if (store) dpi_bell_other(&a->remote.peer->bells, a->home_bell);
@@ -177,12 +177,12 @@ void dpi_append_arm(struct dpi_buffer *b)
 #define RUN_RECORDS 4 /* at least so many, */
 #define RUN_NS 150    /* in less time each: slower ones are seen sooner by their words */
 #define STAGE_SPARE 192 /* bytes: the stage begins as its first record does within a line, and ends behind one that passes the group's end */
-/* The run that has just begun is published by groups: let its records be written where they stay in this core's cache. */
-static void stage(struct dpi_buffer *b)
+void dpi_append_stage(struct dpi_buffer *b)
 {
 	struct dpi_appender *a = &b->appender;
-	if (!a->stage_memory) a->stage_memory = aligned_alloc(64, DPI_GROUP_BYTES + STAGE_SPARE);
-	if (!a->stage_memory || a->group > DPI_GROUP_BYTES) return;
+	if (!a->stage_memory) a->stage_memory = aligned_alloc(64, DPI_STAGE_BYTES + STAGE_SPARE);
+	if (!a->stage_memory) return;
+	a->stage.room = a->writer.capacity / 8 < DPI_STAGE_BYTES ? a->writer.capacity / 8 : DPI_STAGE_BYTES;
 	dpi_ring_lock_stage(&a->stage);
 	dpi_ring_set_stage(&a->writer, a->stage_memory);
 	dpi_ring_unlock_stage(&a->stage);
@@ -217,8 +217,8 @@ static bool begin_run(struct dpi_buffer *b, uint64_t size)
 	a->seen_flushes = flushes;
 	bool staged = stage_pays(a, time, n);
 	if (!so || !dpi_ring_begin_same(&a->writer, size, a->same_most)) return false;
-	if (staged && !flushed) stage(b);
-	dpi_ring_go_on(&a->writer, a->group);
+	if (staged && !flushed) dpi_append_stage(b);
+	dpi_ring_go_on(&a->writer, dpi_append_group(a));
 	atomic_store(&b->run, (uint32_t)size); /* as in dpi_append_fast */
 	if (!atomic_load(&b->fast_size)) atomic_store(&b->run, 0);
 	return true;
@@ -229,12 +229,12 @@ static int appended(struct dpi_buffer *b, uint64_t size)
 	struct dpi_appender *a = &b->appender;
 	account(b, size);
 	bool visible = false;
-	if (atomic_load_explicit(&a->writer.written, memory_order_relaxed) - a->published >= a->group) {
+	if (atomic_load_explicit(&a->writer.written, memory_order_relaxed) - a->published >= dpi_append_group(a)) {
 		int error = a->tail ? publish_direct(b) : dpi_append_publish(b, 0);
 		if (error && error != DPI_ERR_AGAIN) return error;
 		visible = a->tail && !error;
 	}
-	dpi_ring_until(&a->writer, a->published, a->group);
+	dpi_ring_until(&a->writer, a->published, dpi_append_group(a));
 	if (!visible) arm(b); /* else there is nothing that the service would find */
 	return DPI_SUCCESS;
 }
@@ -421,7 +421,7 @@ static __attribute__((noinline)) int append_one(const void *data, size_t size, D
 		struct dpi_ring_writer *w = &b->appender.writer;
 		if (w->same == size && size) { /* the group ends, or the run does */
 			error = publish_direct(b);
-			if (!error && !dpi_ring_go_on(w, b->appender.group)) {
+			if (!error && !dpi_ring_go_on(w, dpi_append_group(&b->appender))) {
 				dpi_ring_end_same(w);
 				begin_run(b, size);
 			}

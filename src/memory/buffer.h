@@ -12,6 +12,7 @@
 #include "window.h"
 
 #define DPI_GROUP_BYTES 8192u	/* unflushed appends are published when they are this many bytes */
+#define DPI_STAGE_BYTES 32768u /* but when they lie on a stage: what is copied at once is copied faster */
 #define DPI_RUN_BYTES 32768u	/* a run of records of one size at most */
 #define DPI_PUT_GROUP_BYTES 65536u /* the same where publishing is a put */
 #define DPI_SMALL_BYTES 128u	/* records up to this are copied without a call */
@@ -222,6 +223,14 @@ static inline bool dpi_append_waits_a_look(const struct dpi_buffer *b)
 int dpi_append_no_room(struct dpi_buffer *b, struct dpi_request *r); /* publish; DPI_ERR_AGAIN, or FULL if it is to be an error */
 int dpi_append_flush(struct dpi_buffer *b); /* as DPI_Flush_Buffer */
 void dpi_append_arm(struct dpi_buffer *b);  /* after a store to written: see that the linger service knows */
+/* Publish at this many bytes now. */
+static inline uint64_t dpi_append_group(const struct dpi_appender *a)
+{
+	return a->stage.memory ? a->stage.room : a->group;
+}
+/* The open run, which is published by groups and whose next records have at most DPI_SMALL_BYTES each: let them be written where they stay in
+ * this core's cache. Of a handle that writes to the ring itself. */
+void dpi_append_stage(struct dpi_buffer *b);
 int dpi_append_is_full(const struct dpi_buffer *b); /* DPI_ERR_FULL with its sentence */
 
 /* queue.c */

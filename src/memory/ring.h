@@ -84,6 +84,7 @@ static inline uint64_t dpi_ring_least(uint64_t max_record)
 struct dpi_ring_stage {
 	_Atomic uint32_t lock; /* given back by a store: an instruction that locks would wait for all lines of the copy */
 	uint8_t *memory;       /* NULL: records are written where they belong */
+	uint64_t room;	       /* bytes that may lie there */
 	uint64_t copied;       /* up to here they were */
 	_Atomic uint32_t *gate; /* what programs look at, 0 when no run is open */
 };

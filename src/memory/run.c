@@ -110,7 +110,7 @@ int dpi_run_close(struct dpi_buffer *b, int64_t timeout_us)
 static void set_until(struct dpi_buffer *b, const struct dpi_run *run)
 {
 	struct dpi_appender *a = &b->appender;
-	uint64_t until = a->published + a->group;
+	uint64_t until = a->published + dpi_append_group(a);
 	a->writer.until = !run->end || until > run->end ? run->end : until;
 }
 
@@ -145,6 +145,7 @@ int dpi_run_begin(struct dpi_buffer *b, struct dpi_run *run, uint64_t size, bool
 	write_word(a, a->writer.place, size);
 	run->at = a->writer.place;
 	run->end = run->at + DPI_RING_WORD + size;
+	a->writer.same_at = run->at; /* where the run goes on when a stage has ended */
 	a->writer.same_place = (uintptr_t)a->writer.data + (run->at & a->writer.mask) - run->at;
 	DPI_DELAY(run_begins);
 	/* the word alone may be published already: a run of which nothing is there yet */
@@ -153,11 +154,19 @@ int dpi_run_begin(struct dpi_buffer *b, struct dpi_run *run, uint64_t size, bool
 	return DPI_SUCCESS;
 }
 
+void dpi_run_stage(struct dpi_buffer *b, const struct dpi_run *run)
+{
+	if (!b->appender.tail || b->prompt) return;
+	dpi_append_stage(b);
+	set_until(b, run);
+}
+
 int dpi_run_end(struct dpi_buffer *b, struct dpi_run *run)
 {
 	static const uint64_t eight = 7;
 	struct dpi_appender *a = &b->appender;
 	if (!run->end) return DPI_SUCCESS;
+	if (a->stage.memory) dpi_ring_unstage(&a->writer);
 	uint64_t written = atomic_load_explicit(&a->writer.written, memory_order_relaxed), size = written - run->at - DPI_RING_WORD;
 	int error = DPI_SUCCESS;
 	if (written != run->end) {
@@ -226,7 +235,7 @@ int dpi_run_wrote(struct dpi_buffer *b, const struct dpi_run *run, uint64_t size
 	uint64_t written = atomic_load_explicit(&a->writer.written, memory_order_relaxed) + size;
 	DPI_DELAY(run_writes);
 	atomic_store_explicit(&a->writer.written, written, memory_order_release);
-	if (written - a->published >= a->group) {
+	if (written - a->published >= dpi_append_group(a)) {
 		int error = dpi_append_publish(b, 0);
 		if (error && error != DPI_ERR_AGAIN) return error;
 	}

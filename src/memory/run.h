@@ -51,11 +51,13 @@ int dpi_run_close(struct dpi_buffer *b, int64_t timeout_us);
 int dpi_run_begin(struct dpi_buffer *b, struct dpi_run *run, uint64_t size, bool wait);
 /* End the open run where it is now. DPI_ERR_AGAIN: the transport could not take the word now; try again. */
 int dpi_run_end(struct dpi_buffer *b, struct dpi_run *run);
+/* The rest of the open run is written in pieces of at most DPI_SMALL_BYTES, and not to be published at once: it may lie on a stage (ring.h). */
+void dpi_run_stage(struct dpi_buffer *b, const struct dpi_run *run);
 /* Where the next byte goes. */
 static inline uint8_t *dpi_run_place(const struct dpi_buffer *b)
 {
 	const struct dpi_ring_writer *w = &b->appender.writer;
-	return w->data + (atomic_load_explicit(&w->written, memory_order_relaxed) & w->mask);
+	return (uint8_t *)(w->same_place + atomic_load_explicit(&w->written, memory_order_relaxed));
 }
 static inline uint64_t dpi_run_left(const struct dpi_buffer *b, const struct dpi_run *run)
 {

@@ -52,16 +52,21 @@ static void *take(void *arg)
 	return NULL;
 }
 
+#define MIXED 5 /* every row by another way, and a flush now and then */
+
 static void push_by(int way, DPI_Source s, int rank, DPI_Flow flow)
 {
 	struct flow_row rows[100];
 	size_t pushed;
+	uint64_t seed = draw_seed(rank);
+	int64_t batch = way == MIXED ? 1 : 100;
 	for (int64_t i = 0; i < ROWS; i++) {
 		struct flow_row r = row_of(rank, i, i);
 		uint32_t to[8], count;
 		void *room;
 		int error;
-		switch (way) {
+		if (way == MIXED && !draw(&seed, 200)) CHECK_DPI(DPI_Flush_Source(s));
+		switch (way == MIXED ? (int)draw(&seed, MIXED) * (int)draw(&seed, 2) : way) {
 		case 0: CHECK_DPI(DPI_Push(&r, sizeof r, s)); break;
 		case 1: CHECK_DPI((DPI_Push)(&r, sizeof r, s)); break;
 		case 2:
@@ -69,10 +74,10 @@ static void push_by(int way, DPI_Source s, int rank, DPI_Flow flow)
 			CHECK_DPI(error);
 			break;
 		case 3:
-			rows[i % 100] = r;
-			if (i % 100 == 99) {
-				CHECK_DPI(DPI_Push_Batch(rows, 100, s, &pushed));
-				CHECK_INT(pushed, ==, 100);
+			rows[i % batch] = r;
+			if (i % batch == batch - 1) {
+				CHECK_DPI(DPI_Push_Batch(rows, (size_t)batch, s, &pushed));
+				CHECK_INT(pushed, ==, (size_t)batch);
 			}
 			break;
 		default:
@@ -98,7 +103,7 @@ TEST(flow_ways, "FL-400 FL-401 FL-402 FL-403 FL-404", 3)
 	DPI_Context ctx = join();
 	char name[16];
 	uint64_t *counts = harness_shared();
-	for (int way = 0; way < 5; way++) {
+	for (int way = 0; way <= MIXED; way++) {
 		snprintf(name, sizeof name, "f%d", way);
 		DPI_Flow f = FLOW(name, ctx, .targets = 3, .sources = 3, .segment = way % 2 ? 512 : 0);
 		struct taker t = { .target = target_of((uint32_t)rank, f), .way = way % 4 };

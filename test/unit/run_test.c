@@ -21,7 +21,7 @@ struct stream {
 	bool reader_dawdles;	   /* so that rings are full */
 	_Atomic uint64_t *length;  /* of each run, when it is known: its bytes + 1 */
 	_Atomic bool closed;	   /* the writer has closed its handle */
-	uint64_t grown, early, empty, skipped;
+	uint64_t grown, early, empty, skipped, staged;
 };
 
 /* ------------------------------------------------------------------------------------------------------------ writer */
@@ -59,8 +59,14 @@ static void *write_runs(void *arg)
 		CHECK_INT(dpi_run_left(s->b, &run), ==, size);
 		if (want < size) s->early++;
 		if (!want) s->empty++;
+		bool staged = false;
 		while (done < want) {
+			if (!staged && !draw_below(&d, 8)) {
+				dpi_run_stage(s->b, &run);
+				if ((staged = s->b->appender.stage.memory != NULL)) s->staged++;
+			}
 			uint64_t left = want - done, piece = 1 + draw_below(&d, draw_below(&d, 2) && left > 40 ? 40 : left);
+			if (staged && piece > DPI_SMALL_BYTES) piece = DPI_SMALL_BYTES;
 			write_piece(s, &d, &run, piece, at + done);
 			done += piece;
 			if (s->longest_idle) idle(&d, s->longest_idle);
@@ -213,7 +219,7 @@ TEST(run_between_two_threads, "", 0)
 {
 	CHECK_DPI(DPI_Init(&ctx));
 	struct stream s = run_stream((uint64_t)rounds(100000), 300, 0, 0, 1, 0, false);
-	CHECK(s.early > 0 && s.empty > 0 && s.skipped > 0);
+	CHECK(s.early > 0 && s.empty > 0 && s.skipped > 0 && s.staged > 0);
 	run_stream((uint64_t)rounds(20000), 3000, 0, 0, 1, 0, false);
 	run_stream((uint64_t)rounds(5000), 40001, 0, 0, 100, 0, false);
 	CHECK_DPI(DPI_Finalize(ctx));

@@ -6,6 +6,7 @@
 
 #include "ack_target.h"
 #include "origin.h"
+#include "ack_window.h"
 
 /* ------------------------------------------------------------------------------------------------------- the rings */
 
@@ -111,29 +112,43 @@ uint64_t dpi_target_first_lent(const struct dpi_target *t, const struct dpi_ring
 	return end;
 }
 
-void dpi_piece_release(struct dpi_target *t, struct dpi_piece *released)
+/* Its memory, and its place in the ring. */
+static void let_go(struct dpi_target *t, struct dpi_piece *p)
 {
-	struct dpi_piece piece = *released, *p = &piece;
 	struct dpi_inlet *i = p->inlet;
 	struct dpi_ring_in *r = p->ring;
-	*released = (struct dpi_piece){ 0 }; /* it may be on the target's list */
 	free(p->own);
 	if (p->decoded) dpi_decoded_release(t->decoder, p->decoded);
-	if (p->columns || p->loan) dpi_columns_done(t, &piece);
-	if (r) {
-		r->lent--;
-		i->lent--;
-		if (r->ended && r != i->ring) {
-			if (!r->lent) dpi_ring_in_free(t->ctx, t->home, r);
-		} else if (i->place) {
-			dpi_inlet_frees(t, i);
-		} else {
-			dpi_run_give_back(r, &i->run, r->lent ? dpi_target_first_lent(t, r, p->end) : r->reader.read);
-		}
+	if (p->columns || p->loan) dpi_columns_done(t, p);
+	if (!r) return;
+	r->lent--;
+	i->lent--;
+	if (r->ended && r != i->ring) {
+		if (!r->lent) dpi_ring_in_free(t->ctx, t->home, r);
+	} else if (i->place) {
+		dpi_inlet_frees(t, i);
+	} else {
+		dpi_run_give_back(r, &i->run, r->lent ? dpi_target_first_lent(t, r, p->end) : r->reader.read);
 	}
-	if (!i) return; /* made by a pipe */
-	i->out--;
-	dpi_ack_released(t, i);
+}
+
+void dpi_piece_release(struct dpi_target *t, struct dpi_piece *released)
+{
+	struct dpi_piece piece = *released;
+	*released = (struct dpi_piece){ 0 }; /* it may be on the target's list */
+	let_go(t, &piece);
+	if (piece.window) dpi_ack_window_released(t, piece.window);
+	if (!piece.inlet) return; /* made by a pipe */
+	piece.inlet->out--;
+	dpi_ack_released(t, piece.inlet);
+}
+
+void dpi_piece_follow(struct dpi_target *t, struct dpi_piece *made, struct dpi_piece *piece)
+{
+	made->inlet = piece->inlet;
+	made->before = piece->before;
+	let_go(t, piece);
+	*piece = (struct dpi_piece){ 0 };
 }
 
 /* What was read and is not lent is given back at once. */

@@ -39,6 +39,8 @@ struct dpi_inlet {
 	size_t lent;	 /* runs */
 	size_t out;	 /* pieces, large rows too */
 	uint64_t acked;	 /* rows: what its source was told last */
+	uint64_t none, none_end; /* rows of which nothing came out of the target's pipe: the last that come one after the other */
+	uint64_t given;	 /* of a flow that reduces: rows in windows whose results the program has given back */
 	struct dpi_part_assembly part;
 	struct dpi_decoder_in *decoder; /* of a flow with codecs */
 };
@@ -51,6 +53,8 @@ struct dpi_piece {
 	struct dpi_ring_in *ring; /* the one it lies in; NULL: it lies in memory of its own */
 	uint64_t begin, end;	  /* positions */
 	uint64_t before;	  /* rows of the inlet before it */
+	const uint32_t *from;	  /* of what stages made, in own: from which of its rows each came; NULL: one from each */
+	struct dpi_ack_window *window; /* whose results these are; NULL: nobody asks */
 	const uint8_t *data, *stop;
 	void *own;		  /* freed with it: a large row, the list of varying rows, or rows made of columns */
 	struct dpi_decoded *decoded; /* what it lies in, of a flow with codecs */
@@ -157,6 +161,8 @@ uint64_t dpi_target_first_lent(const struct dpi_target *t, const struct dpi_ring
 bool dpi_target_found(struct dpi_target *t);
 /* A piece is not needed any more. Pieces are given back in any order. */
 void dpi_piece_release(struct dpi_target *t, struct dpi_piece *piece);
+/* What was made of it takes its place: when that is given back, its rows are. */
+void dpi_piece_follow(struct dpi_target *t, struct dpi_piece *made, struct dpi_piece *piece);
 void dpi_inlets_free(struct dpi_target *t);
 
 /* next.c: the next piece or mark; AGAIN only if it is not to wait. And what DPI_Next has not given of its piece yet, as a piece. */

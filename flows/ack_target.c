@@ -102,17 +102,30 @@ static uint64_t taken(const struct dpi_target *t, const struct dpi_inlet *i)
 	return rows;
 }
 
+/* With the rows behind these, if nothing came of them. */
+static uint64_t with_nothing(const struct dpi_ack_none *none, uint64_t rows)
+{
+	return rows >= none->from && rows < none->to ? none->to : rows;
+}
+
 static void tell_confirmed(struct dpi_target *t, struct dpi_inlet *i, uint64_t rows)
 {
-	tell(t, i, rows >= i->none && rows < i->none_end ? i->none_end : rows);
+	const struct dpi_origin *o = dpi_origin_find(t, i->source);
+	tell(t, i, with_nothing(o ? &o->none : &i->none, rows));
 }
 
 void dpi_ack_nothing(struct dpi_target *t, struct dpi_inlet *i, uint64_t from, uint64_t to)
 {
+	struct dpi_origin *o = dpi_origin_find(t, i->source);
+	struct dpi_ack_none *none = o ? &o->none : &i->none;
+	uint64_t acked = o && o->acked > i->acked ? o->acked : i->acked;
 	if (level(t) != DPI_ACK_CONFIRMED || from == to) return;
-	if (i->none_end != from) i->none = from;
-	i->none_end = to;
-	if (i->acked >= i->none && !dpi_target_fenced(t)) tell(t, i, to);
+	if (none->to != from) none->from = from;
+	none->to = to;
+	if (acked < none->from || dpi_target_fenced(t)) return;
+	struct dpi_inlet *live = inlet_of(t, i->source);
+	tell(t, i, to);
+	if (live && live != i) tell(t, live, to);
 }
 
 /* Of a source without a ring here, which may get another: rows, or all that it ever sent. False: it has not sent so many. */
@@ -121,6 +134,7 @@ static bool origin_confirmed(struct dpi_target *t, uint32_t source, uint64_t row
 	struct dpi_origin *o = dpi_origin_find(t, source);
 	if (o && rows == UINT64_MAX) rows = o->rows;
 	if (!o || rows > o->rows) return false;
+	rows = with_nothing(&o->none, rows);
 	if (rows > o->acked) o->acked = rows;
 	return true;
 }

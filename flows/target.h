@@ -18,6 +18,11 @@ struct dpi_place {
 	uint64_t at, rows; /* position of its run's word; rows of the source before it */
 };
 
+/* Rows of which nothing came out of the target's stages, the last that come one after the other: those numbered from … to - 1. */
+struct dpi_ack_none {
+	uint64_t from, to;
+};
+
 /* The ring of one source. */
 struct dpi_inlet {
 	struct dpi_ring_in *ring;
@@ -39,7 +44,7 @@ struct dpi_inlet {
 	size_t lent;	 /* runs */
 	size_t out;	 /* pieces, large rows too */
 	uint64_t acked;	 /* rows: what its source was told last */
-	uint64_t none, none_end; /* rows of which nothing came out of the target's pipe: the last that come one after the other */
+	struct dpi_ack_none none; /* of a direct flow: else the origin's */
 	uint64_t given;	 /* of a flow that reduces: rows in windows whose results the program has given back */
 	struct dpi_part_assembly part;
 	struct dpi_decoder_in *decoder; /* of a flow with codecs */

@@ -64,6 +64,7 @@ struct dpi_piece {
 	void *own;		  /* freed with it: a large row, the list of varying rows, or rows made of columns */
 	struct dpi_decoded *decoded; /* what it lies in, of a flow with codecs */
 	struct dpi_columns_in *columns; /* of a columnar segment; data is NULL until rows are made of it */
+	uint64_t skip;		  /* of its rows the first ones that were passed over */
 	struct dpi_loan *loan;	  /* an Arrow array has it: columnar_target.c */
 	bool back;		  /* it was given back, but not yet what was lent before it */
 };
@@ -178,7 +179,9 @@ void dpi_target_lend(struct dpi_target *t, const struct dpi_piece *piece);
 void dpi_target_collect(struct dpi_target *t);
 
 /* columnar_target.c */
-/* Check a columnar segment and make a piece of it; NULL, or what is wrong. */
+/* Of count rows that come now the program does not want so many, the first ones. */
+uint64_t dpi_inlet_before(const struct dpi_inlet *i, uint64_t count);
+/* Check a columnar segment and make a piece of it, unless all of its rows were passed over; NULL, or what is wrong. */
 const char *dpi_columns_take(struct dpi_target *t, struct dpi_inlet *i, const uint8_t *data, uint64_t size, struct dpi_piece *piece);
 const struct dpi_batch *dpi_columns_batch(const struct dpi_piece *piece); /* the columns of one that has them */
 /* See that data and stop show rows. DPI_ERR_MEMORY: they are kept for the next call. */

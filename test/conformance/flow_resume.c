@@ -124,7 +124,7 @@ static void take_all(DPI_Flow f, int rank, struct resuming *r, bool kills, bool 
 
 /* A source is killed at any moment, and each time resumed by another process: every row is taken once, in order. With stages none that
  * is even or a multiple of 5 comes. */
-static void resume_after_kills(int rank, bool anew, int dist, int retain, bool staged)
+static void resume_after_kills(int rank, bool anew, int dist, int retain, bool staged, int layout)
 {
 	static const DPI_Stage stages[] = { { .kind = DPI_STAGE_FILTER, .place = DPI_AT_SOURCE, .text = "number % 2 = 1" },
 					    { .kind = DPI_STAGE_FILTER, .place = DPI_AT_TARGET, .text = "number % 5 <> 0" } };
@@ -133,7 +133,7 @@ static void resume_after_kills(int rank, bool anew, int dist, int retain, bool s
 	if (rank == 2) harness_expect_death(2);
 	DPI_Context ctx = join();
 	DPI_Flow f = FLOW("f", ctx, .targets = TARGETS, .sources = 1, .segment = 1024, .memory = 65536, .dist = dist, .retain = retain,
-			  .resume_us = LATE, .stages = staged ? stages : NULL, .stage_count = staged ? 2 : 0);
+			  .resume_us = LATE, .layout = layout, .stages = staged ? stages : NULL, .stage_count = staged ? 2 : 0);
 	if (rank == 2) {
 		push_and_store(f, r, anew);
 		r->done = harness_spawns(2);
@@ -153,19 +153,27 @@ static void resume_after_kills(int rank, bool anew, int dist, int retain, bool s
 	CHECK_DPI(DPI_Finalize(ctx));
 }
 
-TEST(flow_source_resumes, "FL-950 FL-951 FL-952", 3, .deadline_s = 180) { resume_after_kills(rank, false, DPI_DIST_HASH, DPI_ACK_RELEASED, false); }
-TEST(flow_source_resumes_in_turn, "FL-950 FL-953", 3, .deadline_s = 180) { resume_after_kills(rank, false, DPI_DIST_ROUND_ROBIN, DPI_ACK_RELEASED, false); }
-TEST(flow_source_resumes_to_all, "FL-950", 3, .deadline_s = 180) { resume_after_kills(rank, false, DPI_DIST_BROADCAST, DPI_ACK_RELEASED, false); }
-TEST(flow_source_resumes_with_stages, "FL-910 FL-950 FL-951", 3, .deadline_s = 180) { resume_after_kills(rank, false, DPI_DIST_HASH, DPI_ACK_RELEASED, true); }
+TEST(flow_source_resumes, "FL-950 FL-951 FL-952", 3, .deadline_s = 180) { resume_after_kills(rank, false, DPI_DIST_HASH, DPI_ACK_RELEASED, false, DPI_LAYOUT_ROWS); }
+TEST(flow_source_resumes_in_turn, "FL-950 FL-953", 3, .deadline_s = 180) { resume_after_kills(rank, false, DPI_DIST_ROUND_ROBIN, DPI_ACK_RELEASED, false, DPI_LAYOUT_ROWS); }
+TEST(flow_source_resumes_to_all, "FL-950", 3, .deadline_s = 180) { resume_after_kills(rank, false, DPI_DIST_BROADCAST, DPI_ACK_RELEASED, false, DPI_LAYOUT_ROWS); }
+TEST(flow_source_resumes_columns, "FL-950 FL-951 FL-952", 3, .deadline_s = 180)
+{
+	resume_after_kills(rank, false, DPI_DIST_HASH, DPI_ACK_RELEASED, false, DPI_LAYOUT_COLUMNS);
+}
+TEST(flow_source_resumes_columns_to_all, "FL-950 FL-951 FL-952", 3, .deadline_s = 180)
+{
+	resume_after_kills(rank, false, DPI_DIST_BROADCAST, DPI_ACK_CONFIRMED, false, DPI_LAYOUT_COLUMNS);
+}
+TEST(flow_source_resumes_with_stages, "FL-910 FL-950 FL-951", 3, .deadline_s = 180) { resume_after_kills(rank, false, DPI_DIST_HASH, DPI_ACK_RELEASED, true, DPI_LAYOUT_ROWS); }
 TEST(flow_source_resumes_with_stages_confirmed, "FL-910 FL-950 FL-951", 3, .deadline_s = 180)
 {
-	resume_after_kills(rank, false, DPI_DIST_BROADCAST, DPI_ACK_CONFIRMED, true);
+	resume_after_kills(rank, false, DPI_DIST_BROADCAST, DPI_ACK_CONFIRMED, true, DPI_LAYOUT_ROWS);
 }
 TEST(flow_source_pushes_anew_with_stages, "FL-910 FL-950 FL-953", 3, .deadline_s = 180)
 {
-	resume_after_kills(rank, true, DPI_DIST_ROUND_ROBIN, DPI_ACK_RELEASED, true);
+	resume_after_kills(rank, true, DPI_DIST_ROUND_ROBIN, DPI_ACK_RELEASED, true, DPI_LAYOUT_ROWS);
 }
-TEST(flow_source_pushes_anew, "FL-950 FL-951", 3, .deadline_s = 180) { resume_after_kills(rank, true, DPI_DIST_HASH, DPI_ACK_RELEASED, false); }
+TEST(flow_source_pushes_anew, "FL-950 FL-951", 3, .deadline_s = 180) { resume_after_kills(rank, true, DPI_DIST_HASH, DPI_ACK_RELEASED, false, DPI_LAYOUT_ROWS); }
 
 /* ------------------------------------------------------------------------------------------------- lost and waited for */
 

@@ -486,6 +486,6 @@ TEST(fields_of_delivery, "FL-900 FL-911", 0)
 	REFUSED(DPI_ERR_UNSUPPORTED, "attr->codecs", .retain = DPI_ACK_RELEASED, .codecs = &codec, .codec_count = 1);
 	REFUSED(DPI_ERR_UNSUPPORTED, "stage 0 is a sample without a key", .retain = DPI_ACK_RELEASED, .stages = &sample, .stage_count = 1);
 	REFUSED(DPI_ERR_UNSUPPORTED, "attr->aggregates", .retain = DPI_ACK_RELEASED, KEY("id"), .aggregates = &count, .aggregate_count = 1);
-	REFUSED(DPI_ERR_UNSUPPORTED, "attr->layout", .retain = DPI_ACK_RELEASED, .layout = DPI_LAYOUT_COLUMNS);
+	TAKEN(.retain = DPI_ACK_RELEASED, .layout = DPI_LAYOUT_COLUMNS);
 	forget_schemas();
 }

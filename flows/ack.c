@@ -39,11 +39,11 @@ static void move(struct dpi_acks *a, uint32_t n, uint8_t list)
 	put_on(a, n, list);
 }
 
-int dpi_acks_new(uint32_t of, uint32_t quorum, bool up_to, uint32_t room, uint32_t targets, uint64_t step, struct dpi_acks **out)
+int dpi_acks_new(uint32_t of, uint32_t quorum, bool up_to, uint32_t room, uint32_t targets, struct dpi_acks **out)
 {
 	struct dpi_acks *a = calloc(1, sizeof *a);
 	if (a) {
-		*a = (struct dpi_acks){ .of = of, .quorum = quorum, .up_to = up_to, .room = room, .targets = targets, .step = step };
+		*a = (struct dpi_acks){ .of = of, .quorum = quorum, .up_to = up_to, .room = room, .targets = targets };
 		for (int i = 0; i < DPI_ACK_LISTS; i++) a->list[i] = (struct dpi_ack_list){ DPI_ACK_NOBODY, DPI_ACK_NOBODY, 0 };
 		a->entry = calloc(room, sizeof *a->entry);
 		a->queue = calloc(targets, sizeof *a->queue);
@@ -204,10 +204,10 @@ void dpi_acks_added(struct dpi_acks *a, uint32_t entry)
 static bool goes_on(const struct dpi_acks *a, uint64_t key, const struct dpi_ack_queue *q, uint64_t at)
 {
 	uint32_t n = a->list[DPI_ACK_WAITING].last;
-	if (n == DPI_ACK_NOBODY || !q->count || !a->step) return false;
+	if (n == DPI_ACK_NOBODY || !q->count) return false;
 	const struct dpi_ack_entry *e = a->entry + n;
 	const struct dpi_ack_reference *r = q->reference + ((q->first + q->count - 1) & (q->room - 1));
-	return r->entry == n && r->generation == e->generation && e->targets == 1 && e->key + 1 == key && key && r->at + a->step == at;
+	return r->entry == n && r->generation == e->generation && e->targets == 1 && e->key + 1 == key && key && r->at + 1 == at;
 }
 
 void dpi_acks_add_rows(struct dpi_acks *a, uint64_t key, uint32_t rows, uint32_t target, uint64_t at)
@@ -222,7 +222,7 @@ void dpi_acks_add_rows(struct dpi_acks *a, uint64_t key, uint32_t rows, uint32_t
 	a->entry[a->list[DPI_ACK_WAITING].last].rows += rows;
 	a->entry[a->list[DPI_ACK_WAITING].last].key += rows;
 	a->list[DPI_ACK_WAITING].count += rows;
-	q->reference[(q->first + q->count - 1) & (q->room - 1)].at += rows * a->step;
+	q->reference[(q->first + q->count - 1) & (q->room - 1)].at += rows;
 }
 
 /* ------------------------------------------------------------------------------------------------------- hearing */
@@ -250,10 +250,10 @@ void dpi_acks_told(struct dpi_acks *a, uint32_t target, uint64_t at)
 		struct dpi_ack_entry *e = pop(a, q);
 		if (e) acknowledged(a, (uint32_t)(e - a->entry));
 	}
-	if (!q->count || !a->step) return;
+	if (!q->count) return;
 	/* of a run the first rows only? */
 	const struct dpi_ack_reference *r = q->reference + (q->first & (q->room - 1));
-	uint64_t behind = (r->at - at + a->step - 1) / a->step;
+	uint64_t behind = r->at - at;
 	const struct dpi_ack_entry *e = a->entry + r->entry;
 	if (e->generation == r->generation && behind < e->rows) acknowledged(a, split(a, r->entry, e->rows - (uint32_t)behind));
 }

@@ -39,7 +39,7 @@ struct dpi_ack_list {
 enum { DPI_ACK_FREE, DPI_ACK_WAITING, DPI_ACK_SETTLED, DPI_ACK_LISTS };
 
 struct dpi_ack_reference {
-	uint64_t at; /* acknowledged by a number that is no less; of a run its last row's, and each row's is a step more than the one before */
+	uint64_t at; /* acknowledged by a number that is no less; of a run its last row's, and each row's is one more than that of the one before */
 	uint32_t entry, generation;
 };
 struct dpi_ack_queue { /* of a target */
@@ -52,7 +52,6 @@ struct dpi_ack_queue { /* of a target */
 struct dpi_acks {
 	uint32_t of, quorum, room, targets;
 	bool up_to;
-	uint64_t step; /* between what acknowledges two rows of a run; 0: there are no runs */
 	struct dpi_ack_entry *entry; /* room of them */
 	uint32_t used;		     /* entries that were ever used */
 	struct dpi_ack_list list[DPI_ACK_LISTS];
@@ -63,7 +62,7 @@ struct dpi_acks {
 };
 
 /* of, quorum, up_to, room: as a definition's. MEMORY. */
-int dpi_acks_new(uint32_t of, uint32_t quorum, bool up_to, uint32_t room, uint32_t targets, uint64_t step, struct dpi_acks **a);
+int dpi_acks_new(uint32_t of, uint32_t quorum, bool up_to, uint32_t room, uint32_t targets, struct dpi_acks **a);
 void dpi_acks_free(struct dpi_acks *a); /* NULL is allowed */
 
 /* See that a row for these targets can be added. DPI_ERR_AGAIN (no sentence): all entries are in use. MEMORY. */

@@ -5,6 +5,10 @@
  * (bell.h); the source counts in at that bell, fences, and looks at the counts (changed, below) before it sleeps. A put that
  * brings a count rings the bell at the source's node after the count is there.
  *
+ * A row waits under its number among those that the source has pushed to the target. These are the rows that travel there, also those that
+ * wait to be encoded or for a segment of columns to be full; only of rows that wait in a table to be reduced it is known when the table has
+ * gone out which ones they travelled in (ack_steps.h).
+ *
  * A count may be of rows that the source has not pushed only if the target lies; then it acknowledges what is there, not more. */
 #include "ack_source.h"
 
@@ -12,15 +16,22 @@
 #include <string.h>
 
 #include "ack.h"
+#include "ack_steps.h"
+#include "columnar.h"
 #include "function.h"
+#include "partial.h"
+#include "pipe.h"
 #include "retain.h"
 #include "wait.h"
 
 #define LOOK_AGAIN_NS 1000000 /* a flush that the transport could not take is tried again after this */
 
 struct dpi_ack_lane {
-	struct dpi_run_flush flush; /* RECEIVED */
+	struct dpi_run_flush flush; /* RECEIVED: up to where the ring is in the target's memory, */
+	uint64_t place, rows;	    /* and a position in it before which so many rows lie: those are asked for */
+	uint64_t received;	    /* so many are known to be there */
 	uint64_t told;		    /* the other levels: the count that was seen last */
+	struct dpi_ack_steps steps; /* where rows are reduced before they travel */
 	uint64_t version;	    /* of the flow, when its target was last known to live */
 };
 
@@ -43,10 +54,8 @@ int dpi_ack_open(struct dpi_source *s)
 	if (a) a->lane = calloc(d->targets, sizeof *a->lane);
 	if (!a || !a->lane) return dpi_fail(DPI_ERR_MEMORY, "no memory for acknowledgements of %u targets", d->targets);
 	if (d->ack_column) a->column = d->schema->column + (d->ack_column - 1);
-	/* between the counts, or the ends, of two rows that come one after the other in a segment */
-	uint64_t step = d->ack == DPI_ACK_RECEIVED ? s->row_size : 1;
 	int error = d->ack_function[0] ? dpi_function_ack(d->ack_function, d->ack_version, &a->function) : DPI_SUCCESS;
-	return error ? error : dpi_acks_new(d->ack_of, d->ack_quorum, d->ack_up_to, d->ack_pending, d->targets, step, &a->rows);
+	return error ? error : dpi_acks_new(d->ack_of, d->ack_quorum, d->ack_up_to, d->ack_pending, d->targets, &a->rows);
 }
 
 void dpi_ack_close(struct dpi_source *s)
@@ -54,6 +63,7 @@ void dpi_ack_close(struct dpi_source *s)
 	struct dpi_ack_source *a = s->ack;
 	if (!a) return;
 	dpi_acks_free(a->rows);
+	for (uint32_t t = 0; a->lane && t < s->flow->definition->targets; t++) dpi_ack_steps_free(&a->lane[t].steps);
 	free(a->lane);
 	free(a);
 	s->ack = NULL;
@@ -76,15 +86,55 @@ static bool by_position(const struct dpi_source *s)
 	return s->flow->definition->ack == DPI_ACK_RECEIVED;
 }
 
+static bool reduces(const struct dpi_source *s)
+{
+	return s->pipe && s->pipe->partial;
+}
+
 static bool is_gone(struct dpi_source *s, uint32_t target, struct dpi_ack_lane *l)
 {
 	uint64_t version = atomic_load_explicit(&s->flow->version, memory_order_acquire);
-	if (s->lane[target].dropped || (!s->retain && dpi_buffer_check(s->lane[target].b))) return true;
+	const struct dpi_buffer *b = s->lane[target].b;
+	if (s->lane[target].dropped || (!s->retain && b && dpi_buffer_check(b))) return true;
 	if (l->version == version) return false;
 	uint32_t state = dpi_flow_where(s->flow, target).state;
 	if (state == DPI_TARGET_DEAD || state == DPI_TARGET_DETACHED) return true;
 	l->version = version;
 	return false;
+}
+
+/* Rows that lie in a target's ring, and a position behind them. */
+static uint64_t travelled(struct dpi_source *s, uint32_t target, uint64_t *place)
+{
+	uint64_t rows, bytes;
+	if (s->coded) return dpi_coded_travelled(s, target, place);
+	dpi_lane_count(s, target, &rows, &bytes);
+	if (s->columns && s->columns->open[target]) rows -= dpi_column_rows(s->columns->open[target]);
+	*place = atomic_load_explicit(&s->lane[target].b->appender.writer.written, memory_order_relaxed);
+	return rows;
+}
+
+static uint64_t received(struct dpi_source *s, uint32_t target, bool gone)
+{
+	struct dpi_ack_lane *l = s->ack->lane + target;
+	struct dpi_buffer *b = s->lane[target].b;
+	if (b && !gone) dpi_run_look(b, &l->flush); /* an error is found again, as its death */
+	if (l->flush.seen < l->place) return l->received;
+	l->received = l->rows;
+	if (!b) return l->received;
+	l->rows = travelled(s, target, &l->place);
+	if (l->flush.seen >= l->place) l->received = l->rows;
+	return l->received;
+}
+
+/* Rows that a target has acknowledged, as they travelled. */
+static uint64_t acknowledged(struct dpi_source *s, uint32_t target, bool gone)
+{
+	struct dpi_ack_lane *l = s->ack->lane + target;
+	if (by_position(s)) return received(s, target, gone);
+	if (s->retain) l->told = dpi_retain_acked(s, target);
+	else if (s->lane[target].b) l->told = dpi_run_acked(s->lane[target].b);
+	return l->told;
 }
 
 /* Take up what has come. */
@@ -93,17 +143,10 @@ static void listen(struct dpi_source *s)
 	struct dpi_ack_source *a = s->ack;
 	dpi_retain_look(s);
 	for (uint32_t t = 0; t < s->flow->definition->targets; t++) {
-		struct dpi_ack_lane *l = a->lane + t;
-		struct dpi_buffer *b = s->lane[t].b;
 		if (!a->rows->queue[t].count) continue;
-		bool gone = is_gone(s, t, l); /* before the last look */
-		if (by_position(s)) {
-			if (!gone) dpi_run_look(b, &l->flush); /* an error is found again, as its death */
-			dpi_acks_told(a->rows, t, l->flush.seen);
-		} else {
-			l->told = s->retain ? dpi_retain_acked(s, t) : dpi_run_acked(b);
-			dpi_acks_told(a->rows, t, l->told);
-		}
+		bool gone = is_gone(s, t, a->lane + t); /* before the last look */
+		uint64_t rows = acknowledged(s, t, gone);
+		dpi_acks_told(a->rows, t, reduces(s) ? dpi_ack_steps_take(&a->lane[t].steps, rows) : rows);
 		if (gone) dpi_acks_gone(a->rows, t);
 	}
 }
@@ -124,6 +167,7 @@ static bool changed(void *arg)
 			if (dpi_retain_acked(s, t) != l->told) return true;
 			continue;
 		}
+		if (!b) continue; /* nothing of it has travelled */
 		if (atomic_load_explicit(&b->destroyed, memory_order_relaxed) ||
 		    atomic_load_explicit(&b->home_peer->dead, memory_order_relaxed))
 			return true;
@@ -132,11 +176,19 @@ static bool changed(void *arg)
 	return false;
 }
 
-/* Send what is waited for. */
-static void publish(struct dpi_source *s)
+/* Send what is waited for. What finds no room, or a transport busy, goes as rows go that nobody waits for; only a table goes out at no other
+ * time than this. */
+static int publish(struct dpi_source *s, int64_t deadline)
 {
-	for (uint32_t t = 0; t < s->flow->definition->targets; t++)
-		if (s->ack->rows->queue[t].count && s->lane[t].b && !s->lane[t].dropped) dpi_run_publish(s->lane[t].b, &s->lane[t].run); /* busy: it lingers; dead: is_gone */
+	int error = s->pipe ? dpi_pipe_drain(s, deadline) : DPI_SUCCESS;
+	if (s->columns) dpi_columns_send(s);
+	for (uint32_t t = 0; t < s->flow->definition->targets; t++) {
+		struct dpi_lane *l = &s->lane[t];
+		if (!s->ack->rows->queue[t].count || !l->b || l->dropped) continue;
+		if (s->coded) dpi_coded_publish(s, t);
+		else dpi_run_publish(l->b, &l->run); /* dead: is_gone */
+	}
+	return error == DPI_ERR_AGAIN ? DPI_SUCCESS : error;
 }
 
 /* Wait until something may have come. TIMEOUT without a sentence; the flow's failure. */
@@ -211,12 +263,14 @@ int dpi_ack_room(struct dpi_source *s, const uint32_t *to, uint32_t count, bool 
 		if (dpi_acks_some(rows))
 			return dpi_fail(DPI_ERR_LIMIT, "%u rows of flow '%s' wait, and of some the program can be told: take them with DPI_Next_Acks or DPI_Wait_Ack", rows->room,
 					s->flow->name);
-		if (!wait || s->timeout_us < 0) return DPI_ERR_AGAIN;
+		wait = wait && s->timeout_us >= 0;
+		error = DPI_SUCCESS;
 		if (!deadline) {
-			deadline = dpi_deadline(0, s->timeout_us);
-			publish(s);
+			deadline = wait ? dpi_deadline(0, s->timeout_us) : 0;
+			error = publish(s, deadline);
 		}
-		error = wait_once(s, deadline);
+		if (!error && !wait) return DPI_ERR_AGAIN;
+		if (!error) error = wait_once(s, deadline);
 		if (error == DPI_ERR_TIMEOUT) return behind(s, UINT64_MAX, "a push");
 		if (error) return error;
 	}
@@ -230,7 +284,7 @@ size_t dpi_ack_ready(struct dpi_source *s, const void *rows, uint32_t size, cons
 	uint32_t target = *part, room = dpi_acks_room(a->rows);
 	size_t n = 1;
 	if (a->function.call || s->lane[target].dropped || a->rows->queue[target].gone || (d->ack_of == DPI_ACK_QUORUM && d->ack_quorum > 1)) return 0;
-	if (!a->rows->step || dpi_acks_prepare(a->rows, &target, 1)) return 0;
+	if (dpi_acks_prepare(a->rows, &target, 1)) return 0;
 	if (count > room) count = room;
 	while (n < count && part[n] == target) n++;
 	key_of(a, rows, size);
@@ -246,13 +300,19 @@ size_t dpi_ack_ready(struct dpi_source *s, const void *rows, uint32_t size, cons
 	return end == UINT64_MAX ? (size_t)(end - first) + 1 : n;
 }
 
+/* The number of the last row that was pushed to a target. */
+static uint64_t pushed_to(const struct dpi_source *s, uint32_t target)
+{
+	uint64_t rows, bytes;
+	if (reduces(s)) return dpi_partial_rows(s, target);
+	dpi_lane_count(s, target, &rows, &bytes);
+	return rows;
+}
+
 void dpi_ack_pushed_rows(struct dpi_source *s, uint32_t target, size_t rows)
 {
 	struct dpi_ack_source *a = s->ack;
-	uint64_t at, bytes;
-	if (by_position(s)) at = atomic_load_explicit(&s->lane[target].b->appender.writer.written, memory_order_relaxed);
-	else dpi_lane_count(s, target, &at, &bytes);
-	dpi_acks_add_rows(a->rows, a->key, (uint32_t)rows, target, at - (rows - 1) * a->rows->step);
+	dpi_acks_add_rows(a->rows, a->key, (uint32_t)rows, target, pushed_to(s, target) - (rows - 1));
 	a->last = a->key + rows - 1;
 	a->position += rows;
 }
@@ -267,20 +327,22 @@ void dpi_ack_pushed(struct dpi_source *s, const uint32_t *to, uint32_t count)
 	uint32_t entry = dpi_acks_add(a->rows, a->key, count);
 	for (uint32_t i = 0; i < count; i++) {
 		struct dpi_lane *l = &s->lane[to[i]];
-		uint64_t rows = 0, bytes;
 		if (l->dropped && !a->rows->queue[to[i]].gone) {
 			listen(s);
 			dpi_acks_gone(a->rows, to[i]);
-		} else if (!l->dropped && by_position(s)) {
-			rows = atomic_load_explicit(&l->b->appender.writer.written, memory_order_relaxed);
-		} else if (!l->dropped) {
-			dpi_lane_count(s, to[i], &rows, &bytes);
 		}
-		dpi_acks_refer(a->rows, entry, to[i], rows);
+		dpi_acks_refer(a->rows, entry, to[i], l->dropped ? 0 : pushed_to(s, to[i]));
 	}
 	dpi_acks_added(a->rows, entry);
 	a->last = a->key;
 	a->position++;
+}
+
+void dpi_ack_went(struct dpi_source *s, uint32_t target, uint64_t pushed)
+{
+	uint64_t rows, bytes;
+	dpi_lane_count(s, target, &rows, &bytes);
+	dpi_ack_steps_add(&s->ack->lane[target].steps, rows, pushed);
 }
 
 bool dpi_ack_full(const struct dpi_source *s)
@@ -310,7 +372,7 @@ static int next_acks(DPI_Acked *acks, size_t max, DPI_Source handle, size_t *cou
 	struct dpi_acks *rows = s->ack->rows;
 	int64_t deadline = wait ? dpi_deadline(0, s->timeout_us) : 0;
 	listen(s);
-	if (wait && !dpi_acks_some(rows)) publish(s);
+	if (wait && !dpi_acks_some(rows)) error = publish(s, deadline);
 	while (wait && !error && !dpi_acks_some(rows) && dpi_acks_waiting(rows)) error = wait_once(s, deadline);
 	if (!error) *count = dpi_acks_take(rows, acks, max);
 	if (error == DPI_ERR_TIMEOUT) error = behind(s, UINT64_MAX, call);
@@ -352,7 +414,7 @@ int DPI_Wait_Ack(uint64_t key, DPI_Source handle)
 	listen(s);
 	dpi_acks_await(rows, key);
 	int64_t deadline = rows->left ? dpi_deadline(0, s->timeout_us) : 0;
-	if (rows->left) publish(s);
+	if (rows->left) error = publish(s, deadline);
 	while (rows->left && !error) error = wait_once(s, deadline);
 	int came = awaited(s, "DPI_Wait_Ack");
 	if (!error) error = came;

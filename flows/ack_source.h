@@ -22,6 +22,8 @@ void dpi_ack_pushed(struct dpi_source *s, const uint32_t *to, uint32_t count);
  * target at once; 0: the next one as above. And so many of these were pushed. */
 size_t dpi_ack_ready(struct dpi_source *s, const void *rows, uint32_t size, const uint16_t *part, size_t count);
 void dpi_ack_pushed_rows(struct dpi_source *s, uint32_t target, size_t rows);
+/* Where a source reduces: all of its table for a target has gone into the lane, and so have these first rows that were pushed to it. */
+void dpi_ack_went(struct dpi_source *s, uint32_t target, uint64_t pushed);
 /* Was it this that there was no room for? */
 bool dpi_ack_full(const struct dpi_source *s);
 

@@ -3,7 +3,9 @@
 #include "ack_target.h"
 
 #include "origin.h"
+#include "pipe.h"
 #include "segment.h"
+#include "ack_window.h"
 
 /* Of a source that was resumed, rows may be out that came by an older ring. */
 static bool same_source(const struct dpi_inlet *a, const struct dpi_inlet *b)
@@ -11,9 +13,16 @@ static bool same_source(const struct dpi_inlet *a, const struct dpi_inlet *b)
 	return a == b || (a && b && a->named && b->named && a->source == b->source);
 }
 
-/* Rows of an inlet's source before the first that the program still has. Pieces are given back in any order. */
+static bool reduces(const struct dpi_target *t)
+{
+	return t->pipe && t->pipe->final;
+}
+
+/* Rows of an inlet's source before the first that the program still has, or is still to get something of. Pieces are given back in any
+ * order. */
 static uint64_t released(const struct dpi_target *t, const struct dpi_inlet *i)
 {
+	if (reduces(t)) return i->given;
 	uint64_t rows = i->rows < i->begin ? i->begin : i->rows;
 	if (!i->out && !t->resumes) return rows;
 	for (size_t n = 0; n < t->lents; n++) {
@@ -22,6 +31,7 @@ static uint64_t released(const struct dpi_target *t, const struct dpi_inlet *i)
 	}
 	if (same_source(t->piece.inlet, i) && t->piece.before < rows) rows = t->piece.before;
 	if (same_source(t->kept.piece.inlet, i) && t->kept.piece.before < rows) rows = t->kept.piece.before;
+	if (t->pipe && same_source(t->pipe->rest.inlet, i) && t->pipe->rest.before < rows) rows = t->pipe->rest.before;
 	return rows;
 }
 
@@ -40,6 +50,11 @@ static uint32_t level(const struct dpi_target *t)
 {
 	const struct dpi_definition *d = t->flow->definition;
 	return d->ack ? d->ack : d->retain;
+}
+
+bool dpi_ack_answers(const struct dpi_target *t)
+{
+	return level(t) == DPI_ACK_RELEASED || level(t) == DPI_ACK_CONFIRMED;
 }
 
 /* Of several the last. */
@@ -67,19 +82,50 @@ void dpi_ack_began(struct dpi_target *t, struct dpi_inlet *i)
 	tell(t, i, level(t) == DPI_ACK_RELEASED ? released(t, i) : o->acked);
 }
 
-static uint64_t rows_in(const struct dpi_target *t, const uint8_t *at, const uint8_t *stop)
+/* Rows before the one that DPI_Next gives next, or what that was made of. */
+static uint64_t before_next(const struct dpi_target *t)
 {
-	return (uint64_t)(stop - at) / (t->stride ? t->stride : sizeof(DPI_Record));
+	const struct dpi_piece *p = &t->piece;
+	uint64_t given = (uint64_t)(t->at - p->data) / (t->stride ? t->stride : sizeof(DPI_Record));
+	return p->before + (p->from ? p->from[given] : given);
 }
 
 /* Rows of an inlet's source that the program has been given. */
 static uint64_t taken(const struct dpi_target *t, const struct dpi_inlet *i)
 {
+	if (reduces(t)) return dpi_ack_window_taken(t, i);
 	uint64_t rows = i->rows < i->begin ? i->begin : i->rows;
 	const struct dpi_piece *p = &t->piece, *k = &t->kept.piece;
-	if (t->at != t->stop && same_source(p->inlet, i) && p->before + rows_in(t, p->data, t->at) < rows) rows = p->before + rows_in(t, p->data, t->at);
+	if (t->at != t->stop && same_source(p->inlet, i) && before_next(t) < rows) rows = before_next(t);
 	if (same_source(k->inlet, i) && k->before < rows) rows = k->before;
+	if (t->pipe && same_source(t->pipe->rest.inlet, i) && t->pipe->rest.before < rows) rows = t->pipe->rest.before;
 	return rows;
+}
+
+/* With the rows behind these, if nothing came of them. */
+static uint64_t with_nothing(const struct dpi_ack_none *none, uint64_t rows)
+{
+	return rows >= none->from && rows < none->to ? none->to : rows;
+}
+
+static void tell_confirmed(struct dpi_target *t, struct dpi_inlet *i, uint64_t rows)
+{
+	const struct dpi_origin *o = dpi_origin_find(t, i->source);
+	tell(t, i, with_nothing(o ? &o->none : &i->none, rows));
+}
+
+void dpi_ack_nothing(struct dpi_target *t, struct dpi_inlet *i, uint64_t from, uint64_t to)
+{
+	struct dpi_origin *o = dpi_origin_find(t, i->source);
+	struct dpi_ack_none *none = o ? &o->none : &i->none;
+	uint64_t acked = o && o->acked > i->acked ? o->acked : i->acked;
+	if (level(t) != DPI_ACK_CONFIRMED || from == to) return;
+	if (none->to != from) none->from = from;
+	none->to = to;
+	if (acked < none->from || dpi_target_fenced(t)) return;
+	struct dpi_inlet *live = inlet_of(t, i->source);
+	tell(t, i, to);
+	if (live && live != i) tell(t, live, to);
 }
 
 /* Of a source without a ring here, which may get another: rows, or all that it ever sent. False: it has not sent so many. */
@@ -88,6 +134,7 @@ static bool origin_confirmed(struct dpi_target *t, uint32_t source, uint64_t row
 	struct dpi_origin *o = dpi_origin_find(t, source);
 	if (o && rows == UINT64_MAX) rows = o->rows;
 	if (!o || rows > o->rows) return false;
+	rows = with_nothing(&o->none, rows);
 	if (rows > o->acked) o->acked = rows;
 	return true;
 }
@@ -107,7 +154,7 @@ static int confirm(struct dpi_target *t, uint32_t source, uint64_t rows)
 	if (rows > most)
 		return dpi_fail(DPI_ERR_RANGE, "DPI_Ack: %llu rows of source %u, but target %u has given %llu of it to the program", (unsigned long long)rows, source, t->index,
 				(unsigned long long)most);
-	tell(t, i, rows);
+	tell_confirmed(t, i, rows);
 	return DPI_SUCCESS;
 }
 
@@ -123,7 +170,7 @@ int DPI_Ack(uint32_t source, uint64_t rows, DPI_Target handle)
 	if (!error && source == DPI_ACK_EVERY_SOURCE && rows != DPI_ACK_TAKEN)
 		error = dpi_fail(DPI_ERR_ARGUMENT, "DPI_Ack: %llu rows of every source: each has its own number; name one, or say DPI_ACK_TAKEN", (unsigned long long)rows);
 	if (!error && source != DPI_ACK_EVERY_SOURCE) error = confirm(t, source, rows);
-	else for (size_t n = 0; !error && n < t->inlets; n++) tell(t, t->inlet[n], taken(t, t->inlet[n]));
+	else for (size_t n = 0; !error && n < t->inlets; n++) tell_confirmed(t, t->inlet[n], taken(t, t->inlet[n]));
 	for (uint32_t n = 0; !error && source == DPI_ACK_EVERY_SOURCE && n < t->origins; n++)
 		if (t->origin[n].acked < t->origin[n].rows && !inlet_of(t, n)) origin_confirmed(t, n, UINT64_MAX);
 	dpi_target_leave(t);

@@ -308,6 +308,25 @@ int dpi_coded_flush(struct dpi_source *s, uint32_t target, int64_t deadline)
 	return error;
 }
 
+void dpi_coded_publish(struct dpi_source *s, uint32_t target)
+{
+	struct dpi_coded_lane *cl = &s->coded->lane[target];
+	if (!cl->rows) return;
+	pthread_mutex_lock(&cl->lock);
+	send_rows(s, target, 0, false); /* what is wrong is found by the next call that needs the lane */
+	pthread_mutex_unlock(&cl->lock);
+}
+
+uint64_t dpi_coded_travelled(struct dpi_source *s, uint32_t target, uint64_t *place)
+{
+	struct dpi_coded_lane *cl = &s->coded->lane[target];
+	pthread_mutex_lock(&cl->lock);
+	uint64_t rows = cl->sent;
+	*place = atomic_load_explicit(&s->lane[target].b->appender.writer.written, memory_order_relaxed);
+	pthread_mutex_unlock(&cl->lock);
+	return rows;
+}
+
 void dpi_coded_linger_send(struct dpi_coded *c, uint32_t target)
 {
 	struct dpi_coded_lane *cl = &c->lane[target];

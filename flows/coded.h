@@ -88,6 +88,10 @@ int dpi_coded_room(struct dpi_source *s, uint32_t target, uint64_t need, int64_t
 int dpi_coded_send(struct dpi_source *s, uint32_t target, uint32_t kind, uint64_t value, int64_t deadline, bool *dropped);
 int dpi_coded_send_large(struct dpi_source *s, uint32_t target, const void *row, uint64_t size, int64_t deadline, bool *dropped);
 int dpi_coded_flush(struct dpi_source *s, uint32_t target, int64_t deadline);
+/* Send what is gathered, if that takes no wait; else the linger service does. */
+void dpi_coded_publish(struct dpi_source *s, uint32_t target);
+/* Rows in segments that lie in the ring, and the position behind them. */
+uint64_t dpi_coded_travelled(struct dpi_source *s, uint32_t target, uint64_t *place);
 /* A row of which need bytes have room: here is its place; it is written there; it is not, after dpi_coded_hold. */
 uint8_t *dpi_coded_hold(struct dpi_source *s, uint32_t target);
 int dpi_coded_commit(struct dpi_source *s, uint32_t target, uint64_t size, uint64_t need);

@@ -177,6 +177,18 @@ static int push_some(struct dpi_source *s, const struct dpi_batch *batch, size_t
 	return error;
 }
 
+/* Those that are acknowledged, one by one. */
+static int push_noted(struct dpi_source *s, const struct dpi_batch *batch, size_t *done)
+{
+	int error = DPI_SUCCESS;
+	for (size_t i = 0; i < batch->rows && !error; i++, *done += !error) {
+		uint32_t size;
+		error = make_row(s, batch, i, &size);
+		if (!error) error = dpi_push_noted_row(s, s->columns->row, size);
+	}
+	return error;
+}
+
 /* ---------------------------------------------------------------------------------------------------------------- rows */
 
 int dpi_columns_push_row(struct dpi_source *s, const uint32_t *to, uint32_t count, const void *row, uint64_t size, bool wait)
@@ -238,7 +250,8 @@ int DPI_Push_Arrow(const struct ArrowArray *array, const struct ArrowSchema *sch
 	if (!error) error = dpi_arrow_batch_new(s->flow->definition->schema, &batch);
 	if (!error) {
 		error = dpi_arrow_import(&batch, array);
-		if (!error) error = s->bloom ? push_some(s, &batch.batch, &done) : dpi_columns_push_batch(s, &batch.batch, &done);
+		if (!error && s->ack) error = push_noted(s, &batch.batch, &done);
+		else if (!error) error = s->bloom ? push_some(s, &batch.batch, &done) : dpi_columns_push_batch(s, &batch.batch, &done);
 		if (error == DPI_ERR_AGAIN) error = dpi_push_no_room(s, true, "DPI_Push_Arrow");
 		dpi_arrow_batch_free(&batch);
 	}

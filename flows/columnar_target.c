@@ -40,10 +40,19 @@ const char *dpi_columns_take(struct dpi_target *t, struct dpi_inlet *i, const ui
 	}
 	*piece = (struct dpi_piece){ .inlet = i, .some = true, .source = i->source, .ring = i->ring, .begin = i->ring->reader.read - size, .end = i->ring->reader.read,
 				     .before = i->rows, .columns = c };
-	uint64_t rows = c->reader.batch.rows, bytes = rows * s->row_size;
+	uint64_t rows = c->reader.batch.rows, before = dpi_inlet_before(i, rows), bytes = (rows - before) * s->row_size;
 	for (uint32_t k = 0; k < s->columns && s->varies; k++)
-		if (s->column[k].variable) bytes += (uint64_t)(c->reader.vector[k].offset[rows] - c->reader.vector[k].offset[0]);
+		if (s->column[k].variable) bytes += (uint64_t)(c->reader.vector[k].offset[rows] - c->reader.vector[k].offset[before]);
 	i->rows += rows;
+	DPI_ADD(t->stats.passed, before);
+	if (before == rows) {
+		dpi_columns_done(t, piece);
+		*piece = (struct dpi_piece){ 0 };
+		return NULL;
+	}
+	piece->skip = before;
+	piece->before += before;
+	rows -= before;
 	i->out++;
 	i->lent++;
 	i->ring->lent++;
@@ -112,8 +121,9 @@ int dpi_columns_rows(struct dpi_target *t, struct dpi_piece *p)
 		keep(t, p);
 		return dpi_fail(DPI_ERR_MEMORY, "no memory for %zu rows of a segment", b->rows);
 	}
-	p->data = p->own;
-	p->stop = p->data + b->rows * (t->stride ? t->stride : sizeof(DPI_Record));
+	size_t stride = t->stride ? t->stride : sizeof(DPI_Record);
+	p->data = (uint8_t *)p->own + p->skip * stride;
+	p->stop = (uint8_t *)p->own + b->rows * stride;
 	return DPI_SUCCESS;
 }
 
@@ -173,7 +183,7 @@ static int lend(struct dpi_target *t, struct dpi_piece *p, struct ArrowArray *ar
 {
 	struct dpi_schema *s = t->flow->definition->schema;
 	struct dpi_loan *loan = calloc(1, sizeof *loan);
-	size_t first = 0;
+	size_t first = p->skip;
 	int error = DPI_SUCCESS;
 	if (!loan) return dpi_fail(DPI_ERR_MEMORY, "no memory to lend a segment");
 	const struct dpi_batch *b = p->columns ? &p->columns->reader.batch : &loan->rows.batch;

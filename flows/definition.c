@@ -246,10 +246,6 @@ static int check_sizes(const struct dpi_definition *d)
 		return dpi_fail(DPI_ERR_UNSUPPORTED,
 				"attr->layout is DPI_LAYOUT_COLUMNS, and attr->%s is given: columns travel as they are pushed; take "
 				"DPI_LAYOUT_ROWS", d->stages ? "stages" : d->reduction ? "reduce" : "codecs");
-	if (d->ack && (d->stages || d->reduction || d->codecs || d->layout == DPI_LAYOUT_COLUMNS))
-		return dpi_fail(DPI_ERR_UNSUPPORTED,
-				"attr->ack is given, and so is attr->%s: only rows that travel as they are pushed are acknowledged",
-				d->stages ? "stages" : d->reduction ? "aggregates" : d->codecs ? "codecs" : "layout");
 	if (d->layout == DPI_LAYOUT_COLUMNS && least > dpi_flow_columns_size(d->segment))
 		return dpi_fail(DPI_ERR_SIZE,
 				"attr->segment is %u, and one row of %u columns takes %llu bytes of a columnar segment: raise it, at "

@@ -78,6 +78,10 @@ int dpi_definition_ack(struct dpi_definition *d, const DPI_Flow_Attr *attr)
 	if (!error && d->ack_version && !attr->ack_function)
 		error = dpi_fail(DPI_ERR_ARGUMENT, "attr->ack_version is %u, but attr->ack_function is NULL: name the function, or set its version to 0",
 				 d->ack_version);
+	if (!error && d->ack != DPI_ACK_RECEIVED && d->reduction && d->window == DPI_WINDOW_END)
+		error = dpi_fail(DPI_ERR_ARGUMENT,
+				 "attr->ack is DPI_ACK_%s, attr->aggregates reduce, and attr->window is DPI_WINDOW_END: the results come when no source is left to hear of "
+				 "it; take a window of marks or rows, or DPI_ACK_RECEIVED", d->ack == DPI_ACK_RELEASED ? "RELEASED" : "CONFIRMED");
 	if (!error && attr->ack_column) error = copy_column(d, attr->ack_column);
 	if (!error && attr->ack_function) error = dpi_definition_copy_name("ack_function", attr->ack_function, d->ack_function);
 	if (!d->ack_pending) d->ack_pending = DPI_ACK_PENDING;

@@ -6,6 +6,7 @@
 
 #include "ack_target.h"
 #include "origin.h"
+#include "ack_window.h"
 
 /* ------------------------------------------------------------------------------------------------------- the rings */
 
@@ -111,29 +112,43 @@ uint64_t dpi_target_first_lent(const struct dpi_target *t, const struct dpi_ring
 	return end;
 }
 
-void dpi_piece_release(struct dpi_target *t, struct dpi_piece *released)
+/* Its memory, and its place in the ring. */
+static void let_go(struct dpi_target *t, struct dpi_piece *p)
 {
-	struct dpi_piece piece = *released, *p = &piece;
 	struct dpi_inlet *i = p->inlet;
 	struct dpi_ring_in *r = p->ring;
-	*released = (struct dpi_piece){ 0 }; /* it may be on the target's list */
 	free(p->own);
 	if (p->decoded) dpi_decoded_release(t->decoder, p->decoded);
-	if (p->columns || p->loan) dpi_columns_done(t, &piece);
-	if (r) {
-		r->lent--;
-		i->lent--;
-		if (r->ended && r != i->ring) {
-			if (!r->lent) dpi_ring_in_free(t->ctx, t->home, r);
-		} else if (i->place) {
-			dpi_inlet_frees(t, i);
-		} else {
-			dpi_run_give_back(r, &i->run, r->lent ? dpi_target_first_lent(t, r, p->end) : r->reader.read);
-		}
+	if (p->columns || p->loan) dpi_columns_done(t, p);
+	if (!r) return;
+	r->lent--;
+	i->lent--;
+	if (r->ended && r != i->ring) {
+		if (!r->lent) dpi_ring_in_free(t->ctx, t->home, r);
+	} else if (i->place) {
+		dpi_inlet_frees(t, i);
+	} else {
+		dpi_run_give_back(r, &i->run, r->lent ? dpi_target_first_lent(t, r, p->end) : r->reader.read);
 	}
-	if (!i) return; /* made by a pipe */
-	i->out--;
-	dpi_ack_released(t, i);
+}
+
+void dpi_piece_release(struct dpi_target *t, struct dpi_piece *released)
+{
+	struct dpi_piece piece = *released;
+	*released = (struct dpi_piece){ 0 }; /* it may be on the target's list */
+	let_go(t, &piece);
+	if (piece.window) dpi_ack_window_released(t, piece.window);
+	if (!piece.inlet) return; /* made by a pipe */
+	piece.inlet->out--;
+	dpi_ack_released(t, piece.inlet);
+}
+
+void dpi_piece_follow(struct dpi_target *t, struct dpi_piece *made, struct dpi_piece *piece)
+{
+	made->inlet = piece->inlet;
+	made->before = piece->before;
+	let_go(t, piece);
+	*piece = (struct dpi_piece){ 0 };
 }
 
 /* What was read and is not lent is given back at once. */
@@ -190,8 +205,7 @@ static uint64_t inlet_begin(const struct dpi_target *t, const struct dpi_flow_se
 	return again ? h->value : 0;
 }
 
-/* So many of the next count rows are passed over. */
-static uint64_t rows_before(const struct dpi_inlet *i, uint64_t count)
+uint64_t dpi_inlet_before(const struct dpi_inlet *i, uint64_t count)
 {
 	uint64_t before = i->rows < i->begin ? i->begin - i->rows : 0;
 	return before < count ? before : count;
@@ -248,7 +262,7 @@ static const char *take_rows(struct dpi_target *t, struct dpi_inlet *i, const ui
 		piece->data = (const uint8_t *)list;
 		piece->stop = (const uint8_t *)(list + count);
 	}
-	uint64_t before = rows_before(i, count);
+	uint64_t before = dpi_inlet_before(i, count);
 	i->rows += count;
 	if (__builtin_expect(before != 0, 0)) {
 		piece->data += before * (t->wire_stride ? t->wire_stride : sizeof(DPI_Record));
@@ -281,7 +295,7 @@ static const char *take_part(struct dpi_target *t, struct dpi_inlet *i, const ui
 	if (h.flags & DPI_SEGMENT_FIRST) i->part.total = i->part.got = 0; /* the one before was not sent to its end */
 	if (dpi_part_add(&i->part, data, size, DPI_ROW_MAX, &complete)) return "a part of a row that does not fit the others";
 	if (!complete) return NULL;
-	if (rows_before(i, 1)) {
+	if (dpi_inlet_before(i, 1)) {
 		i->rows++;
 		DPI_ADD(t->stats.passed, 1);
 		return NULL;
@@ -413,7 +427,10 @@ static enum dpi_found next(struct dpi_target *t, struct dpi_inlet *i, struct dpi
 		if (!first) return dpi_inlet_cut(t, i, "a short segment that goes on", error);
 		if (i->kind == DPI_FLOW_COLUMNS && columnar) {
 			wrong = dpi_columns_take(t, i, data, size, piece);
-			return wrong ? dpi_inlet_cut(t, i, wrong, error) : DPI_FOUND_ROWS;
+			if (wrong) return dpi_inlet_cut(t, i, wrong, error);
+			if (piece->some) return DPI_FOUND_ROWS;
+			pass(i);
+			continue;
 		}
 		if (i->kind == DPI_FLOW_PART && !t->wire_stride) {
 			wrong = take_part(t, i, data, size, piece);

@@ -12,6 +12,7 @@ struct dpi_origin {
 	uint64_t rows, mark; /* taken of it; the last mark that it passed */
 	uint64_t acked;	     /* rows: the most that any of its rings was told */
 	uint32_t epoch;	     /* of the last ring that was begun */
+	struct dpi_ack_none none;
 };
 
 /* What is known of a source; NULL: nothing. */

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ack_source.h"
 #include "buffer.h"
 #include "pipe.h"
 #include "reduce/reduce.h"
@@ -20,6 +21,7 @@ struct way {
 	struct dpi_buffer *stage; /* of it nothing is used but what the short way uses; NULL: nothing was put yet */
 	struct dpi_table *table;
 	uint64_t at;		  /* bytes of the stage that are in the table already */
+	uint64_t rows, varying;	  /* that the table took in; put, of rows that vary */
 	bool goes_out;
 	struct dpi_rows out;	  /* of the table, where it goes out */
 	size_t sent;		  /* of these */
@@ -136,6 +138,7 @@ static int go_out(struct dpi_source *s, uint32_t target, int64_t deadline)
 		error = dpi_table_next_partial(w->table, &w->out);
 		if (error) error = broken(s);
 		else w->goes_out = w->out.count;
+		if (!error && !w->goes_out && s->ack) dpi_ack_went(s, target, w->rows);
 	}
 	return error;
 }
@@ -158,6 +161,7 @@ static int take(struct dpi_source *s, uint32_t target, const struct dpi_rows *ro
 		if (!rest.count) return DPI_SUCCESS;
 		error = dpi_table_add(w->table, &rest, &n);
 		*taken += n;
+		w->rows += n;
 		DPI_ADD(s->stats.reduced, n);
 		if (error && error != DPI_ERR_FULL) return broken(s);
 		w->goes_out = error;
@@ -267,7 +271,11 @@ static int put(struct dpi_source *s, uint32_t target, const DPI_Record *row, int
 	struct way *w = &p->way[target];
 	uint64_t size = row->size, need = dpi_flow_row_need(p->d->reduction->input, size), at = staged(w);
 	size_t taken;
-	if (is_large(s, need)) return take(s, target, &(struct dpi_rows){ .record = row, .count = 1 }, deadline, &taken);
+	if (is_large(s, need)) {
+		int error = take(s, target, &(struct dpi_rows){ .record = row, .count = 1 }, deadline, &taken);
+		w->varying += !error;
+		return error;
+	}
 	uint8_t *to = w->stage->appender.writer.data + at;
 	if (!p->row_size) {
 		memcpy(to, &size, sizeof size);
@@ -275,7 +283,15 @@ static int put(struct dpi_source *s, uint32_t target, const DPI_Record *row, int
 	}
 	memcpy(to, row->data, size);
 	atomic_store_explicit(&w->stage->appender.writer.written, at + need, memory_order_relaxed);
+	w->varying += !p->row_size;
 	return DPI_SUCCESS;
+}
+
+uint64_t dpi_partial_rows(const struct dpi_source *s, uint32_t target)
+{
+	const struct dpi_partial *p = s->pipe->partial;
+	const struct way *w = &p->way[target];
+	return p->row_size ? w->rows + (staged(w) - w->at) / p->row_size : w->varying;
 }
 
 /* Room at all of them first. *deadline: 0 until there was none. */

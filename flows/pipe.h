@@ -6,6 +6,7 @@
 
 #include "source.h"
 #include "target.h"
+#include "ack_window.h"
 
 /* ---------------------------------------------------------------------------------------------------------- sources */
 
@@ -42,7 +43,10 @@ struct dpi_pipe_target {
 	bool results;	     /* the final table gives them now, and then: */
 	enum dpi_found then; /* MARK, END, or NOTHING */
 	uint64_t mark;
-	struct dpi_piece rest; /* rows of the next window; some is false: none */
+	bool last;	     /* it has none but: */
+	struct dpi_piece ahead;
+	struct dpi_piece rest; /* rows of the next window, or for which there was no memory; some is false: none */
+	struct dpi_ack_windows windows;
 };
 
 int dpi_pipe_open_target(struct dpi_target *t); /* t->pipe; as for sources */

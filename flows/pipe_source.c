@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "ack_source.h"
 #include "map.h"
 #include "partial.h"
 
@@ -51,14 +52,23 @@ static int give(struct dpi_source *s, const uint32_t *to, uint32_t count, const 
 	return dpi_push_to(s, to, count, row->data, row->size, wait);
 }
 
+/* A row whose key is known, and which is acknowledged at once if it goes nowhere. */
+static int give_noted(struct dpi_source *s, const uint32_t *to, uint32_t count, const DPI_Record *row, bool wait)
+{
+	int error = s->ack ? dpi_ack_room(s, to, count, wait) : DPI_SUCCESS;
+	if (!error && count) error = give(s, to, count, row, wait);
+	if (!error && s->ack) dpi_ack_pushed(s, to, count);
+	return error;
+}
+
 int dpi_pipe_push(struct dpi_source *s, const uint32_t *to, uint32_t count, const void *row, uint64_t size, bool wait)
 {
 	DPI_Record in = { row, (size_t)size };
 	struct dpi_mapped out = { .record = &in, .count = 1 };
 	struct dpi_rows rows = { .record = &in, .count = 1 };
 	int error = s->pipe->maps ? map(s, &rows, &out) : DPI_SUCCESS;
-	if (error || !out.count || !count) return error;
-	error = give(s, to, count, out.record, wait);
+	if (error) return error;
+	error = give_noted(s, to, out.count ? count : 0, out.record, wait);
 	if (error && s->pipe->maps) dpi_maps_back(s->pipe->maps);
 	return error;
 }
@@ -90,7 +100,7 @@ int dpi_pipe_push_run(struct dpi_source *s, const uint8_t *rows, uint32_t size, 
 	struct dpi_mapped out;
 	DPI_Record record[RUN_ROWS];
 	uint16_t part[RUN_ROWS];
-	bool single = dpi_route_single(s->route);
+	bool single = dpi_route_single(s->route) && !s->ack;
 	int error = DPI_SUCCESS;
 	*given = 0;
 	if (s->pipe->maps) {
@@ -114,8 +124,9 @@ int dpi_pipe_push_run(struct dpi_source *s, const uint8_t *rows, uint32_t size, 
 			bool passes = took < out.count && (!out.from || out.from[took] == *given);
 			error = dpi_route_row(s->route, rows + *given * size, size, &to, &targets);
 			if (error) break;
-			if (!targets) DPI_ADD(s->stats.filtered, 1);
-			if (passes && targets) error = give(s, to, targets, out.record + took, true);
+			if (s->ack) error = dpi_ack_key(s, rows + *given * size, size);
+			if (!error) error = give_noted(s, to, passes ? targets : 0, out.record + took, true);
+			if (!targets && !error) DPI_ADD(s->stats.filtered, 1);
 			took += passes;
 			if (error) dpi_route_back(s->route, 1);
 		}

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ack_target.h"
 #include "final.h"
 #include "map.h"
 
@@ -24,6 +25,7 @@ int dpi_pipe_open_target(struct dpi_target *t)
 
 void dpi_pipe_let_go(struct dpi_target *t)
 {
+	if (t->pipe && t->pipe->ahead.some) dpi_piece_release(t, &t->pipe->ahead);
 	if (t->pipe && t->pipe->rest.some) dpi_piece_release(t, &t->pipe->rest);
 }
 
@@ -32,6 +34,7 @@ void dpi_pipe_close_target(struct dpi_target *t)
 	if (!t->pipe) return;
 	dpi_final_close(t->pipe->final);
 	dpi_maps_free(t->pipe->maps);
+	dpi_ack_windows_free(&t->pipe->windows);
 	free(t->pipe);
 	t->pipe = NULL;
 }
@@ -44,12 +47,13 @@ static struct dpi_rows rows_of(const struct dpi_target *t, const struct dpi_piec
 	return (struct dpi_rows){ .record = (const DPI_Record *)(const void *)p->data, .count = size / sizeof(DPI_Record) };
 }
 
-/* A piece of copies of these rows. */
-static int copy(const struct dpi_target *t, const DPI_Record *record, size_t count, uint32_t source, struct dpi_piece *piece)
+/* A piece of copies of these rows. from: of each where it comes from, to be kept, too; NULL: not. */
+static int copy(const struct dpi_target *t, const DPI_Record *record, size_t count, const uint32_t *from, uint32_t source, struct dpi_piece *piece)
 {
-	size_t size = 0;
+	size_t size = 0, places = from ? count * sizeof *from : 0;
 	for (size_t i = 0; i < count; i++) size += t->stride ? t->stride : sizeof *record + ((record[i].size + 7) & ~(size_t)7);
-	uint8_t *own = malloc(size ? size : 1), *at = own;
+	size = (size + 7) & ~(size_t)7;
+	uint8_t *own = malloc(size + places ? size + places : 1), *at = own;
 	if (!own) return dpi_fail(DPI_ERR_MEMORY, "no memory for %zu rows of flow '%s'", count, t->flow->name);
 	DPI_Record *list = (DPI_Record *)(void *)own;
 	if (!t->stride) at = (uint8_t *)(list + count);
@@ -59,6 +63,7 @@ static int copy(const struct dpi_target *t, const DPI_Record *record, size_t cou
 		at += t->stride ? t->stride : (record[i].size + 7) & ~(size_t)7;
 	}
 	*piece = (struct dpi_piece){ .some = true, .source = source, .data = own, .stop = t->stride ? at : (uint8_t *)(list + count), .own = own };
+	if (from) piece->from = memcpy(own + size, from, places);
 	return DPI_SUCCESS;
 }
 
@@ -88,7 +93,9 @@ static int map(struct dpi_target *t, const struct dpi_rows *rows, uint32_t sourc
 		for (size_t i = 0; i < rows->count; i++) record[i] = dpi_rows_at(rows, i);
 		out = (struct dpi_mapped){ .record = record, .count = rows->count };
 	}
-	if (out.count) error = copy(t, out.record, out.count, source, piece);
+	const uint32_t *from = !t->pipe->final && dpi_ack_answers(t) ? out.from : NULL;
+	if (out.count) error = copy(t, out.record, out.count, from, source, piece);
+	if (error && maps) dpi_maps_back(maps);
 	free(record);
 	return error;
 }
@@ -107,23 +114,58 @@ static enum dpi_found broken(struct dpi_target *t, struct dpi_inlet *i, int *err
 	return DPI_FOUND_ERROR;
 }
 
-/* The results that the table has still to give, and then what they came before. */
+/* Some of the results that the table has still to give; piece->some is false if there are none. */
+static int next_results(struct dpi_target *t, struct dpi_piece *piece)
+{
+	struct dpi_pipe_target *p = t->pipe;
+	piece->some = false;
+	while (!p->last && !piece->some) {
+		struct dpi_rows rows;
+		int error = dpi_final_next(p->final, &rows);
+		if (error) {
+			broken(t, NULL, &error);
+			return error;
+		}
+		if (rows.count) error = map(t, &rows, DPI_SOURCE_NONE, piece);
+		if (error) return error;
+		if (piece->some) dpi_ack_window_gives(t, piece);
+		p->last = !rows.count;
+	}
+	return DPI_SUCCESS;
+}
+
+/* Results, and then what they came before. Which ones are the last is known when they are given: so what is next is made before. */
 static enum dpi_found results(struct dpi_target *t, struct dpi_piece *piece, uint64_t *mark, int *error)
 {
 	struct dpi_pipe_target *p = t->pipe;
-	for (;;) {
-		struct dpi_rows rows;
-		*error = dpi_final_next(p->final, &rows);
-		if (*error) return broken(t, NULL, error);
-		if (rows.count) *error = map(t, &rows, DPI_SOURCE_NONE, piece);
-		if (*error) return DPI_FOUND_ERROR;
-		if (rows.count && piece->some) return DPI_FOUND_ROWS;
-		if (!rows.count) break;
+	*error = p->ahead.some ? DPI_SUCCESS : next_results(t, &p->ahead);
+	if (*error) return DPI_FOUND_ERROR;
+	struct dpi_piece now = p->ahead;
+	if (now.some) {
+		*error = next_results(t, &p->ahead);
+		if (*error) {
+			p->ahead = now;
+			return DPI_FOUND_ERROR;
+		}
+		*piece = now;
 	}
+	if (p->last && !p->ahead.some) dpi_ack_window_complete(t);
+	if (now.some) return DPI_FOUND_ROWS;
 	p->results = false;
 	*mark = p->mark;
 	if (p->then == DPI_FOUND_END) t->ended = true;
 	return p->then;
+}
+
+/* All that came before is taken in. */
+static void results_begin(struct dpi_target *t, enum dpi_found then, uint64_t mark)
+{
+	struct dpi_pipe_target *p = t->pipe;
+	p->results = true;
+	p->last = false;
+	p->then = then;
+	p->mark = mark;
+	dpi_ack_window_ends(t);
 }
 
 /* Rows into the table, up to the window's end. */
@@ -132,15 +174,24 @@ static enum dpi_found take_in(struct dpi_target *t, struct dpi_piece *piece, int
 	struct dpi_pipe_target *p = t->pipe;
 	struct dpi_rows rows = rows_of(t, piece);
 	struct dpi_inlet *i = piece->inlet;
+	struct dpi_ack_part *part;
+	bool ends = false;
 	size_t taken;
-	*error = dpi_final_take(p->final, &rows, &taken, &p->results);
-	p->then = DPI_FOUND_NOTHING;
+	*error = dpi_ack_window_takes(t, piece, &part);
+	if (*error) {
+		p->rest = *piece;
+		return DPI_FOUND_ERROR;
+	}
+	*error = dpi_final_take(p->final, &rows, &taken, &ends);
+	if (part) part->to = piece->before + taken;
 	if (*error || taken == rows.count) {
 		dpi_piece_release(t, piece);
 	} else {
 		piece->data += taken * (t->wire_stride ? t->wire_stride : sizeof(DPI_Record));
+		piece->before += taken;
 		p->rest = *piece;
 	}
+	if (ends) results_begin(t, DPI_FOUND_NOTHING, 0);
 	return *error ? broken(t, i, error) : DPI_FOUND_NOTHING;
 }
 
@@ -151,10 +202,25 @@ static enum dpi_found reduce(struct dpi_target *t, enum dpi_found found, struct 
 	if (found == DPI_FOUND_ROWS) return take_in(t, piece, error);
 	if (found == DPI_FOUND_ERROR || !dpi_final_closes(p->final, found)) return found;
 	t->ended = false; /* not before its results are taken */
-	p->results = true;
-	p->then = found;
-	p->mark = mark;
+	results_begin(t, found, mark);
 	return DPI_FOUND_NOTHING;
+}
+
+/* A piece through the stages. If it is acknowledged, what comes out of it stands for it. */
+static enum dpi_found stages(struct dpi_target *t, struct dpi_piece *in, struct dpi_piece *piece, int *error)
+{
+	struct dpi_rows rows = rows_of(t, in);
+	*error = map(t, &rows, in->source, piece);
+	if (*error == DPI_ERR_MEMORY) t->pipe->rest = *in;
+	else if (*error) dpi_piece_release(t, in);
+	if (*error) return DPI_FOUND_ERROR;
+	if (dpi_ack_answers(t)) {
+		size_t out = piece->some ? (size_t)(piece->stop - piece->data) / (t->stride ? t->stride : sizeof(DPI_Record)) : 0;
+		dpi_ack_nothing(t, in->inlet, in->before + (out ? piece->from[out - 1] + 1 : 0), in->before + rows.count);
+		if (out) dpi_piece_follow(t, piece, in);
+	}
+	if (in->some) dpi_piece_release(t, in);
+	return piece->some ? DPI_FOUND_ROWS : DPI_FOUND_NOTHING;
 }
 
 enum dpi_found dpi_pipe_find(struct dpi_target *t, struct dpi_piece *piece, uint64_t *mark, int *error)
@@ -177,11 +243,8 @@ enum dpi_found dpi_pipe_find(struct dpi_target *t, struct dpi_piece *piece, uint
 			continue;
 		}
 		if (found != DPI_FOUND_ROWS) return found;
-		struct dpi_rows rows = rows_of(t, &in);
-		*error = map(t, &rows, in.source, piece);
-		dpi_piece_release(t, &in);
-		if (*error) return DPI_FOUND_ERROR;
-		if (piece->some) return DPI_FOUND_ROWS;
+		found = stages(t, &in, piece, error);
+		if (found != DPI_FOUND_NOTHING) return found;
 	}
 	return DPI_FOUND_NOTHING;
 }

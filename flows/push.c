@@ -252,13 +252,20 @@ int dpi_push_to(struct dpi_source *s, const uint32_t *to, uint32_t count, const 
 	return error;
 }
 
+/* What no pipe changes. */
+static int push_noted(struct dpi_source *s, const uint32_t *to, uint32_t count, const void *row, uint64_t size, bool wait)
+{
+	int error = s->ack ? dpi_ack_room(s, to, count, wait) : DPI_SUCCESS;
+	if (!error) error = dpi_push_to(s, to, count, row, size, wait);
+	if (!error && s->ack) dpi_ack_pushed(s, to, count);
+	return error;
+}
+
 static int push_routed(struct dpi_source *s, const uint32_t *to, uint32_t count, const void *row, uint64_t size, bool wait)
 {
 	int error = s->ack ? dpi_ack_key(s, row, size) : DPI_SUCCESS;
-	if (s->ack && !error) error = dpi_ack_room(s, to, count, wait);
+	if (!error) error = __builtin_expect(s->pipe != NULL, 0) ? dpi_pipe_push(s, to, count, row, size, wait) : push_noted(s, to, count, row, size, wait);
 	if (__builtin_expect(!count, 0) && !error) DPI_ADD(s->stats.filtered, 1);
-	if (!error) error = __builtin_expect(s->pipe != NULL, 0) ? dpi_pipe_push(s, to, count, row, size, wait) : dpi_push_to(s, to, count, row, size, wait);
-	if (!error && s->ack) dpi_ack_pushed(s, to, count);
 	return error;
 }
 
@@ -289,6 +296,11 @@ static int push_or_drop(struct dpi_source *s, const void *row, uint64_t size, bo
 	int error = dpi_source_bloom_row(s->bloom, row, size, &passes);
 	if (error) return error;
 	return passes ? push_row(s, row, size, wait) : drop(s, row, size, wait);
+}
+
+int dpi_push_noted_row(struct dpi_source *s, const void *row, uint64_t size)
+{
+	return s->bloom ? push_or_drop(s, row, size, true) : push_row(s, row, size, true);
 }
 
 int dpi_push_no_room(struct dpi_source *s, bool wait, const char *call)
@@ -402,7 +414,7 @@ static int push_rows(struct dpi_source *s, const uint8_t *row, size_t count, siz
 	size_t done = 0;
 	uint32_t size = s->push_size;
 	*pushed = 0;
-	if (s->columns) {
+	if (s->columns && !s->ack) {
 		error = dpi_columns_push_rows(s, row, count, pushed);
 		return error == DPI_ERR_AGAIN ? dpi_push_no_room(s, true, "DPI_Push_Batch") : error;
 	}
@@ -413,7 +425,7 @@ static int push_rows(struct dpi_source *s, const uint8_t *row, size_t count, siz
 		size_t n = count - done < RUN_ROWS ? count - done : RUN_ROWS;
 		for (size_t i = 0; i < n && !plain && !error; i++) error = check_row(s, row + i * size, size, "DPI_Push_Batch");
 		if (error) break;
-		if (s->pipe && !dpi_pipe_short(s)) {
+		if (s->pipe && !dpi_pipe_short(s) && !(s->ack && s->bloom)) {
 			size_t given = 0;
 			error = dpi_pipe_push_run(s, row, size, n, &given);
 			if (error == DPI_ERR_AGAIN) error = dpi_push_no_room(s, true, "DPI_Push_Batch");
@@ -442,7 +454,7 @@ static int push_rows(struct dpi_source *s, const uint8_t *row, size_t count, siz
 				if (!error && !dropped) error = put_row(s, part[i], row, size, size);
 				if (dropped) DPI_ADD(s->stats.dropped, 1);
 			} else {
-				error = s->bloom && s->ack ? push_or_drop(s, row, size, true) : push_row(s, row, size, true);
+				error = s->ack ? dpi_push_noted_row(s, row, size) : push_row(s, row, size, true);
 			}
 			if (error == DPI_ERR_AGAIN) error = dpi_push_no_room(s, true, "DPI_Push_Batch");
 			done += !error;

@@ -4,6 +4,17 @@
 
 #include <string.h>
 
+/* Whose turn it is by round robin is counted where rows are pushed, and rows where they travel. */
+static int check_turn(const struct dpi_definition *d, const uint64_t *rows)
+{
+	if (d->dist != DPI_DIST_ROUND_ROBIN || !d->source_stages) return DPI_SUCCESS;
+	for (uint32_t t = 0; t < d->targets; t++)
+		if (rows[t])
+			return dpi_fail(DPI_ERR_UNSUPPORTED, "DPI_Open_Source: attr->rows with DPI_DIST_ROUND_ROBIN and stages at the source: how many rows were pushed before those that travelled is "
+					"not known; push from the first again, without rows");
+	return DPI_SUCCESS;
+}
+
 int dpi_source_check_attr(const struct dpi_definition *d, const DPI_Source_Attr *a)
 {
 	if (a->takeover != 0 && a->takeover != 1)
@@ -12,7 +23,7 @@ int dpi_source_check_attr(const struct dpi_definition *d, const DPI_Source_Attr 
 		return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Open_Source: attr->%s is set, and attr->id is 0: a source is resumed by its id", a->rows ? "rows" : "takeover");
 	if (a->id && !d->retain)
 		return dpi_fail(DPI_ERR_USE, "DPI_Open_Source: attr->id is %llu: only sources of a retained flow resume; create it with attr->retain", (unsigned long long)a->id);
-	return DPI_SUCCESS;
+	return a->rows ? check_turn(d, a->rows) : DPI_SUCCESS;
 }
 
 int dpi_source_join(struct dpi_source *s, const DPI_Source_Attr *a, int64_t deadline)

@@ -2,6 +2,8 @@
  * retain.c: a source of a retained flow: what it keeps, and sends again. */
 #include "retain.h"
 
+#include "columnar.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -100,7 +102,10 @@ void dpi_retain_ends(struct dpi_source *s, uint32_t target)
 {
 	struct dpi_lane *l = &s->lane[target];
 	struct dpi_kept_queue *q = &s->retain->lane[target].kept;
-	if (q->count) at_place(q, q->count - 1)->size = (uint32_t)(written(l->b) - l->run.at - DPI_RING_WORD);
+	struct dpi_kept *last = q->count ? at_place(q, q->count - 1) : NULL;
+	if (!last || last->at != l->run.at) return;
+	last->size = (uint32_t)(written(l->b) - l->run.at - DPI_RING_WORD);
+	if (!last->size) q->count--; /* columns of no rows: none of it is there */
 }
 
 uint64_t dpi_retain_acked(struct dpi_source *s, uint32_t target)
@@ -150,6 +155,7 @@ static void end_segment(struct dpi_source *s, uint32_t target)
 	struct dpi_lane *l = &s->lane[target];
 	dpi_source_way(s, target, NULL);
 	if (!l->run.end) return;
+	if (s->columns) dpi_columns_finish(s, target); /* an error of the ring: it is left */
 	dpi_retain_ends(s, target);
 	l->run.end = 0;
 	if (!l->rows_at) return;

@@ -39,7 +39,7 @@ void dpi_source_short(struct dpi_source *s)
 	dpi_route_short(s->route, &s->route_short);
 	/* without membarrier a row needs a fence of its own: see dpi_append_arm */
 	bool fence = atomic_load_explicit(&s->ctx->bells.page->fence, memory_order_relaxed);
-	bool can = !s->bloom && (s->pipe ? dpi_pipe_short(s) : !fence && !s->columns && !s->ack);
+	bool can = !s->bloom && !s->ack && (s->pipe ? dpi_pipe_short(s) : !fence && !s->columns);
 	can = can && d->schema->plain && s->reserved < 0;
 	uint32_t row = can && s->route_short.kind ? s->push_size : 0;
 	s->every = can && !row && !s->pipe && !s->retain && !s->id && s->push_size ? dpi_route_all(s->route, &s->every_count) : NULL;

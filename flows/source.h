@@ -102,6 +102,8 @@ int dpi_push_prompt(struct dpi_source *s, uint32_t target);
 /* push.c: a row that may travel, to all of the targets or, on an error, to none. AGAIN (no sentence): no room; with wait only if
  * the source's timeout is DPI_NO_WAIT. */
 int dpi_push_to(struct dpi_source *s, const uint32_t *to, uint32_t count, const void *row, uint64_t size, bool wait);
+/* push.c: a row as it was pushed, in a flow with acknowledgements; waits. */
+int dpi_push_noted_row(struct dpi_source *s, const void *row, uint64_t size);
 /* The sentence to AGAIN, which with wait is TIMEOUT. */
 int dpi_push_no_room(struct dpi_source *s, bool wait, const char *call);
 

@@ -18,6 +18,11 @@ struct dpi_place {
 	uint64_t at, rows; /* position of its run's word; rows of the source before it */
 };
 
+/* Rows of which nothing came out of the target's stages, the last that come one after the other: those numbered from … to - 1. */
+struct dpi_ack_none {
+	uint64_t from, to;
+};
+
 /* The ring of one source. */
 struct dpi_inlet {
 	struct dpi_ring_in *ring;
@@ -39,6 +44,8 @@ struct dpi_inlet {
 	size_t lent;	 /* runs */
 	size_t out;	 /* pieces, large rows too */
 	uint64_t acked;	 /* rows: what its source was told last */
+	struct dpi_ack_none none; /* of a direct flow: else the origin's */
+	uint64_t given;	 /* of a flow that reduces: rows in windows whose results the program has given back */
 	struct dpi_part_assembly part;
 	struct dpi_decoder_in *decoder; /* of a flow with codecs */
 };
@@ -51,10 +58,13 @@ struct dpi_piece {
 	struct dpi_ring_in *ring; /* the one it lies in; NULL: it lies in memory of its own */
 	uint64_t begin, end;	  /* positions */
 	uint64_t before;	  /* rows of the inlet before it */
+	const uint32_t *from;	  /* of what stages made, in own: from which of its rows each came; NULL: one from each */
+	struct dpi_ack_window *window; /* whose results these are; NULL: nobody asks */
 	const uint8_t *data, *stop;
 	void *own;		  /* freed with it: a large row, the list of varying rows, or rows made of columns */
 	struct dpi_decoded *decoded; /* what it lies in, of a flow with codecs */
 	struct dpi_columns_in *columns; /* of a columnar segment; data is NULL until rows are made of it */
+	uint64_t skip;		  /* of its rows the first ones that were passed over */
 	struct dpi_loan *loan;	  /* an Arrow array has it: columnar_target.c */
 	bool back;		  /* it was given back, but not yet what was lent before it */
 };
@@ -157,6 +167,8 @@ uint64_t dpi_target_first_lent(const struct dpi_target *t, const struct dpi_ring
 bool dpi_target_found(struct dpi_target *t);
 /* A piece is not needed any more. Pieces are given back in any order. */
 void dpi_piece_release(struct dpi_target *t, struct dpi_piece *piece);
+/* What was made of it takes its place: when that is given back, its rows are. */
+void dpi_piece_follow(struct dpi_target *t, struct dpi_piece *made, struct dpi_piece *piece);
 void dpi_inlets_free(struct dpi_target *t);
 
 /* next.c: the next piece or mark; AGAIN only if it is not to wait. And what DPI_Next has not given of its piece yet, as a piece. */
@@ -167,7 +179,9 @@ void dpi_target_lend(struct dpi_target *t, const struct dpi_piece *piece);
 void dpi_target_collect(struct dpi_target *t);
 
 /* columnar_target.c */
-/* Check a columnar segment and make a piece of it; NULL, or what is wrong. */
+/* Of count rows that come now the program does not want so many, the first ones. */
+uint64_t dpi_inlet_before(const struct dpi_inlet *i, uint64_t count);
+/* Check a columnar segment and make a piece of it, unless all of its rows were passed over; NULL, or what is wrong. */
 const char *dpi_columns_take(struct dpi_target *t, struct dpi_inlet *i, const uint8_t *data, uint64_t size, struct dpi_piece *piece);
 const struct dpi_batch *dpi_columns_batch(const struct dpi_piece *piece); /* the columns of one that has them */
 /* See that data and stop show rows. DPI_ERR_MEMORY: they are kept for the next call. */

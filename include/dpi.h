@@ -1159,8 +1159,8 @@ typedef struct DPI_Source_Attr {
  * have got are passed over. The calls of one that is taken over are DPI_ERR_FENCED, and nothing of it is lost. source: out; close it
  * with DPI_Close_Source, else the flow does not end. Blocks for the registry's answer at most DPI_TIMEOUT. Thread: any.
  * Errors: SEALED NAME (a function of the definition is not registered here, or a key of its codecs not held) UNSUPPORTED (a
- * codec's library is not installed: the detail names the package) LIMIT (DPI_SOURCES_MAX; handles) REGISTRY TIMEOUT MEMORY FLOW
- * PEER CANCELLED DESTROYED; with an id also USE (the flow is not retained) EXISTS (the source with this id is open, or is over and
+ * codec's library is not installed: the detail names the package; rows, where stages at the source stand before round robin) LIMIT
+ * (DPI_SOURCES_MAX; handles) REGISTRY TIMEOUT MEMORY FLOW PEER CANCELLED DESTROYED; with an id also USE (the flow is not retained) EXISTS (the source with this id is open, or is over and
  * cannot be resumed any more). */
 DPI_API int DPI_Open_Source(DPI_Flow flow, const DPI_Source_Attr *attr, DPI_Source *source);
 
@@ -1338,7 +1338,8 @@ DPI_API int DPI_Close_Target(DPI_Target target);
 /* Targets acknowledge rows to their sources. A row's key says which rows are meant: attr->ack_column or ack_function of the
  * row as it was pushed, as 64 bits, or its number. Of the n targets that dist gave a row, all have to acknowledge it, or
  * ack_quorum of them; or every single one is told. n never shrinks: of a target that died nothing more comes, and a row that
- * so few are left for is told as lost. A row for no target is acknowledged at once. */
+ * so few are left for is told as lost. A row for no target, or that a stage at the source drops, is acknowledged at once; what
+ * rows are reduced to acknowledges all of them. */
 enum {
 	DPI_ACK_NONE = 0,
 	DPI_ACK_RECEIVED = 1,	/* it is in the target's memory */
@@ -1391,8 +1392,8 @@ DPI_API int DPI_Get_Source_Position(DPI_Source source, uint64_t *position);
 #define DPI_ACK_EVERY_SOURCE 0xffffffffu
 #define DPI_ACK_TAKEN UINT64_MAX
 DPI_API int DPI_Ack(uint32_t source, uint64_t rows, DPI_Target target);
-/* How many rows of a source this target has given to the program: what DPI_Ack takes. rows: out; 0 if none has come, or the
- * source is closed. Never blocks. Thread: handle. Errors: THREAD. */
+/* How many rows of a source this target has given to the program: what DPI_Ack takes. They count as they reach the target, before
+ * its stages; where it reduces, when all results of their window were given. rows: out; 0 if none has come, or the source is closed. Never blocks. Thread: handle. Errors: THREAD. */
 DPI_API int DPI_Get_Taken(uint32_t source, DPI_Target target, uint64_t *rows);
 
 /* --------------------------------------------------------------------------------------------- flows: Bloom filters */

@@ -51,11 +51,12 @@ TEST(ack_pending, "FL-511", 2)
 /* ----------------------------------------------------------------------------------------------------------- death */
 
 /* Ranks 2 and 3 die, one after the other; rank 1 confirms all. */
-static void survive(int rank, int ack_up_to)
+static void survive(int rank, DPI_Flow_Attr *a)
 {
 	_Atomic int *step = harness_shared();
 	DPI_Context ctx = join();
-	DPI_Flow f = FLOW("f", ctx, EVERYWHERE, .ack_of = DPI_ACK_QUORUM, .ack_quorum = 2, .on_death = DPI_DEATH_GOES_ON, .ack_up_to = ack_up_to, .segment = 512);
+	DPI_Flow f = kit_flow("f", a, ctx);
+	int ack_up_to = a->ack_up_to;
 	DPI_Tuple u;
 	if (rank) {
 		DPI_Target t = target_of((uint32_t)rank - 1, f);
@@ -115,14 +116,35 @@ static void survive(int rank, int ack_up_to)
 	CHECK_DPI(DPI_Finalize(ctx));
 }
 
+#define SURVIVES(...) FLOW_ATTR(EVERYWHERE, .ack_of = DPI_ACK_QUORUM, .ack_quorum = 2, .on_death = DPI_DEATH_GOES_ON, .segment = 1024, __VA_ARGS__)
+
 TEST(ack_survives_death, "FL-510", 4, .deadline_s = 180)
 {
-	survive(rank, 0);
+	survive(rank, SURVIVES());
 }
 
 TEST(ack_survives_death_up_to, "FL-510", 4, .deadline_s = 180)
 {
-	survive(rank, 1);
+	survive(rank, SURVIVES(.ack_up_to = 1));
+}
+
+/* Half of the rows go nowhere, and some that arrive come to nothing. */
+TEST(ack_survives_death_with_stages, "FL-510 FL-518", 4, .deadline_s = 180)
+{
+	static const DPI_Stage stages[] = { { .kind = DPI_STAGE_FILTER, .place = DPI_AT_SOURCE, .text = "number % 2 = 1" },
+					    { .kind = DPI_STAGE_FILTER, .place = DPI_AT_TARGET, .text = "number % 5 <> 0" } };
+	survive(rank, SURVIVES(.stages = stages, .stage_count = 2));
+}
+
+TEST(ack_survives_death_encoded, "FL-510 FL-517", 4, .deadline_s = 180)
+{
+	static const DPI_Codec lz4 = { DPI_CODEC_LZ4, 0, NULL };
+	survive(rank, SURVIVES(.codecs = &lz4, .codec_count = 1, .ack_up_to = 1));
+}
+
+TEST(ack_survives_death_in_columns, "FL-510 FL-517", 4, .deadline_s = 180)
+{
+	survive(rank, SURVIVES(.layout = DPI_LAYOUT_COLUMNS));
 }
 
 /* In a flow that fails, so does whoever waits. */
@@ -174,15 +196,17 @@ static void *confirm_at_random(void *arg)
 	return NULL;
 }
 
-TEST(ack_many, "FL-504 FL-505 FL-508", 3, .deadline_s = 180)
+/* Rows with a number that dropped divides go nowhere. */
+static void many(int rank, DPI_Flow_Attr a, int64_t dropped)
 {
 	enum { ROWS = 4000 };
 	static const char *const names[] = { "a", "b" };
 	DPI_Context ctx = join();
 	for (int round = 0; round < 2; round++) {
 		int level = DPI_ACK_RELEASED + round;
-		DPI_Flow f = FLOW(names[round], ctx, .dist = DPI_DIST_BROADCAST, .targets = 3, .sources = 3, .segment = 1024, .ack = level,
-				  .ack_of = round ? DPI_ACK_QUORUM : DPI_ACK_ALL, .ack_quorum = round ? 2 : 0, .ack_pending = 300, .ack_column = "number");
+		a.size = sizeof a, a.dist = DPI_DIST_BROADCAST, a.targets = 3, a.sources = 3, a.segment = 1024, a.ack = level;
+		a.ack_of = round ? DPI_ACK_QUORUM : DPI_ACK_ALL, a.ack_quorum = round ? 2 : 0, a.ack_pending = 300, a.ack_column = "number", a.schema = NULL;
+		DPI_Flow f = kit_flow(names[round], &a, ctx);
 		struct confirmer c = { target_of((uint32_t)rank, f), level, draw_seed(rank) };
 		uint64_t seed = draw_seed(rank + 3);
 		pthread_t thread = start_thread(confirm_at_random, &c);
@@ -200,8 +224,10 @@ TEST(ack_many, "FL-504 FL-505 FL-508", 3, .deadline_s = 180)
 			if (error) CHECK_DPI(DPI_Next_Acks(told, 50, s, &count));
 			else if (DPI_Try_Next_Acks(told, 50, s, &count)) count = 0;
 			for (size_t i = 0; i < count; i++) {
-				CHECK(told[i].key < ROWS && !seen[told[i].key] && !told[i].error && told[i].targets == 3);
-				CHECK_INT(told[i].acknowledged, >=, round ? 2 : 3);
+				bool goes = !dropped || (int64_t)told[i].key % dropped;
+				CHECK(told[i].key < ROWS && !seen[told[i].key] && !told[i].error);
+				CHECK_INT(told[i].targets, ==, goes ? 3 : 0);
+				CHECK_INT(told[i].acknowledged, >=, !goes ? 0 : round ? 2 : 3);
 				seen[told[i].key] = true;
 			}
 			total += count;
@@ -215,6 +241,29 @@ TEST(ack_many, "FL-504 FL-505 FL-508", 3, .deadline_s = 180)
 	leave(ctx);
 }
 
+TEST(ack_many, "FL-504 FL-505 FL-508", 3, .deadline_s = 180)
+{
+	many(rank, (DPI_Flow_Attr){ 0 }, 0);
+}
+
+TEST(ack_many_with_stages, "FL-504 FL-505 FL-508 FL-518", 3, .deadline_s = 180)
+{
+	static const DPI_Stage stages[] = { { .kind = DPI_STAGE_FILTER, .place = DPI_AT_SOURCE, .text = "number % 5 <> 0" },
+					    { .kind = DPI_STAGE_FILTER, .place = DPI_AT_TARGET, .text = "number % 3 = 0 or number < 50" } };
+	many(rank, (DPI_Flow_Attr){ .stages = stages, .stage_count = 2 }, 5);
+}
+
+TEST(ack_many_encoded, "FL-504 FL-505 FL-508 FL-517", 3, .deadline_s = 180)
+{
+	static const DPI_Codec lz4 = { DPI_CODEC_LZ4, 0, NULL };
+	many(rank, (DPI_Flow_Attr){ .codecs = &lz4, .codec_count = 1 }, 0);
+}
+
+TEST(ack_many_in_columns, "FL-504 FL-505 FL-508 FL-517", 3, .deadline_s = 180)
+{
+	many(rank, (DPI_Flow_Attr){ .layout = DPI_LAYOUT_COLUMNS }, 0);
+}
+
 /* ---------------------------------------------------------------------------------------------------------- misuse */
 
 #define WRONG(class, sentence, ...)                                                                     \
@@ -224,7 +273,7 @@ TEST(ack_many, "FL-504 FL-505 FL-508", 3, .deadline_s = 180)
 		CHECK_ERROR(DPI_Create_Flow("w", &wrong_attr, ctx, &wrong_flow), class, sentence);      \
 	} while (0)
 
-TEST(ack_definition, "FL-500 FL-501 FL-517", 1, .once = true)
+TEST(ack_definition, "FL-500 FL-501 FL-519", 1, .once = true)
 {
 	static const DPI_Column columns[] = { { "i", DPI_TYPE_INT64, 0, 0, 0, 0 }, { "n", DPI_TYPE_INT64, 1, 0, 0, 0 }, { "d", DPI_TYPE_DOUBLE, 0, 0, 0, 0 } };
 	DPI_Context ctx = join();
@@ -247,13 +296,9 @@ TEST(ack_definition, "FL-500 FL-501 FL-517", 1, .once = true)
 	WRONG(DPI_ERR_NAME, "attr->ack_column is \"x\"", .ack = 1, .ack_column = "x");
 	WRONG(DPI_ERR_UNSUPPORTED, "never NULL", .ack = 1, .ack_column = "n");
 	WRONG(DPI_ERR_UNSUPPORTED, "DOUBLE", .ack = 1, .ack_column = "d");
-	static const DPI_Stage stage = { .kind = DPI_STAGE_FILTER, .text = "i > 0" };
 	static const DPI_Aggregate sum = { .function = DPI_AGGREGATE_SUM, .column = "i" };
-	static const DPI_Codec lz4 = { DPI_CODEC_LZ4, 0, NULL };
-	WRONG(DPI_ERR_UNSUPPORTED, "attr->stages", .ack = 1, .stages = &stage, .stage_count = 1);
-	WRONG(DPI_ERR_UNSUPPORTED, "attr->aggregates", .ack = 1, .aggregates = &sum, .aggregate_count = 1);
-	WRONG(DPI_ERR_UNSUPPORTED, "attr->codecs", .ack = 1, .codecs = &lz4, .codec_count = 1);
-	WRONG(DPI_ERR_UNSUPPORTED, "attr->layout", .ack = 1, .layout = DPI_LAYOUT_COLUMNS);
+	WRONG(DPI_ERR_ARGUMENT, "attr->ack is DPI_ACK_RELEASED, attr->aggregates", .ack = DPI_ACK_RELEASED, .aggregates = &sum, .aggregate_count = 1);
+	WRONG(DPI_ERR_ARGUMENT, "attr->ack is DPI_ACK_CONFIRMED, attr->aggregates", .ack = DPI_ACK_CONFIRMED, .aggregates = &sum, .aggregate_count = 1);
 	WRONG(DPI_ERR_ARGUMENT, "attr->ack_of is set, and", .ack_of = 1);
 	WRONG(DPI_ERR_ARGUMENT, "attr->ack_quorum is set, and", .ack_quorum = 1);
 	WRONG(DPI_ERR_ARGUMENT, "attr->ack_up_to is set, and", .ack_up_to = 1);

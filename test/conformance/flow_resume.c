@@ -89,7 +89,7 @@ static void push_and_store(DPI_Flow f, struct resuming *r, bool anew)
 	r->closed = 1;
 }
 
-static void take_all(DPI_Flow f, int rank, struct resuming *r, bool kills)
+static void take_all(DPI_Flow f, int rank, struct resuming *r, bool kills, bool confirms)
 {
 	DPI_Target t = target_of((uint32_t)rank, f);
 	struct flow_tally tally = { 0 };
@@ -105,8 +105,10 @@ static void take_all(DPI_Flow f, int rank, struct resuming *r, bool kills)
 			flow_take(&tally, u.data, u.size);
 			CHECK_INT(u.source, ==, 0);
 			sum += ((const struct flow_row *)u.data)->number;
+			if (confirms && draw(&seed, 2)) CHECK_DPI(DPI_Ack(0, DPI_ACK_TAKEN, t));
 		} else {
 			CHECK_INT(error, ==, DPI_ERR_AGAIN);
+			if (confirms) CHECK_DPI(DPI_Ack(DPI_ACK_EVERY_SOURCE, DPI_ACK_TAKEN, t));
 		}
 		if (!kills || done == KILLS || now() < until || r->closed || !harness_alive(2)) continue;
 		harness_kill(2, SIGKILL);
@@ -120,35 +122,58 @@ static void take_all(DPI_Flow f, int rank, struct resuming *r, bool kills)
 	CHECK_DPI(DPI_Close_Target(t));
 }
 
-/* A source is killed at any moment, and each time resumed by another process: every row is taken once, in order. */
-static void resume_after_kills(int rank, bool anew, int dist)
+/* A source is killed at any moment, and each time resumed by another process: every row is taken once, in order. With stages none that
+ * is even or a multiple of 5 comes. */
+static void resume_after_kills(int rank, bool anew, int dist, int retain, bool staged, int layout)
 {
+	static const DPI_Stage stages[] = { { .kind = DPI_STAGE_FILTER, .place = DPI_AT_SOURCE, .text = "number % 2 = 1" },
+					    { .kind = DPI_STAGE_FILTER, .place = DPI_AT_TARGET, .text = "number % 5 <> 0" } };
 	struct resuming *r = harness_shared();
 	bool all = dist == DPI_DIST_BROADCAST;
 	if (rank == 2) harness_expect_death(2);
 	DPI_Context ctx = join();
-	DPI_Flow f = FLOW("f", ctx, .targets = TARGETS, .sources = 1, .segment = 1024, .memory = 65536, .dist = dist, .retain = DPI_ACK_RELEASED,
-			  .resume_us = LATE);
+	DPI_Flow f = FLOW("f", ctx, .targets = TARGETS, .sources = 1, .segment = 1024, .memory = 65536, .dist = dist, .retain = retain,
+			  .resume_us = LATE, .layout = layout, .stages = staged ? stages : NULL, .stage_count = staged ? 2 : 0);
 	if (rank == 2) {
 		push_and_store(f, r, anew);
 		r->done = harness_spawns(2);
 	} else {
-		take_all(f, rank, r, rank == 0);
+		take_all(f, rank, r, rank == 0, retain == DPI_ACK_CONFIRMED);
 	}
 	if (rank < 2) r->over++;
 	if (rank < 2) AWAIT(r->over == 2);
 	if (rank == 0) {
 		AWAIT(r->done == harness_spawns(2)); /* one that was killed when all was done joins once more, and needs this node for that */
-		CHECK_INT(r->taken, ==, to_all(all, ROWS));
-		CHECK_INT(r->sum, ==, to_all(all, (int64_t)ROWS * (ROWS - 1) / 2));
+		int64_t rows = 0, sum = 0;
+		for (int64_t n = 0; n < ROWS; n++)
+			if (!staged || (n % 2 && n % 5)) rows++, sum += n;
+		CHECK_INT(r->taken, ==, to_all(all, rows));
+		CHECK_INT(r->sum, ==, to_all(all, sum));
 	}
 	CHECK_DPI(DPI_Finalize(ctx));
 }
 
-TEST(flow_source_resumes, "FL-950 FL-951 FL-952", 3, .deadline_s = 180) { resume_after_kills(rank, false, DPI_DIST_HASH); }
-TEST(flow_source_resumes_in_turn, "FL-950 FL-953", 3, .deadline_s = 180) { resume_after_kills(rank, false, DPI_DIST_ROUND_ROBIN); }
-TEST(flow_source_resumes_to_all, "FL-950", 3, .deadline_s = 180) { resume_after_kills(rank, false, DPI_DIST_BROADCAST); }
-TEST(flow_source_pushes_anew, "FL-950 FL-951", 3, .deadline_s = 180) { resume_after_kills(rank, true, DPI_DIST_HASH); }
+TEST(flow_source_resumes, "FL-950 FL-951 FL-952", 3, .deadline_s = 180) { resume_after_kills(rank, false, DPI_DIST_HASH, DPI_ACK_RELEASED, false, DPI_LAYOUT_ROWS); }
+TEST(flow_source_resumes_in_turn, "FL-950 FL-953", 3, .deadline_s = 180) { resume_after_kills(rank, false, DPI_DIST_ROUND_ROBIN, DPI_ACK_RELEASED, false, DPI_LAYOUT_ROWS); }
+TEST(flow_source_resumes_to_all, "FL-950", 3, .deadline_s = 180) { resume_after_kills(rank, false, DPI_DIST_BROADCAST, DPI_ACK_RELEASED, false, DPI_LAYOUT_ROWS); }
+TEST(flow_source_resumes_columns, "FL-950 FL-951 FL-952", 3, .deadline_s = 180)
+{
+	resume_after_kills(rank, false, DPI_DIST_HASH, DPI_ACK_RELEASED, false, DPI_LAYOUT_COLUMNS);
+}
+TEST(flow_source_resumes_columns_to_all, "FL-950 FL-951 FL-952", 3, .deadline_s = 180)
+{
+	resume_after_kills(rank, false, DPI_DIST_BROADCAST, DPI_ACK_CONFIRMED, false, DPI_LAYOUT_COLUMNS);
+}
+TEST(flow_source_resumes_with_stages, "FL-910 FL-950 FL-951", 3, .deadline_s = 180) { resume_after_kills(rank, false, DPI_DIST_HASH, DPI_ACK_RELEASED, true, DPI_LAYOUT_ROWS); }
+TEST(flow_source_resumes_with_stages_confirmed, "FL-910 FL-950 FL-951", 3, .deadline_s = 180)
+{
+	resume_after_kills(rank, false, DPI_DIST_BROADCAST, DPI_ACK_CONFIRMED, true, DPI_LAYOUT_ROWS);
+}
+TEST(flow_source_pushes_anew_with_stages, "FL-910 FL-950 FL-953", 3, .deadline_s = 180)
+{
+	resume_after_kills(rank, true, DPI_DIST_ROUND_ROBIN, DPI_ACK_RELEASED, true, DPI_LAYOUT_ROWS);
+}
+TEST(flow_source_pushes_anew, "FL-950 FL-951", 3, .deadline_s = 180) { resume_after_kills(rank, true, DPI_DIST_HASH, DPI_ACK_RELEASED, false, DPI_LAYOUT_ROWS); }
 
 /* ------------------------------------------------------------------------------------------------- lost and waited for */
 
@@ -265,6 +290,24 @@ TEST(flow_source_not_resumed, "FL-956", 2) { not_resumed(rank, DPI_DEATH_FAILS);
 TEST(flow_goes_on_source_not_resumed, "FL-956", 2) { not_resumed(rank, DPI_DEATH_GOES_ON); }
 
 /* --------------------------------------------------------------------------------------------------------- refused */
+
+/* With stages at the source nobody can tell how many rows were pushed before those that travelled, and so whose turn it is. */
+TEST(flow_source_rows_in_turn, "FL-911", 1)
+{
+	static const DPI_Stage stage = { .kind = DPI_STAGE_FILTER, .place = DPI_AT_SOURCE, .text = "number % 2 = 0" };
+	static const uint64_t none[2] = { 0, 0 }, rows[2] = { 0, 2 };
+	DPI_Context ctx = join();
+	DPI_Flow f = FLOW("f", ctx, .targets = 2, .dist = DPI_DIST_ROUND_ROBIN, .retain = DPI_ACK_RELEASED, .stages = &stage, .stage_count = 1);
+	DPI_Source_Attr a = DPI_SOURCE_ATTR_INIT;
+	DPI_Source s;
+	a.id = ID;
+	a.rows = rows;
+	CHECK_ERROR(DPI_Open_Source(f, &a, &s), DPI_ERR_UNSUPPORTED, "push from the first again");
+	a.rows = none;
+	CHECK_DPI(DPI_Open_Source(f, &a, &s));
+	CHECK_DPI(DPI_Close_Source(s));
+	leave(ctx);
+}
 
 TEST(flow_source_ids, "FL-957 FL-958", 1)
 {

@@ -9,6 +9,7 @@
 
 struct retained {
 	_Atomic int64_t taken, released, bound, done;
+	_Atomic uint64_t position;
 	_Atomic int go;
 };
 
@@ -45,6 +46,9 @@ static int64_t take_some(DPI_Target t, int64_t first, int64_t count, bool confir
 		}
 		count -= (int64_t)b.count;
 		shared->taken = first;
+		uint64_t position;
+		CHECK_DPI(DPI_Get_Taken(0, t, &position));
+		shared->position = position;
 		if (confirm) CHECK_DPI(DPI_Ack(0, DPI_ACK_TAKEN, t));
 		CHECK_DPI(DPI_Release_Batch(1, t));
 		shared->released = first;
@@ -75,22 +79,38 @@ static void end_at(DPI_Target t, int64_t first, int64_t all, bool confirm, struc
 
 /* ---------------------------------------------------------------------------------------------------------- deaths */
 
-/* Rank 0 pushes; rank 1 takes some and dies; rank 2 takes over and gets the rest, from there on, or from the position that it says. */
-static void death(int rank, int retain, bool position)
+/* Before each row one that a stage drops. */
+static void push_all(DPI_Source s, bool staged)
+{
+	if (!staged) push_rows(s, 0, 0, ROWS);
+	for (int64_t n = 0; staged && n < ROWS; n++) {
+		struct flow_row r = row_of(0, -1, n);
+		CHECK_DPI(DPI_Push(&r, sizeof r, s));
+		push_rows(s, 0, n, 1);
+	}
+}
+
+enum { AS_PUSHED = -1, IN_COLUMNS = -2 };
+
+/* Rank 0 pushes; rank 1 takes some and dies; rank 2 takes over and gets the rest, from there on, or from the position that it says. place:
+ * DPI_AT_*, of a stage; or one of the above. */
+static void death(int rank, int retain, bool position, int place)
 {
 	struct retained *w = harness_shared();
 	DPI_Context ctx = join();
-	DPI_Flow f = FLOW("f", ctx, .targets = 1, .sources = 1, .retain = retain, .segment = 1024, .memory = 1 << 17, .on_death = DPI_DEATH_FAILS);
+	const DPI_Stage stage = { .kind = DPI_STAGE_FILTER, .place = place, .text = "key >= 0" };
+	DPI_Flow f = FLOW("f", ctx, .targets = 1, .sources = 1, .retain = retain, .segment = 1024, .memory = 1 << 17, .on_death = DPI_DEATH_FAILS,
+			  .layout = place == IN_COLUMNS ? DPI_LAYOUT_COLUMNS : DPI_LAYOUT_ROWS, .stages = place < 0 ? NULL : &stage, .stage_count = place >= 0);
 	bool confirm = retain == DPI_ACK_CONFIRMED;
 	if (rank == 0) {
 		DPI_Source s = source_with(f, LONG);
 		DPI_Source_Stats stats = { .size = sizeof stats };
 		harness_barrier();
-		push_rows(s, 0, 0, ROWS);
+		push_all(s, place >= 0);
 		CHECK_DPI(DPI_Flush_Source(s));
 		CHECK_DPI(DPI_Get_Source_Stats(s, &stats));
 		CHECK_INT(stats.replays, ==, 1);
-		CHECK_INT(stats.rows, ==, ROWS);
+		CHECK_INT(stats.rows, ==, place == DPI_AT_TARGET ? 2 * ROWS : ROWS);
 		CHECK_DPI(DPI_Close_Source(s));
 	} else if (rank == 1) {
 		DPI_Target t = target_with(0, f, LONG);
@@ -103,7 +123,7 @@ static void death(int rank, int retain, bool position)
 		harness_barrier();
 		AWAIT(!harness_alive(1));
 		int64_t first = w->released;
-		DPI_Target t = bind_again(0, position ? first : -1, f);
+		DPI_Target t = bind_again(0, position ? (int64_t)w->position : -1, f);
 		CHECK_INT(epoch_of(t), ==, 2);
 		if (!position) first = take_first(t, first, confirm);
 		end_at(t, first, ROWS, confirm, w);
@@ -115,17 +135,42 @@ static void death(int rank, int retain, bool position)
 
 TEST(a_dead_target_is_bound_anew, "FL-901 FL-903 FL-905 FL-908", 3)
 {
-	death(rank, DPI_ACK_RELEASED, false);
+	death(rank, DPI_ACK_RELEASED, false, AS_PUSHED);
 }
 
 TEST(a_dead_target_is_bound_anew_confirmed, "FL-902 FL-905", 3)
 {
-	death(rank, DPI_ACK_CONFIRMED, false);
+	death(rank, DPI_ACK_CONFIRMED, false, AS_PUSHED);
 }
 
 TEST(a_dead_target_is_bound_anew_at_a_position, "FL-906", 3)
 {
-	death(rank, DPI_ACK_CONFIRMED, true);
+	death(rank, DPI_ACK_CONFIRMED, true, AS_PUSHED);
+}
+
+TEST(a_dead_target_is_bound_anew_in_columns, "FL-901 FL-903 FL-905 FL-908", 3)
+{
+	death(rank, DPI_ACK_RELEASED, false, IN_COLUMNS);
+}
+
+TEST(a_dead_target_is_bound_anew_in_columns_at_a_position, "FL-906", 3)
+{
+	death(rank, DPI_ACK_CONFIRMED, true, IN_COLUMNS);
+}
+
+TEST(a_dead_target_is_bound_anew_with_stages, "FL-901 FL-905 FL-910", 3)
+{
+	death(rank, DPI_ACK_RELEASED, false, DPI_AT_TARGET);
+}
+
+TEST(a_dead_target_is_bound_anew_with_stages_at_the_source, "FL-901 FL-905 FL-910", 3)
+{
+	death(rank, DPI_ACK_RELEASED, true, DPI_AT_SOURCE);
+}
+
+TEST(a_dead_target_is_bound_anew_with_stages_at_a_position, "FL-906 FL-910", 3)
+{
+	death(rank, DPI_ACK_CONFIRMED, true, DPI_AT_TARGET);
 }
 
 /* Every row goes to both targets: one of them dies, and rank 3 takes it over; the other hears nothing of it. */
@@ -406,4 +451,58 @@ TEST(rows_that_vary_and_marks_come_again, "FL-905", 3)
 	CHECK_DPI(DPI_Close_Flow(f));
 	CHECK_DPI(DPI_Barrier("end", 2, 0, ctx));
 	CHECK_DPI(DPI_Finalize(ctx));
+}
+
+/* A position may lie inside a segment of columns, or behind all of it. */
+TEST(a_position_inside_columns, "FL-476 FL-515 FL-906 FL-908", 1)
+{
+	DPI_Context ctx = join();
+	DPI_Flow f = FLOW("f", ctx, .targets = 1, .sources = 1, .retain = DPI_ACK_CONFIRMED, .layout = DPI_LAYOUT_COLUMNS);
+	DPI_Target t = target_of(0, f);
+	DPI_Source s = source_of(f);
+	DPI_Target_Stats x = { .size = sizeof x };
+	struct ArrowArray array;
+	DPI_Batch b;
+	DPI_Tuple u;
+	uint64_t rows;
+	push_rows(s, 0, 0, 100);
+	CHECK_DPI(DPI_Flush_Source(s));
+	for (int i = 0; i < 10; i++) CHECK_DPI(DPI_Next(t, &u));
+	CHECK_DPI(DPI_Close_Target(t));
+	t = bind_again(0, 7, f);
+	CHECK_DPI(DPI_Flush_Source(s));
+	for (int64_t n = 7; n < 10; n++) {
+		CHECK_DPI(DPI_Next(t, &u));
+		CHECK_INT(((const struct flow_row *)u.data)->number, ==, n);
+	}
+	CHECK_DPI(DPI_Get_Taken(0, t, &rows));
+	CHECK_INT(rows, ==, 10);
+	CHECK_DPI(DPI_Next_Arrow(t, &b, &array, NULL));
+	CHECK(b.count == 90 && array.length == 90);
+	CHECK_INT(((const int64_t *)array.children[1]->buffers[1])[array.children[1]->offset], ==, 10);
+	array.release(&array);
+	CHECK_DPI(DPI_Close_Target(t));
+	t = bind_again(0, 50, f);
+	CHECK_DPI(DPI_Flush_Source(s));
+	CHECK_DPI(DPI_Next_Arrow(t, &b, &array, NULL));
+	CHECK(b.count == 50 && array.length == 50);
+	CHECK_INT(((const int64_t *)array.children[1]->buffers[1])[array.children[1]->offset], ==, 50);
+	array.release(&array);
+	CHECK_DPI(DPI_Get_Target_Stats(t, &x));
+	CHECK(x.rows == 50 && x.passed == 50);
+	CHECK_DPI(DPI_Close_Target(t));
+	t = bind_again(0, 100, f);
+	CHECK_DPI(DPI_Flush_Source(s));
+	CHECK_ERROR(DPI_Try_Next(t, &u), DPI_ERR_AGAIN, "nothing");
+	CHECK_DPI(DPI_Get_Taken(0, t, &rows));
+	CHECK_INT(rows, ==, 100);
+	push_rows(s, 0, 100, 1);
+	CHECK_DPI(DPI_Flush_Source(s));
+	CHECK_DPI(DPI_Next(t, &u));
+	CHECK_INT(((const struct flow_row *)u.data)->number, ==, 100);
+	CHECK_DPI(DPI_Ack(0, DPI_ACK_TAKEN, t));
+	CHECK_DPI(DPI_Close_Source(s));
+	CHECK_ERROR(DPI_Next(t, &u), DPI_ERR_END, "ended");
+	CHECK_DPI(DPI_Close_Target(t));
+	leave(ctx);
 }

@@ -84,7 +84,7 @@ static void push_one(struct endpoint *source, DPI_Source handle, uint64_t number
 	}
 }
 
-/* What the source has pushed to each target, so far. */
+/* What the source has pushed to each target, and its program is to get, so far. */
 static void count_targets(struct plan *p, uint32_t s, uint64_t first, uint64_t end, uint32_t number, uint64_t *robin, uint64_t to[TARGETS])
 {
 	uint32_t target;
@@ -93,7 +93,7 @@ static void count_targets(struct plan *p, uint32_t s, uint64_t first, uint64_t e
 		uint64_t mask = p->mask[key_of(p, s, n)];
 		if (p->attr.dist == DPI_DIST_ROUND_ROBIN) mask = UINT64_C(1) << (number + *robin) % p->targets;
 		*robin += !here;
-		for (uint32_t t = 0; t < p->targets; t++) to[t] += here ? t == target : mask >> t & 1;
+		for (uint32_t t = 0; kept(p, n) && t < p->targets; t++) to[t] += here ? t == target : mask >> t & 1;
 	}
 }
 

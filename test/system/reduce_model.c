@@ -55,6 +55,8 @@ static struct plan make_plan(int number)
 	p.attr.reduce_memory = draw(&d, 2) ? 0 : 65536;
 	p.attr.window = draw(&d, 2) ? DPI_WINDOW_END : DPI_WINDOW_MARKS;
 	p.marks = (uint32_t)draw(&d, WINDOWS + 1);
+	p.attr.ack = (int)draw(&d, p.attr.window == DPI_WINDOW_END ? 2 : 4);
+	p.attr.ack_up_to = p.attr.ack != DPI_ACK_NONE;
 	for (uint32_t i = 0; i < p.sources; i++) p.rows[i] = draw(&d, 4) ? draw(&d, 3000) : 0;
 	return p;
 }
@@ -95,7 +97,27 @@ struct source {
 	const struct plan *p;
 	uint32_t index;
 	DPI_Source handle;
+	DPI_Flow flow;
 };
+
+/* Windows of which a target has all results. */
+static _Atomic uint32_t *windows_of(uint32_t target)
+{
+	return (_Atomic uint32_t *)harness_shared() + 1 + target;
+}
+
+/* Rows first … end - 1 are those of a window, all before it were acknowledged. */
+static void wait_acks(const struct source *s, uint64_t first, uint64_t end, uint32_t window)
+{
+	if (first == end) return;
+	CHECK_DPI(DPI_Wait_Ack(end, s->handle));
+	for (uint64_t i = first; i < end && s->p->attr.ack != DPI_ACK_RECEIVED; i++) {
+		struct row r = row_of(s->p, s->index, i);
+		uint32_t to[RANKS], count;
+		CHECK_DPI(DPI_Route(&r, sizeof r, s->flow, to, &count));
+		for (uint32_t t = 0; t < count; t++) CHECK_INT(*windows_of(to[t]), >=, window);
+	}
+}
 
 static void push_some(const struct source *s, uint64_t first, uint64_t end, uint64_t *d)
 {
@@ -129,9 +151,11 @@ static void *be_source(void *arg)
 	const struct source *s = arg;
 	uint64_t d = mix(s->p->seed + s->index), done = 0;
 	for (uint32_t mark = 1; mark <= s->p->marks + 1; mark++) {
-		push_some(s, done, rows_before(s->p, s->index, mark), &d);
+		uint64_t first = done;
 		done = rows_before(s->p, s->index, mark);
+		push_some(s, first, done, &d);
 		if (mark <= s->p->marks) CHECK_DPI(DPI_Push_Mark(mark, s->handle));
+		if (s->p->attr.ack && (mark <= s->p->marks || s->p->attr.ack == DPI_ACK_RECEIVED)) wait_acks(s, first, done, mark);
 	}
 	CHECK_DPI(DPI_Close_Source(s->handle));
 	return NULL;
@@ -143,8 +167,13 @@ struct model {
 	const struct plan *p;
 	bool *here; /* keys whose rows come to this target */
 	struct result *group;
-	uint32_t window;
+	uint32_t window, target, left; /* groups that have not come */
 };
+
+static void came(const struct model *m)
+{
+	if (!m->left) *windows_of(m->target) = m->window;
+}
 
 static void begin_window(struct model *m)
 {
@@ -158,6 +187,7 @@ static void begin_window(struct model *m)
 			struct row r = row_of(p, s, i);
 			struct result *g = m->group + r.key;
 			if (!m->here[r.key]) continue;
+			m->left += !g->n;
 			g->sum += r.a;
 			if (!g->n++ || r.a > g->most) g->most = r.a;
 		}
@@ -172,6 +202,8 @@ static void cross_off(struct model *m, const void *row)
 	if (r.key < 0 || r.key >= MOST_KEYS || !r.n || r.n != m->group[r.key].n || r.sum != m->group[r.key].sum || r.most != m->group[r.key].most)
 		FAIL("%s, window %u, key %" PRId64 ": %" PRId64 " rows, sum %" PRId64 ", most %" PRId64, m->p->name, m->window, r.key, r.n, r.sum, r.most);
 	m->group[r.key].n = 0;
+	m->left--;
+	came(m);
 }
 
 static void end_window(const struct model *m)
@@ -182,7 +214,7 @@ static void end_window(const struct model *m)
 
 static void be_target(const struct plan *p, uint32_t index, DPI_Flow flow, DPI_Target t)
 {
-	struct model m = { .p = p, .here = calloc(MOST_KEYS, 1), .group = calloc(MOST_KEYS, sizeof *m.group) };
+	struct model m = { .p = p, .target = index, .here = calloc(MOST_KEYS, 1), .group = calloc(MOST_KEYS, sizeof *m.group) };
 	uint64_t d = mix(p->seed + 99 + index), marks = 0;
 	int error;
 	CHECK(m.here && m.group);
@@ -204,6 +236,7 @@ static void be_target(const struct plan *p, uint32_t index, DPI_Flow flow, DPI_T
 			for (size_t i = 0; i < b.count; i++) cross_off(&m, (const char *)b.rows + i * b.stride);
 			if (b.kind == DPI_TUPLE_ROW) CHECK_DPI(DPI_Release_Batch(1, t));
 		}
+		if (!error && p->attr.ack == DPI_ACK_CONFIRMED) CHECK_DPI(DPI_Ack(DPI_ACK_EVERY_SOURCE, DPI_ACK_TAKEN, t));
 		if (error) break;
 		if (u.kind == DPI_TUPLE_ROW) continue;
 		CHECK_INT(u.mark, >, marks);
@@ -230,9 +263,10 @@ static void play(int number, int rank, DPI_Context ctx)
 	struct source source[SOURCES];
 	pthread_t thread[SOURCES];
 	DPI_Target target = NULL;
+	if ((uint32_t)rank < p.targets) *windows_of((uint32_t)rank) = 0;
 	if ((uint32_t)rank < p.targets) CHECK_DPI(DPI_Open_Target((uint32_t)rank, NULL, flow, &target));
 	for (uint32_t i = (uint32_t)rank; i < p.sources; i += RANKS) {
-		source[i] = (struct source){ &p, i, NULL };
+		source[i] = (struct source){ &p, i, NULL, flow };
 		CHECK_DPI(DPI_Open_Source(flow, NULL, &source[i].handle));
 	}
 	harness_barrier(); /* a mark waits for those sources that are open */

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "flows/ack.h"
+#include "flows/ack_steps.h"
 
 enum { ROWS = 3000, TARGETS = 5 };
 
@@ -176,7 +177,7 @@ static void run_model(uint32_t of, uint32_t quorum, bool up_to, uint32_t room, b
 {
 	struct model *m = calloc(1, sizeof *m);
 	m->of = of, m->quorum = quorum, m->up_to = up_to;
-	CHECK_DPI(dpi_acks_new(of, quorum, up_to, room, TARGETS, 1, &m->a));
+	CHECK_DPI(dpi_acks_new(of, quorum, up_to, room, TARGETS, &m->a));
 	uint64_t key = 0;
 	for (int step = 0; step < 4000 && m->rows < ROWS; step++) {
 		uint32_t t = (uint32_t)pick(&seed, TARGETS);
@@ -219,7 +220,7 @@ TEST(ack_laggard_is_bounded, "", 0)
 	struct dpi_acks *a;
 	uint32_t to[] = { 0, 1, 2 };
 	DPI_Acked told[8];
-	CHECK_DPI(dpi_acks_new(DPI_ACK_QUORUM, 2, true, 100, 3, 1, &a));
+	CHECK_DPI(dpi_acks_new(DPI_ACK_QUORUM, 2, true, 100, 3, &a));
 	for (uint64_t n = 1; n <= 100000; n++) {
 		CHECK_DPI(dpi_acks_prepare(a, to, 3));
 		uint32_t e = dpi_acks_add(a, n, 3);
@@ -235,4 +236,31 @@ TEST(ack_laggard_is_bounded, "", 0)
 	CHECK_INT(dpi_acks_take(a, told, 8), ==, 1);
 	CHECK_INT(dpi_acks_waiting(a), ==, 0);
 	dpi_acks_free(a);
+}
+
+/* ------------------------------------------------------------------------------------------------------------ steps */
+
+/* What was pushed is acknowledged with the least that was sent behind it, and never before. */
+TEST(ack_steps, "FL-519", 0)
+{
+	enum { STEPS = 1000 };
+	struct dpi_ack_steps s = { 0 };
+	struct draws d = draws_from(1);
+	uint64_t sent[STEPS], pushed[STEPS], told = 0;
+	size_t n = 0, due = 0;
+	CHECK_INT(dpi_ack_steps_take(&s, 5), ==, 0);
+	while (due < STEPS) {
+		if (n < STEPS && draw_below(&d, 3)) {
+			sent[n] = (n ? sent[n - 1] : 0) + draw_below(&d, 3); /* a table that was empty sends nothing */
+			pushed[n] = (n ? pushed[n - 1] : 0) + draw_below(&d, 100);
+			dpi_ack_steps_add(&s, sent[n], pushed[n]);
+			n++;
+			continue;
+		}
+		if (n) told += draw_below(&d, 4);
+		if (n && told > sent[n - 1]) told = sent[n - 1];
+		while (due < n && sent[due] <= told) due++;
+		CHECK_INT(dpi_ack_steps_take(&s, told), ==, due ? pushed[due - 1] : 0);
+	}
+	dpi_ack_steps_free(&s);
 }

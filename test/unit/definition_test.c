@@ -465,14 +465,15 @@ TEST(bounds_are_equal_by_value, "FL-12", 0)
 	forget_schemas();
 }
 
-TEST(fields_of_delivery, "FL-900", 0)
+TEST(fields_of_delivery, "FL-900 FL-911", 0)
 {
 	DPI_Codec codec = { .codec = DPI_CODEC_LZ4 };
-	DPI_Stage stage = { .kind = DPI_STAGE_FILTER, .text = "true" };
+	DPI_Stage filter = { .kind = DPI_STAGE_FILTER, .text = "true" }, sample = { .kind = DPI_STAGE_SAMPLE, .fraction = 0.5 };
 	DPI_Aggregate count = { .function = DPI_AGGREGATE_COUNT_ALL, .name = "rows" };
 	schema = kit_schema();
 	TAKEN(.retain = DPI_ACK_RELEASED);
 	TAKEN(.retain = DPI_ACK_CONFIRMED, .ack = DPI_ACK_CONFIRMED, .resume_us = 7);
+	TAKEN(.retain = DPI_ACK_RELEASED, .stages = &filter, .stage_count = 1);
 	TAKEN(.detach_us = DPI_FLOW_LINGER_MOST);
 	WRONG("attr->retain is 1", .retain = DPI_ACK_RECEIVED);
 	WRONG("attr->retain is -1", .retain = -1);
@@ -483,8 +484,8 @@ TEST(fields_of_delivery, "FL-900", 0)
 	WRONG("attr->resume_us is -1", .resume_us = -1, .retain = DPI_ACK_RELEASED);
 	WRONG("attr->detach_us is", .detach_us = DPI_FLOW_LINGER_MOST + 1);
 	REFUSED(DPI_ERR_UNSUPPORTED, "attr->codecs", .retain = DPI_ACK_RELEASED, .codecs = &codec, .codec_count = 1);
-	REFUSED(DPI_ERR_UNSUPPORTED, "attr->stages", .retain = DPI_ACK_RELEASED, .stages = &stage, .stage_count = 1);
+	REFUSED(DPI_ERR_UNSUPPORTED, "stage 0 is a sample without a key", .retain = DPI_ACK_RELEASED, .stages = &sample, .stage_count = 1);
 	REFUSED(DPI_ERR_UNSUPPORTED, "attr->aggregates", .retain = DPI_ACK_RELEASED, KEY("id"), .aggregates = &count, .aggregate_count = 1);
-	REFUSED(DPI_ERR_UNSUPPORTED, "attr->layout", .retain = DPI_ACK_RELEASED, .layout = DPI_LAYOUT_COLUMNS);
+	TAKEN(.retain = DPI_ACK_RELEASED, .layout = DPI_LAYOUT_COLUMNS);
 	forget_schemas();
 }

@@ -43,12 +43,32 @@ static bool bound(void *arg)
 }
 
 /* What is wrong at a lane: the flow's failure, if that is the reason; nothing, where the flow goes on without the target. */
+struct gone {
+	const struct dpi_source *s;
+	uint32_t target;
+};
+
+static bool heard(void *arg)
+{
+	const struct gone *g = arg;
+	return dpi_flow_where(g->s->flow, g->target).state != DPI_TARGET_BOUND || atomic_load_explicit(&g->s->flow->failed, memory_order_relaxed);
+}
+
+/* A target that was detached may know it first, and be gone before this process hears why. */
+static void hear_why(struct dpi_source *s, uint32_t target)
+{
+	struct gone g = { s, target };
+	struct dpi_wait w = { .ready = heard, .arg = &g, .bell = s->watch.bell, .deadline = dpi_now() + DPI_ANSWER_NS };
+	if (!heard(&g)) dpi_wait(s->ctx, &w);
+}
+
 int dpi_lane_failed(struct dpi_source *s, uint32_t target, int error, bool *dropped)
 {
 	char sentence[512];
 	int failed = dpi_flow_check(s->flow);
 	if (failed) return failed;
 	if (error != DPI_ERR_PEER && error != DPI_ERR_DESTROYED) return error;
+	if (s->flow->definition->detach_us && !s->retain) hear_why(s, target);
 	uint32_t state = dpi_flow_where(s->flow, target).state;
 	if (s->retain && state != DPI_TARGET_DEAD && state != DPI_TARGET_DETACHED) return error; /* retain.c */
 	dpi_source_way(s, target, NULL);

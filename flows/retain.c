@@ -159,6 +159,14 @@ static void end_segment(struct dpi_source *s, uint32_t target)
 	DPI_ADD(l->bytes, bytes);
 }
 
+/* The first segment of q: nothing in it is needed any more. One whose number is that of the next row may be a part of it. */
+static bool acknowledged(const struct dpi_kept_queue *q, uint64_t rows, uint64_t acked)
+{
+	const struct dpi_kept *k = at_place(q, 0);
+	uint64_t end = q->count > 1 ? at_place(q, 1)->sequence : rows;
+	return end <= acked && (k->mark || k->sequence < acked);
+}
+
 static void lose(struct dpi_source *s, uint32_t target)
 {
 	struct dpi_lane *l = &s->lane[target];
@@ -180,8 +188,7 @@ static void lose(struct dpi_source *s, uint32_t target)
 		dpi_linger_disarm(r->old);
 		/* what it gives back from now on was acknowledged too late */
 		forget(&r->again, r->old);
-		while (r->again.count > 1 && at_place(&r->again, 1)->sequence <= r->acked) r->again.first++, r->again.count--;
-		if (r->again.count == 1 && l->rows <= r->acked) r->again.count = 0;
+		while (r->again.count && acknowledged(&r->again, l->rows, r->acked)) r->again.first++, r->again.count--;
 		r->begin = r->again.count ? at_place(&r->again, 0)->sequence : l->rows;
 	}
 	if (l->first && r->begin <= l->first) r->begin = 0; /* what was pushed before the source was resumed is not here */

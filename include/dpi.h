@@ -1025,7 +1025,8 @@ typedef struct DPI_Flow_Attr {
 	uint32_t sources;		/* the flow is sealed when as many have been opened; 0: by DPI_Seal_Flow */
 	const char *const *key;		/* group: names of key_count columns, in order; 0 … DPI_KEYS_MAX */
 	size_t key_count;
-	const char *group;		/* group: a registered function instead of columns; NULL: none */
+	const char *group;		/* group: a registered function instead of columns; NULL: none. With aggregates rows have
+					   what it says as one more column, a UINT64 of its name */
 	uint32_t group_version;
 	int dist;			/* DPI_DIST_* */
 	uint64_t salt;			/* hash, table */
@@ -1044,7 +1045,7 @@ typedef struct DPI_Flow_Attr {
 	const DPI_Stage *stages;	/* maps: stage_count, in order */
 	size_t stage_count;		/* 0 … DPI_STAGES_MAX */
 	int row_error;			/* DPI_ROW_ERROR_* */
-	const DPI_Aggregate *aggregates; /* reduce by the key's columns: aggregate_count */
+	const DPI_Aggregate *aggregates; /* reduce by the key: aggregate_count */
 	size_t aggregate_count;		/* 0: no reduce; … DPI_AGGREGATES_MAX */
 	int reduce;			/* DPI_REDUCE_*; a reducer without merge runs at the target alone */
 	uint64_t reduce_memory;		/* bytes of each target's table, and of a source's all; default 64 MiB; 64 KiB … 32 GiB */

@@ -209,6 +209,8 @@ static void check_sums(struct check *c, const void *row, size_t size)
 	int64_t got[3], count = 0, sum = 0;
 	if (size != sizeof got) LOST(c->target, "target %u: sums of %zu bytes", t, size);
 	memcpy(got, row, sizeof got);
+	if (p->grouped && got[0] % 7) LOST(c->target, "target %u: %" PRId64 " is what no key becomes", t, got[0]);
+	if (p->grouped) got[0] /= 7; /* see group() */
 	if (got[0] < 0 || got[0] >= KEYS || c->given[got[0]]) LOST(c->target, "target %u: sums of key %" PRId64, t, got[0]);
 	c->given[got[0]] = true;
 	for (uint32_t s = 0; s < p->sources; s++)

@@ -81,7 +81,8 @@ static void draw_more(struct plan *p, uint64_t *d)
 		p->attr.dist = dists[draw(d, 5)];
 		if (p->attr.dist == DPI_DIST_RADIX) p->attr.targets = p->targets = power_of_two(d, TARGETS);
 		p->attr.reduce = (int)draw(d, 2);
-		p->grouped = p->kills = false; /* what a killed source had added up may be in the sums, or not */
+		p->kills = false; /* what a killed source had added up may be in the sums, or not */
+		p->grouped &= p->attr.dist == DPI_DIST_HASH || p->attr.dist == DPI_DIST_TABLE;
 		p->place = DPI_AT_SOURCE;
 	}
 	if (p->with & CODECS) p->codecs = draw_codecs(d, p->codec);

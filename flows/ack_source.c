@@ -14,6 +14,7 @@
 #include "ack.h"
 #include "function.h"
 #include "retain.h"
+#include "resume.h"
 #include "wait.h"
 
 #define LOOK_AGAIN_NS 1000000 /* a flush that the transport could not take is tried again after this */
@@ -148,6 +149,7 @@ static int wait_once(struct dpi_source *s, int64_t deadline)
 	int error = dpi_wait(s->ctx, &w);
 	listen(s);
 	int failed = dpi_flow_check(s->flow);
+	if (!failed) failed = dpi_source_fenced(s);
 	return failed ? failed : again ? DPI_SUCCESS : error;
 }
 

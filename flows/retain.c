@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "resume.h"
 #include "wait.h"
 
 #define LOOK_NS 50000000 /* a wait for acknowledgements looks at least so often what has moved */
@@ -336,6 +337,7 @@ int dpi_retain_wait(struct dpi_source *s, int64_t deadline)
 	while ((rows = missing(s, &target))) {
 		int64_t now = dpi_now(), soon = now + LOOK_NS;
 		int error = dpi_flow_check(s->flow);
+		if (!error) error = dpi_source_fenced(s); /* what is not acknowledged is another's then */
 		if (error) return error;
 		if (now >= deadline)
 			return dpi_fail(DPI_ERR_TIMEOUT, "%llu rows of flow '%s' were not acknowledged within the deadline: target %u on node %d, for one, has not; they are given up", (unsigned long long)rows,

@@ -22,6 +22,7 @@
 #include "partial.h"
 #include "pipe.h"
 #include "retain.h"
+#include "resume.h"
 #include "wait.h"
 
 #define LOOK_AGAIN_NS 1000000 /* a flush that the transport could not take is tried again after this */
@@ -200,6 +201,7 @@ static int wait_once(struct dpi_source *s, int64_t deadline)
 	int error = dpi_wait(s->ctx, &w);
 	listen(s);
 	int failed = dpi_flow_check(s->flow);
+	if (!failed) failed = dpi_source_fenced(s);
 	return failed ? failed : again ? DPI_SUCCESS : error;
 }
 

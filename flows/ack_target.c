@@ -70,7 +70,7 @@ static struct dpi_inlet *inlet_of(const struct dpi_target *t, uint32_t source)
 
 void dpi_ack_released(struct dpi_target *t, struct dpi_inlet *i)
 {
-	if (level(t) != DPI_ACK_RELEASED || dpi_target_fenced(t)) return;
+	if (level(t) != DPI_ACK_RELEASED || t->closing || dpi_target_fenced(t)) return;
 	struct dpi_inlet *live = t->resumes && i->known ? inlet_of(t, i->source) : i; /* where its source listens now */
 	tell(t, i, released(t, i));
 	if (live && live != i) tell(t, live, released(t, live));

@@ -40,6 +40,7 @@ struct dpi_definition {
 	uint64_t reduce_memory, window_rows; /* 0 without reduction, or with another window */
 	uint32_t stages, source_stages;	     /* of them those that run at the source: the first ones */
 	struct dpi_stage *stage;
+	struct dpi_stage grouped;	 /* before these, of a reduction by the group function; in NULL: none */
 	struct dpi_reduction *reduction; /* its input: behind the source's stages. NULL: no reduce */
 	bool partial;			 /* partial rows travel: wire is the reduction's state schema */
 	uint32_t codecs;
@@ -49,7 +50,7 @@ struct dpi_definition {
 /* Is anything between a pushed row and the lane, or between the inlet and the program? Codecs are the lane's and the inlet's. */
 static inline bool dpi_definition_source_pipe(const struct dpi_definition *d)
 {
-	return d->source_stages || d->partial;
+	return d->source_stages || d->partial || d->grouped.in;
 }
 static inline bool dpi_definition_target_pipe(const struct dpi_definition *d)
 {

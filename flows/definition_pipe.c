@@ -74,6 +74,14 @@ static int follow(const struct dpi_definition *d, int c)
 
 static int reduce_key(const struct dpi_definition *d, uint16_t key[static DPI_KEYS_MAX])
 {
+	if (d->grouped.in) {
+		int column = follow(d, (int)d->schema->columns);
+		if (column < 0)
+			return dpi_fail(DPI_ERR_ARGUMENT,
+					"attr->group, \"%s\", gives a column that is changed or left out by a stage at the source, and attr->aggregates reduce by it: keep it as it is",
+					d->group);
+		key[0] = (uint16_t)column;
+	}
 	for (uint32_t k = 0; k < d->key_count; k++) {
 		int column = follow(d, d->key[k]);
 		if (column < 0)
@@ -99,8 +107,6 @@ static int check_reduce(struct dpi_definition *d)
 	if (!error) error = dpi_definition_below("reduce_full", d->reduce_full, DPI_FULL_FAILS, "DPI_FULL_SPILLS and DPI_FULL_FAILS");
 	if (!error) error = dpi_definition_below("window", d->window, DPI_WINDOW_ROWS, "DPI_WINDOW_*");
 	if (error) return error;
-	if (d->group[0])
-		return dpi_fail(DPI_ERR_ARGUMENT, "attr->aggregates reduce by columns, and attr->group is a function: name columns in attr->key, or reduce without a key");
 	if (!d->reduce_memory) d->reduce_memory = REDUCE_MEMORY;
 	if (d->reduce_memory < DPI_TABLE_LEAST || d->reduce_memory > DPI_TABLE_MOST)
 		return dpi_fail(DPI_ERR_ARGUMENT, "attr->reduce_memory is %" PRIu64 ": a table has %" PRIu64 " to %" PRIu64 " bytes, and 0 is %llu", d->reduce_memory,
@@ -118,6 +124,7 @@ static int make_reduction(const DPI_Flow_Attr *attr, const struct dpi_parsed_pip
 {
 	uint16_t key[DPI_KEYS_MAX];
 	char why[DPI_DETAIL_MAX];
+	uint32_t keys = dpi_definition_keys(d);
 	bool bytes = parsed && parsed->reduction;
 	if (!bytes && (!attr->aggregates != !attr->aggregate_count || attr->aggregate_count > DPI_AGGREGATES_MAX))
 		return dpi_fail(DPI_ERR_ARGUMENT, "attr->aggregates is %s and attr->aggregate_count %zu: set both, at most %d, or neither",
@@ -127,13 +134,13 @@ static int make_reduction(const DPI_Flow_Attr *attr, const struct dpi_parsed_pip
 	if (!error) error = reduce_key(d, key);
 	if (error) return error;
 	error = bytes ? dpi_reduction_parse(parsed->reduction, parsed->reduction_size, input, &d->reduction)
-		      : dpi_reduction_new(input, key, d->key_count, attr->aggregates, attr->aggregate_count, &d->reduction);
+		      : dpi_reduction_new(input, key, keys, attr->aggregates, attr->aggregate_count, &d->reduction);
 	if (error) {
 		snprintf(why, sizeof why, "%s", dpi_detail());
 		return dpi_fail(error, "attr->aggregates: %.800s", why);
 	}
 	struct dpi_reduction *r = d->reduction;
-	if (!r->count || r->key_count != d->key_count || (d->key_count && memcmp(r->key, key, d->key_count * sizeof *key)))
+	if (!r->count || r->key_count != keys || (keys && memcmp(r->key, key, keys * sizeof *key)))
 		return dpi_fail(DPI_ERR_ARGUMENT, "attr->aggregates reduce by another key than attr->key, or are none");
 	d->partial = d->reduce == DPI_REDUCE_BOTH && r->merges;
 	return DPI_SUCCESS;
@@ -194,6 +201,9 @@ int dpi_pipe_from(const DPI_Flow_Attr *attr, const struct dpi_parsed_pipe *parse
 #undef COPY
 	struct dpi_schema *rows = d->schema;
 	int error = dpi_definition_below("row_error", d->row_error, DPI_ROW_ERROR_DROPS, "DPI_ROW_ERROR_*");
+	bool reduces = attr->aggregate_count || (parsed && parsed->reduction);
+	if (!error && reduces && d->group[0]) error = dpi_stage_group(d->group, d->group_version, d->schema, &d->grouped);
+	if (!error && d->grouped.in) rows = d->grouped.out;
 	if (!error) error = begin_stages(attr, parsed, d, &rows);
 	if (!error) error = make_reduction(attr, parsed, rows, d);
 	if (!error && d->reduction) rows = d->reduction->output;
@@ -202,7 +212,7 @@ int dpi_pipe_from(const DPI_Flow_Attr *attr, const struct dpi_parsed_pipe *parse
 	if (error) return error;
 	while (!d->reduction && d->source_stages < d->stages && d->stage[d->source_stages].pushable && spares(d->stage + d->source_stages)) d->source_stages++;
 	d->output = dpi_schema_ref(rows);
-	d->wire = dpi_schema_ref(d->partial ? d->reduction->state : d->source_stages ? d->stage[d->source_stages - 1].out : d->schema);
+	d->wire = dpi_schema_ref(d->partial ? d->reduction->state : d->source_stages ? d->stage[d->source_stages - 1].out : d->grouped.in ? d->grouped.out : d->schema);
 	return check_wire(d);
 }
 
@@ -210,6 +220,7 @@ void dpi_pipe_free(struct dpi_definition *d)
 {
 	for (uint32_t i = 0; i < d->stages; i++) dpi_stage_free(d->stage + i);
 	free(d->stage);
+	dpi_stage_free(&d->grouped);
 	dpi_reduction_unref(d->reduction);
 	dpi_schema_unref(d->wire), dpi_schema_unref(d->output);
 }

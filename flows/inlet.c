@@ -345,6 +345,15 @@ static const char *begin(struct dpi_target *t, struct dpi_inlet *i, const struct
 	return i->epoch ? gap : "the position that was handed in lies before what the source still keeps";
 }
 
+/* A part behind the first one of its row: sent again, nothing can begin with it. */
+static bool goes_on(const struct dpi_flow_segment *h, const uint8_t *data, uint64_t size)
+{
+	struct dpi_segment part;
+	if ((h->base.flags & ~DPI_SEGMENT_MAGIC_MASK) != DPI_FLOW_PART || size < sizeof *h + sizeof part) return false;
+	memcpy(&part, data + sizeof *h, sizeof part);
+	return !(part.flags & DPI_SEGMENT_FIRST);
+}
+
 /* A segment begins. */
 static const char *take_header(struct dpi_target *t, struct dpi_inlet *i, const uint8_t *data, uint64_t size, struct dpi_flow_segment *h, int *class)
 {
@@ -357,7 +366,7 @@ static const char *take_header(struct dpi_target *t, struct dpi_inlet *i, const 
 	if (h->base.reserved != i->source || i->source >= DPI_SOURCES_MAX) return "a segment of another source";
 	if (h->base.sequence != i->rows) return "a segment that is out of order";
 	if (t->flow->definition->retain) {
-		const char *wrong = dpi_inlet_keeps(i, i->rows);
+		if (!goes_on(h, data, size)) wrong = dpi_inlet_keeps(i, i->rows);
 		if (wrong) return wrong;
 		if (first) dpi_ack_began(t, i);
 		dpi_inlet_frees(t, i);

@@ -43,12 +43,43 @@ static bool bound(void *arg)
 }
 
 /* What is wrong at a lane: the flow's failure, if that is the reason; nothing, where the flow goes on without the target. */
+struct gone {
+	const struct dpi_source *s;
+	uint32_t target, epoch;
+};
+
+static bool heard(void *arg)
+{
+	const struct gone *g = arg;
+	struct dpi_flow_target where = dpi_flow_where(g->s->flow, g->target);
+	return where.state != DPI_TARGET_BOUND || where.epoch != g->epoch || atomic_load_explicit(&g->s->flow->failed, memory_order_relaxed);
+}
+
+/* A target may be gone before this process hears why. False: nothing is heard of it. */
+static bool hear_why(struct dpi_source *s, uint32_t target, uint32_t epoch)
+{
+	struct gone g = { s, target, epoch };
+	struct dpi_wait w = { .ready = heard, .arg = &g, .bell = s->watch.bell, .deadline = dpi_now() + DPI_ANSWER_NS };
+	return heard(&g) || !dpi_wait(s->ctx, &w);
+}
+
+/* What a transport met when it was to reach a process that has just died. */
+static int why_broken(struct dpi_source *s, uint32_t target, uint32_t epoch, int error)
+{
+	char sentence[DPI_DETAIL_MAX];
+	if (error != DPI_ERR_TRANSPORT) return error;
+	snprintf(sentence, sizeof sentence, "%s", dpi_detail());
+	return dpi_fail(hear_why(s, target, epoch) ? DPI_ERR_PEER : error, "%s", sentence);
+}
+
 int dpi_lane_failed(struct dpi_source *s, uint32_t target, int error, bool *dropped)
 {
 	char sentence[512];
 	int failed = dpi_flow_check(s->flow);
 	if (failed) return failed;
 	if (error != DPI_ERR_PEER && error != DPI_ERR_DESTROYED) return error;
+	/* one that was detached may know it first */
+	if (s->flow->definition->detach_us && !s->retain) hear_why(s, target, dpi_flow_where(s->flow, target).epoch);
 	uint32_t state = dpi_flow_where(s->flow, target).state;
 	if (s->retain && state != DPI_TARGET_DEAD && state != DPI_TARGET_DETACHED) return error; /* retain.c */
 	dpi_source_way(s, target, NULL);
@@ -144,7 +175,8 @@ int dpi_lane_open_once(struct dpi_source *s, uint32_t target, int64_t deadline, 
 	int error = dpi_flow_check(f);
 	if (error) return error;
 	if (!l->opening) {
-		error = ask(s, target, deadline);
+		uint32_t epoch = dpi_flow_where(f, target).epoch;
+		error = why_broken(s, target, epoch, ask(s, target, deadline));
 		if (error) return dpi_lane_failed(s, target, error, dropped);
 		ask_more(s, target);
 	}
@@ -164,6 +196,7 @@ int dpi_lane_open_once(struct dpi_source *s, uint32_t target, int64_t deadline, 
 	}
 	if (!o.error && s->retain) pthread_mutex_unlock(&f->lock);
 	l->opening = NULL;
+	o.error = why_broken(s, target, l->epoch, o.error);
 	if (o.error && !dpi_retain_keeps(s, o.error)) l->epoch = 0;
 	if (o.error) return dpi_lane_failed(s, target, o.error, dropped);
 	return error;

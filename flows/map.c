@@ -22,6 +22,9 @@ struct step {
 	struct dpi_vector *value;  /* of each program */
 	struct dpi_vector *column; /* of each column that comes out */
 	struct dpi_map_function function;
+	struct dpi_group_function group;
+	uint64_t *key; /* group: of the rows of a run, with room for so many */
+	size_t keys;
 	uint64_t seen, before; /* rows that came to a sample by number, and before the last run */
 	DPI_Stage_Stats stats, stats_before; /* read by other threads */
 	uint8_t *made;	       /* rows */
@@ -37,6 +40,8 @@ struct dpi_maps {
 	uint8_t *bits;
 	uint64_t *hash;
 	size_t count, room;
+	bool refused; /* by the group function: the row refuses of the run */
+	size_t refuses;
 	uint32_t steps;
 	struct step step[];
 };
@@ -82,9 +87,20 @@ static int make_programs(struct step *t, enum dpi_expr_on_error on_error)
 	return t->value && t->column ? DPI_SUCCESS : no_memory();
 }
 
+static int make_group(struct step *t)
+{
+	int error = dpi_function_group(t->stage->text, t->stage->version, &t->group);
+	if (!error) error = dpi_row_batch_new(t->stage->in, NULL, &t->columns);
+	if (error) return error;
+	t->value = calloc(1, sizeof *t->value);
+	t->column = calloc(t->stage->out->columns, sizeof *t->column);
+	return t->value && t->column ? DPI_SUCCESS : no_memory();
+}
+
 static int make_step(struct dpi_maps *m, struct step *t)
 {
 	uint64_t wanted[(DPI_COLUMNS_MAX + 63) / 64] = { 0 };
+	if (t->stage->kind == DPI_STAGE_GROUP) return make_group(t);
 	if (t->stage->kind == DPI_STAGE_MAP) return dpi_function_map(t->stage->text, t->stage->version, &t->function);
 	wanted_by(t->stage, wanted);
 	int error = dpi_row_batch_new(t->stage->in, wanted, &t->columns);
@@ -92,20 +108,32 @@ static int make_step(struct dpi_maps *m, struct step *t)
 	return error;
 }
 
-int dpi_maps_new(const struct dpi_definition *d, uint32_t first, uint32_t count, struct dpi_maps **out)
+/* before: a step before them, or NULL. */
+static int make(const struct dpi_definition *d, const struct dpi_stage *before, uint32_t first, uint32_t count, struct dpi_maps **out)
 {
-	struct dpi_maps *m = calloc(1, sizeof *m + count * sizeof *m->step);
+	uint32_t more = before != NULL;
+	struct dpi_maps *m = calloc(1, sizeof *m + (more + count) * sizeof *m->step);
 	int error = DPI_SUCCESS;
 	if (!m) return no_memory();
 	m->on_error = d->row_error == DPI_ROW_ERROR_NULL ? DPI_EXPR_NULL : d->row_error == DPI_ROW_ERROR_DROPS ? DPI_EXPR_DROP : DPI_EXPR_FAIL;
-	for (uint32_t i = 0; i < count && !error; i++) {
-		m->step[i] = (struct step){ .stage = d->stage + first + i, .number = first + i };
+	for (uint32_t i = 0; i < more + count && !error; i++) {
+		m->step[i] = i < more ? (struct step){ .stage = before, .number = UINT32_MAX } : (struct step){ .stage = d->stage + first + i - more, .number = first + i - more };
 		m->steps = i + 1;
 		error = make_step(m, m->step + i);
 	}
 	if (error) dpi_maps_free(m);
 	else *out = m;
 	return error;
+}
+
+int dpi_maps_new(const struct dpi_definition *d, uint32_t first, uint32_t count, struct dpi_maps **m)
+{
+	return make(d, NULL, first, count, m);
+}
+
+int dpi_maps_new_source(const struct dpi_definition *d, struct dpi_maps **m)
+{
+	return make(d, d->grouped.in ? &d->grouped : NULL, 0, d->source_stages, m);
 }
 
 void dpi_maps_free(struct dpi_maps *m)
@@ -115,7 +143,7 @@ void dpi_maps_free(struct dpi_maps *m)
 		struct step *t = m->step + i;
 		if (t->columns.schema) dpi_row_batch_free(&t->columns);
 		dpi_expr_state_free(t->state);
-		free(t->value), free(t->column), free(t->made);
+		free(t->value), free(t->column), free(t->made), free(t->key);
 	}
 	free(m->record), free(m->from), free(m->bits), free(m->hash);
 	free(m);
@@ -227,6 +255,28 @@ static int project(struct dpi_maps *m, struct step *t)
 	return write_rows(m, t);
 }
 
+/* The rows, with their keys behind them. */
+static int group(struct dpi_maps *m, struct step *t)
+{
+	for (size_t i = 0; i < m->count; i++) set(m->bits, i, true);
+	if (m->count > t->keys) {
+		free(t->key);
+		t->keys = 0;
+		if (!(t->key = malloc(m->count * sizeof *t->key))) return no_memory();
+		t->keys = m->count;
+	}
+	for (size_t i = 0; i < m->count; i++) {
+		int error = t->group.call(m->record[i].data, m->record[i].size, t->group.arg, t->key + i);
+		if (!error) continue;
+		m->refused = true;
+		m->refuses = i;
+		return dpi_fail(error, "the group function \"%s\" returned %s", t->stage->text, dpi_error_name(error));
+	}
+	*t->value = (struct dpi_vector){ .type = DPI_TYPE_UINT64, .width = 8, .data = t->key };
+	for (uint32_t c = 0; c < t->stage->out->columns; c++) t->column[c] = t->stage->from[c] >= 0 ? t->columns.batch.column[c] : *t->value;
+	return write_rows(m, t);
+}
+
 /* One row by the program's function: *size 0 for none. at: where in t->made. */
 static int call(struct dpi_maps *m, struct step *t, const DPI_Record *row, size_t at, size_t *size)
 {
@@ -276,6 +326,7 @@ static int call_all(struct dpi_maps *m, struct step *t)
 static int begin(struct dpi_maps *m, const struct dpi_rows *in)
 {
 	m->sifted_before = m->sifted, m->errors_before = m->errors;
+	m->refused = false;
 	for (uint32_t i = 0; i < m->steps; i++) {
 		m->step[i].before = m->step[i].seen;
 		m->step[i].stats_before = m->step[i].stats;
@@ -308,6 +359,7 @@ static int step(struct dpi_maps *m, struct step *t, const struct dpi_rows *in)
 	else error = dpi_row_batch_records(&t->columns, m->record, m->count);
 	uint64_t before = dropped(t);
 	if (error) return error;
+	if (s->kind == DPI_STAGE_GROUP) return group(m, t);
 	if (s->kind == DPI_STAGE_FILTER) error = dpi_expr_filter(t->state, &t->columns.batch, NULL, m->bits, &ignored);
 	else if (s->kind != DPI_STAGE_SAMPLE) error = project(m, t);
 	else if (s->key_count) sample_keys(m, t);
@@ -345,7 +397,7 @@ int dpi_maps_run(struct dpi_maps *m, const struct dpi_rows *in, struct dpi_mappe
 		uint64_t errors = m->errors;
 		error = step(m, m->step + i, !i && in->rows ? in : NULL);
 		if (!error) count(m, m->step + i, rows, m->errors - errors);
-		if (!error) continue;
+		if (!error || m->refused) continue;
 		snprintf(why, sizeof why, "%s", dpi_detail());
 		dpi_fail(error, "stage %u: %.800s", m->step[i].number, why);
 	}
@@ -356,6 +408,12 @@ int dpi_maps_run(struct dpi_maps *m, const struct dpi_rows *in, struct dpi_mappe
 	m->sifted += in->count - m->count;
 	*out = (struct dpi_mapped){ m->record, m->from, m->count };
 	return DPI_SUCCESS;
+}
+
+bool dpi_maps_refused(const struct dpi_maps *m, size_t *row)
+{
+	*row = m->refuses;
+	return m->refused;
 }
 
 void dpi_maps_back(struct dpi_maps *m)

@@ -18,11 +18,15 @@ struct dpi_mapped {
 
 /* Stages first … first + count - 1 of d, which must outlive it. NAME (a map function is not registered here) MEMORY. */
 int dpi_maps_new(const struct dpi_definition *d, uint32_t first, uint32_t count, struct dpi_maps **m);
+/* Those that run at the source, and before them the group's, which numbers no stage. */
+int dpi_maps_new_source(const struct dpi_definition *d, struct dpi_maps **m);
 void dpi_maps_free(struct dpi_maps *m); /* NULL is allowed */
 
 /* Rows of the first stage's schema through all stages. Errors: a row's (RANGE; the sentence names the stage), where the flow
  * fails by it; a map function's own; CORRUPT (it made no row) LIMIT MEMORY. */
 int dpi_maps_run(struct dpi_maps *m, const struct dpi_rows *in, struct dpi_mapped *out);
+/* The last run ended with an error of the group function: for which row? Then no stage has seen any. */
+bool dpi_maps_refused(const struct dpi_maps *m, size_t *row);
 /* The last run was not: samples count as before it. */
 void dpi_maps_back(struct dpi_maps *m);
 

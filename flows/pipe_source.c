@@ -17,7 +17,7 @@ int dpi_pipe_open_source(struct dpi_source *s)
 	int error = DPI_SUCCESS;
 	if (!dpi_definition_source_pipe(d)) return DPI_SUCCESS;
 	if (!(s->pipe = calloc(1, sizeof *s->pipe))) return dpi_fail(DPI_ERR_MEMORY, "no memory for the stages of a source");
-	if (d->source_stages) error = dpi_maps_new(d, 0, d->source_stages, &s->pipe->maps);
+	if (d->source_stages || d->grouped.in) error = dpi_maps_new_source(d, &s->pipe->maps);
 	if (!error && d->partial) error = dpi_partial_open(s, &s->pipe->partial);
 	return error;
 }
@@ -35,12 +35,13 @@ void dpi_pipe_close_source(struct dpi_source *s)
 static int map(struct dpi_source *s, const struct dpi_rows *in, struct dpi_mapped *out)
 {
 	char sentence[512];
+	size_t row;
 	int error = dpi_maps_run(s->pipe->maps, in, out);
 	if (!error) {
 		dpi_maps_count(s->pipe->maps, &s->stats.sifted, &s->stats.row_errors);
 		return DPI_SUCCESS;
 	}
-	if (error == DPI_ERR_MEMORY) return error;
+	if (error == DPI_ERR_MEMORY || dpi_maps_refused(s->pipe->maps, &row)) return error;
 	snprintf(sentence, sizeof sentence, "source %u: %.400s", s->number, dpi_detail());
 	dpi_flow_fail(s->flow, DPI_ERR_FLOW, sentence);
 	return dpi_fail(error, "%s", sentence);
@@ -94,6 +95,17 @@ static int give_run(struct dpi_source *s, const struct dpi_mapped *out, const ui
 	return error;
 }
 
+/* The group function refuses a row of the run: those before it go. */
+static int before_refused(struct dpi_source *s, const uint8_t *rows, uint32_t size, int error, size_t *given)
+{
+	char sentence[DPI_DETAIL_MAX];
+	size_t row;
+	if (!dpi_maps_refused(s->pipe->maps, &row) || !row) return error;
+	snprintf(sentence, sizeof sentence, "%s", dpi_detail());
+	int earlier = dpi_pipe_push_run(s, rows, size, row, given);
+	return earlier ? earlier : dpi_fail(error, "%s", sentence);
+}
+
 int dpi_pipe_push_run(struct dpi_source *s, const uint8_t *rows, uint32_t size, size_t count, size_t *given)
 {
 	struct dpi_rows in = { .rows = rows, .stride = size, .count = count };
@@ -105,7 +117,7 @@ int dpi_pipe_push_run(struct dpi_source *s, const uint8_t *rows, uint32_t size, 
 	*given = 0;
 	if (s->pipe->maps) {
 		error = map(s, &in, &out);
-		if (error) return error;
+		if (error) return before_refused(s, rows, size, error, given);
 	} else {
 		for (size_t i = 0; i < count; i++) record[i] = (DPI_Record){ rows + i * size, size };
 		out = (struct dpi_mapped){ .record = record, .count = count };

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "resume.h"
 #include "wait.h"
 
 #define LOOK_NS 50000000 /* a wait for acknowledgements looks at least so often what has moved */
@@ -165,6 +166,14 @@ static void end_segment(struct dpi_source *s, uint32_t target)
 	DPI_ADD(l->bytes, bytes);
 }
 
+/* The first segment of q: nothing in it is needed any more. One whose number is that of the next row may be a part of it. */
+static bool acknowledged(const struct dpi_kept_queue *q, uint64_t rows, uint64_t acked)
+{
+	const struct dpi_kept *k = at_place(q, 0);
+	uint64_t end = q->count > 1 ? at_place(q, 1)->sequence : rows;
+	return end <= acked && (k->mark || k->sequence < acked);
+}
+
 static void lose(struct dpi_source *s, uint32_t target)
 {
 	struct dpi_lane *l = &s->lane[target];
@@ -186,8 +195,7 @@ static void lose(struct dpi_source *s, uint32_t target)
 		dpi_linger_disarm(r->old);
 		/* what it gives back from now on was acknowledged too late */
 		forget(&r->again, r->old);
-		while (r->again.count > 1 && at_place(&r->again, 1)->sequence <= r->acked) r->again.first++, r->again.count--;
-		if (r->again.count == 1 && l->rows <= r->acked) r->again.count = 0;
+		while (r->again.count && acknowledged(&r->again, l->rows, r->acked)) r->again.first++, r->again.count--;
 		r->begin = r->again.count ? at_place(&r->again, 0)->sequence : l->rows;
 	}
 	if (l->first && r->begin <= l->first) r->begin = 0; /* what was pushed before the source was resumed is not here */
@@ -335,6 +343,7 @@ int dpi_retain_wait(struct dpi_source *s, int64_t deadline)
 	while ((rows = missing(s, &target))) {
 		int64_t now = dpi_now(), soon = now + LOOK_NS;
 		int error = dpi_flow_check(s->flow);
+		if (!error) error = dpi_source_fenced(s); /* what is not acknowledged is another's then */
 		if (error) return error;
 		if (now >= deadline)
 			return dpi_fail(DPI_ERR_TIMEOUT, "%llu rows of flow '%s' were not acknowledged within the deadline: target %u on node %d, for one, has not; they are given up", (unsigned long long)rows,

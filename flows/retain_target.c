@@ -12,8 +12,6 @@
 
 const char *dpi_inlet_keeps(struct dpi_inlet *i, uint64_t rows)
 {
-	/* a part that goes on with a large row is none to begin at: as long as the row is not whole it is not acknowledged */
-	if (i->places && i->part.got && i->part.got < i->part.total) return NULL;
 	if (i->places == i->place_room) {
 		uint32_t room = i->place_room ? 2 * i->place_room : 32;
 		struct dpi_place *place = malloc(room * sizeof *place);

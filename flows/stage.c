@@ -356,6 +356,31 @@ int dpi_stage_from(const DPI_Stage *attr, size_t i, struct dpi_schema *in, struc
 	return make(&m, schema);
 }
 
+int dpi_stage_group(const char *function, uint32_t version, struct dpi_schema *in, struct dpi_stage *s)
+{
+	char why[DPI_DETAIL_MAX];
+	DPI_Column *column = malloc((in->columns + 1) * sizeof *column);
+	s->kind = DPI_STAGE_GROUP;
+	s->version = version;
+	s->in = dpi_schema_ref(in);
+	s->text = strdup(function);
+	s->from = calloc(in->columns + 1, sizeof *s->from);
+	int error = column && s->text && s->from ? DPI_SUCCESS : dpi_fail(DPI_ERR_MEMORY, "no memory for the rows of a group function, of %u columns", in->columns);
+	for (uint32_t c = 0; c < in->columns && !error; c++) {
+		column[c] = dpi_schema_column(in, c);
+		s->from[c] = (int)c;
+	}
+	if (!error) {
+		column[in->columns] = (DPI_Column){ .name = function, .type = DPI_TYPE_UINT64 };
+		s->from[in->columns] = -1;
+		error = dpi_schema_new(column, in->columns + 1, &s->out);
+		snprintf(why, sizeof why, "%s", dpi_detail());
+		if (error) dpi_fail(error, "attr->group is \"%s\", and rows cannot have a column of this name with the key that attr->aggregates reduce by: %.700s", function, why);
+	}
+	free(column);
+	return error;
+}
+
 void dpi_stage_free(struct dpi_stage *s)
 {
 	for (uint32_t k = 0; k < s->columns; k++) free(s->column[k].text);

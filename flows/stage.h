@@ -16,10 +16,12 @@ struct dpi_stage_column {
 	double minus, by;
 };
 
+#define DPI_STAGE_GROUP (-1) /* a kind that attributes do not have: the row with what the group function says behind it */
+
 struct dpi_stage {
 	int kind, place;
 	bool pushable;
-	char *text; /* filter, map */
+	char *text; /* filter, map, group */
 	uint32_t version;
 	uint64_t salt, share; /* sample: of 2^32 */
 	uint32_t key_count;
@@ -45,6 +47,8 @@ static inline bool dpi_stage_makes(const struct dpi_stage *s)
  * ARGUMENT NAME LIMIT MEMORY. */
 int dpi_stage_from(const DPI_Stage *attr, size_t i, struct dpi_schema *in, struct dpi_schema *schema, bool nulls,
 		   struct dpi_stage *s);
+/* One of DPI_STAGE_GROUP: the column is named as the function. */
+int dpi_stage_group(const char *function, uint32_t version, struct dpi_schema *in, struct dpi_stage *s);
 void dpi_stage_free(struct dpi_stage *s);
 /* True if they are equal; else text is the difference. */
 bool dpi_stage_equal(const struct dpi_stage *flow, const struct dpi_stage *yours, uint32_t i, char *text, size_t room);

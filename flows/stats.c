@@ -7,10 +7,13 @@
 #include <string.h>
 
 #include "layer.h"
+#include "map.h"
+#include "pipe.h"
 #include "source.h"
 #include "target.h"
 
-#define ANSWER_BYTES 32768 /* an answer ends behind the flow or endpoint that goes beyond this */
+#define ANSWER_BYTES 32768 /* an answer ends behind the entry that goes beyond this */
+#define AT_ONCE 256	   /* entries of an answer, at most: so many endpoints are unpacked before they are given */
 
 /* ---------------------------------------------------------------------------------------------------------- asked */
 
@@ -27,7 +30,7 @@ static bool due(struct writer *w)
 		w->skip--;
 		return false;
 	}
-	w->more |= w->body.size > ANSWER_BYTES;
+	w->more |= w->body.size > ANSWER_BYTES || w->count == AT_ONCE;
 	if (w->more) return false;
 	w->count++;
 	return true;
@@ -55,17 +58,35 @@ static void write_flow(struct writer *w, struct dpi_flow *f)
 #define ONE(name, unit, text) +1
 #define SOURCE_COUNTERS (0 DPI_SOURCE_STATS(ONE))
 #define TARGET_COUNTERS (0 DPI_TARGET_STATS(ONE))
-_Static_assert(SOURCE_COUNTERS <= DPI_STATS_COUNTERS && TARGET_COUNTERS <= DPI_STATS_COUNTERS, "they fit");
+#define STAGE_COUNTERS (0 DPI_STAGE_STATS(ONE))
+_Static_assert(SOURCE_COUNTERS <= DPI_STATS_COUNTERS && TARGET_COUNTERS <= DPI_STATS_COUNTERS && STAGE_COUNTERS <= DPI_STATS_COUNTERS, "they fit");
+
+/* Of those of a definition that run at an endpoint. */
+static void write_stages(struct writer *w, const struct dpi_definition *d, const struct dpi_maps *maps, uint8_t kind, uint32_t number)
+{
+	DPI_Stage_Stats s = { 0 };
+	for (uint32_t i = 0; i < d->stages; i++) {
+		if (!dpi_maps_stage(maps, i, &s) || !due(w)) continue;
+		dpi_pack_u8(&w->body, kind);
+		dpi_pack_u32(&w->body, number);
+		dpi_pack_u32(&w->body, i);
+		dpi_pack_u8(&w->body, (uint8_t)d->stage[i].kind);
+		dpi_pack_u8(&w->body, STAGE_COUNTERS);
+		DPI_STAGE_STATS(PACK)
+	}
+}
 
 static void write_source(struct writer *w, const struct dpi_source *source)
 {
 	DPI_Source_Stats s;
-	if (!due(w)) return;
-	dpi_source_stats(source, &s);
-	dpi_pack_u8(&w->body, DPI_ENDPOINT_SOURCE);
-	dpi_pack_u32(&w->body, source->number);
-	dpi_pack_u8(&w->body, SOURCE_COUNTERS);
-	DPI_SOURCE_STATS(PACK)
+	if (due(w)) {
+		dpi_source_stats(source, &s);
+		dpi_pack_u8(&w->body, DPI_ENDPOINT_SOURCE);
+		dpi_pack_u32(&w->body, source->number);
+		dpi_pack_u8(&w->body, SOURCE_COUNTERS);
+		DPI_SOURCE_STATS(PACK)
+	}
+	if (source->pipe) write_stages(w, source->flow->definition, source->pipe->maps, DPI_ENDPOINT_SOURCE_STAGE, source->number);
 }
 
 /* Bytes that lie in its rings and were not given back. The progress thread made the rings, and is told before one is freed. */
@@ -87,13 +108,15 @@ static uint64_t fill_of(struct dpi_home *h)
 static void write_target(struct writer *w, struct dpi_target *target)
 {
 	DPI_Target_Stats s;
-	if (!due(w)) return;
-	dpi_target_stats(target, &s);
-	dpi_pack_u8(&w->body, DPI_ENDPOINT_TARGET);
-	dpi_pack_u32(&w->body, target->index);
-	dpi_pack_u64(&w->body, fill_of(target->home));
-	dpi_pack_u8(&w->body, TARGET_COUNTERS);
-	DPI_TARGET_STATS(PACK)
+	if (due(w)) {
+		dpi_target_stats(target, &s);
+		dpi_pack_u8(&w->body, DPI_ENDPOINT_TARGET);
+		dpi_pack_u32(&w->body, target->index);
+		dpi_pack_u64(&w->body, fill_of(target->home));
+		dpi_pack_u8(&w->body, TARGET_COUNTERS);
+		DPI_TARGET_STATS(PACK)
+	}
+	if (target->pipe) write_stages(w, target->flow->definition, target->pipe->maps, DPI_ENDPOINT_TARGET_STAGE, target->index);
 }
 
 static void on_stats(struct dpi_context *ctx, struct dpi_request_in *in)
@@ -167,15 +190,24 @@ static bool read_counters(struct dpi_unpack *u, uint64_t *to, unsigned known)
 static bool read_endpoint(struct dpi_unpack *u, int kind, DPI_Endpoint_Info *e)
 {
 	uint64_t counter[DPI_STATS_COUNTERS] = { 0 }, *at = counter;
+	bool stage = kind == DPI_ENDPOINT_SOURCE_STAGE || kind == DPI_ENDPOINT_TARGET_STAGE;
 	e->kind = kind;
 	e->number = dpi_unpack_u32(u);
 	if (kind == DPI_ENDPOINT_TARGET) e->fill = dpi_unpack_u64(u);
-	if (!read_counters(u, counter, kind == DPI_ENDPOINT_SOURCE ? SOURCE_COUNTERS : TARGET_COUNTERS)) return false;
+	if (stage) {
+		e->stage_number = dpi_unpack_u32(u);
+		e->stage_kind = dpi_unpack_u8(u);
+	}
+	if (!read_counters(u, counter, stage ? STAGE_COUNTERS : kind == DPI_ENDPOINT_SOURCE ? SOURCE_COUNTERS : TARGET_COUNTERS)) return false;
 	e->source.size = sizeof e->source;
 	e->target.size = sizeof e->target;
+	e->stage.size = sizeof e->stage;
 #define TO_SOURCE(name, unit, text) e->source.name = *at++;
 #define TO_TARGET(name, unit, text) e->target.name = *at++;
-	if (kind == DPI_ENDPOINT_SOURCE) {
+#define TO_STAGE(name, unit, text) e->stage.name = *at++;
+	if (stage) {
+		DPI_STAGE_STATS(TO_STAGE)
+	} else if (kind == DPI_ENDPOINT_SOURCE) {
 		DPI_SOURCE_STATS(TO_SOURCE)
 	} else {
 		DPI_TARGET_STATS(TO_TARGET)
@@ -195,7 +227,7 @@ bool dpi_stats_unpack(struct dpi_unpack *u, DPI_Flow_Info *flow, DPI_Endpoint_In
 	for (uint32_t i = 0; i < *seen; i++) {
 		DPI_Endpoint_Info one = DPI_ENDPOINT_INFO_INIT;
 		uint8_t kind = dpi_unpack_u8(&e);
-		if (e.bad || kind > DPI_ENDPOINT_TARGET) return false;
+		if (e.bad || kind > DPI_ENDPOINT_TARGET_STAGE) return false;
 		if (kind == DPI_ENDPOINT_NONE) {
 			if (!read_flow(&e, flow)) return false;
 			continue;
@@ -209,8 +241,6 @@ bool dpi_stats_unpack(struct dpi_unpack *u, DPI_Flow_Info *flow, DPI_Endpoint_In
 }
 
 /* ------------------------------------------------------------------------------------------------------------ asking */
-
-#define AT_ONCE 256 /* endpoints whose answer is unpacked before they are given; one of 32 KiB has fewer */
 
 static int ask(struct dpi_context *ctx, int node, uint32_t skip, struct dpi_reply *reply)
 {

@@ -12,6 +12,7 @@ struct dpi_target;
  *   of a flow: name; u32 targets, bound, sources, closed, sealed, failed, dead, lost, detached; its endpoints follow
  *   of a source: u32 number; u8 n, n u64: DPI_SOURCE_STATS in order
  *   of a target: u32 index; u64 fill; u8 n, n u64: DPI_TARGET_STATS in order
+ *   of a stage: u32 number of its source or index of its target; u32 which; u8 kind; u8 n, n u64: DPI_STAGE_STATS in order
  * A reader takes the counters that it knows, and none that it does not get. */
 #define DPI_FLOW_STATS (DPI_MESSAGE_FLOW + 0x80)
 #define DPI_STATS_COUNTERS 64 /* most of one entry */

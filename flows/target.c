@@ -157,6 +157,7 @@ int DPI_Open_Target(uint32_t index, const DPI_Target_Attr *attr, DPI_Flow handle
 static int close_target(struct dpi_target *t, int64_t deadline)
 {
 	int error = DPI_SUCCESS;
+	t->closing = true;
 	if (t->piece.some) dpi_piece_release(t, &t->piece);
 	if (t->kept.piece.some) dpi_piece_release(t, &t->kept.piece);
 	while (t->lents) {

@@ -116,6 +116,7 @@ struct dpi_target {
 	uint64_t mark;	 /* reported last */
 	bool holds;	 /* windows end at marks: a source that has passed one which is not reported waits */
 	bool ended;	 /* DPI_ERR_END was found */
+	bool closing;	 /* what is let go of now was not given back by the program */
 	uint64_t caught_up; /* rows taken when it last found nothing */
 	struct dpi_piece lent[DPI_LENT_MAX]; /* of DPI_Next_Batch, circular, oldest at first */
 	size_t lents, first;

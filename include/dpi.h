@@ -1025,7 +1025,8 @@ typedef struct DPI_Flow_Attr {
 	uint32_t sources;		/* the flow is sealed when as many have been opened; 0: by DPI_Seal_Flow */
 	const char *const *key;		/* group: names of key_count columns, in order; 0 … DPI_KEYS_MAX */
 	size_t key_count;
-	const char *group;		/* group: a registered function instead of columns; NULL: none */
+	const char *group;		/* group: a registered function instead of columns; NULL: none. With aggregates rows have
+					   what it says as one more column, a UINT64 of its name */
 	uint32_t group_version;
 	int dist;			/* DPI_DIST_* */
 	uint64_t salt;			/* hash, table */
@@ -1044,7 +1045,7 @@ typedef struct DPI_Flow_Attr {
 	const DPI_Stage *stages;	/* maps: stage_count, in order */
 	size_t stage_count;		/* 0 … DPI_STAGES_MAX */
 	int row_error;			/* DPI_ROW_ERROR_* */
-	const DPI_Aggregate *aggregates; /* reduce by the key's columns: aggregate_count */
+	const DPI_Aggregate *aggregates; /* reduce by the key: aggregate_count */
 	size_t aggregate_count;		/* 0: no reduce; … DPI_AGGREGATES_MAX */
 	int reduce;			/* DPI_REDUCE_*; a reducer without merge runs at the target alone */
 	uint64_t reduce_memory;		/* bytes of each target's table, and of a source's all; default 64 MiB; 64 KiB … 32 GiB */
@@ -1544,24 +1545,33 @@ typedef struct DPI_Stage_Stats {
 DPI_API int DPI_Get_Source_Stage_Stats(DPI_Source source, uint32_t stage, DPI_Stage_Stats *stats);
 DPI_API int DPI_Get_Target_Stage_Stats(DPI_Target target, uint32_t stage, DPI_Stage_Stats *stats);
 
-/* What a source or target of any process does, as its process knows it at this moment. */
-enum { DPI_ENDPOINT_NONE = 0, DPI_ENDPOINT_SOURCE = 1, DPI_ENDPOINT_TARGET = 2 };
+/* What a source or target of any process does, or a stage that runs at it, as its process knows it at this moment. */
+enum {
+	DPI_ENDPOINT_NONE = 0,
+	DPI_ENDPOINT_SOURCE = 1,
+	DPI_ENDPOINT_TARGET = 2,
+	DPI_ENDPOINT_SOURCE_STAGE = 3,	/* a stage of the source before it */
+	DPI_ENDPOINT_TARGET_STAGE = 4
+};
 typedef struct DPI_Endpoint_Info {
 	size_t size;			/* of the first, set by the caller: sizeof(DPI_Endpoint_Info); of all then */
-	int kind;			/* DPI_ENDPOINT_SOURCE or DPI_ENDPOINT_TARGET */
+	int kind;			/* DPI_ENDPOINT_* */
 	int node;			/* whose it is */
-	uint32_t number;		/* of the source, or which target */
+	uint32_t number;		/* of the source, or which target; also of a stage's */
 	uint64_t fill;			/* target: bytes in its rings that were not given back */
 	DPI_Flow_Info flow;
 	DPI_Source_Stats source;	/* of a source */
 	DPI_Target_Stats target;	/* of a target */
+	DPI_Stage_Stats stage;		/* of a stage */
+	uint32_t stage_number;		/* its place in attr->stages of the definition */
+	int stage_kind;			/* DPI_STAGE_* */
 } DPI_Endpoint_Info;
 #define DPI_ENDPOINT_INFO_INIT { .size = sizeof(DPI_Endpoint_Info) }
 
-/* The sources and targets that are open on a node, of every flow. Their threads take no part: the node's progress thread reads
- * their counters. node: or DPI_NODE_SELF. info: room of them, the caller's; the first's size is set; may be NULL if room is 0.
- * count: out, how many there are, of which as many as fit are stored. Blocks for the node's answer at most DPI_TIMEOUT. Thread:
- * any. Errors: NODE PEER TIMEOUT MEMORY. */
+/* The sources and targets that are open on a node, of every flow, each with the stages that run at it behind it. Their threads
+ * take no part: the node's progress thread reads their counters. node: or DPI_NODE_SELF. info: room of them, the caller's; the
+ * first's size is set; may be NULL if room is 0. count: out, how many there are, of which as many as fit are stored. Blocks for
+ * the node's answer at most DPI_TIMEOUT. Thread: any. Errors: NODE PEER TIMEOUT MEMORY. */
 DPI_API int DPI_Get_Endpoints(int node, DPI_Context ctx, DPI_Endpoint_Info *info, size_t room, size_t *count);
 
 #ifdef __cplusplus

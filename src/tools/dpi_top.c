@@ -13,7 +13,7 @@
 #include "log.h"
 
 static const char help[] = "usage: dpi-top [--json] [--once] [--interval SECONDS] [--process PID | --cluster ADDRESS [--job JOB]]\n"
-			   "What the flows of a running DPI cluster do: rates, who waits for whom, how full rings are.\n"
+			   "What the flows of a running DPI cluster do: rates, who waits for whom, how full rings are, what stages let pass.\n"
 			   "\n"
 			   "  --process PID      join the cluster of this process, as its environment names it\n"
 			   "  --cluster ADDRESS  join this one; without either that of the environment: DPI_CLUSTER\n"

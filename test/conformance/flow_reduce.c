@@ -381,7 +381,7 @@ static int no_group(const void *row, size_t size, void *arg, uint64_t *key)
 		CHECK_ERROR(DPI_Create_Flow("f", &refused, ctx, &refused_flow), class, sentence);      \
 	} while (0)
 
-TEST(flow_reduce_definitions, "FL-302 FL-336", 1)
+TEST(flow_reduce_definitions, "FL-302 FL-336 FL-337", 1)
 {
 	DPI_Context ctx = join();
 	DPI_Schema schema;
@@ -412,9 +412,129 @@ TEST(flow_reduce_definitions, "FL-302 FL-336", 1)
 	REFUSED(DPI_ERR_SIZE, "segment", .aggregates = &big, .aggregate_count = 1, .segment = 4096);
 	DPI_Flow_Attr grouped = { .size = sizeof grouped, .schema = schema, .group = "none", .group_version = 1, .aggregates = sum_a, .aggregate_count = 2 };
 	DPI_Flow f;
+	grouped.group = "a"; /* a column has this name */
 	CHECK_ERROR(DPI_Create_Flow("f", &grouped, ctx, &f), DPI_ERR_ARGUMENT, "attr->group");
+	DPI_Stage_Column one = { .name = "a" };
+	DPI_Stage without = { .kind = DPI_STAGE_PROJECT, .columns = &one, .column_count = 1 };
+	grouped.group = "none";
+	grouped.stages = &without, grouped.stage_count = 1;
+	CHECK_ERROR(DPI_Create_Flow("f", &grouped, ctx, &f), DPI_ERR_ARGUMENT, "left out by a stage at the source");
 	f = REDUCE("f", &big, 1, ctx, .segment = 4096, .reduce = DPI_REDUCE_TARGET); /* there it does not travel */
 	CHECK_DPI(DPI_Close_Flow(f));
 	CHECK_DPI(DPI_Free_Schema(schema));
+	leave(ctx);
+}
+
+/* ------------------------------------------------------------------------------------------------ by a function */
+
+/* The tens of a key that is not negative; 777 it refuses. */
+static int tens(const void *row, size_t size, void *arg, uint64_t *key)
+{
+	struct sale r;
+	(void)arg;
+	CHECK_INT(size, ==, sizeof r);
+	memcpy(&r, row, sizeof r);
+	if (r.key == 777) return DPI_ERR_NODE;
+	*key = (uint64_t)(r.key < 0 ? -r.key : r.key) / 10;
+	return DPI_SUCCESS;
+}
+
+/* Half of the rows go one by one, the others many at once, through a run with one that the function refuses. */
+static void push_tens(DPI_Source s, int rank, int64_t rows, int64_t keys)
+{
+	struct sale run[50];
+	size_t pushed;
+	for (int64_t i = 0; i < rows; i++) {
+		run[i % 50] = sale_of(rank, i, keys);
+		if (i / 50 % 2) CHECK_DPI(DPI_Push(&run[i % 50], sizeof *run, s));
+		else if (i % 50 == 49) CHECK_DPI(DPI_Push_Batch(run, 50, s, &pushed));
+	}
+	struct sale refused[3] = { { 5, 1, 1 }, { 777, 1, 1 }, { 5, 1, 1 } };
+	CHECK_ERROR(DPI_Push_Batch(refused, 3, s, &pushed), DPI_ERR_NODE, "tens");
+	CHECK_INT(pushed, ==, 1);
+	CHECK_ERROR(DPI_Push(&refused[1], sizeof *refused, s), DPI_ERR_NODE, "tens");
+}
+
+static void reduce_by_tens(int rank, int ranks, int dist, DPI_Flow_Attr *a)
+{
+	enum { ROWS = 1000, KEYS = 400 };
+	DPI_Context ctx = join();
+	uint64_t *groups = harness_shared();
+	int64_t count[KEYS] = { 0 }, sum[KEYS] = { 0 };
+	DPI_Schema output;
+	DPI_Schema_Info info = DPI_SCHEMA_INFO_INIT;
+	CHECK_DPI(DPI_Register_Group("tens", 3, tens, NULL));
+	a->targets = 2, a->sources = (uint32_t)ranks;
+	a->dist = dist;
+	CHECK_DPI(DPI_Create_Schema(sale_columns, 3, &a->schema));
+	a->group = "tens", a->group_version = 3;
+	a->aggregates = sum_a, a->aggregate_count = 2;
+	a->create = DPI_CREATE_OR_OPEN;
+	DPI_Flow f;
+	CHECK_DPI(DPI_Create_Flow("f", a, ctx, &f));
+	CHECK_DPI(DPI_Free_Schema(a->schema));
+	CHECK_DPI(DPI_Get_Flow_Output_Schema(f, &output));
+	CHECK_DPI(DPI_Get_Schema_Info(output, &info));
+	CHECK_INT(info.columns, ==, 3);
+	DPI_Column key;
+	CHECK_DPI(DPI_Get_Column(0, output, &key, NULL));
+	CHECK(!strcmp(key.name, "tens") && key.type == DPI_TYPE_UINT64 && !key.nullable);
+	DPI_Target t = rank < 2 ? target_of((uint32_t)rank, f) : NULL;
+	DPI_Source s = source_of(f);
+	push_tens(s, rank, ROWS, KEYS);
+	CHECK_DPI(DPI_Close_Source(s));
+	for (int r = 0; r < ranks; r++) {
+		for (int64_t i = 0; i < ROWS; i++) {
+			struct sale x = sale_of(r, i, KEYS);
+			int64_t at = (x.key < 0 ? -x.key : x.key) / 10;
+			if (a->stage_count && x.a < 0) continue;
+			count[at]++, sum[at] += x.a;
+		}
+		count[0]++, sum[0]++; /* the row before the one that is refused */
+	}
+	int error = t ? DPI_SUCCESS : DPI_ERR_END;
+	DPI_Tuple u;
+	while (!error && !(error = DPI_Next(t, &u))) {
+		struct sum r;
+		CHECK_INT(u.size, ==, sizeof r);
+		memcpy(&r, u.data, sizeof r);
+		CHECK(r.key >= 0 && r.key < KEYS && count[r.key]);
+		CHECK_INT(r.n, ==, count[r.key]);
+		CHECK_INT(r.sum, ==, sum[r.key]);
+		count[r.key] = 0;
+		__atomic_fetch_add(groups, 1, __ATOMIC_SEQ_CST);
+	}
+	CHECK_INT(error, ==, DPI_ERR_END);
+	harness_barrier();
+	CHECK_INT(*groups, ==, KEYS / 20 + 1); /* 0 … 199 of either sign, and 200 */
+	if (t) CHECK_DPI(DPI_Close_Target(t));
+	CHECK_DPI(DPI_Free_Schema(output));
+	leave(ctx);
+}
+
+TEST(flow_reduce_by_function, "FL-337 FL-219 FL-320", 3) { reduce_by_tens(rank, ranks, DPI_DIST_HASH, FLOW_ATTR(.segment = 1024)); }
+TEST(flow_reduce_by_function_at_the_target, "FL-337", 3) { reduce_by_tens(rank, ranks, DPI_DIST_RADIX, FLOW_ATTR(.reduce = DPI_REDUCE_TARGET)); }
+/* The stages at the source see the column, and keep it. */
+TEST(flow_reduce_by_function_behind_stages, "FL-337", 3)
+{
+	static const DPI_Stage_Column columns[] = { { .name = "a" }, { .name = "tens" } };
+	static const DPI_Stage stages[] = { { .kind = DPI_STAGE_FILTER, .text = "a >= 0 AND tens < 1000" },
+					    { .kind = DPI_STAGE_PROJECT, .columns = columns, .column_count = 2 } };
+	reduce_by_tens(rank, ranks, DPI_DIST_HASH, FLOW_ATTR(.stages = stages, .stage_count = 2));
+}
+
+TEST(flow_reduce_by_unknown_function, "FL-337 FL-435", 1)
+{
+	DPI_Context ctx = join();
+	DPI_Flow f = FLOW("f", ctx, .key_count = 0, .group = "nobody's", .group_version = 4, .aggregates = (const DPI_Aggregate[]){ { .function = DPI_AGGREGATE_COUNT_ALL } }, .aggregate_count = 1);
+	DPI_Source s = NULL;
+	CHECK_ERROR(DPI_Open_Source(f, NULL, &s), DPI_ERR_NAME, "\"nobody's\" of version 4");
+	CHECK(!s);
+	DPI_Target t = target_of(0, f); /* it needs none */
+	CHECK_DPI(DPI_Seal_Flow(f));
+	DPI_Tuple u;
+	CHECK_ERROR(DPI_Next(t, &u), DPI_ERR_END, "'f'");
+	CHECK_DPI(DPI_Close_Target(t));
+	CHECK_DPI(DPI_Close_Flow(f));
 	leave(ctx);
 }

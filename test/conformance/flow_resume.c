@@ -389,6 +389,48 @@ TEST(flow_source_taken_over, "FL-959", 3)
 	CHECK_DPI(DPI_Finalize(ctx));
 }
 
+/* It waits for acknowledgements, by a call or by closing, which come to the other. */
+static void taken_over_waiting(int rank, int ack)
+{
+	enum { FEW = 100 };
+	_Atomic int *stage = harness_shared();
+	DPI_Context ctx = join();
+	DPI_Flow f = FLOW("f", ctx, .sources = 1, .retain = DPI_ACK_CONFIRMED, .ack = ack, .resume_us = LATE);
+	if (rank == 0) {
+		DPI_Target t = target_of(0, f);
+		struct flow_tally tally = { 0 };
+		DPI_Tuple u;
+		int error;
+		AWAIT(*stage == 2);
+		while (!(error = DPI_Next(t, &u))) {
+			flow_take(&tally, u.data, u.size);
+			CHECK_DPI(DPI_Ack(DPI_ACK_EVERY_SOURCE, DPI_ACK_TAKEN, t));
+		}
+		CHECK_INT(error, ==, DPI_ERR_END);
+		CHECK_INT(tally.total, ==, FEW);
+		CHECK_DPI(DPI_Close_Target(t));
+	} else if (rank == 1) {
+		DPI_Source s = resume_with(f, ID, NULL, 0);
+		push_rows(s, 1, 0, FEW);
+		CHECK_DPI(DPI_Flush_Source(s));
+		*stage = 1;
+		if (ack) CHECK_ERROR(DPI_Wait_Ack(FEW, s), DPI_ERR_FENCED, "taken over");
+		CHECK_ERROR(DPI_Close_Source(s), DPI_ERR_FENCED, "taken over");
+		*stage = 2;
+	} else {
+		AWAIT(*stage == 1);
+		pause_ms(50); /* it waits */
+		DPI_Source s = resume_with(f, ID, NULL, 1);
+		push_rows(s, 1, 0, FEW);
+		CHECK_DPI(DPI_Close_Source(s));
+	}
+	CHECK_DPI(DPI_Barrier("end", 3, 0, ctx));
+	CHECK_DPI(DPI_Finalize(ctx));
+}
+
+TEST(flow_source_taken_over_closing, "FL-959", 3) { taken_over_waiting(rank, DPI_ACK_NONE); }
+TEST(flow_source_taken_over_waiting, "FL-959", 3) { taken_over_waiting(rank, DPI_ACK_CONFIRMED); }
+
 /* A source that goes on behind what its target has got. */
 static void gap(int rank, int on_death)
 {

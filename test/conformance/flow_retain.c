@@ -399,8 +399,8 @@ static size_t write_row(uint8_t *to, DPI_Schema schema, int64_t n)
 	return size;
 }
 
-/* Rank 1 takes up to row 120 and confirms 100 of them; rank 2 gets 100 … and the marks, of which the first was told before. */
-TEST(rows_that_vary_and_marks_come_again, "FL-905", 3)
+/* Rank 1 takes up to row 120 and confirms some of them; rank 2 gets the others and the marks, of which the first was told before. */
+static void vary_and_come_again(int rank, int64_t confirmed)
 {
 	DPI_Context ctx = join();
 	DPI_Schema schema;
@@ -419,14 +419,14 @@ TEST(rows_that_vary_and_marks_come_again, "FL-905", 3)
 		}
 		CHECK_DPI(DPI_Close_Source(s));
 	} else {
-		int64_t next = rank == 1 ? 0 : 100, marks = 0;
+		int64_t next = rank == 1 ? 0 : confirmed, marks = 0;
 		DPI_Target t = NULL;
 		if (rank == 1) t = target_with(0, f, LONG);
 		harness_barrier();
 		harness_expect_death(1);
 		if (rank == 2) {
 			AWAIT(!harness_alive(1));
-			t = bind_again(0, 100, f);
+			t = bind_again(0, (uint64_t)confirmed, f);
 		}
 		int error;
 		while ((error = DPI_Next(t, &u)) == DPI_SUCCESS) {
@@ -438,7 +438,7 @@ TEST(rows_that_vary_and_marks_come_again, "FL-905", 3)
 			CHECK_INT(u.size, ==, write_row(row, schema, next));
 			CHECK(!memcmp(u.data, row, u.size));
 			next++;
-			if (rank == 1 && next == 100) CHECK_DPI(DPI_Ack(0, 100, t));
+			if (rank == 1 && next == confirmed) CHECK_DPI(DPI_Ack(0, (uint64_t)confirmed, t));
 			if (rank == 1 && next == 120) harness_kill(1, SIGKILL);
 			if (rank == 2) CHECK_DPI(DPI_Ack(0, DPI_ACK_TAKEN, t));
 		}
@@ -452,6 +452,57 @@ TEST(rows_that_vary_and_marks_come_again, "FL-905", 3)
 	CHECK_DPI(DPI_Barrier("end", 2, 0, ctx));
 	CHECK_DPI(DPI_Finalize(ctx));
 }
+
+TEST(rows_that_vary_and_marks_come_again, "FL-905", 3) { vary_and_come_again(rank, 100); }
+/* The first of them is larger than a segment: all of its parts come. */
+TEST(a_large_row_comes_again, "FL-905", 3) { vary_and_come_again(rank, 107); }
+
+/* ------------------------------------------------------------------------------------------------ closed before its time */
+
+/* Rank 1 lends a run, takes a row of the next, and closes the target: none of these rows was given back, and rank 2 gets them. */
+static void closed_too_early(int rank, bool lends)
+{
+	_Atomic uint64_t *closed = harness_shared(); /* the rows given back, and whether it is */
+	DPI_Context ctx = join();
+	DPI_Flow f = FLOW("f", ctx, .targets = 1, .sources = 1, .retain = DPI_ACK_RELEASED, .segment = 512);
+	if (rank == 0) {
+		DPI_Source s = source_with(f, LONG);
+		push_rows(s, 0, 0, ROWS);
+		CHECK_DPI(DPI_Close_Source(s));
+	} else if (rank == 1) {
+		DPI_Target t = target_with(0, f, LONG);
+		DPI_Batch b;
+		DPI_Tuple u;
+		CHECK_DPI(DPI_Next_Batch(t, &b));
+		closed[0] = b.count;
+		CHECK_DPI(DPI_Release_Batch(1, t));
+		if (lends) CHECK_DPI(DPI_Next_Batch(t, &b));
+		else CHECK_DPI(DPI_Next(t, &u));
+		CHECK_DPI(DPI_Close_Target(t));
+		closed[1] = 1;
+	} else {
+		DPI_Tuple u;
+		AWAIT(closed[1]);
+		DPI_Target_Attr a = DPI_TARGET_ATTR_INIT;
+		DPI_Target t;
+		a.rebind = 1;
+		a.timeout_us = LONG;
+		CHECK_DPI(DPI_Open_Target(0, &a, f, &t));
+		for (int64_t next = -1; next < ROWS; next++) {
+			struct flow_row r;
+			CHECK_DPI(DPI_Next(t, &u));
+			memcpy(&r, u.data, sizeof r);
+			if (next < 0) CHECK_INT(next = r.number, <=, closed[0]); /* the source may not have heard of all that was given back */
+			CHECK_INT(r.number, ==, next);
+		}
+		CHECK_ERROR(DPI_Next(t, &u), DPI_ERR_END, "'f'");
+		CHECK_DPI(DPI_Close_Target(t));
+	}
+	leave(ctx);
+}
+
+TEST(a_target_closed_early_gives_no_run_back, "FL-901 FL-904", 3) { closed_too_early(rank, true); }
+TEST(a_target_closed_early_gives_no_row_back, "FL-901 FL-904", 3) { closed_too_early(rank, false); }
 
 /* A position may lie inside a segment of columns, or behind all of it. */
 TEST(a_position_inside_columns, "FL-476 FL-515 FL-906 FL-908", 1)

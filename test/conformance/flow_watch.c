@@ -189,6 +189,106 @@ TEST(flow_many_seen, "FL-604", 2, .once = true)
 	leave(ctx);
 }
 
+/* What is seen of a stage that runs at a source or target. */
+static const DPI_Stage_Stats *stage_seen(int kind, uint32_t number, uint32_t stage, int what, const DPI_Endpoint_Info *all, size_t count)
+{
+	int of = kind == DPI_ENDPOINT_SOURCE_STAGE ? DPI_ENDPOINT_SOURCE : DPI_ENDPOINT_TARGET;
+	bool behind = false;
+	for (size_t i = 0; i < count; i++) {
+		if (all[i].kind == of) behind = all[i].number == number;
+		if (all[i].kind != kind || all[i].number != number || all[i].stage_number != stage) continue;
+		CHECK(behind);
+		CHECK_INT(all[i].stage_kind, ==, what);
+		return &all[i].stage;
+	}
+	FAIL("there is no stage %u at endpoint %d %u among %zu", stage, kind, number, count);
+	return NULL;
+}
+
+TEST(flow_stages_seen, "FL-607", 3, .deadline_s = 180)
+{
+	static const DPI_Stage_Column copy[] = { { .name = "key" } };
+	const DPI_Stage stages[] = { { .kind = DPI_STAGE_FILTER, .text = "key % 4 <> 3" },
+				     { .kind = DPI_STAGE_SAMPLE, .fraction = 0.5 },
+				     { .kind = DPI_STAGE_PROJECT, .place = DPI_AT_TARGET, .columns = copy, .column_count = 1 } };
+	DPI_Context ctx = join();
+	DPI_Flow f = FLOW("f", ctx, .sources = 2, .stages = stages, .stage_count = 3);
+	if (rank < 2) {
+		DPI_Source s = source_of(f);
+		uint32_t number;
+		CHECK_DPI(DPI_Get_Source_Number(s, &number));
+		push_rows(s, rank, 0, 400 * (number + 1));
+		CHECK_DPI(DPI_Flush_Source(s));
+		harness_barrier();
+		harness_barrier();
+		CHECK_DPI(DPI_Close_Source(s));
+	} else {
+		DPI_Target t = target_of(0, f);
+		DPI_Endpoint_Info all[2 + 4 + 1 + 1];
+		size_t count, some;
+		harness_barrier();
+		for (int taken = 0; taken < 450; taken++) { /* but 450: the sample takes every other of 300 and 600 */
+			DPI_Tuple u;
+			CHECK_DPI(DPI_Next(t, &u));
+		}
+		for (int node = 0; node < 3; node++) {
+			all[0].size = sizeof *all;
+			CHECK_DPI(DPI_Get_Endpoints(node, ctx, all, 8, &count));
+			if (node == 2) break;
+			CHECK_INT(count, ==, 3);
+			uint32_t number = all[0].number;
+			const DPI_Stage_Stats *filter = stage_seen(DPI_ENDPOINT_SOURCE_STAGE, number, 0, DPI_STAGE_FILTER, all, count);
+			const DPI_Stage_Stats *sample = stage_seen(DPI_ENDPOINT_SOURCE_STAGE, number, 1, DPI_STAGE_SAMPLE, all, count);
+			CHECK_INT(filter->rows, ==, 400 * (number + 1));
+			CHECK_INT(filter->passed, ==, 300 * (number + 1));
+			CHECK_INT(sample->rows, ==, filter->passed);
+			CHECK_INT(sample->passed, ==, 150 * (number + 1));
+			CHECK_INT(sample->bytes, ==, sample->passed * sizeof(struct flow_row));
+			CHECK(filter->batches && !filter->row_errors && filter->size == sizeof *filter);
+		}
+		CHECK_INT(count, ==, 2);
+		const DPI_Stage_Stats *project = stage_seen(DPI_ENDPOINT_TARGET_STAGE, 0, 2, DPI_STAGE_PROJECT, all, count);
+		CHECK_INT(project->rows, ==, 450);
+		CHECK_INT(project->bytes, ==, 450 * 8);
+		CHECK_DPI(DPI_Get_Endpoints(1, ctx, all, 1, &some));
+		CHECK_INT(some, ==, 3);
+		harness_barrier();
+		DPI_Tuple u;
+		CHECK_ERROR(DPI_Next(t, &u), DPI_ERR_END, "'f'");
+		CHECK_DPI(DPI_Close_Target(t));
+	}
+	leave(ctx);
+}
+
+/* More stages than one answer holds. */
+TEST(flow_many_stages_seen, "FL-607", 2, .once = true)
+{
+	enum { SOURCES = 20 };
+	static DPI_Endpoint_Info all[SOURCES * (1 + DPI_STAGES_MAX)];
+	DPI_Stage stages[DPI_STAGES_MAX];
+	DPI_Source s[SOURCES];
+	for (int i = 0; i < DPI_STAGES_MAX; i++) stages[i] = (DPI_Stage){ .kind = DPI_STAGE_FILTER, .text = "key >= 0" };
+	DPI_Context ctx = join();
+	DPI_Flow f = FLOW("f", ctx, .targets = 1, .stages = stages, .stage_count = DPI_STAGES_MAX);
+	for (int i = 0; rank && i < SOURCES; i++) s[i] = source_of(f);
+	harness_barrier();
+	if (!rank) {
+		size_t count;
+		all[0].size = sizeof *all;
+		CHECK_DPI(DPI_Get_Endpoints(1, ctx, all, sizeof all / sizeof *all, &count));
+		CHECK_INT(count, ==, sizeof all / sizeof *all);
+		for (uint32_t i = 0; i < SOURCES; i++)
+			for (uint32_t k = 0; k < DPI_STAGES_MAX; k++) stage_seen(DPI_ENDPOINT_SOURCE_STAGE, i, k, DPI_STAGE_FILTER, all, count);
+	}
+	harness_barrier();
+	DPI_Target t = rank ? NULL : target_of(0, f);
+	harness_barrier();
+	for (int i = 0; rank && i < SOURCES; i++) CHECK_DPI(DPI_Close_Source(s[i]));
+	harness_barrier();
+	if (t) CHECK_DPI(DPI_Close_Target(t));
+	leave(ctx);
+}
+
 TEST(flow_sketch, "FL-606", 2)
 {
 	enum { ROWS = 40000, KEYS = 1000, HEAVY = 7 };

@@ -21,7 +21,7 @@ static void same_bytes(const struct dpi_definition *d, const uint8_t *data, size
 /* Rows on the way have schemas that follow from each other, and programs fit them. */
 static void promises_of_pipe(const struct dpi_definition *d)
 {
-	const struct dpi_schema *rows = d->schema;
+	const struct dpi_schema *rows = d->grouped.in ? d->grouped.out : d->schema;
 	need(d->stages <= DPI_STAGES_MAX && d->source_stages <= d->stages && d->codecs <= DPI_CODECS_MAX, "stages and codecs are bounded");
 	for (uint32_t i = 0; i < d->stages; i++) {
 		const struct dpi_stage *s = d->stage + i;
@@ -40,6 +40,7 @@ static void promises_of_pipe(const struct dpi_definition *d)
 	need(dpi_flow_segment_size(d->wire, d->segment) > sizeof(struct dpi_flow_segment), "a row that travels fits a segment");
 	struct dpi_maps *m = NULL;
 	if (d->stages && !dpi_maps_new(d, 0, d->stages, &m)) dpi_maps_free(m);
+	if (d->grouped.in && !dpi_maps_new_source(d, &m)) dpi_maps_free(m);
 }
 
 /* What the rest of the library relies on. */

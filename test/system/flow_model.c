@@ -89,11 +89,8 @@ static void count_targets(struct plan *p, uint32_t s, uint64_t first, uint64_t e
 {
 	uint32_t target;
 	for (uint64_t n = first; n < end; n++) {
-		bool here = in_place(p, s, n, &target);
-		uint64_t mask = p->mask[key_of(p, s, n)];
-		if (p->attr.dist == DPI_DIST_ROUND_ROBIN) mask = UINT64_C(1) << (number + *robin) % p->targets;
-		*robin += !here;
-		for (uint32_t t = 0; kept(p, n) && t < p->targets; t++) to[t] += here ? t == target : mask >> t & 1;
+		for (uint32_t t = 0; t < p->targets; t++) to[t] += kept(p, n) && goes_to(p, s, n, number, *robin, t);
+		*robin += !in_place(p, s, n, &target);
 	}
 }
 
@@ -188,11 +185,7 @@ struct check { /* what a target knows */
 static bool comes(struct check *c, uint32_t s)
 {
 	const struct plan *p = &c->target->s->p;
-	uint32_t target;
-	if (!kept(p, c->next[s])) return false;
-	if (in_place(p, s, c->next[s], &target)) return target == c->target->index;
-	if (p->attr.dist != DPI_DIST_ROUND_ROBIN) return p->mask[key_of(p, s, c->next[s])] >> c->target->index & 1;
-	return (c->number[s] - 1 + c->robin[s]) % p->targets == c->target->index;
+	return kept(p, c->next[s]) && goes_to(p, s, c->next[s], c->number[s] - 1, c->robin[s], c->target->index);
 }
 
 static void pass(struct check *c, uint32_t s)
@@ -216,6 +209,8 @@ static void check_sums(struct check *c, const void *row, size_t size)
 	int64_t got[3], count = 0, sum = 0;
 	if (size != sizeof got) LOST(c->target, "target %u: sums of %zu bytes", t, size);
 	memcpy(got, row, sizeof got);
+	if (p->grouped && got[0] % 7) LOST(c->target, "target %u: %" PRId64 " is what no key becomes", t, got[0]);
+	if (p->grouped) got[0] /= 7; /* see group() */
 	if (got[0] < 0 || got[0] >= KEYS || c->given[got[0]]) LOST(c->target, "target %u: sums of key %" PRId64, t, got[0]);
 	c->given[got[0]] = true;
 	for (uint32_t s = 0; s < p->sources; s++)

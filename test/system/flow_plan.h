@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * flow_plan.h: what flow_model.c draws: a flow's definition, its rows, who has its endpoints and what they do; and what is to come out. */
+ * flow_plan.h: what flow_model.c and flow_model_retained.c draw: a flow's definition, its rows, who has its endpoints and what they do; and what is to come out. */
 #ifndef FLOW_PLAN_H
 #define FLOW_PLAN_H
 
@@ -18,7 +18,7 @@
 /* ---------------------------------------------------------------------------------------------------------- the plan */
 
 /* What a flow has beyond direct rows; what cannot be together is not drawn together. */
-enum { PLAIN = 0, COLUMNS = 1, ACKS = 2, FILTER = 4, PROJECT = 8, SUMS = 16, CODECS = 32 };
+enum { PLAIN = 0, COLUMNS = 1, ACKS = 2, FILTER = 4, PROJECT = 8, SUMS = 16, CODECS = 32, RETAINED = 64 };
 
 struct plan {
 	uint64_t seed;
@@ -81,7 +81,8 @@ static void draw_more(struct plan *p, uint64_t *d)
 		p->attr.dist = dists[draw(d, 5)];
 		if (p->attr.dist == DPI_DIST_RADIX) p->attr.targets = p->targets = power_of_two(d, TARGETS);
 		p->attr.reduce = (int)draw(d, 2);
-		p->grouped = p->kills = false; /* what a killed source had added up may be in the sums, or not */
+		p->kills = false; /* what a killed source had added up may be in the sums, or not */
+		p->grouped &= p->attr.dist == DPI_DIST_HASH || p->attr.dist == DPI_DIST_TABLE;
 		p->place = DPI_AT_SOURCE;
 	}
 	if (p->with & CODECS) p->codecs = draw_codecs(d, p->codec);
@@ -171,7 +172,18 @@ static bool in_place(const struct plan *p, uint32_t source, uint64_t number, uin
 {
 	uint64_t r = of_row(p, source, number, 3);
 	*target = (uint32_t)(r / 64 % p->targets);
+	/* nobody knows of a source that resumes how many of its rows went round robin */
+	if (p->with & RETAINED && p->attr.dist == DPI_DIST_ROUND_ROBIN) return false;
 	return r % 32 == 0 && !(p->with & (COLUMNS | FILTER | PROJECT | SUMS)) && size_of(p, source, number) < p->attr.segment - (p->codecs ? p->attr.segment / 2 : 100);
+}
+
+/* Does a row go to a target? number: what targets call its source; turn: how many of its rows went round robin before. */
+static bool goes_to(const struct plan *p, uint32_t source, uint64_t row, uint32_t number, uint64_t turn, uint32_t target)
+{
+	uint32_t own;
+	if (in_place(p, source, row, &own)) return own == target;
+	if (p->attr.dist == DPI_DIST_ROUND_ROBIN) return (number + turn) % p->targets == target;
+	return p->mask[key_of(p, source, row)] >> target & 1;
 }
 
 /* The mark behind a row; 0: none. */
@@ -181,7 +193,7 @@ static uint64_t mark_after(const struct plan *p, uint32_t source, uint64_t numbe
 }
 
 /* Does it pass the stage that drops some? */
-static bool kept(const struct plan *p, uint64_t number)
+static inline bool kept(const struct plan *p, uint64_t number)
 {
 	return !(p->with & FILTER) || number % 3;
 }
@@ -200,7 +212,7 @@ static uint32_t make_row(const struct plan *p, uint32_t source, uint64_t number,
 }
 
 /* As it comes out. */
-static uint32_t make_output(const struct plan *p, uint32_t source, uint64_t number, uint8_t *row)
+static inline uint32_t make_output(const struct plan *p, uint32_t source, uint64_t number, uint8_t *row)
 {
 	uint32_t size = make_row(p, source, number, row);
 	if (p->with & PROJECT) memcpy(row + 24, row + 8, 8);

@@ -238,3 +238,93 @@ TEST(dpi_top, "FL-604 FL-605", 3, .deadline_s = 180, .env = "DPI_TIMEOUT=150s")
 	CHECK_DPI(DPI_Barrier("end", 3, 0, ctx));
 	CHECK_DPI(DPI_Finalize(ctx));
 }
+
+/* ------------------------------------------------------------------------------------------------------------- stages */
+
+/* Three stages, of which the second drops rows for an error: of six rows four pass the filter, and of these two the division. */
+static DPI_Flow staged(DPI_Context ctx)
+{
+	static const DPI_Column columns[] = { { "key", DPI_TYPE_INT64, 0, 0, 0, 0 } };
+	static const DPI_Stage_Column quotient[] = { { .name = "quotient", .text = "12 / (key % 2)" } }, cast[] = { { .name = "quotient", .type = DPI_TYPE_INT32 } };
+	const DPI_Stage stages[] = { { .kind = DPI_STAGE_FILTER, .text = "key % 3 <> 0" },
+				     { .kind = DPI_STAGE_PROJECT, .columns = quotient, .column_count = 1 },
+				     { .kind = DPI_STAGE_CAST, .place = DPI_AT_TARGET, .columns = cast, .column_count = 1 } };
+	DPI_Flow_Attr a = DPI_FLOW_ATTR_INIT;
+	DPI_Flow f;
+	CHECK_DPI(DPI_Create_Schema(columns, 1, &a.schema));
+	a.create = DPI_CREATE_OR_OPEN;
+	a.sources = 2;
+	a.stages = stages;
+	a.stage_count = 3;
+	a.row_error = DPI_ROW_ERROR_DROPS;
+	CHECK_DPI(DPI_Create_Flow("staged", &a, ctx, &f));
+	CHECK_DPI(DPI_Free_Schema(a.schema));
+	return f;
+}
+
+static void check_stages(void)
+{
+	const char *line = top("", "--once --json --interval 0.05", 0), *end = json(line);
+	CHECK(end && !strcmp(end, "\n"));
+	const char *flow = strstr(line, "{\"flow\":\"staged\"");
+	if (!flow) FAIL("no flow in %s", line);
+	static const struct {
+		const char *kind, *at;
+		int endpoints, rows, passed, errors;
+	} want[] = { { "\"filter\"", "\"sources\"", 2, 1200, 800, 0 },
+		     { "\"project\"", "\"sources\"", 2, 800, 400, 400 },
+		     { "\"cast\"", "\"targets\"", 1, 400, 400, 0 } };
+	for (int i = 0; i < 3; i++) {
+		const char *stage = object(flow, "stage", i);
+		CHECK(stage < strstr(flow, "open_sources"));
+		CHECK(!strncmp(field(stage, "kind"), want[i].kind, strlen(want[i].kind)));
+		CHECK(!strncmp(field(stage, "at"), want[i].at, strlen(want[i].at)));
+		CHECK_INT(value(stage, "endpoints"), ==, want[i].endpoints);
+		CHECK_INT(value(stage, "rows"), ==, want[i].rows);
+		CHECK_INT(value(stage, "passed"), ==, want[i].passed);
+		CHECK_INT(value(stage, "row_errors"), ==, want[i].errors);
+	}
+	for (int i = 0; i < 2; i++) {
+		const char *filter = strstr(object(flow, "source", i), "{\"stage\":0,");
+		CHECK(filter);
+		CHECK_INT(value(filter, "rows"), ==, 600);
+		CHECK_INT(value(filter, "passed"), ==, 400);
+		CHECK_INT(value(filter, "bytes"), ==, 400 * 8);
+	}
+	const char *cast = strstr(object(flow, "target", 0), "{\"stage\":2,");
+	CHECK(cast);
+	CHECK_INT(value(cast, "rows"), ==, 400);
+	const char *text = top("", "--once --interval 0.05", 0), *first = strstr(text, "stage  0     at source"), *last = strstr(text, "stage  2     at target");
+	CHECK(strstr(text, "3 nodes  1 flows  3 sources and targets"));
+	CHECK(first && last && first < last);
+	CHECK(strstr(text, " 1.20 k rows  passes   67 %  filter\n"));
+	CHECK(strstr(text, " 800 rows  passes   50 %  project  400 rows with an error\n"));
+	CHECK(strstr(text, " 400 rows  passes  100 %  cast\n"));
+}
+
+/* Ranks 0 and 1 push, rank 1 takes, rank 2 looks. */
+TEST(dpi_top_stages, "FL-607 FL-719", 3, .deadline_s = 120)
+{
+	DPI_Context ctx;
+	DPI_Target t = NULL;
+	DPI_Source s = NULL;
+	CHECK_DPI(DPI_Init(&ctx));
+	DPI_Flow f = staged(ctx);
+	if (rank == 1) CHECK_DPI(DPI_Open_Target(0, NULL, f, &t));
+	if (rank < 2) {
+		CHECK_DPI(DPI_Open_Source(f, NULL, &s));
+		for (int64_t n = 0; n < 600; n++) CHECK_DPI(DPI_Push(&n, sizeof n, s));
+		CHECK_DPI(DPI_Flush_Source(s));
+	}
+	for (int i = 0; t && i < 400; i++) {
+		DPI_Tuple u;
+		CHECK_DPI(DPI_Next(t, &u));
+	}
+	harness_barrier();
+	if (rank == 2) check_stages();
+	harness_barrier();
+	if (s) CHECK_DPI(DPI_Close_Source(s));
+	if (t) drain(t);
+	CHECK_DPI(DPI_Barrier("end", 3, 0, ctx));
+	CHECK_DPI(DPI_Finalize(ctx));
+}

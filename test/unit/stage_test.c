@@ -103,7 +103,9 @@ TEST(wrong_reductions_are_refused, "FL-13 FL-18", 0)
 	WRONG("attr->window is 2 and attr->window_rows 0", AGGREGATES(COUNT_ROWS), .window = DPI_WINDOW_ROWS, .reduce = DPI_REDUCE_TARGET);
 	WRONG("attr->window is 0 and attr->window_rows 5", AGGREGATES(COUNT_ROWS), .window_rows = 5);
 	WRONG("partial rows do not count rows", AGGREGATES(COUNT_ROWS), .window = DPI_WINDOW_ROWS, .window_rows = 5);
-	WRONG("attr->group is a function", AGGREGATES(COUNT_ROWS), .group = "f");
+	WRONG("attr->group is \"id\", and rows cannot have a column of this name", AGGREGATES(COUNT_ROWS), .group = "id");
+	WRONG("attr->group, \"f\", gives a column that is changed or left out", AGGREGATES(COUNT_ROWS), .group = "f",
+	      STAGES({ .kind = DPI_STAGE_PROJECT, COLUMNS({ .name = "part" }) }));
 	WRONG("attr->key[0], \"id\", is changed or left out", AGGREGATES(COUNT_ROWS), KEY("id"),
 	      STAGES({ .kind = DPI_STAGE_PROJECT, COLUMNS({ .name = "part" }) }));
 	WRONG("attr->key[0], \"id\", is changed or left out", AGGREGATES(COUNT_ROWS), KEY("id"),
@@ -120,6 +122,17 @@ TEST(wrong_reductions_are_refused, "FL-13 FL-18", 0)
 	a.reduce = DPI_REDUCE_TARGET;
 	d = definition_of(a);
 	CHECK(!d->partial && d->wire == d->schema && d->output == d->reduction->output);
+	dpi_definition_unref(d);
+	/* by a function: its value is a column more, of rows that come to the stages */
+	DPI_Flow_Attr g = FLOW(.schema = schema, AGGREGATES(COUNT_ROWS), .group = "f", .reduce = DPI_REDUCE_TARGET);
+	d = definition_of(g);
+	CHECK(d->wire == d->grouped.out && d->reduction->input == d->grouped.out && dpi_definition_source_pipe(d));
+	CHECK_INT(d->wire->columns, ==, d->schema->columns + 1);
+	CHECK(!strcmp(d->output->column[0].name, "f") && d->output->column[0].type == DPI_TYPE_UINT64);
+	dpi_definition_unref(d);
+	g = FLOW(.schema = schema, AGGREGATES(COUNT_ROWS), .group = "f", STAGES(FILTER("f < 10")));
+	d = definition_of(g);
+	CHECK(d->partial && d->wire == d->reduction->state && d->stage->in == d->grouped.out);
 	dpi_definition_unref(d);
 	forget_schemas();
 }

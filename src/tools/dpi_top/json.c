@@ -20,7 +20,43 @@ static void text(const char *s)
 
 #define COUNTER(name, unit, text) printf(",\"" #name "\":%" PRIu64, counters->name);
 
-static void source(const struct seen *e)
+/* Those that run at an endpoint: e is it. */
+static void stages_at(const struct flow *f, const struct seen *e)
+{
+	int kind = e->now.kind == DPI_ENDPOINT_SOURCE ? DPI_ENDPOINT_SOURCE_STAGE : DPI_ENDPOINT_TARGET_STAGE;
+	const char *between = "";
+	printf(",\"stages\":[");
+	for (size_t i = 0; i < f->stages; i++) {
+		const struct seen *s = &f->stage[i];
+		const DPI_Stage_Stats *counters = &s->now.stage;
+		if (s->now.kind != kind || s->now.number != e->now.number || s->now.node != e->now.node) continue;
+		printf("%s{\"stage\":%u,\"kind\":\"%s\",\"rows_per_s\":%.1f,\"passed_per_s\":%.1f,\"bytes_per_s\":%.1f", between, s->now.stage_number,
+		       sample_stage_kind(s->now.stage_kind), s->rows_per_s, s->passed_per_s, s->bytes_per_s);
+		DPI_STAGE_STATS(COUNTER)
+		putchar('}');
+		between = ",";
+	}
+	putchar(']');
+}
+
+/* Each stage of a flow, at all of its endpoints together. */
+static void stages(const struct flow *f)
+{
+	struct stage s = { 0 };
+	const DPI_Stage_Stats *counters = &s.total;
+	const char *between = "";
+	printf(",\"stages\":[");
+	for (uint32_t from = 0; sample_stage(f, from, &s); from = s.number + 1) {
+		printf("%s{\"stage\":%u,\"kind\":\"%s\",\"at\":\"%s\",\"endpoints\":%zu,\"rows_per_s\":%.1f,\"passed_per_s\":%.1f,\"bytes_per_s\":%.1f", between,
+		       s.number, sample_stage_kind(s.kind), s.at_target ? "targets" : "sources", s.endpoints, s.rows_per_s, s.passed_per_s, s.bytes_per_s);
+		DPI_STAGE_STATS(COUNTER)
+		putchar('}');
+		between = ",";
+	}
+	putchar(']');
+}
+
+static void source(const struct flow *f, const struct seen *e)
 {
 	const DPI_Source_Stats *counters = &e->now.source;
 	printf("{\"source\":%u,\"node\":%d,\"rows_per_s\":%.1f,\"bytes_per_s\":%.1f,\"waited\":%.3f", e->now.number, e->now.node, e->rows_per_s,
@@ -30,15 +66,17 @@ static void source(const struct seen *e)
 	if (e->waits_for >= 0) printf(",\"waits_for_node\":%d", e->waits_for);
 	else printf(",\"waits_for_node\":null");
 	DPI_SOURCE_STATS(COUNTER)
+	stages_at(f, e);
 	putchar('}');
 }
 
-static void target(const struct seen *e)
+static void target(const struct flow *f, const struct seen *e)
 {
 	const DPI_Target_Stats *counters = &e->now.target;
 	printf("{\"target\":%u,\"node\":%d,\"rows_per_s\":%.1f,\"bytes_per_s\":%.1f,\"waited\":%.3f,\"fill\":%" PRIu64, e->now.number, e->now.node,
 	       e->rows_per_s, e->bytes_per_s, e->waited, e->now.fill);
 	DPI_TARGET_STATS(COUNTER)
+	stages_at(f, e);
 	putchar('}');
 }
 
@@ -53,15 +91,16 @@ static void flow(const struct flow *f)
 	printf(",\"targets\":%u,\"bound\":%u,\"sources\":%u,\"closed\":%u", i->targets, i->bound, i->sources, i->closed);
 	printf(",\"rows\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"rows_per_s\":%.1f,\"bytes_per_s\":%.1f,\"skew\":%.3f", f->rows, f->bytes, f->rows_per_s,
 	       f->bytes_per_s, f->skew);
+	stages(f);
 	printf(",\"open_sources\":[");
 	for (size_t k = 0; k < f->sources; k++) {
 		if (k) putchar(',');
-		source(&f->source[k]);
+		source(f, &f->source[k]);
 	}
 	printf("],\"open_targets\":[");
 	for (size_t k = 0; k < f->targets; k++) {
 		if (k) putchar(',');
-		target(&f->target[k]);
+		target(f, &f->target[k]);
 	}
 	printf("]}");
 }

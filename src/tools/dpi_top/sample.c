@@ -61,7 +61,8 @@ static int compare(const void *a, const void *b)
 	if (flow) return flow;
 	if (x->kind != y->kind) return x->kind < y->kind ? -1 : 1;
 	if (x->number != y->number) return x->number < y->number ? -1 : 1;
-	return x->node < y->node ? -1 : x->node > y->node;
+	if (x->node != y->node) return x->node < y->node ? -1 : 1;
+	return x->stage_number < y->stage_number ? -1 : x->stage_number > y->stage_number;
 }
 
 static double rate(uint64_t now, uint64_t before, double elapsed)
@@ -87,6 +88,10 @@ static void differ(struct seen *e, const struct sample *before, double elapsed)
 		e->rows_per_s = rate(s->rows, b->now.source.rows, elapsed);
 		e->bytes_per_s = rate(s->bytes, b->now.source.bytes, elapsed);
 		e->waited = part(s->stall_us, b->now.source.stall_us, elapsed, s->waiting && b->now.source.waiting);
+	} else if (e->now.kind != DPI_ENDPOINT_TARGET) {
+		e->rows_per_s = rate(e->now.stage.rows, b->now.stage.rows, elapsed);
+		e->passed_per_s = rate(e->now.stage.passed, b->now.stage.passed, elapsed);
+		e->bytes_per_s = rate(e->now.stage.bytes, b->now.stage.bytes, elapsed);
 	} else {
 		e->rows_per_s = rate(t->rows, b->now.target.rows, elapsed);
 		e->bytes_per_s = rate(t->bytes, b->now.target.bytes, elapsed);
@@ -132,13 +137,52 @@ static bool put_together(struct sample *s)
 			f->info = newer(f->info, &e->now.flow);
 			if (e->now.kind == DPI_ENDPOINT_SOURCE) {
 				if (!f->sources++) f->source = e;
-			} else if (!f->targets++) {
-				f->target = e;
+			} else if (e->now.kind == DPI_ENDPOINT_TARGET) {
+				if (!f->targets++) f->target = e;
+			} else if (!f->stages++) {
+				f->stage = e;
 			}
 		}
+		s->endpoints += f->sources + f->targets;
 		sum_up(f);
 	}
 	return true;
+}
+
+bool sample_stage(const struct flow *f, uint32_t from, struct stage *stage)
+{
+	const struct seen *first = NULL;
+	for (size_t i = 0; i < f->stages; i++) {
+		const struct seen *e = &f->stage[i];
+		if (e->now.stage_number >= from && (!first || e->now.stage_number < first->now.stage_number)) first = e;
+	}
+	if (!first) return false;
+	*stage = (struct stage){ first->now.stage_number, first->now.stage_kind, first->now.kind == DPI_ENDPOINT_TARGET_STAGE, 0, { 0 }, 0, 0, 0 };
+	for (size_t i = 0; i < f->stages; i++) {
+		const struct seen *e = &f->stage[i];
+		if (e->now.stage_number != stage->number) continue;
+		stage->endpoints++;
+#define ADD(name, unit, text) stage->total.name += e->now.stage.name;
+		DPI_STAGE_STATS(ADD)
+#undef ADD
+		stage->rows_per_s += e->rows_per_s;
+		stage->passed_per_s += e->passed_per_s;
+		stage->bytes_per_s += e->bytes_per_s;
+	}
+	return true;
+}
+
+const char *sample_stage_kind(int kind)
+{
+	switch (kind) {
+	case DPI_STAGE_FILTER: return "filter";
+	case DPI_STAGE_PROJECT: return "project";
+	case DPI_STAGE_CAST: return "cast";
+	case DPI_STAGE_SAMPLE: return "sample";
+	case DPI_STAGE_NORMALISE: return "normalise";
+	case DPI_STAGE_MAP: return "map";
+	default: return "unknown"; /* of a newer library */
+	}
 }
 
 static double seconds(void)

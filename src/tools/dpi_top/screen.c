@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * screen.c: a sample for a person: a line for each flow, source and target. */
+ * screen.c: a sample for a person: a line for each flow, source, stage and target. */
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -60,6 +60,16 @@ static void show_target(const struct seen *e)
 	     t->waiting ? "  waits for its sources" : "", more);
 }
 
+/* At all of its endpoints together: rows come, bytes pass. */
+static void show_stage(const struct stage *s)
+{
+	char rows[16], bytes[16], total[16], errors[16], more[64] = "";
+	double passes = s->total.rows ? 100 * (double)s->total.passed / (double)s->total.rows : 0;
+	if (s->total.row_errors) snprintf(more, sizeof more, "  %s rows with an error", number((double)s->total.row_errors, errors));
+	line("  stage  %-5u at %-6s %9s rows/s %9s B/s %9s rows  passes  %3.0f %%  %s%s", s->number, s->at_target ? "target" : "source",
+	     number(s->rows_per_s, rows), number(s->bytes_per_s, bytes), number((double)s->total.rows, total), passes, sample_stage_kind(s->kind), more);
+}
+
 static void show_flow(const struct flow *f)
 {
 	char rows[16], bytes[16], skew[32] = "";
@@ -69,8 +79,12 @@ static void show_flow(const struct flow *f)
 	line("%.60s  %s  sources %u of %u open  targets %u of %u bound  %s rows/s  %s B/s%s", i->name,
 	     i->failed ? dpi_error_name(i->failed) : i->sealed ? "sealed" : "not sealed", i->sources - i->closed, i->sources, i->bound, i->targets,
 	     number(f->rows_per_s, rows), number(f->bytes_per_s, bytes), skew);
+	struct stage stage = { 0 };
 	for (size_t k = 0; k < f->sources; k++) show_source(&f->source[k]);
+	bool more = sample_stage(f, 0, &stage);
+	for (; more && !stage.at_target; more = sample_stage(f, stage.number + 1, &stage)) show_stage(&stage);
 	for (size_t k = 0; k < f->targets; k++) show_target(&f->target[k]);
+	for (; more; more = sample_stage(f, stage.number + 1, &stage)) show_stage(&stage);
 }
 
 bool screen_write(const struct sample *s, bool redraw)
@@ -87,7 +101,7 @@ bool screen_write(const struct sample *s, bool redraw)
 	}
 	if (redraw) fputs("\033[H\033[J", stdout);
 	if (localtime_r(&now, &t)) strftime(clock, sizeof clock, "%H:%M:%S", &t);
-	line("%s  %d nodes  %zu flows  %zu sources and targets", clock, s->nodes, s->flows, s->count);
+	line("%s  %d nodes  %zu flows  %zu sources and targets", clock, s->nodes, s->flows, s->endpoints);
 	for (size_t i = 0; i < s->failures; i++) line("node %d: %s", s->failure[i].node, s->failure[i].sentence);
 	for (size_t i = 0; i < s->flows; i++) show_flow(&s->flow[i]);
 	if (!redraw) putchar('\n');

@@ -346,3 +346,52 @@ TEST(flow_hold_wait, "FL-427", 2)
 {
 	hold_while_it_looks(rank, BY_WAIT);
 }
+
+/* ---------------------------------------------------------------------------------------------- rows that are expected */
+
+/* 100 rows go through a flow, and later more: what its target's rings take when the first of them, and when all 100 are there. */
+static void expect(DPI_Context ctx, int rank, const char *name, uint64_t expected, int64_t more, uint64_t memory[2])
+{
+	DPI_Flow f = FLOW(name, ctx, .sources = 1, .expected = expected);
+	DPI_Source s = rank ? NULL : source_of(f);
+	DPI_Target t = rank ? target_of(0, f) : NULL;
+	for (int i = 0; i < 2; i++) {
+		if (s) push_rows(s, 0, i ? 1 : 0, i ? 99 : 1);
+		if (s) CHECK_DPI(DPI_Flush_Source(s));
+		harness_barrier();
+		DPI_Target_Stats stats = { .size = sizeof stats };
+		if (t) CHECK_DPI(DPI_Get_Target_Stats(t, &stats));
+		memory[i] = stats.memory;
+		harness_barrier();
+	}
+	if (s) {
+		push_rows(s, 0, 100, more);
+		CHECK_DPI(DPI_Close_Source(s));
+	} else {
+		struct flow_tally tally = { 0 };
+		flow_drain(t, &tally);
+		CHECK_INT(tally.total, ==, 100 + more);
+		CHECK_DPI(DPI_Close_Target(t));
+	}
+	CHECK_DPI(DPI_Close_Flow(f));
+}
+
+TEST(flow_expected, "FL-428 FL-2", 2)
+{
+	DPI_Context ctx = join();
+	uint64_t few[2], wrong[2], many[2], unknown[2];
+	expect(ctx, rank, "few", 100, 0, few);
+	expect(ctx, rank, "many", 10000000, 0, many);
+	expect(ctx, rank, "wrong", 100, 50000, wrong);
+	expect(ctx, rank, "wrong, too", 1, 50000, wrong);
+	expect(ctx, rank, "unknown", 0, 50000, unknown);
+	if (rank) {
+		CHECK_INT(few[0], >, 0);
+		CHECK_INT(few[0], ==, few[1]); /* it did not grow */
+		CHECK_INT(few[1], <, many[0]);
+		CHECK_INT(few[1], <, unknown[0]);
+		CHECK_INT(wrong[1], <=, few[1]);
+	}
+	expect(ctx, rank, "most", UINT64_MAX, 0, many);
+	leave(ctx);
+}

@@ -103,7 +103,7 @@ demo: all ## four processes join two tables, through flows and through buffers, 
 tests: all $(unit) $(mocked) $(system) $(conformance) $(fuzz) ## build every test; check runs them
 
 check: tests ## run every test and gate; the last line says 'N passed, N failed, N skipped'
-	@BUILD='$(BUILD)' SAN='$(SAN)' CC='$(CC)' CLANG='$(CLANG)' MAKE='$(MAKE)' test/run $(JOBS:%=--jobs %) $(TESTS)
+	@BUILD='$(BUILD)' PEERS='$(PEERS)' SAN='$(SAN)' CC='$(CC)' CLANG='$(CLANG)' MAKE='$(MAKE)' test/run $(JOBS:%=--jobs %) $(TESTS)
 
 SOAK ?= 3600
 soak: tests ## random flows, and retained ones, each against a model for SOAK (3600) seconds over each transport
@@ -111,8 +111,10 @@ soak: tests ## random flows, and retained ones, each against a model for SOAK (3
 	@DPI_MODULES='$(abspath $(BUILD))/dpi' TEST_SOAK=$(SOAK) $(BUILD)/test/system/flow_model_retained --jobs 1 --verbose flow_model_retained_soak
 
 -include bench/Makefile.inc
-bench: ## measure against raw rings and sockets, Open MPI and ZeroMQ: a table, JSON and plots
+bench: ## measure against raw rings and sockets, Open MPI, ZeroMQ and DuckDB: a table, JSON and plots
+peers: ## fetch DuckDB by npm, to check and measure against; check and bench try it once
 $(if $(wildcard bench/Makefile.inc),bench bench-build: all)
+$(if $(wildcard bench/Makefile.inc),check: $(PEERS)/asked)
 -include test/rdma-vm/Makefile.inc
 check-rdma: ## the tests over verbs, in a virtual machine where there is no RDMA; ALL=1: every one
 bench-rdma: ## measure verbs beside perftest, in the same place

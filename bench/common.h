@@ -34,6 +34,7 @@ struct options {
 	double seconds;
 	double scale;		/* TPC-H's scale factor */
 	double select;		/* share of the orders that are joined */
+	double skew;		/* exponent of Zipf's law */
 	const char *mode, *direction, *transport, *memory, *method, *filter, *roles, *keys, *dist, *by, *ack, *path, *provider, *multicast;
 };
 

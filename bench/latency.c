@@ -42,6 +42,10 @@ void latency_run(const char *peer, const struct options *o, void (*round_trip)(v
 	one_way = us[n / 2];
 	n = sample(us, o->seconds / 2, 1, round_trip, arg);
 	result_print("latency", peer, o,
-		     (struct metric[]){ { "one_way_us", one_way }, { "p50_us", us[n / 2] }, { "p99_us", us[n * 99 / 100] }, { NULL, 0 } });
+		     (struct metric[]){ { "one_way_us", one_way },
+					{ "p50_us", us[n / 2] },
+					{ "p99_us", us[n * 99 / 100] },
+					{ "p999_us", us[n * 999 / 1000] },
+					{ NULL, 0 } });
 	free(us);
 }

@@ -7,7 +7,7 @@
 
 /* Calls round_trip for o->seconds and prints the result. The first half times blocks of round trips, so that the
  * clock's own cost vanishes: one_way_us is half the median block's mean. The second half times every round trip:
- * p50_us and p99_us are half of those percentiles and contain one reading of the clock. */
+ * p50_us, p99_us and p999_us (of a thousand) are half of those percentiles and contain one reading of the clock. */
 void latency_run(const char *peer, const struct options *o, void (*round_trip)(void *arg), void *arg);
 
 #endif

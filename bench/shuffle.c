@@ -20,7 +20,7 @@ void shuffle_options(const char *more, int argc, char **argv)
 	struct shuffle *s = &shuffle;
 	static char accepted[256];
 
-	snprintf(accepted, sizeof accepted, "size sources targets roles keys dist footprint work seconds %s", more);
+	snprintf(accepted, sizeof accepted, "size sources targets roles keys skew dist footprint work seconds %s", more);
 	options_parse(&s->o, accepted, argc, argv);
 	s->sources = (unsigned)s->o.sources;
 	s->targets = (unsigned)s->o.targets;
@@ -72,7 +72,7 @@ static uint64_t draw_zipf(uint64_t *state)
 
 	if (until[0] == 0) {
 		for (size_t k = 0; k < ZIPF_KEYS; k++)
-			until[k] = pow((double)(k + 1), -1.2) + (k ? until[k - 1] : 0);
+			until[k] = pow((double)(k + 1), -shuffle.o.skew) + (k ? until[k - 1] : 0);
 		for (size_t k = 0; k < ZIPF_KEYS; k++)
 			until[k] /= until[ZIPF_KEYS - 1];
 	}

@@ -78,7 +78,12 @@ int dpi_columns_finish(struct dpi_source *s, uint32_t target)
 	__atomic_store_n(&s->columns->open[target], NULL, __ATOMIC_RELAXED);
 	if (!b || !dpi_column_rows(b)) return DPI_SUCCESS; /* a run of no bytes is none */
 	DPI_ADD(l->bytes, dpi_column_bytes(b));
-	return dpi_run_wrote(l->b, &l->run, HEADER + dpi_column_end(b, 0));
+	size_t size = HEADER + dpi_column_end(b, 0);
+	if (s->retain && size < DPI_RING_ALIGNED) { /* when it is sent again, in a run of its own size, that is to begin a line, too */
+		memset(dpi_run_place(l->b) + size, 0, DPI_RING_ALIGNED - size);
+		size = DPI_RING_ALIGNED;
+	}
+	return dpi_run_wrote(l->b, &l->run, size);
 }
 
 void dpi_columns_send_to(struct dpi_source *s, uint32_t target)

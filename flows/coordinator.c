@@ -277,6 +277,7 @@ static void on_open(struct dpi_context *ctx, struct dpi_request_in *in)
 				      f->members));
 		return;
 	}
+	f->creator = NULL; /* it has its name: by that it was found */
 	const struct member *m = &f->member[f->members - 1];
 	for (uint32_t first = 0, count; first < f->opened; first += count) {
 		count = f->opened - first < DPI_FLOW_NEWS_SOURCES ? f->opened - first : DPI_FLOW_NEWS_SOURCES;

@@ -262,6 +262,23 @@ static int check_sizes(const struct dpi_definition *d)
 	return DPI_SUCCESS;
 }
 
+uint64_t dpi_definition_expected(const struct dpi_definition *d)
+{
+	uint64_t ways = (d->sources ? d->sources : 1) * (uint64_t)(d->dist == DPI_DIST_BROADCAST ? 1 : d->targets);
+	uint64_t rows = d->expected / ways + (d->expected % ways != 0), bytes = dpi_flow_row_need(d->schema, d->schema->row_size);
+	return rows > UINT64_MAX / 2 / bytes ? UINT64_MAX : 2 * rows * bytes;
+}
+
+/* Rows that are few, and alike, take smaller segments, and so smaller rings, of which each holds some. */
+static uint32_t segment_for(const struct dpi_definition *d, const DPI_Flow_Attr *attr)
+{
+	uint64_t bytes = dpi_definition_expected(d), row = dpi_flow_row_need(d->schema, d->schema->row_size);
+	uint32_t segment = DPI_FLOW_SEGMENT;
+	if (!bytes || d->schema->varies || attr->retain || attr->stage_count || attr->aggregate_count || attr->codec_count || attr->layout) return segment;
+	while (segment > DPI_FLOW_SEGMENT_FEW && segment / 2 >= bytes / 4 && segment / 2 >= 4 * row) segment /= 2;
+	return segment;
+}
+
 int dpi_definition_make(struct dpi_schema *s, const DPI_Flow_Attr *attr, const struct dpi_parsed_pipe *parsed,
 			struct dpi_definition **made)
 {
@@ -273,7 +290,7 @@ int dpi_definition_make(struct dpi_schema *s, const DPI_Flow_Attr *attr, const s
 	DPI_DEFINITION_NUMBERS(COPY)
 #undef COPY
 	if (!d->targets) d->targets = 1;
-	if (!d->segment) d->segment = DPI_FLOW_SEGMENT;
+	if (!d->segment) d->segment = segment_for(d, attr);
 	if (!d->memory) d->memory = DPI_FLOW_MEMORY;
 	int error = check_numbers(d);
 	if (!error) error = check_unused(d, attr);

@@ -80,9 +80,13 @@ void dpi_definition_unref(struct dpi_definition *d); /* NULL is allowed */
 /* True if they are equal; else text is the first difference: "the flow's dist is hash, yours is radix". */
 bool dpi_definition_equal(const struct dpi_definition *flow, const struct dpi_definition *yours, char *text, size_t room);
 
+/* Bytes of rows that a source is expected to send to a target, twice what each gets on average; 0: it is not known. */
+uint64_t dpi_definition_expected(const struct dpi_definition *d);
+
 /* Bytes of a target's share of memory for each source at first, and of a segment: see source.c. */
 #define DPI_FLOW_SEGMENT 16384u
 #define DPI_FLOW_SEGMENT_LEAST 512u
+#define DPI_FLOW_SEGMENT_FEW 1024u /* the least that is chosen where few rows are expected */
 #define DPI_FLOW_SEGMENT_MOST (1u << 20)
 #define DPI_FLOW_MEMORY (64ull << 20)
 #define DPI_FLOW_MEMORY_MOST (1ull << 46)

@@ -115,7 +115,7 @@ static bool passed(const struct dpi_target *t, uint32_t source, bool *any, uint6
 
 bool dpi_origins_marked(const struct dpi_target *t, uint64_t *mark)
 {
-	uint32_t opened = atomic_load_explicit(&t->flow->opened, memory_order_acquire);
+	uint32_t opened = atomic_load_explicit(&t->flow->opened, memory_order_acquire), known = opened > t->origins ? opened : t->origins;
 	bool any = false;
 	for (size_t n = 0; n < t->inlets; n++) { /* also those whose source is over, while there is something to take */
 		const struct dpi_inlet *i = t->inlet[n];
@@ -124,9 +124,10 @@ bool dpi_origins_marked(const struct dpi_target *t, uint64_t *mark)
 		if (!any || i->mark < *mark) *mark = i->mark;
 		any = true;
 	}
-	for (uint32_t s = 0; s < opened; s++) {
+	for (uint32_t s = 0; s < known; s++) {
 		int state = dpi_flow_source_state(t->flow, s);
-		if ((state == DPI_SOURCE_OPEN || state == DPI_SOURCE_LOST) && !passed(t, s, &any, mark)) return false;
+		bool unheard = s >= opened && dpi_origin_find(t, s); /* it has sent something, and the news that it was opened is under way */
+		if ((state == DPI_SOURCE_OPEN || state == DPI_SOURCE_LOST || unheard) && !passed(t, s, &any, mark)) return false;
 	}
 	return any;
 }

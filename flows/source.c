@@ -189,7 +189,8 @@ static int send_all(struct dpi_source *s, uint32_t kind, uint64_t value, bool on
 		dpi_lane_count(s, t, &rows, &bytes);
 		int error = dpi_lane_send(s, t, kind, kind == DPI_FLOW_END ? rows : value, NULL, 0, deadline, &dropped);
 		if (error) return error;
-		if (!dropped && !s->coded && kind == DPI_FLOW_MARK) dpi_run_publish(s->lane[t].b, &s->lane[t].run);
+		/* a target that is lost just now has no ring: the mark is kept for the next */
+		if (!dropped && !s->coded && kind == DPI_FLOW_MARK && s->lane[t].b) dpi_run_publish(s->lane[t].b, &s->lane[t].run);
 	}
 	return DPI_SUCCESS;
 }

@@ -49,8 +49,8 @@ static uint64_t first_ring(const struct dpi_definition *d, uint64_t segment)
 /* Over a transport that puts, a ring's size decides how much is sent at once. */
 static uint64_t put_ring(const struct dpi_definition *d, uint64_t ring)
 {
-	uint64_t share = d->sources && !d->retain ? d->memory / 2 / d->sources : 0;
-	while (2 * ring <= share && ring < PUT_RING) ring *= 2;
+	uint64_t share = d->sources && !d->retain ? d->memory / 2 / d->sources : 0, expected = dpi_definition_expected(d);
+	while (2 * ring <= share && ring < PUT_RING && (!expected || ring < expected)) ring *= 2;
 	return ring;
 }
 

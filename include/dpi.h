@@ -1037,9 +1037,9 @@ typedef struct DPI_Flow_Attr {
 	const char *dist_function;	/* function: its name */
 	uint32_t dist_version;
 	int hint;			/* DPI_HINT_* */
-	uint32_t segment;		/* bytes sent at once, at most; default 16 KiB; 512 … 1 MiB */
+	uint32_t segment;		/* bytes sent at once, at most; default 16 KiB, less with few expected; 512 … 1 MiB */
 	uint64_t memory;		/* bytes of rings at each target; default 64 MiB */
-	uint64_t expected;		/* rows, at a guess; 0: unknown */
+	uint64_t expected;		/* rows, at a guess; 0: unknown. Few: segments and rings are small at first */
 	int64_t linger_us;		/* rows that wait for their segment to fill travel after this; default setting DPI_LINGER */
 	int on_death;			/* DPI_DEATH_* */
 	const DPI_Stage *stages;	/* maps: stage_count, in order */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* DuckDB, a database in memory. BENCH_DUCKDB names libduckdb.so; it is loaded, not linked: no Debian package has it. */
+/* DuckDB, a database in memory. BENCH_DUCKDB names libduckdb.so, else it is the one that `make peers` fetched (../run/main.c). It is
+ * loaded, not linked: no Debian package has it. */
 #ifndef BENCH_DUCKDB_H
 #define BENCH_DUCKDB_H
 
@@ -50,7 +51,7 @@ static inline void duck_open(uint64_t threads)
 	char text[64];
 
 	if (!path)
-		die(EXIT_SKIPPED, "BENCH_DUCKDB does not name a libduckdb.so");
+		die(EXIT_SKIPPED, "no DuckDB: make peers fetches it, or BENCH_DUCKDB names a libduckdb.so");
 	library = dlopen(path, RTLD_NOW);
 	if (!library)
 		die(EXIT_SKIPPED, "%s", dlerror());

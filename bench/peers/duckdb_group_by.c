@@ -23,7 +23,7 @@ int main(int argc, char **argv)
 	for (; !time_is_up; rows += count)
 		duck_run("SELECT count(*), sum(s) FROM (SELECT key, sum(value) AS s FROM t GROUP BY key)", NULL);
 	ns = (double)(now_ns() - start);
-	result_print("group_by", "duckdb", &o, (struct metric[]){ { "rows_per_s", (double)rows / (ns * 1e-9) },
+	result_print("group_by", "duckdb", &o, (struct metric[]){ { "records_per_s", (double)rows / (ns * 1e-9) },
 		     { "ms", ns * 1e-6 / ((double)rows / (double)count) }, { NULL, 0 } });
 	return 0;
 }

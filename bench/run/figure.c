@@ -62,8 +62,8 @@ static bool picture(const struct figure *f, const struct settings *s, const char
 	const char *slash = strrchr(s->plan, '/');
 	char *here = format("%.*splot/", slash ? (int)(slash + 1 - s->plan) : 0, s->plan), *script = format("%s%s", here, f->plot);
 	char *file = format("%s/%s.%s", s->directory, f->name, ending), *out, *err;
-	char *given = format("set terminal %s; set output '%s'; data='%s'; n=%d; here='%s'; heading='%s'; metric='%s'", terminal,
-			     file, data, n, here, f->title, f->points[0].metric);
+	char *given = format("set terminal %s; set output '%s'; data='%s'; n=%d; here='%s'; heading='%s'; metric='%s'; axis='%s'",
+			     terminal, file, data, n, here, f->title, f->points[0].metric, f->axis ? f->axis : "");
 	char *const argv[] = { (char[]){ "gnuplot" }, (char[]){ "-e" }, given, script, NULL };
 	int status = child_run(argv, 30, &out, &err);
 

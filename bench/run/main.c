@@ -82,6 +82,16 @@ static void find_directory(struct settings *s)
 	*strrchr(s->directory, '/') = '\0';
 }
 
+/* What `make peers` has fetched, unless the environment names another. */
+static void find_peers(const struct settings *s)
+{
+	char *duckdb = format("%s/../peer/libduckdb.so", s->directory);
+
+	if (access(duckdb, R_OK) == 0)
+		setenv("BENCH_DUCKDB", duckdb, 0);
+	free(duckdb);
+}
+
 static void list(const struct plan *plan)
 {
 	for (int i = 0; i < plan->ncomparisons; i++)
@@ -115,6 +125,7 @@ int main(int argc, char **argv)
 	int failed = 0, chosen = 0;
 
 	find_directory(&s);
+	find_peers(&s);
 	options(&s, argc, argv);
 	if (!s.json)
 		s.json = format("%s/results.json", s.directory);

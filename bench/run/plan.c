@@ -134,7 +134,7 @@ static void figure_point(struct figure *f, const char *x, const char *metric)
 	f->points = grow(f->points, f->npoints, sizeof *f->points);
 	f->x[f->npoints] = x ? copy(x) : NULL;
 	f->points[f->npoints].name = x ? format("%s %s", f->name, x) : copy(f->name);
-	f->points[f->npoints++].metric = copy(metric);
+	f->points[f->npoints++].metric = x ? replace(metric, "$x", x) : copy(metric);
 }
 
 static void figure_line(struct reader *r, struct figure *f, char **metric, const char *key)
@@ -143,6 +143,8 @@ static void figure_line(struct reader *r, struct figure *f, char **metric, const
 		f->title = copy(rest(r));
 	} else if (!strcmp(key, "plot")) {
 		f->plot = copy(word(r));
+	} else if (!strcmp(key, "axis")) {
+		f->axis = copy(rest(r));
 	} else if (!strcmp(key, "metric")) {
 		free(*metric);
 		*metric = copy(word(r));
@@ -164,7 +166,7 @@ static void figure_line(struct reader *r, struct figure *f, char **metric, const
 			free(command);
 		}
 	} else {
-		wrong(r, "a figure knows title, plot, metric, x and series");
+		wrong(r, "a figure knows title, plot, axis, metric, x and series");
 	}
 }
 

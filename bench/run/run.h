@@ -39,7 +39,7 @@ struct comparison {
 };
 
 struct figure {
-	char *name, *title, *plot;
+	char *name, *title, *plot, *axis;
 	struct comparison *points; /* one per x, all with the same commands; one unnamed point is a figure of bars */
 	char **x;
 	int npoints;

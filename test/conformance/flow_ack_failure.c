@@ -147,6 +147,52 @@ TEST(ack_survives_death_in_columns, "FL-510 FL-517", 4, .deadline_s = 180)
 	survive(rank, SURVIVES(.layout = DPI_LAYOUT_COLUMNS));
 }
 
+/* The same with rows that wait in tables, here and there: rank 2 dies in round 30, rank 3 in round 60. */
+TEST(ack_survives_death_reduced, "FL-510 FL-519", 4, .deadline_s = 180)
+{
+	static const DPI_Aggregate sum = { .function = DPI_AGGREGATE_SUM, .column = "number" };
+	_Atomic int *step = harness_shared();
+	DPI_Context ctx = join();
+	DPI_Flow f = kit_flow("f", SURVIVES(.aggregates = &sum, .aggregate_count = 1, .window = DPI_WINDOW_MARKS, .ack_up_to = 1), ctx);
+	if (rank) {
+		DPI_Target t = target_of((uint32_t)rank - 1, f);
+		DPI_Tuple u;
+		while (rank == 1 || *step < rank - 1) {
+			int error = DPI_Try_Next(t, &u);
+			if (error == DPI_ERR_END) break;
+			if (!error) confirm_all(t);
+			else harness_pause();
+		}
+		if (rank > 1) {
+			harness_expect_death(rank);
+			harness_kill(rank, SIGKILL);
+		}
+		CHECK_DPI(DPI_Close_Target(t));
+		CHECK_DPI(DPI_Barrier("end", 2, 0, ctx));
+		CHECK_DPI(DPI_Finalize(ctx));
+		return;
+	}
+	DPI_Source s = source_of(f);
+	DPI_Acked told[4];
+	size_t count;
+	int error = DPI_SUCCESS;
+	for (int64_t round = 0; !error; round++) {
+		if (round == 30) *step = 1;
+		if (round == 60) *step = 2;
+		push_rows(s, 0, 10 * round, 10);
+		CHECK_DPI(DPI_Push_Mark((uint64_t)round, s));
+		error = DPI_Wait_Ack((uint64_t)(10 * round + 10), s);
+		if (error && round < 60) CHECK_DPI(error);
+	}
+	CHECK_ERROR(error, DPI_ERR_PEER, "is gone");
+	do CHECK_DPI(DPI_Next_Acks(told, 1, s, &count));
+	while (!told[0].error);
+	CHECK(told[0].error == DPI_ERR_PEER && told[0].acknowledged <= 1 && told[0].targets == 3);
+	CHECK_DPI(DPI_Close_Source(s));
+	CHECK_DPI(DPI_Barrier("end", 2, 0, ctx));
+	CHECK_DPI(DPI_Finalize(ctx));
+}
+
 /* In a flow that fails, so does whoever waits. */
 TEST(ack_of_a_flow_that_fails, "FL-510", 2)
 {

@@ -547,10 +547,17 @@ TEST(a_position_inside_columns, "FL-476 FL-515 FL-906 FL-908", 1)
 	CHECK_ERROR(DPI_Try_Next(t, &u), DPI_ERR_AGAIN, "nothing");
 	CHECK_DPI(DPI_Get_Taken(0, t, &rows));
 	CHECK_INT(rows, ==, 100);
-	push_rows(s, 0, 100, 1);
+	for (int64_t n = 100; n < 110; n++) { /* segments of a row each, which come again */
+		push_rows(s, 0, n, 1);
+		CHECK_DPI(DPI_Flush_Source(s));
+	}
+	CHECK_DPI(DPI_Close_Target(t));
+	t = bind_again(0, 100, f);
 	CHECK_DPI(DPI_Flush_Source(s));
-	CHECK_DPI(DPI_Next(t, &u));
-	CHECK_INT(((const struct flow_row *)u.data)->number, ==, 100);
+	for (int64_t n = 100; n < 110; n++) {
+		CHECK_DPI(DPI_Next(t, &u));
+		CHECK_INT(((const struct flow_row *)u.data)->number, ==, n);
+	}
 	CHECK_DPI(DPI_Ack(0, DPI_ACK_TAKEN, t));
 	CHECK_DPI(DPI_Close_Source(s));
 	CHECK_ERROR(DPI_Next(t, &u), DPI_ERR_END, "ended");

@@ -346,3 +346,96 @@ TEST(flow_hold_wait, "FL-427", 2)
 {
 	hold_while_it_looks(rank, BY_WAIT);
 }
+
+/* ---------------------------------------------------------------------------------------------- rows that are expected */
+
+/* 100 rows go through a flow, and later more: what its target's rings take when the first of them, and when all 100 are there. */
+static void expect(DPI_Context ctx, int rank, const char *name, uint64_t expected, int64_t more, uint64_t memory[2])
+{
+	DPI_Flow f = FLOW(name, ctx, .sources = 1, .expected = expected);
+	DPI_Source s = rank ? NULL : source_of(f);
+	DPI_Target t = rank ? target_of(0, f) : NULL;
+	for (int i = 0; i < 2; i++) {
+		if (s) push_rows(s, 0, i ? 1 : 0, i ? 99 : 1);
+		if (s) CHECK_DPI(DPI_Flush_Source(s));
+		harness_barrier();
+		DPI_Target_Stats stats = { .size = sizeof stats };
+		if (t) CHECK_DPI(DPI_Get_Target_Stats(t, &stats));
+		memory[i] = stats.memory;
+		harness_barrier();
+	}
+	if (s) {
+		push_rows(s, 0, 100, more);
+		CHECK_DPI(DPI_Close_Source(s));
+	} else {
+		struct flow_tally tally = { 0 };
+		flow_drain(t, &tally);
+		CHECK_INT(tally.total, ==, 100 + more);
+		CHECK_DPI(DPI_Close_Target(t));
+	}
+	CHECK_DPI(DPI_Close_Flow(f));
+}
+
+TEST(flow_expected, "FL-428 FL-2", 2)
+{
+	DPI_Context ctx = join();
+	uint64_t few[2], wrong[2], many[2], unknown[2];
+	expect(ctx, rank, "few", 100, 0, few);
+	expect(ctx, rank, "many", 10000000, 0, many);
+	expect(ctx, rank, "wrong", 100, 50000, wrong);
+	expect(ctx, rank, "wrong, too", 1, 50000, wrong);
+	expect(ctx, rank, "unknown", 0, 50000, unknown);
+	if (rank) {
+		CHECK_INT(few[0], >, 0);
+		CHECK_INT(few[0], ==, few[1]); /* it did not grow */
+		CHECK_INT(few[1], <, many[0]);
+		CHECK_INT(few[1], <, unknown[0]);
+		CHECK_INT(wrong[1], <=, few[1]);
+	}
+	expect(ctx, rank, "most", UINT64_MAX, 0, many);
+	leave(ctx);
+}
+
+/* ------------------------------------------------------------------------------------------------ half of the targets */
+
+/* Target 1 is opened when the row has gone to target 0 alone; pushed again it goes to both. */
+TEST(flow_large_row_half_way, "FL-429", 2)
+{
+	static const DPI_Column columns[] = { { "n", DPI_TYPE_INT64, 0, 0, 0, 0 }, { "text", DPI_TYPE_UTF8, 0, 0, 0, 0 } };
+	static char text[3000];
+	static uint8_t row[4000] __attribute__((aligned(16)));
+	DPI_Context ctx = join();
+	DPI_Schema schema;
+	size_t size;
+	memset(text, 'x', sizeof text);
+	CHECK_DPI(DPI_Create_Schema(columns, 2, &schema));
+	CHECK_DPI(DPI_Pack_Row((const DPI_Value[]){ { .type = DPI_TYPE_INT64, .i = 7 }, { .type = DPI_TYPE_UTF8, .data = text, .size = sizeof text } }, schema, row, sizeof row, &size));
+	DPI_Flow f = FLOW("f", ctx, .schema = schema, .dist = DPI_DIST_BROADCAST, .targets = 2, .sources = 1, .segment = 512);
+	DPI_Target t[2];
+	if (rank) t[0] = target_of(0, f);
+	harness_barrier();
+	if (!rank) {
+		DPI_Source s = source_with(f, 300 * MS);
+		CHECK_ERROR(DPI_Push(row, size, s), DPI_ERR_UNKNOWN, "reached 1 of its 2 targets");
+		CHECK_DPI(DPI_Flush_Source(s));
+		harness_barrier();
+		harness_barrier();
+		int error = DPI_ERR_UNKNOWN;
+		UNTIL(20 * SECOND, !error, error = DPI_Push(row, size, s));
+		CHECK_DPI(DPI_Close_Source(s));
+	} else {
+		harness_barrier();
+		t[1] = target_of(1, f);
+		harness_barrier();
+		for (int i = 0; i < 2; i++) {
+			DPI_Tuple u;
+			int rows = 0, error;
+			for (; !(error = DPI_Next(t[i], &u)); rows++) CHECK(u.size == size && !memcmp(u.data, row, size));
+			CHECK_INT(error, ==, DPI_ERR_END);
+			CHECK_INT(rows, >=, i ? 1 : 2);
+			CHECK_DPI(DPI_Close_Target(t[i]));
+		}
+	}
+	CHECK_DPI(DPI_Free_Schema(schema));
+	leave(ctx);
+}

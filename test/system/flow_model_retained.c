@@ -77,7 +77,7 @@ static struct plan make_retained(int number, struct fate *f)
 	f->kills = sources_die || targets_die ? 1 + (int)draw(&d, KILLS) : 0;
 	for (int i = 0; i < KILLS; i++) f->after[i] = draw(&d, 400);
 	f->which = (uint32_t)draw(&d, f->what == TAKEN_OVER ? p.sources : p.targets);
-	f->when = draw(&d, 300);
+	f->when = 1 + draw(&d, 300);
 	for (uint32_t i = 0; i < p.targets; i++) {
 		p.target_rank[i] = targets_die && !i ? VICTIM : (int)draw(&d, sources_die && !targets_die ? RANKS - 1 : RANKS);
 		p.target_slow[i] |= p.target_rank[i] == VICTIM;

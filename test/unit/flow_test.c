@@ -2,6 +2,7 @@
  * flow_test.c: copies of flows and their coordinator: what each process hears, and when; deaths; the registry's death;
  * requests and news that no correct library sends. */
 #include <signal.h>
+#include <unistd.h>
 
 #include "flows/layer.h"
 #include "registry.h"
@@ -282,6 +283,40 @@ TEST(a_name_of_nothing_is_removed, "", 2)
 		dpi_flow_unref(f);
 	}
 	finish(ctx, 2);
+}
+
+/* Rank 1 names a flow, and dies before it says so to the coordinator: whoever has opened the flow by then keeps it. */
+TEST(a_creator_that_dies_unheard, "FL-111", 2)
+{
+	if (rank == 1) harness_expect_death(1);
+	struct dpi_context *ctx = start();
+	struct dpi_flow *other = make(ctx, "other", 1, 0, DPI_DEATH_FAILS), *f;
+	uint32_t source;
+	if (rank == 1) {
+		struct dpi_pack p = { 0 };
+		struct dpi_reply reply;
+		uint8_t *bytes;
+		size_t size;
+		CHECK_DPI(dpi_flow_bind(other, 0, 1, soon()));
+		CHECK_DPI(dpi_definition_write(other->definition, &bytes, &size));
+		dpi_pack_u64(&p, 77);
+		dpi_pack_text(&p, "f");
+		dpi_pack_bytes(&p, bytes, (uint32_t)size);
+		free(bytes);
+		CHECK_DPI(dpi_call(ctx, 0, DPI_FLOW_CREATE, &p, soon(), &reply));
+		struct dpi_name entry = { DPI_NAME_FLOW, 0, dpi_peer_find(ctx, 0)->incarnation, dpi_unpack_u64(&reply.body) };
+		dpi_reply_free(&reply);
+		CHECK_DPI(dpi_name_publish(ctx, "f", &entry, soon()));
+		pause();
+	}
+	CHECK_DPI(dpi_flow_open(ctx, "f", soon(), soon(), &f));
+	harness_kill(1, SIGKILL);
+	await(other, has_failed, other);
+	CHECK_DPI(dpi_flow_join(f, soon(), &source));
+	CHECK_DPI(dpi_flow_seal(f, soon()));
+	dpi_flow_unref(f);
+	dpi_flow_unref(other);
+	CHECK_DPI(DPI_Finalize(ctx->handle));
 }
 
 /* The call times out; what it has done by then is undone. */

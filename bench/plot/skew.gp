@@ -1,11 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-# Rows per second by number of processes, logarithmic. Given: data, n, heading, here.
+# Rows per second by the skew of keys. Given: data, n, heading, axis, here.
 load here."common.gp"
-set logscale x 2
-set xlabel "processes"
+set xlabel axis
 set ylabel "throughput (million rows/s)"
-set xtics ("2" 2, "4" 4, "8" 8, "16" 16)
-set xrange [1.7:18.8]
 set logscale y 10
 set format y "%g"
 set mytics 10

@@ -119,7 +119,9 @@ static uint64_t received(struct dpi_source *s, uint32_t target, bool gone)
 {
 	struct dpi_ack_lane *l = s->ack->lane + target;
 	struct dpi_buffer *b = s->lane[target].b;
-	if (b && !gone) dpi_run_look(b, &l->flush); /* an error is found again, as its death */
+	/* an error is found again, as its death */
+	if (b && !gone && s->coded) dpi_coded_look(s, target, &l->flush);
+	else if (b && !gone) dpi_run_look(b, &l->flush);
 	if (l->flush.seen < l->place) return l->received;
 	l->received = l->rows;
 	if (!b) return l->received;
@@ -172,7 +174,7 @@ static bool changed(void *arg)
 		if (atomic_load_explicit(&b->destroyed, memory_order_relaxed) ||
 		    atomic_load_explicit(&b->home_peer->dead, memory_order_relaxed))
 			return true;
-		if (by_position(s) ? dpi_run_looks(b, &l->flush) : dpi_run_acked(b) != l->told) return true;
+		if (by_position(s) && s->coded ? dpi_coded_looks(s, t, &l->flush) : by_position(s) ? dpi_run_looks(b, &l->flush) : dpi_run_acked(b) != l->told) return true;
 	}
 	return false;
 }

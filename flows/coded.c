@@ -317,6 +317,23 @@ void dpi_coded_publish(struct dpi_source *s, uint32_t target)
 	pthread_mutex_unlock(&cl->lock);
 }
 
+void dpi_coded_look(struct dpi_source *s, uint32_t target, struct dpi_run_flush *f)
+{
+	struct dpi_coded_lane *cl = &s->coded->lane[target];
+	pthread_mutex_lock(&cl->lock);
+	dpi_run_look(s->lane[target].b, f);
+	pthread_mutex_unlock(&cl->lock);
+}
+
+bool dpi_coded_looks(struct dpi_source *s, uint32_t target, const struct dpi_run_flush *f)
+{
+	struct dpi_coded_lane *cl = &s->coded->lane[target];
+	pthread_mutex_lock(&cl->lock);
+	bool more = dpi_run_looks(s->lane[target].b, f);
+	pthread_mutex_unlock(&cl->lock);
+	return more;
+}
+
 uint64_t dpi_coded_travelled(struct dpi_source *s, uint32_t target, uint64_t *place)
 {
 	struct dpi_coded_lane *cl = &s->coded->lane[target];

@@ -19,6 +19,7 @@
 #include "segment.h"
 
 struct dpi_context;
+struct dpi_run_flush;
 struct dpi_source;
 struct dpi_target;
 
@@ -90,6 +91,9 @@ int dpi_coded_send_large(struct dpi_source *s, uint32_t target, const void *row,
 int dpi_coded_flush(struct dpi_source *s, uint32_t target, int64_t deadline);
 /* Send what is gathered, if that takes no wait; else the linger service does. */
 void dpi_coded_publish(struct dpi_source *s, uint32_t target);
+/* As dpi_run_look and dpi_run_looks, of a ring that the linger service may be sending into. */
+void dpi_coded_look(struct dpi_source *s, uint32_t target, struct dpi_run_flush *f);
+bool dpi_coded_looks(struct dpi_source *s, uint32_t target, const struct dpi_run_flush *f);
 /* Rows in segments that lie in the ring, and the position behind them. */
 uint64_t dpi_coded_travelled(struct dpi_source *s, uint32_t target, uint64_t *place);
 /* A row of which need bytes have room: here is its place; it is written there; it is not, after dpi_coded_hold. */

@@ -204,11 +204,11 @@ int dpi_lane_open_once(struct dpi_source *s, uint32_t target, int64_t deadline, 
 
 /* ---------------------------------------------------------------------------------------------------------- room */
 
-/* The short way leads to the open segment, or there is none; where a pipe is, it leads into that. */
+/* The short way leads to the open segment, or there is none; where a pipe is, it leads into that, and of columns there is none. */
 static void set_way(struct dpi_source *s, uint32_t target, struct dpi_buffer *b)
 {
 	bool lingers = b && s->flow->definition->hint == DPI_HINT_LATENCY && !b->prompt; /* rows that are put by a transport: one by one */
-	if (!s->pipe && !lingers) dpi_source_way(s, target, b);
+	if (!s->pipe && !s->columns && !lingers) dpi_source_way(s, target, b);
 }
 
 int dpi_lane_end(struct dpi_source *s, uint32_t target, int64_t deadline)

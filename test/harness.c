@@ -82,22 +82,28 @@ static void finish_one(void)
 	}
 }
 
-/* Is the case, or the case on this transport, named by a line 'NAME[@TRANSPORT] REASON' of the file TEST_EXCLUDE? Cases that the command
- * line names run all the same. */
+/* Is the case, or the case on this transport, or the transport named by a line 'NAME[@TRANSPORT] REASON' or '@TRANSPORT REASON' of the
+ * file TEST_EXCLUDE? Cases that the command line names run all the same. A transport is told of once. */
 static bool excluded(const struct harness_case *c, const char *name)
 {
-	char line[512];
+	static char told[1024];
+	char line[512], transport[128];
+	const char *at = strchr(name, '@');
 	bool found = false;
+	snprintf(transport, sizeof transport, "%s ", at ? at : "");
 	FILE *f = *filters || !getenv("TEST_EXCLUDE") ? NULL : fopen(getenv("TEST_EXCLUDE"), "re");
 	while (f && !found && fgets(line, sizeof line, f)) {
 		size_t n = strcspn(line, " \n");
 		if (*line == '#' || !n || !line[n]) continue;
 		line[n] = 0;
 		line[n + 1 + strcspn(line + n + 1, "\n")] = 0;
-		found = !strcmp(line, c->name) || !strcmp(line, name);
+		bool whole = at && !strcmp(line, at);
+		found = whole || !strcmp(line, c->name) || !strcmp(line, name);
 		if (!found) continue;
+		if (whole && strstr(told, transport)) break;
+		if (whole) strncat(told, transport, sizeof told - strlen(told) - 1);
 		skipped++;
-		printf("skip %s: %s\n", name, line + n + 1);
+		printf("skip %s: %s\n", whole ? at : name, line + n + 1);
 	}
 	if (f) fclose(f);
 	return found;

@@ -20,7 +20,7 @@
  * passes: then the stacks of all its processes are printed and they are killed. Standard output is shown on failure only.
  *
  * Command line: PROGRAM [--list] [--cites] [--jobs N] [--repeat N] [--transport NAME] [--verbose] [FILTER…]
- * Cases that the file TEST_EXCLUDE names, a line 'NAME[@TRANSPORT] REASON' each, are skipped aloud.
+ * Cases that the file TEST_EXCLUDE names, a line 'NAME[@TRANSPORT] REASON' each, and transports, '@TRANSPORT REASON', are skipped aloud.
  * FILTER: part of a case's name ("append", "@shm"). Environment: TEST_SLOW=10 makes every deadline ten times longer
  * (sanitizers, valgrind); TEST_SEED=N fixes harness_seed(), as CI does: what it tries is the same each time, and whoever
  * looks for more lets the seed be drawn; TEST_STAGGER=MS holds all ranks but one back by so much at the start and after

@@ -266,6 +266,7 @@ void kit_open(int rank)
 				 .setting = core_setting,
 				 .log = core_log,
 				 .node = kit.rank,
+				 .secure = getenv("DPI_KEY_FILE") != NULL,
 				 .incarnation = (uint64_t)harness_pid(0) * 1000 + (uint64_t)kit.rank + 16}; /* of this run alone */
 	CHECK_KIT(kit_open_table(&kit.tp));
 	kit.attr.size = sizeof kit.attr;

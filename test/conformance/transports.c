@@ -80,12 +80,6 @@ static bool libfabric(void)
 	return module("libfabric", folder, sizeof folder);
 }
 
-/* ofi_rxm of libfabric 1.17 crashes now and then when peers come and go, and does not always say that nobody listens: for who asks. */
-static bool libfabric_rxm_wanted(void)
-{
-	return getenv("TEST_RXM") && libfabric();
-}
-
 static void modules(int rank, int ranks)
 {
 	char folder[4200];
@@ -107,6 +101,11 @@ static void between_devices(int rank, int ranks)
 static bool two_devices(void)
 {
 	return (rdma() || iwarp()) && getenv("RDMA_HOSTS") && getenv("RDMA_KEY_FILE");
+}
+
+static bool two_devices_of_libfabric(void)
+{
+	return two_devices() && libfabric();
 }
 
 /* libfabric looks for its providers for half a second, once in a process; what is found here the cases' processes inherit. */
@@ -139,5 +138,8 @@ ENROL_IF(verbs, "DPI_TRANSPORT=verbs", modules, rdma);
 ENROL_IF(iwarp, "DPI_TRANSPORT=verbs", modules, iwarp);
 ENROL_IF(wire, "DPI_TRANSPORT=verbs", between_devices, two_devices);
 ENROL_ALSO(libfabric, "DPI_TRANSPORT=libfabric DPI_FABRIC=tcp", modules, .present = libfabric, .before = libfabric_first);
-ENROL_ALSO(libfabric_rxm, "DPI_TRANSPORT=libfabric DPI_FABRIC=tcp;ofi_rxm", modules, .present = libfabric_rxm_wanted, .before = libfabric_first,
+ENROL_ALSO(libfabric_rxm, "DPI_TRANSPORT=libfabric DPI_FABRIC=tcp;ofi_rxm", modules, .present = libfabric, .before = libfabric_first,
 	   .kit_only = true);
+ENROL_ALSO(libfabric_verbs_rxm, "DPI_TRANSPORT=libfabric DPI_FABRIC=verbs;ofi_rxm", between_devices, .present = two_devices_of_libfabric,
+	   .before = libfabric_first, .kit_only = true);
+ENROL_ALSO(libfabric_shm, "DPI_TRANSPORT=libfabric DPI_FABRIC=shm", modules, .present = libfabric, .before = libfabric_first, .kit_only = true);

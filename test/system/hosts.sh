@@ -204,6 +204,7 @@ lasts() { # file text: the last line of its kind
 
 begin "a registry that is stopped, and whose place is taken, is none any more when it goes on"
 long=DPI_PEER_TIMEOUT=$((2 * slow))s
+on c ip link set wan up
 start a 0 3 $long ./life over "life 1" one
 await out.0 '^process'
 start b 1 3 $long ./life over one two

@@ -11,13 +11,12 @@
 #include "cluster.h"
 #include "coordinator.h"
 #include "hello.h"
+#include "registry.h"
 
-#define FLOWS_MAX (1u << 16)
-#define MEMBERS_MAX (1u << 16) /* of a flow */
 
 /* --------------------------------------------------------------------------------------------------------- flows */
 
-static struct flow **place(struct dpi_coordinator *c, uint64_t id)
+struct flow **dpi_coordinator_place(struct dpi_coordinator *c, uint64_t id)
 {
 	struct flow **at = &c->bucket[id % DPI_FLOW_BUCKETS];
 	while (*at && (*at)->id != id) at = &(*at)->next;
@@ -33,10 +32,40 @@ static void flow_free(struct flow *f)
 	free(f);
 }
 
+struct flow *dpi_coordinator_new(uint64_t id, const struct dpi_definition *d, const void *bytes, uint32_t size)
+{
+	struct flow *f = calloc(1, sizeof *f);
+	if (!f) return NULL;
+	*f = (struct flow){ .id = id,
+			    .targets = d->targets,
+			    .sources = d->sources,
+			    .on_death = d->on_death,
+			    .retain = d->retain,
+			    .resume_us = d->resume_us,
+			    .detach = d->detach_us,
+			    .definition = malloc(size),
+			    .size = size };
+	f->target = calloc(f->targets, sizeof *f->target);
+	if (f->definition && f->target) {
+		memcpy(f->definition, bytes, size);
+		return f;
+	}
+	flow_free(f);
+	return NULL;
+}
+
+void dpi_coordinator_enter(struct dpi_coordinator *c, struct flow *f)
+{
+	struct flow **at = dpi_coordinator_place(c, f->id);
+	f->next = *at;
+	*at = f;
+	c->flows++;
+}
+
 static void forget(struct dpi_coordinator *c, struct flow *f)
 {
 	dpi_coordinator_found(c, f);
-	*place(c, f->id) = f->next;
+	*dpi_coordinator_place(c, f->id) = f->next;
 	c->flows--;
 	flow_free(f);
 }
@@ -52,7 +81,7 @@ bool dpi_coordinator_room(void **array, uint32_t count, uint32_t *room, size_t s
 	return true;
 }
 
-static bool add_member(struct flow *f, struct dpi_peer *peer, uint64_t copy)
+bool dpi_coordinator_member(struct flow *f, struct dpi_peer *peer, uint64_t copy)
 {
 	if (!dpi_coordinator_room((void **)&f->member, f->members, &f->member_room, sizeof *f->member)) return false;
 	f->member[f->members++] = (struct member){ peer, copy };
@@ -97,6 +126,7 @@ static void tell_sources(struct dpi_context *ctx, const struct flow *f, const st
 		dpi_pack_u8(&p, f->source[i].state);
 		dpi_pack_u32(&p, (uint32_t)f->source[i].from->node);
 		dpi_pack_u32(&p, f->source[i].epoch);
+		dpi_pack_u64(&p, f->source[i].id);
 	}
 	tell(ctx, m, DPI_FLOW_SOURCES, &p);
 }
@@ -128,6 +158,27 @@ static void tell_failed(struct dpi_context *ctx, const struct flow *f, const str
 	dpi_pack_u32(&p, (uint32_t)f->failed);
 	dpi_pack_text(&p, f->sentence);
 	tell(ctx, m, DPI_FLOW_FAILED, &p);
+}
+
+void dpi_coordinator_tell_all(struct dpi_context *ctx, const struct flow *f, const struct member *m)
+{
+	for (uint32_t first = 0, count; first < f->opened; first += count) {
+		count = f->opened - first < DPI_FLOW_NEWS_SOURCES ? f->opened - first : DPI_FLOW_NEWS_SOURCES;
+		tell_sources(ctx, f, m, first, count);
+	}
+	for (uint32_t first = 0, count; first < f->targets; first += count) {
+		count = f->targets - first < DPI_FLOW_NEWS_TARGETS ? f->targets - first : DPI_FLOW_NEWS_TARGETS;
+		tell_targets(ctx, f, m, first, count);
+	}
+	if (f->sealed) tell_sealed(ctx, f, m);
+	if (f->failed) tell_failed(ctx, f, m);
+}
+
+void dpi_coordinator_back(struct dpi_context *ctx, const struct flow *f, const struct member *m)
+{
+	struct dpi_pack p = news(f, m);
+	tell(ctx, m, DPI_FLOW_BACK, &p);
+	dpi_coordinator_tell_all(ctx, f, m);
 }
 
 void dpi_coordinator_told_source(struct dpi_context *ctx, const struct flow *f, uint32_t source)
@@ -179,6 +230,9 @@ static struct dpi_coordinator *coordinator(struct dpi_context *ctx, struct dpi_r
 			     dpi_fail(DPI_ERR_REGISTRY, "node %d does not hold the registry, node %d does", ctx->node,
 				      DPI_REGISTRY_NODE));
 	else if (in->body.bad || in->body.at != in->body.end) dpi_coordinator_corrupt(ctx, in);
+	else if (in->id && dpi_registry_check(ctx)) dpi_coordinator_answer(ctx, in, DPI_ERR_REGISTRY);
+	else if (c->returning && in->type != DPI_FLOW_CLOSE && in->type != DPI_FLOW_FAIL)
+		dpi_coordinator_answer(ctx, in, dpi_fail(DPI_ERR_REGISTRY, "the flow's coordinator is not back yet"));
 	else return c;
 	return NULL;
 }
@@ -186,7 +240,7 @@ static struct dpi_coordinator *coordinator(struct dpi_context *ctx, struct dpi_r
 static struct flow *flow(struct dpi_context *ctx, struct dpi_request_in *in, uint64_t id)
 {
 	struct dpi_coordinator *c = coordinator(ctx, in);
-	struct flow *f = c ? *place(c, id) : NULL;
+	struct flow *f = c ? *dpi_coordinator_place(c, id) : NULL;
 	if (c && !f) dpi_coordinator_answer(ctx, in, dpi_fail(DPI_ERR_DESTROYED, "the flow was destroyed"));
 	return f;
 }
@@ -209,8 +263,8 @@ static void on_create(struct dpi_context *ctx, struct dpi_request_in *in)
 	struct dpi_coordinator *c = coordinator(ctx, in);
 	struct dpi_definition *d;
 	if (!c) return;
-	if (c->flows >= FLOWS_MAX) {
-		dpi_coordinator_answer(ctx, in, dpi_fail(DPI_ERR_LIMIT, "the cluster has %u flows: destroy some", FLOWS_MAX));
+	if (c->flows >= DPI_FLOWS_MAX) {
+		dpi_coordinator_answer(ctx, in, dpi_fail(DPI_ERR_LIMIT, "the cluster has %u flows: destroy some", DPI_FLOWS_MAX));
 		return;
 	}
 	int error = dpi_definition_parse(bytes, size, &d);
@@ -218,33 +272,18 @@ static void on_create(struct dpi_context *ctx, struct dpi_request_in *in)
 		dpi_coordinator_answer(ctx, in, error);
 		return;
 	}
-	struct flow *f = calloc(1, sizeof *f);
-	if (f) {
-		*f = (struct flow){ .id = c->next_id + 1,
-				    .creator = in->from,
-				    .targets = d->targets,
-				    .sources = d->sources,
-				    .on_death = d->on_death,
-				    .retain = d->retain,
-				    .resume_us = d->resume_us,
-				    .detach = d->detach_us,
-				    .definition = malloc(size),
-				    .size = size };
-		f->target = calloc(f->targets, sizeof *f->target);
-	}
+	struct flow *f = dpi_coordinator_new(c->next_id + 1, d, bytes, size);
 	dpi_definition_unref(d);
-	if (!f || !f->definition || !f->target || !add_member(f, in->from, copy)) {
+	if (f) f->creator = in->from;
+	if (!f || !dpi_coordinator_member(f, in->from, copy)) {
 		if (f) flow_free(f);
 		dpi_coordinator_answer(ctx, in, dpi_fail(DPI_ERR_MEMORY, "the registry's node has no memory for a flow"));
 		return;
 	}
-	memcpy(f->definition, bytes, size);
 	memcpy(f->name, name, sizeof name);
 	dpi_clean(f->name);
-	struct flow **at = place(c, ++c->next_id);
-	f->next = *at;
-	*at = f;
-	c->flows++;
+	c->next_id++;
+	dpi_coordinator_enter(c, f);
 	struct dpi_pack p = { 0 };
 	dpi_pack_u64(&p, f->id);
 	dpi_answer(ctx, in->from, in->id, DPI_SUCCESS, &p);
@@ -271,23 +310,13 @@ static void on_open(struct dpi_context *ctx, struct dpi_request_in *in)
 		dpi_coordinator_corrupt(ctx, in);
 		return;
 	}
-	if (f->members >= MEMBERS_MAX || !add_member(f, in->from, copy)) {
+	if (f->members >= DPI_FLOW_MEMBERS_MAX || !dpi_coordinator_member(f, in->from, copy)) {
 		dpi_coordinator_answer(ctx, in,
 			     dpi_fail(DPI_ERR_LIMIT, "flow '%s' is open %u times, and there is no room for more", f->name,
 				      f->members));
 		return;
 	}
-	const struct member *m = &f->member[f->members - 1];
-	for (uint32_t first = 0, count; first < f->opened; first += count) {
-		count = f->opened - first < DPI_FLOW_NEWS_SOURCES ? f->opened - first : DPI_FLOW_NEWS_SOURCES;
-		tell_sources(ctx, f, m, first, count);
-	}
-	for (uint32_t first = 0, count; first < f->targets; first += count) {
-		count = f->targets - first < DPI_FLOW_NEWS_TARGETS ? f->targets - first : DPI_FLOW_NEWS_TARGETS;
-		tell_targets(ctx, f, m, first, count);
-	}
-	if (f->sealed) tell_sealed(ctx, f, m);
-	if (f->failed) tell_failed(ctx, f, m);
+	dpi_coordinator_tell_all(ctx, f, &f->member[f->members - 1]);
 	struct dpi_pack p = { 0 };
 	dpi_pack_bytes(&p, f->definition, f->size);
 	dpi_answer(ctx, in->from, in->id, DPI_SUCCESS, &p);
@@ -388,6 +417,15 @@ static void endpoints_fail(struct dpi_context *ctx, struct flow *f, const struct
 	dpi_coordinator_fail(ctx, f, DPI_ERR_PEER, "flow '%s' lost %s %u%s: %s", f->name, kind, number, others, peer->sentence);
 }
 
+void dpi_coordinator_died(struct dpi_context *ctx, struct flow *f, const struct dpi_peer *peer)
+{
+	if (f->failed) return;
+	dpi_coordinator_sources_lost(ctx, f, peer);
+	if (f->retain) targets_lost(ctx, f, peer);
+	if (f->on_death == DPI_DEATH_FAILS) endpoints_fail(ctx, f, peer);
+	else endpoints_dead(ctx, f, peer);
+}
+
 static void peer_down(struct dpi_context *ctx, struct dpi_peer *peer)
 {
 	struct dpi_coordinator *c = ctx->flows->coordinator;
@@ -401,11 +439,7 @@ static void peer_down(struct dpi_context *ctx, struct dpi_peer *peer)
 			for (uint32_t m = 0; m < f->members;)
 				if (f->member[m].peer == peer) f->member[m] = f->member[--f->members];
 				else m++;
-			if (f->failed) continue;
-			dpi_coordinator_sources_lost(ctx, f, peer);
-			if (f->retain) targets_lost(ctx, f, peer);
-			if (f->on_death == DPI_DEATH_FAILS) endpoints_fail(ctx, f, peer);
-			else endpoints_dead(ctx, f, peer);
+			if (!c->returning) dpi_coordinator_died(ctx, f, peer);
 		}
 }
 
@@ -426,10 +460,13 @@ int dpi_coordinator_open(struct dpi_context *ctx)
 		error = dpi_handle_messages(ctx, handlers[i].type, handlers[i].handler);
 	if (!error) error = dpi_coordinator_sources(ctx);
 	if (!error) error = dpi_coordinator_targets(ctx);
+	if (!error) error = dpi_coordinator_returns(ctx);
 	if (!error) error = dpi_on_peer_down(ctx, peer_down);
 	if (error || !ctx->registry) return error;
 	ctx->flows->coordinator = calloc(1, sizeof *ctx->flows->coordinator);
-	return ctx->flows->coordinator ? DPI_SUCCESS : dpi_fail(DPI_ERR_MEMORY, "no memory for the flows' coordinator");
+	if (!ctx->flows->coordinator) return dpi_fail(DPI_ERR_MEMORY, "no memory for the flows' coordinator");
+	ctx->flows->coordinator->returning = dpi_registry_check(ctx);
+	return DPI_SUCCESS;
 }
 
 void dpi_coordinator_close(struct dpi_context *ctx)
@@ -437,6 +474,7 @@ void dpi_coordinator_close(struct dpi_context *ctx)
 	struct dpi_coordinator *c = ctx->flows->coordinator;
 	for (uint32_t i = 0; c && i < DPI_FLOW_BUCKETS; i++)
 		while (c->bucket[i]) forget(c, c->bucket[i]);
+	if (c) free(c->left);
 	free(c);
 	ctx->flows->coordinator = NULL;
 }

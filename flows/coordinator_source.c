@@ -19,13 +19,18 @@ static void dead(struct dpi_context *ctx, struct flow *f, uint32_t number)
 	else dpi_coordinator_told_source(ctx, f, number);
 }
 
-static void lost(struct dpi_context *ctx, struct flow *f, uint32_t number)
+void dpi_coordinator_source_waits(struct dpi_context *ctx, struct flow *f, uint32_t number)
 {
 	struct dpi_coordinator *c = ctx->flows->coordinator;
 	struct source *s = &f->source[number];
 	s->state = DPI_SOURCE_LOST;
 	s->until = dpi_deadline(f->resume_us, 0);
 	if (!c->lost++ || s->until < c->lost_until) c->lost_until = s->until;
+}
+
+static void lost(struct dpi_context *ctx, struct flow *f, uint32_t number)
+{
+	dpi_coordinator_source_waits(ctx, f, number);
 	dpi_coordinator_told_source(ctx, f, number);
 }
 

@@ -25,11 +25,23 @@ static void on_bind(struct dpi_context *ctx, struct dpi_request_in *in)
 				      how[t->state], t->from->node, may ? ": with attr->rebind it is bound anew" : ""));
 		return;
 	}
-	*t = (struct target){ in->from, queue, DPI_TARGET_BOUND, t->epoch + 1 };
+	*t = (struct target){ .from = in->from, .queue = queue, .state = DPI_TARGET_BOUND, .epoch = t->epoch + 1 };
 	dpi_coordinator_told_target(ctx, f, number);
 	struct dpi_pack p = { 0 };
 	dpi_pack_u32(&p, t->epoch);
 	dpi_answer(ctx, in->from, in->id, DPI_SUCCESS, &p);
+}
+
+void dpi_coordinator_target_over(struct dpi_context *ctx, struct flow *f, uint32_t number, uint32_t state, int node)
+{
+	struct target *t = &f->target[number];
+	/* sources may have a ring there; a bind that nobody waited for can have got one only if it was not the first */
+	if (f->retain && (state == DPI_TARGET_DEAD || t->epoch > 1) && state != DPI_TARGET_ENDED) state = DPI_TARGET_LOST;
+	t->state = (uint8_t)state;
+	if (state == DPI_TARGET_UNBOUND) *t = (struct target){ .epoch = t->epoch };
+	if (state == DPI_TARGET_DEAD && f->on_death == DPI_DEATH_FAILS)
+		dpi_coordinator_fail(ctx, f, DPI_ERR_FLOW, "target %u of flow '%s' was closed by node %d before the flow's end", number, f->name, node);
+	else dpi_coordinator_told_target(ctx, f, number);
 }
 
 static void on_unbind(struct dpi_context *ctx, struct dpi_request_in *in)
@@ -49,16 +61,7 @@ static void on_unbind(struct dpi_context *ctx, struct dpi_request_in *in)
 		dpi_coordinator_corrupt(ctx, in);
 		return;
 	}
-	if (t->state == DPI_TARGET_BOUND) {
-		/* sources may have a ring there; a bind that nobody waited for can have got one only if it was not the first */
-		if (f->retain && (state == DPI_TARGET_DEAD || t->epoch > 1) && state != DPI_TARGET_ENDED) state = DPI_TARGET_LOST;
-		t->state = (uint8_t)state;
-		if (state == DPI_TARGET_UNBOUND) *t = (struct target){ .epoch = t->epoch };
-		if (state == DPI_TARGET_DEAD && f->on_death == DPI_DEATH_FAILS)
-			dpi_coordinator_fail(ctx, f, DPI_ERR_FLOW, "target %u of flow '%s' was closed by node %d before the flow's end",
-			     number, f->name, in->from->node);
-		else dpi_coordinator_told_target(ctx, f, number);
-	}
+	if (t->state == DPI_TARGET_BOUND) dpi_coordinator_target_over(ctx, f, number, state, in->from->node);
 	dpi_coordinator_answer(ctx, in, DPI_SUCCESS);
 }
 

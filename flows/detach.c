@@ -3,6 +3,7 @@
  * what it says is news to everybody, the target too. Only then are rows for it dropped: it may have been bound anew meanwhile. */
 #include "detach.h"
 
+#include "cluster.h"
 #include "layer.h"
 #include "target.h"
 
@@ -21,8 +22,10 @@ bool dpi_lane_lags(struct dpi_source *s, uint32_t target, int64_t now)
 	struct dpi_flow_target where = dpi_flow_where(s->flow, target);
 	if (!l->full_since) l->full_since = now;
 	if (where.state == DPI_TARGET_DETACHED) return true;
-	if (now < dpi_lane_patience(s, target) || l->detaching == where.queue) return false;
-	l->detaching = where.queue; /* without a registry it stays at that: the push waits */
+	uint64_t term = atomic_load_explicit(&s->ctx->cluster->term, memory_order_relaxed);
+	if (now < dpi_lane_patience(s, target) || (l->detaching == where.queue && l->detaching_term == term)) return false;
+	l->detaching = where.queue; /* without a registry it stays at that, until that is back: the push waits */
+	l->detaching_term = term;
 	ask(s, target, where.queue);
 	return false;
 }

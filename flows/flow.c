@@ -46,6 +46,7 @@ void dpi_flow_free(struct dpi_flow *f)
 	free(f->source);
 	free(f->source_node);
 	free(f->source_epoch);
+	free(f->source_id);
 	free(f->target);
 	pthread_mutex_destroy(&f->lock);
 	free(f);
@@ -137,8 +138,10 @@ static bool room_for_sources(struct dpi_flow *f, uint32_t count)
 	if (node) f->source_node = node;
 	uint32_t *epoch = node ? realloc(f->source_epoch, room * sizeof *epoch) : NULL;
 	if (epoch) f->source_epoch = epoch;
-	if (epoch) f->source_room = room;
-	return epoch;
+	uint64_t *id = epoch ? realloc(f->source_id, room * sizeof *id) : NULL;
+	if (id) f->source_id = id;
+	if (id) f->source_room = room;
+	return id;
 }
 
 static bool is_over(uint8_t state)
@@ -157,11 +160,13 @@ static bool hear_sources(struct dpi_flow *f, struct dpi_unpack *u)
 	for (uint32_t i = first; i < first + count; i++) {
 		uint8_t state = dpi_unpack_u8(u);
 		uint32_t node = dpi_unpack_u32(u), epoch = dpi_unpack_u32(u);
+		uint64_t id = dpi_unpack_u64(u);
 		if (u->bad || state < DPI_SOURCE_OPEN || state > DPI_SOURCE_LOST || node >= DPI_NODES_MAX) return false;
 		if (i < opened && is_over(f->source[i])) continue; /* for ever */
 		f->source[i] = state;
 		f->source_node[i] = (int)node;
 		f->source_epoch[i] = epoch;
+		f->source_id[i] = id;
 		if (is_over(state)) over++;
 		if (i >= opened) opened = i + 1;
 	}
@@ -221,11 +226,13 @@ void dpi_flow_news(struct dpi_context *ctx, uint16_t type, struct dpi_unpack *u)
 		if (type == DPI_FLOW_SOURCES) good = hear_sources(f, u);
 		else if (type == DPI_FLOW_TARGETS) good = hear_targets(f, u);
 		else if (type == DPI_FLOW_FAILED) good = hear_failed(f, u);
+		else if (type == DPI_FLOW_BACK) atomic_store_explicit(&f->orphaned, false, memory_order_release);
 		else atomic_store_explicit(&f->sealed, true, memory_order_release); /* opened stands, now for ever */
 		if (!good) failed(f, DPI_ERR_FLOW, nonsense);
 		changed(f);
 		pthread_mutex_unlock(&f->lock);
 	}
+	if (type == DPI_FLOW_BACK) dpi_flow_left_is_known(ctx->flows);
 	pthread_mutex_unlock(&ctx->flows->lock);
 	if (!good) dpi_log(DPI_LOG_ERROR, "%s", nonsense);
 }
@@ -346,6 +353,7 @@ int dpi_flows_open(struct dpi_context *ctx)
 	pthread_mutex_init(&ctx->flows->lock, NULL);
 	int error = dpi_flow_linger_open(ctx);
 	if (!error) error = dpi_coordinator_open(ctx);
+	if (!error) error = dpi_flow_return_open(ctx);
 	for (uint16_t type = DPI_FLOW_SOURCES; type < DPI_FLOW_MESSAGES_END && !error; type++)
 		error = dpi_handle_messages(ctx, type, on_news);
 	if (!error) error = dpi_stats_open(ctx);
@@ -356,6 +364,7 @@ void dpi_flows_close(struct dpi_context *ctx)
 {
 	struct dpi_flow_layer *l = ctx->flows;
 	dpi_coordinator_close(ctx);
+	dpi_flow_return_close(l);
 	for (uint32_t i = 0; i < DPI_FLOW_BUCKETS; i++)
 		while (l->copy[i]) {
 			struct dpi_flow *f = l->copy[i];

@@ -49,11 +49,13 @@ struct dpi_flow {
 	uint8_t *source;      /* DPI_SOURCE_* of each; opened of them */
 	int *source_node;
 	uint32_t *source_epoch; /* how often it was resumed */
+	uint64_t *source_id;	/* the program's; 0: none */
 	struct dpi_flow_target *target; /* of each */
 	struct dpi_flow_watch *watches;
-	/* The registry's node is gone: nothing is heard any more, and calls that ask it are DPI_ERR_REGISTRY; data goes on.
-	 * Set once; version and bells tell of it. */
+	/* The registry's node is gone: nothing is heard, and calls that ask it are DPI_ERR_REGISTRY, until it is back; data goes on.
+	 * Version and bells tell of it. */
 	_Atomic bool orphaned;
+	bool named; /* under lock: its name stood in the registry: others may have it */
 	/* flow.c */
 	uint64_t copy; /* this copy's number, in what its coordinator tells */
 	uint32_t source_room, target_room;
@@ -95,6 +97,9 @@ struct dpi_flow_joining {
 int dpi_flow_resume(struct dpi_flow *f, struct dpi_flow_joining *j, int64_t deadline);
 /* A source of this epoch ends: state CLOSED or DEAD. Every ring of it is complete before this is called. FENCED. */
 int dpi_flow_leave(struct dpi_flow *f, uint32_t source, uint32_t epoch, int state, int64_t deadline);
+/* It ends where nothing is to be told: the flow has failed, or it is another's. The same of a target that has this queue. */
+void dpi_flow_let_go(struct dpi_flow *f, uint32_t source, uint32_t epoch);
+void dpi_flow_let_go_queue(struct dpi_flow *f, uint32_t target, uint64_t queue);
 /* This process takes a target: EXISTS (bound, ended or dead already), RANGE. again: of a retained flow also one that is bound or lost. */
 int dpi_flow_bind_again(struct dpi_flow *f, uint32_t target, uint64_t queue, bool again, int64_t deadline, uint32_t *epoch);
 static inline int dpi_flow_bind(struct dpi_flow *f, uint32_t target, uint64_t queue, int64_t deadline)

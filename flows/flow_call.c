@@ -24,7 +24,7 @@ static int ask(struct dpi_context *ctx, uint16_t type, struct dpi_pack *p, int64
 {
 	int error = dpi_call(ctx, DPI_REGISTRY_NODE, type, p, deadline, reply);
 	if (error == DPI_ERR_PEER && !dpi_peer_find(ctx, DPI_REGISTRY_NODE))
-		return dpi_fail(DPI_ERR_REGISTRY, "the flow's coordinator cannot be asked any more: %s", dpi_detail());
+		return dpi_registry_gone(ctx, "the flow's coordinator");
 	return error;
 }
 
@@ -58,6 +58,7 @@ static int open_call(struct dpi_flow *f, int64_t deadline)
 	pthread_mutex_lock(&f->ctx->flows->lock);
 	pthread_mutex_lock(&f->lock);
 	if (f->target_room == d->targets) f->definition = d;
+	f->named = true;
 	pthread_mutex_unlock(&f->lock);
 	pthread_mutex_unlock(&f->ctx->flows->lock);
 	if (f->definition) return DPI_SUCCESS;
@@ -164,7 +165,7 @@ static int create(struct dpi_context *ctx, const char *name, int how, struct dpi
 		return open_existing(ctx, name, how, d, &entry, deadline, out);
 	int error = dpi_peer_get(ctx, DPI_REGISTRY_NODE, deadline, &home);
 	if (error == DPI_ERR_PEER)
-		return dpi_fail(DPI_ERR_REGISTRY, "the registry cannot be asked any more: %s", dpi_detail());
+		return dpi_registry_gone(ctx, "the registry");
 	if (error) return error;
 	struct dpi_flow *f = dpi_flow_new(ctx, name);
 	if (!f) return DPI_ERR_MEMORY;
@@ -180,6 +181,9 @@ static int create(struct dpi_context *ctx, const char *name, int how, struct dpi
 	entry = (struct dpi_name){ DPI_NAME_FLOW, DPI_REGISTRY_NODE, home->incarnation, f->id };
 	error = dpi_name_publish(ctx, name, &entry, deadline);
 	if (!error) {
+		pthread_mutex_lock(&f->lock);
+		f->named = true;
+		pthread_mutex_unlock(&f->lock);
 		tell_of(ctx, DPI_FLOW_NAMED, f->id);
 		*out = f;
 		return DPI_SUCCESS;
@@ -217,7 +221,7 @@ int dpi_flow_destroy(struct dpi_context *ctx, const char *name, int64_t deadline
 	return removed == DPI_ERR_NAME ? DPI_SUCCESS : removed; /* somebody who could not open it did that */
 }
 
-int dpi_flow_resume(struct dpi_flow *f, struct dpi_flow_joining *j, int64_t deadline)
+static int resume_call(struct dpi_flow *f, struct dpi_flow_joining *j, int64_t deadline)
 {
 	struct dpi_reply reply;
 	struct dpi_pack p = about(f->id);
@@ -239,6 +243,35 @@ int dpi_flow_resume(struct dpi_flow *f, struct dpi_flow_joining *j, int64_t dead
 	return bad ? nonsense(f->name) : DPI_SUCCESS;
 }
 
+/* A call that makes an endpoint this process's: call(f, arg, own, deadline), which fills in own. */
+static int own(struct dpi_flow *f, int (*call)(struct dpi_flow *, void *, struct dpi_flow_own *, int64_t), void *arg, int64_t deadline)
+{
+	struct dpi_flow_layer *l = f->ctx->flows;
+	struct dpi_flow_own *o = calloc(1, sizeof *o);
+	if (!o) return dpi_fail(DPI_ERR_MEMORY, "no memory for an endpoint");
+	o->flow = f->id;
+	atomic_fetch_add(&l->joining, 1);
+	int error = call(f, arg, o, deadline);
+	if (error) free(o);
+	else dpi_flow_owned(l, o);
+	atomic_fetch_sub(&l->joining, 1);
+	return error;
+}
+
+static int resume_own(struct dpi_flow *f, void *arg, struct dpi_flow_own *o, int64_t deadline)
+{
+	struct dpi_flow_joining *j = arg;
+	int error = resume_call(f, j, deadline);
+	o->number = j->number;
+	o->epoch = j->epoch;
+	return error;
+}
+
+int dpi_flow_resume(struct dpi_flow *f, struct dpi_flow_joining *j, int64_t deadline)
+{
+	return own(f, resume_own, j, deadline);
+}
+
 int dpi_flow_join(struct dpi_flow *f, int64_t deadline, uint32_t *source)
 {
 	struct dpi_flow_joining j = { 0 };
@@ -253,7 +286,10 @@ int dpi_flow_leave(struct dpi_flow *f, uint32_t source, uint32_t epoch, int stat
 	dpi_pack_u32(&p, source);
 	dpi_pack_u32(&p, epoch);
 	dpi_pack_u32(&p, (uint32_t)state);
-	return ask_of(f, DPI_FLOW_LEAVE, &p, deadline, NULL);
+	struct dpi_flow_own which = { .flow = f->id, .number = source, .epoch = epoch };
+	int error = ask_of(f, DPI_FLOW_LEAVE, &p, deadline, NULL);
+	dpi_flow_disowned(f->ctx, &which, state, error);
+	return error;
 }
 
 static struct dpi_pack unbinding(const struct dpi_flow *f, uint32_t target, uint64_t queue, int state)
@@ -265,7 +301,7 @@ static struct dpi_pack unbinding(const struct dpi_flow *f, uint32_t target, uint
 	return p;
 }
 
-int dpi_flow_bind_again(struct dpi_flow *f, uint32_t target, uint64_t queue, bool again, int64_t deadline, uint32_t *epoch)
+static int bind_call(struct dpi_flow *f, uint32_t target, uint64_t queue, bool again, int64_t deadline, uint32_t *epoch)
 {
 	struct dpi_reply reply;
 	struct dpi_pack p = about(f->id);
@@ -285,10 +321,36 @@ int dpi_flow_bind_again(struct dpi_flow *f, uint32_t target, uint64_t queue, boo
 	return error;
 }
 
+struct binding {
+	uint32_t target;
+	uint64_t queue;
+	bool again;
+	uint32_t *epoch;
+};
+
+static int bind_own(struct dpi_flow *f, void *arg, struct dpi_flow_own *o, int64_t deadline)
+{
+	const struct binding *b = arg;
+	int error = bind_call(f, b->target, b->queue, b->again, deadline, b->epoch);
+	o->target = true;
+	o->number = b->target;
+	o->queue = b->queue;
+	return error;
+}
+
+int dpi_flow_bind_again(struct dpi_flow *f, uint32_t target, uint64_t queue, bool again, int64_t deadline, uint32_t *epoch)
+{
+	struct binding b = { target, queue, again, epoch };
+	return own(f, bind_own, &b, deadline);
+}
+
 int dpi_flow_unbind_queue(struct dpi_flow *f, uint32_t target, uint64_t queue, int state, int64_t deadline)
 {
 	struct dpi_pack p = unbinding(f, target, queue, state);
-	return ask_of(f, DPI_FLOW_UNBIND, &p, deadline, NULL);
+	struct dpi_flow_own which = { .flow = f->id, .number = target, .queue = queue, .target = true };
+	int error = ask_of(f, DPI_FLOW_UNBIND, &p, deadline, NULL);
+	dpi_flow_disowned(f->ctx, &which, state, error);
+	return error;
 }
 
 int dpi_flow_unbind(struct dpi_flow *f, uint32_t target, int state, int64_t deadline)

@@ -7,6 +7,7 @@
 #include "protocol.h"
 
 struct dpi_lingerer;
+struct dpi_flow_own;
 struct dpi_coordinator;
 
 #define DPI_FLOW_BUCKETS 1024u
@@ -21,7 +22,26 @@ struct dpi_flow_layer {
 	struct dpi_lingerer *lingerers;
 	_Atomic int64_t linger_at; /* when the service looks next */
 	struct dpi_coordinator *coordinator; /* loop thread only; NULL: another node is the registry's */
+	struct dpi_flow_own *own; /* flow_return.c, under lock */
+	_Atomic int joining;	  /* calls that make an endpoint this process's, under way */
 };
+
+/* flow_return.c: the endpoints that this process has, and how it tells a coordinator that comes back of them and of its copies. */
+struct dpi_flow_own {
+	struct dpi_flow_own *next;
+	uint64_t flow, queue; /* queue: of a target */
+	uint32_t number, epoch;
+	bool target;
+	uint32_t left; /* it is gone, with this state, which the coordinator may not know; 0: it is there */
+};
+int dpi_flow_return_open(struct dpi_context *ctx);
+void dpi_flow_return_close(struct dpi_flow_layer *l);
+/* An endpoint that the coordinator has counted; own: from malloc, the layer's from now on. */
+void dpi_flow_owned(struct dpi_flow_layer *l, struct dpi_flow_own *own);
+/* It ends, with the error of the call that told the coordinator. epoch counts of a source, queue of a target. */
+void dpi_flow_disowned(struct dpi_context *ctx, const struct dpi_flow_own *which, int state, int error);
+/* The coordinator has come back: it knows who left. Under lock. */
+void dpi_flow_left_is_known(struct dpi_flow_layer *l);
 
 /* coordinator.c */
 int dpi_coordinator_open(struct dpi_context *ctx); /* handlers on every node; flows where the registry is held */

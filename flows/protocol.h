@@ -23,22 +23,27 @@ enum {
 	DPI_FLOW_CANCEL,  /* u64 id, text: the reason, or "" */
 	DPI_FLOW_FAIL,	  /* tell: u64 id, u32 error, text */
 	DPI_FLOW_DESTROY, /* u64 id */
+	/* To a coordinator that comes back, all of them 'tell', of each copy in this order */
+	DPI_FLOW_COPY,		/* u64 id, u64 copy, name, u32 its failure or 0, text, u8 sealed, bytes of the definition */
+	DPI_FLOW_COPY_SOURCES,	/* as SOURCES; those of the node that tells are as it says, the others at least */
+	DPI_FLOW_COPY_TARGETS,	/* as TARGETS, likewise */
+	DPI_FLOW_LEFT,		/* u64 id, u8 1: a target, u32 number, u32 epoch, u64 queue, u32 state: an endpoint that left while nobody could be told; also later */
 	/* To each copy, in the order in which it happened; each begins with u64 id, u64 copy. None follows FAILED. */
-	DPI_FLOW_SOURCES, /* u32 first, u32 count; of each u8 state, u32 node, u32 epoch */
+	DPI_FLOW_SOURCES, /* u32 first, u32 count; of each u8 state, u32 node, u32 epoch, u64 the source's id */
 	DPI_FLOW_TARGETS, /* u32 first, u32 count; of each u8 state, u32 node, u64 queue, u32 epoch */
 	DPI_FLOW_SEALED,
 	DPI_FLOW_FAILED,  /* u32 error, text */
+	DPI_FLOW_BACK,	  /* the coordinator has come back, and knows of this copy; all of its state follows */
 	DPI_FLOW_MESSAGES_END
 };
 
 enum { DPI_JOIN_GOES_ON = 1, DPI_JOIN_TAKES_OVER = 2 }; /* there must be a source of the id; it may be open */
 
-#define DPI_FLOW_NEWS_SOURCES 4096u /* most in one message */
-_Static_assert(24 + DPI_FLOW_NEWS_SOURCES * 9 <= DPI_MESSAGE_MAX, "news of sources fit a message");
+#define DPI_FLOW_NEWS_SOURCES 2048u /* most in one message */
+_Static_assert(24 + DPI_FLOW_NEWS_SOURCES * 17 <= DPI_MESSAGE_MAX, "news of sources fit a message");
 #define DPI_FLOW_NEWS_TARGETS 2048u
 _Static_assert(24 + DPI_FLOW_NEWS_TARGETS * 17 <= DPI_MESSAGE_MAX, "news of targets fit a message");
-_Static_assert(DPI_DEFINITION_MAX + DPI_NAME_MAX + 16 <= DPI_MESSAGE_MAX, "a definition fits a message");
-
 #define DPI_FLOW_SENTENCE 512 /* bytes of a flow's failure, with its zero */
+_Static_assert(DPI_DEFINITION_MAX + DPI_NAME_MAX + DPI_FLOW_SENTENCE + 64 <= DPI_MESSAGE_MAX, "a definition fits a message");
 
 #endif

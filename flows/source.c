@@ -254,7 +254,7 @@ static int close_source(struct dpi_source *s, int error, int64_t deadline)
 			error = e;
 			snprintf(sentence, sizeof sentence, "%s", dpi_detail());
 		}
-	}
+	} else dpi_flow_let_go(s->flow, s->number, s->epoch);
 	dpi_handle_close((uint64_t)(uintptr_t)s->handle);
 	source_free(s);
 	return error ? dpi_fail(error, "%s", sentence) : DPI_SUCCESS;

@@ -52,6 +52,7 @@ static int read_settings(struct dpi_context *ctx, const DPI_Init_Attr *attr)
 
 static void context_free(struct dpi_context *ctx)
 {
+	if (ctx->control) dpi_rejoin_stop(ctx);
 	dpi_loop_stop(ctx);
 	if (ctx->flows) dpi_flows_close(ctx);
 	if (ctx->memory) dpi_memory_close(ctx);

@@ -27,6 +27,8 @@ struct dpi_accept {
 	struct dpi_greeted greeted;
 	struct dpi_peer *peer; /* not yet in the set */
 	bool admitted;	       /* by the registry */
+	bool back;	       /* which it has found again */
+	int64_t introduced;    /* dpi_lease_now when it was answered */
 };
 
 /* ------------------------------------------------------------------------------------------------------ strangers */
@@ -151,21 +153,29 @@ static int admit(struct dpi_context *ctx, struct dpi_accept *a, const struct dpi
 {
 	struct dpi_node known;
 	*node = a->theirs.node;
+	a->back = i->aim == DPI_AIM_BACK;
 	if (i->node != a->theirs.node)
 		return dpi_fail(DPI_ERR_CORRUPT, "the introduction names another node than the hello");
 	if (a->theirs.incarnation == ctx->incarnation) return dpi_fail(DPI_ERR_PEER, "a node does not connect to itself");
 	if (leaving(ctx)) return dpi_fail(DPI_ERR_PEER, "node %d is leaving the cluster", ctx->node);
+	if (i->aim == DPI_AIM_RESIGNED) {
+		dpi_return_resigned(ctx, *node, a->theirs.incarnation);
+		return dpi_fail(DPI_ERR_FENCED, "node %u was given up", *node);
+	}
+	if (*node == DPI_REGISTRY_NODE && !ctx->registry &&
+	    (!dpi_cluster_find(ctx, DPI_REGISTRY_NODE, &known) || known.incarnation != a->theirs.incarnation))
+		return dpi_fail(DPI_ERR_FENCED, "the registry has come back in another process: this node 0 is none any more");
 	if (*node != DPI_NO_NODE && goes_before(ctx, *node, a->theirs.incarnation))
 		return dpi_fail(DPI_ERR_AGAIN, "there is another channel between the two nodes");
-	if (*node != DPI_NO_NODE && dpi_cluster_find(ctx, (int)*node, &known) &&
+	if (*node != DPI_NO_NODE && !a->back && dpi_cluster_find(ctx, (int)*node, &known) &&
 	    known.incarnation == a->theirs.incarnation && !known.alive)
 		return dpi_fail(DPI_ERR_PEER, "node %u was given up: %s", *node, known.why);
 	if (ctx->registry) {
-		int error = dpi_registry_admit(ctx, node, i->expected_nodes);
+		int error = a->back ? dpi_return_admit(ctx, *node, i) : dpi_registry_admit(ctx, node, i->expected_nodes);
 		a->admitted = !error;
 		return error;
 	}
-	if (*node == DPI_NO_NODE || *node == (uint32_t)ctx->node)
+	if (*node == DPI_NO_NODE || *node == (uint32_t)ctx->node || a->back)
 		return dpi_fail(DPI_ERR_CONFIG,
 				"this is node %d, which gives no numbers: set DPI_CLUSTER to the address of node 0, or "
 				"DPI_NODE",
@@ -208,7 +218,8 @@ static void hear_introduction(struct dpi_context *ctx, struct dpi_channel *c, st
 	pthread_mutex_unlock(&k->lock);
 	a->state = AWAIT_READY;
 	a->deadline = dpi_now() + READY_NS;
-	dpi_introduction_pack(ctx, &p, node);
+	a->introduced = dpi_lease_now();
+	dpi_introduction_pack(ctx, &p, node, DPI_AIM_NEW);
 	say(ctx, c, DPI_MESSAGE_INTRODUCTION, &p);
 }
 
@@ -236,7 +247,9 @@ static void hear_ready(struct dpi_context *ctx, struct dpi_channel *c)
 	k->stranger_count--;
 	c->accept = NULL;
 	dpi_log(DPI_LOG_DEBUG, "node %d has connected", a->peer->node);
-	if (a->admitted) dpi_registry_joined(ctx, a->peer, &a->node);
+	c->echoed = a->introduced; /* it has heard that */
+	if (a->back) dpi_return_joined(ctx, &a->node);
+	else if (a->admitted) dpi_registry_joined(ctx, a->peer, &a->node);
 	free(a);
 	dpi_cluster_changed(ctx);
 	dpi_control_establish(ctx, c);

@@ -115,13 +115,21 @@ void dpi_channel_free(struct dpi_channel *c)
 
 /* ------------------------------------------------------------------------------------------------------- sending */
 
+/* On another host: instead of the orderly end, which is that of a process. */
+static void reset_at_close(struct dpi_channel *c)
+{
+	struct linger now = { .l_onoff = 1 };
+	if (!c->local) setsockopt(c->watch.fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+}
+
 static int broken(struct dpi_channel *c, const char *why)
 {
 	if (!c->broken) {
 		c->broken = true;
 		c->why = why;
 		drop_queue(c);
-		shutdown(c->watch.fd, SHUT_RDWR);
+		if (!c->lost) reset_at_close(c);
+		shutdown(c->watch.fd, c->lost || c->local ? SHUT_RDWR : SHUT_RD);
 	}
 	return dpi_fail(DPI_ERR_PEER, "%s", c->why);
 }
@@ -192,10 +200,19 @@ int dpi_channel_send(struct dpi_channel *c, uint16_t type, uint16_t flags, uint6
 	header(head, size, type, flags, id);
 	if (!c->first) {
 		ssize_t n = push(c, iov, size ? 2 : 1, body ? body->fds : NULL, body ? body->fd_count : 0);
-		if (n < 0) return broken(c, "its control connection is broken");
+		if (n < 0) {
+			c->lost = true;
+			return broken(c, "its control connection is broken");
+		}
 		sent = (size_t)n;
 	}
 	return sent == sizeof head + size ? DPI_SUCCESS : enqueue(c, iov, sent, body);
+}
+
+void dpi_channel_give_up(struct dpi_channel *c, uint16_t type)
+{
+	if (c->broken) return;
+	if (dpi_channel_send(c, type, 0, 0, NULL) || c->first) reset_at_close(c);
 }
 
 void dpi_channel_flush(struct dpi_channel *c)
@@ -204,7 +221,10 @@ void dpi_channel_flush(struct dpi_channel *c)
 		struct dpi_channel_out *o = c->first;
 		struct iovec iov = { o->data + o->sent, o->size - o->sent };
 		ssize_t n = push(c, &iov, 1, o->fds, o->sent ? 0 : o->fd_count);
-		if (n < 0) broken(c, "its control connection is broken");
+		if (n < 0) {
+			c->lost = true;
+			broken(c, "its control connection is broken");
+		}
 		if (n <= 0) return;
 		o->sent += (size_t)n;
 		if (o->sent < o->size) return;
@@ -260,7 +280,11 @@ int dpi_channel_receive(struct dpi_channel *c, uint32_t limit)
 	ssize_t n;
 	do n = recvmsg(c->watch.fd, &m, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
 	while (n < 0 && errno == EINTR);
-	if (n < 0) return errno == EAGAIN ? DPI_RECEIVED_NOTHING : DPI_RECEIVED_END;
+	if (n < 0 && errno == EAGAIN) return DPI_RECEIVED_NOTHING;
+	if (n < 0) {
+		c->reset = true;
+		return DPI_RECEIVED_END;
+	}
 	struct dpi_channel_fds more = { .cut = m.msg_flags & MSG_CTRUNC };
 	bool bad = false, some = more.cut;
 	for (struct cmsghdr *h = m.msg_controllen ? CMSG_FIRSTHDR(&m) : NULL; h; h = CMSG_NXTHDR(&m, h)) {

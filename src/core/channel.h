@@ -57,11 +57,15 @@ struct dpi_channel {
 	bool want_send; /* for room, too */
 	bool broken;	/* nothing can be sent any more; fd is shut down so that the receiver sees the end */
 	const char *why;
+	bool lost;	/* broken because the other side is gone, not because of this one */
 	/* control.c's; see control_state.h */
 	struct dpi_peer *peer;
 	struct dpi_accept *accept; /* the greeting, of a stranger */
 	struct dpi_channel *next;
-	int64_t heard, beat; /* dpi_now, of other hosts: last bytes received, last heartbeat sent */
+	int64_t heard; /* dpi_now, of other hosts: last bytes received */
+	/* dpi_lease_now, of other hosts: when the last heartbeat was sent that has come, by its clock, and that it has got, by this one */
+	int64_t theirs, echoed;
+	bool reset; /* the end was no orderly one */
 	bool ended;	     /* unlinked, to be freed by the loop */
 };
 
@@ -72,6 +76,9 @@ void dpi_channel_free(struct dpi_channel *c);
 /* Send, or queue, a frame. body may be NULL; it is not freed. DPI_ERR_PEER when the channel is broken, DPI_ERR_LIMIT without
  * an effect when descriptors run out. The caller then looks at dpi_channel_waits. */
 int dpi_channel_send(struct dpi_channel *c, uint16_t type, uint16_t flags, uint64_t id, const struct dpi_pack *body);
+/* The last that this side says: a frame of this type, without a body, so that the other side does not take the end for the end of
+ * the process. Where that cannot be said the connection is reset. */
+void dpi_channel_give_up(struct dpi_channel *c, uint16_t type);
 /* Send what is queued, as far as the socket takes it. */
 void dpi_channel_flush(struct dpi_channel *c);
 static inline bool dpi_channel_waits(const struct dpi_channel *c)

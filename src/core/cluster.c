@@ -178,7 +178,7 @@ int dpi_cluster_set(struct dpi_context *ctx, const struct dpi_node *node)
 	return DPI_SUCCESS;
 }
 
-bool dpi_cluster_down(struct dpi_context *ctx, int node, uint64_t incarnation, bool left, const char *why)
+bool dpi_cluster_down(struct dpi_context *ctx, int node, uint64_t incarnation, bool left, bool gone, const char *why)
 {
 	struct dpi_cluster *c = ctx->cluster;
 	pthread_mutex_lock(&c->lock);
@@ -187,6 +187,7 @@ bool dpi_cluster_down(struct dpi_context *ctx, int node, uint64_t incarnation, b
 	if (known) {
 		n->alive = false;
 		n->left = left;
+		n->gone = gone;
 		snprintf(n->why, sizeof n->why, "%s", why);
 	}
 	pthread_mutex_unlock(&c->lock);
@@ -281,7 +282,7 @@ int dpi_node_await(struct dpi_context *ctx, int node, int64_t deadline)
 		if (ctx->cluster->single || (ctx->expected_nodes && node >= ctx->expected_nodes))
 			return dpi_fail(DPI_ERR_NODE, "there is no node %d: the cluster's nodes are 0 to %d", node, ctx->expected_nodes - 1);
 		if (dpi_cluster_find(ctx, DPI_REGISTRY_NODE, &n) && !n.alive)
-			return dpi_fail(DPI_ERR_REGISTRY, "node %d has not joined and cannot any more: %s", node, n.why);
+			return dpi_fail(DPI_ERR_REGISTRY, "node %d has not joined, and cannot without the registry: %s", node, n.why);
 		if (dpi_cluster_wait(ctx, seen, deadline))
 			return dpi_fail(DPI_ERR_TIMEOUT,
 					"node %d has not joined the cluster: was it started, with DPI_NODE=%d and the same "

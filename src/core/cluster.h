@@ -23,6 +23,7 @@ struct dpi_node {
 	char host[64]; /* as the node itself says */
 	bool alive;
 	bool left;	/* if not alive: it said goodbye */
+	bool gone;	/* if not alive: that is certain; otherwise it may have been held up, or cut off */
 	char why[256];	/* if not alive */
 	int addresses;
 	char address[DPI_NODE_ADDRESSES][DPI_ADDRESS_TEXT]; /* of its control listeners, Unix first */
@@ -55,6 +56,9 @@ struct dpi_cluster {
 	char host[64];
 	struct dpi_auth *auth; /* NULL: no key */
 	struct dpi_launcher *launcher; /* NULL: the cluster is not from PMIx */
+	/* set by the registry, and by who joins before it serves others */
+	uint64_t id;		/* made by the first registry */
+	_Atomic uint64_t term;	/* the registry's life: 1, 2, …; 0: this one is not back yet */
 	/* lock guards the table; the loop thread alone writes it */
 	pthread_mutex_t lock;
 	struct dpi_node *table;
@@ -74,8 +78,8 @@ int dpi_cluster_node(struct dpi_context *ctx, int node, int64_t deadline, struct
 
 /* The rest is for the control plane. Loop thread only: */
 int dpi_cluster_set(struct dpi_context *ctx, const struct dpi_node *node);
-/* False if no such node is alive. left: it said goodbye. */
-bool dpi_cluster_down(struct dpi_context *ctx, int node, uint64_t incarnation, bool left, const char *why);
+/* False if no such node is alive. left: it said goodbye. gone: it is certain. */
+bool dpi_cluster_down(struct dpi_context *ctx, int node, uint64_t incarnation, bool left, bool gone, const char *why);
 /* Any thread: a copy of the record; false if there is none. */
 bool dpi_cluster_find(struct dpi_context *ctx, int node, struct dpi_node *out);
 /* The record number i, in order of joining; false past the end. */

@@ -23,6 +23,7 @@ struct attempt {
 	uint64_t incarnation; /* 0: whoever is there */
 	int64_t deadline;
 	bool join;
+	bool back, outcast;   /* looks for the registry; has no place in it any more */
 	bool may_come; /* nobody is there yet, or it went away in the middle: try again */
 	char why[64];  /* of a failure, in a few words; "": the sentence says more */
 	struct dpi_channel *channel;
@@ -60,6 +61,8 @@ static int hear(struct attempt *a, uint16_t type, struct dpi_unpack *u)
 			}
 			int error = dpi_refusal_unpack(u, sentence);
 			dpi_unpack_close(u);
+			a->outcast |= a->back && error == DPI_ERR_FENCED;
+			a->may_come |= error == DPI_ERR_AGAIN;
 			if (error == DPI_ERR_AGAIN) return dpi_fail(error, "%s", sentence);
 			if (error == DPI_ERR_VERSION)
 				return dpi_fail(error, "node %d at %s refuses: %s; this process has loaded %s", a->node,
@@ -198,6 +201,8 @@ static int take_number(struct attempt *a, const struct dpi_introduction *i)
 	if (!a->join) return DPI_SUCCESS;
 	if (ctx->node < 0) ctx->node = (int)i->node;
 	if (i->expected_nodes) ctx->expected_nodes = (int)i->expected_nodes;
+	ctx->cluster->id = i->cluster;
+	atomic_store(&ctx->cluster->term, i->term);
 	memcpy(ctx->cluster->job, a->theirs.job, sizeof a->theirs.job);
 	for (int c = 0; c < ctx->carriers; c++) { /* before any peer can have heard of this node */
 		pthread_mutex_lock(&ctx->carrier[c]->lock);
@@ -205,6 +210,15 @@ static int take_number(struct attempt *a, const struct dpi_introduction *i)
 		pthread_mutex_unlock(&ctx->carrier[c]->lock);
 	}
 	return dpi_control_make_self(ctx);
+}
+
+/* The registry that this node has lost may live, and have given this node up. It will not be followed by another then. */
+static uint8_t aim(struct attempt *a)
+{
+	struct dpi_node lost;
+	if (!a->back) return DPI_AIM_NEW;
+	a->outcast |= dpi_cluster_find(a->ctx, DPI_REGISTRY_NODE, &lost) && lost.incarnation == a->theirs.incarnation;
+	return a->outcast ? DPI_AIM_RESIGNED : DPI_AIM_BACK;
 }
 
 static int greet(struct attempt *a)
@@ -230,7 +244,7 @@ static int greet(struct attempt *a)
 				"content",
 				a->address);
 	p = (struct dpi_pack){ 0 };
-	dpi_introduction_pack(ctx, &p, a->mine.node);
+	dpi_introduction_pack(ctx, &p, a->mine.node, aim(a));
 	error = say(a, DPI_MESSAGE_INTRODUCTION, &p);
 	if (!error) error = hear(a, DPI_MESSAGE_INTRODUCTION, &u);
 	if (error) return error;
@@ -326,6 +340,15 @@ int dpi_connect(struct dpi_context *ctx, char (*address)[DPI_ADDRESS_TEXT], int 
 	struct attempt a = { .ctx = ctx, .node = node, .incarnation = incarnation, .deadline = deadline };
 	int error = try_each(&a, address, count);
 	*may_come = a.may_come;
+	return error;
+}
+
+int dpi_connect_back(struct dpi_context *ctx, int64_t deadline, bool *outcast)
+{
+	struct dpi_cluster *c = ctx->cluster;
+	struct attempt a = { .ctx = ctx, .node = DPI_REGISTRY_NODE, .deadline = deadline, .back = true };
+	int error = try_each(&a, c->registry, c->registries);
+	*outcast |= a.outcast;
 	return error;
 }
 

@@ -23,7 +23,7 @@ void dpi_control_ring_all(struct dpi_context *ctx)
 
 /* ----------------------------------------------------------------------------------------------------- the peers */
 
-int dpi_control_add_peer(struct dpi_control *k, struct dpi_peer *peer)
+int dpi_control_keep_peer(struct dpi_control *k, struct dpi_peer *peer)
 {
 	if (k->peer_count == k->peer_room) {
 		int room = k->peer_room ? 2 * k->peer_room : 8;
@@ -32,6 +32,12 @@ int dpi_control_add_peer(struct dpi_control *k, struct dpi_peer *peer)
 		k->peers = grown;
 		k->peer_room = room;
 	}
+	k->peers[k->peer_count++] = peer;
+	return DPI_SUCCESS;
+}
+
+int dpi_control_add_peer(struct dpi_control *k, struct dpi_peer *peer)
+{
 	if (peer->node >= k->by_node_room) {
 		int room = k->by_node_room ? k->by_node_room : 16;
 		while (room <= peer->node) room *= 2;
@@ -41,9 +47,9 @@ int dpi_control_add_peer(struct dpi_control *k, struct dpi_peer *peer)
 		k->by_node = grown;
 		k->by_node_room = room;
 	}
-	k->peers[k->peer_count++] = peer;
-	k->by_node[peer->node] = peer;
-	return DPI_SUCCESS;
+	int error = dpi_control_keep_peer(k, peer);
+	if (!error) k->by_node[peer->node] = peer;
+	return error;
 }
 
 struct dpi_peer *dpi_control_peer(struct dpi_control *k, int node)
@@ -101,6 +107,7 @@ void dpi_control_peer_down(struct dpi_context *ctx, struct dpi_peer *peer, bool 
 	/* release: whoever sees dead sees the sentence */
 	atomic_store_explicit(&peer->dead, true, memory_order_release);
 	struct dpi_channel *c = peer->channel;
+	if (c && !left) dpi_channel_give_up(c, DPI_MESSAGE_GIVE_UP);
 	for (struct dpi_calling **at = &k->calls, *call; (call = *at);) {
 		if (call->peer != peer) {
 			at = &call->next;
@@ -117,7 +124,8 @@ void dpi_control_peer_down(struct dpi_context *ctx, struct dpi_peer *peer, bool 
 	if (!stopping) {
 		if (ctx->registry) dpi_registry_peer_down(ctx, peer, left);
 		else if (peer->node == DPI_REGISTRY_NODE)
-			dpi_cluster_down(ctx, peer->node, peer->incarnation, left, sentence);
+			dpi_cluster_down(ctx, peer->node, peer->incarnation, left, peer->gone, sentence);
+		if (peer->node == DPI_REGISTRY_NODE && !left) dpi_rejoin_begin(ctx, peer);
 		for (int i = 0; i < k->downs; i++) k->down[i](ctx, peer);
 	}
 	dpi_cluster_changed(ctx);
@@ -413,9 +421,17 @@ static void dispatch(struct dpi_context *ctx, struct dpi_channel *c, struct dpi_
 		complete(ctx, c->peer, f->id, error, u);
 	} else if (f->type == DPI_MESSAGE_GOODBYE) {
 		describe(ctx, c->peer, who, sizeof who);
+		c->peer->gone = true;
 		snprintf(sentence, sizeof sentence, "%s has left the cluster (DPI_Finalize): let nodes meet in a DPI_Barrier before one leaves that others still need", who);
 		dpi_control_peer_down(ctx, c->peer, true, sentence);
-	} else if (f->type != DPI_MESSAGE_HEARTBEAT) {
+	} else if (f->type == DPI_MESSAGE_GIVE_UP) {
+		lost(ctx, c, "it has closed its control connection, and takes this node for dead");
+	} else if (f->type == DPI_MESSAGE_HEARTBEAT) {
+		int64_t sent = (int64_t)dpi_unpack_u64(u), echoed = (int64_t)dpi_unpack_u64(u);
+		if (u->bad || echoed > dpi_lease_now()) return;
+		c->theirs = sent;
+		if (echoed > c->echoed) c->echoed = echoed;
+	} else {
 		struct dpi_request_in in = { .from = c->peer, .type = f->type, .id = f->id, .body = *u };
 		u->fd_count = 0;
 		handle(ctx, &in);
@@ -453,9 +469,15 @@ static void channel_ready(struct dpi_context *ctx, struct dpi_watch *w, uint32_t
 		int r = dpi_channel_receive(c, DPI_MESSAGE_MAX);
 		if (r == DPI_RECEIVED_NOTHING) return;
 		c->heard = dpi_now();
-		if (r == DPI_RECEIVED) serve(ctx, c);
-		else
-			lost(ctx, c,
+		if (r == DPI_RECEIVED) {
+			serve(ctx, c);
+			continue;
+		}
+		/* without a word before: the kernel has closed it; on another host a reset says nothing about who did */
+		pthread_mutex_lock(&k->lock);
+		c->peer->gone = r == DPI_RECEIVED_END && (c->local ? !c->broken || c->lost : !c->broken && !c->reset);
+		pthread_mutex_unlock(&k->lock);
+		lost(ctx, c,
 			     r == DPI_RECEIVED_END ? "its control connection ended without a goodbye"
 						   : "it sent more descriptors than fit");
 	}
@@ -501,9 +523,13 @@ static int64_t beat(struct dpi_context *ctx, int64_t now)
 			lost(ctx, c, why);
 			continue;
 		}
+		struct dpi_pack p = { 0 };
+		dpi_pack_u64(&p, (uint64_t)dpi_lease_now());
+		dpi_pack_u64(&p, (uint64_t)c->theirs);
 		pthread_mutex_lock(&k->lock);
-		dpi_control_send(ctx, c, DPI_MESSAGE_HEARTBEAT, 0, 0, NULL);
+		if (!p.failed) dpi_control_send(ctx, c, DPI_MESSAGE_HEARTBEAT, 0, 0, &p);
 		pthread_mutex_unlock(&k->lock);
+		dpi_pack_free(&p);
 	}
 	k->next_beat = any ? now + k->peer_timeout / 4 : 0;
 	return any ? k->next_beat : DPI_NEVER;
@@ -580,6 +606,24 @@ int dpi_on_peer_down(struct dpi_context *ctx, dpi_peer_down *down)
 	return DPI_SUCCESS;
 }
 
+int dpi_on_registry_found(struct dpi_context *ctx, dpi_reporter *reporter)
+{
+	struct dpi_control *k = ctx->control;
+	if (k->reporters == sizeof k->reporter / sizeof *k->reporter)
+		return dpi_fail(DPI_ERR_INTERNAL, "too many layers tell the registry");
+	k->reporter[k->reporters++] = reporter;
+	return DPI_SUCCESS;
+}
+
+int dpi_on_registry_back(struct dpi_context *ctx, dpi_registry_back *back)
+{
+	struct dpi_control *k = ctx->control;
+	if (k->backs == sizeof k->back / sizeof *k->back)
+		return dpi_fail(DPI_ERR_INTERNAL, "too many hooks on the return of the registry");
+	k->back[k->backs++] = back;
+	return DPI_SUCCESS;
+}
+
 int dpi_control_open(struct dpi_context *ctx)
 {
 	struct dpi_control *k = calloc(1, sizeof *k);
@@ -595,6 +639,7 @@ int dpi_control_open(struct dpi_context *ctx)
 	k->peer_timeout = timeout * 1000;
 	int error = dpi_cluster_open(ctx);
 	if (!error) error = dpi_registry_open(ctx);
+	if (!error) error = dpi_rejoin_open(ctx);
 	if (!error && !ctx->cluster->single) error = dpi_listeners_open(ctx);
 	if (!error) error = dpi_launcher_publish(ctx);
 	if (!error) error = dpi_loop_service(ctx, control_service);
@@ -642,9 +687,14 @@ int dpi_control_start(struct dpi_context *ctx)
 		memcpy(n.address, k->address, sizeof n.address);
 		error = dpi_cluster_set(ctx, &n);
 		if (!error) error = dpi_control_make_self(ctx);
+		if (!error && !ctx->settings.number[DPI_SETTING_RESTART]) {
+			c->id = ctx->incarnation | 1;
+			atomic_store(&c->term, 1);
+		}
 	} else error = dpi_join(ctx, dpi_deadline(0, ctx->timeout_us));
 	/* only now, with a number: who knows of this node already waits in the listeners' backlog */
 	if (!error && !c->single) error = dpi_listeners_start(ctx);
+	if (!error && c->holds_registry && !atomic_load(&c->term)) error = dpi_return_await(ctx, dpi_deadline(0, ctx->timeout_us));
 	return error;
 }
 
@@ -666,6 +716,7 @@ void dpi_control_stop(struct dpi_context *ctx)
 {
 	struct dpi_control *k = ctx->control;
 	int64_t deadline = dpi_now() + GOODBYE_NS;
+	dpi_rejoin_stop(ctx);
 	pthread_mutex_lock(&k->lock);
 	k->stopping = true;
 	pthread_mutex_unlock(&k->lock);
@@ -695,6 +746,7 @@ void dpi_control_close(struct dpi_context *ctx)
 	free_channels(k->adopted);
 	free_channels(k->ended);
 	dpi_registry_close(ctx);
+	dpi_rejoin_close(ctx);
 	while (k->local) {
 		struct dpi_local_message *m = k->local;
 		k->local = m->next;

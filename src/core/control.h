@@ -73,9 +73,19 @@ bool dpi_control_piles_up(struct dpi_context *ctx, struct dpi_peer *peer);
 typedef void dpi_peer_down(struct dpi_context *ctx, struct dpi_peer *peer);
 int dpi_on_peer_down(struct dpi_context *ctx, dpi_peer_down *down); /* before dpi_control_start */
 
+/* What a layer tells a registry that has come back: by dpi_report, on a thread of its own. Once a context and life of the registry. */
+typedef int dpi_reporter(struct dpi_context *ctx, struct dpi_peer *registry);
+int dpi_on_registry_found(struct dpi_context *ctx, dpi_reporter *reporter); /* before dpi_control_start */
+/* As dpi_tell, but waits for room, and no longer than the context is open. */
+int dpi_report(struct dpi_context *ctx, struct dpi_peer *registry, uint16_t type, struct dpi_pack *message);
+/* Called on the loop thread of a registry that comes back, when all has been told and before it answers. */
+typedef void dpi_registry_back(struct dpi_context *ctx);
+int dpi_on_registry_back(struct dpi_context *ctx, dpi_registry_back *back); /* before dpi_control_start */
+
 int dpi_control_open(struct dpi_context *ctx);	/* listeners */
 int dpi_control_start(struct dpi_context *ctx); /* join the cluster (cluster.h); the loop runs already */
 void dpi_control_stop(struct dpi_context *ctx); /* goodbyes */
 void dpi_control_close(struct dpi_context *ctx);
+void dpi_rejoin_stop(struct dpi_context *ctx); /* the thread that looks for a lost registry, and reads other layers; again is harmless */
 
 #endif

@@ -9,6 +9,7 @@
 #include "control.h"
 #include "hello.h"
 #include "peer.h"
+#include "registry.h"
 
 /* Message types of the core. Those up to READY are of the greeting (hello.h). */
 enum {
@@ -17,8 +18,9 @@ enum {
 	DPI_MESSAGE_PROOF,
 	DPI_MESSAGE_INTRODUCTION,
 	DPI_MESSAGE_READY,
-	DPI_MESSAGE_HEARTBEAT,
-	DPI_MESSAGE_GOODBYE
+	DPI_MESSAGE_HEARTBEAT, /* between hosts: u64 when it was sent, u64 of the last one that came: when that was sent */
+	DPI_MESSAGE_GOODBYE,
+	DPI_MESSAGE_GIVE_UP /* this side takes the other for dead; the end of a channel without it, or a goodbye, is the process's end */
 };
 
 #define DPI_LISTENERS 3
@@ -66,12 +68,17 @@ struct dpi_control {
 	dpi_handler *handler[DPI_MESSAGE_TYPES];
 	dpi_peer_down *down[8];
 	int downs;
+	dpi_reporter *reporter[4];
+	int reporters;
+	dpi_registry_back *back[4];
+	int backs;
 	struct dpi_listener listener[DPI_LISTENERS];
 	char local_address[DPI_ADDRESS_TEXT]; /* the Unix listener's */
 	int addresses;
 	char address[DPI_NODE_ADDRESSES][DPI_ADDRESS_TEXT]; /* announced */
 	int64_t peer_timeout; /* ns */
 	struct dpi_peer *self;
+	struct dpi_rejoin *rejoin; /* rejoin.c */
 };
 
 /* A node this process connects to now; on the connecting thread's stack. */
@@ -93,7 +100,9 @@ struct dpi_greeted {
 void dpi_control_ring_all(struct dpi_context *ctx);
 /* This node as its own peer, once it has its number and before it has others. */
 int dpi_control_make_self(struct dpi_context *ctx);
-/* Add a peer to the set. Under lock. */
+/* Keep a peer as long as the context is there. Under lock. */
+int dpi_control_keep_peer(struct dpi_control *k, struct dpi_peer *peer);
+/* And add it to the set. Under lock. */
 int dpi_control_add_peer(struct dpi_control *k, struct dpi_peer *peer);
 /* The live peer of this number, or NULL. Under lock. */
 struct dpi_peer *dpi_control_peer(struct dpi_control *k, int node);
@@ -162,7 +171,42 @@ enum {
 	DPI_REGISTRY_BARRIER,
 	DPI_REGISTRY_NODE_UP,	/* from the registry, one way */
 	DPI_REGISTRY_NODE_DOWN, /* the same */
-	DPI_REGISTRY_SYNC	/* answered when all news before it are sent */
+	DPI_REGISTRY_SYNC,	/* answered when all news before it are sent */
+	DPI_REGISTRY_HOLD,	/* from the registry: this name is that node's now: name, u32 kind, u64 id */
+	DPI_REGISTRY_RELEASE,	/* and not any more: the same */
+	/* to a registry that comes back, one way */
+	DPI_REGISTRY_KNOWN,	/* u8 alive, what is known of another node */
+	DPI_REGISTRY_HELD,	/* as HOLD */
+	DPI_REGISTRY_TOLD,	/* u64 term of the last registry, u8 it has ended for certain: all was told */
+	DPI_REGISTRY_BACK	/* from it: it is, u64 term */
 };
+
+/* ---------------------------------------------------------------------------------------- registry_return.c, rejoin.c */
+
+/* Of a cluster whose registry can come back? Any thread. */
+bool dpi_registry_returns(struct dpi_context *ctx);
+int dpi_return_handlers(struct dpi_context *ctx);
+int dpi_return_open(struct dpi_context *ctx);
+/* Wait for it. Not on the loop thread. */
+int dpi_return_await(struct dpi_context *ctx, int64_t deadline);
+/* Loop thread of the registry's node. A node that looks for its registry: may it be bound to this one? */
+struct dpi_introduction;
+int dpi_return_admit(struct dpi_context *ctx, uint32_t node, const struct dpi_introduction *i);
+void dpi_return_joined(struct dpi_context *ctx, const struct dpi_node *node);
+/* A node that this registry gave up will follow no other. */
+void dpi_return_resigned(struct dpi_context *ctx, uint32_t node, uint64_t incarnation);
+
+int dpi_rejoin_open(struct dpi_context *ctx);
+void dpi_rejoin_close(struct dpi_context *ctx);
+/* What can be hoped for while there is no registry. Any thread. */
+const char *dpi_rejoin_outlook(struct dpi_context *ctx);
+/* Loop thread: the registry has died. */
+void dpi_rejoin_begin(struct dpi_context *ctx, const struct dpi_peer *registry);
+/* connect.c: one attempt to find the registry. *outcast: this one has no place in it any more. */
+int dpi_connect_back(struct dpi_context *ctx, int64_t deadline, bool *outcast);
+
+/* A name that a node holds; node and incarnation of the entry are not in it. Pure. */
+void dpi_held_pack(struct dpi_pack *p, const char *name, const struct dpi_name *entry);
+bool dpi_held_unpack(struct dpi_unpack *u, char name[DPI_NAME_MAX], struct dpi_name *entry);
 
 #endif

@@ -50,11 +50,14 @@ int dpi_hello_unpack(struct dpi_unpack *u, struct dpi_hello *h)
 		       : DPI_GREETING_OK;
 }
 
-void dpi_introduction_pack(struct dpi_context *ctx, struct dpi_pack *p, uint32_t node)
+void dpi_introduction_pack(struct dpi_context *ctx, struct dpi_pack *p, uint32_t node, uint8_t aim)
 {
 	struct dpi_control *k = ctx->control;
 	dpi_pack_u32(p, node);
 	dpi_pack_u32(p, (uint32_t)ctx->expected_nodes);
+	dpi_pack_u64(p, ctx->cluster->id);
+	dpi_pack_u64(p, atomic_load(&ctx->cluster->term));
+	dpi_pack_u8(p, aim);
 	dpi_pack_u64(p, (uint64_t)getpid());
 	dpi_pack_text(p, ctx->cluster->host);
 	dpi_pack_u8(p, (uint8_t)k->addresses);
@@ -86,6 +89,10 @@ int dpi_introduction_unpack(struct dpi_unpack *u, struct dpi_introduction *i)
 	memset(i, 0, sizeof *i);
 	i->node = dpi_unpack_u32(u);
 	i->expected_nodes = dpi_unpack_u32(u);
+	i->cluster = dpi_unpack_u64(u);
+	i->term = dpi_unpack_u64(u);
+	i->aim = dpi_unpack_u8(u);
+	if (i->aim > DPI_AIM_RESIGNED) u->bad = true;
 	i->pid = (int64_t)dpi_unpack_u64(u);
 	dpi_unpack_text(u, i->host, sizeof i->host);
 	dpi_clean(i->host);

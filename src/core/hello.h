@@ -20,7 +20,7 @@
 #include "peer.h"
 
 #define DPI_WIRE_MAGIC 0x31495044u /* "DPI1" */
-#define DPI_WIRE_VERSION 3u
+#define DPI_WIRE_VERSION 4u
 #define DPI_GREETING_MAX 8192 /* bytes of a payload before a channel is established */
 #define DPI_NO_NODE UINT32_MAX
 
@@ -36,6 +36,11 @@ struct dpi_hello {
 
 struct dpi_introduction {
 	uint32_t node, expected_nodes;
+	uint64_t cluster, term; /* of the cluster it is in; 0: none yet */
+	uint8_t aim;		/* of who connects: */
+#define DPI_AIM_NEW 0u	   /* a node joins, or looks for another */
+#define DPI_AIM_BACK 1u	   /* a node looks for its registry, which has died, and follows this one if it is let in */
+#define DPI_AIM_RESIGNED 2u /* the registry has not died, but this node has lost it, and will follow no other */
 	int64_t pid;
 	char host[64];
 	int addresses;
@@ -55,7 +60,7 @@ void dpi_hello_pack(struct dpi_pack *p, const struct dpi_hello *h);
 /* Pure, but for the descriptors it takes. */
 int dpi_introduction_unpack(struct dpi_unpack *u, struct dpi_introduction *i);
 void dpi_introduction_close(struct dpi_introduction *i); /* descriptors not taken */
-void dpi_introduction_pack(struct dpi_context *ctx, struct dpi_pack *p, uint32_t node);
+void dpi_introduction_pack(struct dpi_context *ctx, struct dpi_pack *p, uint32_t node, uint8_t aim);
 /* Pure: error class, made one of the known, and sentence. */
 int dpi_refusal_unpack(struct dpi_unpack *u, char sentence[DPI_DETAIL_MAX]);
 

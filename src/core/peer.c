@@ -2,6 +2,8 @@
  * peer.c: the peer of a number, connected when it is first needed. */
 #include "peer.h"
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "control_state.h"
@@ -21,6 +23,33 @@ struct dpi_peer *dpi_peer_find(struct dpi_context *ctx, int node)
 	struct dpi_peer *p = dpi_control_peer(k, node);
 	pthread_mutex_unlock(&k->lock);
 	return p;
+}
+
+struct dpi_peer *dpi_peer_ghost(struct dpi_context *ctx, int node)
+{
+	struct dpi_control *k = ctx->control;
+	struct dpi_node n;
+	bool some = dpi_cluster_find(ctx, node, &n) && !n.alive && *n.why;
+	pthread_mutex_lock(&k->lock);
+	for (int i = 0; i < k->peer_count; i++)
+		if (k->peers[i]->node == node && !k->peers[i]->incarnation) {
+			struct dpi_peer *known = k->peers[i];
+			pthread_mutex_unlock(&k->lock);
+			return known;
+		}
+	pthread_mutex_unlock(&k->lock);
+	struct dpi_peer *p = calloc(1, sizeof *p);
+	if (!p) return NULL;
+	p->node = node;
+	if (some) memcpy(p->sentence, n.why, sizeof p->sentence);
+	else snprintf(p->sentence, sizeof p->sentence, "the process that was node %d has gone", node);
+	atomic_init(&p->dead, true);
+	pthread_mutex_lock(&k->lock);
+	bool added = !dpi_control_keep_peer(k, p);
+	pthread_mutex_unlock(&k->lock);
+	if (added) return p;
+	free(p);
+	return NULL;
 }
 
 enum { FOUND, DEAD, BUSY, MINE };

@@ -19,7 +19,8 @@ struct dpi_peer {
 	uint64_t incarnation;
 	bool same_host; /* proven: it handed over descriptors */
 	_Atomic bool dead;
-	char sentence[256];	  /* why it is dead; set before dead */
+	char sentence[256];	  /* why it is dead; so too: */
+	bool gone;		  /* its process has ended its context, or itself: for certain */
 	struct dpi_bells bells;	  /* page NULL: other host */
 	struct dpi_channel *channel;
 	struct dpi_peer_address address[DPI_TRANSPORTS_MAX];
@@ -38,6 +39,8 @@ struct dpi_peer {
 int dpi_peer_get(struct dpi_context *ctx, int node, int64_t deadline, struct dpi_peer **peer);
 /* The peer if there is a channel to it now, else NULL. */
 struct dpi_peer *dpi_peer_find(struct dpi_context *ctx, int node);
+/* A dead peer that stands for a node which this one never met: of what was told about it. NULL: no memory. Loop thread. */
+struct dpi_peer *dpi_peer_ghost(struct dpi_context *ctx, int node);
 /* DPI_ERR_PEER with the peer's sentence. */
 int dpi_peer_dead(const struct dpi_peer *peer);
 

@@ -7,16 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "control_state.h"
+#include "registry_state.h"
 
-#define NAMES_MAX (1u << 20)
 #define WAITING_MAX (1u << 16) /* finds and barrier participants */
-
-struct name {
-	struct name *next; /* of its bucket */
-	struct dpi_name entry;
-	char text[];
-};
 
 /* A find that waits, or one who is in a barrier. */
 struct waiting {
@@ -35,59 +28,8 @@ struct barrier {
 	char name[DPI_NAME_MAX];
 };
 
-struct dpi_registry {
-	struct name **bucket;
-	uint32_t buckets, names; /* buckets: a power of two */
-	struct waiting *finds;
-	struct barrier *barriers;
-	uint32_t waiting;
-	int64_t next_deadline; /* not later than the first of all */
-	uint32_t next_number;
-	uint32_t *reserved; /* numbers admitted, not yet joined */
-	int reserved_count;
-};
 
 /* --------------------------------------------------------------------------------------------------------- names */
-
-static uint32_t hash(const char *text)
-{
-	uint32_t h = 2166136261u;
-	for (; *text; text++) h = (h ^ (unsigned char)*text) * 16777619u;
-	return h ^ h >> 15;
-}
-
-static struct name **find_name(struct dpi_registry *r, const char *text)
-{
-	struct name **at = &r->bucket[hash(text) & (r->buckets - 1)];
-	while (*at && strcmp((*at)->text, text)) at = &(*at)->next;
-	return at;
-}
-
-static bool grow_names(struct dpi_registry *r)
-{
-	uint32_t buckets = 2 * r->buckets;
-	struct name **bucket = calloc(buckets, sizeof *bucket);
-	if (!bucket) return false;
-	for (uint32_t i = 0; i < r->buckets; i++)
-		while (r->bucket[i]) {
-			struct name *n = r->bucket[i], **to = &bucket[hash(n->text) & (buckets - 1)];
-			r->bucket[i] = n->next;
-			n->next = *to;
-			*to = n;
-		}
-	free(r->bucket);
-	r->bucket = bucket;
-	r->buckets = buckets;
-	return true;
-}
-
-static void remove_name(struct dpi_registry *r, struct name **at)
-{
-	struct name *n = *at;
-	*at = n->next;
-	free(n);
-	r->names--;
-}
 
 static void answer_name(struct dpi_context *ctx, struct dpi_peer *to, uint64_t id, bool exists, const struct dpi_name *entry)
 {
@@ -118,24 +60,29 @@ static void answer_find(struct dpi_context *ctx, struct dpi_peer *to, uint64_t i
 	else answer_name(ctx, to, id, true, entry);
 }
 
+/* Whoever holds a name knows it, and tells a registry that has come back. */
+static void tell_holder(struct dpi_context *ctx, uint16_t type, const char *name, const struct dpi_name *entry)
+{
+	struct dpi_pack p = { 0 };
+	struct dpi_peer *to = entry->node == ctx->node ? NULL : dpi_peer_find(ctx, entry->node);
+	if (!to || to->incarnation != entry->incarnation) return;
+	dpi_held_pack(&p, name, entry);
+	dpi_tell(ctx, to, type, &p); /* one who cannot be told is about to die, too */
+}
+
 static int publish(struct dpi_context *ctx, const struct dpi_registry_request *q)
 {
 	struct dpi_registry *r = ctx->registry;
+	struct dpi_name entry = { q->kind, q->node, q->incarnation, q->id };
 	struct dpi_node holder;
 	if (!dpi_cluster_find(ctx, q->node, &holder))
 		return dpi_fail(DPI_ERR_NODE, "node %d, which is to hold '%s', has not joined", q->node, q->name);
 	if (holder.incarnation != q->incarnation || !holder.alive)
 		return dpi_fail(DPI_ERR_PEER, "%s",
 				holder.alive ? "the node that is to hold the name is another process now" : holder.why);
-	if (r->names >= NAMES_MAX) return dpi_fail(DPI_ERR_LIMIT, "the cluster has %u names: destroy some", NAMES_MAX);
-	if (r->names >= r->buckets) grow_names(r); /* without memory for it chains grow longer */
-	size_t size = strlen(q->name) + 1;
-	struct name *n = malloc(sizeof *n + size), **at = &r->bucket[hash(q->name) & (r->buckets - 1)];
-	if (!n) return dpi_fail(DPI_ERR_MEMORY, "the registry has no memory for a name");
-	*n = (struct name){ *at, { q->kind, q->node, q->incarnation, q->id } };
-	memcpy(n->text, q->name, size);
-	*at = n;
-	r->names++;
+	if (r->names.count >= NAMES_MAX) return dpi_fail(DPI_ERR_LIMIT, "the cluster has %u names: destroy some", NAMES_MAX);
+	if (!dpi_names_add(&r->names, q->name, &entry)) return dpi_fail(DPI_ERR_MEMORY, "the registry has no memory for a name");
+	tell_holder(ctx, DPI_REGISTRY_HOLD, q->name, &entry);
 	for (struct waiting **w = &r->finds; *w;) {
 		struct waiting *f = *w;
 		if (strcmp(f->name, q->name)) {
@@ -144,7 +91,7 @@ static int publish(struct dpi_context *ctx, const struct dpi_registry_request *q
 		}
 		*w = f->next;
 		r->waiting--;
-		answer_find(ctx, f->peer, f->id, f->name, f->kind, &n->entry);
+		answer_find(ctx, f->peer, f->id, f->name, f->kind, &entry);
 		free(f);
 	}
 	return DPI_SUCCESS;
@@ -256,6 +203,7 @@ int64_t dpi_registry_service(struct dpi_context *ctx, int64_t now)
 {
 	struct dpi_registry *r = ctx->registry;
 	if (!r) return DPI_NEVER;
+	if (r->returning) return dpi_return_service(ctx, now);
 	if (now < r->next_deadline) return r->next_deadline;
 	r->next_deadline = DPI_NEVER;
 	for (struct waiting **at = &r->finds, *w; (w = *at);) {
@@ -300,32 +248,34 @@ static void handle_request(struct dpi_context *ctx, struct dpi_request_in *in)
 {
 	struct dpi_registry *r = ctx->registry;
 	struct dpi_registry_request q;
-	struct name **at = NULL;
+	struct dpi_named **at = NULL;
 	int error = DPI_SUCCESS;
 	if (!r)
 		error = dpi_fail(DPI_ERR_REGISTRY, "node %d does not hold the registry, node %d does", ctx->node,
 				 DPI_REGISTRY_NODE);
 	else if (!dpi_registry_unpack(in->type, &in->body, &q))
 		error = dpi_fail(DPI_ERR_CORRUPT, "the request to the registry is malformed");
-	else at = find_name(r, q.name);
+	else if (!(error = dpi_registry_check(ctx))) at = dpi_names_find(&r->names, q.name);
 	if (error) {
 		dpi_answer(ctx, in->from, in->id, error, NULL);
 		return;
 	}
 	switch (in->type) {
 	case DPI_REGISTRY_PUBLISH:
-		if (*at) {
+		if (at) {
 			answer_name(ctx, in->from, in->id, true, &(*at)->entry);
 			return;
 		}
 		error = publish(ctx, &q);
 		break;
 	case DPI_REGISTRY_REMOVE:
-		if (*at && (*at)->entry.id == q.id) remove_name(r, at);
-		else error = no_such_name(q.name, DPI_NAME_BUFFER);
+		if (at && (*at)->entry.id == q.id) {
+			tell_holder(ctx, DPI_REGISTRY_RELEASE, q.name, &(*at)->entry);
+			dpi_names_remove(&r->names, at);
+		} else error = no_such_name(q.name, DPI_NAME_BUFFER);
 		break;
 	case DPI_REGISTRY_FIND:
-		if (*at) {
+		if (at) {
 			answer_find(ctx, in->from, in->id, q.name, q.kind, &(*at)->entry);
 			return;
 		}
@@ -359,10 +309,26 @@ static void handle_sync(struct dpi_context *ctx, struct dpi_request_in *in)
 
 /* --------------------------------------------------------------------------------------------------------- nodes */
 
+int dpi_registry_reserve(struct dpi_registry *r, uint32_t node)
+{
+	for (int i = 0; i < r->reserved_count; i++)
+		if (r->reserved[i] == node)
+			return dpi_fail(DPI_ERR_CONFIG,
+					"another process joins as node %u at this moment: give each its own DPI_NODE", node);
+	uint32_t *reserved = realloc(r->reserved, (size_t)(r->reserved_count + 1) * sizeof *reserved);
+	if (!reserved) return dpi_fail(DPI_ERR_MEMORY, "the registry has no memory for a node");
+	reserved[r->reserved_count++] = node;
+	r->reserved = reserved;
+	if (node >= r->next_number) r->next_number = node + 1;
+	return DPI_SUCCESS;
+}
+
 int dpi_registry_admit(struct dpi_context *ctx, uint32_t *node, uint32_t expected_nodes)
 {
 	struct dpi_registry *r = ctx->registry;
 	struct dpi_node known;
+	if (r->returning)
+		return dpi_fail(DPI_ERR_AGAIN, "node 0 was started again, and the registry is not back yet");
 	if (*node == DPI_NO_NODE) {
 		uint32_t number =
 			r->next_number > (uint32_t)ctx->expected_nodes ? r->next_number : (uint32_t)ctx->expected_nodes;
@@ -375,21 +341,11 @@ int dpi_registry_admit(struct dpi_context *ctx, uint32_t *node, uint32_t expecte
 				"node %u was told that the cluster has %u nodes, node 0 that it has %d: start all with the "
 				"same DPI_NODES",
 				*node, expected_nodes, ctx->expected_nodes);
-	for (int i = 0; i < r->reserved_count; i++)
-		if (r->reserved[i] == *node)
-			return dpi_fail(DPI_ERR_CONFIG,
-					"another process joins as node %u at this moment: give each its own DPI_NODE",
-					*node);
 	if (dpi_cluster_find(ctx, (int)*node, &known) && known.alive)
 		return dpi_fail(DPI_ERR_CONFIG,
 				"node %u has joined already (process %lld on %s): give each process its own DPI_NODE", *node,
 				(long long)known.pid, known.host);
-	uint32_t *reserved = realloc(r->reserved, (size_t)(r->reserved_count + 1) * sizeof *reserved);
-	if (!reserved) return dpi_fail(DPI_ERR_MEMORY, "the registry has no memory for a node");
-	reserved[r->reserved_count++] = *node;
-	r->reserved = reserved;
-	if (*node >= r->next_number) r->next_number = *node + 1;
-	return DPI_SUCCESS;
+	return dpi_registry_reserve(r, *node);
 }
 
 void dpi_registry_withdraw(struct dpi_context *ctx, uint32_t node)
@@ -404,6 +360,11 @@ static void tell_of(struct dpi_context *ctx, struct dpi_peer *to, uint16_t type,
 	struct dpi_pack p = { 0 };
 	dpi_node_pack(&p, node);
 	dpi_tell(ctx, to, type, &p); /* one who cannot be told is about to die, too */
+}
+
+void dpi_registry_tell_of(struct dpi_context *ctx, struct dpi_peer *to, const struct dpi_node *node)
+{
+	tell_of(ctx, to, node->alive ? DPI_REGISTRY_NODE_UP : DPI_REGISTRY_NODE_DOWN, node);
 }
 
 static void tell_all(struct dpi_context *ctx, uint16_t type, const struct dpi_node *node)
@@ -426,8 +387,8 @@ void dpi_registry_joined(struct dpi_context *ctx, struct dpi_peer *peer, const s
 		return;
 	}
 	for (int i = 0; dpi_cluster_at(ctx, i, &other); i++)
-		if (other.node != node->node)
-			tell_of(ctx, peer, other.alive ? DPI_REGISTRY_NODE_UP : DPI_REGISTRY_NODE_DOWN, &other);
+		if (other.node != node->node) dpi_registry_tell_of(ctx, peer, &other);
+	dpi_return_count(ctx);
 	tell_all(ctx, DPI_REGISTRY_NODE_UP, node);
 	dpi_cluster_find(ctx, node->node, &other);
 	tell_of(ctx, peer, DPI_REGISTRY_NODE_UP, &other); /* last: it now knows of all */
@@ -437,10 +398,12 @@ void dpi_registry_peer_down(struct dpi_context *ctx, struct dpi_peer *peer, bool
 {
 	struct dpi_registry *r = ctx->registry;
 	struct dpi_node node;
-	if (!dpi_cluster_down(ctx, peer->node, peer->incarnation, left, peer->sentence)) return;
-	for (uint32_t i = 0; i < r->buckets; i++)
-		for (struct name **at = &r->bucket[i]; *at;)
-			if ((*at)->entry.incarnation == peer->incarnation) remove_name(r, at);
+	if (!dpi_cluster_down(ctx, peer->node, peer->incarnation, left, peer->gone, peer->sentence)) return;
+	dpi_return_count(ctx);
+	dpi_return_lost(ctx, peer);
+	for (uint32_t i = 0; i < r->names.buckets; i++)
+		for (struct dpi_named **at = &r->names.bucket[i]; *at;)
+			if ((*at)->entry.incarnation == peer->incarnation) dpi_names_remove(&r->names, at);
 			else at = &(*at)->next;
 	for (struct waiting **at = &r->finds, *w; (w = *at);) {
 		if (w->peer != peer) {
@@ -459,34 +422,29 @@ void dpi_registry_peer_down(struct dpi_context *ctx, struct dpi_peer *peer, bool
 				    dpi_fail(DPI_ERR_PEER, "barrier '%s' cannot be completed: %s", b->name, peer->sentence));
 		else at = &b->next;
 	}
-	if (dpi_cluster_find(ctx, peer->node, &node)) tell_all(ctx, DPI_REGISTRY_NODE_DOWN, &node);
+	if (!r->returning && dpi_cluster_find(ctx, peer->node, &node)) tell_all(ctx, DPI_REGISTRY_NODE_DOWN, &node);
 }
 
 int dpi_registry_open(struct dpi_context *ctx)
 {
 	int error = dpi_registry_watch(ctx);
+	if (!error) error = dpi_return_handlers(ctx);
 	if (!error) error = dpi_handle_messages(ctx, DPI_REGISTRY_SYNC, handle_sync);
 	for (uint16_t type = DPI_REGISTRY_PUBLISH; type <= DPI_REGISTRY_BARRIER && !error; type++)
 		error = dpi_handle_messages(ctx, type, handle_request);
 	if (error || !ctx->cluster->holds_registry) return error;
 	struct dpi_registry *r = calloc(1, sizeof *r);
-	if (r) r->bucket = calloc(64, sizeof(struct name *));
-	if (!r || !r->bucket) {
-		free(r);
-		return dpi_fail(DPI_ERR_MEMORY, "no memory for the registry");
-	}
-	r->buckets = 64;
+	if (!r) return dpi_fail(DPI_ERR_MEMORY, "no memory for the registry");
 	r->next_deadline = DPI_NEVER;
 	ctx->registry = r;
-	return DPI_SUCCESS;
+	return ctx->settings.number[DPI_SETTING_RESTART] ? dpi_return_open(ctx) : DPI_SUCCESS;
 }
 
 void dpi_registry_close(struct dpi_context *ctx)
 {
 	struct dpi_registry *r = ctx->registry;
 	if (!r) return;
-	for (uint32_t i = 0; i < r->buckets; i++)
-		while (r->bucket[i]) remove_name(r, &r->bucket[i]);
+	dpi_names_free(&r->names);
 	while (r->finds) {
 		struct waiting *w = r->finds;
 		r->finds = w->next;
@@ -502,7 +460,7 @@ void dpi_registry_close(struct dpi_context *ctx)
 		}
 		free(b);
 	}
-	free(r->bucket);
+	dpi_return_free(r);
 	free(r->reserved);
 	free(r);
 	ctx->registry = NULL;

@@ -6,6 +6,9 @@
 
 #include "context.h"
 
+/* DPI_ERR_REGISTRY with the calling thread's sentence, and what helps. what: "the registry" */
+int dpi_registry_gone(struct dpi_context *ctx, const char *what);
+
 enum dpi_name_kind { DPI_NAME_BUFFER = 1, DPI_NAME_FLOW = 2, DPI_NAME_BLOOM = 3 };
 
 /* A name's entry: who holds it, and the holder's own number for it. Dies with its holder. */
@@ -25,5 +28,10 @@ int dpi_name_remove(struct dpi_context *ctx, const char *name, uint64_t id, int6
 int dpi_barrier(struct dpi_context *ctx, const char *name, uint32_t count, int64_t deadline);
 /* Wait until a node has joined: DPI_ERR_NODE at once if it can never join (number outside a cluster of known size), or is dead; DPI_ERR_TIMEOUT. */
 int dpi_node_await(struct dpi_context *ctx, int node, int64_t deadline);
+
+/* Loop thread of the registry's node. May it answer? DPI_ERR_REGISTRY: it is not back yet, or another may have taken its place. */
+int dpi_registry_check(struct dpi_context *ctx);
+/* The same, of a registry that comes back, in a dpi_registry_back: a name that this node holds itself. DPI_ERR_EXISTS. */
+int dpi_return_name(struct dpi_context *ctx, const char *name, uint32_t kind, uint64_t id);
 
 #endif

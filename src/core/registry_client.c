@@ -16,8 +16,16 @@ static int ask(struct dpi_context *ctx, uint16_t type, struct dpi_pack *request,
 	if (deadline < DPI_NEVER - GRACE_NS) deadline += GRACE_NS;
 	int error = dpi_call(ctx, DPI_REGISTRY_NODE, type, request, deadline, reply);
 	if (error == DPI_ERR_PEER && !dpi_peer_find(ctx, DPI_REGISTRY_NODE))
-		return dpi_fail(DPI_ERR_REGISTRY, "the registry cannot be asked any more: %s", dpi_detail());
+		return dpi_registry_gone(ctx, "the registry");
 	return error;
+}
+
+int dpi_registry_gone(struct dpi_context *ctx, const char *what)
+{
+	char why[DPI_DETAIL_MAX];
+	snprintf(why, sizeof why, "%.300s", dpi_detail());
+	if (ctx->registry) return dpi_fail(DPI_ERR_REGISTRY, "%s cannot be asked any more: %s", what, why);
+	return dpi_fail(DPI_ERR_REGISTRY, "%s cannot be asked any more: %s; %s", what, why, dpi_rejoin_outlook(ctx));
 }
 
 static int64_t left_us(int64_t deadline)
@@ -105,7 +113,7 @@ void dpi_node_pack(struct dpi_pack *p, const struct dpi_node *n)
 	dpi_pack_u64(p, n->incarnation);
 	dpi_pack_u64(p, (uint64_t)n->pid);
 	dpi_pack_text(p, n->host);
-	dpi_pack_u8(p, n->left);
+	dpi_pack_u8(p, (uint8_t)(n->left | n->gone << 1));
 	dpi_pack_text(p, n->why);
 	dpi_pack_u8(p, (uint8_t)n->addresses);
 	for (int i = 0; i < n->addresses; i++) dpi_pack_text(p, n->address[i]);
@@ -119,7 +127,10 @@ bool dpi_node_unpack(struct dpi_unpack *u, struct dpi_node *n)
 	n->incarnation = dpi_unpack_u64(u);
 	n->pid = (int64_t)dpi_unpack_u64(u);
 	dpi_unpack_text(u, n->host, sizeof n->host);
-	n->left = dpi_unpack_u8(u);
+	uint8_t how = dpi_unpack_u8(u);
+	n->left = how & 1;
+	n->gone = how & 2;
+	if (how > 3) u->bad = true;
 	dpi_unpack_text(u, n->why, sizeof n->why);
 	n->addresses = dpi_unpack_u8(u);
 	if (n->addresses > DPI_NODE_ADDRESSES) {
@@ -147,7 +158,7 @@ static void handle_news(struct dpi_context *ctx, struct dpi_request_in *in)
 		return;
 	}
 	if (n.incarnation == ctx->incarnation) return;
-	dpi_cluster_down(ctx, n.node, n.incarnation, n.left, n.why);
+	dpi_cluster_down(ctx, n.node, n.incarnation, n.left, n.gone, n.why);
 	pthread_mutex_lock(&k->lock);
 	struct dpi_peer *peer = dpi_control_peer(k, n.node);
 	pthread_mutex_unlock(&k->lock);

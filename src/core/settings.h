@@ -13,6 +13,7 @@ struct dpi_context;
 	X(CLUSTER, text, "", "where the cluster is: a cluster file's path, unix:NAME or HOST:PORT of its registry; not set: what mpirun or srun says, else this process alone; empty: this process alone") \
 	X(NODE, text, "", "this process's node number; empty: the registry gives one")                               \
 	X(NODES, integer, "0", "how many nodes the cluster has; 0: not said")                                        \
+	X(RESTART, integer, "0", "1: this node 0 takes the place of one that died, and brings the registry back to the nodes that live") \
 	X(JOB, text, "", "name of the cluster; processes of another job are refused")                                \
 	X(KEY_FILE, text, "", "file with the cluster key, mode 0600; empty: no key, this host only")                 \
 	X(LISTEN, text, "", "address or interface to listen on; empty: loopback without a key, every address with one") \

@@ -82,6 +82,20 @@ static void registry(struct dpi_unpack *u)
 	need(*r.name && strlen(r.name) < DPI_NAME_MAX && r.node >= 0 && r.node < DPI_NODES_MAX, "the bounds of a request");
 }
 
+static void held(struct dpi_unpack *u)
+{
+	char name[DPI_NAME_MAX], again[DPI_NAME_MAX];
+	struct dpi_name n, m;
+	struct dpi_pack p = { 0 };
+	if (!dpi_held_unpack(u, name, &n)) return;
+	need(*name && n.kind >= DPI_NAME_BUFFER && n.kind <= DPI_NAME_BLOOM, "the bounds of a name");
+	dpi_held_pack(&p, name, &n);
+	struct dpi_unpack v = { .at = p.data, .end = p.data + p.size };
+	need(!p.failed && dpi_held_unpack(&v, again, &m) && !strcmp(name, again) && n.kind == m.kind && n.id == m.id,
+	     "a name changes by being sent on");
+	dpi_pack_free(&p);
+}
+
 static void news(struct dpi_unpack *u)
 {
 	struct dpi_node n, again;
@@ -142,7 +156,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	char sentence[DPI_DETAIL_MAX];
 	if (!size) return 0;
 	struct dpi_unpack u = { .at = data + 1, .end = data + size };
-	switch (data[0] % 10) {
+	switch (data[0] % 11) {
 	case 0: frames(data + 1, size - 1); break;
 	case 1: channel(data + 1, size - 1); break;
 	case 2: hello(&u); break;
@@ -152,6 +166,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	case 6: cluster_file(data + 1, size - 1); break;
 	case 7: address(data + 1, size - 1); break;
 	case 9: word(data + 1, size - 1); break;
+	case 10: held(&u); break;
 	default: need(dpi_refusal_unpack(&u, sentence) > 0, "a refusal without an error");
 	}
 	return 0;

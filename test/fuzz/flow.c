@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  * flow.c: libFuzzer target: messages about flows, to the coordinator and to a copy. The input is a sequence of messages: a
- * byte of type (bit 7: from the other node), two of size, the body. There is one flow at first, id 1, with copy 1 here. */
+ * byte of type (bit 7: from the other node), two of size, the body. There is one flow at first, id 1, with copy 1 here. Where bit 5
+ * of the first byte is set the coordinator comes back, and is back at the end. */
 
-#include "control_state.h"
-#include "flows/layer.h"
+#include "flows/coordinator.h"
+#include "registry_state.h"
 #include "fuzz.h"
 
 static struct dpi_context ctx;
@@ -61,7 +62,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!definition) start();
 	memset(ctx.control->handler + DPI_MESSAGE_FLOW, 0,
 	       (DPI_MESSAGE_TYPES - DPI_MESSAGE_FLOW) * sizeof *ctx.control->handler);
-	ctx.control->downs = 0;
+	ctx.control->downs = ctx.control->reporters = ctx.control->backs = 0;
 	dpi_loop_close(&ctx); /* with the services of the layer before */
 	need(!dpi_loop_open(&ctx) && !dpi_flows_open(&ctx), "the layer");
 	dpi_pack_u64(&p, 1);
@@ -80,6 +81,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		f->target_room = f->definition->targets;
 		f->target = calloc(f->target_room, sizeof *f->target);
 	}
+	bool returns = size && data[0] & 32;
+	ctx.flows->coordinator->returning = returns;
 	while (size >= 3) {
 		size_t n = data[1] | (size_t)data[2] << 8;
 		if (n > size - 3) n = size - 3;
@@ -92,8 +95,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		data += 3 + n;
 		size -= 3 + n;
 	}
+	if (returns) ctx.control->back[0](&ctx);
+	need(!returns || !ctx.flows->coordinator->returning, "it is back");
 	for (int i = 0; i < ctx.control->downs; i++) ctx.control->down[i](&ctx, &other);
 	check(f);
 	dpi_flows_close(&ctx);
+	dpi_names_free(&ctx.registry->names);
+	while (ctx.control->peer_count > 1) free(ctx.control->peers[--ctx.control->peer_count]); /* who stood for nodes that are not there */
 	return 0;
 }

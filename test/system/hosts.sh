@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # Clusters of several hosts, which are network namespaces of this machine: addresses that do not lead to the peer, a slow link, a
-# link that is cut and restored, a host that is gone, a job of mpirun.
-# cites: E-16 E-57 E-58 E-59
+# link that is cut and restored, a host that is gone, a registry that is stopped and whose place is taken, a job of mpirun.
+# cites: E-16 E-57 E-58 E-59 E-61 E-62
 cd "$(dirname "$0")/../.." || exit 2
 BUILD=${BUILD:-build} slow=${TEST_SLOW:-1} SAN=${SAN:-} CC=${CC:-gcc} top=$PWD
 case $BUILD in /*) ;; *) BUILD=$PWD/$BUILD ;; esac
@@ -11,8 +11,10 @@ tmp=$(mktemp -d "${TMPDIR:-/tmp}/hosts-test-XXXXXX") || exit 2
 hosts_close() { :; }
 trap 'hosts_close; rm -rf "$tmp"' EXIT
 trap 'exit 1' HUP INT TERM
-$CC -std=c11 -D_GNU_SOURCE -Iinclude ${SAN:+-fsanitize=$SAN} test/system/hosts/peer.c -o "$tmp/peer" -L"$BUILD" -ldpi -pthread \
-	-Wl,-rpath,"$BUILD" || exit 1
+for program in peer life; do
+	$CC -std=c11 -D_GNU_SOURCE -Iinclude ${SAN:+-fsanitize=$SAN} test/system/hosts/$program.c -o "$tmp/$program" -L"$BUILD" -ldpi \
+		-pthread -Wl,-rpath,"$BUILD" || exit 1
+done
 cd "$tmp" || exit 2
 . "$top/test/system/hosts/net.sh"
 bad=0
@@ -185,6 +187,63 @@ if await out.1 '^running'; then
 	has out.0 '^finalize DPI_SUCCESS'
 	[ $status = 0 ] || fail "node 0: exit status $status"
 fi
+end
+
+# The process of node 0, and its next life on host d, which gets the first one's address.
+process() { # file
+	sed -n 's/^process //p' "$1"
+}
+restart() { # number of the life
+	on d env DPI_CLUSTER="$registry" DPI_NODE=0 DPI_NODES=3 DPI_RESTART=1 DPI_KEY_FILE="$tmp/key" DPI_PEER_TIMEOUT=$((2 * slow))s \
+		timeout $((200 * slow)) ./life over "life $1" one >"out.life$1" 2>&1 &
+	job_life=$!
+}
+lasts() { # file text: the last line of its kind
+	grep "^${2%% *} " "$1" | tail -n 1 | grep -qE -- "^$2" || fail "the last '${2%% *}' in $1 is not '$2'"
+}
+
+begin "a registry that is stopped, and whose place is taken, is none any more when it goes on"
+long=DPI_PEER_TIMEOUT=$((2 * slow))s
+on c ip link set wan up
+start a 0 3 $long ./life over "life 1" one
+await out.0 '^process'
+start b 1 3 $long ./life over one two
+start c 2 3 $long ./life over two one
+if await out.0 '^finds DPI_SUCCESS' && await out.1 '^appends DPI_SUCCESS' && await out.2 '^appends DPI_SUCCESS'; then
+	first=$(process out.0)
+	kill -STOP "$first"
+	await out.1 '^names DPI_ERR_(REGISTRY|TIMEOUT) .*node 0'
+	await out.2 '^names DPI_ERR_(REGISTRY|TIMEOUT) .*node 0'
+	on a ip link set wan down
+	on d ip addr add 10.77.1.1/24 dev wan
+	for host in b c; do on $host ip neigh flush all; done
+	restart 2
+	await out.life2 '^names DPI_SUCCESS'
+	await out.life2 '^finds DPI_SUCCESS'
+	kill -CONT "$first"
+	await out.0 '^names DPI_ERR_REGISTRY .*may have come back'
+	sleep 1
+	[ "$(grep -c '^names DPI_SUCCESS' out.0)" = 1 ] || fail "the first life names again"
+	lasts out.1 'names DPI_SUCCESS'
+	lasts out.2 'names DPI_SUCCESS'
+	kill -KILL "$(process out.life2)"
+	n=0
+	while on d ss -Htln 2>/dev/null | grep -q 10.77.1.1:4000 && [ $n -lt 100 ]; do n=$((n + 1)); sleep 0.05; done
+	restart 3
+	await out.life3 '^names DPI_SUCCESS'
+	await out.life3 '^finds DPI_SUCCESS'
+	sleep 1
+	for node in 1 2; do
+		lasts out.$node 'names DPI_SUCCESS'
+		[ "$(grep -c '^appends' out.$node)" = 1 ] || fail "what was open did not go on at node $node"
+	done
+fi
+: >over
+well 1 2
+finish 0
+wait "$job_life"
+on d ip addr del 10.77.1.1/24 dev wan
+on a ip link set wan up
 end
 
 if command -v mpirun >/dev/null && [ -z "$SAN" ] && "$BUILD/bin/dpi-info" --version | grep -q '^  PMIx  *[^b]'; then

@@ -5,7 +5,7 @@
 cd "$(dirname "$0")/../.." || exit 2
 BUILD=${BUILD:-build} slow=${TEST_SLOW:-1} CC=${CC:-gcc} SAN=${SAN:-} data=$PWD/../shared/data
 case $BUILD in /*) ;; *) BUILD=$PWD/$BUILD ;; esac
-for part in "$data"/tpch-sf*.tar.zst "$data/answers/q1.txt" "$data/answers/q6.txt" "$data/answers/q12.txt" "$data/answers/group_high_ndv.txt" "$data/answers/distinct.txt"; do
+for part in "$data"/tpch-sf*.tar.zst "$data/answers/q1.txt" "$data/answers/q3.txt" "$data/answers/q6.txt" "$data/answers/q12.txt" "$data/answers/group_high_ndv.txt" "$data/answers/distinct.txt"; do
 	[ -f "$part" ] || { echo "skip tpch: there is no $part"; exit 0; }
 done
 command -v zstd >/dev/null || { echo "skip tpch: no zstd to unpack the tables (package zstd)"; exit 0; }
@@ -48,6 +48,13 @@ for run in "shm 1" "shm 4" "tcp 3"; do
 	awk -F'|' '{ high[1] += $2 * $3; low[1] += !$2 * $3; high[2] += $2 * $4; low[2] += !$2 * $4 }
 		END { printf "MAIL|%d|%d\nSHIP|%d|%d\n", high[1], low[1], high[2], low[2] }' "$tmp/out" >"$tmp/found"
 	compare q12 $run
+	query q3_customers $run
+	mv "$tmp/out" "$tmp/customers"
+	query q3 $run # of each order: its customer, its day, its priority in shipping, its revenue; the ten of most are asked for
+	answer q3 >"$tmp/expected"
+	awk -F'|' 'FNR == NR { counts[$1] = 1; next } counts[$2] && $5 != "" { print $1 "|" $5 "|" $3 "|" $4 }' "$tmp/customers" "$tmp/out" |
+		sort -t'|' -k2,2nr -k3,3 | head -n 10 >"$tmp/found"
+	compare q3 $run
 	query parts $run
 	answer group_high_ndv >"$tmp/expected"
 	awk -F'|' '{ rows += $2; if ($2 > most) most = $2 } END { printf "%d|%d|%d\n", NR, rows, most }' "$tmp/out" >"$tmp/found"

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 enum { COLUMNS = 16, LINE = 4096 };
 
@@ -49,7 +50,8 @@ struct query {
 #define NUMBER "DECIMAL(12,2))"
 static const struct table lineitem = { "lineitem.tbl", { "order", "part", NULL, NULL, "quantity", "price", "discount", "tax", "flag", "status", "ship", "commit",
 							  "receipt", NULL, "mode", "comment" } };
-static const struct table orders = { "orders.tbl", { "order", NULL, NULL, NULL, NULL, "priority" } };
+static const struct table orders = { "orders.tbl", { "order", "cust", NULL, NULL, "ordered", "priority", NULL, "shipping" } };
+static const struct table customer = { "customer.tbl", { "cust", NULL, NULL, NULL, NULL, NULL, "segment" } };
 
 static const DPI_Stage_Column q1[] = {
 	{ "flag", NULL, 0, 0, 0, 0, 0, 0 },
@@ -82,6 +84,22 @@ static const DPI_Stage_Column q12[] = {
 static const char *const order_key[] = { "order" };
 static const DPI_Aggregate q12_sums[] = { { .function = DPI_AGGREGATE_MAX, .column = "high" }, SUM("mail"), SUM("sea") };
 
+/* The same join: of each order whose it is and its date, if it came before the day, and what its later lines bring. Those of q3_customers
+ * count. */
+#define BEFORE(x) "CASE WHEN priority <> '' AND CAST(ordered AS DATE) < DATE '1995-03-15' THEN " x " END"
+static const DPI_Stage_Column q3[] = {
+	{ "order", NULL, 0, 0, 0, 0, 0, 0 },
+	{ "whose", BEFORE("CAST(cust AS BIGINT)"), 0, 0, 0, 0, 0, 0 },
+	{ "day", BEFORE("CAST(ordered AS DATE)"), 0, 0, 0, 0, 0, 0 },
+	{ "first", BEFORE("CAST(shipping AS INT)"), 0, 0, 0, 0, 0, 0 },
+	{ "revenue", "CASE WHEN mode <> '' AND CAST(ship AS DATE) > DATE '1995-03-15' THEN CAST(price AS " NUMBER " * (1 - CAST(discount AS " NUMBER ") END", 0, 0, 0, 0, 0,
+	  0 },
+};
+#define MAX(name) { .function = DPI_AGGREGATE_MAX, .column = name }
+static const DPI_Aggregate q3_sums[] = { MAX("whose"), MAX("day"), MAX("first"), SUM("revenue") };
+static const DPI_Stage_Column cust[] = { { "cust", NULL, 0, 0, 0, 0, 0, 0 } };
+static const char *const cust_key[] = { "cust" };
+
 static const DPI_Stage_Column part[] = { { "part", NULL, 0, 0, 0, 0, 0, 0 } };
 static const DPI_Stage_Column order[] = { { "order", NULL, 0, 0, 0, 0, 0, 0 } };
 static const DPI_Stage_Column comment[] = { { "comment", NULL, 0, 0, 0, 0, 0, 0 } };
@@ -96,6 +114,8 @@ static const struct query queries[] = {
 	  "CAST(ship AS DATE) >= DATE '1994-01-01' AND CAST(ship AS DATE) < DATE '1995-01-01' AND CAST(discount AS " NUMBER
 	  " BETWEEN 0.05 AND 0.07 AND CAST(quantity AS " NUMBER " < 24", LIST(q6), NULL, 0, LIST(q6_sums) },
 	{ "q12", { lineitem, orders }, NULL, LIST(q12), LIST(order_key), LIST(q12_sums) },
+	{ "q3", { lineitem, orders }, NULL, LIST(q3), LIST(order_key), LIST(q3_sums) },
+	{ "q3_customers", { customer }, "segment = 'BUILDING'", LIST(cust), LIST(cust_key), LIST(counts) },
 	{ "parts", { lineitem }, NULL, LIST(part), LIST(part_key), LIST(counts) },
 	{ "orders", { lineitem }, NULL, LIST(order), LIST(order_key), LIST(counts) },
 	{ "comments", { lineitem }, NULL, LIST(comment), LIST(comment_key), LIST(counts) },
@@ -196,6 +216,7 @@ static size_t print_value(char *to, const DPI_Value *v, const DPI_Column *c)
 	switch (v->type) {
 	case DPI_TYPE_NULL: return 0;
 	case DPI_TYPE_UTF8: memcpy(to, v->data, v->size); return v->size;
+	case DPI_TYPE_DATE32: return strftime(to, 16, "%Y-%m-%d", gmtime(&(time_t){ v->i * 86400 }));
 	case DPI_TYPE_DECIMAL128: return print_wide(to, (__int128)((unsigned __int128)v->w[1] << 64 | v->w[0]), c->scale);
 	default: return print_wide(to, v->i, v->type == DPI_TYPE_DECIMAL64 ? c->scale : 0);
 	}

@@ -1193,8 +1193,8 @@ DPI_API int DPI_Push_Arrow(const struct ArrowArray *array, const struct ArrowSch
 /* Hand out room in the segment for a target, to build a row in place; what dist would say is not asked. size: bytes of the
  * row, where rows vary at most; room: out, 8-byte aligned, to be written until DPI_Commit or DPI_Discard, before which
  * nothing else is pushed. Waits and errors as DPI_Push; STATE when room is already handed out; SIZE (another than the
- * rows', or it does not fit a segment); USE (the source has stages, or reduces, or
- * segments are columns). Thread: handle. */
+ * rows', or it does not fit a segment); USE (the source has stages, or reduces, or segments are columns); PEER also where the
+ * flow goes on without this target. Thread: handle. */
 DPI_API int DPI_Reserve(size_t size, uint32_t target, DPI_Source source, void **room);
 /* Push the row built in the room: its first size bytes. Never blocks. Thread: handle. Errors: THREAD STATE; SIZE CORRUPT (no
  * row of the schema: the room stays handed out) PEER FLOW CANCELLED DESTROYED. */
@@ -1316,9 +1316,9 @@ DPI_API int DPI_Next_Arrow(DPI_Target target, DPI_Batch *batch, struct ArrowArra
  * than are lent). */
 DPI_API int DPI_Release_Batch(size_t count, DPI_Target target);
 
-/* Wait until one of count targets may have something: a row, a mark, its end or an error. index: out, the first such. Take
- * with DPI_Try_Next, which may find nothing all the same: then wait again. timeout_us: at most; 0: DPI_TIMEOUT;
- * DPI_NO_WAIT. Thread: handle, for each. Errors: THREAD TIMEOUT. */
+/* Wait until one of count targets has something: a row, a mark, its end or an error. index: out, the first such; a call
+ * that takes from it does not wait. timeout_us: at most; 0: DPI_TIMEOUT; DPI_NO_WAIT. Thread: handle, for each. Errors:
+ * THREAD TIMEOUT. */
 DPI_API int DPI_Wait_Targets(const DPI_Target *targets, size_t count, int64_t timeout_us, size_t *index);
 
 /* The file descriptor of a target, as those of buffers (DPI_Get_Buffer_Descriptor): ready means that DPI_Try_Next gives a row, a

@@ -298,6 +298,8 @@ static void go_on_without_target(int rank, bool killed, int dist)
 		CHECK_DPI(DPI_Get_Source_Stats(s, &stats));
 		CHECK_INT(stats.dropped, >, 0);
 		CHECK_INT(stats.rows + stats.dropped, ==, (ROWS + 10) * (all ? 2 : 1)); /* each is one or the other */
+		void *room;
+		CHECK_ERROR(DPI_Reserve(sizeof(struct flow_row), 1, s, &room), DPI_ERR_PEER, "target 1");
 		CHECK_DPI(DPI_Close_Source(s));
 	} else if (rank == 1) {
 		DPI_Target t = target_of(0, f);

@@ -183,7 +183,7 @@ size_t dpi_utf8_valid(const uint8_t *p, size_t n)
 	size_t i = 0;
 	while (i < n) {
 		unsigned c = p[i], more = c < 0x80 ? 0 : c < 0xc2 ? 9 : c < 0xe0 ? 1 : c < 0xf0 ? 2 : c < 0xf5 ? 3 : 9;
-		if (more >= n - i) return i;
+		if (more > 3 || more >= n - i) return i;
 		for (unsigned k = 1; k <= more; k++)
 			if (dpi_utf8_starts(p[i + k])) return i;
 		unsigned second = more > 1 ? p[i + 1] : 0; /* too long a form, a surrogate, beyond U+10FFFF */

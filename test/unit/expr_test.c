@@ -155,6 +155,7 @@ TEST(expr_errors_name_the_character, "X-1 X-3", 0)
 	refused("d = '2020-02-30'", DPI_ERR_ARGUMENT, "character 5: this is no date");
 	refused("DATE '2020-13-01'", DPI_ERR_ARGUMENT, "character 6: this is no date");
 	refused("t LIKE 'a' ESCAPE 'xy'", DPI_ERR_ARGUMENT, "character 19: ESCAPE needs a string of one character");
+	refused("t LIKE 'a' ESCAPE '\x84\x84\x84\x84\x84\x84\x84\x84\x84\x84\x84\x84'", DPI_ERR_ARGUMENT, "character 20: the text is not UTF-8");
 	refused("EXTRACT(hour FROM d)", DPI_ERR_ARGUMENT, "character 9: 'hour' stands where");
 	refused("DATE_TRUNC('hour', d)", DPI_ERR_ARGUMENT, "character 12: this is no unit");
 	refused("123456789012345678901234567890123456789", DPI_ERR_ARGUMENT,

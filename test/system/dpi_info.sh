@@ -292,7 +292,7 @@ end
 
 begin "--json: strange values in settings stay valid JSON"
 DPI_BIND= DPI_JOB="$(printf 'quote " back \\ tab \t line \n bad \377\300 good \303\251')" json --settings
-has '^.settings\[3\].value quote \\" back \\\\ tab \\u0009 line \\u000a bad \\ufffd\\ufffd good '
+has '^.settings\[[0-9]*\].value quote \\" back \\\\ tab \\u0009 line \\u000a bad \\ufffd\\ufffd good '
 if command -v iconv >/dev/null; then iconv -f UTF-8 -t UTF-8 out >/dev/null || fail "it is not UTF-8"; fi
 DPI_LINGER=x json
 has "^.error .*'x' is not a time"

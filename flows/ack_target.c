@@ -142,7 +142,7 @@ static bool origin_confirmed(struct dpi_target *t, uint32_t source, uint64_t row
 static int confirm(struct dpi_target *t, uint32_t source, uint64_t rows)
 {
 	struct dpi_inlet *i = inlet_of(t, source);
-	int state = dpi_flow_source_state(t->flow, source);
+	int state = dpi_flow_whose(t->flow, source).state;
 	if (!i && (state == DPI_SOURCE_CLOSED || state == DPI_SOURCE_DEAD)) return DPI_SUCCESS;
 	if (!i && (rows == DPI_ACK_TAKEN || origin_confirmed(t, source, rows)) && state) {
 		if (rows == DPI_ACK_TAKEN) origin_confirmed(t, source, UINT64_MAX);

@@ -302,14 +302,6 @@ void dpi_flow_count(const struct dpi_flow *f, DPI_Flow_Info *info)
 	}
 }
 
-int dpi_flow_source_node(struct dpi_flow *f, uint32_t source)
-{
-	pthread_mutex_lock(&f->lock);
-	int node = source < atomic_load_explicit(&f->opened, memory_order_relaxed) ? f->source_node[source] : -1;
-	pthread_mutex_unlock(&f->lock);
-	return node;
-}
-
 bool dpi_flow_source_fenced(struct dpi_flow *f, uint32_t source, uint32_t epoch)
 {
 	pthread_mutex_lock(&f->lock);
@@ -319,12 +311,14 @@ bool dpi_flow_source_fenced(struct dpi_flow *f, uint32_t source, uint32_t epoch)
 	return fenced;
 }
 
-int dpi_flow_source_state(struct dpi_flow *f, uint32_t source)
+struct dpi_flow_source dpi_flow_whose(struct dpi_flow *f, uint32_t source)
 {
+	struct dpi_flow_source is = { .node = -1 };
 	pthread_mutex_lock(&f->lock);
-	int state = source < atomic_load_explicit(&f->opened, memory_order_relaxed) ? f->source[source] : 0;
+	if (source < atomic_load_explicit(&f->opened, memory_order_relaxed))
+		is = (struct dpi_flow_source){ f->source[source], f->source_node[source], f->source_epoch[source], f->source_id[source] };
 	pthread_mutex_unlock(&f->lock);
-	return state;
+	return is;
 }
 
 void dpi_flow_watch(struct dpi_flow *f, struct dpi_flow_watch *w)

@@ -25,6 +25,14 @@ struct dpi_flow_target {
 	uint32_t epoch; /* how often it was bound */
 };
 
+/* Whose a source is, or was last. */
+struct dpi_flow_source {
+	int state; /* DPI_SOURCE_*; 0: not heard of yet */
+	int node;  /* -1: the same */
+	uint32_t epoch; /* how often it was resumed */
+	uint64_t id;	/* the program's; 0: none */
+};
+
 /* An endpoint that wants to hear of changes: its bell is rung after each. On the flow's list while the endpoint is open. */
 struct dpi_flow_watch {
 	struct dpi_flow_watch *next;
@@ -120,10 +128,9 @@ void dpi_flow_fail(struct dpi_flow *f, int error, const char *sentence);
 struct dpi_flow_target dpi_flow_where(struct dpi_flow *f, uint32_t target);
 /* bound, detached, dead and lost, under its lock. */
 void dpi_flow_count(const struct dpi_flow *f, DPI_Flow_Info *info);
-int dpi_flow_source_state(struct dpi_flow *f, uint32_t source); /* 0: not heard of yet */
+struct dpi_flow_source dpi_flow_whose(struct dpi_flow *f, uint32_t source); /* never blocks */
 /* Has it been resumed, or lost, since it was of this epoch? */
 bool dpi_flow_source_fenced(struct dpi_flow *f, uint32_t source, uint32_t epoch);
-int dpi_flow_source_node(struct dpi_flow *f, uint32_t source);
 void dpi_flow_watch(struct dpi_flow *f, struct dpi_flow_watch *w);
 void dpi_flow_unwatch(struct dpi_flow *f, struct dpi_flow_watch *w);
 

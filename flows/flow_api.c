@@ -120,6 +120,34 @@ int DPI_Get_Flow_Info(DPI_Flow flow, DPI_Flow_Info *info)
 	return dpi_give(__func__, info, &all, sizeof all);
 }
 
+int DPI_Get_Flow_Source(uint32_t source, DPI_Flow flow, DPI_Flow_End *end)
+{
+	static const int state[] = { [0] = DPI_END_NONE, [DPI_SOURCE_OPEN] = DPI_END_OPEN, [DPI_SOURCE_CLOSED] = DPI_END_CLOSED,
+				     [DPI_SOURCE_DEAD] = DPI_END_DEAD, [DPI_SOURCE_LOST] = DPI_END_LOST };
+	struct dpi_flow *f = dpi_flow_get(flow);
+	if (!f) return dpi_flow_error(flow);
+	struct dpi_flow_source is = dpi_flow_whose(f, source);
+	dpi_flow_unref(f);
+	DPI_Flow_End all = { .state = state[is.state], .node = is.node, .epoch = is.epoch, .id = is.id };
+	return dpi_give(__func__, end, &all, sizeof all);
+}
+
+int DPI_Get_Flow_Target(uint32_t target, DPI_Flow flow, DPI_Flow_End *end)
+{
+	static const int state[] = { [DPI_TARGET_UNBOUND] = DPI_END_NONE, [DPI_TARGET_BOUND] = DPI_END_OPEN, [DPI_TARGET_ENDED] = DPI_END_CLOSED,
+				     [DPI_TARGET_DEAD] = DPI_END_DEAD, [DPI_TARGET_LOST] = DPI_END_LOST, [DPI_TARGET_DETACHED] = DPI_END_DETACHED };
+	struct dpi_flow *f = dpi_flow_get(flow);
+	if (!f) return dpi_flow_error(flow);
+	uint32_t targets = f->definition->targets;
+	struct dpi_flow_target is = dpi_flow_where(f, target);
+	int error = target < targets ? DPI_SUCCESS
+				     : dpi_fail(DPI_ERR_ARGUMENT, "DPI_Get_Flow_Target: target is %u: flow '%s' has %u, from 0", target, f->name, targets);
+	dpi_flow_unref(f);
+	if (error) return error;
+	DPI_Flow_End all = { .state = state[is.state], .node = is.state == DPI_TARGET_UNBOUND ? -1 : is.node, .epoch = is.epoch };
+	return dpi_give(__func__, end, &all, sizeof all);
+}
+
 int DPI_Close_Flow(DPI_Flow flow)
 {
 	struct dpi_flow *f = dpi_flow_get(flow);

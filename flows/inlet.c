@@ -494,7 +494,7 @@ static bool all_marked(struct dpi_target *t, uint64_t *mark)
 	if (!some) return false;
 	/* sources that have no inlet yet are waited for while they are open */
 	for (uint32_t s = 0; s < opened; s++) {
-		if (dpi_flow_source_state(t->flow, s) != DPI_SOURCE_OPEN) over++;
+		if (dpi_flow_whose(t->flow, s).state != DPI_SOURCE_OPEN) over++;
 		else for (size_t n = 0; n < t->inlets; n++)
 			if (t->inlet[n]->known && t->inlet[n]->source == s) {
 				with++;

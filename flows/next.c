@@ -31,12 +31,12 @@ static int timed_out(const struct dpi_target *t, const char *call)
 	struct dpi_flow *f = t->flow;
 	uint32_t opened = atomic_load(&f->opened), over = atomic_load(&f->over), first = 0;
 	int state = 0;
-	while (first < opened && ((state = dpi_flow_source_state(f, first)) == DPI_SOURCE_CLOSED || state == DPI_SOURCE_DEAD)) first++;
+	while (first < opened && ((state = dpi_flow_whose(f, first).state) == DPI_SOURCE_CLOSED || state == DPI_SOURCE_DEAD)) first++;
 	if (opened == over)
 		return dpi_fail(DPI_ERR_TIMEOUT, "%s: nothing came to target %u of flow '%s' within the deadline; no source is open, and the flow is not sealed: more may come",
 				call, t->index, f->name);
 	return dpi_fail(DPI_ERR_TIMEOUT, "%s: nothing came to target %u of flow '%s' within the deadline; %u of %u sources are open, the first of them source %u on node %d%s",
-			call, t->index, f->name, opened - over, opened, first, dpi_flow_source_node(f, first), state == DPI_SOURCE_LOST ? ", which is lost and may resume" : "");
+			call, t->index, f->name, opened - over, opened, first, dpi_flow_whose(f, first).node, state == DPI_SOURCE_LOST ? ", which is lost and may resume" : "");
 }
 
 /* What DPI_Wait_Targets has found. */

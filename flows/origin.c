@@ -125,7 +125,7 @@ bool dpi_origins_marked(const struct dpi_target *t, uint64_t *mark)
 		any = true;
 	}
 	for (uint32_t s = 0; s < known; s++) {
-		int state = dpi_flow_source_state(t->flow, s);
+		int state = dpi_flow_whose(t->flow, s).state;
 		bool unheard = s >= opened && dpi_origin_find(t, s); /* it has sent something, and the news that it was opened is under way */
 		if ((state == DPI_SOURCE_OPEN || state == DPI_SOURCE_LOST || unheard) && !passed(t, s, &any, mark)) return false;
 	}

@@ -50,7 +50,7 @@ int dpi_source_look(struct dpi_source *s)
 	uint64_t version = atomic_load_explicit(&s->flow->version, memory_order_acquire);
 	if (dpi_flow_source_fenced(s->flow, s->number, s->epoch))
 		return dpi_fail(DPI_ERR_FENCED, "source %u of flow '%s', with the id %llu, was taken over by another on node %d: close this one", s->number, s->flow->name,
-				(unsigned long long)s->id, dpi_flow_source_node(s->flow, s->number));
+				(unsigned long long)s->id, dpi_flow_whose(s->flow, s->number).node);
 	s->seen = version;
 	return DPI_SUCCESS;
 }

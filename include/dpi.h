@@ -1087,6 +1087,18 @@ typedef struct DPI_Flow_Info {
 } DPI_Flow_Info;
 #define DPI_FLOW_INFO_INIT { sizeof(DPI_Flow_Info), 0, 0, 0, 0, 0, 0, {0}, 0, 0, 0 }
 
+/* What became of a source or a target: nobody has opened it; open; closed, or its flow has ended there; dead; dead, but it may be
+ * resumed, or bound anew; detached. */
+enum { DPI_END_NONE = 0, DPI_END_OPEN = 1, DPI_END_CLOSED = 2, DPI_END_DEAD = 3, DPI_END_LOST = 4, DPI_END_DETACHED = 5 };
+typedef struct DPI_Flow_End {
+	size_t size;			/* set by the caller: sizeof(DPI_Flow_End) */
+	int state;			/* DPI_END_* */
+	int node;			/* that has it, or had it last; -1: none */
+	uint32_t epoch;			/* source: how often it was resumed; target: how often it was bound */
+	uint64_t id;			/* of a source that can be resumed; else 0 */
+} DPI_Flow_End;
+#define DPI_FLOW_END_INIT { sizeof(DPI_Flow_End), 0, 0, 0, 0 }
+
 /* Create a flow by name and open a handle to it. name: 1 … DPI_NAME_MAX-1 bytes, unique in the cluster; copied. attr: the
  * caller's. flow: out; close it with DPI_Close_Flow. Functions that attr names need not be registered here: DPI_Open_Source
  * looks for them. Blocks for the registry's answer at most DPI_TIMEOUT. Thread: any. Errors: EXISTS (and with
@@ -1122,6 +1134,12 @@ DPI_API int DPI_Get_Flow_Output_Schema(DPI_Flow flow, DPI_Schema *schema);
 
 /* Describe the flow as this process knows it now. info: in: size. Never blocks. Thread: any. Errors: none of its own. */
 DPI_API int DPI_Get_Flow_Info(DPI_Flow flow, DPI_Flow_Info *info);
+
+/* Who has one of the flow's sources or targets, and what became of it, as this process knows it now: so it is told which of
+ * them died where the flow goes on. source, target: its number, from 0. end: in: size. Never blocks. Thread: any. Errors:
+ * ARGUMENT (no such target; a source has state DPI_END_NONE before it is opened). */
+DPI_API int DPI_Get_Flow_Source(uint32_t source, DPI_Flow flow, DPI_Flow_End *end);
+DPI_API int DPI_Get_Flow_Target(uint32_t target, DPI_Flow flow, DPI_Flow_End *end);
 
 /* Close a handle; endpoints opened with it stay open, the flow lives on. Never blocks. Thread: any. Errors: none of its own. */
 DPI_API int DPI_Close_Flow(DPI_Flow flow);

@@ -300,6 +300,16 @@ static void go_on_without_target(int rank, bool killed, int dist)
 		CHECK_INT(stats.rows + stats.dropped, ==, (ROWS + 10) * (all ? 2 : 1)); /* each is one or the other */
 		void *room;
 		CHECK_ERROR(DPI_Reserve(sizeof(struct flow_row), 1, s, &room), DPI_ERR_PEER, "target 1");
+		DPI_Flow_End end = DPI_FLOW_END_INIT;
+		CHECK_DPI(DPI_Get_Flow_Target(1, f, &end));
+		CHECK(end.state == DPI_END_DEAD && end.node == 2 && end.epoch == 1);
+		CHECK_DPI(DPI_Get_Flow_Target(0, f, &end));
+		CHECK(end.state == DPI_END_OPEN && end.node == 1);
+		CHECK_ERROR(DPI_Get_Flow_Target(2, f, &end), DPI_ERR_ARGUMENT, "target is 2");
+		CHECK_DPI(DPI_Get_Flow_Source(0, f, &end));
+		CHECK(end.state == DPI_END_OPEN && end.node == 0 && end.id == 0);
+		CHECK_DPI(DPI_Get_Flow_Source(1, f, &end));
+		CHECK(end.state == DPI_END_NONE && end.node == -1);
 		CHECK_DPI(DPI_Close_Source(s));
 	} else if (rank == 1) {
 		DPI_Target t = target_of(0, f);
@@ -331,8 +341,8 @@ static void go_on_without_target(int rank, bool killed, int dist)
 	CHECK_DPI(DPI_Finalize(ctx));
 }
 
-TEST(flow_goes_on_without_target, "FL-445", 3) { go_on_without_target(rank, true, DPI_DIST_RADIX); }
-TEST(flow_goes_on_without_target_of_all, "FL-445", 3) { go_on_without_target(rank, true, DPI_DIST_BROADCAST); }
+TEST(flow_goes_on_without_target, "FL-445 FL-121", 3) { go_on_without_target(rank, true, DPI_DIST_RADIX); }
+TEST(flow_goes_on_without_target_of_all, "FL-445 FL-121", 3) { go_on_without_target(rank, true, DPI_DIST_BROADCAST); }
 TEST(flow_goes_on_without_closed_target, "FL-445 FL-446", 3) { go_on_without_target(rank, false, DPI_DIST_RADIX); }
 
 /* A target goes at any moment while each row for it travels at once, pushed or built in place: no push fails, and each row is

@@ -178,7 +178,7 @@ TEST(flow_source_pushes_anew, "FL-950 FL-951", 3, .deadline_s = 180) { resume_af
 /* ------------------------------------------------------------------------------------------------- lost and waited for */
 
 /* The flow does not end, and no mark is reported, while a source is lost; one that was given up is lost, too. */
-TEST(flow_waits_for_a_lost_source, "FL-954 FL-955", 2)
+TEST(flow_waits_for_a_lost_source, "FL-121 FL-954 FL-955", 2)
 {
 	_Atomic int *stage = harness_shared();
 	DPI_Context ctx = join();
@@ -228,6 +228,11 @@ TEST(flow_waits_for_a_lost_source, "FL-954 FL-955", 2)
 		}
 		CHECK_ERROR(error, DPI_ERR_TIMEOUT, "lost and may resume");
 		CHECK_INT(tally.total, ==, 10);
+		DPI_Flow_End end = DPI_FLOW_END_INIT;
+		CHECK_DPI(DPI_Get_Flow_Source(0, f, &end));
+		CHECK(end.state == DPI_END_LOST && end.node == 1 && end.epoch == 0 && end.id == ID);
+		CHECK_DPI(DPI_Get_Flow_Source(1, f, &end));
+		CHECK(end.state == DPI_END_CLOSED && end.node == 1 && end.id == 0);
 		CHECK(n == 1 && marks[0] == 5);
 		*stage = 2;
 		while ((error = DPI_Next(t, &u)) != DPI_ERR_END) {
@@ -281,13 +286,16 @@ static void not_resumed(int rank, int on_death)
 		CHECK_ERROR(DPI_Open_Source(f, &a, &s), DPI_ERR_EXISTS, "not resumed in time");
 		DPI_Flow_Info info = flow_info(f);
 		CHECK(info.closed == 1 && info.dead == 1 && info.lost == 0);
+		DPI_Flow_End end = DPI_FLOW_END_INIT;
+		CHECK_DPI(DPI_Get_Flow_Source(0, f, &end));
+		CHECK(end.state == DPI_END_DEAD && end.node == 1 && end.id == ID);
 	}
 	CHECK_DPI(DPI_Close_Target(t));
 	CHECK_DPI(DPI_Finalize(ctx));
 }
 
 TEST(flow_source_not_resumed, "FL-956", 2) { not_resumed(rank, DPI_DEATH_FAILS); }
-TEST(flow_goes_on_source_not_resumed, "FL-956", 2) { not_resumed(rank, DPI_DEATH_GOES_ON); }
+TEST(flow_goes_on_source_not_resumed, "FL-121 FL-956", 2) { not_resumed(rank, DPI_DEATH_GOES_ON); }
 
 /* --------------------------------------------------------------------------------------------------------- refused */
 

@@ -125,6 +125,9 @@ static void death(int rank, int retain, bool position, int place)
 		int64_t first = w->released;
 		DPI_Target t = bind_again(0, position ? (int64_t)w->position : -1, f);
 		CHECK_INT(epoch_of(t), ==, 2);
+		DPI_Flow_End end = DPI_FLOW_END_INIT;
+		CHECK_DPI(DPI_Get_Flow_Target(0, f, &end));
+		CHECK(end.state == DPI_END_OPEN && end.node == 2 && end.epoch == 2);
 		if (!position) first = take_first(t, first, confirm);
 		end_at(t, first, ROWS, confirm, w);
 	}

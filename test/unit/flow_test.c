@@ -95,7 +95,7 @@ TEST(a_flow_lives_and_ends, "FL-106 FL-116 FL-117", 3)
 	CHECK_ERROR(dpi_flow_bind(f, (uint32_t)rank, 7, soon()), DPI_ERR_EXISTS, "is open on node");
 	CHECK_ERROR(dpi_flow_bind(f, 3, 7, soon()), DPI_ERR_RANGE, "0 to 2");
 	CHECK_DPI(dpi_flow_join(f, soon(), &source));
-	CHECK_INT(dpi_flow_source_state(f, source), ==, DPI_SOURCE_OPEN);
+	CHECK_INT(dpi_flow_whose(f, source).state, ==, DPI_SOURCE_OPEN);
 	CHECK_INT(f->source_node[source], ==, rank);
 	CHECK_DPI(dpi_flow_join(f, soon(), &other));
 	CHECK_INT(other, >, source);
@@ -104,7 +104,7 @@ TEST(a_flow_lives_and_ends, "FL-106 FL-116 FL-117", 3)
 	CHECK_ERROR(dpi_flow_join(f, soon(), &other), DPI_ERR_SEALED, "after 6 sources");
 	harness_barrier();
 	CHECK_DPI(dpi_flow_leave(f, source, 0, DPI_SOURCE_CLOSED, soon()));
-	CHECK_INT(dpi_flow_source_state(f, source), ==, DPI_SOURCE_CLOSED);
+	CHECK_INT(dpi_flow_whose(f, source).state, ==, DPI_SOURCE_CLOSED);
 	CHECK_DPI(dpi_flow_leave(f, source, 0, DPI_SOURCE_CLOSED, soon()));
 	for (source = 0; source < 6; source++)
 		if (f->source_node[source] == rank) CHECK_DPI(dpi_flow_leave(f, source, 0, DPI_SOURCE_CLOSED, soon()));
@@ -212,7 +212,7 @@ TEST(a_dead_node, "FL-118 FL-119 FL-120", 3)
 	while (dpi_flow_where(goes_on, 2).state != DPI_TARGET_DEAD) harness_pause();
 	CHECK_ERROR(dpi_flow_bind(goes_on, 2, 7, soon()), DPI_ERR_EXISTS, "died on node 2");
 	for (uint32_t i = 0; i < 2; i++)
-		CHECK((goes_on->source_node[i] == 2) == (dpi_flow_source_state(goes_on, i) == DPI_SOURCE_DEAD));
+		CHECK((goes_on->source_node[i] == 2) == (dpi_flow_whose(goes_on, i).state == DPI_SOURCE_DEAD));
 	if (rank == 1) CHECK_DPI(dpi_flow_leave(goes_on, source[0], 0, DPI_SOURCE_CLOSED, soon()));
 	await_state(goes_on, 2, 2, true);
 	CHECK(dpi_flow_complete(goes_on));
@@ -373,9 +373,9 @@ static void *work(void *arg)
 		dpi_flow_unref(dpi_flow_ref(f));
 		error = dpi_flow_join(f, soon(), &source);
 		if (!error) {
-			CHECK_INT(dpi_flow_source_state(f, source), ==, DPI_SOURCE_OPEN);
+			CHECK_INT(dpi_flow_whose(f, source).state, ==, DPI_SOURCE_OPEN);
 			error = dpi_flow_leave(f, source, 0, DPI_SOURCE_CLOSED, soon());
-			if (!error) CHECK_INT(dpi_flow_source_state(f, source), ==, DPI_SOURCE_CLOSED);
+			if (!error) CHECK_INT(dpi_flow_whose(f, source).state, ==, DPI_SOURCE_CLOSED);
 		}
 		if (error) CHECK(error == DPI_ERR_DESTROYED || error == DPI_ERR_SEALED || error == DPI_ERR_FLOW);
 		error = dpi_flow_bind(f, target, draw(&d), soon());
@@ -485,7 +485,7 @@ TEST(nonsense_to_the_coordinator, "", 2, .expect_stderr = true)
 		dpi_pack_u32(&wrong[6].p, 0);
 		for (int i = 0; i < 7; i++)
 			CHECK_INT(dpi_call(ctx, 0, wrong[i].type, &wrong[i].p, soon(), NULL), ==, wrong[i].error);
-		CHECK_INT(dpi_flow_source_state(f, 0), ==, DPI_SOURCE_OPEN);
+		CHECK_INT(dpi_flow_whose(f, 0).state, ==, DPI_SOURCE_OPEN);
 		CHECK_INT(dpi_flow_where(f, 0).state, ==, DPI_TARGET_BOUND);
 		CHECK_DPI(dpi_flow_check(f));
 		for (int i = 0, n = rounds(3000); i < n; i++) {
@@ -537,7 +537,7 @@ TEST(nonsense_to_a_copy, "", 2, .expect_stderr = true)
 				      error == DPI_ERR_DESTROYED);
 			CHECK_INT(atomic_load(&f->over), <=, atomic_load(&f->opened));
 			for (uint32_t k = 0; k < 8; k++) {
-				CHECK_INT(dpi_flow_source_state(f, k), <=, DPI_SOURCE_DEAD);
+				CHECK_INT(dpi_flow_whose(f, k).state, <=, DPI_SOURCE_DEAD);
 				CHECK_INT(dpi_flow_where(f, k).state, <=, DPI_TARGET_LOST);
 			}
 			/* one who has no right to tell */

@@ -1412,7 +1412,8 @@ DPI_API int DPI_Get_Source_Position(DPI_Source source, uint64_t *position);
 #define DPI_ACK_TAKEN UINT64_MAX
 DPI_API int DPI_Ack(uint32_t source, uint64_t rows, DPI_Target target);
 /* How many rows of a source this target has given to the program: what DPI_Ack takes. They count as they reach the target, before
- * its stages; where it reduces, when all results of their window were given. rows: out; 0 if none has come, or the source is closed. Never blocks. Thread: handle. Errors: THREAD. */
+ * its stages; where it reduces, when all results of their window were given. rows: out; 0 if none has come, or, unless the flow
+ * is retained, the source is closed. Never blocks. Thread: handle. Errors: THREAD. */
 DPI_API int DPI_Get_Taken(uint32_t source, DPI_Target target, uint64_t *rows);
 
 /* --------------------------------------------------------------------------------------------- flows: Bloom filters */

@@ -220,7 +220,7 @@ static void push_until_killed(DPI_Flow f, struct killed *k, int incarnation)
 
 /* A source is killed at any moment, several times, while another pushes all the time: what it had flushed comes, whole,
  * in order and without gap; the other goes on; the flow ends. */
-TEST(flow_goes_on_without_sources, "FL-444", 3, .deadline_s = 180)
+TEST(flow_goes_on_without_sources, "FL-121 FL-444", 3, .deadline_s = 180)
 {
 	struct killed *k = harness_shared();
 	if (rank == 2) harness_expect_death(2);
@@ -264,6 +264,14 @@ TEST(flow_goes_on_without_sources, "FL-444", 3, .deadline_s = 180)
 		}
 		CHECK_INT(tally.rows[0], ==, k->steady);
 		for (int i = 1; i <= KILLS; i++) CHECK_INT(tally.rows[i], >=, k->flushed[i]);
+		int dead = 0;
+		for (uint32_t s = 0; s <= KILLS; s++) {
+			DPI_Flow_End end = DPI_FLOW_END_INIT;
+			CHECK_DPI(DPI_Get_Flow_Source(s, f, &end));
+			CHECK_INT(end.state, ==, end.node ? DPI_END_DEAD : DPI_END_CLOSED);
+			dead += end.state == DPI_END_DEAD;
+		}
+		CHECK_INT(dead, ==, KILLS);
 		CHECK_DPI(DPI_Close_Target(t));
 	}
 	CHECK_DPI(DPI_Barrier("end", 2, 0, ctx));

@@ -289,6 +289,9 @@ static void not_resumed(int rank, int on_death)
 		DPI_Flow_End end = DPI_FLOW_END_INIT;
 		CHECK_DPI(DPI_Get_Flow_Source(0, f, &end));
 		CHECK(end.state == DPI_END_DEAD && end.node == 1 && end.id == ID);
+		uint64_t rows;
+		CHECK_DPI(DPI_Get_Taken(0, t, &rows));
+		CHECK_INT(rows, ==, 10);
 	}
 	CHECK_DPI(DPI_Close_Target(t));
 	CHECK_DPI(DPI_Finalize(ctx));

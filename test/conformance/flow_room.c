@@ -439,3 +439,47 @@ TEST(flow_large_row_half_way, "FL-429", 2)
 	CHECK_DPI(DPI_Free_Schema(schema));
 	leave(ctx);
 }
+
+/* Keys of Zipf 1.2, and targets that are behind: the memory of each stays within the flow's, and every row comes. */
+TEST(flow_skewed_keys, "FL-402 FL-421", 4)
+{
+	enum { KEYS = 1000, ROWS = 20000, LOOK = 100 };
+	_Atomic int64_t *taken = harness_shared();
+	DPI_Context ctx = join();
+	DPI_Flow f = FLOW("f", ctx, .targets = 2, .sources = 2, .segment = 4096, .memory = MEMORY);
+	if (rank < 2) {
+		double below[KEYS], sum = 0, weight = 1;
+		uint64_t seed = draw_seed(rank);
+		for (int k = 1; k <= KEYS; k++) {
+			if (k > 1 && !(k & (k - 1))) weight *= 0.4353; /* 1/2^1.2: between powers of two it stays */
+			below[k - 1] = sum += weight;
+		}
+		DPI_Source s = source_with(f, 60 * SECOND);
+		for (int64_t n = 0; n < ROWS; n++) {
+			double x = (double)draw(&seed, 1 << 30) / (1 << 30) * sum;
+			int key = 0;
+			while (key < KEYS - 1 && below[key] <= x) key++;
+			struct flow_row r = row_of(rank, key, n);
+			CHECK_DPI(DPI_Push(&r, sizeof r, s));
+		}
+		CHECK_DPI(DPI_Close_Source(s));
+	} else {
+		DPI_Target t = target_of((uint32_t)rank - 2, f);
+		struct flow_tally tally = { 0 };
+		DPI_Target_Stats stats = { .size = sizeof stats };
+		DPI_Tuple u;
+		int error;
+		while (!(error = DPI_Next(t, &u))) {
+			flow_take(&tally, u.data, u.size);
+			if (tally.total % LOOK) continue;
+			CHECK_DPI(DPI_Get_Target_Stats(t, &stats));
+			CHECK_INT(stats.memory, <=, MEMORY);
+			usleep(200);
+		}
+		CHECK_INT(error, ==, DPI_ERR_END);
+		taken[rank] = tally.total;
+	}
+	harness_barrier();
+	CHECK_INT(taken[2] + taken[3], ==, 2 * ROWS);
+	leave(ctx);
+}

@@ -48,6 +48,7 @@ static const struct option {
 	{ "ack", WORD, FIELD(ack), "none", "none|received|released|confirmed", 0, 0, "when targets acknowledge rows" },
 	{ "dist", WORD, FIELD(dist), "hash", "hash|broadcast", 0, 0, "which targets a row goes to" },
 	{ "method", WORD, FIELD(method), "hash", "hash|crc32c|xxh64|radix|range|memcpy", 0, 0, "how parts are found" },
+	{ "move", WORD, FIELD(move), "gather", "gather|gather_columns|to_columns|to_rows|partition_columns|memcpy", 0, 0, "what is done to rows or columns" },
 	{ "by", WORD, FIELD(by), "library", "library|hand|plain", 0, 0, "what reduces, or filters; plain: a loop that is compiled as the rest is" },
 	{ "filter", WORD, FIELD(filter), "one", "one|two|sum", 0, 0, "the condition: one comparison, two, or one with a sum" },
 	{ "direction", WORD, FIELD(direction), "write", "read|write|send", 0, 0, "which way the bytes go; send: as messages" },

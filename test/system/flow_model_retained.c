@@ -613,19 +613,6 @@ static void play(struct shared *shared, int number, int rank, DPI_Context ctx)
 	CHECK_DPI(DPI_Close_Flow(s.flow));
 }
 
-static double seconds(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
-static int number_from(const char *name, int otherwise)
-{
-	const char *text = getenv(name);
-	return text && *text ? atoi(text) : otherwise;
-}
-
 #define LEAST 30 /* scenarios, however long they take */
 
 static void run_model(int rank, int most, double limit)

@@ -28,6 +28,20 @@ static inline bool one_in(uint64_t *state, uint64_t n)
 	return draw(state, n) == 0;
 }
 
+static inline double seconds(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+/* A number of the environment. */
+static inline int number_from(const char *name, int otherwise)
+{
+	const char *text = getenv(name);
+	return text && *text ? atoi(text) : otherwise;
+}
+
 static inline void pause_us(uint64_t us)
 {
 	nanosleep(&(struct timespec){ (time_t)(us / 1000000), (long)(us % 1000000) * 1000 }, NULL);

@@ -309,7 +309,7 @@ static void go_on_without_target(int rank, bool killed, int dist)
 		void *room;
 		CHECK_ERROR(DPI_Reserve(sizeof(struct flow_row), 1, s, &room), DPI_ERR_PEER, "target 1");
 		DPI_Flow_End end = DPI_FLOW_END_INIT;
-		CHECK_DPI(DPI_Get_Flow_Target(1, f, &end));
+		UNTIL(10 * SECOND, end.state != DPI_END_OPEN, CHECK_DPI(DPI_Get_Flow_Target(1, f, &end)));
 		CHECK(end.state == DPI_END_DEAD && end.node == 2 && end.epoch == 1);
 		CHECK_DPI(DPI_Get_Flow_Target(0, f, &end));
 		CHECK(end.state == DPI_END_OPEN && end.node == 1);

@@ -71,10 +71,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static uint8_t states[1] = { DPI_SOURCE_OPEN };
 	static int nodes[1];
+	static uint32_t epochs[1];
+	static uint64_t ids[1];
 	if (!ring) start();
 	if (!size) return 0;
 	size_t which = data[0] & 8 ? 6 + (data[0] & 7) % 3 : data[0] % 4 % 3 + (data[0] & 4 ? 3 : 0);
-	struct dpi_flow flow = { .ctx = &ctx, .name = "f", .definition = definition[which], .source = states, .source_node = nodes };
+	struct dpi_flow flow = { .ctx = &ctx, .name = "f", .definition = definition[which], .source = states, .source_node = nodes,
+				 .source_epoch = epochs, .source_id = ids };
 	atomic_init(&flow.opened, 1);
 	pthread_mutex_init(&flow.lock, NULL);
 	struct dpi_home home = { .shape = { .max_record = MOST } };

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <time.h>
 
 enum kind { BYTES, COUNT, SECONDS, WORD };
@@ -73,6 +74,16 @@ _Noreturn void die(int status, const char *format, ...)
 	va_end(ap);
 	fputc('\n', stderr);
 	exit(status);
+}
+
+unsigned char *memory_touched(size_t size)
+{
+	unsigned char *m = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (m == MAP_FAILED)
+		die(1, "no memory of %zu bytes", size);
+	memset(m, 1, size);
+	return m;
 }
 
 uint64_t now_ns(void)

@@ -57,6 +57,7 @@ void result_stream(const char *peer, const struct options *o, uint64_t records, 
 _Noreturn void die(int status, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 uint64_t now_ns(void);
+unsigned char *memory_touched(size_t size); /* mapped, and written once: page faults are not what is measured */
 
 /* One word of every cache line of a record: what a consumer that looks at its data must at least load. */
 static inline uint64_t read_lines(const void *record, size_t size)

@@ -3,20 +3,7 @@
  * which every other bit is set, at random; turned into columns, and back; and columns are dealt out to parts that are known. */
 #include "dpi_job.h"
 
-#include <stdlib.h>
-#include <sys/mman.h>
-
 static struct options o;
-
-static unsigned char *memory(size_t size)
-{
-	unsigned char *m = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	if (m == MAP_FAILED)
-		die(1, "no memory of %zu bytes", size);
-	memset(m, 1, size); /* page faults are not what is measured */
-	return m;
-}
 
 /* Rows of parts are back to back: what each has fits, as each gets as many in turn. */
 static unsigned char *rows, *column[2], *out[2], *bits;
@@ -63,11 +50,11 @@ int main(int argc, char **argv)
 	width = o.size, count = o.footprint / width;
 	if (width < 2 || width % 2 || count < o.parts)
 		die(2, "a row has an even number of bytes, and there is one for each part");
-	rows = memory(count * width);
+	rows = memory_touched(count * width);
 	for (int c = 0; c < 2; c++) /* gathered rows go to the first, all of a row in one */
-		column[c] = memory(count * width), out[c] = memory(count * width / 2);
-	bits = memory(count / 8 + 8);
-	part = (uint16_t *)(void *)memory(count * sizeof *part);
+		column[c] = memory_touched(count * width), out[c] = memory_touched(count * width / 2);
+	bits = memory_touched(count / 8 + 8);
+	part = (uint16_t *)(void *)memory_touched(count * sizeof *part);
 	for (size_t i = 0; i < count / 8; i++) {
 		state ^= state << 13, state ^= state >> 7, state ^= state << 17;
 		bits[i] = (unsigned char)(state >> 24);

@@ -3,21 +3,8 @@
  * compared with. Mode one: the room of each part is known; two: it is counted first, so that rows are read twice. */
 #include "dpi_job.h"
 
-#include <stdlib.h>
-#include <sys/mman.h>
-
 static struct options o;
 static const char *const methods[] = { "hash", "crc32c", "xxh64", "radix", "range", "memcpy" };
-
-static unsigned char *memory(size_t size)
-{
-	unsigned char *m = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	if (m == MAP_FAILED)
-		die(1, "no memory of %zu bytes", size);
-	memset(m, 1, size); /* page faults are not what is measured */
-	return m;
-}
 
 int main(int argc, char **argv)
 {
@@ -37,8 +24,8 @@ int main(int argc, char **argv)
 	while (strcmp(methods[a.method], o.method))
 		a.method++;
 	room = count / o.parts + count / o.parts / 8 + 4096; /* rows; keys are drawn at random */
-	from = memory(count * width);
-	out = memory(room * o.parts * width);
+	from = memory_touched(count * width);
+	out = memory_touched(room * o.parts * width);
 	for (size_t i = 0; i < count; i++) {
 		state ^= state << 13, state ^= state >> 7, state ^= state << 17;
 		memcpy(from + i * width, &state, sizeof state);
@@ -49,7 +36,7 @@ int main(int argc, char **argv)
 	DPI_Values bounds = { .type = DPI_TYPE_INT64, .data = bound };
 	a.keys = &key, a.key_count = 1, a.parts = (uint32_t)o.parts, a.shift = 20, a.bounds = &bounds;
 	if (!strcmp(o.mode, "two"))
-		part = (uint16_t *)(void *)memory(count * sizeof *part);
+		part = (uint16_t *)(void *)memory_touched(count * sizeof *part);
 	pin_consumer();
 	timer_start(o.seconds);
 	start = now_ns();

@@ -52,7 +52,7 @@ struct harness_case {
 	bool once;	    /* what it checks has nothing to do with transports: run for the first one only */
 	bool only_named;    /* run only when the command line's FILTER names it */
 	bool one_transport; /* it looks at one transport: not for enrolments of several in one cluster */
-	bool inet;	    /* the cluster is a TCP address (DPI_CLUSTER=127.0.0.1:port), not a Unix socket */
+	bool inet;	    /* the cluster is a TCP address (DPI_CLUSTER=$DPI_LISTEN:port), not a Unix socket */
 	const char *env;    /* set in each rank: "DPI_LINGER=1s DPI_SPIN=0" */
 	struct harness_case *next;
 };

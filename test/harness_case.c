@@ -44,7 +44,7 @@ static const struct harness_case *the_case;
 static const struct harness_transport *the_transport;
 static struct page *page;
 static int my_rank, spawn_pipe[2] = {-1, -1}, listener = -1, report;
-static char cluster[128], temp_dir[64], job_name[64];
+static char cluster[128], temp_dir[64], job_name[64], loopback[20];
 static struct process processes[PROCESSES_MAX];
 static int process_count;
 enum { STAGGERED_ROUNDS = 64 }; /* the later ones are a loop's */
@@ -217,6 +217,7 @@ static void set_environment(int rank, int ranks)
 		setenv("DPI_TIMEOUT", text, 1);
 		setenv("DPI_CLUSTER", cluster, 1);
 		setenv("DPI_JOB", job_name, 1);
+		setenv("DPI_LISTEN", loopback, 1);
 		set_number("DPI_NODE", rank);
 		if (the_case->nodes >= 0) set_number("DPI_NODES", the_case->nodes ? the_case->nodes : ranks);
 		if (listener >= 0) set_number("DPI_LISTEN_FD", listener);
@@ -255,7 +256,7 @@ static void run_rank(const struct process *self, int gate)
 static bool listen_for_rank_0(void)
 {
 	struct sockaddr_un u = {.sun_family = AF_UNIX};
-	struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = inet_addr(loopback)};
 	static in_port_t port; /* the same again for a restarted rank 0 */
 	socklen_t size = sizeof in;
 	int one = 1;
@@ -266,7 +267,7 @@ static bool listen_for_rank_0(void)
 		if (bind(listener, (struct sockaddr *)&in, sizeof in)) return false;
 		getsockname(listener, (struct sockaddr *)&in, &size);
 		port = in.sin_port;
-		snprintf(cluster, sizeof cluster, "127.0.0.1:%d", ntohs(port));
+		snprintf(cluster, sizeof cluster, "%s:%d", loopback, ntohs(port));
 	} else {
 		int n = snprintf(u.sun_path + 1, sizeof u.sun_path - 1, "%s", job_name);
 		size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)n);
@@ -509,6 +510,9 @@ enum harness_outcome harness_supervise(const struct harness_case *c, const struc
 		return HARNESS_NOT_OK;
 	}
 	snprintf(job_name, sizeof job_name, "dpi-test-%d-%s", getpid(), temp_dir + strlen(temp_dir) - 6);
+	/* An address of its own, of loopback's 2^24: who dials a port again after its listener has gone never gets another case. */
+	int id = getpid() % 0xfffffe + 1;
+	snprintf(loopback, sizeof loopback, "127.%d.%d.%d", id >> 16, id >> 8 & 255, id & 255);
 	const char *seed = getenv("TEST_SEED");
 	page->seed = seed ? strtoull(seed, NULL, 0) : (uint64_t)now_ms() ^ (uint64_t)getpid() << 32;
 	bool mine = private_shm();

@@ -134,12 +134,13 @@ ENROL(hook_shm, "DPI_TRANSPORT=hook:shm " FAULTS, seed_hook);
 ENROL(hook_shm_nodirect, "DPI_TRANSPORT=hook:shm " FAULTS ",nodirect,noorder", seed_hook);
 ENROL(hook_tcp, "DPI_TRANSPORT=hook:tcp " FAULTS, seed_hook);
 ENROL(mixed, "DPI_TRANSPORT=shm,tcp", mix);
-ENROL_IF(verbs, "DPI_TRANSPORT=verbs", modules, rdma);
-ENROL_IF(iwarp, "DPI_TRANSPORT=verbs", modules, iwarp);
-ENROL_IF(wire, "DPI_TRANSPORT=verbs", between_devices, two_devices);
-ENROL_ALSO(libfabric, "DPI_TRANSPORT=libfabric DPI_FABRIC=tcp", modules, .present = libfabric, .before = libfabric_first);
-ENROL_ALSO(libfabric_rxm, "DPI_TRANSPORT=libfabric DPI_FABRIC=tcp;ofi_rxm", modules, .present = libfabric, .before = libfabric_first,
+ENROL_IF(verbs, "DPI_TRANSPORT=verbs DPI_LISTEN=", modules, rdma);
+ENROL_IF(iwarp, "DPI_TRANSPORT=verbs DPI_LISTEN=", modules, iwarp);
+ENROL_IF(wire, "DPI_TRANSPORT=verbs DPI_LISTEN=", between_devices, two_devices);
+/* Verbs and libfabric take addresses that an interface has: not the one of loopback that the harness gives each case. */
+ENROL_ALSO(libfabric, "DPI_TRANSPORT=libfabric DPI_LISTEN= DPI_FABRIC=tcp", modules, .present = libfabric, .before = libfabric_first);
+ENROL_ALSO(libfabric_rxm, "DPI_TRANSPORT=libfabric DPI_LISTEN= DPI_FABRIC=tcp;ofi_rxm", modules, .present = libfabric, .before = libfabric_first,
 	   .kit_only = true);
-ENROL_ALSO(libfabric_verbs_rxm, "DPI_TRANSPORT=libfabric DPI_FABRIC=verbs;ofi_rxm", between_devices, .present = two_devices_of_libfabric,
+ENROL_ALSO(libfabric_verbs_rxm, "DPI_TRANSPORT=libfabric DPI_LISTEN= DPI_FABRIC=verbs;ofi_rxm", between_devices, .present = two_devices_of_libfabric,
 	   .before = libfabric_first, .kit_only = true);
-ENROL_ALSO(libfabric_shm, "DPI_TRANSPORT=libfabric DPI_FABRIC=shm", modules, .present = libfabric, .before = libfabric_first, .kit_only = true);
+ENROL_ALSO(libfabric_shm, "DPI_TRANSPORT=libfabric DPI_LISTEN= DPI_FABRIC=shm", modules, .present = libfabric, .before = libfabric_first, .kit_only = true);

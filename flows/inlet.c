@@ -7,6 +7,9 @@
 #include "ack_target.h"
 #include "origin.h"
 #include "ack_window.h"
+#include "registry.h"
+
+#define SYNC_NS 1000000000 /* for the answer of a registry that may be back */
 
 /* ------------------------------------------------------------------------------------------------------- the rings */
 
@@ -592,6 +595,8 @@ static enum dpi_found look(struct dpi_target *t, struct dpi_piece *piece, uint64
 		return DPI_FOUND_END;
 	}
 	if (!complete && orphaned && all_over(t)) {
+		if (!dpi_registry_sync(t->ctx, dpi_now() + SYNC_NS) && !atomic_load_explicit(&t->flow->orphaned, memory_order_acquire))
+			return DPI_FOUND_NOTHING; /* it is back, and the news are here */
 		*error = dpi_fail(DPI_ERR_REGISTRY, "the registry is gone, so nobody can say whether flow '%s' has ended; every source that is known here has", t->flow->name);
 		return DPI_FOUND_ERROR;
 	}

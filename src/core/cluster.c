@@ -229,7 +229,11 @@ int dpi_cluster_count(struct dpi_context *ctx)
 int dpi_cluster_node(struct dpi_context *ctx, int node, int64_t deadline, struct dpi_node *out)
 {
 	bool possible = node >= 0 && node < DPI_NODES_MAX;
-	if (possible && dpi_cluster_find(ctx, node, out)) return DPI_SUCCESS;
+	if (possible && dpi_cluster_find(ctx, node, out)) {
+		/* who has the registry's answer knows that it is back, maybe before the news are here */
+		if (node == DPI_REGISTRY_NODE && !out->alive && !dpi_registry_sync(ctx, deadline)) dpi_cluster_find(ctx, node, out);
+		return DPI_SUCCESS;
+	}
 	/* a node that has joined may know it before the news are here */
 	int error = possible && !ctx->cluster->holds_registry ? dpi_registry_sync(ctx, deadline) : DPI_SUCCESS;
 	if (error) return error;

@@ -141,8 +141,6 @@ int dpi_join(struct dpi_context *ctx, int64_t deadline);
 
 int dpi_registry_open(struct dpi_context *ctx); /* handlers on every node; the registry itself where it is held */
 int dpi_registry_watch(struct dpi_context *ctx); /* registry_client.c: handlers of the registry's news */
-/* Wait until this node knows all that the registry knew when it was asked. Not on the loop thread. */
-int dpi_registry_sync(struct dpi_context *ctx, int64_t deadline);
 void dpi_registry_close(struct dpi_context *ctx);
 int64_t dpi_registry_service(struct dpi_context *ctx, int64_t now);
 /* Loop thread of the registry's node. May the node that greets join? Gives it a number if it has none. */

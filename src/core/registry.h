@@ -26,6 +26,8 @@ int dpi_name_find(struct dpi_context *ctx, const char *name, uint32_t kind, int6
 /* Remove a name if it still has this id. */
 int dpi_name_remove(struct dpi_context *ctx, const char *name, uint64_t id, int64_t deadline);
 int dpi_barrier(struct dpi_context *ctx, const char *name, uint32_t count, int64_t deadline);
+/* Wait until this node knows all that the registry's node knew when it was asked. One that is not back yet answers, too. */
+int dpi_registry_sync(struct dpi_context *ctx, int64_t deadline);
 /* Wait until a node has joined: DPI_ERR_NODE at once if it can never join (number outside a cluster of known size), or is dead; DPI_ERR_TIMEOUT. */
 int dpi_node_await(struct dpi_context *ctx, int node, int64_t deadline);
 

@@ -374,7 +374,8 @@ static int filled(struct dpi_source *s, uint32_t target, uint64_t size, uint64_t
 	pthread_mutex_unlock(&cl->lock);
 	/* seq_cst, as pending: the service stores asleep, then looks at pending once more */
 	if (first && atomic_load(&c->asleep)) dpi_coded_linger_wake(c);
-	return error == DPI_ERR_AGAIN ? DPI_SUCCESS : error; /* the linger service tries again */
+	bool dropped;
+	return error == DPI_ERR_AGAIN ? DPI_SUCCESS : ended(s, target, error, &dropped); /* the linger service tries again */
 }
 
 int dpi_coded_put(struct dpi_source *s, uint32_t target, const void *row, uint64_t size, uint64_t need)

@@ -355,12 +355,13 @@ TEST(flow_goes_on_without_closed_target, "FL-445 FL-446", 3) { go_on_without_tar
 
 /* A target goes at any moment while each row for it travels at once, pushed or built in place: no push fails, and each row is
  * counted as pushed or as dropped. */
-static void go_on_at_once(int rank, bool killed)
+static void go_on_at_once(int rank, bool killed, const DPI_Codec *codec)
 {
 	enum { ROWS = 3000 };
 	_Atomic int *pushed = harness_shared();
 	DPI_Context ctx = join();
-	DPI_Flow f = FLOW("f", ctx, .targets = 2, .sources = 1, .segment = 512, .hint = DPI_HINT_LATENCY, .on_death = DPI_DEATH_GOES_ON);
+	DPI_Flow f = FLOW("f", ctx, .targets = 2, .sources = 1, .segment = 512, .hint = DPI_HINT_LATENCY, .on_death = DPI_DEATH_GOES_ON,
+			  .codecs = codec, .codec_count = codec != NULL);
 	DPI_Tuple u;
 	if (rank == 0) {
 		DPI_Source s = source_of(f);
@@ -407,8 +408,13 @@ static void go_on_at_once(int rank, bool killed)
 	CHECK_DPI(DPI_Finalize(ctx));
 }
 
-TEST(flow_goes_on_at_once, "FL-445", 3) { go_on_at_once(rank, true); }
-TEST(flow_goes_on_at_once_closed, "FL-445 FL-446", 3) { go_on_at_once(rank, false); }
+TEST(flow_goes_on_at_once, "FL-445", 3) { go_on_at_once(rank, true, NULL); }
+TEST(flow_goes_on_at_once_encoded, "FL-445", 3)
+{
+	static const DPI_Codec lz4 = { DPI_CODEC_LZ4, 0, NULL };
+	go_on_at_once(rank, true, &lz4);
+}
+TEST(flow_goes_on_at_once_closed, "FL-445 FL-446", 3) { go_on_at_once(rank, false, NULL); }
 
 /* ---------------------------------------------------------------------------------------------------- the registry */
 

@@ -509,7 +509,7 @@ static bool all_marked(struct dpi_target *t, uint64_t *mark)
 
 static bool new_mark(struct dpi_target *t, uint64_t *mark)
 {
-	if (!all_marked(t, mark) || (t->marked && *mark <= t->mark)) return false;
+	if (t->halted || !all_marked(t, mark) || (t->marked && *mark <= t->mark)) return false;
 	t->marked = true;
 	t->mark = *mark;
 	DPI_ADD(t->stats.marks, 1);
@@ -552,6 +552,7 @@ static enum dpi_found round_once(struct dpi_target *t, struct dpi_piece *piece, 
 			found = next(t, i, piece, error);
 			if (found == DPI_FOUND_NOTHING) {
 				inlet_over(t, i);
+				t->halted |= i->known && !t->flow->definition->retain && t->flow->definition->on_death == DPI_DEATH_FAILS;
 				found = DPI_FOUND_END;
 			}
 		}

@@ -114,6 +114,7 @@ struct dpi_target {
 	bool last;	 /* no news come any more: the end is due when every inlet is over */
 	bool marked;
 	uint64_t mark;	 /* reported last */
+	bool halted;	 /* a source has died, and the flow is about to fail of it: no source has passed a mark together with it */
 	bool holds;	 /* windows end at marks: a source that has passed one which is not reported waits */
 	bool ended;	 /* DPI_ERR_END was found */
 	bool closing;	 /* what is let go of now was not given back by the program */

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * flow_marks.c: marks come after the rows before them, once every open source has passed them. */
+#include <signal.h>
+
 #include "flow_kit.h"
 
 /* Take until a mark comes; rows are counted. */
@@ -154,4 +156,40 @@ TEST(flow_visible, "FL-416 FL-417 FL-418", 2)
 		CHECK_ERROR(DPI_Next(t[i], &u), DPI_ERR_END, " ");
 	}
 	leave(ctx);
+}
+
+/* A source dies before it has passed the mark that the other has: the flow fails, and nobody is told that all have passed it. */
+TEST(flow_mark_and_a_death, "FL-118 FL-414", 3)
+{
+	DPI_Context ctx = join();
+	DPI_Flow f = FLOW("f", ctx, .sources = 2);
+	if (rank == 1) { /* not the registry's node, which is the first to know of a death */
+		DPI_Target t = target_of(0, f);
+		struct flow_tally tally = { 0 };
+		DPI_Tuple u;
+		int error;
+		UNTIL(10 * SECOND, info.sources == 2, DPI_Flow_Info info = DPI_FLOW_INFO_INIT; CHECK_DPI(DPI_Get_Flow_Info(f, &info)));
+		harness_barrier();
+		while (!(error = DPI_Next(t, &u))) {
+			CHECK_INT(u.kind, ==, DPI_TUPLE_ROW);
+			flow_take(&tally, u.data, u.size);
+			if (tally.total == 20) harness_barrier();
+		}
+		CHECK_ERROR(error, DPI_ERR_PEER, "node 2");
+		CHECK_INT(tally.total, ==, 20);
+	} else {
+		DPI_Source s = source_of(f);
+		harness_barrier();
+		push_rows(s, rank, 0, 10);
+		if (!rank) CHECK_DPI(DPI_Push_Mark(1, s));
+		else CHECK_DPI(DPI_Flush_Source(s));
+		harness_barrier();
+		if (rank == 2) {
+			harness_expect_death(2);
+			harness_kill(2, SIGKILL);
+		}
+		UNTIL(10 * SECOND, info.failed, DPI_Flow_Info info = DPI_FLOW_INFO_INIT; CHECK_DPI(DPI_Get_Flow_Info(f, &info)));
+	}
+	CHECK_DPI(DPI_Barrier("end", 2, 0, ctx));
+	CHECK_DPI(DPI_Finalize(ctx));
 }

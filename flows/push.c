@@ -220,6 +220,8 @@ int dpi_push_large(struct dpi_source *s, const uint32_t *to, uint32_t count, con
 		if (!error) error = dpi_lane_send_large(s, to[i], row, size, deadline, &dropped);
 		if (error) want(s, to[i], s->segment - sizeof(struct dpi_flow_segment), error);
 		if (dropped) DPI_ADD(s->stats.dropped, 1);
+		int failed = error ? dpi_flow_check(s->flow) : DPI_SUCCESS; /* then it is at no target */
+		if (failed) return failed;
 		if (error && i)
 			return dpi_fail(DPI_ERR_UNKNOWN, "a row of %llu bytes reached %u of its %u targets, then: %.300s", (unsigned long long)size, i, count,
 					error == DPI_ERR_AGAIN ? "no room" : dpi_detail());

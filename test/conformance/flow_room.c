@@ -399,7 +399,8 @@ TEST(flow_expected, "FL-428 FL-2", 2)
 /* ------------------------------------------------------------------------------------------------ half of the targets */
 
 /* Target 1 is opened when the row has gone to target 0 alone; pushed again it goes to both. */
-TEST(flow_large_row_half_way, "FL-429", 2)
+/* Target 1 is opened late, or the flow is cancelled instead. */
+static void half_way(int rank, bool cancelled)
 {
 	static const DPI_Column columns[] = { { "n", DPI_TYPE_INT64, 0, 0, 0, 0 }, { "text", DPI_TYPE_UTF8, 0, 0, 0, 0 } };
 	static char text[3000];
@@ -415,7 +416,12 @@ TEST(flow_large_row_half_way, "FL-429", 2)
 	if (rank) t[0] = target_of(0, f);
 	harness_barrier();
 	if (!rank) {
-		DPI_Source s = source_with(f, 300 * MS);
+		DPI_Source s = source_with(f, cancelled ? 20 * SECOND : 300 * MS);
+		if (cancelled) {
+			CHECK_ERROR(DPI_Push(row, size, s), DPI_ERR_CANCELLED, "enough");
+			leave(ctx);
+			return;
+		}
 		CHECK_ERROR(DPI_Push(row, size, s), DPI_ERR_UNKNOWN, "reached 1 of its 2 targets");
 		CHECK_DPI(DPI_Flush_Source(s));
 		harness_barrier();
@@ -423,6 +429,9 @@ TEST(flow_large_row_half_way, "FL-429", 2)
 		int error = DPI_ERR_UNKNOWN;
 		UNTIL(20 * SECOND, !error, error = DPI_Push(row, size, s));
 		CHECK_DPI(DPI_Close_Source(s));
+	} else if (cancelled) {
+		pause_ms(50); /* the source waits for the second by now */
+		CHECK_DPI(DPI_Cancel_Flow("enough", f));
 	} else {
 		harness_barrier();
 		t[1] = target_of(1, f);
@@ -439,6 +448,9 @@ TEST(flow_large_row_half_way, "FL-429", 2)
 	CHECK_DPI(DPI_Free_Schema(schema));
 	leave(ctx);
 }
+
+TEST(flow_large_row_half_way, "FL-429", 2) { half_way(rank, false); }
+TEST(flow_large_row_cancelled, "FL-429 FL-440", 2) { half_way(rank, true); }
 
 /* Keys of Zipf 1.2, and targets that are behind: the memory of each stays within the flow's, and every row comes. */
 TEST(flow_skewed_keys, "FL-402 FL-421", 4)

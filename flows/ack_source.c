@@ -150,7 +150,7 @@ static void listen(struct dpi_source *s)
 		bool gone = is_gone(s, t, a->lane + t); /* before the last look */
 		uint64_t rows = acknowledged(s, t, gone);
 		dpi_acks_told(a->rows, t, reduces(s) ? dpi_ack_steps_take(&a->lane[t].steps, rows) : rows);
-		if (gone) dpi_acks_gone(a->rows, t);
+		if (gone && dpi_lane_gone(s, t)) dpi_acks_gone(a->rows, t);
 	}
 }
 
@@ -376,11 +376,12 @@ static int next_acks(DPI_Acked *acks, size_t max, DPI_Source handle, size_t *cou
 	struct dpi_acks *rows = s->ack->rows;
 	int64_t deadline = wait ? dpi_deadline(0, s->timeout_us) : 0;
 	listen(s);
-	if (wait && !dpi_acks_some(rows)) error = publish(s, deadline);
+	error = dpi_flow_check(s->flow);
+	if (!error && wait && !dpi_acks_some(rows)) error = publish(s, deadline);
 	while (wait && !error && !dpi_acks_some(rows) && dpi_acks_waiting(rows)) error = wait_once(s, deadline);
 	if (!error) *count = dpi_acks_take(rows, acks, max);
 	if (error == DPI_ERR_TIMEOUT) error = behind(s, UINT64_MAX, call);
-	if (!wait && !*count) {
+	if (!error && !wait && !*count) {
 		dpi_progress(s->ctx);
 		error = dpi_fail(DPI_ERR_AGAIN, "%s: nothing is acknowledged now", call);
 	}
@@ -416,9 +417,10 @@ int DPI_Wait_Ack(uint64_t key, DPI_Source handle)
 	if (!s) return error;
 	struct dpi_acks *rows = s->ack->rows;
 	listen(s);
+	error = dpi_flow_check(s->flow);
 	dpi_acks_await(rows, key);
 	int64_t deadline = rows->left ? dpi_deadline(0, s->timeout_us) : 0;
-	if (rows->left) error = publish(s, deadline);
+	if (rows->left && !error) error = publish(s, deadline);
 	while (rows->left && !error) error = wait_once(s, deadline);
 	int came = awaited(s, "DPI_Wait_Ack");
 	if (!error) error = came;
@@ -435,9 +437,11 @@ int DPI_Test_Ack(uint64_t key, DPI_Source handle, int *acknowledged)
 	struct dpi_source *s = begin(handle, "DPI_Test_Ack", &error);
 	if (!s) return error;
 	listen(s);
+	error = dpi_flow_check(s->flow);
 	dpi_acks_await(s->ack->rows, key);
 	*acknowledged = !s->ack->rows->left;
-	error = awaited(s, "DPI_Test_Ack");
+	int came = awaited(s, "DPI_Test_Ack");
+	if (!error) error = came;
 	if (error) *acknowledged = 0;
 	else if (!*acknowledged) dpi_progress(s->ctx);
 	dpi_source_leave(s);

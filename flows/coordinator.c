@@ -362,6 +362,7 @@ static void on_fail(struct dpi_context *ctx, struct dpi_request_in *in)
 	if (!f) return;
 	dpi_clean(sentence);
 	dpi_coordinator_fail(ctx, f, dpi_flow_class(error), "%s", sentence);
+	dpi_coordinator_answer(ctx, in, DPI_SUCCESS);
 }
 
 static void on_destroy(struct dpi_context *ctx, struct dpi_request_in *in)

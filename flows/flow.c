@@ -11,6 +11,7 @@
 #include "hello.h"
 #include "layer.h"
 #include "linger.h"
+#include "loop.h"
 #include "retain.h"
 #include "stats.h"
 
@@ -258,18 +259,35 @@ static void on_peer_down(struct dpi_context *ctx, struct dpi_peer *peer)
 	pthread_mutex_unlock(&l->lock);
 }
 
-void dpi_flow_fail(struct dpi_flow *f, int error, const char *sentence)
+static struct dpi_pack failure(const struct dpi_flow *f, int error, const char *sentence)
 {
 	struct dpi_pack p = { 0 };
-	pthread_mutex_lock(&f->lock);
-	bool first = !atomic_load_explicit(&f->failed, memory_order_relaxed);
-	failed(f, error, sentence);
-	pthread_mutex_unlock(&f->lock);
-	if (!first) return;
 	dpi_pack_u64(&p, f->id);
 	dpi_pack_u32(&p, (uint32_t)error);
-	dpi_pack_text(&p, f->sentence); /* cut to fit; it does not change any more */
-	dpi_flow_tell(f->ctx, DPI_FLOW_FAIL, &p);
+	dpi_pack_text(&p, sentence);
+	return p;
+}
+
+void dpi_flow_fail(struct dpi_flow *f, int error, const char *sentence)
+{
+	char text[DPI_FLOW_SENTENCE], detail[DPI_DETAIL_MAX];
+	if (atomic_load_explicit(&f->failed, memory_order_acquire)) return;
+	snprintf(text, sizeof text, "%s", sentence);
+	snprintf(detail, sizeof detail, "%s", dpi_detail());
+	/* of several failures that are found at once the coordinator says which is everyone's, and then answers; a class that only
+	 * this process is to return it does not know */
+	struct dpi_pack p = failure(f, error, text);
+	int unheard = DPI_ERR_AGAIN;
+	if (dpi_loop_inside(f->ctx) || dpi_flow_class((uint32_t)error) != error) dpi_pack_free(&p);
+	else unheard = dpi_call(f->ctx, DPI_REGISTRY_NODE, DPI_FLOW_FAIL, &p, dpi_now() + DPI_ANSWER_NS, NULL);
+	pthread_mutex_lock(&f->lock);
+	bool first = !atomic_load_explicit(&f->failed, memory_order_relaxed);
+	failed(f, error, text);
+	pthread_mutex_unlock(&f->lock);
+	p = failure(f, error, text);
+	if (first && unheard) dpi_flow_tell(f->ctx, DPI_FLOW_FAIL, &p);
+	else dpi_pack_free(&p);
+	dpi_fail(error, "%s", detail);
 }
 
 /* --------------------------------------------------------------------------------------------- what endpoints read */

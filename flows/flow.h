@@ -121,7 +121,8 @@ int dpi_flow_unbind(struct dpi_flow *f, uint32_t target, int state, int64_t dead
 int dpi_flow_seal(struct dpi_flow *f, int64_t deadline);
 int dpi_flow_cancel(struct dpi_flow *f, const char *reason, int64_t deadline);
 int dpi_flow_destroy(struct dpi_context *ctx, const char *name, int64_t deadline);
-/* A failure that an endpoint found: everyone's, with the sentence, unless the flow has one already. Never blocks. */
+/* A failure that an endpoint found: everyone's, with the sentence, unless the flow has one already. Off the loop thread it waits a second
+ * at most, to be told whose sentence it is. The calling thread's stays. */
 void dpi_flow_fail(struct dpi_flow *f, int error, const char *sentence);
 
 /* Where a target is now; never blocks. */

@@ -72,6 +72,17 @@ static int why_broken(struct dpi_source *s, uint32_t target, uint32_t epoch, int
 	return dpi_fail(hear_why(s, target, epoch) ? DPI_ERR_PEER : error, "%s", sentence);
 }
 
+bool dpi_lane_gone(struct dpi_source *s, uint32_t target)
+{
+	bool dropped;
+	hear_why(s, target, dpi_flow_where(s->flow, target).epoch);
+	if (dpi_flow_check(s->flow)) return false;
+	if (s->flow->definition->on_death == DPI_DEATH_GOES_ON || s->retain) return true;
+	const struct dpi_buffer *b = s->lane[target].b;
+	if (!b || !dpi_buffer_check(b)) dpi_fail(DPI_ERR_PEER, "it was closed, or its process died");
+	return !dpi_lane_failed(s, target, DPI_ERR_PEER, &dropped);
+}
+
 int dpi_lane_failed(struct dpi_source *s, uint32_t target, int error, bool *dropped)
 {
 	char sentence[512];
@@ -89,7 +100,7 @@ int dpi_lane_failed(struct dpi_source *s, uint32_t target, int error, bool *drop
 	}
 	snprintf(sentence, sizeof sentence, "target %u of flow '%s' is gone: %.300s", target, s->flow->name, dpi_detail());
 	dpi_flow_fail(s->flow, DPI_ERR_PEER, sentence);
-	return dpi_fail(DPI_ERR_PEER, "%s", sentence);
+	return dpi_flow_check(s->flow);
 }
 
 /* Ask a target for a ring. Blocks only to connect to its node. */

@@ -21,7 +21,7 @@ enum {
 	DPI_FLOW_DETACH,  /* tell: u64 id, u32 target, u64 queue: it gave a source no room for too long */
 	DPI_FLOW_SEAL,	  /* u64 id */
 	DPI_FLOW_CANCEL,  /* u64 id, text: the reason, or "" */
-	DPI_FLOW_FAIL,	  /* tell: u64 id, u32 error, text */
+	DPI_FLOW_FAIL,	  /* u64 id, u32 error, text; also told */
 	DPI_FLOW_DESTROY, /* u64 id */
 	/* To a coordinator that comes back, all of them 'tell', of each copy in this order */
 	DPI_FLOW_COPY,		/* u64 id, u64 copy, name, u32 its failure or 0, text, u8 sealed, bytes of the definition */

@@ -122,6 +122,8 @@ int dpi_lane_begin(struct dpi_source *s, uint32_t target, uint32_t kind, uint64_
 int dpi_lane_send(struct dpi_source *s, uint32_t target, uint32_t kind, uint64_t value, const void *bytes, uint64_t size, int64_t deadline, bool *dropped);
 /* What became of an error at a lane: the flow's failure, if that is the reason; none where the flow goes on without the target. */
 int dpi_lane_failed(struct dpi_source *s, uint32_t target, int error, bool *dropped);
+/* A lane's target seems to be gone. False: the flow has failed, maybe by that. */
+bool dpi_lane_gone(struct dpi_source *s, uint32_t target);
 /* size more bytes of rows are in the open segment. */
 int dpi_lane_wrote(struct dpi_source *s, uint32_t target, uint64_t size);
 /* End the open segment. */

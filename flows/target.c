@@ -176,7 +176,7 @@ static int close_target(struct dpi_target *t, int64_t deadline)
 	dpi_descriptor_close(t->some);
 	if (!dpi_flow_check(t->flow) && !dpi_target_fenced(t)) error = dpi_flow_unbind_queue(t->flow, t->index, t->queue, t->ended ? DPI_TARGET_ENDED : DPI_TARGET_DEAD, deadline);
 	else dpi_flow_let_go_queue(t->flow, t->index, t->queue);
-	if (error == DPI_ERR_FENCED) error = DPI_SUCCESS; /* it lets go of it all the same */
+	if (error && (error == DPI_ERR_FENCED || error == dpi_flow_check(t->flow))) error = DPI_SUCCESS; /* it lets go of it all the same */
 	dpi_handle_close((uint64_t)(uintptr_t)t->handle);
 	target_free(t);
 	return error;

@@ -18,6 +18,7 @@ struct plan {
 	int64_t keys;
 	uint32_t sources, targets, marks; /* source i and target i are of rank i modulo RANKS */
 	bool distinct;			  /* one more aggregate, whose states are large */
+	bool sparse;			  /* each source has marks of its own */
 	DPI_Flow_Attr attr;
 	char name[32];
 };
@@ -53,9 +54,12 @@ static struct plan make_plan(int number)
 	p.attr.memory = draw(&d, 2) ? 0 : ring * p.sources;
 	p.attr.reduce = (int)draw(&d, 2);
 	p.attr.reduce_memory = draw(&d, 2) ? 0 : 65536;
-	p.attr.window = draw(&d, 2) ? DPI_WINDOW_END : DPI_WINDOW_MARKS;
+	p.attr.window = (int[]){ DPI_WINDOW_END, DPI_WINDOW_MARKS, DPI_WINDOW_MARKS, DPI_WINDOW_ROWS }[draw(&d, 4)];
+	if (p.attr.window == DPI_WINDOW_ROWS) p.attr.reduce = DPI_REDUCE_TARGET, p.attr.window_rows = 1 + draw(&d, draw(&d, 2) ? 30 : 2000);
 	p.marks = (uint32_t)draw(&d, WINDOWS + 1);
-	p.attr.ack = (int)draw(&d, p.attr.window == DPI_WINDOW_END ? 2 : 4);
+	p.sparse = draw(&d, 2);
+	/* when the program has got a row's results, it may have to be pushed on for, or nobody can say which they are */
+	p.attr.ack = (int)draw(&d, p.attr.window == DPI_WINDOW_MARKS && !p.sparse ? 4 : 2);
 	p.attr.ack_up_to = p.attr.ack != DPI_ACK_NONE;
 	for (uint32_t i = 0; i < p.sources; i++) p.rows[i] = draw(&d, 4) ? draw(&d, 3000) : 0;
 	return p;
@@ -67,10 +71,21 @@ static struct row row_of(const struct plan *p, uint32_t source, uint64_t number)
 	return (struct row){ p->attr.dist == DPI_DIST_BROADCAST ? 0 : (int64_t)(r % (uint64_t)p->keys), (int64_t)(r >> 40) - (1 << 22) };
 }
 
-/* Marks 1 … stand behind so many rows of a source. */
+/* Its marks: the first is number 1. */
+static uint32_t marks_of(const struct plan *p, uint32_t source)
+{
+	return p->sparse ? (uint32_t)(mix(p->seed + 50 + source) % (p->marks + 1)) : p->marks;
+}
+
+static uint64_t mark_of(const struct plan *p, uint32_t source, uint32_t number)
+{
+	return p->sparse ? 4 * number - mix(p->seed + source * 100 + number) % 4 : number;
+}
+
+/* A mark stands behind so many rows of a source. */
 static uint64_t rows_before(const struct plan *p, uint32_t source, uint32_t mark)
 {
-	return mark > p->marks ? p->rows[source] : p->rows[source] * (mix(p->seed + source) % 3 + mark) / (p->marks + 3);
+	return mark > marks_of(p, source) ? p->rows[source] : p->rows[source] * (mix(p->seed + source) % 3 + mark) / (p->marks + 3);
 }
 
 static DPI_Flow open_flow(struct plan *p, DPI_Context ctx)
@@ -100,10 +115,15 @@ struct source {
 	DPI_Flow flow;
 };
 
-/* Windows of which a target has all results. */
+/* Windows of which a target has all results; and is a source closed, or about to be? */
 static _Atomic uint32_t *windows_of(uint32_t target)
 {
 	return (_Atomic uint32_t *)harness_shared() + 1 + target;
+}
+
+static _Atomic uint32_t *closes(uint32_t source)
+{
+	return (_Atomic uint32_t *)harness_shared() + 1 + RANKS + source;
 }
 
 /* Rows first … end - 1 are those of a window, all before it were acknowledged. */
@@ -150,13 +170,15 @@ static void *be_source(void *arg)
 {
 	const struct source *s = arg;
 	uint64_t d = mix(s->p->seed + s->index), done = 0;
-	for (uint32_t mark = 1; mark <= s->p->marks + 1; mark++) {
+	uint32_t marks = marks_of(s->p, s->index);
+	for (uint32_t mark = 1; mark <= marks + 1; mark++) {
 		uint64_t first = done;
 		done = rows_before(s->p, s->index, mark);
 		push_some(s, first, done, &d);
-		if (mark <= s->p->marks) CHECK_DPI(DPI_Push_Mark(mark, s->handle));
-		if (s->p->attr.ack && (mark <= s->p->marks || s->p->attr.ack == DPI_ACK_RECEIVED)) wait_acks(s, first, done, mark);
+		if (mark <= marks) CHECK_DPI(DPI_Push_Mark(mark_of(s->p, s->index, mark), s->handle));
+		if (s->p->attr.ack && (mark <= marks || s->p->attr.ack == DPI_ACK_RECEIVED)) wait_acks(s, first, done, mark);
 	}
+	*closes(s->index) = 1;
 	CHECK_DPI(DPI_Close_Source(s->handle));
 	return NULL;
 }
@@ -168,6 +190,11 @@ struct model {
 	bool *here; /* keys whose rows come to this target */
 	struct result *group;
 	uint32_t window, target, left; /* groups that have not come */
+	uint64_t next[SOURCES];	       /* of each source: the first row behind the window */
+	uint64_t mark, room;	       /* reported last; windows of rows: how many of them have not come in results yet */
+	uint32_t *last;		       /* windows of rows: of each key, the last in which it came */
+	struct result *early;	       /* results of a window of which only the mark says what is in it */
+	size_t earlies;
 };
 
 static void came(const struct model *m)
@@ -175,49 +202,129 @@ static void came(const struct model *m)
 	if (!m->left) *windows_of(m->target) = m->window;
 }
 
-static void begin_window(struct model *m)
+static void add(struct model *m, uint32_t source, uint64_t end)
 {
-	const struct plan *p = m->p;
-	bool all = p->attr.window == DPI_WINDOW_END;
-	memset(m->group, 0, MOST_KEYS * sizeof *m->group);
-	m->window++;
-	for (uint32_t s = 0; s < p->sources; s++) {
-		uint64_t first = all || m->window == 1 ? 0 : rows_before(p, s, m->window - 1);
-		for (uint64_t i = first; i < (all ? p->rows[s] : rows_before(p, s, m->window)); i++) {
-			struct row r = row_of(p, s, i);
-			struct result *g = m->group + r.key;
-			if (!m->here[r.key]) continue;
-			m->left += !g->n;
-			g->sum += r.a;
-			if (!g->n++ || r.a > g->most) g->most = r.a;
-		}
+	for (uint64_t *i = &m->next[source]; *i < end; ++*i) {
+		struct row r = row_of(m->p, source, *i);
+		struct result *g = m->group + r.key;
+		if (!m->here[r.key]) continue;
+		m->left += !g->n;
+		g->sum += r.a;
+		if (!g->n++ || r.a > g->most) g->most = r.a;
 	}
 }
 
-static void cross_off(struct model *m, const void *row)
+/* What is in a window that a mark ends, or with 0 the end. */
+static void add_until(struct model *m, uint64_t mark)
 {
-	struct result r = { 0 };
-	bool keyed = m->p->attr.dist != DPI_DIST_BROADCAST;
-	memcpy((char *)&r + (keyed ? 0 : 8), row, sizeof r - (keyed ? 0 : 8));
-	if (r.key < 0 || r.key >= MOST_KEYS || !r.n || r.n != m->group[r.key].n || r.sum != m->group[r.key].sum || r.most != m->group[r.key].most)
+	for (uint32_t s = 0; s < m->p->sources; s++) {
+		uint32_t i = 1, marks = marks_of(m->p, s);
+		while (mark && i <= marks && mark_of(m->p, s, i) < mark) i++;
+		add(m, s, mark ? rows_before(m->p, s, i) : m->p->rows[s]);
+	}
+}
+
+/* Of one source, all of whose rows come in order: the next window of rows. */
+static void add_rows(struct model *m)
+{
+	uint64_t end = m->next[0];
+	for (uint64_t rows = 0; end < m->p->rows[0] && rows < m->p->attr.window_rows; end++) rows += m->here[row_of(m->p, 0, end).key];
+	add(m, 0, end);
+}
+
+static void begin_window(struct model *m)
+{
+	const struct plan *p = m->p;
+	m->window++;
+	m->room = p->attr.window_rows;
+	if (p->attr.window == DPI_WINDOW_ROWS && p->sources == 1) add_rows(m);
+	else if (p->attr.window != DPI_WINDOW_MARKS) add_until(m, 0);
+	else if (!p->sparse) add_until(m, m->window <= p->marks ? m->window : 0);
+}
+
+static void cross_off(struct model *m, struct result r)
+{
+	if (!r.n || r.n != m->group[r.key].n || r.sum != m->group[r.key].sum || r.most != m->group[r.key].most)
 		FAIL("%s, window %u, key %" PRId64 ": %" PRId64 " rows, sum %" PRId64 ", most %" PRId64, m->p->name, m->window, r.key, r.n, r.sum, r.most);
 	m->group[r.key].n = 0;
 	m->left--;
 	came(m);
 }
 
-static void end_window(const struct model *m)
+static void end_window(struct model *m)
 {
+	for (size_t i = 0; i < m->earlies; i++) cross_off(m, m->early[i]);
+	m->earlies = 0;
 	for (int k = 0; k < MOST_KEYS; k++)
 		if (m->group[k].n) FAIL("%s, window %u: key %d did not come", m->p->name, m->window, k);
+	memset(m->group, 0, MOST_KEYS * sizeof *m->group);
+}
+
+/* Rows of several sources: which ones are in a window of rows depends on how they came, but each is in one, and each window has as many. */
+static void take_off(struct model *m, struct result r)
+{
+	struct result *g = m->group + r.key;
+	bool last_of_all = (uint64_t)r.n == (uint64_t)g->n;
+	if (m->last[r.key] == m->window) FAIL("%s, window %u: key %" PRId64 " came twice", m->p->name, m->window, r.key);
+	if (r.n <= 0 || r.n > g->n || (uint64_t)r.n > m->room || r.most > g->most || (last_of_all && r.sum != g->sum))
+		FAIL("%s, window %u, key %" PRId64 ": %" PRId64 " rows of %" PRId64 ", sum %" PRId64 " of %" PRId64 ", room for %" PRIu64, m->p->name, m->window, r.key, r.n, g->n,
+		     r.sum, g->sum, m->room);
+	m->last[r.key] = m->window;
+	g->n -= r.n;
+	g->sum -= r.sum;
+	m->room -= (uint64_t)r.n;
+	if (m->room) return;
+	m->window++;
+	m->room = m->p->attr.window_rows;
+}
+
+static void take_result(struct model *m, const void *row)
+{
+	const struct plan *p = m->p;
+	struct result r = { 0 };
+	bool keyed = p->attr.dist != DPI_DIST_BROADCAST;
+	memcpy((char *)&r + (keyed ? 0 : 8), row, sizeof r - (keyed ? 0 : 8));
+	if (r.key < 0 || r.key >= MOST_KEYS) FAIL("%s: key %" PRId64, p->name, r.key);
+	if (p->attr.window == DPI_WINDOW_ROWS && p->sources > 1) {
+		take_off(m, r);
+	} else if (p->attr.window == DPI_WINDOW_MARKS && p->sparse) {
+		if (m->earlies == MOST_KEYS) FAIL("%s, window %u: more results than keys", p->name, m->window);
+		m->early[m->earlies++] = r;
+	} else {
+		cross_off(m, r);
+		if (p->attr.window != DPI_WINDOW_ROWS || m->left) return;
+		end_window(m);
+		begin_window(m);
+	}
+}
+
+/* Every source has passed it, or is closed, and one has pushed it. */
+static void check_mark(struct model *m, uint64_t mark)
+{
+	const struct plan *p = m->p;
+	bool some = false;
+	CHECK_INT(mark, >, m->mark);
+	for (uint32_t s = 0; s < p->sources; s++) {
+		uint32_t marks = marks_of(p, s);
+		for (uint32_t i = 1; i <= marks; i++) some |= mark_of(p, s, i) == mark;
+		if ((!marks || mark_of(p, s, marks) < mark) && !*closes(s)) FAIL("%s: mark %" PRIu64 ", and source %u has not passed it", p->name, mark, s);
+	}
+	if (!some) FAIL("%s: nobody pushed mark %" PRIu64, p->name, mark);
+	m->mark = mark;
+	if (p->attr.window != DPI_WINDOW_MARKS) return;
+	if (p->sparse) add_until(m, mark);
+	else CHECK_INT(mark, ==, m->window);
+	end_window(m);
+	begin_window(m);
 }
 
 static void be_target(const struct plan *p, uint32_t index, DPI_Flow flow, DPI_Target t)
 {
-	struct model m = { .p = p, .target = index, .here = calloc(MOST_KEYS, 1), .group = calloc(MOST_KEYS, sizeof *m.group) };
-	uint64_t d = mix(p->seed + 99 + index), marks = 0;
+	struct model m = { .p = p, .target = index, .here = calloc(MOST_KEYS, 1), .group = calloc(MOST_KEYS, sizeof *m.group),
+			   .last = calloc(MOST_KEYS, sizeof *m.last), .early = calloc(MOST_KEYS, sizeof *m.early) };
+	uint64_t d = mix(p->seed + 99 + index);
 	int error;
-	CHECK(m.here && m.group);
+	CHECK(m.here && m.group && m.last && m.early);
 	for (int64_t k = 0; k < p->keys; k++) {
 		struct row r = { k, 0 };
 		uint32_t to[RANKS], count;
@@ -230,28 +337,22 @@ static void be_target(const struct plan *p, uint32_t index, DPI_Flow flow, DPI_T
 		DPI_Tuple u = { .kind = DPI_TUPLE_ROW };
 		if (draw(&d, 2)) {
 			error = DPI_Next(t, &u);
-			if (!error && u.kind == DPI_TUPLE_ROW) cross_off(&m, u.data);
+			if (!error && u.kind == DPI_TUPLE_ROW) take_result(&m, u.data);
 		} else if (!(error = DPI_Next_Batch(t, &b))) {
 			u.kind = b.kind, u.mark = b.mark;
-			for (size_t i = 0; i < b.count; i++) cross_off(&m, (const char *)b.rows + i * b.stride);
+			for (size_t i = 0; i < b.count; i++) take_result(&m, (const char *)b.rows + i * b.stride);
 			if (b.kind == DPI_TUPLE_ROW) CHECK_DPI(DPI_Release_Batch(1, t));
 		}
 		if (!error && p->attr.ack == DPI_ACK_CONFIRMED) CHECK_DPI(DPI_Ack(DPI_ACK_EVERY_SOURCE, DPI_ACK_TAKEN, t));
 		if (error) break;
-		if (u.kind == DPI_TUPLE_ROW) continue;
-		CHECK_INT(u.mark, >, marks);
-		if (p->attr.window == DPI_WINDOW_MARKS) {
-			CHECK_INT(u.mark, ==, m.window);
-			end_window(&m);
-			begin_window(&m);
-		}
-		marks = u.mark;
+		if (u.kind == DPI_TUPLE_MARK) check_mark(&m, u.mark);
 	}
 	CHECK_ERROR(error, DPI_ERR_END, "ended");
+	if (p->attr.window == DPI_WINDOW_MARKS && p->sparse) add_until(&m, 0);
 	end_window(&m);
-	CHECK(p->attr.window != DPI_WINDOW_MARKS || m.window == p->marks + 1);
+	CHECK(p->attr.window != DPI_WINDOW_MARKS || p->sparse || m.window == p->marks + 1);
 	CHECK_DPI(DPI_Close_Target(t));
-	free(m.here), free(m.group);
+	free(m.here), free(m.group), free(m.last), free(m.early);
 }
 
 /* ---------------------------------------------------------------------------------------------------------- scenarios */
@@ -267,6 +368,7 @@ static void play(int number, int rank, DPI_Context ctx)
 	if ((uint32_t)rank < p.targets) CHECK_DPI(DPI_Open_Target((uint32_t)rank, NULL, flow, &target));
 	for (uint32_t i = (uint32_t)rank; i < p.sources; i += RANKS) {
 		source[i] = (struct source){ &p, i, NULL, flow };
+		*closes(i) = 0;
 		CHECK_DPI(DPI_Open_Source(flow, NULL, &source[i].handle));
 	}
 	harness_barrier(); /* a mark waits for those sources that are open */

@@ -198,11 +198,13 @@ static enum dpi_found cut_gap(struct dpi_target *t, struct dpi_inlet *i, uint64_
 static uint64_t inlet_begin(const struct dpi_target *t, const struct dpi_flow_segment *h)
 {
 	const struct dpi_origin *o = dpi_origin_find(t, h->base.reserved);
-	uint64_t rows;
+	const struct dpi_definition *d = t->flow->definition;
+	uint64_t rows, acked = d->retain && (h->base.flags & ~DPI_FLOW_CODED) == (DPI_SEGMENT_MAGIC | DPI_FLOW_BEGIN) ? h->value : 0;
 	if (o) return o->rows; /* where its last ring ended */
-	if (dpi_target_position(t, h->base.reserved, &rows)) return rows;
-	bool again = t->flow->definition->retain && (h->base.flags & ~DPI_FLOW_CODED) == (DPI_SEGMENT_MAGIC | DPI_FLOW_BEGIN);
-	return again ? h->value : 0;
+	if (!dpi_target_position(t, h->base.reserved, &rows)) return acked;
+	/* rows of which stages made nothing were acknowledged without the program, also behind its position */
+	bool passes = d->source_stages < d->stages && rows < h->base.sequence && h->base.sequence <= acked;
+	return passes ? h->base.sequence : rows;
 }
 
 uint64_t dpi_inlet_before(const struct dpi_inlet *i, uint64_t count)

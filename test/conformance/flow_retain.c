@@ -579,3 +579,43 @@ TEST(a_position_inside_columns, "FL-476 FL-515 FL-906 FL-908", 1)
 	CHECK_DPI(DPI_Close_Target(t));
 	leave(ctx);
 }
+
+/* What a stage drops is acknowledged behind the position that the program has stored, and is no reason not to go on there. */
+TEST(a_position_before_what_was_dropped, "FL-906 FL-910", 1)
+{
+	DPI_Context ctx = join();
+	const DPI_Stage stage = { .kind = DPI_STAGE_FILTER, .place = DPI_AT_TARGET, .text = "key >= 0" };
+	DPI_Flow f = FLOW("f", ctx, .targets = 1, .sources = 1, .retain = DPI_ACK_CONFIRMED, .ack = DPI_ACK_CONFIRMED, .ack_up_to = 1, .segment = 512,
+			  .stages = &stage, .stage_count = 1);
+	DPI_Target t = target_of(0, f);
+	DPI_Source s = source_of(f);
+	DPI_Tuple u;
+	uint64_t position;
+	push_rows(s, 0, 0, 10);
+	CHECK_DPI(DPI_Flush_Source(s));
+	for (int i = 0; i < 10; i++) CHECK_DPI(DPI_Next(t, &u));
+	CHECK_DPI(DPI_Get_Taken(0, t, &position));
+	CHECK_INT(position, ==, 10);
+	CHECK_DPI(DPI_Ack(0, DPI_ACK_TAKEN, t));
+	for (int64_t n = 10; n < 210; n++) {
+		struct flow_row r = row_of(0, -1, n);
+		CHECK_DPI(DPI_Push(&r, sizeof r, s));
+	}
+	CHECK_DPI(DPI_Flush_Source(s));
+	CHECK_ERROR(DPI_Try_Next(t, &u), DPI_ERR_AGAIN, "nothing");
+	CHECK_DPI(DPI_Wait_Ack(210, s));
+	CHECK_DPI(DPI_Close_Target(t));
+	t = bind_again(0, (int64_t)position, f);
+	push_rows(s, 0, 210, 10);
+	CHECK_DPI(DPI_Flush_Source(s));
+	for (int64_t n = 210; n < 220; n++) {
+		CHECK_DPI(DPI_Next(t, &u));
+		CHECK_INT(((const struct flow_row *)u.data)->number, ==, n);
+	}
+	CHECK_DPI(DPI_Get_Taken(0, t, &position));
+	CHECK_INT(position, ==, 220);
+	CHECK_DPI(DPI_Ack(0, DPI_ACK_TAKEN, t));
+	CHECK_DPI(DPI_Close_Source(s));
+	CHECK_DPI(DPI_Close_Target(t));
+	leave(ctx);
+}

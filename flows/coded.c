@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "source.h"
+#include "retain.h"
 
 #define LINGER_COMPRESSES 65536 /* bytes that the linger service, which has other things to do, compresses at most */
 
@@ -33,6 +33,11 @@ uint32_t dpi_flow_plain_size(const struct dpi_definition *d)
 uint32_t dpi_flow_run_size(const struct dpi_definition *d)
 {
 	return dpi_flow_plain_size(d) + dpi_coded_more(d);
+}
+
+struct dpi_coded_place dpi_coded_place_of(const struct dpi_buffer *b)
+{
+	return (struct dpi_coded_place){ b->home_peer->incarnation, b->id };
 }
 
 int dpi_coders_open(const struct dpi_definition *d, struct dpi_coder *coder[DPI_CODECS_MAX])
@@ -67,6 +72,9 @@ static int make_scratch(struct dpi_coded *c)
 	for (int i = 0; i < 2; i++)
 		if (!(c->scratch[i] = malloc(c->scratch_size))) return dpi_fail(DPI_ERR_MEMORY, "no memory for the codecs of a source");
 	c->s->stats.codec_memory = 2 * c->scratch_size;
+	if (!d->retain) return DPI_SUCCESS;
+	if (!(c->again = malloc(dpi_flow_run_size(d)))) return dpi_fail(DPI_ERR_MEMORY, "no memory for what a source sends again");
+	c->s->stats.codec_memory += dpi_flow_run_size(d);
 	return DPI_SUCCESS;
 }
 
@@ -80,6 +88,7 @@ static void coded_free(struct dpi_coded *c)
 	dpi_coders_close(c->coder);
 	free(c->scratch[0]);
 	free(c->scratch[1]);
+	free(c->again);
 	free(c->lane);
 	free(c);
 }
@@ -121,13 +130,13 @@ void dpi_coded_close(struct dpi_source *s)
 /* ---------------------------------------------------------------------------------------------------------- encoding */
 
 /* One codec after the other. Between them all stays in memory that nobody else can write: what another process changed while it is
- * encrypted would be authenticated. Under c->lock. */
-static int encode(struct dpi_coded *c, struct dpi_coded_with *with, const uint8_t *from, uint64_t size, bool lingered, const uint8_t **out,
-		  uint64_t *out_size)
+ * encrypted would be authenticated. */
+int dpi_coded_encode(struct dpi_coded *c, uint32_t i, struct dpi_coded_with *with, const uint8_t *from, uint64_t size, bool lingered, const uint8_t **out,
+		     uint64_t *out_size)
 {
 	const struct dpi_definition *d = c->s->flow->definition;
 	struct dpi_flow_coded *coded = &with->header.coded;
-	for (uint32_t i = 0; i < d->codecs; i++) {
+	for (; i < d->codecs; i++) {
 		bool keyed = codec_of(d, i)->keyed;
 		uint8_t *to = from == c->scratch[0] ? c->scratch[1] : c->scratch[0];
 		size_t n = size;
@@ -168,6 +177,39 @@ static int begin(struct dpi_source *s, uint32_t target, int64_t deadline)
 	return l->run.end ? DPI_SUCCESS : dpi_lane_begin_run(s, target, s->segment + s->coded->more, deadline);
 }
 
+/* The same, wherever its target is now. */
+static int begin_there(struct dpi_source *s, uint32_t target, int64_t deadline, bool lingered)
+{
+	struct dpi_lane *l = &s->lane[target];
+	bool dropped;
+	int error;
+	if (!s->retain) return begin(s, target, deadline);
+	if (lingered && (!l->b || s->retain->lane[target].old || !dpi_retain_current(s, target))) return DPI_ERR_AGAIN;
+	do {
+		error = lingered ? DPI_SUCCESS : dpi_retain_way(s, target, deadline, &dropped);
+		if (!error && !lingered && dropped) return dpi_fail(DPI_ERR_PEER, "it was detached");
+		if (error) return error;
+		error = dpi_retain_prepare(s, target);
+		if (!error) error = begin(s, target, deadline);
+	} while (error && error != DPI_ERR_AGAIN && !lingered && dpi_retain_lost(s, target, error));
+	return error;
+}
+
+/* The segment is in the run. */
+static int wrote(struct dpi_source *s, uint32_t target, uint64_t size, bool lingered)
+{
+	struct dpi_lane *l = &s->lane[target];
+	int error = dpi_run_wrote(l->b, &l->run, size);
+	if (s->retain) dpi_retain_ends(s, target);
+	int end = dpi_run_end(l->b, &l->run), publish = dpi_run_publish(l->b, &l->run);
+	s->coded->lane[target].unended = end;
+	if (end && end != DPI_ERR_AGAIN && !error) error = end;
+	if (!error && publish != DPI_ERR_AGAIN) error = publish; /* else the rings' own linger service sends it */
+	if (!dpi_retain_keeps(s, error)) return error;
+	if (!lingered) dpi_retain_lost(s, target, error); /* else the source's thread finds it */
+	return DPI_SUCCESS;
+}
+
 static int send(struct dpi_source *s, uint32_t target, uint32_t kind, uint64_t value, const uint8_t *bytes, uint64_t size, int64_t deadline, bool lingered)
 {
 	struct dpi_coded *c = s->coded;
@@ -175,16 +217,16 @@ static int send(struct dpi_source *s, uint32_t target, uint32_t kind, uint64_t v
 	struct dpi_lane *l = &s->lane[target];
 	uint64_t header = sizeof(struct dpi_flow_segment), coded;
 	const uint8_t *out;
-	int error = begin(s, target, deadline);
+	int error = begin_there(s, target, deadline, lingered);
 	if (error) return error;
 	if (lingered && pthread_mutex_trylock(&c->lock)) return DPI_ERR_AGAIN;
 	if (!lingered) pthread_mutex_lock(&c->lock);
 	struct dpi_coded_with with = {
-		.header = { .base = { .sequence = cl->sent, .flags = DPI_SEGMENT_MAGIC | DPI_FLOW_CODED | kind, .reserved = s->number },
-			    .value = value, .coded.serial = cl->serial },
-		.place = { l->b->home_peer->incarnation, l->b->id },
+		.header = { .base = { .sequence = cl->sent, .rows = s->epoch, .flags = DPI_SEGMENT_MAGIC | DPI_FLOW_CODED | kind, .reserved = s->number },
+			    .value = value, .coded = { .serial = cl->serial, .epoch = s->retain ? l->epoch : 0 } },
+		.place = dpi_coded_place_of(l->b),
 	};
-	error = encode(c, &with, bytes, size, lingered, &out, &coded);
+	error = dpi_coded_encode(c, 0, &with, bytes, size, lingered, &out, &coded);
 	if (!error) {
 		uint8_t *to = dpi_run_place(l->b);
 		memcpy(to, &with.header, header);
@@ -195,12 +237,9 @@ static int send(struct dpi_source *s, uint32_t target, uint32_t kind, uint64_t v
 	}
 	pthread_mutex_unlock(&c->lock);
 	if (error) return error;
+	if (s->retain) dpi_retain_begins(s, target, kind);
 	cl->serial++;
-	error = dpi_run_wrote(l->b, &l->run, header + coded);
-	int end = dpi_run_end(l->b, &l->run), publish = dpi_run_publish(l->b, &l->run);
-	cl->unended = end;
-	if (end && end != DPI_ERR_AGAIN && !error) error = end;
-	return error || publish == DPI_ERR_AGAIN ? error : publish; /* else the rings' own linger service sends it */
+	return wrote(s, target, header + coded, lingered);
 }
 
 static int send_rows(struct dpi_source *s, uint32_t target, int64_t deadline, bool lingered)
@@ -234,7 +273,7 @@ static int open_lane(struct dpi_source *s, uint32_t target, int64_t deadline, bo
 	if (*dropped || cl->rows) return DPI_SUCCESS;
 	if (!s->lane[target].b) error = dpi_lane_open(s, target, deadline, dropped);
 	if (error || *dropped) return error;
-	error = begin(s, target, deadline); /* the service knows nothing of this lane yet */
+	error = begin_there(s, target, deadline, false); /* the service knows nothing of this lane yet */
 	if (error) return ended(s, target, error, dropped);
 	cl->rows = aligned_alloc(64, (s->coded->room + 63) / 64 * 64);
 	if (!cl->rows) return dpi_fail(DPI_ERR_MEMORY, "no memory for the rows for target %u", target);
@@ -296,13 +335,19 @@ int dpi_coded_flush(struct dpi_source *s, uint32_t target, int64_t deadline)
 	struct dpi_coded_lane *cl = &s->coded->lane[target];
 	struct dpi_lane *l = &s->lane[target];
 	bool dropped = false;
+	int error;
 	if (!cl->rows || l->dropped) return DPI_SUCCESS;
 	pthread_mutex_lock(&cl->lock);
-	int error = send_rows(s, target, deadline, false);
-	if (error == DPI_ERR_AGAIN) error = dpi_fail(DPI_ERR_TIMEOUT, "target %u of flow '%s' has no room", target, s->flow->name);
-	int64_t left = (deadline - dpi_now()) / 1000;
-	l->b->timeout_us = left < 1 ? 1 : left;
-	if (!error) error = dpi_run_flush(l->b, &l->run);
+	do {
+		error = s->retain ? dpi_retain_way(s, target, deadline, &dropped) : DPI_SUCCESS;
+		if (!error && !dropped) error = send_rows(s, target, deadline, false);
+		if (error == DPI_ERR_AGAIN) error = dpi_fail(DPI_ERR_TIMEOUT, "target %u of flow '%s' has no room", target, s->flow->name);
+		if (error || dropped) break;
+		if (!l->b) continue; /* lost just now, of a retained flow: see where it is */
+		int64_t left = (deadline - dpi_now()) / 1000;
+		l->b->timeout_us = left < 1 ? 1 : left;
+		error = dpi_run_flush(l->b, &l->run);
+	} while (!l->b || (error && dpi_retain_lost(s, target, error)));
 	if (error && error != DPI_ERR_TIMEOUT) error = dpi_lane_failed(s, target, error, &dropped);
 	pthread_mutex_unlock(&cl->lock);
 	return error;

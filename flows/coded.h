@@ -5,8 +5,8 @@
  *
  * Every segment of such a flow is of DPI_FLOW_CODED, also marks and the end, so that with a key nobody can forge these either. What is
  * authenticated with it: its header, as far as it is known when that codec comes to it; and which target of which process it is for
- * (struct dpi_coded_place), so that it is of no use in another ring, flow or run of the program. Its serial makes each segment of a lane
- * have one place. */
+ * (struct dpi_coded_place), so that it is of no use in another ring, flow or run of the program. Its serial makes each segment of a ring
+ * have one place. What a source of a retained flow has kept in one ring and sends again in another is encrypted anew: coded_again.c. */
 #ifndef DPI_FLOWS_CODED_H
 #define DPI_FLOWS_CODED_H
 
@@ -18,7 +18,9 @@
 #include "linger.h"
 #include "segment.h"
 
+struct dpi_buffer;
 struct dpi_context;
+struct dpi_kept;
 struct dpi_run_flush;
 struct dpi_source;
 struct dpi_target;
@@ -63,7 +65,7 @@ struct dpi_coded_lane {
 	bool held;		 /* room is handed out behind fill: rows stays where it is */
 	bool unended;		 /* the transport was busy: the run that is written has still to be ended */
 	uint64_t sent, waiting;	 /* rows, in segments and in rows[from … fill] */
-	uint64_t serial;	 /* of the next segment */
+	uint64_t serial;	 /* of the next segment in the lane's ring */
 };
 
 struct dpi_coded {
@@ -73,6 +75,7 @@ struct dpi_coded {
 	struct dpi_coder *coder[DPI_CODECS_MAX];
 	uint8_t *scratch[2];
 	size_t scratch_size;
+	uint8_t *again; /* of a retained flow: a segment that is sent again */
 	uint32_t room;	/* bytes of rows */
 	uint32_t more;
 	/* coded_linger.c */
@@ -91,6 +94,16 @@ int dpi_coded_send_large(struct dpi_source *s, uint32_t target, const void *row,
 int dpi_coded_flush(struct dpi_source *s, uint32_t target, int64_t deadline);
 /* Send what is gathered, if that takes no wait; else the linger service does. */
 void dpi_coded_publish(struct dpi_source *s, uint32_t target);
+/* coded.c: one codec after the other, from number i on; under the lock of the coders. out: the last one's scratch, or from. */
+int dpi_coded_encode(struct dpi_coded *c, uint32_t i, struct dpi_coded_with *with, const uint8_t *from, uint64_t size, bool lingered, const uint8_t **out,
+		     uint64_t *out_size);
+struct dpi_coded_place dpi_coded_place_of(const struct dpi_buffer *b);
+/* coded_again.c, of a retained flow, under the lane's lock, as all of retain.c. A segment k for the lane's present ring, of k->size bytes.
+ * *bytes: in: what it is made of, in the ring from; or, without from, the header of a segment of no rows. Out: the segment, which stands until
+ * the next one. CORRUPT: from holds something else than was written to it. */
+int dpi_coded_again(struct dpi_source *s, uint32_t target, const struct dpi_kept *k, const struct dpi_buffer *from, const uint8_t **bytes);
+/* The lane's ring is of use no more. */
+void dpi_coded_lost(struct dpi_source *s, uint32_t target);
 /* As dpi_run_look and dpi_run_looks, of a ring that the linger service may be sending into. */
 void dpi_coded_look(struct dpi_source *s, uint32_t target, struct dpi_run_flush *f);
 bool dpi_coded_looks(struct dpi_source *s, uint32_t target, const struct dpi_run_flush *f);

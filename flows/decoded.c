@@ -46,7 +46,7 @@ const char *dpi_decoder_begin(struct dpi_decoder *d, uint32_t source, struct dpi
 	uint8_t *seen = &d->seen[source / 8 % sizeof d->seen], bit = (uint8_t)(1u << source % 8);
 	*error = DPI_ERR_CORRUPT;
 	if (source >= DPI_SOURCES_MAX) return "a segment of another source";
-	if (*seen & bit) return "a second ring of one source";
+	if (!d->definition->retain && *seen & bit) return "a second ring of one source"; /* retained: inlet.c, which knows their epochs */
 	struct dpi_decoder_in *in = calloc(1, sizeof *in);
 	*error = in ? DPI_SUCCESS : dpi_fail(DPI_ERR_MEMORY, "no memory for the codecs of a source");
 	for (uint32_t i = 0; i < d->definition->codecs && !*error; i++)
@@ -95,7 +95,7 @@ static const char *check_header(const struct dpi_decoder *d, const struct dpi_de
 	*lowest = codecs;
 	if (h->serial != in->serial) return "a coded segment that came before, or out of order";
 	if (size > d->run) return "a coded segment that is larger than any";
-	if (h->zero || h->as_is >> codecs) return "a coded segment with codecs that the flow does not have";
+	if ((h->epoch && !d->definition->retain) || h->as_is >> codecs) return "a coded segment with codecs that the flow does not have";
 	for (uint32_t i = DPI_CODECS_MAX; i-- > 0;) {
 		bool as_is = h->as_is >> i & 1;
 		if (i >= codecs && h->plain[i]) return "a coded segment with codecs that the flow does not have";

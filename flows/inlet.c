@@ -201,11 +201,13 @@ static enum dpi_found cut_gap(struct dpi_target *t, struct dpi_inlet *i, uint64_
 static uint64_t inlet_begin(const struct dpi_target *t, const struct dpi_flow_segment *h)
 {
 	const struct dpi_origin *o = dpi_origin_find(t, h->base.reserved);
-	uint64_t rows;
+	const struct dpi_definition *d = t->flow->definition;
+	uint64_t rows, acked = d->retain && (h->base.flags & ~DPI_FLOW_CODED) == (DPI_SEGMENT_MAGIC | DPI_FLOW_BEGIN) ? h->value : 0;
 	if (o) return o->rows; /* where its last ring ended */
-	if (dpi_target_position(t, h->base.reserved, &rows)) return rows;
-	bool again = t->flow->definition->retain && h->base.flags == (DPI_SEGMENT_MAGIC | DPI_FLOW_BEGIN);
-	return again ? h->value : 0;
+	if (!dpi_target_position(t, h->base.reserved, &rows)) return acked;
+	/* rows of which stages made nothing were acknowledged without the program, also behind its position */
+	bool passes = d->source_stages < d->stages && rows < h->base.sequence && h->base.sequence <= acked;
+	return passes ? h->base.sequence : rows;
 }
 
 uint64_t dpi_inlet_before(const struct dpi_inlet *i, uint64_t count)
@@ -326,10 +328,9 @@ static const char *begin(struct dpi_target *t, struct dpi_inlet *i, const struct
 {
 	uint32_t source = h->base.reserved;
 	bool retain = t->flow->definition->retain;
-	if (retain && h->coded.serial != t->epoch) return stale; /* see dpi_inlets_name */
 	if (source >= DPI_SOURCES_MAX || (i->named && (i->source != source || i->epoch != h->base.rows))) return "a segment of another source";
 	struct dpi_origin *o = retain ? dpi_origin_find(t, source) : NULL;
-	if (o && o->epoch > i->epoch) return stale; /* what its source had flushed was there before */
+	if (o && o->epoch == i->epoch && t->decoder) return "a second ring of one source";
 	i->source = source;
 	i->known = true;
 	i->begin = inlet_begin(t, h);
@@ -349,36 +350,51 @@ static const char *begin(struct dpi_target *t, struct dpi_inlet *i, const struct
 }
 
 /* A part behind the first one of its row: sent again, nothing can begin with it. */
-static bool goes_on(const struct dpi_flow_segment *h, const uint8_t *data, uint64_t size)
+static bool goes_on(const struct dpi_inlet *i, const uint8_t *data, uint64_t size)
 {
 	struct dpi_segment part;
-	if ((h->base.flags & ~DPI_SEGMENT_MAGIC_MASK) != DPI_FLOW_PART || size < sizeof *h + sizeof part) return false;
-	memcpy(&part, data + sizeof *h, sizeof part);
+	if (i->kind != DPI_FLOW_PART || size < sizeof part) return false;
+	memcpy(&part, data, sizeof part);
 	return !(part.flags & DPI_SEGMENT_FIRST);
 }
 
+/* A first segment of a retained flow that is nobody's: of a ring that was meant for a former binding (dpi_inlets_name), or came late. */
+static bool is_stale(const struct dpi_target *t, const struct dpi_inlet *i, const struct dpi_flow_segment *h)
+{
+	if (!t->flow->definition->retain || i->known) return false;
+	const struct dpi_origin *o = dpi_origin_find(t, h->base.reserved);
+	return h->coded.epoch != t->epoch || (o && o->epoch > i->epoch); /* what its source had flushed was there before */
+}
+
 /* A segment begins. */
-static const char *take_header(struct dpi_target *t, struct dpi_inlet *i, const uint8_t *data, uint64_t size, struct dpi_flow_segment *h, int *class)
+static const char *take_header(struct dpi_target *t, struct dpi_inlet *i, const uint8_t *data, uint64_t size, struct dpi_flow_segment *h)
 {
 	if (size < sizeof *h) return "a segment without its header";
 	memcpy(h, data, sizeof *h);
 	if ((h->base.flags & DPI_SEGMENT_MAGIC_MASK) != DPI_SEGMENT_MAGIC) return "a segment without its magic number";
+	i->kind = h->base.flags & ~DPI_SEGMENT_MAGIC_MASK;
+	return is_stale(t, i, h) ? stale : NULL;
+}
+
+/* What its header says is true, if that can be known: nothing of it was believed before. data, size: what is behind it, decoded. */
+static const char *take_begun(struct dpi_target *t, struct dpi_inlet *i, const struct dpi_flow_segment *h, const uint8_t *data, uint64_t size, int *class)
+{
 	bool first = !i->known;
+	*class = DPI_ERR_CORRUPT;
 	const char *wrong = first ? begin(t, i, h, class) : NULL;
 	if (wrong) return wrong;
 	if (h->base.reserved != i->source || i->source >= DPI_SOURCES_MAX) return "a segment of another source";
 	if (h->base.sequence != i->rows) return "a segment that is out of order";
 	if (t->flow->definition->retain) {
-		if (!goes_on(h, data, size)) wrong = dpi_inlet_keeps(i, i->rows);
+		if (!goes_on(i, data, size)) wrong = dpi_inlet_keeps(i, i->rows);
 		if (wrong) return wrong;
 		if (first) dpi_ack_began(t, i);
 		dpi_inlet_frees(t, i);
 	}
-	i->kind = h->base.flags & ~DPI_SEGMENT_MAGIC_MASK;
 	return NULL;
 }
 
-/* The segment that begins, of a flow with codecs. Its place in the ring is free then. */
+/* The segment that begins, of a flow with codecs: copied, authenticated where it is encrypted, and decoded. */
 static const char *take_coded(struct dpi_target *t, struct dpi_inlet *i, const struct dpi_flow_segment *h, const uint8_t *data, uint64_t *size,
 			      struct dpi_decoded **rows, int *class)
 {
@@ -387,10 +403,9 @@ static const char *take_coded(struct dpi_target *t, struct dpi_inlet *i, const s
 	*class = DPI_ERR_CORRUPT;
 	if (!(i->kind & DPI_FLOW_CODED)) return "a segment that no codec made";
 	i->kind &= ~DPI_FLOW_CODED;
-	if (!i->decoder) wrong = dpi_decoder_begin(t->decoder, i->source, &i->decoder, class);
+	if (!i->decoder) wrong = dpi_decoder_begin(t->decoder, h->base.reserved, &i->decoder, class);
 	if (!wrong) wrong = dpi_decode(t->decoder, i->decoder, h, data, size, rows, class);
 	if (wrong) return wrong;
-	pass(i);
 	DPI_ADD(t->stats.coded_bytes, coded);
 	DPI_ADD(t->stats.plain_bytes, *size);
 	return NULL;
@@ -409,12 +424,15 @@ static enum dpi_found next(struct dpi_target *t, struct dpi_inlet *i, struct dpi
 		enum dpi_ring_found found = dpi_run_next(t->ctx, t->home, &i->ring, &i->run, &data, &size, &first);
 		if (found == DPI_RING_EMPTY) return DPI_FOUND_NOTHING;
 		if (found != DPI_RING_FOUND) return dpi_inlet_cut(t, i, "a ring with something else than segments", error);
-		const char *wrong = first ? take_header(t, i, data, size, &h, &class) : NULL;
+		const char *wrong = first ? take_header(t, i, data, size, &h) : NULL;
 		if (first) data += sizeof h, size -= sizeof h;
 		if (!wrong && t->decoder) {
 			wrong = first ? take_coded(t, i, &h, data, &size, &decoded, &class) : "a coded segment that goes on";
 			if (decoded) data = decoded->rows;
 		}
+		if (!wrong && first) wrong = take_begun(t, i, &h, data, size, &class);
+		if (wrong) dpi_decoded_release(t->decoder, decoded);
+		if (!wrong && t->decoder) pass(i);
 		if (wrong == stale) {
 			inlet_over(t, i);
 			return DPI_FOUND_END;
@@ -430,7 +448,8 @@ static enum dpi_found next(struct dpi_target *t, struct dpi_inlet *i, struct dpi
 				piece->some = false; /* nothing is lent */
 				return dpi_inlet_cut(t, i, wrong, error);
 			}
-			if (!piece->some) { /* a flow that passes over rows has no codecs */
+			if (!piece->some) {
+				dpi_decoded_release(t->decoder, decoded);
 				pass(i);
 				continue;
 			}

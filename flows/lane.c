@@ -161,7 +161,11 @@ static int not_bound(struct dpi_source *s, uint32_t target)
 
 int dpi_lane_open(struct dpi_source *s, uint32_t target, int64_t deadline, bool *dropped)
 {
-	return s->retain ? dpi_retain_way(s, target, deadline, dropped) : dpi_lane_open_once(s, target, deadline, dropped);
+	if (!s->retain) return dpi_lane_open_once(s, target, deadline, dropped);
+	if (s->coded) pthread_mutex_lock(&s->coded->lane[target].lock);
+	int error = dpi_retain_way(s, target, deadline, dropped);
+	if (s->coded) pthread_mutex_unlock(&s->coded->lane[target].lock);
+	return error;
 }
 
 int dpi_lane_open_once(struct dpi_source *s, uint32_t target, int64_t deadline, bool *dropped)
@@ -300,7 +304,7 @@ int dpi_lane_begin(struct dpi_source *s, uint32_t target, uint32_t kind, uint64_
 	if (error) return dpi_lane_failed(s, target, error, dropped);
 	if (s->retain) dpi_retain_begins(s, target, kind);
 	struct dpi_flow_segment h = { .base = { .sequence = l->rows, .rows = s->epoch, .flags = DPI_SEGMENT_MAGIC | kind, .reserved = s->number }, .value = value };
-	if (s->retain) h.coded.serial = l->epoch;
+	if (s->retain) h.coded.epoch = l->epoch;
 	memcpy(dpi_run_place(l->b), &h, sizeof h);
 	return DPI_SUCCESS;
 }

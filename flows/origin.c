@@ -58,7 +58,7 @@ static void name(struct dpi_target *t, struct dpi_inlet *i)
 	memcpy(&h, data, sizeof h);
 	/* A ring that was meant for a former binding of this target: a process that is started anew may have the same node and queue. It is
 	 * nobody's: its source hears of the new binding, and comes again. */
-	if (h.coded.serial != t->epoch) return;
+	if (h.coded.epoch != t->epoch) return;
 	i->named = true;
 	i->source = h.base.reserved;
 	i->epoch = h.base.rows;

@@ -33,6 +33,7 @@ int dpi_source_join(struct dpi_source *s, const DPI_Source_Attr *a, int64_t dead
 	uint64_t pushed = 0;
 	for (uint32_t t = 0; a->rows && t < targets; t++) {
 		s->lane[t].first = s->lane[t].rows = a->rows[t];
+		if (s->coded) s->coded->lane[t].sent = a->rows[t];
 		pushed += a->rows[t];
 	}
 	j.goes_on = pushed;

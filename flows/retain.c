@@ -29,6 +29,12 @@ static uint64_t written(const struct dpi_buffer *b)
 	return atomic_load_explicit(&b->appender.writer.written, memory_order_relaxed);
 }
 
+/* Rows in the segments of a lane that have begun. */
+static uint64_t sent_rows(const struct dpi_source *s, uint32_t target)
+{
+	return s->coded ? s->coded->lane[target].sent : s->lane[target].rows;
+}
+
 static void drop(struct dpi_source *s, struct dpi_buffer **place)
 {
 	struct dpi_buffer *b = *place;
@@ -96,7 +102,8 @@ static void keep(struct dpi_kept_queue *q, struct dpi_kept segment)
 void dpi_retain_begins(struct dpi_source *s, uint32_t target, uint32_t kind)
 {
 	struct dpi_lane *l = &s->lane[target];
-	keep(&s->retain->lane[target].kept, (struct dpi_kept){ l->run.at, l->rows, 0, kind == DPI_FLOW_MARK });
+	uint64_t serial = s->coded ? s->coded->lane[target].serial : 0;
+	keep(&s->retain->lane[target].kept, (struct dpi_kept){ l->run.at, sent_rows(s, target), serial, 0, kind == DPI_FLOW_MARK });
 }
 
 void dpi_retain_ends(struct dpi_source *s, uint32_t target)
@@ -181,6 +188,8 @@ static void lose(struct dpi_source *s, uint32_t target)
 	s->retain->moves++;
 	s->retain->unfinished = true;
 	end_segment(s, target);
+	uint64_t rows = sent_rows(s, target);
+	if (s->coded) dpi_coded_lost(s, target);
 	dpi_retain_acked(s, target);
 	if (r->old) {
 		drop(s, &l->b);
@@ -195,8 +204,8 @@ static void lose(struct dpi_source *s, uint32_t target)
 		dpi_linger_disarm(r->old);
 		/* what it gives back from now on was acknowledged too late */
 		forget(&r->again, r->old);
-		while (r->again.count && acknowledged(&r->again, l->rows, r->acked)) r->again.first++, r->again.count--;
-		r->begin = r->again.count ? at_place(&r->again, 0)->sequence : l->rows;
+		while (r->again.count && acknowledged(&r->again, rows, r->acked)) r->again.first++, r->again.count--;
+		r->begin = r->again.count ? at_place(&r->again, 0)->sequence : rows;
 	}
 	if (l->first && r->begin <= l->first) r->begin = 0; /* what was pushed before the source was resumed is not here */
 	if (r->begin < r->acked) r->begin = r->acked; /* begin may be more: what was given back was acknowledged */
@@ -212,15 +221,16 @@ bool dpi_retain_lost(struct dpi_source *s, uint32_t target, int error)
 
 /* --------------------------------------------------------------------------------------------------- sending again */
 
-/* A segment into the new ring. */
-static int send(struct dpi_source *s, uint32_t target, const struct dpi_kept *k, const uint8_t *bytes, int64_t deadline)
+/* A segment into the new ring. from: the old one that it lies in; NULL: it is new, and its header alone is there. */
+static int send(struct dpi_source *s, uint32_t target, const struct dpi_kept *k, const struct dpi_buffer *from, const uint8_t *bytes, int64_t deadline)
 {
 	struct dpi_lane *l = &s->lane[target];
 	struct dpi_kept_queue *q = &s->retain->lane[target].kept;
 	int error = dpi_retain_prepare(s, target);
-	if (!error) error = dpi_lane_begin_run(s, target, k->size, deadline);
+	if (!error && !l->run.end) error = dpi_lane_begin_run(s, target, k->size, deadline);
+	if (!error && s->coded) error = dpi_coded_again(s, target, k, from, &bytes);
 	if (error) return error;
-	keep(q, (struct dpi_kept){ l->run.at, k->sequence, k->size, k->mark });
+	keep(q, (struct dpi_kept){ l->run.at, k->sequence, s->coded ? s->coded->lane[target].serial++ : 0, k->size, k->mark });
 	memcpy(dpi_run_place(l->b), bytes, k->size);
 	error = dpi_run_wrote(l->b, &l->run, k->size);
 	/* the run is full to its end, so ending it sends nothing */
@@ -231,15 +241,15 @@ static int send(struct dpi_source *s, uint32_t target, const struct dpi_kept *k,
 static int send_head(struct dpi_source *s, uint32_t target, int64_t deadline)
 {
 	struct dpi_retain_lane *r = &s->retain->lane[target];
-	uint64_t sequence = r->again.count ? at_place(&r->again, 0)->sequence : s->lane[target].rows;
+	uint64_t sequence = r->again.count ? at_place(&r->again, 0)->sequence : sent_rows(s, target);
 	bool mark = s->marked;
 	for (uint32_t n = 0; n < r->again.count; n++) mark &= !at_place(&r->again, n)->mark;
 	for (; r->head < 1 + (uint32_t)mark; r->head++) {
 		uint32_t kind = r->head ? DPI_FLOW_MARK : DPI_FLOW_BEGIN;
 		struct dpi_flow_segment h = { .base = { .sequence = sequence, .rows = s->epoch, .flags = DPI_SEGMENT_MAGIC | kind, .reserved = s->number },
-					      .value = r->head ? s->mark : r->begin, .coded.serial = s->lane[target].epoch };
-		struct dpi_kept k = { .sequence = sequence, .size = sizeof h, .mark = r->head };
-		int error = send(s, target, &k, (const uint8_t *)&h, deadline);
+					      .value = r->head ? s->mark : r->begin, .coded.epoch = s->lane[target].epoch };
+		struct dpi_kept k = { .sequence = sequence, .size = (uint32_t)sizeof h + dpi_coded_more(s->flow->definition), .mark = r->head };
+		int error = send(s, target, &k, NULL, (const uint8_t *)&h, deadline);
 		if (error) return error;
 	}
 	return DPI_SUCCESS;
@@ -253,7 +263,7 @@ static int send_again(struct dpi_source *s, uint32_t target, int64_t deadline)
 	int error = send_head(s, target, deadline);
 	for (; !error && r->sent < r->again.count; r->sent += !error) {
 		const struct dpi_kept *k = at_place(&r->again, r->sent);
-		error = send(s, target, k, w->data + ((k->at + DPI_RING_WORD) & w->mask), deadline);
+		error = send(s, target, k, r->old, w->data + ((k->at + DPI_RING_WORD) & w->mask), deadline);
 		if (!error) DPI_ADD(s->stats.replayed, k->size);
 	}
 	if (error) return error;
@@ -310,7 +320,7 @@ void dpi_retain_step(struct dpi_source *s)
 		struct dpi_retain_lane *l = &r->lane[t];
 		if (!s->lane[t].b && !l->old) continue;
 		if (!l->old && dpi_retain_current(s, t)) continue;
-		if (dpi_retain_way(s, t, 0, &dropped)) r->unfinished = true; /* whatever it is, the next call that needs the lane finds it again */
+		if (dpi_lane_open(s, t, 0, &dropped)) r->unfinished = true; /* whatever it is, the next call that needs the lane finds it again */
 	}
 	dpi_source_short(s);
 }

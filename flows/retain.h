@@ -1,22 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0
  * retain.h: what a source of a retained flow keeps: its rows lie in its ring at the target, or in the mirror of it, until the target
  * gives their space back, which it does when they are acknowledged and never within a segment. Here is kept where the segments
- * lie. When the target is bound anew they are sent again, into a ring there, in order and byte by byte.
+ * lie. When the target is bound anew they are sent again, into a ring there, in order and byte by byte; those that are encrypted are
+ * so anew, for that ring (coded_again.c).
  *
  * The old ring holds the truth until the last of it was sent again: should the target be lost once more before that, it begins anew.
  * Nothing is pushed to the target meanwhile. The memory of a ring outlives the process that made it as long as it is mapped here.
  *
  * What a source must not miss is that a target has moved while its program pushes by the short way alone. The progress thread, which
  * hears of it, sets moved and then clears short_row; the source's thread sets short_row and then looks at moved (all seq_cst): so either
- * the clearing comes last, or moved is seen. Without short_row a push enters a call, which looks at moved. */
+ * the clearing comes last, or moved is seen. Without short_row a push enters a call, which looks at moved.
+ *
+ * In a flow with codecs what is done here for a lane is done under its lock, which the linger service takes, too. */
 #ifndef DPI_FLOWS_RETAIN_H
 #define DPI_FLOWS_RETAIN_H
 
 #include "source.h"
 
-/* A segment: the position of its run's word, rows before it, bytes behind the word (of the last, while it is open: 0). */
+/* A segment: the position of its run's word, rows before it, its serial in a flow with codecs, bytes behind the word (of the last, while
+ * it is open: 0). */
 struct dpi_kept {
-	uint64_t at, sequence;
+	uint64_t at, sequence, serial;
 	uint32_t size;
 	bool mark;
 };

@@ -10,16 +10,16 @@
 
 /* What codecs made of a segment (coded.h). */
 struct dpi_flow_coded {
-	uint64_t serial;		/* coded segments of this source to this target before it; of a retained flow the epoch that it is for */
+	uint64_t serial;		/* coded segments of this ring before it */
 	uint32_t plain[DPI_CODECS_MAX]; /* bytes before each codec */
 	uint32_t as_is;			/* bit i: codec i would have made it longer, and left it as it is */
-	uint32_t zero;
+	uint32_t epoch;			/* of a retained flow, also without codecs: of the binding that it is for */
 };
 
 struct dpi_flow_segment {
 	struct dpi_segment base; /* sequence: rows of this source to this target before it; reserved: the source; rows: how often it was resumed; bytes: 0 */
 	uint64_t value;		 /* the mark; at the end the rows in all; of BEGIN rows that were acknowledged */
-	struct dpi_flow_coded coded; /* of DPI_FLOW_CODED; else 0: rows begin a cache line */
+	struct dpi_flow_coded coded; /* of DPI_FLOW_CODED; else 0 but for the epoch: rows begin a cache line */
 };
 _Static_assert(sizeof(struct dpi_flow_segment) == 64, "a cache line");
 

@@ -1187,7 +1187,8 @@ DPI_API int DPI_Open_Source(DPI_Flow flow, const DPI_Source_Attr *attr, DPI_Sour
  * be reused on return. Rows of one source reach a target in the order pushed. They travel when a segment is full, after the
  * linger time, or with DPI_Flush_Source. Waits for a target to be opened, and for room at it, at most the handle's timeout;
  * the first row to a target asks its process for memory. Thread: handle. Errors: THREAD SIZE CORRUPT (no row of the schema;
- * a dist function named a target that is none) STATE (room is handed out) TIMEOUT (the detail names the target) LIMIT (the
+ * a dist function named a target that is none; what was kept encrypted for a target that was bound anew was changed where it
+ * lay: close the source, and resume it) STATE (room is handed out) TIMEOUT (the detail names the target) LIMIT (the
  * target's memory has no room for another source) UNKNOWN (a row larger than a segment reached some of its targets) RANGE (a
  * row's error in a stage: the flow fails) PEER FLOW CANCELLED DESTROYED MEMORY, and a function's own. Source: DPI paper 4.3. */
 DPI_API int DPI_Push(const void *row, size_t size, DPI_Source source);
@@ -1223,11 +1224,12 @@ DPI_API int DPI_Discard(DPI_Source source);
 /* Push a mark: it reaches every target after all rows that this source pushed before it. mark: any, but not below this
  * source's last. Rows before it travel at once. Waits for each target as DPI_Push, so the handle's timeout is not
  * DPI_NO_WAIT. On an error some targets may have got it: push it again. Thread: handle. Errors: THREAD ARGUMENT (it falls)
- * STATE TIMEOUT LIMIT PEER FLOW CANCELLED DESTROYED MEMORY. */
+ * STATE TIMEOUT LIMIT PEER FLOW CANCELLED DESTROYED MEMORY CORRUPT (as DPI_Flush_Source). */
 DPI_API int DPI_Push_Mark(uint64_t mark, DPI_Source source);
 
 /* Make every row pushed before visible at its target; not taken. Blocks at most the handle's timeout. Thread: handle.
- * Errors: THREAD TIMEOUT PEER FLOW CANCELLED DESTROYED. */
+ * Errors: THREAD TIMEOUT PEER FLOW CANCELLED DESTROYED CORRUPT (what was kept encrypted for a target that was bound anew was changed
+ * where it lay). */
 DPI_API int DPI_Flush_Source(DPI_Source source);
 
 /* Close a source: flushes, and says to each target how many rows it got. The handle is closed whatever is returned; on

@@ -2,6 +2,8 @@
  * flow_kit.c: see flow_kit.h. */
 #include "flow_kit.h"
 
+#include <unistd.h>
+
 DPI_Flow kit_flow(const char *name, DPI_Flow_Attr *a, DPI_Context ctx)
 {
 	static const char *const key[] = { "key" };
@@ -18,6 +20,26 @@ DPI_Flow kit_flow(const char *name, DPI_Flow_Attr *a, DPI_Context ctx)
 	CHECK_DPI(DPI_Create_Flow(name, a, ctx, &flow));
 	if (own) CHECK_DPI(DPI_Free_Schema(own));
 	return flow;
+}
+
+void kit_codecs(enum kit_codecs how, DPI_Flow_Attr *a, DPI_Context ctx)
+{
+	static const DPI_Codec codecs[] = { { DPI_CODEC_ZSTD, 0, NULL }, { DPI_CODEC_AES_256_GCM, 0, "kit" } };
+	static const uint8_t key[DPI_KEY_SIZE] = "thirty-two bytes that are a key.";
+	char name[32];
+	DPI_Source s;
+	if (how == KIT_PLAIN) return;
+	a->codecs = how == KIT_ENCRYPTED ? codecs + 1 : codecs;
+	a->codec_count = how == KIT_BOTH ? 2 : 1;
+	CHECK_DPI(DPI_Set_Key("kit", key, sizeof key));
+	snprintf(name, sizeof name, "codecs, %d", (int)getpid());
+	DPI_Flow f = FLOW(name, ctx, .codecs = a->codecs, .codec_count = a->codec_count);
+	int error = DPI_Open_Source(f, NULL, &s);
+	if (error == DPI_ERR_UNSUPPORTED) SKIP("%s", detail());
+	CHECK_DPI(error);
+	CHECK_DPI(DPI_Close_Source(s));
+	CHECK_DPI(DPI_Destroy_Flow(name, ctx));
+	CHECK_DPI(DPI_Close_Flow(f));
 }
 
 DPI_Source source_with(DPI_Flow flow, int64_t timeout_us)

@@ -15,6 +15,10 @@ struct flow_row {
 /* Create or open a flow of such rows, by hash of the key. */
 #define FLOW(name, ctx, ...) kit_flow(name, FLOW_ATTR(__VA_ARGS__), ctx)
 DPI_Flow kit_flow(const char *name, DPI_Flow_Attr *attr, DPI_Context ctx);
+/* Codecs for a flow that is to have some, and the key, which the process holds from here on. Where a library is missing, each process finds
+ * that out by itself, and the case is skipped. */
+enum kit_codecs { KIT_PLAIN, KIT_COMPRESSED, KIT_ENCRYPTED, KIT_BOTH };
+void kit_codecs(enum kit_codecs how, DPI_Flow_Attr *attr, DPI_Context ctx);
 DPI_Source source_of(DPI_Flow flow);
 DPI_Source source_with(DPI_Flow flow, int64_t timeout_us);
 DPI_Target target_of(uint32_t index, DPI_Flow flow);

@@ -124,7 +124,7 @@ static void take_all(DPI_Flow f, int rank, struct resuming *r, bool kills, bool 
 
 /* A source is killed at any moment, and each time resumed by another process: every row is taken once, in order. With stages none that
  * is even or a multiple of 5 comes. */
-static void resume_after_kills(int rank, bool anew, int dist, int retain, bool staged, int layout)
+static void resume_after_kills(int rank, bool anew, int dist, int retain, bool staged, int layout, enum kit_codecs codecs)
 {
 	static const DPI_Stage stages[] = { { .kind = DPI_STAGE_FILTER, .place = DPI_AT_SOURCE, .text = "number % 2 = 1" },
 					    { .kind = DPI_STAGE_FILTER, .place = DPI_AT_TARGET, .text = "number % 5 <> 0" } };
@@ -132,8 +132,10 @@ static void resume_after_kills(int rank, bool anew, int dist, int retain, bool s
 	bool all = dist == DPI_DIST_BROADCAST;
 	if (rank == 2) harness_expect_death(2);
 	DPI_Context ctx = join();
-	DPI_Flow f = FLOW("f", ctx, .targets = TARGETS, .sources = 1, .segment = 1024, .memory = 65536, .dist = dist, .retain = retain,
-			  .resume_us = LATE, .layout = layout, .stages = staged ? stages : NULL, .stage_count = staged ? 2 : 0);
+	DPI_Flow_Attr *a = FLOW_ATTR(.targets = TARGETS, .sources = 1, .segment = 1024, .memory = 65536, .dist = dist, .retain = retain,
+				     .resume_us = LATE, .layout = layout, .stages = staged ? stages : NULL, .stage_count = staged ? 2 : 0);
+	kit_codecs(codecs, a, ctx);
+	DPI_Flow f = kit_flow("f", a, ctx);
 	if (rank == 2) {
 		push_and_store(f, r, anew);
 		r->done = harness_spawns(2);
@@ -153,27 +155,39 @@ static void resume_after_kills(int rank, bool anew, int dist, int retain, bool s
 	CHECK_DPI(DPI_Finalize(ctx));
 }
 
-TEST(flow_source_resumes, "FL-950 FL-951 FL-952", 3, .deadline_s = 180) { resume_after_kills(rank, false, DPI_DIST_HASH, DPI_ACK_RELEASED, false, DPI_LAYOUT_ROWS); }
-TEST(flow_source_resumes_in_turn, "FL-950 FL-953", 3, .deadline_s = 180) { resume_after_kills(rank, false, DPI_DIST_ROUND_ROBIN, DPI_ACK_RELEASED, false, DPI_LAYOUT_ROWS); }
-TEST(flow_source_resumes_to_all, "FL-950", 3, .deadline_s = 180) { resume_after_kills(rank, false, DPI_DIST_BROADCAST, DPI_ACK_RELEASED, false, DPI_LAYOUT_ROWS); }
+TEST(flow_source_resumes, "FL-950 FL-951 FL-952", 3, .deadline_s = 180) { resume_after_kills(rank, false, DPI_DIST_HASH, DPI_ACK_RELEASED, false, DPI_LAYOUT_ROWS, KIT_PLAIN); }
+TEST(flow_source_resumes_in_turn, "FL-950 FL-953", 3, .deadline_s = 180) { resume_after_kills(rank, false, DPI_DIST_ROUND_ROBIN, DPI_ACK_RELEASED, false, DPI_LAYOUT_ROWS, KIT_PLAIN); }
+TEST(flow_source_resumes_to_all, "FL-950", 3, .deadline_s = 180) { resume_after_kills(rank, false, DPI_DIST_BROADCAST, DPI_ACK_RELEASED, false, DPI_LAYOUT_ROWS, KIT_PLAIN); }
 TEST(flow_source_resumes_columns, "FL-950 FL-951 FL-952", 3, .deadline_s = 180)
 {
-	resume_after_kills(rank, false, DPI_DIST_HASH, DPI_ACK_RELEASED, false, DPI_LAYOUT_COLUMNS);
+	resume_after_kills(rank, false, DPI_DIST_HASH, DPI_ACK_RELEASED, false, DPI_LAYOUT_COLUMNS, KIT_PLAIN);
 }
 TEST(flow_source_resumes_columns_to_all, "FL-950 FL-951 FL-952", 3, .deadline_s = 180)
 {
-	resume_after_kills(rank, false, DPI_DIST_BROADCAST, DPI_ACK_CONFIRMED, false, DPI_LAYOUT_COLUMNS);
+	resume_after_kills(rank, false, DPI_DIST_BROADCAST, DPI_ACK_CONFIRMED, false, DPI_LAYOUT_COLUMNS, KIT_PLAIN);
 }
-TEST(flow_source_resumes_with_stages, "FL-910 FL-950 FL-951", 3, .deadline_s = 180) { resume_after_kills(rank, false, DPI_DIST_HASH, DPI_ACK_RELEASED, true, DPI_LAYOUT_ROWS); }
+TEST(flow_source_resumes_with_stages, "FL-910 FL-950 FL-951", 3, .deadline_s = 180) { resume_after_kills(rank, false, DPI_DIST_HASH, DPI_ACK_RELEASED, true, DPI_LAYOUT_ROWS, KIT_PLAIN); }
 TEST(flow_source_resumes_with_stages_confirmed, "FL-910 FL-950 FL-951", 3, .deadline_s = 180)
 {
-	resume_after_kills(rank, false, DPI_DIST_BROADCAST, DPI_ACK_CONFIRMED, true, DPI_LAYOUT_ROWS);
+	resume_after_kills(rank, false, DPI_DIST_BROADCAST, DPI_ACK_CONFIRMED, true, DPI_LAYOUT_ROWS, KIT_PLAIN);
 }
 TEST(flow_source_pushes_anew_with_stages, "FL-910 FL-950 FL-953", 3, .deadline_s = 180)
 {
-	resume_after_kills(rank, true, DPI_DIST_ROUND_ROBIN, DPI_ACK_RELEASED, true, DPI_LAYOUT_ROWS);
+	resume_after_kills(rank, true, DPI_DIST_ROUND_ROBIN, DPI_ACK_RELEASED, true, DPI_LAYOUT_ROWS, KIT_PLAIN);
 }
-TEST(flow_source_pushes_anew, "FL-950 FL-951", 3, .deadline_s = 180) { resume_after_kills(rank, true, DPI_DIST_HASH, DPI_ACK_RELEASED, false, DPI_LAYOUT_ROWS); }
+TEST(flow_source_pushes_anew, "FL-950 FL-951", 3, .deadline_s = 180) { resume_after_kills(rank, true, DPI_DIST_HASH, DPI_ACK_RELEASED, false, DPI_LAYOUT_ROWS, KIT_PLAIN); }
+TEST(flow_source_resumes_compressed, "C-15 FL-950 FL-951 FL-952", 3, .deadline_s = 180)
+{
+	resume_after_kills(rank, false, DPI_DIST_HASH, DPI_ACK_CONFIRMED, false, DPI_LAYOUT_ROWS, KIT_COMPRESSED);
+}
+TEST(flow_source_resumes_encrypted, "C-9 C-15 FL-950 FL-951 FL-952", 3, .deadline_s = 180)
+{
+	resume_after_kills(rank, false, DPI_DIST_BROADCAST, DPI_ACK_RELEASED, false, DPI_LAYOUT_ROWS, KIT_ENCRYPTED);
+}
+TEST(flow_source_pushes_anew_encoded, "C-15 FL-950 FL-951", 3, .deadline_s = 180)
+{
+	resume_after_kills(rank, true, DPI_DIST_ROUND_ROBIN, DPI_ACK_RELEASED, true, DPI_LAYOUT_ROWS, KIT_BOTH);
+}
 
 /* ------------------------------------------------------------------------------------------------- lost and waited for */
 
@@ -362,14 +376,16 @@ TEST(flow_source_ids, "FL-957 FL-958", 1)
 }
 
 /* One that is open is taken over: it is fenced, also while it waits for room, and its successor goes on. */
-TEST(flow_source_taken_over, "FL-959", 3)
+static void taken_over(int rank, enum kit_codecs codecs)
 {
 	struct {
 		_Atomic int64_t pushed;
 		_Atomic int over;
 	} *shared = harness_shared();
 	DPI_Context ctx = join();
-	DPI_Flow f = FLOW("f", ctx, .sources = 1, .segment = 512, .memory = 16384, .retain = DPI_ACK_RELEASED, .resume_us = LATE);
+	DPI_Flow_Attr *a = FLOW_ATTR(.sources = 1, .segment = 512, .memory = 16384, .retain = DPI_ACK_RELEASED, .resume_us = LATE);
+	kit_codecs(codecs, a, ctx);
+	DPI_Flow f = kit_flow("f", a, ctx);
 	if (rank == 0) {
 		DPI_Target t = target_of(0, f);
 		struct flow_tally tally = { 0 };
@@ -399,6 +415,9 @@ TEST(flow_source_taken_over, "FL-959", 3)
 	CHECK_DPI(DPI_Barrier("end", 3, 0, ctx));
 	CHECK_DPI(DPI_Finalize(ctx));
 }
+
+TEST(flow_source_taken_over, "FL-959", 3) { taken_over(rank, KIT_PLAIN); }
+TEST(flow_source_taken_over_encrypted, "C-15 FL-959", 3) { taken_over(rank, KIT_ENCRYPTED); }
 
 /* It waits for acknowledgements, by a call or by closing, which come to the other. */
 static void taken_over_waiting(int rank, int ack)

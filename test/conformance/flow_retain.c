@@ -94,13 +94,15 @@ enum { AS_PUSHED = -1, IN_COLUMNS = -2 };
 
 /* Rank 0 pushes; rank 1 takes some and dies; rank 2 takes over and gets the rest, from there on, or from the position that it says. place:
  * DPI_AT_*, of a stage; or one of the above. */
-static void death(int rank, int retain, bool position, int place)
+static void death(int rank, int retain, bool position, int place, enum kit_codecs codecs)
 {
 	struct retained *w = harness_shared();
 	DPI_Context ctx = join();
 	const DPI_Stage stage = { .kind = DPI_STAGE_FILTER, .place = place, .text = "key >= 0" };
-	DPI_Flow f = FLOW("f", ctx, .targets = 1, .sources = 1, .retain = retain, .segment = 1024, .memory = 1 << 17, .on_death = DPI_DEATH_FAILS,
-			  .layout = place == IN_COLUMNS ? DPI_LAYOUT_COLUMNS : DPI_LAYOUT_ROWS, .stages = place < 0 ? NULL : &stage, .stage_count = place >= 0);
+	DPI_Flow_Attr *a = FLOW_ATTR(.targets = 1, .sources = 1, .retain = retain, .segment = 1024, .memory = codecs ? 1 << 15 : 1 << 17, .on_death = DPI_DEATH_FAILS,
+				     .layout = place == IN_COLUMNS ? DPI_LAYOUT_COLUMNS : DPI_LAYOUT_ROWS, .stages = place < 0 ? NULL : &stage, .stage_count = place >= 0);
+	kit_codecs(codecs, a, ctx);
+	DPI_Flow f = kit_flow("f", a, ctx);
 	bool confirm = retain == DPI_ACK_CONFIRMED;
 	if (rank == 0) {
 		DPI_Source s = source_with(f, LONG);
@@ -138,43 +140,48 @@ static void death(int rank, int retain, bool position, int place)
 
 TEST(a_dead_target_is_bound_anew, "FL-901 FL-903 FL-905 FL-908", 3)
 {
-	death(rank, DPI_ACK_RELEASED, false, AS_PUSHED);
+	death(rank, DPI_ACK_RELEASED, false, AS_PUSHED, KIT_PLAIN);
 }
 
 TEST(a_dead_target_is_bound_anew_confirmed, "FL-902 FL-905", 3)
 {
-	death(rank, DPI_ACK_CONFIRMED, false, AS_PUSHED);
+	death(rank, DPI_ACK_CONFIRMED, false, AS_PUSHED, KIT_PLAIN);
 }
 
 TEST(a_dead_target_is_bound_anew_at_a_position, "FL-906", 3)
 {
-	death(rank, DPI_ACK_CONFIRMED, true, AS_PUSHED);
+	death(rank, DPI_ACK_CONFIRMED, true, AS_PUSHED, KIT_PLAIN);
 }
 
 TEST(a_dead_target_is_bound_anew_in_columns, "FL-901 FL-903 FL-905 FL-908", 3)
 {
-	death(rank, DPI_ACK_RELEASED, false, IN_COLUMNS);
+	death(rank, DPI_ACK_RELEASED, false, IN_COLUMNS, KIT_PLAIN);
 }
 
 TEST(a_dead_target_is_bound_anew_in_columns_at_a_position, "FL-906", 3)
 {
-	death(rank, DPI_ACK_CONFIRMED, true, IN_COLUMNS);
+	death(rank, DPI_ACK_CONFIRMED, true, IN_COLUMNS, KIT_PLAIN);
 }
 
 TEST(a_dead_target_is_bound_anew_with_stages, "FL-901 FL-905 FL-910", 3)
 {
-	death(rank, DPI_ACK_RELEASED, false, DPI_AT_TARGET);
+	death(rank, DPI_ACK_RELEASED, false, DPI_AT_TARGET, KIT_PLAIN);
 }
 
 TEST(a_dead_target_is_bound_anew_with_stages_at_the_source, "FL-901 FL-905 FL-910", 3)
 {
-	death(rank, DPI_ACK_RELEASED, true, DPI_AT_SOURCE);
+	death(rank, DPI_ACK_RELEASED, true, DPI_AT_SOURCE, KIT_PLAIN);
 }
 
 TEST(a_dead_target_is_bound_anew_with_stages_at_a_position, "FL-906 FL-910", 3)
 {
-	death(rank, DPI_ACK_CONFIRMED, true, DPI_AT_TARGET);
+	death(rank, DPI_ACK_CONFIRMED, true, DPI_AT_TARGET, KIT_PLAIN);
 }
+
+TEST(a_dead_target_is_bound_anew_compressed, "C-20 FL-901 FL-905 FL-908", 3) { death(rank, DPI_ACK_RELEASED, false, AS_PUSHED, KIT_COMPRESSED); }
+TEST(a_dead_target_is_bound_anew_encrypted, "C-20 FL-901 FL-905 FL-908", 3) { death(rank, DPI_ACK_RELEASED, false, AS_PUSHED, KIT_ENCRYPTED); }
+TEST(a_dead_target_is_bound_anew_encrypted_at_a_position, "C-20 FL-906", 3) { death(rank, DPI_ACK_CONFIRMED, true, AS_PUSHED, KIT_ENCRYPTED); }
+TEST(a_dead_target_is_bound_anew_encoded_with_stages, "C-20 FL-905 FL-910", 3) { death(rank, DPI_ACK_CONFIRMED, true, DPI_AT_SOURCE, KIT_BOTH); }
 
 /* Every row goes to both targets: one of them dies, and rank 3 takes it over; the other hears nothing of it. */
 TEST(one_of_several_targets_is_bound_anew, "FL-901 FL-904 FL-905", 4)
@@ -403,14 +410,16 @@ static size_t write_row(uint8_t *to, DPI_Schema schema, int64_t n)
 }
 
 /* Rank 1 takes up to row 120 and confirms some of them; rank 2 gets the others and the marks, of which the first was told before. */
-static void vary_and_come_again(int rank, int64_t confirmed)
+static void vary_and_come_again(int rank, int64_t confirmed, enum kit_codecs codecs)
 {
 	DPI_Context ctx = join();
 	DPI_Schema schema;
 	static const DPI_Column columns[] = { { "n", DPI_TYPE_INT64, 0, 0, 0, 0 }, { "text", DPI_TYPE_UTF8, 0, 0, 0, 0 } };
 	static uint8_t row[8192] __attribute__((aligned(16)));
 	CHECK_DPI(DPI_Create_Schema(columns, 2, &schema));
-	DPI_Flow f = FLOW("f", ctx, .schema = schema, .dist = DPI_DIST_BROADCAST, .targets = 1, .sources = 1, .retain = DPI_ACK_CONFIRMED, .segment = 1024);
+	DPI_Flow_Attr *a = FLOW_ATTR(.schema = schema, .dist = DPI_DIST_BROADCAST, .targets = 1, .sources = 1, .retain = DPI_ACK_CONFIRMED, .segment = 1024);
+	kit_codecs(codecs, a, ctx);
+	DPI_Flow f = kit_flow("f", a, ctx);
 	DPI_Tuple u;
 	if (rank == 0) {
 		DPI_Source s = source_with(f, LONG);
@@ -456,9 +465,12 @@ static void vary_and_come_again(int rank, int64_t confirmed)
 	CHECK_DPI(DPI_Finalize(ctx));
 }
 
-TEST(rows_that_vary_and_marks_come_again, "FL-905", 3) { vary_and_come_again(rank, 100); }
+TEST(rows_that_vary_and_marks_come_again, "FL-905", 3) { vary_and_come_again(rank, 100, KIT_PLAIN); }
 /* The first of them is larger than a segment: all of its parts come. */
-TEST(a_large_row_comes_again, "FL-905", 3) { vary_and_come_again(rank, 107); }
+TEST(a_large_row_comes_again, "FL-905", 3) { vary_and_come_again(rank, 107, KIT_PLAIN); }
+TEST(encoded_rows_that_vary_and_marks_come_again, "C-20 FL-905", 3) { vary_and_come_again(rank, 100, KIT_BOTH); }
+TEST(a_large_row_comes_again_compressed, "C-20 FL-905", 3) { vary_and_come_again(rank, 107, KIT_COMPRESSED); }
+TEST(a_large_row_comes_again_encrypted, "C-20 FL-905", 3) { vary_and_come_again(rank, 107, KIT_ENCRYPTED); }
 
 /* ------------------------------------------------------------------------------------------------ closed before its time */
 
@@ -564,6 +576,46 @@ TEST(a_position_inside_columns, "FL-476 FL-515 FL-906 FL-908", 1)
 	CHECK_DPI(DPI_Ack(0, DPI_ACK_TAKEN, t));
 	CHECK_DPI(DPI_Close_Source(s));
 	CHECK_ERROR(DPI_Next(t, &u), DPI_ERR_END, "ended");
+	CHECK_DPI(DPI_Close_Target(t));
+	leave(ctx);
+}
+
+/* What a stage drops is acknowledged behind the position that the program has stored, and is no reason not to go on there. */
+TEST(a_position_before_what_was_dropped, "FL-906 FL-910", 1)
+{
+	DPI_Context ctx = join();
+	const DPI_Stage stage = { .kind = DPI_STAGE_FILTER, .place = DPI_AT_TARGET, .text = "key >= 0" };
+	DPI_Flow f = FLOW("f", ctx, .targets = 1, .sources = 1, .retain = DPI_ACK_CONFIRMED, .ack = DPI_ACK_CONFIRMED, .ack_up_to = 1, .segment = 512,
+			  .stages = &stage, .stage_count = 1);
+	DPI_Target t = target_of(0, f);
+	DPI_Source s = source_of(f);
+	DPI_Tuple u;
+	uint64_t position;
+	push_rows(s, 0, 0, 10);
+	CHECK_DPI(DPI_Flush_Source(s));
+	for (int i = 0; i < 10; i++) CHECK_DPI(DPI_Next(t, &u));
+	CHECK_DPI(DPI_Get_Taken(0, t, &position));
+	CHECK_INT(position, ==, 10);
+	CHECK_DPI(DPI_Ack(0, DPI_ACK_TAKEN, t));
+	for (int64_t n = 10; n < 210; n++) {
+		struct flow_row r = row_of(0, -1, n);
+		CHECK_DPI(DPI_Push(&r, sizeof r, s));
+	}
+	CHECK_DPI(DPI_Flush_Source(s));
+	CHECK_ERROR(DPI_Try_Next(t, &u), DPI_ERR_AGAIN, "nothing");
+	CHECK_DPI(DPI_Wait_Ack(210, s));
+	CHECK_DPI(DPI_Close_Target(t));
+	t = bind_again(0, (int64_t)position, f);
+	push_rows(s, 0, 210, 10);
+	CHECK_DPI(DPI_Flush_Source(s));
+	for (int64_t n = 210; n < 220; n++) {
+		CHECK_DPI(DPI_Next(t, &u));
+		CHECK_INT(((const struct flow_row *)u.data)->number, ==, n);
+	}
+	CHECK_DPI(DPI_Get_Taken(0, t, &position));
+	CHECK_INT(position, ==, 220);
+	CHECK_DPI(DPI_Ack(0, DPI_ACK_TAKEN, t));
+	CHECK_DPI(DPI_Close_Source(s));
 	CHECK_DPI(DPI_Close_Target(t));
 	leave(ctx);
 }

@@ -66,11 +66,13 @@ static void bind_half(uint32_t first, DPI_Flow f, DPI_Target *t)
 	}
 }
 
-static void split(int rank, bool dies)
+static void split(int rank, bool dies, enum kit_codecs codecs)
 {
 	struct store *w = harness_shared();
 	DPI_Context ctx = join();
-	DPI_Flow f = FLOW("f", ctx, .targets = SHARES, .sources = 1, .retain = DPI_ACK_CONFIRMED, .segment = 1024, .memory = 1 << 17);
+	DPI_Flow_Attr *a = FLOW_ATTR(.targets = SHARES, .sources = 1, .retain = DPI_ACK_CONFIRMED, .segment = 1024, .memory = 1 << 17);
+	kit_codecs(codecs, a, ctx);
+	DPI_Flow f = kit_flow("f", a, ctx);
 	DPI_Target t[SHARES];
 	if (rank == 0) {
 		DPI_Source s = source_with(f, LONG);
@@ -110,10 +112,20 @@ static void split(int rank, bool dies)
 
 TEST(a_share_is_split_after_a_death, "FL-904 FL-905 FL-906", 4, .deadline_s = 120)
 {
-	split(rank, true);
+	split(rank, true, KIT_PLAIN);
 }
 
 TEST(a_share_is_split_while_it_runs, "FL-905 FL-906 FL-907", 4, .deadline_s = 120)
 {
-	split(rank, false);
+	split(rank, false, KIT_PLAIN);
+}
+
+TEST(an_encrypted_share_is_split_after_a_death, "C-20 FL-904 FL-905 FL-906", 4, .deadline_s = 120)
+{
+	split(rank, true, KIT_ENCRYPTED);
+}
+
+TEST(an_encoded_share_is_split_while_it_runs, "C-20 FL-905 FL-906 FL-907", 4, .deadline_s = 120)
+{
+	split(rank, false, KIT_BOTH);
 }

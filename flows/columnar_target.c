@@ -18,7 +18,7 @@ struct dpi_columns_in {
 	struct dpi_columns_in *next; /* of the spare ones */
 };
 
-const char *dpi_columns_take(struct dpi_target *t, struct dpi_inlet *i, const uint8_t *data, uint64_t size, struct dpi_piece *piece)
+const char *dpi_columns_take(struct dpi_target *t, struct dpi_inlet *i, const uint8_t *data, uint64_t size, struct dpi_decoded *decoded, struct dpi_piece *piece)
 {
 	struct dpi_schema *s = t->flow->definition->schema;
 	struct dpi_columns_in *c = t->spare;
@@ -33,13 +33,13 @@ const char *dpi_columns_take(struct dpi_target *t, struct dpi_inlet *i, const ui
 	}
 	t->spare = c->next;
 	*piece = (struct dpi_piece){ .columns = c };
-	if (dpi_column_read(&c->reader, data, size, DPI_COLUMN_UNSAFE, NULL) || !c->reader.batch.rows) {
+	if (dpi_column_read(&c->reader, data, size, decoded ? 0 : DPI_COLUMN_UNSAFE, NULL) || !c->reader.batch.rows) {
 		dpi_columns_done(t, piece);
 		*piece = (struct dpi_piece){ 0 };
 		return "columns that are none of a segment's";
 	}
-	*piece = (struct dpi_piece){ .inlet = i, .some = true, .source = i->source, .ring = i->ring, .begin = i->ring->reader.read - size, .end = i->ring->reader.read,
-				     .before = i->rows, .columns = c };
+	*piece = (struct dpi_piece){ .inlet = i, .some = true, .source = i->source, .before = i->rows, .decoded = decoded, .columns = c };
+	if (!decoded) piece->ring = i->ring, piece->end = i->ring->reader.read, piece->begin = piece->end - size;
 	uint64_t rows = c->reader.batch.rows, before = dpi_inlet_before(i, rows), bytes = (rows - before) * s->row_size;
 	for (uint32_t k = 0; k < s->columns && s->varies; k++)
 		if (s->column[k].variable) bytes += (uint64_t)(c->reader.vector[k].offset[rows] - c->reader.vector[k].offset[before]);
@@ -54,8 +54,7 @@ const char *dpi_columns_take(struct dpi_target *t, struct dpi_inlet *i, const ui
 	piece->before += before;
 	rows -= before;
 	i->out++;
-	i->lent++;
-	i->ring->lent++;
+	if (!decoded) i->lent++, i->ring->lent++;
 	DPI_ADD(t->stats.rows, rows);
 	DPI_ADD(t->stats.bytes, bytes);
 	DPI_ADD(t->stats.batches, 1);

@@ -182,8 +182,9 @@ void dpi_target_collect(struct dpi_target *t);
 /* columnar_target.c */
 /* Of count rows that come now the program does not want so many, the first ones. */
 uint64_t dpi_inlet_before(const struct dpi_inlet *i, uint64_t count);
-/* Check a columnar segment and make a piece of it, unless all of its rows were passed over; NULL, or what is wrong. */
-const char *dpi_columns_take(struct dpi_target *t, struct dpi_inlet *i, const uint8_t *data, uint64_t size, struct dpi_piece *piece);
+/* Check a columnar segment and make a piece of it, unless all of its rows were passed over; NULL, or what is wrong. decoded: what it lies
+ * in, the piece's if there is one; NULL: the ring. */
+const char *dpi_columns_take(struct dpi_target *t, struct dpi_inlet *i, const uint8_t *data, uint64_t size, struct dpi_decoded *decoded, struct dpi_piece *piece);
 const struct dpi_batch *dpi_columns_batch(const struct dpi_piece *piece); /* the columns of one that has them */
 /* See that data and stop show rows. DPI_ERR_MEMORY: they are kept for the next call. */
 int dpi_columns_rows(struct dpi_target *t, struct dpi_piece *piece);

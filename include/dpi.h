@@ -1054,7 +1054,7 @@ typedef struct DPI_Flow_Attr {
 	uint64_t window_rows;		/* DPI_WINDOW_ROWS: rows that reach reduce at one target; takes DPI_REDUCE_TARGET */
 	const DPI_Codec *codecs;	/* codec_count, in the order of the source */
 	size_t codec_count;		/* 0 … DPI_CODECS_MAX */
-	int layout;			/* DPI_LAYOUT_*; columns take no stages, reduce or codecs */
+	int layout;			/* DPI_LAYOUT_*; columns take no stages and no reduce */
 	/* acknowledgements: see "flows: acknowledgements" */
 	int ack;			/* DPI_ACK_NONE … CONFIRMED: when a target acknowledges a row */
 	int ack_of;			/* DPI_ACK_ALL, QUORUM, COUNT: how many of its targets have to */

@@ -391,9 +391,9 @@ TEST(columns_misuse, "FL-480 FL-481 FL-482", 1, .once = true)
 		    "the flow's layout is columns, yours is rows");
 	CHECK_ERROR(DPI_Create_Flow("rows 2", FLOW_ATTR(.schema = schema, .layout = 2), ctx, &g), DPI_ERR_ARGUMENT, "attr->layout is 2");
 	CHECK_ERROR(DPI_Create_Flow("small", FLOW_ATTR(.schema = schema, .segment = 512, .layout = DPI_LAYOUT_COLUMNS), ctx, &g), DPI_ERR_SIZE, "attr->segment is 512");
-	DPI_Codec codec = { .codec = DPI_CODEC_LZ4 };
-	CHECK_ERROR(DPI_Create_Flow("coded", FLOW_ATTR(.schema = schema, .codecs = &codec, .codec_count = 1, .layout = DPI_LAYOUT_COLUMNS), ctx, &g), DPI_ERR_UNSUPPORTED,
-		    "attr->codecs");
+	DPI_Codec codec = { .codec = DPI_CODEC_AES_256_GCM, .key = "key" };
+	CHECK_ERROR(DPI_Create_Flow("coded", FLOW_ATTR(.schema = schema, .segment = 900, .codecs = &codec, .codec_count = 1, .layout = DPI_LAYOUT_COLUMNS), ctx, &g), DPI_ERR_SIZE,
+		    "of which encryption takes 72");
 	DPI_Source c = source_of(f);
 	DPI_Target u = target_of(0, f);
 	CHECK_ERROR(DPI_Reserve(100, 0, c, &room), DPI_ERR_USE, "columns");

@@ -22,14 +22,20 @@ int dpi_columns_open(struct dpi_source *s)
 	s->columns = c;
 	if (!c->open || !c->scatter.count || !c->scatter.at || !c->scatter.fill)
 		return dpi_fail(DPI_ERR_MEMORY, "no memory for a source of %u targets", targets);
-	return dpi_row_batch_new(s->flow->definition->schema, NULL, &c->rows);
+	int error = dpi_row_batch_new(s->flow->definition->schema, NULL, &c->pushed);
+	if (!error) error = dpi_row_batch_new(s->flow->definition->wire, NULL, &c->rows);
+	if (!error) error = dpi_row_batch_new(s->flow->definition->wire, NULL, &c->mapped);
+	return error ? error : dpi_slice_new(s->flow->definition->schema, DPI_PUSH_RUN, &c->run);
 }
 
 void dpi_columns_close(struct dpi_source *s)
 {
 	struct dpi_columns *c = s->columns;
 	if (!c) return;
+	if (c->pushed.schema) dpi_row_batch_free(&c->pushed);
 	if (c->rows.schema) dpi_row_batch_free(&c->rows);
+	if (c->mapped.schema) dpi_row_batch_free(&c->mapped);
+	dpi_slice_free(&c->run);
 	for (uint32_t t = 0; t < s->flow->definition->targets; t++) dpi_column_builder_free(s->lane[t].columns);
 	pthread_mutex_destroy(&c->lock);
 	free(c->scatter.count), free(c->scatter.at), free(c->scatter.fill);
@@ -54,7 +60,7 @@ static uint8_t *place(struct dpi_source *s, uint32_t target, int64_t deadline, b
 static int begin(struct dpi_source *s, uint32_t target, int64_t deadline, bool *dropped)
 {
 	struct dpi_lane *l = &s->lane[target];
-	int error = l->columns ? DPI_SUCCESS : dpi_column_builder_new(s->flow->definition->schema, &l->columns);
+	int error = l->columns ? DPI_SUCCESS : dpi_column_builder_new(s->flow->definition->wire, &l->columns);
 	uint8_t *at = error ? NULL : place(s, target, deadline, dropped, &error);
 	if (!at) return error;
 	error = dpi_column_begin(l->columns, at, s->segment - HEADER);

@@ -243,10 +243,6 @@ static int check_sizes(const struct dpi_definition *d)
 	int error = dpi_definition_below("layout", d->layout, DPI_LAYOUT_COLUMNS, "DPI_LAYOUT_ROWS and DPI_LAYOUT_COLUMNS");
 	if (error) return error;
 	uint64_t least = dpi_column_least(d->wire) + sizeof(struct dpi_flow_segment);
-	if (d->layout == DPI_LAYOUT_COLUMNS && (d->stages || d->reduction))
-		return dpi_fail(DPI_ERR_UNSUPPORTED,
-				"attr->layout is DPI_LAYOUT_COLUMNS, and attr->%s is given: columns travel as they are pushed; take "
-				"DPI_LAYOUT_ROWS", d->stages ? "stages" : "reduce");
 	if (d->layout == DPI_LAYOUT_COLUMNS && least > dpi_flow_plain_size(d))
 		return dpi_fail(DPI_ERR_SIZE,
 				"attr->segment is %u, of which encryption takes %u, and one row of %u columns that travels takes %llu bytes "

@@ -382,9 +382,11 @@ TEST(columns_misuse, "FL-480 FL-481 FL-482", 1, .once = true)
 	DPI_Source s = source_of(rows);
 	DPI_Target t = target_of(0, rows);
 	columns_batch(true, 0, 0, 5, 0, &a);
-	CHECK_ERROR(DPI_Push_Arrow(&a, NULL, s, &pushed), DPI_ERR_USE, "DPI_LAYOUT_COLUMNS");
+	CHECK_ERROR(DPI_Push_Arrow(&a, NULL, s, &pushed), DPI_ERR_ARGUMENT, "7 columns"); /* its rows are others */
 	CHECK_INT(pushed, ==, 0);
-	CHECK_ERROR(DPI_Next_Arrow(t, &b, &out, NULL), DPI_ERR_USE, "DPI_LAYOUT_COLUMNS");
+	CHECK_DPI(DPI_Reserve(sizeof(struct flow_row), 0, s, &room));
+	CHECK_ERROR(DPI_Push_Arrow(&a, NULL, s, &pushed), DPI_ERR_STATE, "DPI_Commit");
+	CHECK_DPI(DPI_Discard(s));
 	DPI_Schema schema = columns_schema(true), other = columns_schema(false);
 	DPI_Flow f = COLUMNS_FLOW("f", true, ctx, .sources = 1);
 	CHECK_ERROR(DPI_Create_Flow("f", FLOW_ATTR(.create = DPI_CREATE_OR_OPEN, .schema = schema, .key = key, .key_count = 1, .sources = 1), ctx, &g), DPI_ERR_EXISTS,

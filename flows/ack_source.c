@@ -188,7 +188,7 @@ static int publish(struct dpi_source *s, int64_t deadline)
 	for (uint32_t t = 0; t < s->flow->definition->targets; t++) {
 		struct dpi_lane *l = &s->lane[t];
 		if (!s->ack->rows->queue[t].count || !l->b || l->dropped) continue;
-		if (s->coded) dpi_coded_publish(s, t);
+		if (s->coded) dpi_coded_publish(s, t, false);
 		else dpi_run_publish(l->b, &l->run); /* dead: is_gone */
 	}
 	return error == DPI_ERR_AGAIN ? DPI_SUCCESS : error;

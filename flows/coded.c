@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "columnar.h"
 #include "retain.h"
 
 #define LINGER_COMPRESSES 65536 /* bytes that the linger service, which has other things to do, compresses at most */
@@ -26,7 +27,7 @@ uint32_t dpi_coded_more(const struct dpi_definition *d)
 
 uint32_t dpi_flow_plain_size(const struct dpi_definition *d)
 {
-	if (d->layout == DPI_LAYOUT_COLUMNS) return dpi_flow_columns_size(d->segment);
+	if (d->layout == DPI_LAYOUT_COLUMNS) return dpi_flow_columns_size(d->segment - dpi_coded_more(d));
 	return dpi_flow_segment_size(d->wire, d->segment - dpi_coded_more(d));
 }
 
@@ -231,7 +232,7 @@ static int send(struct dpi_source *s, uint32_t target, uint32_t kind, uint64_t v
 		uint8_t *to = dpi_run_place(l->b);
 		memcpy(to, &with.header, header);
 		if (coded) memcpy(to + header, out, coded);
-		DPI_ADD(s->stats.segments, kind == DPI_FLOW_ROWS);
+		DPI_ADD(s->stats.segments, kind == DPI_FLOW_ROWS || kind == DPI_FLOW_COLUMNS);
 		DPI_ADD(s->stats.plain_bytes, size);
 		DPI_ADD(s->stats.coded_bytes, coded);
 	}
@@ -245,8 +246,9 @@ static int send(struct dpi_source *s, uint32_t target, uint32_t kind, uint64_t v
 static int send_rows(struct dpi_source *s, uint32_t target, int64_t deadline, bool lingered)
 {
 	struct dpi_coded_lane *cl = &s->coded->lane[target];
+	if (s->columns) dpi_columns_finish(s, target);
 	if (cl->from == cl->fill) return DPI_SUCCESS;
-	int error = send(s, target, DPI_FLOW_ROWS, 0, cl->rows + cl->from, cl->fill - cl->from, deadline, lingered);
+	int error = send(s, target, s->columns ? DPI_FLOW_COLUMNS : DPI_FLOW_ROWS, 0, cl->rows + cl->from, cl->fill - cl->from, deadline, lingered);
 	if (error) return error;
 	cl->sent += cl->waiting;
 	cl->waiting = 0;
@@ -353,13 +355,14 @@ int dpi_coded_flush(struct dpi_source *s, uint32_t target, int64_t deadline)
 	return error;
 }
 
-void dpi_coded_publish(struct dpi_source *s, uint32_t target)
+bool dpi_coded_publish(struct dpi_source *s, uint32_t target, bool lingered)
 {
 	struct dpi_coded_lane *cl = &s->coded->lane[target];
-	if (!cl->rows) return;
+	if (!cl->rows || s->lane[target].dropped) return true;
 	pthread_mutex_lock(&cl->lock);
-	send_rows(s, target, 0, false); /* what is wrong is found by the next call that needs the lane */
+	int error = send_rows(s, target, 0, lingered); /* what else is wrong is found by the next call that needs the lane */
 	pthread_mutex_unlock(&cl->lock);
+	return error != DPI_ERR_AGAIN;
 }
 
 void dpi_coded_look(struct dpi_source *s, uint32_t target, struct dpi_run_flush *f)
@@ -397,6 +400,21 @@ void dpi_coded_linger_send(struct dpi_coded *c, uint32_t target)
 	if (!c->s->lane[target].dropped) send_rows(c->s, target, 0, true);
 	else atomic_store(&cl->pending, false);
 	pthread_mutex_unlock(&cl->lock);
+}
+
+/* ----------------------------------------------------------------------------------------------------------- columns */
+
+uint8_t *dpi_coded_columns(struct dpi_source *s, uint32_t target)
+{
+	return s->coded->lane[target].rows;
+}
+
+void dpi_coded_built(struct dpi_source *s, uint32_t target, uint64_t size, uint64_t rows)
+{
+	struct dpi_coded_lane *cl = &s->coded->lane[target];
+	cl->fill = size;
+	cl->waiting = rows;
+	atomic_store_explicit(&cl->filled, size, memory_order_relaxed);
 }
 
 /* -------------------------------------------------------------------------------------------------------------- rows */

@@ -92,8 +92,8 @@ int dpi_coded_room(struct dpi_source *s, uint32_t target, uint64_t need, int64_t
 int dpi_coded_send(struct dpi_source *s, uint32_t target, uint32_t kind, uint64_t value, int64_t deadline, bool *dropped);
 int dpi_coded_send_large(struct dpi_source *s, uint32_t target, const void *row, uint64_t size, int64_t deadline, bool *dropped);
 int dpi_coded_flush(struct dpi_source *s, uint32_t target, int64_t deadline);
-/* Send what is gathered, if that takes no wait; else the linger service does. */
-void dpi_coded_publish(struct dpi_source *s, uint32_t target);
+/* Send what is gathered, if that takes no wait. False: it does; of rows, the linger service tries again. */
+bool dpi_coded_publish(struct dpi_source *s, uint32_t target, bool lingered);
 /* coded.c: one codec after the other, from number i on; under the lock of the coders. out: the last one's scratch, or from. */
 int dpi_coded_encode(struct dpi_coded *c, uint32_t i, struct dpi_coded_with *with, const uint8_t *from, uint64_t size, bool lingered, const uint8_t **out,
 		     uint64_t *out_size);
@@ -115,6 +115,11 @@ int dpi_coded_commit(struct dpi_source *s, uint32_t target, uint64_t size, uint6
 void dpi_coded_discard(struct dpi_source *s, uint32_t target);
 /* The same at once, from the caller's memory. */
 int dpi_coded_put(struct dpi_source *s, uint32_t target, const void *row, uint64_t size, uint64_t need);
+
+/* Columns, whose own linger service (columnar.h) holds the source's lock: where the next segment is built, once dpi_coded_room has found
+ * room for one of full size; and it is built. */
+uint8_t *dpi_coded_columns(struct dpi_source *s, uint32_t target);
+void dpi_coded_built(struct dpi_source *s, uint32_t target, uint64_t size, uint64_t rows);
 
 /* coded_linger.c */
 int64_t dpi_coded_linger(struct dpi_lingerer *l, int64_t now);

@@ -11,6 +11,7 @@
 #include "linger.h"
 #include "push_plan.h"
 #include "row_batch.h"
+#include "slice.h"
 #include "source.h"
 
 struct dpi_columns {
@@ -18,8 +19,10 @@ struct dpi_columns {
 	struct dpi_column_builder **open; /* of each target: its segment under construction; NULL: there is none */
 	struct dpi_column_scatter scatter;
 	uint16_t part[DPI_PUSH_RUN], touched[DPI_PUSH_RUN];
-	struct dpi_row_batch rows; /* rows that were pushed as such */
-	uint8_t *row;		   /* one that was made of a batch */
+	struct dpi_row_batch pushed, rows; /* rows that were pushed as such; that travel */
+	struct dpi_row_batch mapped;	   /* what passed the stages */
+	struct dpi_slice run;		   /* that comes to them */
+	uint8_t *row;			   /* one that was made of a batch */
 	size_t room;
 	struct dpi_source *source;
 	struct dpi_lingerer linger;
@@ -39,9 +42,20 @@ int dpi_columns_room(struct dpi_source *s, uint32_t target, const struct dpi_bat
 /* columnar_linger.c */
 int64_t dpi_columns_linger(struct dpi_lingerer *l, int64_t now);
 
-/* columnar_push.c. A row to all of the targets, as push.c has it; rows of one size, back to back; a batch. */
+/* columnar_push.c. Of rows that travel: one to all of the targets, as push.c has it; and from number *done on, which goes on by those that
+ * went, to one. Of rows as pushed: some of one size, back to back; a batch. These go through the stages, not through reduce, and are not
+ * acknowledged. */
 int dpi_columns_push_row(struct dpi_source *s, const uint32_t *to, uint32_t count, const void *row, uint64_t size, bool wait);
+int dpi_columns_push_made(struct dpi_source *s, uint32_t to, const struct dpi_rows *rows, bool wait, size_t *done);
 int dpi_columns_push_rows(struct dpi_source *s, const void *rows, size_t count, size_t *done);
-int dpi_columns_push_batch(struct dpi_source *s, const struct dpi_batch *batch, size_t *done); /* not through a Bloom filter */
+int dpi_columns_push_batch(struct dpi_source *s, const struct dpi_batch *batch, size_t *done);
+int dpi_columns_push_filtered(struct dpi_source *s, const struct dpi_batch *batch, size_t *done); /* also through a Bloom filter */
+/* Rows first … first + count of columns that travel: to all of these targets, each to all or to none; or each to one, part: which. */
+int dpi_columns_same(struct dpi_source *s, const uint32_t *to, uint32_t targets, const struct dpi_batch *batch, size_t first, size_t count, bool wait, size_t *done);
+int dpi_columns_deal(struct dpi_source *s, const struct dpi_batch *batch, size_t first, size_t count, const uint16_t *part, size_t *done);
+/* columnar_map.c: rows first … of a batch through the stages, then as these. */
+int dpi_columns_map(struct dpi_source *s, const struct dpi_batch *batch, size_t first, size_t count, size_t *done);
+/* columnar_push.c: where a row of a batch as pushed goes by the flow's functions. */
+int dpi_columns_route(struct dpi_source *s, const struct dpi_batch *batch, size_t i, const uint32_t **to, uint32_t *count);
 
 #endif

@@ -15,12 +15,12 @@ int64_t dpi_columns_linger(struct dpi_lingerer *linger, int64_t now)
 	if (pthread_mutex_trylock(&c->lock)) return now + AGAIN_NS;
 	for (uint32_t t = 0; t < s->flow->definition->targets; t++) {
 		struct dpi_lane *l = &s->lane[t];
-		if (!c->open[t] || !dpi_column_rows(c->open[t])) continue;
-		if (l->due > now) {
-			if (l->due < next) next = l->due;
-			continue;
-		}
-		dpi_columns_send_to(s, t);
+		bool some = c->open[t] && dpi_column_rows(c->open[t]);
+		int64_t due = DPI_NEVER;
+		if (some && l->due > now) due = l->due;
+		else if (s->coded && !dpi_coded_publish(s, t, true)) due = now + AGAIN_NS; /* also of one that is whole */
+		else if (some && !s->coded) dpi_columns_send_to(s, t);
+		if (due < next) next = due;
 	}
 	pthread_mutex_unlock(&c->lock);
 	return next;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * columnar_target.c: columnar segments at a target: lent as Arrow arrays where they lie, or made into rows.
+ * columnar_target.c: columnar segments at a target: lent as Arrow arrays where they lie, or made into rows. Rows that came as such, or
+ * that reduce has made, are lent as columns that are made of them.
  *
  * Offsets of variable values are copied before they are checked, so that whoever wrote the segment cannot lead a reader out of it;
  * all else is lent as it lies in the ring. An array may be released by any thread, at any time: that only says so. The target's
@@ -10,17 +11,30 @@
 #include <string.h>
 
 #include "arrow.h"
+#include "map.h"
 #include "target.h"
 
-/* A segment that is being read. */
+/* A segment that is being read; or what stages made. */
 struct dpi_columns_in {
+	const struct dpi_batch *batch;
+	struct dpi_schema *schema;
 	struct dpi_column_reader reader;
 	struct dpi_columns_in *next; /* of the spare ones */
+	struct dpi_row_batch made;   /* of stages: schema NULL: a segment */
+	uint32_t *from;
 };
 
-const char *dpi_columns_take(struct dpi_target *t, struct dpi_inlet *i, const uint8_t *data, uint64_t size, struct dpi_piece *piece)
+static void columns_free(struct dpi_columns_in *c)
 {
-	struct dpi_schema *s = t->flow->definition->schema;
+	if (c->made.schema) dpi_row_batch_free(&c->made);
+	if (c->reader.schema) dpi_column_reader_free(&c->reader);
+	free(c->from);
+	free(c);
+}
+
+const char *dpi_columns_take(struct dpi_target *t, struct dpi_inlet *i, const uint8_t *data, uint64_t size, struct dpi_decoded *decoded, struct dpi_piece *piece)
+{
+	struct dpi_schema *s = t->flow->definition->wire;
 	struct dpi_columns_in *c = t->spare;
 	if ((uintptr_t)data % DPI_COLUMN_ALIGN) return "a columnar segment that does not begin a line";
 	if (!c) {
@@ -30,16 +44,18 @@ const char *dpi_columns_take(struct dpi_target *t, struct dpi_inlet *i, const ui
 			return "no memory for its columns";
 		}
 		c->next = NULL;
+		c->batch = &c->reader.batch;
+		c->schema = c->reader.schema;
 	}
 	t->spare = c->next;
 	*piece = (struct dpi_piece){ .columns = c };
-	if (dpi_column_read(&c->reader, data, size, DPI_COLUMN_UNSAFE, NULL) || !c->reader.batch.rows) {
+	if (dpi_column_read(&c->reader, data, size, decoded ? 0 : DPI_COLUMN_UNSAFE, NULL) || !c->reader.batch.rows) {
 		dpi_columns_done(t, piece);
 		*piece = (struct dpi_piece){ 0 };
 		return "columns that are none of a segment's";
 	}
-	*piece = (struct dpi_piece){ .inlet = i, .some = true, .source = i->source, .ring = i->ring, .begin = i->ring->reader.read - size, .end = i->ring->reader.read,
-				     .before = i->rows, .columns = c };
+	*piece = (struct dpi_piece){ .inlet = i, .some = true, .source = i->source, .before = i->rows, .decoded = decoded, .columns = c };
+	if (!decoded) piece->ring = i->ring, piece->end = i->ring->reader.read, piece->begin = piece->end - size;
 	uint64_t rows = c->reader.batch.rows, before = dpi_inlet_before(i, rows), bytes = (rows - before) * s->row_size;
 	for (uint32_t k = 0; k < s->columns && s->varies; k++)
 		if (s->column[k].variable) bytes += (uint64_t)(c->reader.vector[k].offset[rows] - c->reader.vector[k].offset[before]);
@@ -54,8 +70,7 @@ const char *dpi_columns_take(struct dpi_target *t, struct dpi_inlet *i, const ui
 	piece->before += before;
 	rows -= before;
 	i->out++;
-	i->lent++;
-	i->ring->lent++;
+	if (!decoded) i->lent++, i->ring->lent++;
 	DPI_ADD(t->stats.rows, rows);
 	DPI_ADD(t->stats.bytes, bytes);
 	DPI_ADD(t->stats.batches, 1);
@@ -64,7 +79,27 @@ const char *dpi_columns_take(struct dpi_target *t, struct dpi_inlet *i, const ui
 
 const struct dpi_batch *dpi_columns_batch(const struct dpi_piece *piece)
 {
-	return &piece->columns->reader.batch;
+	return piece->columns->batch;
+}
+
+int dpi_columns_make(const struct dpi_target *t, const struct dpi_mapped_columns *mapped, bool from, uint32_t source, struct dpi_piece *piece)
+{
+	struct dpi_columns_in *c = calloc(1, sizeof *c);
+	if (!c) return dpi_fail(DPI_ERR_MEMORY, "no memory for %zu rows of flow '%s'", mapped->count, t->flow->name);
+	int error = dpi_row_batch_new(t->flow->definition->output, NULL, &c->made);
+	if (!error) error = dpi_row_batch_gather(&c->made, &mapped->batch, mapped->bits, mapped->count);
+	if (!error && from) {
+		if ((c->from = malloc(mapped->count * sizeof *c->from))) memcpy(c->from, mapped->from, mapped->count * sizeof *c->from);
+		else error = dpi_fail(DPI_ERR_MEMORY, "no memory for %zu rows of flow '%s'", mapped->count, t->flow->name);
+	}
+	if (error) {
+		columns_free(c);
+		return error;
+	}
+	c->batch = &c->made.batch;
+	c->schema = c->made.schema;
+	*piece = (struct dpi_piece){ .some = true, .source = source, .from = c->from, .columns = c };
+	return DPI_SUCCESS;
 }
 
 void dpi_columns_spare_free(struct dpi_target *t)
@@ -72,56 +107,20 @@ void dpi_columns_spare_free(struct dpi_target *t)
 	while (t->spare) {
 		struct dpi_columns_in *c = t->spare;
 		t->spare = c->next;
-		dpi_column_reader_free(&c->reader);
-		free(c);
+		columns_free(c);
 	}
 }
 
 /* -------------------------------------------------------------------------------------------------------------- rows */
 
-/* Rows of one size, back to back. */
-static void *make_rows(const struct dpi_schema *s, const struct dpi_batch *b)
+int dpi_columns_rows(struct dpi_piece *p)
 {
-	uint8_t *rows = malloc(b->rows * s->row_size);
-	struct dpi_row_writer w = { .at = rows, .stride = s->row_size, .segment = rows };
-	if (!rows) return NULL;
-	w.last = rows + (b->rows - 1) * s->row_size;
-	dpi_row_from_batch(s, b, 0, b->rows, &w);
-	return rows;
-}
-
-/* The list of rows that vary, and behind it the rows, each at a multiple of 8. */
-static void *make_records(const struct dpi_schema *s, const struct dpi_batch *b)
-{
-	uint64_t size = b->rows * sizeof(DPI_Record);
-	for (size_t i = 0; i < b->rows; i++) size += (dpi_row_size_in_batch(s, b, i) + 7) & ~UINT64_C(7);
-	DPI_Record *list = malloc(size);
-	uint8_t *at = (uint8_t *)(list + b->rows);
-	for (size_t i = 0; list && i < b->rows; i++) {
-		list[i] = (DPI_Record){ at, dpi_row_write_from_batch(s, b, i, at) };
-		at += (list[i].size + 7) & ~(size_t)7;
-	}
-	return list;
-}
-
-/* For the next call that takes. */
-static void keep(struct dpi_target *t, struct dpi_piece *p)
-{
-	t->kept.found = DPI_FOUND_ROWS;
-	t->kept.piece = *p;
-	*p = (struct dpi_piece){ 0 };
-}
-
-int dpi_columns_rows(struct dpi_target *t, struct dpi_piece *p)
-{
-	const struct dpi_batch *b = &p->columns->reader.batch;
+	struct dpi_rows rows;
 	if (p->data) return DPI_SUCCESS;
-	p->own = t->stride ? make_rows(p->columns->reader.schema, b) : make_records(p->columns->reader.schema, b);
-	if (!p->own) {
-		keep(t, p);
-		return dpi_fail(DPI_ERR_MEMORY, "no memory for %zu rows of a segment", b->rows);
-	}
-	size_t stride = t->stride ? t->stride : sizeof(DPI_Record);
+	const struct dpi_batch *b = p->columns->batch;
+	p->own = dpi_rows_from_batch(p->columns->schema, b, &rows);
+	if (!p->own) return dpi_fail(DPI_ERR_MEMORY, "no memory for %zu rows of a segment", b->rows);
+	size_t stride = rows.rows ? rows.stride : sizeof(DPI_Record);
 	p->data = (uint8_t *)p->own + p->skip * stride;
 	p->stop = (uint8_t *)p->own + b->rows * stride;
 	return DPI_SUCCESS;
@@ -133,7 +132,7 @@ int dpi_columns_rows(struct dpi_target *t, struct dpi_piece *p)
 struct dpi_loan {
 	struct dpi_target *target; /* NULL: it has taken it back, or was closed; under the lock */
 	_Atomic bool back;	   /* the array was released */
-	struct dpi_row_batch rows; /* a large row's columns */
+	struct dpi_row_batch rows; /* columns that were made of rows */
 };
 
 static pthread_mutex_t loans = PTHREAD_MUTEX_INITIALIZER;
@@ -174,21 +173,34 @@ void dpi_columns_done(struct dpi_target *t, struct dpi_piece *p)
 {
 	if (p->loan) loan_end(p->loan);
 	if (!p->columns) return;
+	if (p->columns->made.schema) {
+		columns_free(p->columns);
+		return;
+	}
 	p->columns->next = t->spare;
 	t->spare = p->columns;
+}
+
+/* Columns of a piece of rows. */
+static int make_columns(const struct dpi_target *t, const struct dpi_piece *p, struct dpi_row_batch *to)
+{
+	size_t size = (size_t)(p->stop - p->data);
+	int error = dpi_row_batch_new(t->flow->definition->output, NULL, to);
+	if (error) return error;
+	if (t->stride) return dpi_row_batch_strided(to, p->data, t->stride, size / t->stride);
+	return dpi_row_batch_records(to, (const DPI_Record *)(const void *)p->data, size / sizeof(DPI_Record));
 }
 
 /* The piece as an array: its columns from the first on that DPI_Next has not given. */
 static int lend(struct dpi_target *t, struct dpi_piece *p, struct ArrowArray *array, size_t *rows)
 {
-	struct dpi_schema *s = t->flow->definition->schema;
+	struct dpi_schema *s = t->flow->definition->output;
 	struct dpi_loan *loan = calloc(1, sizeof *loan);
 	size_t first = p->skip;
 	int error = DPI_SUCCESS;
 	if (!loan) return dpi_fail(DPI_ERR_MEMORY, "no memory to lend a segment");
-	const struct dpi_batch *b = p->columns ? &p->columns->reader.batch : &loan->rows.batch;
-	if (!p->columns) error = dpi_row_batch_new(s, NULL, &loan->rows); /* a row that was larger than a segment */
-	if (!p->columns && !error) error = dpi_row_batch_records(&loan->rows, (const DPI_Record *)(const void *)p->data, 1);
+	const struct dpi_batch *b = p->columns ? p->columns->batch : &loan->rows.batch;
+	if (!p->columns) error = make_columns(t, p, &loan->rows);
 	if (!error) error = dpi_arrow_export(s, b, released, loan, array);
 	if (error) {
 		loan_free(loan);
@@ -218,9 +230,7 @@ int DPI_Next_Arrow(DPI_Target handle, DPI_Batch *batch, struct ArrowArray *array
 	struct dpi_target *t = dpi_target_begin(handle, "DPI_Next_Arrow", &error);
 	if (!t) return error;
 	dpi_target_collect(t);
-	if (t->flow->definition->layout != DPI_LAYOUT_COLUMNS) {
-		error = dpi_fail(DPI_ERR_USE, "DPI_Next_Arrow: the segments of flow '%s' are rows: create it with DPI_LAYOUT_COLUMNS, or take rows", t->flow->name);
-	} else if (t->lents == DPI_LENT_MAX) {
+	if (t->lents == DPI_LENT_MAX) {
 		error = dpi_fail(DPI_ERR_LIMIT, "DPI_Next_Arrow: %d runs are lent: release the oldest", DPI_LENT_MAX);
 	} else if (t->at != t->stop) {
 		dpi_target_rest(t, &piece);
@@ -233,10 +243,10 @@ int DPI_Next_Arrow(DPI_Target handle, DPI_Batch *batch, struct ArrowArray *array
 		batch->kind = DPI_TUPLE_MARK;
 		batch->mark = mark;
 	} else if (!error) {
-		error = schema ? dpi_arrow_export_schema(t->flow->definition->schema, schema) : DPI_SUCCESS;
+		error = schema ? dpi_arrow_export_schema(t->flow->definition->output, schema) : DPI_SUCCESS;
 		if (!error) error = lend(t, &piece, array, &batch->count);
 		if (error) {
-			keep(t, &piece);
+			dpi_target_keep(t, &piece);
 			if (schema && schema->release) schema->release(schema);
 		} else {
 			batch->source = piece.source;

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "coded.h"
 #include "column_segment.h"
 #include "definition_parts.h"
 #include "error.h"
@@ -241,15 +242,12 @@ static int check_sizes(const struct dpi_definition *d)
 	uint32_t room = dpi_flow_segment_size(d->schema, d->segment) - (uint32_t)sizeof(struct dpi_flow_segment);
 	int error = dpi_definition_below("layout", d->layout, DPI_LAYOUT_COLUMNS, "DPI_LAYOUT_ROWS and DPI_LAYOUT_COLUMNS");
 	if (error) return error;
-	uint64_t least = dpi_column_least(d->schema) + sizeof(struct dpi_flow_segment);
-	if (d->layout == DPI_LAYOUT_COLUMNS && (d->stages || d->reduction || d->codecs))
-		return dpi_fail(DPI_ERR_UNSUPPORTED,
-				"attr->layout is DPI_LAYOUT_COLUMNS, and attr->%s is given: columns travel as they are pushed; take "
-				"DPI_LAYOUT_ROWS", d->stages ? "stages" : d->reduction ? "reduce" : "codecs");
-	if (d->layout == DPI_LAYOUT_COLUMNS && least > dpi_flow_columns_size(d->segment))
+	uint64_t least = dpi_column_least(d->wire) + sizeof(struct dpi_flow_segment);
+	if (d->layout == DPI_LAYOUT_COLUMNS && least > dpi_flow_plain_size(d))
 		return dpi_fail(DPI_ERR_SIZE,
-				"attr->segment is %u, and one row of %u columns takes %llu bytes of a columnar segment: raise it, at "
-				"most to %u", d->segment, d->schema->columns, (unsigned long long)least, DPI_FLOW_SEGMENT_MOST);
+				"attr->segment is %u, of which encryption takes %u, and one row of %u columns that travels takes %llu bytes "
+				"of a columnar segment: raise it, at most to %u", d->segment, dpi_coded_more(d), d->wire->columns,
+				(unsigned long long)least, DPI_FLOW_SEGMENT_MOST);
 	if (d->layout == DPI_LAYOUT_ROWS && dpi_flow_row_need(d->schema, d->schema->row_size) > room)
 		return dpi_fail(DPI_ERR_SIZE,
 				"attr->segment is %u, and the fixed part of a row has %u bytes: raise it, at most to %u, "

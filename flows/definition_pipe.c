@@ -183,7 +183,7 @@ static int make_codecs(const DPI_Flow_Attr *attr, struct dpi_definition *d)
 
 static int check_wire(const struct dpi_definition *d)
 {
-	if (d->wire == d->schema && !d->codecs) return DPI_SUCCESS; /* check_sizes has its own sentence */
+	if ((d->wire == d->schema && !d->codecs) || d->layout == DPI_LAYOUT_COLUMNS) return DPI_SUCCESS; /* check_sizes has its own sentence */
 	uint32_t room = dpi_flow_plain_size(d) - (uint32_t)sizeof(struct dpi_flow_segment);
 	if (dpi_flow_row_need(d->wire, d->wire->row_size) <= room) return DPI_SUCCESS;
 	return dpi_fail(DPI_ERR_SIZE,

@@ -457,7 +457,8 @@ static enum dpi_found next(struct dpi_target *t, struct dpi_inlet *i, struct dpi
 		}
 		if (!first) return dpi_inlet_cut(t, i, "a short segment that goes on", error);
 		if (i->kind == DPI_FLOW_COLUMNS && columnar) {
-			wrong = dpi_columns_take(t, i, data, size, piece);
+			wrong = dpi_columns_take(t, i, data, size, decoded, piece);
+			if (!piece->some) dpi_decoded_release(t->decoder, decoded);
 			if (wrong) return dpi_inlet_cut(t, i, wrong, error);
 			if (piece->some) return DPI_FOUND_ROWS;
 			pass(i);

@@ -1,50 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  * map.c: stages over runs of rows. Rows that only pass stay where they are; others are made in memory of their stage. */
-#include "map.h"
+#include "map_inner.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "error.h"
-#include "expr/expr.h"
-#include "function.h"
 #include "move/hash.h"
-#include "row_batch.h"
-
-/* A stage with its working memory. */
-struct step {
-	const struct dpi_stage *stage;
-	uint32_t number;
-	struct dpi_row_batch columns; /* of the rows that come: those that are read */
-	struct dpi_expr_state *state; /* NULL: no program */
-	int programs;
-	struct dpi_vector *value;  /* of each program */
-	struct dpi_vector *column; /* of each column that comes out */
-	struct dpi_map_function function;
-	struct dpi_group_function group;
-	uint64_t *key; /* group: of the rows of a run, with room for so many */
-	size_t keys;
-	uint64_t seen, before; /* rows that came to a sample by number, and before the last run */
-	DPI_Stage_Stats stats, stats_before; /* read by other threads */
-	uint8_t *made;	       /* rows */
-	size_t room;
-};
-
-struct dpi_maps {
-	enum dpi_expr_on_error on_error;
-	uint64_t sifted, errors, sifted_before, errors_before;
-	/* of the run: its rows now, and where each comes from */
-	DPI_Record *record;
-	uint32_t *from;
-	uint8_t *bits;
-	uint64_t *hash;
-	size_t count, room;
-	bool refused; /* by the group function: the row refuses of the run */
-	size_t refuses;
-	uint32_t steps;
-	struct step step[];
-};
 
 static int no_memory(void)
 {
@@ -71,7 +34,7 @@ static void wanted_by(const struct dpi_stage *s, uint64_t *wanted)
 		if (s->from[c] >= 0) want(wanted, s->from[c]);
 }
 
-static int make_programs(struct step *t, enum dpi_expr_on_error on_error)
+static int make_programs(struct dpi_step *t, enum dpi_expr_on_error on_error)
 {
 	const struct dpi_stage *s = t->stage;
 	const struct dpi_expr **program = calloc(s->programs ? s->programs : 1, sizeof *program);
@@ -87,7 +50,7 @@ static int make_programs(struct step *t, enum dpi_expr_on_error on_error)
 	return t->value && t->column ? DPI_SUCCESS : no_memory();
 }
 
-static int make_group(struct step *t)
+static int make_group(struct dpi_step *t)
 {
 	int error = dpi_function_group(t->stage->text, t->stage->version, &t->group);
 	if (!error) error = dpi_row_batch_new(t->stage->in, NULL, &t->columns);
@@ -97,7 +60,7 @@ static int make_group(struct step *t)
 	return t->value && t->column ? DPI_SUCCESS : no_memory();
 }
 
-static int make_step(struct dpi_maps *m, struct step *t)
+static int make_step(struct dpi_maps *m, struct dpi_step *t)
 {
 	uint64_t wanted[(DPI_COLUMNS_MAX + 63) / 64] = { 0 };
 	if (t->stage->kind == DPI_STAGE_GROUP) return make_group(t);
@@ -117,9 +80,10 @@ static int make(const struct dpi_definition *d, const struct dpi_stage *before, 
 	if (!m) return no_memory();
 	m->on_error = d->row_error == DPI_ROW_ERROR_NULL ? DPI_EXPR_NULL : d->row_error == DPI_ROW_ERROR_DROPS ? DPI_EXPR_DROP : DPI_EXPR_FAIL;
 	for (uint32_t i = 0; i < more + count && !error; i++) {
-		m->step[i] = i < more ? (struct step){ .stage = before, .number = UINT32_MAX } : (struct step){ .stage = d->stage + first + i - more, .number = first + i - more };
+		m->step[i] = i < more ? (struct dpi_step){ .stage = before, .number = UINT32_MAX } : (struct dpi_step){ .stage = d->stage + first + i - more, .number = first + i - more };
 		m->steps = i + 1;
 		error = make_step(m, m->step + i);
+		m->calls |= m->step[i].stage->kind == DPI_STAGE_MAP || m->step[i].stage->kind == DPI_STAGE_GROUP;
 	}
 	if (error) dpi_maps_free(m);
 	else *out = m;
@@ -140,11 +104,12 @@ void dpi_maps_free(struct dpi_maps *m)
 {
 	if (!m) return;
 	for (uint32_t i = 0; i < m->steps; i++) {
-		struct step *t = m->step + i;
+		struct dpi_step *t = m->step + i;
 		if (t->columns.schema) dpi_row_batch_free(&t->columns);
 		dpi_expr_state_free(t->state);
 		free(t->value), free(t->column), free(t->made), free(t->key);
 	}
+	if (m->made.schema) dpi_row_batch_free(&m->made);
 	free(m->record), free(m->from), free(m->bits), free(m->hash);
 	free(m);
 }
@@ -170,7 +135,7 @@ static void set(uint8_t *bits, size_t i, bool to)
 }
 
 /* Rows of equal keys together: by the half of the hash that does not choose their target. */
-static void sample_keys(struct dpi_maps *m, struct step *t)
+static void sample_keys(struct dpi_maps *m, struct dpi_step *t)
 {
 	const struct dpi_stage *s = t->stage;
 	dpi_hash_start(dpi_hash_seed(s->salt), m->count, m->hash);
@@ -178,27 +143,26 @@ static void sample_keys(struct dpi_maps *m, struct step *t)
 	for (size_t i = 0; i < m->count; i++) set(m->bits, i, (uint32_t)m->hash[i] < s->share);
 }
 
-/* floor(n × share / 2^32), whatever n is. */
-static uint64_t share_of(uint64_t n, uint64_t share)
+uint64_t dpi_step_share(uint64_t n, uint64_t share)
 {
 	return (n >> 32) * share + ((n & 0xffffffffu) * share >> 32);
 }
 
-static void sample_numbers(struct dpi_maps *m, struct step *t)
+static void sample_numbers(struct dpi_maps *m, struct dpi_step *t)
 {
 	uint64_t n = t->seen, share = t->stage->share;
-	for (size_t i = 0; i < m->count; i++, n++) set(m->bits, i, share_of(n + 1, share) > share_of(n, share));
+	for (size_t i = 0; i < m->count; i++, n++) set(m->bits, i, dpi_step_share(n + 1, share) > dpi_step_share(n, share));
 	t->seen = n;
 }
 
-static uint64_t dropped(const struct step *t)
+uint64_t dpi_step_dropped(const struct dpi_step *t)
 {
 	return t->state ? dpi_expr_state_dropped(t->state) : 0;
 }
 
 /* ----------------------------------------------------------------------------------------------------------- making rows */
 
-static int room_for(struct step *t, size_t size)
+static int room_for(struct dpi_step *t, size_t size)
 {
 	if (size <= t->room) return DPI_SUCCESS;
 	size_t more = size > 2 * t->room ? size : 2 * t->room;
@@ -209,13 +173,13 @@ static int room_for(struct step *t, size_t size)
 	return DPI_SUCCESS;
 }
 
-static int too_large(uint64_t size)
+int dpi_step_too_large(uint64_t size)
 {
 	return dpi_fail(DPI_ERR_LIMIT, "it makes a row of %llu bytes: DPI_ROW_MAX is %u", (unsigned long long)size, DPI_ROW_MAX);
 }
 
 /* The columns that come out, as rows: those whose bit is set. */
-static int write_rows(struct dpi_maps *m, struct step *t)
+static int write_rows(struct dpi_maps *m, struct dpi_step *t)
 {
 	const struct dpi_schema *out = t->stage->out;
 	struct dpi_batch batch = { m->count, (int)out->columns, t->column };
@@ -224,7 +188,7 @@ static int write_rows(struct dpi_maps *m, struct step *t)
 		size = 0;
 		for (size_t i = 0; i < m->count; i++) {
 			uint64_t bytes = dpi_bit(m->bits, i) ? dpi_row_size_in_batch(out, &batch, i) : 0;
-			if (bytes > DPI_ROW_MAX) return too_large(bytes);
+			if (bytes > DPI_ROW_MAX) return dpi_step_too_large(bytes);
 			size += (bytes + 7) & ~UINT64_C(7);
 		}
 	}
@@ -243,7 +207,7 @@ static int write_rows(struct dpi_maps *m, struct step *t)
 	return DPI_SUCCESS;
 }
 
-static int project(struct dpi_maps *m, struct step *t)
+static int project(struct dpi_maps *m, struct dpi_step *t)
 {
 	const struct dpi_stage *s = t->stage;
 	int error = DPI_SUCCESS, next = 0;
@@ -256,7 +220,7 @@ static int project(struct dpi_maps *m, struct step *t)
 }
 
 /* The rows, with their keys behind them. */
-static int group(struct dpi_maps *m, struct step *t)
+static int group(struct dpi_maps *m, struct dpi_step *t)
 {
 	for (size_t i = 0; i < m->count; i++) set(m->bits, i, true);
 	if (m->count > t->keys) {
@@ -278,7 +242,7 @@ static int group(struct dpi_maps *m, struct step *t)
 }
 
 /* One row by the program's function: *size 0 for none. at: where in t->made. */
-static int call(struct dpi_maps *m, struct step *t, const DPI_Record *row, size_t at, size_t *size)
+static int call(struct dpi_maps *m, struct dpi_step *t, const DPI_Record *row, size_t at, size_t *size)
 {
 	const struct dpi_schema *out = t->stage->out;
 	size_t least = out->varies ? out->row_size + row->size + 64 : out->row_size;
@@ -296,11 +260,11 @@ static int call(struct dpi_maps *m, struct step *t, const DPI_Record *row, size_
 	}
 	if (error) return dpi_fail(error, "the map function \"%s\" returned %s", t->stage->text, dpi_error_name(error));
 	if (!*size) return DPI_SUCCESS;
-	if (*size > DPI_ROW_MAX || *size > t->room - at) return too_large(*size);
+	if (*size > DPI_ROW_MAX || *size > t->room - at) return dpi_step_too_large(*size);
 	return dpi_row_check(out, t->made + at, *size, false);
 }
 
-static int call_all(struct dpi_maps *m, struct step *t)
+static int call_all(struct dpi_maps *m, struct dpi_step *t)
 {
 	size_t at = 0, kept = 0;
 	for (size_t i = 0; i < m->count; i++) {
@@ -323,7 +287,7 @@ static int call_all(struct dpi_maps *m, struct step *t)
 
 /* ----------------------------------------------------------------------------------------------------------- running */
 
-static int begin(struct dpi_maps *m, const struct dpi_rows *in)
+int dpi_maps_begin(struct dpi_maps *m, size_t rows)
 {
 	m->sifted_before = m->sifted, m->errors_before = m->errors;
 	m->refused = false;
@@ -331,8 +295,8 @@ static int begin(struct dpi_maps *m, const struct dpi_rows *in)
 		m->step[i].before = m->step[i].seen;
 		m->step[i].stats_before = m->step[i].stats;
 	}
-	if (in->count > m->room) {
-		size_t n = in->count < 16 ? 16 : in->count;
+	if (rows > m->room) {
+		size_t n = rows < 16 ? 16 : rows;
 		m->room = 0;
 		free(m->record), free(m->from), free(m->bits), free(m->hash);
 		m->record = malloc(n * sizeof *m->record), m->from = malloc(n * sizeof *m->from);
@@ -340,16 +304,12 @@ static int begin(struct dpi_maps *m, const struct dpi_rows *in)
 		if (!m->record || !m->from || !m->bits || !m->hash) return no_memory();
 		m->room = n;
 	}
-	m->count = in->count;
-	for (size_t i = 0; i < in->count; i++) {
-		m->record[i] = dpi_rows_at(in, i);
-		m->from[i] = (uint32_t)i;
-	}
+	m->count = rows;
 	return DPI_SUCCESS;
 }
 
 /* in: the run as it came, if this is the first stage and its rows stand in line; else NULL. */
-static int step(struct dpi_maps *m, struct step *t, const struct dpi_rows *in)
+static int step(struct dpi_maps *m, struct dpi_step *t, const struct dpi_rows *in)
 {
 	const struct dpi_stage *s = t->stage;
 	size_t ignored;
@@ -357,7 +317,7 @@ static int step(struct dpi_maps *m, struct step *t, const struct dpi_rows *in)
 	if (s->kind == DPI_STAGE_MAP) return call_all(m, t);
 	if (in) error = dpi_row_batch_strided(&t->columns, in->rows, in->stride, in->count);
 	else error = dpi_row_batch_records(&t->columns, m->record, m->count);
-	uint64_t before = dropped(t);
+	uint64_t before = dpi_step_dropped(t);
 	if (error) return error;
 	if (s->kind == DPI_STAGE_GROUP) return group(m, t);
 	if (s->kind == DPI_STAGE_FILTER) error = dpi_expr_filter(t->state, &t->columns.batch, NULL, m->bits, &ignored);
@@ -365,7 +325,7 @@ static int step(struct dpi_maps *m, struct step *t, const struct dpi_rows *in)
 	else if (s->key_count) sample_keys(m, t);
 	else sample_numbers(m, t);
 	if (error) return error;
-	m->errors += dropped(t) - before;
+	m->errors += dpi_step_dropped(t) - before;
 	keep(m);
 	return DPI_SUCCESS;
 }
@@ -376,30 +336,42 @@ static void add(uint64_t *counter, uint64_t n)
 	__atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
 }
 
-/* rows: that came. */
-static void count(const struct dpi_maps *m, struct step *t, size_t rows, uint64_t errors)
+void dpi_step_count(struct dpi_step *t, size_t rows, size_t passed, uint64_t bytes, uint64_t errors)
 {
-	uint64_t bytes = (uint64_t)m->count * t->stage->out->row_size;
-	for (size_t i = 0; !t->stage->out->row_size && i < m->count; i++) bytes += m->record[i].size;
 	add(&t->stats.rows, rows);
-	add(&t->stats.passed, m->count);
+	add(&t->stats.passed, passed);
 	add(&t->stats.bytes, bytes);
 	add(&t->stats.batches, 1);
 	add(&t->stats.row_errors, errors);
 }
 
-int dpi_maps_run(struct dpi_maps *m, const struct dpi_rows *in, struct dpi_mapped *out)
+int dpi_step_failed(const struct dpi_step *t, int error)
 {
 	char why[DPI_DETAIL_MAX];
-	int error = begin(m, in);
+	snprintf(why, sizeof why, "%s", dpi_detail());
+	return dpi_fail(error, "stage %u: %.800s", t->number, why);
+}
+
+static uint64_t bytes_of(const struct dpi_maps *m, const struct dpi_schema *s)
+{
+	uint64_t bytes = s->varies ? 0 : (uint64_t)m->count * s->row_size;
+	for (size_t i = 0; s->varies && i < m->count; i++) bytes += m->record[i].size;
+	return bytes;
+}
+
+int dpi_maps_run(struct dpi_maps *m, const struct dpi_rows *in, struct dpi_mapped *out)
+{
+	int error = dpi_maps_begin(m, in->count);
+	for (size_t i = 0; i < in->count && !error; i++) {
+		m->record[i] = dpi_rows_at(in, i);
+		m->from[i] = (uint32_t)i;
+	}
 	for (uint32_t i = 0; i < m->steps && m->count && !error; i++) {
 		size_t rows = m->count;
 		uint64_t errors = m->errors;
 		error = step(m, m->step + i, !i && in->rows ? in : NULL);
-		if (!error) count(m, m->step + i, rows, m->errors - errors);
-		if (!error || m->refused) continue;
-		snprintf(why, sizeof why, "%s", dpi_detail());
-		dpi_fail(error, "stage %u: %.800s", m->step[i].number, why);
+		if (!error) dpi_step_count(m->step + i, rows, m->count, bytes_of(m, m->step[i].stage->out), m->errors - errors);
+		else if (!m->refused) dpi_step_failed(m->step + i, error);
 	}
 	if (error) {
 		dpi_maps_back(m);
@@ -420,7 +392,7 @@ void dpi_maps_back(struct dpi_maps *m)
 {
 	m->sifted = m->sifted_before, m->errors = m->errors_before;
 	for (uint32_t i = 0; i < m->steps; i++) {
-		struct step *t = m->step + i;
+		struct dpi_step *t = m->step + i;
 		t->seen = t->before;
 #define RESTORE(name, unit, text) __atomic_store_n(&t->stats.name, t->stats_before.name, __ATOMIC_RELAXED);
 		DPI_STAGE_STATS(RESTORE)

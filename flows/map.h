@@ -25,6 +25,15 @@ void dpi_maps_free(struct dpi_maps *m); /* NULL is allowed */
 /* Rows of the first stage's schema through all stages. Errors: a row's (RANGE; the sentence names the stage), where the flow
  * fails by it; a map function's own; CORRUPT (it made no row) LIMIT MEMORY. */
 int dpi_maps_run(struct dpi_maps *m, const struct dpi_rows *in, struct dpi_mapped *out);
+/* The same over columns of the first stage's schema. What came out: columns, which stand until the next call, or as long as those that went in,
+ * and of these the rows whose bit is set, NULL: all; from: as above, of these. */
+struct dpi_mapped_columns {
+	struct dpi_batch batch;
+	const uint8_t *bits;
+	const uint32_t *from;
+	size_t count;
+};
+int dpi_maps_run_columns(struct dpi_maps *m, const struct dpi_batch *in, struct dpi_mapped_columns *out);
 /* The last run ended with an error of the group function: for which row? Then no stage has seen any. */
 bool dpi_maps_refused(const struct dpi_maps *m, size_t *row);
 /* The last run was not: samples count as before it. */

@@ -93,11 +93,21 @@ int dpi_target_take(struct dpi_target *t, bool wait, const char *call, struct dp
 	}
 }
 
+void dpi_target_keep(struct dpi_target *t, struct dpi_piece *piece)
+{
+	t->kept.found = DPI_FOUND_ROWS;
+	t->kept.piece = *piece;
+	*piece = (struct dpi_piece){ 0 };
+}
+
 /* The same, as rows. */
 static int find(struct dpi_target *t, bool wait, const char *call, struct dpi_piece *piece, uint64_t *mark)
 {
 	int error = dpi_target_take(t, wait, call, piece, mark);
-	return !error && piece->columns ? dpi_columns_rows(t, piece) : error;
+	if (error || !piece->columns) return error;
+	error = dpi_columns_rows(piece);
+	if (error) dpi_target_keep(t, piece);
+	return error;
 }
 
 static void give(struct dpi_target *t, DPI_Tuple *tuple)

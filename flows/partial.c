@@ -10,6 +10,7 @@
 
 #include "ack_source.h"
 #include "buffer.h"
+#include "columnar.h"
 #include "pipe.h"
 #include "reduce/reduce.h"
 #include "wait.h"
@@ -116,6 +117,13 @@ static int send_record(struct dpi_source *s, uint32_t target, struct way *w, int
 	return error;
 }
 
+static int send_columns(struct dpi_source *s, uint32_t target, struct way *w, int64_t deadline)
+{
+	int error = dpi_columns_push_made(s, target, &w->out, deadline && dpi_now() < deadline, &w->sent);
+	if (error != DPI_ERR_AGAIN || !deadline) return error;
+	return dpi_fail(DPI_ERR_TIMEOUT, "target %u of flow '%s' had no room for partial rows within the deadline", target, s->flow->name);
+}
+
 /* The flow fails with what the table found. */
 static int broken(struct dpi_source *s)
 {
@@ -131,7 +139,7 @@ static int go_out(struct dpi_source *s, uint32_t target, int64_t deadline)
 	int error = DPI_SUCCESS;
 	while (w->goes_out && !error) {
 		if (w->sent < w->out.count) {
-			error = (w->out.rows ? send_rows : send_record)(s, target, w, deadline);
+			error = (s->columns ? send_columns : w->out.rows ? send_rows : send_record)(s, target, w, deadline);
 			continue;
 		}
 		w->sent = 0;

@@ -11,6 +11,7 @@
 /* ---------------------------------------------------------------------------------------------------------- sources */
 
 /* Stages (map.h), then partial rows (partial.h); either may be NULL. */
+struct dpi_mapped_columns;
 struct dpi_pipe_source {
 	struct dpi_maps *maps;
 	struct dpi_partial *partial;
@@ -31,6 +32,9 @@ int dpi_pipe_push(struct dpi_source *s, const uint32_t *to, uint32_t count, cons
 /* count checked rows that do not vary, size bytes each, at most 512: routes them, too. *given: the first ones, which were
  * pushed, also on an error. Waits; AGAIN as dpi_push_to. */
 int dpi_pipe_push_run(struct dpi_source *s, const uint8_t *rows, uint32_t size, size_t count, size_t *given);
+/* Columns as pushed through the stages, of which there are some; and the first given rows again, as if no others had come. */
+int dpi_pipe_map_columns(struct dpi_source *s, const struct dpi_batch *in, struct dpi_mapped_columns *out);
+void dpi_pipe_map_again(struct dpi_source *s, const struct dpi_batch *in, size_t given);
 /* Everything that reduce holds goes into the lanes: before a mark, a flush and the end. */
 int dpi_pipe_drain(struct dpi_source *s, int64_t deadline);
 

@@ -31,12 +31,11 @@ void dpi_pipe_close_source(struct dpi_source *s)
 	s->pipe = NULL;
 }
 
-/* Rows through the stages; a row's error that is not forgiven is the flow's failure. */
-static int map(struct dpi_source *s, const struct dpi_rows *in, struct dpi_mapped *out)
+/* Rows were in the stages; a row's error that is not forgiven is the flow's failure. */
+static int mapped(struct dpi_source *s, int error)
 {
 	char sentence[512];
 	size_t row;
-	int error = dpi_maps_run(s->pipe->maps, in, out);
 	if (!error) {
 		dpi_maps_count(s->pipe->maps, &s->stats.sifted, &s->stats.row_errors);
 		return DPI_SUCCESS;
@@ -45,6 +44,25 @@ static int map(struct dpi_source *s, const struct dpi_rows *in, struct dpi_mappe
 	snprintf(sentence, sizeof sentence, "source %u: %.400s", s->number, dpi_detail());
 	dpi_flow_fail(s->flow, DPI_ERR_FLOW, sentence);
 	return dpi_fail(error, "%s", sentence);
+}
+
+static int map(struct dpi_source *s, const struct dpi_rows *in, struct dpi_mapped *out)
+{
+	return mapped(s, dpi_maps_run(s->pipe->maps, in, out));
+}
+
+int dpi_pipe_map_columns(struct dpi_source *s, const struct dpi_batch *in, struct dpi_mapped_columns *out)
+{
+	return mapped(s, dpi_maps_run_columns(s->pipe->maps, in, out));
+}
+
+void dpi_pipe_map_again(struct dpi_source *s, const struct dpi_batch *in, size_t given)
+{
+	struct dpi_batch first = { given, in->columns, in->column };
+	struct dpi_mapped_columns out;
+	dpi_maps_back(s->pipe->maps);
+	if (given) dpi_maps_run_columns(s->pipe->maps, &first, &out);
+	dpi_maps_count(s->pipe->maps, &s->stats.sifted, &s->stats.row_errors);
 }
 
 static int give(struct dpi_source *s, const uint32_t *to, uint32_t count, const DPI_Record *row, bool wait)

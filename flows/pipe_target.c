@@ -100,6 +100,20 @@ static int map(struct dpi_target *t, const struct dpi_rows *rows, uint32_t sourc
 	return error;
 }
 
+/* The same of columns, which stay columns. */
+static int map_columns(struct dpi_target *t, const struct dpi_batch *in, uint32_t source, struct dpi_piece *piece)
+{
+	struct dpi_maps *maps = t->pipe->maps;
+	struct dpi_mapped_columns out;
+	piece->some = false;
+	int error = dpi_maps_run_columns(maps, in, &out);
+	if (error) return fail(t, error);
+	if (out.count) error = dpi_columns_make(t, &out, dpi_ack_answers(t), source, piece);
+	if (error) dpi_maps_back(maps);
+	else dpi_maps_count(maps, &t->stats.sifted, &t->stats.row_errors);
+	return error;
+}
+
 /* The table refuses the rows of a source: it is cut off; or it fails, and so does the flow. */
 static enum dpi_found broken(struct dpi_target *t, struct dpi_inlet *i, int *error)
 {
@@ -172,16 +186,17 @@ static void results_begin(struct dpi_target *t, enum dpi_found then, uint64_t ma
 static enum dpi_found take_in(struct dpi_target *t, struct dpi_piece *piece, int *error)
 {
 	struct dpi_pipe_target *p = t->pipe;
-	struct dpi_rows rows = rows_of(t, piece);
 	struct dpi_inlet *i = piece->inlet;
 	struct dpi_ack_part *part;
 	bool ends = false;
 	size_t taken;
-	*error = dpi_ack_window_takes(t, piece, &part);
+	*error = piece->columns ? dpi_columns_rows(piece) : DPI_SUCCESS;
+	if (!*error) *error = dpi_ack_window_takes(t, piece, &part);
 	if (*error) {
 		p->rest = *piece;
 		return DPI_FOUND_ERROR;
 	}
+	struct dpi_rows rows = rows_of(t, piece);
 	*error = dpi_final_take(p->final, &rows, &taken, &ends);
 	if (part) part->to = piece->before + taken;
 	if (*error || taken == rows.count) {
@@ -209,14 +224,22 @@ static enum dpi_found reduce(struct dpi_target *t, enum dpi_found found, struct 
 /* A piece through the stages. If it is acknowledged, what comes out of it stands for it. */
 static enum dpi_found stages(struct dpi_target *t, struct dpi_piece *in, struct dpi_piece *piece, int *error)
 {
-	struct dpi_rows rows = rows_of(t, in);
-	*error = map(t, &rows, in->source, piece);
+	size_t rows = 0;
+	if (in->columns && !in->skip) {
+		rows = dpi_columns_batch(in)->rows;
+		*error = map_columns(t, dpi_columns_batch(in), in->source, piece);
+	} else {
+		*error = in->columns ? dpi_columns_rows(in) : DPI_SUCCESS;
+		struct dpi_rows run = rows_of(t, in);
+		rows = run.count;
+		if (!*error) *error = map(t, &run, in->source, piece);
+	}
 	if (*error == DPI_ERR_MEMORY) t->pipe->rest = *in;
 	else if (*error) dpi_piece_release(t, in);
 	if (*error) return DPI_FOUND_ERROR;
 	if (dpi_ack_answers(t)) {
-		size_t out = piece->some ? (size_t)(piece->stop - piece->data) / (t->stride ? t->stride : sizeof(DPI_Record)) : 0;
-		dpi_ack_nothing(t, in->inlet, in->before + (out ? piece->from[out - 1] + 1 : 0), in->before + rows.count);
+		size_t out = !piece->some ? 0 : piece->columns ? dpi_columns_batch(piece)->rows : (size_t)(piece->stop - piece->data) / (t->stride ? t->stride : sizeof(DPI_Record));
+		dpi_ack_nothing(t, in->inlet, in->before + (out ? piece->from[out - 1] + 1 : 0), in->before + rows);
 		if (out) dpi_piece_follow(t, piece, in);
 	}
 	if (in->some) dpi_piece_release(t, in);

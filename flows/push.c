@@ -409,28 +409,28 @@ static size_t put_noted(struct dpi_source *s, const uint8_t *row, uint32_t size,
 }
 
 /* Rows that may travel; one by one also those that may not. *pushed: how many, also on an error. */
-static int push_rows(struct dpi_source *s, const uint8_t *row, size_t count, size_t *pushed)
+static int push_rows(struct dpi_source *s, const uint8_t *row, size_t count, const char *call, size_t *pushed)
 {
 	int error = DPI_SUCCESS;
 	uint16_t part[RUN_ROWS];
 	size_t done = 0;
 	uint32_t size = s->push_size;
 	*pushed = 0;
-	if (s->columns && !s->ack) {
+	if (s->columns && !s->ack && !(s->pipe && s->pipe->partial)) {
 		error = dpi_columns_push_rows(s, row, count, pushed);
-		return error == DPI_ERR_AGAIN ? dpi_push_no_room(s, true, "DPI_Push_Batch") : error;
+		return error == DPI_ERR_AGAIN ? dpi_push_no_room(s, true, call) : error;
 	}
 	uint32_t targets = 0;
 	const uint32_t *all = s->ack || s->pipe ? NULL : dpi_route_all(s->route, &targets);
 	bool single = dpi_route_single(s->route) && !(s->ack && s->bloom) && !all, plain = s->flow->definition->schema->plain;
 	while (done < count && !error) {
 		size_t n = count - done < RUN_ROWS ? count - done : RUN_ROWS;
-		for (size_t i = 0; i < n && !plain && !error; i++) error = check_row(s, row + i * size, size, "DPI_Push_Batch");
+		for (size_t i = 0; i < n && !plain && !error; i++) error = check_row(s, row + i * size, size, call);
 		if (error) break;
 		if (s->pipe && !dpi_pipe_short(s) && !(s->ack && s->bloom)) {
 			size_t given = 0;
 			error = dpi_pipe_push_run(s, row, size, n, &given);
-			if (error == DPI_ERR_AGAIN) error = dpi_push_no_room(s, true, "DPI_Push_Batch");
+			if (error == DPI_ERR_AGAIN) error = dpi_push_no_room(s, true, call);
 			row += given * size;
 			done += given;
 			continue;
@@ -458,7 +458,7 @@ static int push_rows(struct dpi_source *s, const uint8_t *row, size_t count, siz
 			} else {
 				error = s->ack ? dpi_push_noted_row(s, row, size) : push_row(s, row, size, true);
 			}
-			if (error == DPI_ERR_AGAIN) error = dpi_push_no_room(s, true, "DPI_Push_Batch");
+			if (error == DPI_ERR_AGAIN) error = dpi_push_no_room(s, true, call);
 			done += !error;
 		}
 		if (single) dpi_route_back(s->route, end - done);
@@ -468,7 +468,7 @@ static int push_rows(struct dpi_source *s, const uint8_t *row, size_t count, siz
 }
 
 /* Run by run those that pass the source's Bloom filter. */
-static int push_some(struct dpi_source *s, const uint8_t *row, size_t count, size_t *pushed)
+static int push_some(struct dpi_source *s, const uint8_t *row, size_t count, const char *call, size_t *pushed)
 {
 	int error = DPI_SUCCESS;
 	uint32_t size = s->push_size;
@@ -476,11 +476,20 @@ static int push_some(struct dpi_source *s, const uint8_t *row, size_t count, siz
 		size_t n = count - *pushed, some, given, done;
 		n = n < dpi_source_bloom_run(s->bloom) ? n : dpi_source_bloom_run(s->bloom);
 		const uint8_t *pass = dpi_source_bloom_rows(s->bloom, row + *pushed * size, size, n, &some);
-		error = push_rows(s, pass, some, &given);
+		error = push_rows(s, pass, some, call, &given);
 		done = error ? dpi_source_bloom_done(s->bloom, n, given) : n;
 		DPI_ADD(s->stats.unmatched, done - given);
 		*pushed += done;
 	}
+	return error;
+}
+
+int dpi_push_rows(struct dpi_source *s, const void *rows, size_t count, const char *call, size_t *pushed)
+{
+	s->batch = true;
+	/* where rows are acknowledged, also dropped ones have their turn */
+	int error = (s->bloom && !s->ack ? push_some : push_rows)(s, rows, count, call, pushed);
+	s->batch = false;
 	return error;
 }
 
@@ -494,10 +503,7 @@ int DPI_Push_Batch(const void *rows, size_t count, DPI_Source handle, size_t *pu
 	if (count && !rows) error = dpi_fail(DPI_ERR_ARGUMENT, "DPI_Push_Batch: rows is NULL: pass the rows, or count 0");
 	else if (!s->push_size) error = dpi_fail(DPI_ERR_USE, "DPI_Push_Batch: rows of flow '%s' vary in size: push them one by one", s->flow->name);
 	else if (s->reserved >= 0) error = dpi_fail(DPI_ERR_STATE, "DPI_Push_Batch: room is handed out: DPI_Commit or DPI_Discard comes first");
-	s->batch = true;
-	/* where rows are acknowledged, also dropped ones have their turn */
-	if (!error) error = s->bloom && !s->ack ? push_some(s, rows, count, &done) : push_rows(s, rows, count, &done);
-	s->batch = false;
+	if (!error) error = dpi_push_rows(s, rows, count, "DPI_Push_Batch", &done);
 	dpi_source_leave(s);
 	if (pushed) *pushed = done;
 	return error;

@@ -6,6 +6,7 @@
 
 #include "column_bits.h"
 #include "error.h"
+#include "move/move.h"
 
 static void gather(void *packed, const void *rows, size_t stride, size_t width, size_t count)
 {
@@ -249,4 +250,66 @@ int dpi_row_batch_read(struct dpi_row_batch *b, struct dpi_row_reader *r, size_t
 	}
 	struct source in = { NULL, 0, b->rows };
 	return error ? error : convert(b, &in, count);
+}
+
+/* ----------------------------------------------------------------------------------------------------------- columns */
+
+/* Bytes of the values whose bit is set. */
+static uint64_t bytes_of(const struct dpi_vector *v, size_t rows, const uint8_t *bits)
+{
+	if (!bits) return (uint64_t)(v->offset[rows] - v->offset[0]);
+	uint64_t bytes = 0;
+	for (size_t i = 0; i < rows; i++)
+		if (dpi_bit(bits, i)) bytes += (uint64_t)(v->offset[i + 1] - v->offset[i]);
+	return bytes;
+}
+
+static int gather_bytes(struct dpi_row_vector *o, struct dpi_vector *to, const struct dpi_vector *v, size_t rows, const uint8_t *bits)
+{
+	uint64_t bytes = bytes_of(v, rows, bits);
+	const uint8_t *data = v->data;
+	size_t n = 0;
+	if (bytes > o->room || !o->data) {
+		o->data = renew(o->data, bytes + 1);
+		o->room = o->data ? bytes : 0;
+		if (!o->data) return dpi_fail(DPI_ERR_MEMORY, "no memory for %llu bytes of a column", (unsigned long long)bytes);
+	}
+	o->offset[0] = 0;
+	for (size_t i = 0; i < rows; i++) {
+		if (bits && !dpi_bit(bits, i)) continue;
+		int32_t size = v->offset[i + 1] - v->offset[i];
+		if (size && bits) memcpy(o->data + o->offset[n], data + v->offset[i], (size_t)size);
+		o->offset[n + 1] = o->offset[n] + size;
+		n++;
+	}
+	if (!bits && bytes) memcpy(o->data, data + v->offset[0], bytes);
+	to->data = o->data;
+	to->offset = o->offset;
+	return DPI_SUCCESS;
+}
+
+int dpi_row_batch_gather(struct dpi_row_batch *b, const struct dpi_batch *from, const uint8_t *bits, size_t count)
+{
+	b->batch.rows = 0;
+	int error = reserve(b, count);
+	for (uint32_t i = 0; i < b->schema->columns && !error; i++) {
+		const struct dpi_column *c = b->schema->column + i;
+		const struct dpi_vector *v = from->column + i;
+		struct dpi_row_vector *o = b->own + i;
+		struct dpi_vector *to = b->vector + i;
+		to->valid = NULL;
+		if (c->nullable && v->valid) {
+			if (bits) dpi_gather_bits(v->valid, from->rows, bits, o->valid);
+			else memcpy(o->valid, v->valid, dpi_bits_bytes(count));
+			to->valid = o->valid;
+		}
+		to->data = o->data;
+		if (c->variable) error = gather_bytes(o, to, v, from->rows, bits);
+		else if (c->type == DPI_TYPE_BOOL && bits) dpi_gather_bits(v->data, from->rows, bits, o->data);
+		else if (c->type == DPI_TYPE_BOOL) memcpy(o->data, v->data, dpi_bits_bytes(count));
+		else if (bits) dpi_gather(v->data, c->width, c->width, from->rows, bits, o->data);
+		else memcpy(o->data, v->data, count * c->width);
+	}
+	if (!error) b->batch.rows = count;
+	return error;
 }

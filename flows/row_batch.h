@@ -5,6 +5,7 @@
 #define DPI_FLOWS_ROW_BATCH_H
 
 #include "row_segment.h"
+#include "rows.h"
 #include "vector.h"
 
 /* Values of width bytes, count of them: packed at one side, stride bytes apart at the other. Any alignment. */
@@ -38,6 +39,13 @@ int dpi_row_batch_records(struct dpi_row_batch *b, const DPI_Record *rows, size_
 /* Convert at most max rows of what the reader has left; batch.rows says how many. */
 int dpi_row_batch_read(struct dpi_row_batch *b, struct dpi_row_reader *r, size_t max);
 
+/* The rows of a batch of the same columns whose bit is set, count of them; bits NULL: all. */
+int dpi_row_batch_gather(struct dpi_row_batch *b, const struct dpi_batch *from, const uint8_t *bits, size_t count);
+
+/* All rows of a batch, from malloc: back to back, or, where they vary, the list of them and behind it the rows, each at a multiple of 8.
+ * NULL: no memory. */
+void *dpi_rows_from_batch(const struct dpi_schema *s, const struct dpi_batch *b, struct dpi_rows *rows);
+
 /* Append rows first … of a batch of the schema's columns, all of them present, to a row segment. Returns how many fitted,
  * at most count. */
 size_t dpi_row_from_batch(const struct dpi_schema *s, const struct dpi_batch *batch, size_t first, size_t count,
@@ -46,5 +54,7 @@ size_t dpi_row_from_batch(const struct dpi_schema *s, const struct dpi_batch *ba
  * offsets. */
 uint64_t dpi_row_size_in_batch(const struct dpi_schema *s, const struct dpi_batch *batch, size_t i);
 uint32_t dpi_row_write_from_batch(const struct dpi_schema *s, const struct dpi_batch *batch, size_t i, void *row);
+/* The same into memory that grows as it must, at first NULL and 0. SIZE (beyond DPI_ROW_MAX) MEMORY. */
+int dpi_row_make(const struct dpi_schema *s, const struct dpi_batch *batch, size_t i, uint8_t **row, size_t *room, uint32_t *size);
 
 #endif

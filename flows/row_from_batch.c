@@ -2,6 +2,10 @@
  * row_from_batch.c: columns to rows. */
 #include "row_batch.h"
 
+#include <stdlib.h>
+
+#include "error.h"
+
 static bool null_at(const struct dpi_column *c, const struct dpi_vector *v, size_t i)
 {
 	return c->nullable && dpi_is_null(v, i);
@@ -85,4 +89,45 @@ size_t dpi_row_from_batch(const struct dpi_schema *s, const struct dpi_batch *ba
 		dpi_row_shrink(w, row, dpi_row_write_from_batch(s, batch, first + done, row));
 	}
 	return done;
+}
+
+int dpi_row_make(const struct dpi_schema *s, const struct dpi_batch *batch, size_t i, uint8_t **row, size_t *room, uint32_t *size)
+{
+	uint64_t need = dpi_row_size_in_batch(s, batch, i);
+	if (need > DPI_ROW_MAX)
+		return dpi_fail(DPI_ERR_SIZE, "row %zu of the batch has %llu bytes, at most %u are taken", i, (unsigned long long)need, DPI_ROW_MAX);
+	if (need > *room) {
+		free(*row);
+		*row = malloc(need);
+		*room = *row ? need : 0;
+		if (!*row) return dpi_fail(DPI_ERR_MEMORY, "no memory for a row of %llu bytes", (unsigned long long)need);
+	}
+	*size = dpi_row_write_from_batch(s, batch, i, *row);
+	return DPI_SUCCESS;
+}
+
+static void *make_rows(const struct dpi_schema *s, const struct dpi_batch *b, struct dpi_rows *made)
+{
+	uint8_t *rows = malloc(b->rows * s->row_size);
+	struct dpi_row_writer w = { .at = rows, .stride = s->row_size, .segment = rows };
+	if (!rows) return NULL;
+	w.last = rows + (b->rows - 1) * s->row_size;
+	dpi_row_from_batch(s, b, 0, b->rows, &w);
+	*made = (struct dpi_rows){ .rows = rows, .stride = s->row_size, .count = b->rows };
+	return rows;
+}
+
+void *dpi_rows_from_batch(const struct dpi_schema *s, const struct dpi_batch *b, struct dpi_rows *made)
+{
+	if (!s->varies) return make_rows(s, b, made);
+	uint64_t size = b->rows * sizeof(DPI_Record);
+	for (size_t i = 0; i < b->rows; i++) size += (dpi_row_size_in_batch(s, b, i) + 7) & ~UINT64_C(7);
+	DPI_Record *list = malloc(size);
+	uint8_t *at = (uint8_t *)(list + b->rows);
+	for (size_t i = 0; list && i < b->rows; i++) {
+		list[i] = (DPI_Record){ at, dpi_row_write_from_batch(s, b, i, at) };
+		at += (list[i].size + 7) & ~(size_t)7;
+	}
+	*made = (struct dpi_rows){ .record = list, .count = b->rows };
+	return list;
 }

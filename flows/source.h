@@ -105,6 +105,8 @@ int dpi_push_prompt(struct dpi_source *s, uint32_t target);
 int dpi_push_to(struct dpi_source *s, const uint32_t *to, uint32_t count, const void *row, uint64_t size, bool wait);
 /* push.c: a row as it was pushed, in a flow with acknowledgements; waits. */
 int dpi_push_noted_row(struct dpi_source *s, const void *row, uint64_t size);
+/* push.c: rows of one size, back to back, as DPI_Push_Batch has them; no room is handed out. */
+int dpi_push_rows(struct dpi_source *s, const void *rows, size_t count, const char *call, size_t *pushed);
 /* The sentence to AGAIN, which with wait is TIMEOUT. */
 int dpi_push_no_room(struct dpi_source *s, bool wait, const char *call);
 

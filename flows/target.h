@@ -58,7 +58,7 @@ struct dpi_piece {
 	struct dpi_ring_in *ring; /* the one it lies in; NULL: it lies in memory of its own */
 	uint64_t begin, end;	  /* positions */
 	uint64_t before;	  /* rows of the inlet before it */
-	const uint32_t *from;	  /* of what stages made, in own: from which of its rows each came; NULL: one from each */
+	const uint32_t *from;	  /* of what stages made, in own or columns: from which of its rows each came; NULL: one from each */
 	struct dpi_ack_window *window; /* whose results these are; NULL: nobody asks */
 	const uint8_t *data, *stop;
 	void *own;		  /* freed with it: a large row, the list of varying rows, or rows made of columns */
@@ -176,6 +176,8 @@ void dpi_inlets_free(struct dpi_target *t);
 /* next.c: the next piece or mark; AGAIN only if it is not to wait. And what DPI_Next has not given of its piece yet, as a piece. */
 int dpi_target_take(struct dpi_target *t, bool wait, const char *call, struct dpi_piece *piece, uint64_t *mark);
 void dpi_target_rest(struct dpi_target *t, struct dpi_piece *piece);
+/* A piece that could not be given: for the next call that takes. */
+void dpi_target_keep(struct dpi_target *t, struct dpi_piece *piece);
 /* Put it at the end of what is lent; and let go of what was given back at its beginning. */
 void dpi_target_lend(struct dpi_target *t, const struct dpi_piece *piece);
 void dpi_target_collect(struct dpi_target *t);
@@ -183,11 +185,15 @@ void dpi_target_collect(struct dpi_target *t);
 /* columnar_target.c */
 /* Of count rows that come now the program does not want so many, the first ones. */
 uint64_t dpi_inlet_before(const struct dpi_inlet *i, uint64_t count);
-/* Check a columnar segment and make a piece of it, unless all of its rows were passed over; NULL, or what is wrong. */
-const char *dpi_columns_take(struct dpi_target *t, struct dpi_inlet *i, const uint8_t *data, uint64_t size, struct dpi_piece *piece);
+/* Check a columnar segment and make a piece of it, unless all of its rows were passed over; NULL, or what is wrong. decoded: what it lies
+ * in, the piece's if there is one; NULL: the ring. */
+const char *dpi_columns_take(struct dpi_target *t, struct dpi_inlet *i, const uint8_t *data, uint64_t size, struct dpi_decoded *decoded, struct dpi_piece *piece);
 const struct dpi_batch *dpi_columns_batch(const struct dpi_piece *piece); /* the columns of one that has them */
-/* See that data and stop show rows. DPI_ERR_MEMORY: they are kept for the next call. */
-int dpi_columns_rows(struct dpi_target *t, struct dpi_piece *piece);
+/* A piece of what stages made, in memory of its own. from: with which of their rows each came from. MEMORY. */
+struct dpi_mapped_columns;
+int dpi_columns_make(const struct dpi_target *t, const struct dpi_mapped_columns *mapped, bool from, uint32_t source, struct dpi_piece *piece);
+/* See that data and stop show rows. MEMORY. */
+int dpi_columns_rows(struct dpi_piece *piece);
 /* The piece ends. */
 void dpi_columns_done(struct dpi_target *t, struct dpi_piece *piece);
 void dpi_columns_spare_free(struct dpi_target *t);

@@ -1054,7 +1054,7 @@ typedef struct DPI_Flow_Attr {
 	uint64_t window_rows;		/* DPI_WINDOW_ROWS: rows that reach reduce at one target; takes DPI_REDUCE_TARGET */
 	const DPI_Codec *codecs;	/* codec_count, in the order of the source */
 	size_t codec_count;		/* 0 … DPI_CODECS_MAX */
-	int layout;			/* DPI_LAYOUT_*; columns take no stages, reduce or codecs */
+	int layout;			/* DPI_LAYOUT_* */
 	/* acknowledgements: see "flows: acknowledgements" */
 	int ack;			/* DPI_ACK_NONE … CONFIRMED: when a target acknowledges a row */
 	int ack_of;			/* DPI_ACK_ALL, QUORUM, COUNT: how many of its targets have to */
@@ -1201,11 +1201,11 @@ DPI_API int DPI_Try_Push(const void *row, size_t size, DPI_Source source);
  * error; may be NULL. Otherwise as DPI_Push. Errors: also USE (rows vary). */
 DPI_API int DPI_Push_Batch(const void *rows, size_t count, DPI_Source source, size_t *pushed);
 
-/* Push the rows of a record batch into a flow of DPI_LAYOUT_COLUMNS: each where it would go by itself, copied once, column by
- * column. array: a struct array with a child for each column, of the formats of DPI_Import_Arrow_Schema; the caller's, who
+/* Push the rows of a record batch: each where it would go by itself; in a flow of DPI_LAYOUT_COLUMNS copied once, column by
+ * column, in one of rows made a row first. array: a struct array with a child for each column, of the formats of DPI_Import_Arrow_Schema; the caller's, who
  * releases it; not needed any more on return. schema: its type, compared with the flow's; NULL: it is known to be equal.
  * pushed: out, how many of its rows were, the first ones, also on an error; may be NULL. Otherwise as DPI_Push. Errors: also
- * USE (the flow's segments are rows) SCHEMA (the detail has the first difference) ARGUMENT (array is no batch of the flow's
+ * STATE (room is handed out) SCHEMA (the detail has the first difference) ARGUMENT (array is no batch of the flow's
  * columns; a NULL where there is none) UNSUPPORTED (a type that no column has). */
 DPI_API int DPI_Push_Arrow(const struct ArrowArray *array, const struct ArrowSchema *schema, DPI_Source source, size_t *pushed);
 
@@ -1325,11 +1325,12 @@ DPI_API int DPI_Try_Next(DPI_Target target, DPI_Tuple *tuple);
 DPI_API int DPI_Next_Batch(DPI_Target target, DPI_Batch *batch);
 
 /* Lend a segment of a flow of DPI_LAYOUT_COLUMNS as a record batch, its buffers 64-byte aligned where it lies; only the
- * offsets of BINARY and UTF8 are a checked copy. batch: out: count, source, or a mark. array: out; of a mark, and on an error,
+ * offsets of BINARY and UTF8 are a checked copy. What stages at the target, or reduce, have made, and runs of a flow of rows, are lent
+ * as a copy, 8-byte aligned. batch: out: count, source, or a mark. array: out; of a mark, and on an error,
  * all zero. Any thread may release it, or what was moved out of it; DPI_Release_Batch or closing the target ends the loan,
  * too: then its buffers must not be read any more, but it must still be released. Room is given back in the order in which it
  * was lent, by the next call on the handle. schema: out, the caller's to release; may be NULL. Otherwise as DPI_Next_Batch,
- * with which it may be mixed. Errors: also USE (the flow's segments are rows). */
+ * with which it may be mixed. */
 DPI_API int DPI_Next_Arrow(DPI_Target target, DPI_Batch *batch, struct ArrowArray *array, struct ArrowSchema *schema);
 
 /* Give back the count runs lent longest that were not given back. Never blocks. Thread: handle. Errors: THREAD RANGE (more

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * flow_ack_ways.c: acknowledgements of rows that do not travel as they are pushed: encoded, as columns, through stages, reduced. */
+#include "arrow_kit.h"
 #include "flow_ack_kit.h"
 
 #define LIST(type, ...) (const type[]){ __VA_ARGS__ }
@@ -28,7 +29,7 @@ static int64_t push_some(DPI_Source s, int64_t n, bool reserves)
 	void *room;
 	for (int i = 0; i < 9; i++) rows[i] = row_of(0, (n + i) % 7, n + i);
 	switch (n % 4) {
-	case 0: CHECK_DPI(DPI_Push_Batch(rows, 9, s, &pushed)); CHECK_INT(pushed, ==, 9); return 9;
+	case 0: CHECK_DPI(n % 8 ? DPI_Push_Batch(rows, 9, s, &pushed) : arrow_push(rows, sizeof *rows, 9, s, &pushed)); CHECK_INT(pushed, ==, 9); return 9;
 	case 1: UNTIL(LONG, !error, int error = DPI_Try_Push(rows, sizeof *rows, s); CHECK(!error || error == DPI_ERR_AGAIN)); return 1;
 	case 2:
 		if (!reserves) return push_one(s, n % 7, n), 1;
@@ -43,16 +44,18 @@ static int64_t push_some(DPI_Source s, int64_t n, bool reserves)
 /* Rows, runs and confirmations; to the end. */
 static void take_all(DPI_Target t, int level, bool batches)
 {
-	for (;;) {
+	for (int n = 0;; n++) {
 		DPI_Tuple u;
 		DPI_Batch b;
-		int error = batches ? DPI_Next_Batch(t, &b) : DPI_Next(t, &u);
+		struct ArrowArray array = { 0 };
+		int error = n % 3 == 2 ? DPI_Next_Arrow(t, &b, &array, NULL) : batches ? DPI_Next_Batch(t, &b) : DPI_Next(t, &u);
 		if (error) {
 			CHECK_ERROR(error, DPI_ERR_END, "ended");
 			break;
 		}
 		if (level == DPI_ACK_CONFIRMED) confirm_all(t);
-		if (batches && b.kind == DPI_TUPLE_ROW) CHECK_DPI(DPI_Release_Batch(1, t));
+		if (array.release) array.release(&array); /* the next call on the target gives it back */
+		else if (batches && n % 3 != 2 && b.kind == DPI_TUPLE_ROW) CHECK_DPI(DPI_Release_Batch(1, t));
 	}
 	CHECK_DPI(DPI_Close_Target(t));
 }
@@ -61,6 +64,7 @@ static void take_all(DPI_Target t, int level, bool batches)
 static void every_way(const char *name, DPI_Flow_Attr a, int rank, bool reserves, bool marks)
 {
 	enum { ROWS = 1500 };
+	a.segment = a.layout == DPI_LAYOUT_COLUMNS ? 2048 : 1024;
 	DPI_Context ctx = join();
 	CHECK_DPI(DPI_Set_Key("key", key, sizeof key));
 	for (int level = DPI_ACK_RECEIVED; level <= DPI_ACK_CONFIRMED; level++) {
@@ -94,7 +98,7 @@ static void every_way(const char *name, DPI_Flow_Attr a, int rank, bool reserves
 	}
 	leave(ctx);
 }
-#define EVERY_WAY(name, reserves, marks, ...) every_way(name, (DPI_Flow_Attr){ NUMBERED, .ack_up_to = 1, .segment = 1024, __VA_ARGS__ }, rank, reserves, marks)
+#define EVERY_WAY(name, reserves, marks, ...) every_way(name, (DPI_Flow_Attr){ NUMBERED, .ack_up_to = 1, __VA_ARGS__ }, rank, reserves, marks)
 
 TEST(ack_encoded, "FL-503 FL-504 FL-505 FL-517", 2, .deadline_s = 120)
 {
@@ -134,6 +138,39 @@ TEST(ack_reduced_at_the_target, "FL-503 FL-504 FL-505 FL-519", 2, .deadline_s = 
 TEST(ack_reduced_and_encoded, "FL-503 FL-504 FL-505 FL-519", 2, .deadline_s = 120)
 {
 	EVERY_WAY("f", false, true, SUMS, .window = DPI_WINDOW_MARKS, CODECS({ DPI_CODEC_LZ4, 0, NULL }), STAGES(FILTER(DPI_AT_SOURCE, "number % 2 = 0")));
+}
+
+/* The same of columns. */
+#define COLUMNS .layout = DPI_LAYOUT_COLUMNS
+
+TEST(ack_columns_encoded, "FL-484 FL-503 FL-504 FL-505 FL-517", 2, .deadline_s = 120)
+{
+	EVERY_WAY("f", false, false, COLUMNS, CODECS({ DPI_CODEC_LZ4, 0, NULL }, { DPI_CODEC_AES_256_GCM, 0, "key" }));
+}
+
+TEST(ack_columns_filtered, "FL-485 FL-503 FL-504 FL-505 FL-507 FL-518", 2, .deadline_s = 120)
+{
+	EVERY_WAY("f", false, false, COLUMNS, STAGES(FILTER(DPI_AT_SOURCE, "number % 3 = 0"), FILTER(DPI_AT_TARGET, "number % 5 = 0")), .hint = DPI_HINT_LATENCY);
+}
+
+TEST(ack_columns_filtered_and_encoded, "FL-485 FL-503 FL-504 FL-505 FL-518", 2, .deadline_s = 120)
+{
+	EVERY_WAY("f", false, false, COLUMNS, STAGES(FILTER(DPI_AT_SOURCE, "number % 3 = 0"), FILTER(DPI_AT_TARGET, "false")), CODECS({ DPI_CODEC_DEFLATE, 0, NULL }));
+}
+
+TEST(ack_columns_reduced, "FL-486 FL-503 FL-504 FL-505 FL-519", 2, .deadline_s = 120)
+{
+	EVERY_WAY("f", false, true, COLUMNS, SUMS, .window = DPI_WINDOW_MARKS);
+}
+
+TEST(ack_columns_reduced_at_the_target, "FL-486 FL-503 FL-504 FL-505 FL-519", 2, .deadline_s = 120)
+{
+	EVERY_WAY("f", false, true, COLUMNS, SUMS, .reduce = DPI_REDUCE_TARGET, .window = DPI_WINDOW_MARKS, STAGES(FILTER(DPI_AT_SOURCE, "number % 2 = 0")));
+}
+
+TEST(ack_columns_reduced_and_encoded, "FL-486 FL-503 FL-504 FL-505 FL-519", 2, .deadline_s = 120)
+{
+	EVERY_WAY("f", false, true, COLUMNS, SUMS, .window = DPI_WINDOW_MARKS, CODECS({ DPI_CODEC_LZ4, 0, NULL }), STAGES(FILTER(DPI_AT_SOURCE, "number % 2 = 0")));
 }
 
 /* ---------------------------------------------------------------------------------------------------------- stages */

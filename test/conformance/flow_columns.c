@@ -6,106 +6,6 @@
 
 /* ---------------------------------------------------------------------------------------------------- every way each end */
 
-struct taker {
-	DPI_Target target;
-	DPI_Schema schema;
-	struct flow_tally tally;
-	int way;
-	bool varies;
-};
-
-/* Take one thing by this way; its rows into the tally. */
-static int take_one(struct taker *t, int way)
-{
-	struct ArrowArray array;
-	struct ArrowSchema type;
-	DPI_Batch b;
-	DPI_Tuple u;
-	int error, same;
-	switch (way) {
-	case 0:
-		error = DPI_Next_Arrow(t->target, &b, &array, &type);
-		if (error) return error;
-		CHECK_INT(b.count, ==, array.length);
-		columns_take_batch(t->varies, &array, &t->tally);
-		DPI_Schema schema;
-		CHECK_DPI(DPI_Import_Arrow_Schema(&type, &schema));
-		CHECK_DPI(DPI_Compare_Schemas(schema, t->schema, &same, NULL, 0));
-		CHECK(same);
-		CHECK_DPI(DPI_Free_Schema(schema));
-		type.release(&type);
-		array.release(&array);
-		return DPI_SUCCESS;
-	case 1:
-	case 2:
-		error = way == 1 ? DPI_Next(t->target, &u) : (DPI_Next)(t->target, &u);
-		if (!error) columns_take_row(t->schema, t->varies, u.data, u.size, &t->tally);
-		return error;
-	case 3:
-		while ((error = DPI_Try_Next(t->target, &u)) == DPI_ERR_AGAIN) harness_pause();
-		if (!error) columns_take_row(t->schema, t->varies, u.data, u.size, &t->tally);
-		return error;
-	default:
-		error = DPI_Next_Batch(t->target, &b);
-		for (size_t i = 0; i < b.count && !error; i++) {
-			if (b.record) columns_take_row(t->schema, t->varies, b.record[i].data, b.record[i].size, &t->tally);
-			else columns_take_row(t->schema, t->varies, (const char *)b.rows + i * b.stride, b.stride, &t->tally);
-		}
-		if (!error) CHECK_DPI(DPI_Release_Batch(1, t->target));
-		return error;
-	}
-}
-
-static void *take(void *arg)
-{
-	struct taker *t = arg;
-	int error = DPI_SUCCESS, n = 0;
-	while (!error) error = take_one(t, t->way < 5 ? t->way : n++ % 5);
-	CHECK_INT(error, ==, DPI_ERR_END);
-	return NULL;
-}
-
-static void push_by(int way, bool varies, DPI_Schema schema, DPI_Source s, int rank)
-{
-	static char rows[256 * 200], row[256];
-	struct ArrowSchema type;
-	struct ArrowArray batch;
-	CHECK_DPI(DPI_Export_Arrow_Schema(schema, &type));
-	for (int64_t i = 0; i < ROWS;) {
-		size_t pushed = 0, size = 0;
-		int64_t n = 1 + (i * 31 + rank) % 1500;
-		int error;
-		if (n > ROWS - i) n = ROWS - i;
-		switch (way) {
-		case 0:
-			columns_batch(varies, rank, i, n, i % 11, &batch);
-			CHECK_DPI(DPI_Push_Arrow(&batch, i % 2 ? &type : NULL, s, &pushed));
-			CHECK_INT(pushed, ==, n);
-			CHECK(batch.release != NULL);
-			break;
-		case 1:
-			size = columns_row(schema, varies, rank, i, row, sizeof row);
-			CHECK_DPI(DPI_Push(row, size, s));
-			memset(row, 0xff, sizeof row);
-			n = 1;
-			break;
-		case 2:
-			size = columns_row(schema, varies, rank, i, row, sizeof row);
-			while ((error = DPI_Try_Push(row, size, s)) == DPI_ERR_AGAIN) harness_pause();
-			CHECK_DPI(error);
-			n = 1;
-			break;
-		default:
-			if (n > 200) n = 200;
-			for (int64_t k = 0; k < n; k++) size = columns_row(schema, varies, rank, i + k, rows + (size_t)k * size, sizeof row);
-			CHECK_DPI(DPI_Push_Batch(rows, (size_t)n, s, &pushed));
-			CHECK_INT(pushed, ==, n);
-		}
-		i += n;
-	}
-	type.release(&type);
-}
-
 TEST(columns_ways, "FL-470 FL-471 FL-472 FL-479", 3, .deadline_s = 120)
 {
 	DPI_Context ctx = join();
@@ -116,10 +16,10 @@ TEST(columns_ways, "FL-470 FL-471 FL-472 FL-479", 3, .deadline_s = 120)
 		int way = round % 4;
 		snprintf(name, sizeof name, "f%d", round);
 		DPI_Flow f = COLUMNS_FLOW(name, varies, ctx, .targets = 3, .sources = 3, .segment = round < 4 ? 2048 : 0);
-		struct taker t = { .target = target_of((uint32_t)rank, f), .schema = columns_schema(varies), .way = (round + rank) % 6, .varies = varies };
+		struct columns_taker t = { .target = target_of((uint32_t)rank, f), .schema = columns_schema(varies), .way = (round + rank) % 6, .varies = varies };
 		DPI_Source s = source_of(f);
-		pthread_t thread = start_thread(take, &t);
-		push_by(way, varies, t.schema, s, rank);
+		pthread_t thread = start_thread(columns_take, &t);
+		columns_push_by(way, varies, t.schema, s, rank, ROWS);
 		DPI_Source_Stats ss = { .size = sizeof ss };
 		CHECK_DPI(DPI_Get_Source_Stats(s, &ss));
 		CHECK_INT(ss.rows, ==, ROWS);

@@ -28,4 +28,16 @@ size_t columns_row(DPI_Schema schema, bool varies, int rank, int64_t number, voi
 void columns_take_row(DPI_Schema schema, bool varies, const void *row, size_t size, struct flow_tally *t);
 void columns_take_batch(bool varies, const struct ArrowArray *array, struct flow_tally *t);
 
+/* A thread that takes until the end: by this way of five, or 5: by each in turn. */
+struct columns_taker {
+	DPI_Target target;
+	DPI_Schema schema;
+	struct flow_tally tally;
+	int way;
+	bool varies;
+};
+void *columns_take(void *taker);
+/* Push rows 0 … count - 1: 0: batches of columns; 1: one by one; 2: trying; 3: batches of rows, which do not vary. */
+void columns_push_by(int way, bool varies, DPI_Schema schema, DPI_Source source, int rank, int64_t count);
+
 #endif

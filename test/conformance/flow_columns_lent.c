@@ -382,18 +382,20 @@ TEST(columns_misuse, "FL-480 FL-481 FL-482", 1, .once = true)
 	DPI_Source s = source_of(rows);
 	DPI_Target t = target_of(0, rows);
 	columns_batch(true, 0, 0, 5, 0, &a);
-	CHECK_ERROR(DPI_Push_Arrow(&a, NULL, s, &pushed), DPI_ERR_USE, "DPI_LAYOUT_COLUMNS");
+	CHECK_ERROR(DPI_Push_Arrow(&a, NULL, s, &pushed), DPI_ERR_ARGUMENT, "7 columns"); /* its rows are others */
 	CHECK_INT(pushed, ==, 0);
-	CHECK_ERROR(DPI_Next_Arrow(t, &b, &out, NULL), DPI_ERR_USE, "DPI_LAYOUT_COLUMNS");
+	CHECK_DPI(DPI_Reserve(sizeof(struct flow_row), 0, s, &room));
+	CHECK_ERROR(DPI_Push_Arrow(&a, NULL, s, &pushed), DPI_ERR_STATE, "DPI_Commit");
+	CHECK_DPI(DPI_Discard(s));
 	DPI_Schema schema = columns_schema(true), other = columns_schema(false);
 	DPI_Flow f = COLUMNS_FLOW("f", true, ctx, .sources = 1);
 	CHECK_ERROR(DPI_Create_Flow("f", FLOW_ATTR(.create = DPI_CREATE_OR_OPEN, .schema = schema, .key = key, .key_count = 1, .sources = 1), ctx, &g), DPI_ERR_EXISTS,
 		    "the flow's layout is columns, yours is rows");
 	CHECK_ERROR(DPI_Create_Flow("rows 2", FLOW_ATTR(.schema = schema, .layout = 2), ctx, &g), DPI_ERR_ARGUMENT, "attr->layout is 2");
 	CHECK_ERROR(DPI_Create_Flow("small", FLOW_ATTR(.schema = schema, .segment = 512, .layout = DPI_LAYOUT_COLUMNS), ctx, &g), DPI_ERR_SIZE, "attr->segment is 512");
-	DPI_Codec codec = { .codec = DPI_CODEC_LZ4 };
-	CHECK_ERROR(DPI_Create_Flow("coded", FLOW_ATTR(.schema = schema, .codecs = &codec, .codec_count = 1, .layout = DPI_LAYOUT_COLUMNS), ctx, &g), DPI_ERR_UNSUPPORTED,
-		    "attr->codecs");
+	DPI_Codec codec = { .codec = DPI_CODEC_AES_256_GCM, .key = "key" };
+	CHECK_ERROR(DPI_Create_Flow("coded", FLOW_ATTR(.schema = schema, .segment = 900, .codecs = &codec, .codec_count = 1, .layout = DPI_LAYOUT_COLUMNS), ctx, &g), DPI_ERR_SIZE,
+		    "of which encryption takes 72");
 	DPI_Source c = source_of(f);
 	DPI_Target u = target_of(0, f);
 	CHECK_ERROR(DPI_Reserve(100, 0, c, &room), DPI_ERR_USE, "columns");

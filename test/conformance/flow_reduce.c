@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * flow_reduce.c: flows that reduce by key: results against a model, by every way to push and take; budgets. */
+#include "arrow_kit.h"
 #include "reduce_flow_kit.h"
 
 static const DPI_Aggregate all_sums[] = {
@@ -62,13 +63,26 @@ static void reduce_all(int rank, int ranks, size_t count, int64_t rows, int64_t 
 	struct group *g = model_of(ranks, rows, keys);
 	DPI_Tuple u;
 	int error;
-	push_sales(s, rank, 0, rows, keys);
+	for (int64_t i = 0; i < rows;) { /* by turns one by one and as columns */
+		struct sale some[300];
+		size_t n = 0, pushed;
+		while (n < 300 && i + (int64_t)n < rows) some[n] = sale_of(rank, i + (int64_t)n, keys), n++;
+		if (i / 300 % 2) push_sales(s, rank, i, i + (int64_t)n, keys);
+		else CHECK_DPI(arrow_push(some, sizeof *some, n, s, &pushed));
+		i += (int64_t)n;
+	}
 	CHECK_DPI(DPI_Close_Source(s));
 	uint64_t groups = 0, here = 0;
-	for (; !(error = DPI_Next(t, &u)); here++) {
+	for (int n = 0; !(error = DPI_Next(t, &u)); here++, n++) {
+		struct arrow_run run;
 		CHECK_INT(u.kind, ==, DPI_TUPLE_ROW);
 		CHECK_INT(u.source, ==, DPI_SOURCE_NONE);
 		check_result(g, keys, u.data, u.size, count == ALL ? output : NULL);
+		if (n % 3 || (error = arrow_next(t, output, &run))) continue;
+		CHECK_INT(run.batch.source, ==, DPI_SOURCE_NONE);
+		for (size_t i = 0; i < run.count; i++) check_result(g, keys, run.row[i].data, run.row[i].size, count == ALL ? output : NULL);
+		here += run.count;
+		arrow_done(&run);
 	}
 	CHECK_ERROR(error, DPI_ERR_END, "ended");
 	CHECK_ERROR(DPI_Next(t, &u), DPI_ERR_END, "ended");
@@ -103,6 +117,28 @@ TEST(flow_reduce_at_the_target, "FL-320 FL-325", 3)
 TEST(flow_reduce_spills, "FL-320 FL-326 FL-329", 3, .deadline_s = 180)
 {
 	reduce_all(rank, ranks, ALL, 3000, 1500, FLOW_ATTR(.segment = 2048, .reduce_memory = 65536));
+}
+
+/* Flows of columns. */
+TEST(columns_reduce_few, "FL-320 FL-324 FL-486", 3)
+{
+	reduce_all(rank, ranks, FIXED, 3000, 7, FLOW_ATTR(.segment = 4096, .layout = DPI_LAYOUT_COLUMNS));
+}
+
+TEST(columns_reduce_at_the_target, "FL-320 FL-325 FL-486", 3)
+{
+	reduce_all(rank, ranks, ALL, 2000, 200, FLOW_ATTR(.reduce = DPI_REDUCE_TARGET, .layout = DPI_LAYOUT_COLUMNS));
+}
+
+TEST(columns_reduce_spills, "FL-320 FL-326 FL-329 FL-486", 3, .deadline_s = 180)
+{
+	reduce_all(rank, ranks, ALL, 3000, 1500, FLOW_ATTR(.segment = 4096, .reduce_memory = 65536, .layout = DPI_LAYOUT_COLUMNS));
+}
+
+TEST(columns_reduce_encoded, "FL-320 FL-484 FL-486", 3, .deadline_s = 180)
+{
+	static const DPI_Codec lz4 = { .codec = DPI_CODEC_LZ4 };
+	reduce_all(rank, ranks, FIXED, 3000, 1500, FLOW_ATTR(.segment = 8192, .reduce_memory = 65536, .layout = DPI_LAYOUT_COLUMNS, .codecs = &lz4, .codec_count = 1));
 }
 
 TEST(flow_reduce_budget, "FL-329", 2)

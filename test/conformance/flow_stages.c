@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * flow_stages.c: stages of flows, at the source and at the target: what passes, what is made, errors of rows. */
+#include "arrow_kit.h"
 #include "flow_kit.h"
 
 #define ROWS 1000
@@ -9,17 +10,18 @@
 #define PROJECT(at, ...) { .kind = DPI_STAGE_PROJECT, .place = at, COLUMNS(__VA_ARGS__) }
 #define FILTER(at, expression) { .kind = DPI_STAGE_FILTER, .place = at, .text = expression }
 
-/* Push rows number 0 … ROWS - 1, each key three times, by turns one by one and many at once. */
+/* Push rows number 0 … ROWS - 1, each key three times, by turns one by one, many at once, and as columns. */
 static void push_all(DPI_Source s, int rank)
 {
 	struct flow_row rows[50];
 	size_t pushed;
 	for (int64_t i = 0; i < ROWS; i++) {
 		rows[i % 50] = row_of(rank, i / 3, i);
-		if (i / 50 % 2) {
+		if (i / 50 % 3 == 1) {
 			CHECK_DPI(DPI_Push(&rows[i % 50], sizeof *rows, s));
 		} else if (i % 50 == 49) {
-			CHECK_DPI(DPI_Push_Batch(rows, 50, s, &pushed));
+			if (i / 50 % 3) CHECK_DPI(DPI_Push_Batch(rows, 50, s, &pushed));
+			else CHECK_DPI(arrow_push(rows, sizeof *rows, 50, s, &pushed));
 			CHECK_INT(pushed, ==, 50);
 		}
 	}
@@ -56,8 +58,18 @@ static uint32_t at_source(const DPI_Flow_Attr *a, DPI_Source s)
 	return n;
 }
 
+static uint64_t take_row(const void *row, size_t size, DPI_Schema out, size_t columns, check_row *check)
+{
+	DPI_Value v[8];
+	CHECK_INT(columns, <=, 8);
+	CHECK_DPI(DPI_Check_Row(row, size, 1, out));
+	for (size_t k = 0; k < columns; k++) CHECK_DPI(DPI_Get_Value(row, size, k, out, v + k));
+	check(v, columns);
+	return 1;
+}
+
 /* A flow with an endpoint of each kind in each of three ranks; returns the rows that all targets got. */
-static uint64_t through(const char *name, DPI_Context ctx, int rank, DPI_Flow_Attr *a, check_row *check)
+static uint64_t through_once(const char *name, DPI_Context ctx, int rank, DPI_Flow_Attr *a, check_row *check)
 {
 	static int flows;
 	uint64_t *count = (uint64_t *)harness_shared() + 1 + flows++;
@@ -85,14 +97,14 @@ static uint64_t through(const char *name, DPI_Context ctx, int rank, DPI_Flow_At
 #undef ONE
 	if (mine) CHECK_ERROR(DPI_Get_Target_Stage_Stats(t, 0, &none), DPI_ERR_RANGE, "ask its sources");
 	CHECK_DPI(DPI_Close_Source(s));
-	while (!(error = DPI_Next(t, &u))) {
-		DPI_Value v[8];
-		CHECK_INT(u.source, !=, DPI_SOURCE_NONE);
-		CHECK_INT(info.columns, <=, 8);
-		CHECK_DPI(DPI_Check_Row(u.data, u.size, 1, out));
-		for (size_t k = 0; k < info.columns; k++) CHECK_DPI(DPI_Get_Value(u.data, u.size, k, out, v + k));
-		check(v, info.columns);
-		rows++;
+	for (int n = 0;; n++) { /* rows by turns with what is left of their run, as columns */
+		struct arrow_run run;
+		error = n % 4 ? DPI_Next(t, &u) : arrow_next(t, out, &run);
+		if (error) break;
+		CHECK_INT(n % 4 ? u.source : run.batch.source, !=, DPI_SOURCE_NONE);
+		if (n % 4) rows += take_row(u.data, u.size, out, info.columns, check);
+		else for (size_t i = 0; i < run.count; i++) rows += take_row(run.row[i].data, run.row[i].size, out, info.columns, check);
+		if (n % 4 == 0) arrow_done(&run);
 	}
 	CHECK_INT(error, ==, DPI_ERR_END);
 	DPI_Target_Stats ts = { .size = sizeof ts };
@@ -107,6 +119,18 @@ static uint64_t through(const char *name, DPI_Context ctx, int rank, DPI_Flow_At
 	return *count;
 }
 
+/* The same with segments of rows and of columns. */
+static uint64_t through(const char *name, DPI_Context ctx, int rank, DPI_Flow_Attr *a, check_row *check)
+{
+	char other[40];
+	DPI_Flow_Attr columns = *a;
+	columns.layout = DPI_LAYOUT_COLUMNS;
+	snprintf(other, sizeof other, "%s, columns", name);
+	uint64_t rows = through_once(name, ctx, rank, a, check);
+	CHECK_INT(through_once(other, ctx, rank, &columns, check), ==, rows);
+	return rows;
+}
+
 static void is_whole(const DPI_Value *v, size_t columns)
 {
 	CHECK_INT(columns, ==, 4);
@@ -114,7 +138,7 @@ static void is_whole(const DPI_Value *v, size_t columns)
 	CHECK_INT(v[1].i % 3, ==, 0);
 }
 
-TEST(flow_filter, "FL-16 FL-700 FL-701 FL-711 FL-717 FL-719", 3)
+TEST(flow_filter, "FL-16 FL-481 FL-485 FL-700 FL-701 FL-711 FL-717 FL-719", 3)
 {
 	DPI_Context ctx = join();
 	static const DPI_Stage stage[] = { FILTER(DPI_AT_SOURCE, "number % 3 = 0"), FILTER(DPI_AT_TARGET, "number % 3 = 0"),
@@ -136,7 +160,7 @@ static void is_projected(const DPI_Value *v, size_t columns)
 }
 
 /* A filter and a projection to rows that vary: both here, both there, and one at each. */
-TEST(flow_project, "FL-700 FL-702 FL-712", 3)
+TEST(flow_project, "FL-481 FL-485 FL-700 FL-702 FL-712", 3)
 {
 	DPI_Context ctx = join();
 	static const int place[][2] = { { 0, 0 }, { 1, 1 }, { 0, 1 } };
@@ -239,7 +263,7 @@ static void is_odd(const DPI_Value *v, size_t columns)
 	CHECK_INT(v[0].i, ==, v[1].i / 30);
 }
 
-TEST(flow_map, "FL-707 FL-716 FL-718", 3)
+TEST(flow_map, "FL-485 FL-707 FL-716 FL-718", 3)
 {
 	DPI_Context ctx = join();
 	DPI_Column columns[] = { { "key", DPI_TYPE_INT64, 0, 0, 0, 0 }, { "ten", DPI_TYPE_INT64, 0, 0, 0, 0 }, { "text", DPI_TYPE_UTF8, 0, 0, 0, 0 } };
@@ -265,11 +289,13 @@ TEST(flow_map, "FL-707 FL-716 FL-718", 3)
 
 #define DIVIDE(at) STAGES(PROJECT(at, { .name = "key" }, { .name = "number" }, { .name = "tenth", .text = "10000 / (number - 50)" }))
 
-TEST(flow_row_error_fails, "FL-708", 2)
+TEST(flow_row_error_fails, "FL-485 FL-708", 2)
 {
 	DPI_Context ctx = join();
-	for (int place = 0; place < 2; place++) {
-		DPI_Flow f = FLOW(place ? "there" : "here", ctx, .sources = 1, DIVIDE(place));
+	static const char *const name[] = { "here", "there", "columns here", "columns there" };
+	for (int n = 0; n < 4; n++) {
+		int place = n % 2;
+		DPI_Flow f = FLOW(name[n], ctx, .sources = 1, DIVIDE(place), .layout = n / 2);
 		DPI_Tuple u;
 		int error = DPI_SUCCESS;
 		if (rank == 0) {
@@ -278,7 +304,9 @@ TEST(flow_row_error_fails, "FL-708", 2)
 			if (!place) {
 				push_rows(s, 0, 0, 50);
 				struct flow_row r = row_of(0, 50, 50);
-				CHECK_ERROR(DPI_Push(&r, sizeof r, s), DPI_ERR_RANGE, "division by zero");
+				size_t pushed = 9;
+				CHECK_ERROR(n ? arrow_push(&r, sizeof r, 1, s, &pushed) : DPI_Push(&r, sizeof r, s), DPI_ERR_RANGE, "division by zero");
+				if (n) CHECK_INT(pushed, ==, 0);
 				CHECK(strstr(detail(), "stage 0"));
 			} else {
 				push_rows(s, 0, 0, 51);
@@ -312,7 +340,7 @@ static void is_tenth(const DPI_Value *v, size_t columns)
 	is_tenth_or_null(v, columns);
 }
 
-TEST(flow_row_error_goes_on, "FL-709 FL-710", 3)
+TEST(flow_row_error_goes_on, "FL-485 FL-709 FL-710", 3)
 {
 	DPI_Context ctx = join();
 	char name[20];
@@ -342,11 +370,13 @@ TEST(flow_row_error_goes_on, "FL-709 FL-710", 3)
 /* ------------------------------------------------------------------------------------------------ marks, room, sizes */
 
 /* Stages hold nothing back: marks and rows keep their order, and what none passes does not stop them. */
-TEST(flow_stages_and_marks, "FL-713 FL-715", 2)
+TEST(flow_stages_and_marks, "FL-485 FL-713 FL-715", 2)
 {
 	DPI_Context ctx = join();
-	for (int place = 0; place < 2; place++) {
-		DPI_Flow f = FLOW(place ? "there" : "here", ctx, .sources = 1, STAGES(FILTER(place, "number >= 10 AND number < 20")));
+	static const char *const name[] = { "here", "there", "columns here", "columns there" };
+	for (int n = 0; n < 4; n++) {
+		int place = n % 2;
+		DPI_Flow f = FLOW(name[n], ctx, .sources = 1, .layout = n / 2, STAGES(FILTER(place, "number >= 10 AND number < 20")));
 		DPI_Tuple u;
 		if (rank == 0) {
 			DPI_Source s = source_of(f);
@@ -381,10 +411,10 @@ TEST(flow_stages_and_marks, "FL-713 FL-715", 2)
 }
 
 /* A push that found no room is as if it had not been: the sample counts the rows that were pushed. */
-TEST(flow_sample_and_room, "FL-714", 2)
+static void sample_and_room(int rank, int layout)
 {
 	DPI_Context ctx = join();
-	DPI_Flow f = FLOW("f", ctx, .sources = 1, .segment = 512, .memory = 4096, STAGES({ .kind = DPI_STAGE_SAMPLE, .fraction = 0.5 }));
+	DPI_Flow f = FLOW("f", ctx, .sources = 1, .segment = 512, .memory = 4096, .layout = layout, STAGES({ .kind = DPI_STAGE_SAMPLE, .fraction = 0.5 }));
 	int64_t *behind = harness_shared();
 	if (rank == 0) {
 		DPI_Source s = source_with(f, SECOND);
@@ -396,7 +426,8 @@ TEST(flow_sample_and_room, "FL-714", 2)
 			size_t pushed = 1;
 			int error, many = full < 4 ? full % 2 == 0 : next / 500 % 2 == 0;
 			for (int64_t i = 0; i < 100; i++) rows[i] = row_of(0, 1, next + i);
-			error = many ? DPI_Push_Batch(rows, 100, s, &pushed) : DPI_Try_Push(rows, sizeof *rows, s);
+			if (many && next % 3 == 0) error = arrow_push(rows, sizeof *rows, 100, s, &pushed);
+			else error = many ? DPI_Push_Batch(rows, 100, s, &pushed) : DPI_Try_Push(rows, sizeof *rows, s);
 			if (!many) pushed = !error;
 			next += (int64_t)pushed;
 			if (!error) continue;
@@ -430,14 +461,24 @@ TEST(flow_sample_and_room, "FL-714", 2)
 	leave(ctx);
 }
 
+TEST(flow_sample_and_room, "FL-714", 2)
+{
+	sample_and_room(rank, DPI_LAYOUT_ROWS);
+}
+
+TEST(columns_sample_and_room, "FL-485 FL-714", 2)
+{
+	sample_and_room(rank, DPI_LAYOUT_COLUMNS);
+}
+
 /* Rows that vary, some larger than a segment, through filters at both ends; and to every target. */
-TEST(flow_stages_of_large_rows, "FL-700 FL-701", 2)
+static void large_rows(int rank, int layout)
 {
 	DPI_Context ctx = join();
 	DPI_Column columns[] = { { "n", DPI_TYPE_INT64, 0, 0, 0, 0 }, { "t", DPI_TYPE_UTF8, 1, 0, 0, 0 } };
 	DPI_Schema schema;
 	CHECK_DPI(DPI_Create_Schema(columns, 2, &schema));
-	DPI_Flow_Attr a = { .size = sizeof a, .schema = schema, .dist = DPI_DIST_BROADCAST, .targets = 2, .sources = 2, .segment = 1024,
+	DPI_Flow_Attr a = { .size = sizeof a, .schema = schema, .dist = DPI_DIST_BROADCAST, .targets = 2, .sources = 2, .segment = 1024, .layout = layout,
 			    STAGES(FILTER(0, "LENGTH(t) > 10"), FILTER(1, "t LIKE 'x%'"), PROJECT(1, { .name = "length", .text = "LENGTH(t)" }, { .name = "n" })) };
 	DPI_Flow f = kit_flow("f", &a, ctx);
 	DPI_Target t = target_of((uint32_t)rank, f);
@@ -472,4 +513,14 @@ TEST(flow_stages_of_large_rows, "FL-700 FL-701", 2)
 	CHECK_INT(rows, ==, 2 * 12);
 	CHECK_DPI(DPI_Free_Schema(schema));
 	leave(ctx);
+}
+
+TEST(flow_stages_of_large_rows, "FL-700 FL-701", 2)
+{
+	large_rows(rank, DPI_LAYOUT_ROWS);
+}
+
+TEST(columns_stages_of_large_rows, "FL-475 FL-485 FL-700", 2)
+{
+	large_rows(rank, DPI_LAYOUT_COLUMNS);
 }

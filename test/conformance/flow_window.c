@@ -7,11 +7,11 @@
 /* --------------------------------------------------------------------------------------------------------- windows */
 
 /* Source 0 is far ahead; the windows are exact all the same. */
-TEST(flow_reduce_windows_of_marks, "FL-322", 3)
+static void windows_of_marks(int rank, int layout)
 {
 	enum { ROUNDS = 8, KEYS = 10 };
 	DPI_Context ctx = join();
-	DPI_Flow f = REDUCE("f", sum_a, 2, ctx, .sources = 2, .window = DPI_WINDOW_MARKS);
+	DPI_Flow f = REDUCE("f", sum_a, 2, ctx, .sources = 2, .layout = layout, .window = DPI_WINDOW_MARKS);
 	DPI_Target t = rank == 2 ? target_of(0, f) : NULL;
 	DPI_Source s = rank < 2 ? source_of(f) : NULL;
 	harness_barrier();
@@ -58,6 +58,16 @@ TEST(flow_reduce_windows_of_marks, "FL-322", 3)
 	leave(ctx);
 }
 
+TEST(flow_reduce_windows_of_marks, "FL-322", 3)
+{
+	windows_of_marks(rank, DPI_LAYOUT_ROWS);
+}
+
+TEST(columns_reduce_windows_of_marks, "FL-322 FL-486", 3)
+{
+	windows_of_marks(rank, DPI_LAYOUT_COLUMNS);
+}
+
 /* Several targets, batches, windows without rows; a source that closes early, and one that has no marks of its own any more. */
 TEST(flow_reduce_marks_of_all, "FL-322 FL-324", 3)
 {
@@ -101,11 +111,11 @@ TEST(flow_reduce_marks_of_all, "FL-322 FL-324", 3)
 	leave(ctx);
 }
 
-TEST(flow_reduce_windows_of_rows, "FL-323", 2)
+static void windows_of_rows(int rank, int layout)
 {
 	enum { ROWS = 1234, WINDOW = 100 };
 	DPI_Context ctx = join();
-	DPI_Flow f = REDUCE("f", sum_a, 2, ctx, .sources = 1, .segment = 1024, .reduce = DPI_REDUCE_TARGET, .window = DPI_WINDOW_ROWS, .window_rows = WINDOW);
+	DPI_Flow f = REDUCE("f", sum_a, 2, ctx, .sources = 1, .layout = layout, .segment = 1024, .reduce = DPI_REDUCE_TARGET, .window = DPI_WINDOW_ROWS, .window_rows = WINDOW);
 	if (rank == 0) {
 		DPI_Source s = source_of(f);
 		push_sales(s, 0, 0, ROWS, 5);
@@ -140,6 +150,16 @@ TEST(flow_reduce_windows_of_rows, "FL-323", 2)
 		CHECK_DPI(DPI_Close_Target(t));
 	}
 	leave(ctx);
+}
+
+TEST(flow_reduce_windows_of_rows, "FL-323", 2)
+{
+	windows_of_rows(rank, DPI_LAYOUT_ROWS);
+}
+
+TEST(columns_reduce_windows_of_rows, "FL-323 FL-486", 2)
+{
+	windows_of_rows(rank, DPI_LAYOUT_COLUMNS);
 }
 
 /* ---------------------------------------------------------------------------------------------- what travels, and when */

@@ -40,7 +40,7 @@ static void start(void)
 static void touch(struct dpi_target *t, struct dpi_piece *p)
 {
 	static volatile uint8_t sink __attribute__((unused));
-	if (p->columns) need(!dpi_columns_rows(t, p), "rows of columns");
+	if (p->columns) need(!dpi_columns_rows(p), "rows of columns");
 	need(p->some && p->data <= p->stop, "a run of rows");
 	if (t->stride) {
 		need((size_t)(p->stop - p->data) % t->stride == 0, "whole rows");

@@ -10,21 +10,21 @@
 #define CAPACITY 4096u
 #define MOST 1024u /* bytes of a run */
 
-static struct dpi_definition *definition[9];
+static struct dpi_definition *definition[12];
 static struct dpi_ring *ring;
 static struct dpi_context ctx;
 static struct dpi_peer peer;
 
-/* Rows of which any bytes are one; rows that are checked; rows that vary; columns of these; and the rows compressed. */
+/* Rows of which any bytes are one; rows that are checked; rows that vary; columns of these; and both compressed. */
 static void start(void)
 {
 	static const DPI_Column columns[] = { { "k", DPI_TYPE_INT64, 0, 0, 0, 0 }, { "b", DPI_TYPE_BOOL, 1, 0, 0, 0 }, { "t", DPI_TYPE_UTF8, 1, 0, 0, 0 } };
 	static const DPI_Codec lz4 = { DPI_CODEC_LZ4, 0, NULL };
-	for (size_t i = 0; i < 9; i++) {
+	for (size_t i = 0; i < 12; i++) {
 		DPI_Flow_Attr a = DPI_FLOW_ATTR_INIT;
 		a.dist = DPI_DIST_BROADCAST;
-		a.segment = i / 3 != 1 ? 512 : MOST;
-		a.layout = i / 3 != 1 ? DPI_LAYOUT_ROWS : DPI_LAYOUT_COLUMNS;
+		a.segment = i / 3 % 2 ? MOST : 512;
+		a.layout = i / 3 % 2 ? DPI_LAYOUT_COLUMNS : DPI_LAYOUT_ROWS;
 		a.codecs = i < 6 ? NULL : &lz4;
 		a.codec_count = i >= 6;
 		a.on_death = DPI_DEATH_GOES_ON;
@@ -75,7 +75,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	static uint64_t ids[1];
 	if (!ring) start();
 	if (!size) return 0;
-	size_t which = data[0] & 8 ? 6 + (data[0] & 7) % 3 : data[0] % 4 % 3 + (data[0] & 4 ? 3 : 0);
+	size_t which = data[0] & 8 ? (data[0] & 16 ? 9 : 6) + (data[0] & 7) % 3 : data[0] % 4 % 3 + (data[0] & 4 ? 3 : 0);
 	struct dpi_flow flow = { .ctx = &ctx, .name = "f", .definition = definition[which], .source = states, .source_node = nodes,
 				 .source_epoch = epochs, .source_id = ids };
 	atomic_init(&flow.opened, 1);

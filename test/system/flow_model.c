@@ -8,7 +8,7 @@
 #include <signal.h>
 #include <unistd.h>
 
-#include "flow_plan.h"
+#include "flow_arrow.h"
 
 ENROL_WITH_FAULTS;
 
@@ -128,6 +128,31 @@ static uint64_t push_batch(struct endpoint *source, DPI_Source handle, uint64_t 
 	return n;
 }
 
+/* The same as columns, also of rows that vary. */
+static uint64_t push_columns(struct endpoint *source, DPI_Source handle, uint64_t number, uint8_t *row, uint64_t *d)
+{
+	struct plan *p = &source->s->p;
+	uint64_t most = 1 + draw(d, ARROW_ROWS);
+	struct arrow_rows *a = malloc(sizeof *a);
+	uint32_t target, size;
+	size_t pushed;
+	a->rows = a->bytes = 0;
+	a->offset[0] = 0;
+	for (uint64_t n = number; a->rows < most && n < p->rows[source->index] && !in_place(p, source->index, n, &target); n++) {
+		size = make_row(p, source->index, n, row);
+		if (a->bytes + size > ARROW_BYTES) break;
+		arrow_add(p, row, size, a);
+		if (mark_after(p, source->index, n)) break;
+	}
+	uint64_t n = a->rows;
+	if (n) {
+		GOOD(source, arrow_push(p, a, handle, &pushed));
+		if (pushed != n) LOST(source, "%zu of %" PRIu64 " rows were pushed", pushed, n);
+	}
+	free(a);
+	return n;
+}
+
 static void *be_source(void *arg)
 {
 	struct endpoint *source = arg;
@@ -146,6 +171,7 @@ static void *be_source(void *arg)
 	now->opened++;
 	while (n < p->rows[s]) {
 		uint64_t more = !p->varies && one_in(&d, 8) ? push_batch(source, handle, n, row, &d) : 0;
+		if (!more && one_in(&d, p->with & COLUMNS ? 4 : 32)) more = push_columns(source, handle, n, row, &d);
 		if (!more) push_one(source, handle, n, row, &d), more = 1;
 		count_targets(p, s, n, n + more, called, &robin, to);
 		n += more;
@@ -371,6 +397,26 @@ static int take_one(struct check *c, DPI_Target handle, uint64_t *d)
 	return DPI_SUCCESS;
 }
 
+static int take_columns(struct check *c, DPI_Target handle, uint8_t *row)
+{
+	struct ArrowArray a;
+	DPI_Batch b;
+	int error = DPI_Next_Arrow(handle, &b, &a, NULL);
+	if (error) return error;
+	if (b.kind == DPI_TUPLE_MARK) {
+		check_mark(c, b.mark);
+		return DPI_SUCCESS;
+	}
+	if (a.length != (int64_t)b.count || a.length < 1) LOST(c->target, "target %u: an array of %" PRId64 " rows in a run of %zu", c->target->index, a.length, b.count);
+	for (size_t i = 0; i < b.count; i++) {
+		size_t size = arrow_row(&c->target->s->p, &a, i, row);
+		check_row(c, row, size, b.source);
+	}
+	a.release(&a);
+	GOOD(c->target, DPI_Release_Batch(0, handle)); /* takes back what was released */
+	return DPI_SUCCESS;
+}
+
 static void *be_target(void *arg)
 {
 	struct endpoint *target = arg;
@@ -380,12 +426,15 @@ static void *be_target(void *arg)
 	struct check c = { .target = target, .expected = malloc(ROW_MOST) };
 	struct lent l = { .count = 0 };
 	int error = DPI_SUCCESS, way = (int)draw(&d, 3);
+	uint8_t *row = malloc(ROW_MOST);
 	DPI_Target handle;
 	pause_us(p->target_late[t]);
 	DPI_Target_Attr attr = { .size = sizeof attr, .timeout_us = WAIT_US };
 	GOOD(target, DPI_Open_Target(t, &attr, target->s->flow, &handle));
 	while (!error) {
-		if (way == 0 || (way == 1 && draw(&d, 2))) {
+		if (way == 1 && one_in(&d, p->with & COLUMNS ? 3 : 12)) {
+			error = take_columns(&c, handle, row);
+		} else if (way == 0 || (way == 1 && draw(&d, 2))) {
 			error = take_batch(&c, &l, handle, &d);
 		} else {
 			give_back(target, &l, l.count, handle);
@@ -404,6 +453,7 @@ static void *be_target(void *arg)
 	give_back(target, &l, l.count, handle);
 	GOOD(target, DPI_Close_Target(handle));
 	free(c.expected);
+	free(row);
 	return NULL;
 }
 

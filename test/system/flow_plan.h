@@ -73,7 +73,9 @@ static size_t draw_codecs(uint64_t *d, DPI_Codec codec[3])
 static void draw_more(struct plan *p, uint64_t *d)
 {
 	static const uint32_t kinds[] = { PLAIN, PLAIN, PLAIN, COLUMNS, COLUMNS, ACKS, ACKS, FILTER, PROJECT, FILTER | PROJECT, SUMS, SUMS | FILTER, CODECS, CODECS | FILTER,
-					  CODECS | PROJECT, CODECS | SUMS, ACKS | COLUMNS, ACKS | CODECS, ACKS | FILTER | PROJECT, ACKS | CODECS | FILTER };
+					  CODECS | PROJECT, CODECS | SUMS, ACKS | COLUMNS, ACKS | CODECS, ACKS | FILTER | PROJECT, ACKS | CODECS | FILTER,
+					  COLUMNS | FILTER, COLUMNS | FILTER | PROJECT, COLUMNS | CODECS, COLUMNS | CODECS | PROJECT, COLUMNS | SUMS, COLUMNS | SUMS | FILTER | CODECS,
+					  ACKS | COLUMNS | FILTER, ACKS | COLUMNS | CODECS | PROJECT };
 	p->with = kinds[draw(d, sizeof kinds / sizeof *kinds)];
 	p->place = (int)draw(d, 2);
 	if (p->with & SUMS) {

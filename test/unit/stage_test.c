@@ -8,6 +8,8 @@
 #include "flows/map.h"
 #include "flows/row.h"
 #include "flows/reduce/reduce.h"
+#include "flows/row_batch.h"
+#include "flows/slice.h"
 
 static DPI_Schema schema; /* of the case */
 
@@ -293,6 +295,70 @@ TEST(stages_make_what_they_say, "FL-701 FL-702 FL-703 FL-704 FL-705", 0)
 	CHECK(sifted == all && !errors);
 	dpi_maps_free(m);
 	dpi_definition_unref(d);
+	forget_schemas();
+}
+
+/* Columns, any rows of a batch, through the same stages as rows: what comes out, of which rows, and all that is counted. */
+TEST(columns_go_as_rows_do, "FL-485 FL-701 FL-705 FL-706 FL-710", 0)
+{
+	static const DPI_Column columns[] = { { "a", DPI_TYPE_INT64, 1, 0, 0, 0 }, { "b", DPI_TYPE_INT32, 0, 0, 0, 0 }, { "t", DPI_TYPE_UTF8, 1, 0, 0, 0 }, { "f", DPI_TYPE_BOOL, 1, 0, 0, 0 } };
+	static const char *const key[] = { "b" };
+	static uint8_t bytes[300][128];
+	static DPI_Record record[300];
+	struct draws r = draws_from(11);
+	schema = make_schema(columns, 4);
+	struct dpi_schema *in = dpi_schema_get(schema);
+	struct dpi_definition *d = definition_of(FLOW(.schema = schema, .row_error = DPI_ROW_ERROR_DROPS, STAGES(FILTER("b % 7 <> 0"), { .kind = DPI_STAGE_SAMPLE, .fraction = 0.8 },
+		{ .kind = DPI_STAGE_PROJECT, COLUMNS({ .name = "t" }, { .name = "x", .text = "1000 / (b % 5)" }, { .name = "u", .text = "t || '!'" }, { .name = "f" }, { .name = "a" }, { .name = "b" }) },
+		FILTER("f OR a IS NULL OR x < 0"), { .kind = DPI_STAGE_SAMPLE, .fraction = 0.9, .key = key, .key_count = 1 })));
+	struct dpi_maps *as_rows, *as_columns;
+	struct dpi_row_batch given, kept;
+	struct dpi_slice slice;
+	CHECK_OK(dpi_maps_new(d, 0, 5, &as_rows));
+	CHECK_OK(dpi_maps_new(d, 0, 5, &as_columns));
+	CHECK_OK(dpi_row_batch_new(in, NULL, &given));
+	CHECK_OK(dpi_row_batch_new(d->wire, NULL, &kept));
+	CHECK_OK(dpi_slice_new(in, 300, &slice));
+	for (int round = 0; round < rounds(200); round++) {
+		size_t count = 1 + (size_t)draw_below(&r, 300), first = (size_t)draw_below(&r, count), some = 1 + (size_t)draw_below(&r, count - first);
+		for (size_t i = 0; i < count; i++) {
+			char text[40];
+			DPI_Value v[] = { { .type = draw_below(&r, 4) ? DPI_TYPE_INT64 : DPI_TYPE_NULL, .i = (int64_t)draw_below(&r, 100) }, { .type = DPI_TYPE_INT32, .i = (int64_t)draw_below(&r, 200) - 100 },
+					  { .type = draw_below(&r, 4) ? DPI_TYPE_UTF8 : DPI_TYPE_NULL, .size = (uint32_t)draw_below(&r, 40), .data = text },
+					  { .type = draw_below(&r, 4) ? DPI_TYPE_BOOL : DPI_TYPE_NULL, .i = (int64_t)draw_below(&r, 2) } };
+			memset(text, 'a' + (int)(i % 26), sizeof text);
+			CHECK_OK(DPI_Pack_Row(v, schema, bytes[i], sizeof bytes[i], &record[i].size));
+			record[i].data = bytes[i];
+		}
+		CHECK_OK(dpi_row_batch_records(&given, record, count));
+		struct dpi_rows rows = { .record = record + first, .count = some }, made = { 0 };
+		struct dpi_mapped x;
+		struct dpi_mapped_columns y;
+		CHECK_OK(dpi_maps_run(as_rows, &rows, &x));
+		CHECK_OK(dpi_maps_run_columns(as_columns, dpi_slice(&slice, &given.batch, first, some), &y));
+		CHECK_INT(x.count, ==, y.count);
+		CHECK(!x.count || !memcmp(x.from, y.from, x.count * sizeof *x.from));
+		if (round % 5 == 4) dpi_maps_back(as_rows), dpi_maps_back(as_columns);
+		for (uint32_t i = 0; i < 5; i++) {
+			DPI_Stage_Stats a = { 0 }, b = { 0 };
+			CHECK(dpi_maps_stage(as_rows, i, &a) && dpi_maps_stage(as_columns, i, &b));
+			CHECK(a.rows == b.rows && a.passed == b.passed && a.bytes == b.bytes && a.batches == b.batches && a.row_errors == b.row_errors);
+		}
+		if (!y.count) continue;
+		CHECK_OK(dpi_row_batch_gather(&kept, &y.batch, y.bits, y.count));
+		void *own = dpi_rows_from_batch(d->wire, &kept.batch, &made);
+		CHECK(own && made.count == x.count);
+		for (size_t i = 0; i < x.count; i++) {
+			DPI_Record row = dpi_rows_at(&made, i);
+			CHECK(row.size == x.record[i].size && !memcmp(row.data, x.record[i].data, row.size));
+		}
+		free(own);
+	}
+	dpi_slice_free(&slice);
+	dpi_row_batch_free(&given), dpi_row_batch_free(&kept);
+	dpi_maps_free(as_rows), dpi_maps_free(as_columns);
+	dpi_definition_unref(d);
+	dpi_schema_unref(in);
 	forget_schemas();
 }
 

@@ -933,11 +933,12 @@ enum {
 	DPI_AGGREGATE_COUNT_ALL = 0,	  /* INT64: rows; no column */
 	DPI_AGGREGATE_COUNT = 1,	  /* INT64: values that are not NULL */
 	DPI_AGGREGATE_SUM = 2,		  /* of integers INT64 or UINT64, of decimals DECIMAL128, of floats DOUBLE */
-	DPI_AGGREGATE_MIN = 3,		  /* the column's type; NaN is above all others */
+	DPI_AGGREGATE_MIN = 3,		  /* the column's type; NaN is above all others; bytes and text compare as bytes */
 	DPI_AGGREGATE_MAX = 4,
 	DPI_AGGREGATE_AVG = 5,		  /* of decimals DECIMAL128 with at least 6 digits behind the point; else DOUBLE */
 	DPI_AGGREGATE_FIRST = 6,	  /* the first row's value, NULL or not */
-	DPI_AGGREGATE_TOP_K = 7,	  /* BINARY: values of the column, packed, of the k rows that are largest in `by` */
+	DPI_AGGREGATE_TOP_K = 7,	  /* BINARY: values of the column, packed, of the k rows that are largest in `by`; one that
+					     varies in size behind its size, a uint32_t */
 	DPI_AGGREGATE_COUNT_DISTINCT = 8, /* INT64: by HyperLogLog */
 	DPI_AGGREGATE_REDUCER = 9	  /* a registered one */
 };
@@ -946,7 +947,7 @@ typedef struct DPI_Aggregate {
 	int function;		/* DPI_AGGREGATE_* */
 	const char *column;	/* argument; NULL for COUNT_ALL; may be NULL for a reducer */
 	const char *name;	/* of the output's column, unique there; NULL: the column's own, or "count" */
-	const char *by;		/* TOP_K: what orders, a number or date of at most 64 bits; NULL: the column itself.
+	const char *by;		/* TOP_K: what orders: a number or date of at most 64 bits, bytes or text; NULL: the column itself.
 				   REDUCER: a second argument, or NULL */
 	uint32_t k;		/* TOP_K */
 	int ascending;		/* TOP_K: 1: the smallest first */

@@ -100,6 +100,26 @@ static void extreme_bytes(const struct dpi_column *c, const struct dpi_strided *
 	}
 }
 
+/* Of values that vary, of which the shorter one is below where it is the other's beginning. */
+static void extreme_values(struct dpi_table *t, const struct dpi_column *c, const struct dpi_strided *from, size_t first, size_t n,
+			   uint8_t *const *entry, bool least)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (dpi_strided_is_null(from, first + i)) continue;
+		const uint8_t *x = (const uint8_t *)from->data + from->offset[first + i];
+		uint32_t size = (uint32_t)(from->offset[first + i + 1] - from->offset[first + i]), had;
+		const uint8_t *y = dpi_value_of(t, entry[i], c, &had);
+		int order = 0;
+		if (dpi_value_is(entry[i], c)) {
+			uint32_t both = size < had ? size : had;
+			if (both) order = memcmp(x, y, both);
+			if (!order) order = (size > had) - (size < had);
+			if (least ? order >= 0 : order <= 0) continue;
+		}
+		dpi_value_put(t, entry[i], c, x, size);
+	}
+}
+
 static void extreme_bools(const struct dpi_column *c, const struct dpi_strided *from, size_t first, size_t n,
 			  uint8_t *const *entry, bool least)
 {
@@ -112,7 +132,7 @@ static void extreme_bools(const struct dpi_column *c, const struct dpi_strided *
 	}
 }
 
-void dpi_take_extreme(const struct dpi_table *t, const struct dpi_aggregate *a, const struct dpi_strided *from, size_t first,
+void dpi_take_extreme(struct dpi_table *t, const struct dpi_aggregate *a, const struct dpi_strided *from, size_t first,
 		      size_t n, uint8_t *const *entry)
 {
 	const struct dpi_column *c = t->r->state->column + a->state;
@@ -139,6 +159,7 @@ void dpi_take_extreme(const struct dpi_table *t, const struct dpi_aggregate *a, 
 		else KEEP(double, below(y, x));
 		break;
 	case DPI_TYPE_FIXED: extreme_bytes(c, from, first, n, entry, least); break;
+	default: extreme_values(t, c, from, first, n, entry, least);
 	}
 }
 
@@ -149,6 +170,11 @@ void dpi_take_first(struct dpi_table *t, const struct dpi_aggregate *a, const st
 		size_t i = t->created[k], row = first + i;
 		uint8_t *to = t->entry[i] + c->offset;
 		if (dpi_strided_is_null(from, row)) continue;
+		if (c->variable) {
+			int32_t at = from->offset[row];
+			dpi_value_put(t, t->entry[i], c, (const uint8_t *)from->data + at, (uint32_t)(from->offset[row + 1] - at));
+			continue;
+		}
 		t->entry[i][c->null_at] &= (uint8_t)~c->null_mask;
 		if (c->type == DPI_TYPE_BOOL) *to = dpi_bool_at(from, row);
 		else memcpy(to, (const uint8_t *)from->data + row * from->stride, c->width);
@@ -167,7 +193,7 @@ static int64_t order_of(double x)
 	return w < 0 ? w ^ INT64_MAX : w;
 }
 
-static int64_t order_word(const struct dpi_strided *s, size_t i)
+int64_t dpi_order_word(const struct dpi_strided *s, size_t i)
 {
 	DPI_Value v = dpi_value_at(s, i);
 	if (s->type == DPI_TYPE_FLOAT || s->type == DPI_TYPE_DOUBLE) return order_of(v.d);
@@ -184,7 +210,7 @@ static void take_top(const struct dpi_table *t, const struct dpi_aggregate *a, c
 		uint8_t b;
 		if (dpi_strided_is_null(from, row) || dpi_strided_is_null(by, row)) continue;
 		const void *payload = (const uint8_t *)from->data + row * from->stride;
-		int64_t order = order_word(by, row);
+		int64_t order = dpi_order_word(by, row);
 		if (from->type == DPI_TYPE_BOOL) b = dpi_bool_at(from, row), payload = &b;
 		dpi_topk_add((struct dpi_topk *)(void *)(entry[i] + c->offset), a->ascending ? ~order : order, payload);
 	}
@@ -236,7 +262,10 @@ int dpi_accumulate(struct dpi_table *t, const struct dpi_feed *f, uint32_t k, si
 		break;
 	case DPI_AGGREGATE_MIN:
 	case DPI_AGGREGATE_MAX: dpi_take_extreme(t, a, from, first, n, entry); break;
-	case DPI_AGGREGATE_TOP_K: take_top(t, a, from, by ? by : from, first, n, entry); break;
+	case DPI_AGGREGATE_TOP_K:
+		if (a->varies) dpi_top_take(t, a, f, first, n, entry);
+		else take_top(t, a, from, by ? by : from, first, n, entry);
+		break;
 	case DPI_AGGREGATE_COUNT_DISTINCT: take_distinct(t, a, from, first, n, entry); break;
 	case DPI_AGGREGATE_REDUCER: return take_reducer(t, k, from, by, first, n, entry);
 	}

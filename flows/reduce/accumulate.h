@@ -45,6 +45,8 @@ static inline bool dpi_bool_at(const struct dpi_strided *s, size_t i)
 	return s->stride ? ((const uint8_t *)s->data)[i * s->stride] != 0 : dpi_bit(s->data, i);
 }
 
+/* A number whose order is that of the values, for numbers and dates of at most 64 bits. */
+int64_t dpi_order_word(const struct dpi_strided *s, size_t i);
 DPI_Value dpi_value_at(const struct dpi_strided *s, size_t i);
 
 #endif

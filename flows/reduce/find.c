@@ -45,7 +45,7 @@ void dpi_slots_free(uint64_t *slot, uint64_t slots)
 static bool grow(struct dpi_table *t)
 {
 	uint64_t slots = 2 * (t->mask + 1);
-	if (t->used + slots * 8 > t->limit) return false;
+	if (t->used + t->values + t->reserved + slots * 8 > t->limit) return false;
 	uint64_t *slot = dpi_slots_new(slots);
 	if (!slot) return false;
 	for (uint64_t i = 0; i <= t->mask; i++) {
@@ -62,6 +62,22 @@ static bool grow(struct dpi_table *t)
 	return true;
 }
 
+int dpi_slots_cut(struct dpi_table *t, uint32_t place)
+{
+	uint64_t slots = t->mask + 1, *slot = dpi_slots_new(slots);
+	if (!slot) return dpi_fail(DPI_ERR_MEMORY, "no memory for an index of %llu keys", (unsigned long long)slots);
+	for (uint64_t i = 0; i < slots; i++) {
+		uint64_t s = t->slot[i], at = s >> 32 & t->mask;
+		if ((uint32_t)s >= place || !s) continue;
+		while (slot[at]) at = (at + 1) & t->mask;
+		slot[at] = s;
+	}
+	memcpy(slot + slots, slot, AGAIN * sizeof *slot);
+	dpi_slots_free(t->slot, slots);
+	t->slot = slot;
+	return DPI_SUCCESS;
+}
+
 /* A group for row i, whose key has none. NULL: there is no room. */
 static uint8_t *make(struct dpi_table *t, const struct dpi_feed *f, size_t first, size_t i)
 {
@@ -72,7 +88,7 @@ static uint8_t *make(struct dpi_table *t, const struct dpi_feed *f, size_t first
 	}
 	size_t row = t->varies ? dpi_key_entry_size(t, f, first, i) : t->r->state->row_size, head = t->stride ? 0 : 8,
 	       size = head + dpi_words8(row);
-	if (size > t->limit || t->used + size + (t->mask + 1) * 8 > t->limit) return NULL;
+	if (size > t->limit || dpi_table_bytes(t) + t->reserved + size > t->limit) return NULL;
 	uint8_t *entry = t->arena + t->used + head;
 	uint64_t tag = (uint32_t)t->hash[i], at = tag & t->mask, bytes = row;
 	if (head) memcpy(entry - 8, &bytes, 8);
@@ -206,7 +222,7 @@ INLINE uint8_t *find_far(const struct dpi_table *t, const struct dpi_feed *f, si
 	}
 }
 
-static int no_room(struct dpi_table *t)
+int dpi_table_no_room(struct dpi_table *t)
 {
 	if (!t->filled) t->stats.fulls++;
 	if (t->full == DPI_TABLE_DRAINS && t->groups) return DPI_ERR_FULL;
@@ -242,7 +258,7 @@ INLINE int find(struct dpi_table *t, const struct dpi_feed *f, size_t first, enu
 		uint8_t *e = find_far(t, f, first, kind, i);
 		if (!e) e = make(t, f, first, i);
 		if (!e) {
-			int error = no_room(t);
+			int error = dpi_table_no_room(t);
 			*done = i;
 			if (error) return error;
 		}

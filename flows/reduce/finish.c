@@ -143,6 +143,16 @@ static int finish_top(struct dpi_table *t, const struct dpi_aggregate *a, const 
 		      size_t *size)
 {
 	const struct dpi_column *c = t->r->state->column + a->state;
+	if (a->varies) {
+		size_t at = *size, bytes = dpi_top_values(t, a, entry, NULL);
+		int error = bytes > DPI_ROW_MAX ? reserve(t, bytes) : append(t, o, NULL, 0, size);
+		if (!error) error = reserve(t, at + bytes);
+		if (error) return error;
+		dpi_top_values(t, a, entry, t->out + at);
+		memcpy(t->out + o->offset + 4, &(uint32_t){ (uint32_t)bytes }, 4);
+		*size += bytes;
+		return DPI_SUCCESS;
+	}
 	struct dpi_topk *copy = (struct dpi_topk *)(void *)t->scratch;
 	memcpy(copy, entry + c->offset, c->width);
 	dpi_topk_sort(copy);
@@ -159,6 +169,29 @@ static int finish_top(struct dpi_table *t, const struct dpi_aggregate *a, const 
 	memcpy(t->out + o->offset + 4, &n, sizeof n);
 	*size += bytes;
 	return DPI_SUCCESS;
+}
+
+static int finish_value(struct dpi_table *t, const struct dpi_column *c, const struct dpi_column *o, const uint8_t *entry,
+			size_t *size)
+{
+	uint32_t bytes;
+	const uint8_t *value = dpi_value_of(t, entry, c, &bytes);
+	return append(t, o, value, bytes, size);
+}
+
+int dpi_finish_partial(struct dpi_table *t, const uint8_t *entry, size_t bytes, uint8_t **row, size_t *size)
+{
+	int error = reserve(t, bytes);
+	if (error) return error;
+	memcpy(t->out, entry, bytes);
+	*size = bytes;
+	for (uint32_t k = 0; k < t->r->count && !error; k++) {
+		const struct dpi_aggregate *a = t->r->aggregate + k;
+		const struct dpi_column *c = t->r->state->column + a->state;
+		if (a->varies && !dpi_row_null(entry, c)) error = finish_value(t, c, c, entry, size);
+	}
+	*row = t->out;
+	return error;
 }
 
 static int finish_reducer(struct dpi_table *t, uint32_t k, const struct dpi_column *o, const uint8_t *entry, size_t *size)
@@ -221,6 +254,7 @@ static int finish_aggregate(struct dpi_table *t, uint32_t k, const uint8_t *entr
 	case DPI_AGGREGATE_MAX:
 	case DPI_AGGREGATE_FIRST:
 		null = dpi_row_null(entry, c);
+		if (!null && c->variable) return finish_value(t, c, o, entry, size);
 		if (!null) memcpy(to, entry + c->offset, c->width);
 		break;
 	case DPI_AGGREGATE_TOP_K: return finish_top(t, a, o, entry, size);

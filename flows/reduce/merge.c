@@ -43,6 +43,7 @@ static int merge_top(struct dpi_table *t, const struct dpi_aggregate *a, const s
 		     size_t n, uint8_t *const *entry)
 {
 	const struct dpi_column *c = t->r->state->column + a->state;
+	if (a->varies) return dpi_top_merge(t, a, from, first, n, entry) ? DPI_SUCCESS : broken(a, "is no top k of this kind");
 	uint32_t width = t->r->input->column[a->column].width;
 	struct dpi_topk *copy = (struct dpi_topk *)(void *)t->scratch;
 	for (size_t i = 0; i < n; i++) {
@@ -76,6 +77,10 @@ static int merge_reducer(struct dpi_table *t, uint32_t k, const struct dpi_strid
 	int error = DPI_SUCCESS;
 	for (size_t i = 0; i < n && !error; i++) {
 		memcpy(t->scratch, (const uint8_t *)from->data + (first + i) * from->stride, c->width);
+		if (!u->merge) { /* a group that left this table comes back, to a new entry */
+			memcpy(entry[i] + c->offset, t->scratch, c->width);
+			continue;
+		}
 		if (u->check && u->check(t->scratch, u->arg)) return broken(t->r->aggregate + k, "is none, as the reducer's check says");
 		error = u->merge(entry[i] + c->offset, t->scratch, u->arg);
 	}

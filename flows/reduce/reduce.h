@@ -31,6 +31,7 @@ struct dpi_aggregate {
 	uint32_t k, precision;
 	bool ascending;
 	uint32_t state;		 /* its first column in the state schema */
+	bool varies;		 /* its state does, in size */
 	uint32_t version, bytes; /* reducer; bytes: of its state */
 	DPI_Column result;	 /* reducer: what it yields; name NULL */
 	bool merges;

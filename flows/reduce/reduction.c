@@ -41,9 +41,10 @@ static int refuse(const struct dpi_aggregate *a, uint32_t i, const struct dpi_co
 
 static int check_top_k(struct dpi_aggregate *a, uint32_t i, const struct dpi_column *c, const struct dpi_column *by)
 {
-	if (!orders(by->type)) return refuse(a, i, by, "numbers and dates of at most 64 bits to order by");
-	if (c->variable) return refuse(a, i, c, "values of a fixed size; FIXED bytes, or a number that names the text");
-	size_t size = a->k ? dpi_topk_size(a->k, c->width) : 0;
+	if (!orders(by->type) && by->type < DPI_TYPE_FIXED)
+		return refuse(a, i, by, "numbers and dates of at most 64 bits, bytes and text to order by");
+	a->varies = c->variable || by->type >= DPI_TYPE_FIXED;
+	size_t size = a->k ? dpi_topk_size(a->k, a->varies ? 8 : c->width) : 0;
 	if (size && size <= DPI_STATE_MAX) return DPI_SUCCESS;
 	return dpi_fail(DPI_ERR_ARGUMENT,
 			"aggregate %u, top k, has k %u with values of %u bytes: from 1, and at most %d bytes in all", i,
@@ -72,8 +73,7 @@ static int check_aggregate(const struct dpi_schema *in, struct dpi_aggregate *a,
 		return DPI_SUCCESS;
 	case DPI_AGGREGATE_MIN:
 	case DPI_AGGREGATE_MAX:
-	case DPI_AGGREGATE_FIRST:
-		return c->variable ? refuse(a, i, c, "values of a fixed size") : DPI_SUCCESS;
+	case DPI_AGGREGATE_FIRST: a->varies = c->variable; return DPI_SUCCESS;
 	case DPI_AGGREGATE_TOP_K: return check_top_k(a, i, c, by);
 	case DPI_AGGREGATE_COUNT_DISTINCT:
 		if (a->precision >= DPI_HLL_LEAST && a->precision <= DPI_HLL_MOST) return DPI_SUCCESS;
@@ -156,7 +156,10 @@ static void append_state(struct columns *s, const struct dpi_schema *in, struct 
 	case DPI_AGGREGATE_MIN:
 	case DPI_AGGREGATE_MAX:
 	case DPI_AGGREGATE_FIRST: append_named(s, "(value)", dpi_schema_column(in, (uint32_t)a->column)); break;
-	case DPI_AGGREGATE_TOP_K: append_aligned(s, (uint32_t)dpi_topk_size(a->k, c->width)); break;
+	case DPI_AGGREGATE_TOP_K:
+		if (a->varies) append_named(s, "(state)", (DPI_Column){ .type = DPI_TYPE_BINARY });
+		else append_aligned(s, (uint32_t)dpi_topk_size(a->k, c->width));
+		break;
 	case DPI_AGGREGATE_COUNT_DISTINCT:
 		append_named(s, "(registers)", (DPI_Column){ .type = DPI_TYPE_FIXED, .width = 1u << a->precision });
 		break;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * spill.c: rows of keys that found no place in a full table wait in a file without a name. Each row of a key does, from the
- * first on, so results are those of a table with room for all. Rows lie in 16 parts by their keys' hash; when the table's
+ * first on, or a partial row before them, so results are those of a table with room for all. Rows lie in 16 parts by their keys' hash; when the table's
  * groups are out, one part after the other is taken in like any rows, and what finds no place then goes to 16 parts of its
  * own. Each time some groups find one, so this ends, whatever the hashes are.
  *
@@ -202,7 +202,7 @@ static int write_bytes(struct dpi_spill *s, struct part *p, const void *bytes, s
 
 static int write_row(struct dpi_spill *s, const void *row, size_t size, bool partial, uint64_t hash)
 {
-	struct part *p = s->part + (dpi_hash_mix(hash + s->level * DPI_HASH_GOLDEN) >> 60) % PARTS;
+	struct part *p = s->part + (dpi_hash_mix((uint32_t)hash + s->level * DPI_HASH_GOLDEN) >> 60) % PARTS;
 	uint32_t head[2] = { (uint32_t)size, partial };
 	int error = write_bytes(s, p, head, sizeof head);
 	return error ? error : write_bytes(s, p, row, size);
@@ -234,6 +234,13 @@ int dpi_spill_row(struct dpi_table *t, const struct dpi_feed *f, size_t row, uin
 		return write_row(t->spill, (const uint8_t *)run->rows + row * run->stride, schema->row_size, f->partial,
 				 hash);
 	return write_row(t->spill, run->record[f->first + row].data, run->record[f->first + row].size, f->partial, hash);
+}
+
+int dpi_spill_group(struct dpi_table *t, const void *row, size_t size, uint64_t hash)
+{
+	int error = t->spill ? DPI_SUCCESS : start(t);
+	t->stats.spilled++;
+	return error ? error : write_row(t->spill, row, size, true, hash);
 }
 
 /* The parts that were written wait for their turn. */

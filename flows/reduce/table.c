@@ -142,6 +142,7 @@ static int start(struct dpi_table *t, const struct dpi_table_attr *attr)
 	t->stride = t->r->state->varies ? 0 : dpi_words8(t->r->state->row_size);
 	t->second = t->r->state->row_size < 64 ? t->r->state->row_size - 1 : 63;
 	lay_out_key(t);
+	for (uint32_t k = 0; k < t->r->count; k++) t->keeps |= t->r->aggregate[k].varies;
 	error = start_memory(t);
 	if (!error && t->used + dpi_words8(t->r->state->row_size) + 8 + (t->mask + 1) * 8 > t->limit)
 		error = dpi_fail(DPI_ERR_LIMIT,
@@ -185,6 +186,8 @@ void dpi_table_empty(struct dpi_table *t)
 	if (t->groups) dpi_slots_clear(t->slot, t->mask + 1);
 	t->groups = 0;
 	t->used = DPI_ARENA_FIRST;
+	t->values = t->garbage = 0;
+	t->largest = 0;
 	t->filled = false;
 }
 
@@ -201,7 +204,7 @@ void dpi_table_stats(const struct dpi_table *t, struct dpi_table_stats *s)
 {
 	*s = t->stats;
 	s->groups = t->groups;
-	s->bytes = t->used + (t->mask + 1) * 8;
+	s->bytes = dpi_table_bytes(t);
 }
 
 /* ------------------------------------------------------------------------------------------------------------- filling */
@@ -253,7 +256,11 @@ static int take_columns(struct dpi_table *t, const struct dpi_feed *f, size_t co
 {
 	for (size_t first = 0, done; first < count; first += done) {
 		size_t n = count - first < t->chunk ? count - first : t->chunk;
-		int full = dpi_table_find(t, f, first, n, &done), error = start_groups(t);
+		int error = t->keeps ? dpi_values_reserve(t, f, first, &n) : DPI_SUCCESS;
+		if (error) return error;
+		int full = dpi_table_find(t, f, first, n, &done);
+		t->reserved = 0;
+		error = t->keeps && t->tight && t->entry[0] ? dpi_values_tight(t) : start_groups(t);
 		if (error) return error;
 		apply_first(t, f, first);
 		error = t->filled ? apply_runs(t, f, first, done) : apply(t, f, first, done, t->entry);
@@ -276,15 +283,15 @@ static struct dpi_strided field(const struct dpi_column *c, const uint8_t *rows,
 				     .null_mask = c->null_mask };
 }
 
-/* Text of a peer that becomes a key is looked at once, here. */
+/* Text of a peer that becomes a key or a value is looked at once, here. */
 static int check_text(const struct dpi_table *t, const struct dpi_batch *batch)
 {
-	for (uint32_t k = 0; k < t->r->key_count; k++) {
+	for (uint32_t k = 0; k < t->r->state->columns; k++) {
 		const struct dpi_vector *v = batch->column + k;
 		for (size_t i = 0; v->type == DPI_TYPE_UTF8 && i < batch->rows; i++)
 			if (!dpi_is_null(v, i) && !dpi_schema_utf8((const uint8_t *)v->data + v->offset[i],
 								   (size_t)(v->offset[i + 1] - v->offset[i])))
-				return dpi_fail(DPI_ERR_CORRUPT, "the key \"%s\" of a partial row is not UTF-8",
+				return dpi_fail(DPI_ERR_CORRUPT, "\"%s\" of a partial row is not UTF-8",
 						t->r->state->column[k].name);
 	}
 	return DPI_SUCCESS;
@@ -306,7 +313,7 @@ static int take_records(struct dpi_table *t, struct dpi_side *side, struct dpi_f
 		for (n = 0; n < count && n < t->chunk && (!n || bytes + record[n].size <= CONVERT); n++)
 			bytes += record[n].size;
 		error = dpi_row_batch_records(&side->batch, record, n);
-		if (!error && f->partial && t->varies) error = check_text(t, &side->batch.batch);
+		if (!error && f->partial && t->r->state->varies) error = check_text(t, &side->batch.batch);
 		for (uint32_t i = 0; i < side->needed_count; i++)
 			side->column[side->needed[i]] = dpi_strided_of(side->batch.batch.column + side->needed[i]);
 		if (!error) error = take_columns(t, f, n, taken);
@@ -394,26 +401,6 @@ static void start_out(struct dpi_table *t)
 	t->goes_out = true;
 }
 
-int dpi_table_next_partial(struct dpi_table *t, struct dpi_rows *run)
-{
-	*run = (struct dpi_rows){ 0 };
-	if (!t->r->merges) return no_merge(t->r);
-	if (t->spill || t->filled)
-		return dpi_fail(DPI_ERR_UNSUPPORTED, "rows of this table wait in a file: take results, not partial rows");
-	start_out(t);
-	if (!t->stride) {
-		run->count = list_entries(t);
-		run->record = t->record;
-	} else if (t->out_at < t->used) {
-		*run = (struct dpi_rows){ .rows = t->arena + t->out_at,
-					 .stride = t->stride,
-					 .count = (t->used - t->out_at) / t->stride };
-		t->out_at = t->used;
-	}
-	if (!run->count) dpi_table_clear(t);
-	return DPI_SUCCESS;
-}
-
 /* The next entry; NULL: there is none, nor in the file. */
 static int next_entry(struct dpi_table *t, const uint8_t **entry)
 {
@@ -449,9 +436,16 @@ static int lend_room(struct dpi_table *t, size_t bytes)
 	return DPI_SUCCESS;
 }
 
-int dpi_table_next_result(struct dpi_table *t, struct dpi_rows *run)
+static size_t entry_bytes(const uint8_t *entry)
 {
-	const struct dpi_schema *o = t->r->output;
+	uint64_t size;
+	return memcpy(&size, entry - 8, sizeof size), (size_t)size;
+}
+
+/* Results, or partial rows whose states do not lie in their entries. */
+static int lend(struct dpi_table *t, bool partial, struct dpi_rows *run)
+{
+	const struct dpi_schema *o = partial ? t->r->state : t->r->output;
 	size_t filled = 0, n = 0;
 	int error = DPI_SUCCESS;
 	*run = (struct dpi_rows){ 0 };
@@ -461,7 +455,9 @@ int dpi_table_next_result(struct dpi_table *t, struct dpi_rows *run)
 		uint8_t *row = t->out;
 		if (!t->out_size) {
 			error = next_entry(t, &entry);
-			if (!error && entry) error = dpi_finish_row(t, entry, &row, &t->out_size);
+			if (!error && entry)
+				error = partial ? dpi_finish_partial(t, entry, entry_bytes(entry), &row, &t->out_size)
+						: dpi_finish_row(t, entry, &row, &t->out_size);
 			if (error) t->out_size = 0;
 			if (error || !entry) break;
 		}
@@ -477,4 +473,30 @@ int dpi_table_next_result(struct dpi_table *t, struct dpi_rows *run)
 	else *run = (struct dpi_rows){ .rows = t->lent, .stride = o->row_size, .count = n };
 	if (!n) dpi_table_clear(t);
 	return DPI_SUCCESS;
+}
+
+int dpi_table_next_partial(struct dpi_table *t, struct dpi_rows *run)
+{
+	*run = (struct dpi_rows){ 0 };
+	if (!t->r->merges) return no_merge(t->r);
+	if (t->spill || t->filled)
+		return dpi_fail(DPI_ERR_UNSUPPORTED, "rows of this table wait in a file: take results, not partial rows");
+	if (t->keeps) return lend(t, true, run);
+	start_out(t);
+	if (!t->stride) {
+		run->count = list_entries(t);
+		run->record = t->record;
+	} else if (t->out_at < t->used) {
+		*run = (struct dpi_rows){ .rows = t->arena + t->out_at,
+					 .stride = t->stride,
+					 .count = (t->used - t->out_at) / t->stride };
+		t->out_at = t->used;
+	}
+	if (!run->count) dpi_table_clear(t);
+	return DPI_SUCCESS;
+}
+
+int dpi_table_next_result(struct dpi_table *t, struct dpi_rows *run)
+{
+	return lend(t, false, run);
 }

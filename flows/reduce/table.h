@@ -55,6 +55,12 @@ struct dpi_table {
 	size_t used;   /* of arena */
 	size_t stride; /* of entries; 0: they vary */
 	size_t second; /* where in an entry its next line may begin, most likely */
+	size_t values;	/* bytes of values that vary, at the arena's end */
+	size_t garbage; /* of these, left by values that moved */
+	size_t reserved; /* room that is for values of the chunk under way, not for entries */
+	uint32_t largest; /* of the values */
+	bool keeps;	/* values that vary */
+	bool tight;	/* the chunk under way is a row whose values have no room */
 	uint64_t *slot;
 	uint64_t mask;	  /* slots - 1; a power of two */
 	uint64_t groups, grow_at; /* grow_at: so many groups, and the slots must grow first */
@@ -93,6 +99,12 @@ struct dpi_table {
 /* The reducer of an aggregate, which is one. NAME VERSION. */
 int dpi_aggregate_reducer(const struct dpi_aggregate *a, DPI_Reducer *u);
 
+/* Of the budget, what is in use or spoken for. */
+static inline size_t dpi_table_bytes(const struct dpi_table *t)
+{
+	return t->used + t->values + (t->mask + 1) * 8;
+}
+
 #define DPI_ARENA_FIRST 64u /* place of the first entry, in bytes */
 
 static inline size_t dpi_words8(size_t bytes)
@@ -112,7 +124,11 @@ void dpi_key_put(const struct dpi_table *t, const struct dpi_feed *f, size_t row
  * LIMIT. */
 int dpi_table_find(struct dpi_table *t, const struct dpi_feed *f, size_t first, size_t n, size_t *done);
 
+/* What is to be done when a row finds no room: FULL, LIMIT, or nothing: it goes to the file. */
+int dpi_table_no_room(struct dpi_table *t);
 uint64_t *dpi_slots_new(uint64_t slots); /* zero; NULL: no memory */
+/* Entries from a place on are gone. MEMORY. */
+int dpi_slots_cut(struct dpi_table *t, uint32_t place);
 void dpi_slots_clear(uint64_t *slot, uint64_t slots);
 void dpi_slots_free(uint64_t *slot, uint64_t slots);
 
@@ -124,16 +140,49 @@ int dpi_merge_states(struct dpi_table *t, const struct dpi_feed *f, uint32_t agg
 /* For the entries that rows of the chunk made: the first row's value. from: a column of the argument's type. */
 void dpi_take_first(struct dpi_table *t, const struct dpi_aggregate *a, const struct dpi_strided *from, size_t first);
 /* Loops that both need. */
-void dpi_take_extreme(const struct dpi_table *t, const struct dpi_aggregate *a, const struct dpi_strided *from, size_t first,
+void dpi_take_extreme(struct dpi_table *t, const struct dpi_aggregate *a, const struct dpi_strided *from, size_t first,
 		      size_t n, uint8_t *const *entry);
 void dpi_add_double(const struct dpi_column *c, const struct dpi_strided *from, size_t first, size_t n,
 		    uint8_t *const *entry);
 /* A state before its first value. */
 void dpi_blank_state(const struct dpi_reduction *r, const struct dpi_aggregate *a, uint8_t *row);
 
+/* values.c: states that vary in size. Room for those of the next *n rows, or of as many of them as can be; 0: FULL, LIMIT,
+ * those of the file. Where t->tight is set then, the row can go to the file only. */
+int dpi_values_reserve(struct dpi_table *t, const struct dpi_feed *f, size_t first, size_t *n);
+int dpi_values_tight(const struct dpi_table *t); /* LIMIT, and the sentence */
+/* Let entry's value in column c have size bytes, and room for some more; what it had stays, as far as it fits. */
+uint8_t *dpi_value_resize(struct dpi_table *t, uint8_t *entry, const struct dpi_column *c, uint32_t size, size_t room);
+void dpi_value_put(struct dpi_table *t, uint8_t *entry, const struct dpi_column *c, const void *data, uint32_t size);
+static inline bool dpi_value_is(const uint8_t *entry, const struct dpi_column *c) /* there */
+{
+	uint32_t place;
+	return memcpy(&place, entry + c->offset, sizeof place), place != 0;
+}
+static inline const uint8_t *dpi_value_of(const struct dpi_table *t, const uint8_t *entry, const struct dpi_column *c, uint32_t *size)
+{
+	uint32_t at[2];
+	memcpy(at, entry + c->offset, sizeof at);
+	*size = at[1];
+	return t->arena + (size_t)at[0] * 8;
+}
+
+/* top.c: a top k of values that vary, or by bytes. */
+#define DPI_TOP_HEAD 16u /* bytes of a state before its records */
+size_t dpi_top_record_bytes(const struct dpi_aggregate *a, const struct dpi_feed *f, size_t row);
+void dpi_top_take(struct dpi_table *t, const struct dpi_aggregate *a, const struct dpi_feed *f, size_t first, size_t n,
+		  uint8_t *const *entry);
+/* false: a state is none. */
+bool dpi_top_merge(struct dpi_table *t, const struct dpi_aggregate *a, const struct dpi_strided *from, size_t first, size_t n,
+		   uint8_t *const *entry);
+/* The values as they come out; how many bytes. to NULL: only that. */
+size_t dpi_top_values(const struct dpi_table *t, const struct dpi_aggregate *a, const uint8_t *entry, uint8_t *to);
+
 /* spill.c: rows that wait in a file, in parts by their keys' hash, for a time when there is room. A part's rows keep their
  * order. */
 int dpi_spill_row(struct dpi_table *t, const struct dpi_feed *f, size_t row, uint64_t hash);
+/* A partial row of a group that leaves the table. Of a hash only the lower 32 bits count. */
+int dpi_spill_group(struct dpi_table *t, const void *row, size_t size, uint64_t hash);
 /* All groups are out and the table is empty: take the rows of one part in. *more: there was one. */
 int dpi_spill_next(struct dpi_table *t, bool *more);
 void dpi_spill_free(struct dpi_spill *s); /* NULL is allowed */
@@ -145,5 +194,7 @@ void dpi_table_empty(struct dpi_table *t); /* of groups */
 
 /* finish.c: the row of the output that an entry makes, at t->out; its size. */
 int dpi_finish_row(struct dpi_table *t, const uint8_t *entry, uint8_t **row, size_t *size);
+/* The partial row of an entry of bytes, where states vary; likewise. */
+int dpi_finish_partial(struct dpi_table *t, const uint8_t *entry, size_t bytes, uint8_t **row, size_t *size);
 
 #endif

@@ -60,8 +60,11 @@ void dpi_blank_state(const struct dpi_reduction *r, const struct dpi_aggregate *
 	if (c->null_mask) row[c->null_at] |= c->null_mask;
 	switch (a->function) {
 	case DPI_AGGREGATE_MIN:
-	case DPI_AGGREGATE_MAX: worst(c, a->function == DPI_AGGREGATE_MIN, row + c->offset); break;
+	case DPI_AGGREGATE_MAX:
+		if (!a->varies) worst(c, a->function == DPI_AGGREGATE_MIN, row + c->offset);
+		break;
 	case DPI_AGGREGATE_TOP_K:
+		if (a->varies) break;
 		width = r->input->column[a->column].width;
 		dpi_topk_init((struct dpi_topk *)(void *)(row + c->offset), a->k, width);
 		break;

@@ -309,6 +309,112 @@ TEST(flow_reduce_text, "FL-320 FL-324 FL-334", 2)
 	leave(ctx);
 }
 
+/* ---------------------------------------------------------------------------------------- values that vary */
+
+enum { WORDS = 3000, WORD_KEYS = 40 };
+
+/* Row i of a rank: mostly short, now and then longer than a segment. */
+static uint32_t word_of(int rank, int i, char *to, int64_t *key)
+{
+	uint64_t r = reduce_mix((uint64_t)rank * 1000003 + (uint64_t)i + 1);
+	uint32_t size = (uint32_t)(r >> 8) % (i % 500 ? 30 : 6000);
+	for (uint32_t k = 0; k < size; k++) to[k] = (char)('a' + reduce_mix(r + k / 5) % 26);
+	*key = (int64_t)(r >> 40) % WORD_KEYS;
+	return size;
+}
+
+static int compare_words(const char *a, uint32_t a_size, const char *b, uint32_t b_size)
+{
+	int order = memcmp(a, b, a_size < b_size ? a_size : b_size);
+	return order ? order : (a_size > b_size) - (a_size < b_size);
+}
+
+/* The least, the largest and the two largest text of each key, and one of those that came first. */
+static void reduce_words(int rank, DPI_Flow_Attr *attr)
+{
+	static const char *const key[] = { "key" };
+	static const DPI_Column columns[] = { { "key", DPI_TYPE_INT64, 0, 0, 0, 0 }, { "word", DPI_TYPE_UTF8, 1, 0, 0, 0 } };
+	static const DPI_Aggregate words[] = { { .function = DPI_AGGREGATE_MIN, .column = "word", .name = "least" },
+					       { .function = DPI_AGGREGATE_MAX, .column = "word", .name = "most" },
+					       { .function = DPI_AGGREGATE_TOP_K, .column = "word", .name = "top", .k = 2 },
+					       { .function = DPI_AGGREGATE_FIRST, .column = "word", .name = "first" } };
+	static char word[6000];
+	static uint8_t row[7000];
+	struct { char least[6000], most[6000], next[6000]; uint32_t least_size, most_size, next_size, count; } *m = calloc(WORD_KEYS, sizeof *m);
+	DPI_Context ctx = join();
+	DPI_Schema output;
+	DPI_Flow f;
+	int64_t k;
+	CHECK_DPI(DPI_Create_Schema(columns, 2, &attr->schema));
+	attr->create = DPI_CREATE_OR_OPEN, attr->key = key, attr->key_count = 1, attr->sources = 2;
+	attr->aggregates = words, attr->aggregate_count = 4;
+	CHECK_DPI(DPI_Create_Flow("f", attr, ctx, &f));
+	DPI_Target t = rank ? NULL : target_of(0, f);
+	DPI_Source s = source_of(f);
+	for (int i = 0; i < WORDS; i++) {
+		size_t size;
+		uint32_t n = word_of(rank, i, word, &k);
+		DPI_Value v[2] = { { .type = DPI_TYPE_INT64, .i = k }, { .type = DPI_TYPE_UTF8, .size = n, .data = word } };
+		if (i % 3 == 2) v[1] = (DPI_Value){ .type = DPI_TYPE_NULL };
+		CHECK_DPI(DPI_Pack_Row(v, attr->schema, row, sizeof row, &size));
+		CHECK_DPI(DPI_Push(row, size, s));
+	}
+	CHECK_DPI(DPI_Close_Source(s));
+	for (int r = 0; r < 2 && m; r++)
+		for (int i = 0; i < WORDS; i++) {
+			uint32_t n = word_of(r, i, word, &k);
+			if (i % 3 == 2) continue;
+			if (!m[k].count || compare_words(word, n, m[k].least, m[k].least_size) < 0) memcpy(m[k].least, word, n), m[k].least_size = n;
+			if (!m[k].count || compare_words(word, n, m[k].most, m[k].most_size) > 0) {
+				memcpy(m[k].next, m[k].most, m[k].most_size), m[k].next_size = m[k].most_size;
+				memcpy(m[k].most, word, n), m[k].most_size = n;
+			} else if (m[k].count == 1 || compare_words(word, n, m[k].next, m[k].next_size) > 0) {
+				memcpy(m[k].next, word, n), m[k].next_size = n;
+			}
+			m[k].count++;
+		}
+	if (t) {
+		DPI_Tuple u;
+		DPI_Value v;
+		int error, groups = 0;
+		CHECK_DPI(DPI_Get_Flow_Output_Schema(f, &output));
+		for (; !(error = DPI_Next(t, &u)); groups++) {
+			uint32_t size;
+			CHECK_DPI(DPI_Get_Value(u.data, u.size, 0, output, &v));
+			k = v.i;
+			CHECK(k >= 0 && k < WORD_KEYS && m[k].count > 1);
+			CHECK_DPI(DPI_Get_Value(u.data, u.size, 1, output, &v));
+			CHECK(v.size == m[k].least_size && !memcmp(v.data, m[k].least, v.size));
+			CHECK_DPI(DPI_Get_Value(u.data, u.size, 2, output, &v));
+			CHECK(v.size == m[k].most_size && !memcmp(v.data, m[k].most, v.size));
+			CHECK_DPI(DPI_Get_Value(u.data, u.size, 3, output, &v));
+			CHECK_INT(v.size, ==, 8 + m[k].most_size + m[k].next_size);
+			const char *at = v.data;
+			CHECK((memcpy(&size, at, 4), size) == m[k].most_size && !memcmp(at + 4, m[k].most, size));
+			at += 4 + size;
+			CHECK((memcpy(&size, at, 4), size) == m[k].next_size && !memcmp(at + 4, m[k].next, size));
+			CHECK_DPI(DPI_Get_Value(u.data, u.size, 4, output, &v));
+			if (v.type) CHECK(compare_words(v.data, v.size, m[k].most, m[k].most_size) <= 0);
+		}
+		CHECK_ERROR(error, DPI_ERR_END, "ended");
+		CHECK_INT(groups, ==, WORD_KEYS);
+		if (attr->reduce_memory == 65536 && attr->reduce == DPI_REDUCE_TARGET) CHECK_INT(target_stats(t).spilled, >, 0);
+		CHECK_DPI(DPI_Close_Target(t));
+		CHECK_DPI(DPI_Free_Schema(output));
+	}
+	CHECK_DPI(DPI_Free_Schema(attr->schema));
+	free(m);
+	leave(ctx);
+}
+
+TEST(flow_reduce_words, "FL-307 FL-308 FL-309 FL-320", 2) { (void)ranks, reduce_words(rank, FLOW_ATTR(.segment = 4096)); }
+TEST(flow_reduce_words_in_little_memory, "FL-316 FL-326 FL-329", 2) { (void)ranks, reduce_words(rank, FLOW_ATTR(.segment = 4096, .reduce_memory = 65536)); }
+TEST(flow_reduce_words_at_the_target, "FL-316 FL-329", 2)
+{
+	(void)ranks;
+	reduce_words(rank, FLOW_ATTR(.segment = 4096, .reduce_memory = 65536, .reduce = DPI_REDUCE_TARGET));
+}
+
 /* Without a key all rows are one group, at each target that they go to. */
 TEST(flow_reduce_all_rows, "FL-320 FL-324", 2)
 {

@@ -157,10 +157,9 @@ static inline DPI_Aggregate kit_aggregate(struct draws *d, const struct dpi_sche
 		case DPI_AGGREGATE_MIN:
 		case DPI_AGGREGATE_MAX:
 		case DPI_AGGREGATE_FIRST:
-			if (!c->variable) return a;
-			break;
+			return a;
 		case DPI_AGGREGATE_TOP_K:
-			if (c->variable || by->type >= DPI_TYPE_DECIMAL128 || by->type == DPI_TYPE_BOOL) break;
+			if (by->type == DPI_TYPE_DECIMAL128 || by->type == DPI_TYPE_BOOL) break;
 			a.by = by->name, a.k = 1 + (uint32_t)draw_below(d, 6), a.ascending = (int)draw_below(d, 2);
 			return a;
 		case DPI_AGGREGATE_COUNT_DISTINCT: a.precision = 4 + (uint32_t)draw_below(d, 5); return a;
@@ -173,7 +172,19 @@ static inline DPI_Aggregate kit_aggregate(struct draws *d, const struct dpi_sche
 	}
 }
 
-enum { KIT_MERGES = 1, KIT_NUMBER_KEY = 2 };
+enum { KIT_MERGES = 1, KIT_NUMBER_KEY = 2, KIT_LONG = 4 };
+
+/* Of up to 2 KB where it varies; most are short. */
+static inline void lengthen(struct draws *d, DPI_Value *v)
+{
+	static char text[8192];
+	while (!*text)
+		for (size_t i = sizeof text; i--;) text[i] = (char)('a' + draw_below(d, 4));
+	if (v->type != DPI_TYPE_BINARY && v->type != DPI_TYPE_UTF8) return;
+	v->size = (uint32_t)draw_below(d, UINT64_C(1) << draw_below(d, 12));
+	v->data = text + draw_below(d, 4096);
+}
+
 
 static inline struct kit kit_new(struct draws *d, size_t rows, uint64_t distinct, int how)
 {
@@ -182,8 +193,9 @@ static inline struct kit kit_new(struct draws *d, size_t rows, uint64_t distinct
 	DPI_Column c[KIT_COLUMNS];
 	size_t columns = 3 + draw_below(d, KIT_COLUMNS - 3);
 	int widest = draw_below(d, 2) ? DPI_TYPE_UTF8 : DPI_TYPE_FIXED;
+	if (how & KIT_LONG) widest = DPI_TYPE_UTF8;
 	for (size_t i = 0; i < columns; i++) {
-		int type = 1 + (int)draw_below(d, (uint64_t)widest);
+		int type = how & KIT_LONG && i % 2 ? DPI_TYPE_BINARY + (int)draw_below(d, 2) : 1 + (int)draw_below(d, (uint64_t)widest);
 		snprintf(names[i], sizeof names[i], "c%zu", i);
 		c[i] = (DPI_Column){ .name = names[i], .type = type, .nullable = (int)draw_below(d, 2) };
 		if (type == DPI_TYPE_FIXED) c[i].width = 1 + (uint32_t)draw_below(d, 20);
@@ -213,9 +225,11 @@ static inline struct kit kit_new(struct draws *d, size_t rows, uint64_t distinct
 	k.row = calloc(rows + 1, sizeof *k.row);
 	for (size_t i = 0; i < rows; i++) {
 		size_t size;
-		for (size_t x = 0; x < columns; x++)
+		for (size_t x = 0; x < columns; x++) {
 			k.value[i][x] = kit_value(d, k.schema->column + x,
 						  x < k.keys ? (k.keys > 1 ? distinct / 4 + 2 : distinct) : 1000);
+			if (how & KIT_LONG && x >= k.keys) lengthen(d, &k.value[i][x]);
+		}
 		dpi_row_pack(k.schema, k.value[i], NULL, 0, &size);
 		uint8_t *row = malloc(size);
 		CHECK_OK(dpi_row_pack(k.schema, k.value[i], row, size, &size));
@@ -328,7 +342,11 @@ static inline int compare_values(const DPI_Value *a, const DPI_Value *b)
 		if (a->d != a->d || b->d != b->d) return (a->d != a->d) - (b->d != b->d);
 		return (a->d > b->d) - (a->d < b->d);
 	}
-	if (a->type == DPI_TYPE_FIXED) return memcmp(a->data, b->data, a->size);
+	if (a->type >= DPI_TYPE_FIXED) {
+		uint32_t both = a->size < b->size ? a->size : b->size;
+		int order = both ? memcmp(a->data, b->data, both) : 0;
+		return order ? order : (a->size > b->size) - (a->size < b->size);
+	}
 	wide x = wide_of(a), y = wide_of(b);
 	return (x > y) - (x < y);
 }
@@ -384,7 +402,7 @@ static inline void check_top(const struct kit *k, const struct model *m, size_t 
 			     int by, const DPI_Value *got)
 {
 	const struct dpi_column *c = k->schema->column + column;
-	const uint8_t *at = got->data;
+	const uint8_t *at = got->data, *end = at + got->size;
 	uint32_t found = 0;
 	CHECK_INT(got->type, ==, DPI_TYPE_BINARY);
 	for (size_t i = m->first[g]; i != SIZE_MAX; i = m->next[i])
@@ -398,10 +416,19 @@ static inline void check_top(const struct kit *k, const struct model *m, size_t 
 		}
 		if (best == SIZE_MAX) break;
 		m->seen[best] = true;
-		CHECK_INT(got->size, >=, (found + 1) * c->width);
-		CHECK(!memcmp(at + found * c->width, (const uint8_t *)k->row[best].data + c->offset, c->width));
+		const DPI_Value *v = &k->value[best][column];
+		uint32_t width = c->variable ? v->size : c->width, head;
+		if (c->variable) {
+			CHECK_INT(end - at, >=, 4);
+			memcpy(&head, at, 4);
+			at += 4;
+			CHECK_INT(head, ==, width);
+		}
+		CHECK_INT(end - at, >=, width);
+		if (width) CHECK(!memcmp(at, c->variable ? v->data : (const uint8_t *)k->row[best].data + c->offset, width));
+		at += width;
 	}
-	CHECK_INT(got->size, ==, found * c->width);
+	CHECK(at == end);
 }
 
 static inline void check_aggregate(const struct kit *k, const struct model *m, size_t g, size_t i, const DPI_Value *got)

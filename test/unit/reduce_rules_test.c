@@ -39,9 +39,10 @@ TEST(reduce_refuses, "FL-302 FL-314", 0)
 	REFUSED(DPI_ERR_UNSUPPORTED, "\"text\"", .function = DPI_AGGREGATE_SUM, .column = "text");
 	REFUSED(DPI_ERR_UNSUPPORTED, "\"b\"", .function = DPI_AGGREGATE_AVG, .column = "b");
 	REFUSED(DPI_ERR_UNSUPPORTED, "\"day\"", .function = DPI_AGGREGATE_SUM, .column = "day");
-	REFUSED(DPI_ERR_UNSUPPORTED, "\"text\"", .function = DPI_AGGREGATE_MIN, .column = "text");
 	REFUSED(DPI_ERR_UNSUPPORTED, "\"dec\"", .function = DPI_AGGREGATE_TOP_K, .column = "i", .by = "dec", .k = 3);
-	REFUSED(DPI_ERR_UNSUPPORTED, "\"text\"", .function = DPI_AGGREGATE_TOP_K, .column = "text", .by = "i", .k = 3);
+	REFUSED(DPI_ERR_UNSUPPORTED, "\"b\"", .function = DPI_AGGREGATE_TOP_K, .column = "text", .by = "b", .k = 3);
+	REFUSED(DPI_ERR_ARGUMENT, "k 0", .function = DPI_AGGREGATE_TOP_K, .column = "text", .by = "i");
+	REFUSED(DPI_ERR_ARGUMENT, "k 1000000", .function = DPI_AGGREGATE_TOP_K, .column = "text", .k = 1000000);
 	REFUSED(DPI_ERR_NAME, "\"none\"", .function = DPI_AGGREGATE_SUM, .column = "none");
 	REFUSED(DPI_ERR_NAME, "\"none\"", .function = DPI_AGGREGATE_TOP_K, .column = "i", .by = "none", .k = 1);
 	REFUSED(DPI_ERR_ARGUMENT, "aggregate 0", .function = DPI_AGGREGATE_SUM);
@@ -90,6 +91,8 @@ TEST(reduce_output_schema, "FL-301", 0)
 		{ DPI_AGGREGATE_MIN, "day", DPI_TYPE_DATE32, 0, 0 },
 		{ DPI_AGGREGATE_FIRST, "dec", DPI_TYPE_DECIMAL128, 1, 3 },
 		{ DPI_AGGREGATE_TOP_K, "i", DPI_TYPE_BINARY, 0, 0 },
+		{ DPI_AGGREGATE_TOP_K, "text", DPI_TYPE_BINARY, 0, 0 },
+		{ DPI_AGGREGATE_MAX, "text", DPI_TYPE_UTF8, 1, 0 },
 		{ DPI_AGGREGATE_COUNT_DISTINCT, "text", DPI_TYPE_INT64, 0, 0 },
 	};
 	DPI_Aggregate a[COUNT(want)] = { { 0 } };

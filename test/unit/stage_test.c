@@ -358,7 +358,6 @@ TEST(columns_go_as_rows_do, "FL-485 FL-701 FL-705 FL-706 FL-710", 0)
 	dpi_row_batch_free(&given), dpi_row_batch_free(&kept);
 	dpi_maps_free(as_rows), dpi_maps_free(as_columns);
 	dpi_definition_unref(d);
-	dpi_schema_unref(in);
 	forget_schemas();
 }
 

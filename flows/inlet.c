@@ -571,15 +571,15 @@ static enum dpi_found round_once(struct dpi_target *t, struct dpi_piece *piece, 
 /* A target sleeps when dpi_target_ready is false, and whoever may change that rings its home's bell after the change: the source
  * that publishes into a ring; the home, when a ring's source has closed it or died; the flow's copy, when it has changed. ready
  * looks at each of these, and at nothing else does a look find more than the one before it:
- * - Before the flow is complete, news count (version, read before the look that it is noted for).
+ * - Before the flow is complete, news count (version, read before all that is looked at: a failure heard in between is news, too).
  * - Once it is, nothing more is heard, and only inlets that end bring the end. So last is kept from then on: whichever look finds
  *   the last inlet over, also one that had a mark to give first, is followed by one that finds the end. */
 static enum dpi_found look(struct dpi_target *t, struct dpi_piece *piece, uint64_t *mark, int *error)
 {
 	*piece = (struct dpi_piece){ 0 };
 	if (t->lents) dpi_target_collect(t);
-	if ((*error = dpi_flow_check(t->flow)) || (*error = dpi_target_fenced(t)) || (*error = import(t))) return DPI_FOUND_ERROR;
 	uint64_t version = atomic_load_explicit(&t->flow->version, memory_order_acquire);
+	if ((*error = dpi_flow_check(t->flow)) || (*error = dpi_target_fenced(t)) || (*error = import(t))) return DPI_FOUND_ERROR;
 	enum dpi_found found = round_once(t, piece, mark, error);
 	if (found != DPI_FOUND_NOTHING) return found;
 	if (__builtin_expect(t->sketch != NULL, 0)) dpi_target_sketch_publish(t);

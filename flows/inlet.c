@@ -470,6 +470,7 @@ static enum dpi_found next(struct dpi_target *t, struct dpi_inlet *i, struct dpi
 			if (h.value != i->rows) return dpi_inlet_cut(t, i, "an end that counts other rows than came", error);
 			if (i->rows < i->begin) return cut(t, i, DPI_ERR_RECLAIMED, "the position that was handed in lies behind all that the source has pushed", error);
 			inlet_over(t, i);
+			i->ended = true;
 			struct dpi_origin *o = dpi_origin_find(t, i->source);
 			if (o) o->ended = true;
 			return DPI_FOUND_END;
@@ -480,6 +481,11 @@ static enum dpi_found next(struct dpi_target *t, struct dpi_inlet *i, struct dpi
 }
 
 /* -------------------------------------------------------------------------------------------------- marks and the end */
+
+static bool broke_off(const struct dpi_inlet *i)
+{
+	return i->over && !i->ended && !i->cut;
+}
 
 /* The mark that every source has passed: the least of the inlets', if each open source has one. */
 static bool all_marked(struct dpi_target *t, uint64_t *mark)
@@ -495,11 +501,12 @@ static bool all_marked(struct dpi_target *t, uint64_t *mark)
 		some = true;
 	}
 	if (!some) return false;
-	/* sources that have no inlet yet are waited for while they are open */
+	/* sources that have no inlet yet are waited for while they are open, and those that broke off until it is heard what became of them:
+	 * they have died, or the flow has failed, or will */
 	for (uint32_t s = 0; s < opened; s++) {
 		if (dpi_flow_whose(t->flow, s).state != DPI_SOURCE_OPEN) over++;
 		else for (size_t n = 0; n < t->inlets; n++)
-			if (t->inlet[n]->known && t->inlet[n]->source == s) {
+			if (t->inlet[n]->known && t->inlet[n]->source == s && !broke_off(t->inlet[n])) {
 				with++;
 				break;
 			}
@@ -509,7 +516,7 @@ static bool all_marked(struct dpi_target *t, uint64_t *mark)
 
 static bool new_mark(struct dpi_target *t, uint64_t *mark)
 {
-	if (t->halted || !all_marked(t, mark) || (t->marked && *mark <= t->mark)) return false;
+	if (!all_marked(t, mark) || (t->marked && *mark <= t->mark)) return false;
 	t->marked = true;
 	t->mark = *mark;
 	DPI_ADD(t->stats.marks, 1);
@@ -552,7 +559,6 @@ static enum dpi_found round_once(struct dpi_target *t, struct dpi_piece *piece, 
 			found = next(t, i, piece, error);
 			if (found == DPI_FOUND_NOTHING) {
 				inlet_over(t, i);
-				t->halted |= i->known && !t->flow->definition->retain && t->flow->definition->on_death == DPI_DEATH_FAILS;
 				found = DPI_FOUND_END;
 			}
 		}

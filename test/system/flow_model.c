@@ -4,7 +4,8 @@
  * each row of each source to which targets it goes, so a target knows which rows must come next, and a source which of its rows may be
  * acknowledged (flow_ledger.h). A source's progress stands in shared memory, for marks and for kills.
  *
- * TEST_FIRST=N begins with scenario N, as a failure names it; flow_model_soak goes on for TEST_SOAK seconds. */
+ * TEST_FIRST=N begins with scenario N, as a failure names it, and flow_model_fresh draws others in each run (TEST_SEED=N repeats them where
+ * the command line names the case); flow_model_soak goes on for TEST_SOAK seconds. */
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -832,6 +833,12 @@ static void run_model(int rank, int least, int most, double limit)
 TEST(flow_model, "", RANKS, .deadline_s = 270)
 {
 	run_model(rank, 100, 150, 15); /* seconds: on a slow machine the least do */
+}
+
+/* Other ones each time. */
+TEST(flow_model_fresh, "", RANKS, .deadline_s = 270, .fresh = true)
+{
+	run_model(rank, 40, 100, 8);
 }
 
 TEST(flow_model_soak, "", RANKS, .deadline_s = 1000000, .only_named = true)

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * columnar_push.c: columns into a flow of columns, and rows, too. */
+#include <stdio.h>
+
 #include "bloom.h"
 #include "columnar.h"
 #include "wait.h"
@@ -139,11 +141,20 @@ static int push_rows(struct dpi_source *s, const struct dpi_batch *batch, size_t
 	return error;
 }
 
+/* With the latency hint what was pushed travels now, also before the rows that an error is about. */
+static int prompt(struct dpi_source *s, int error)
+{
+	char detail[DPI_DETAIL_MAX];
+	if (s->flow->definition->hint != DPI_HINT_LATENCY) return error;
+	if (error) snprintf(detail, sizeof detail, "%s", dpi_detail());
+	dpi_columns_send(s);
+	return error ? dpi_fail(error, "%s", detail) : DPI_SUCCESS;
+}
+
 int dpi_columns_push_batch(struct dpi_source *s, const struct dpi_batch *batch, size_t *done)
 {
 	int error = push_rows(s, batch, 0, batch->rows, done);
-	if (s->flow->definition->hint == DPI_HINT_LATENCY) dpi_columns_send(s);
-	return error;
+	return prompt(s, error);
 }
 
 /* Those that pass the source's Bloom filter, as many in line as there are. */
@@ -164,8 +175,7 @@ static int push_some(struct dpi_source *s, const struct dpi_batch *batch, size_t
 			*done += end - i;
 		}
 	}
-	if (s->flow->definition->hint == DPI_HINT_LATENCY) dpi_columns_send(s);
-	return error;
+	return prompt(s, error);
 }
 
 int dpi_columns_push_filtered(struct dpi_source *s, const struct dpi_batch *batch, size_t *done)

@@ -490,6 +490,7 @@ static enum dpi_found next(struct dpi_target *t, struct dpi_inlet *i, struct dpi
 			if (h.value != i->rows) return dpi_inlet_cut(t, i, "an end that counts other rows than came", error);
 			if (i->rows < i->begin) return cut(t, i, DPI_ERR_RECLAIMED, "the position that was handed in lies behind all that the source has pushed", error);
 			inlet_over(t, i);
+			i->ended = true;
 			struct dpi_origin *o = dpi_origin_find(t, i->source);
 			if (o) o->ended = true;
 			return DPI_FOUND_END;
@@ -500,6 +501,11 @@ static enum dpi_found next(struct dpi_target *t, struct dpi_inlet *i, struct dpi
 }
 
 /* -------------------------------------------------------------------------------------------------- marks and the end */
+
+static bool broke_off(const struct dpi_inlet *i)
+{
+	return i->over && !i->ended && !i->cut;
+}
 
 /* The mark that every source has passed: the least of the inlets', if each open source has one. */
 static bool all_marked(struct dpi_target *t, uint64_t *mark)
@@ -515,11 +521,12 @@ static bool all_marked(struct dpi_target *t, uint64_t *mark)
 		some = true;
 	}
 	if (!some) return false;
-	/* sources that have no inlet yet are waited for while they are open */
+	/* sources that have no inlet yet are waited for while they are open, and those that broke off until it is heard what became of them:
+	 * they have died, or the flow has failed, or will */
 	for (uint32_t s = 0; s < opened; s++) {
 		if (dpi_flow_whose(t->flow, s).state != DPI_SOURCE_OPEN) over++;
 		else for (size_t n = 0; n < t->inlets; n++)
-			if (t->inlet[n]->known && t->inlet[n]->source == s) {
+			if (t->inlet[n]->known && t->inlet[n]->source == s && !broke_off(t->inlet[n])) {
 				with++;
 				break;
 			}
@@ -529,7 +536,7 @@ static bool all_marked(struct dpi_target *t, uint64_t *mark)
 
 static bool new_mark(struct dpi_target *t, uint64_t *mark)
 {
-	if (t->halted || !all_marked(t, mark) || (t->marked && *mark <= t->mark)) return false;
+	if (!all_marked(t, mark) || (t->marked && *mark <= t->mark)) return false;
 	t->marked = true;
 	t->mark = *mark;
 	DPI_ADD(t->stats.marks, 1);
@@ -584,7 +591,6 @@ static enum dpi_found round_once(struct dpi_target *t, struct dpi_piece *piece, 
 			found = next(t, i, piece, error);
 			if (found == DPI_FOUND_NOTHING) {
 				inlet_over(t, i);
-				t->halted |= i->known && !t->flow->definition->retain && t->flow->definition->on_death == DPI_DEATH_FAILS;
 				found = DPI_FOUND_END;
 			}
 		}
@@ -603,15 +609,15 @@ static enum dpi_found round_once(struct dpi_target *t, struct dpi_piece *piece, 
 /* A target sleeps when dpi_target_ready is false, and whoever may change that rings its home's bell after the change: the source
  * that publishes into a ring; the home, when a ring's source has closed it or died; the flow's copy, when it has changed. ready
  * looks at each of these, and at nothing else does a look find more than the one before it:
- * - Before the flow is complete, news count (version, read before the look that it is noted for).
+ * - Before the flow is complete, news count (version, read before all that is looked at: a failure heard in between is news, too).
  * - Once it is, nothing more is heard, and only inlets that end bring the end. So last is kept from then on: whichever look finds
  *   the last inlet over, also one that had a mark to give first, is followed by one that finds the end. */
 static enum dpi_found look(struct dpi_target *t, struct dpi_piece *piece, uint64_t *mark, int *error)
 {
 	*piece = (struct dpi_piece){ 0 };
 	if (t->lents) dpi_target_collect(t);
-	if ((*error = dpi_flow_check(t->flow)) || (*error = dpi_target_fenced(t)) || (*error = import(t))) return DPI_FOUND_ERROR;
 	uint64_t version = atomic_load_explicit(&t->flow->version, memory_order_acquire);
+	if ((*error = dpi_flow_check(t->flow)) || (*error = dpi_target_fenced(t)) || (*error = import(t))) return DPI_FOUND_ERROR;
 	enum dpi_found found = round_once(t, piece, mark, error);
 	if (found != DPI_FOUND_NOTHING) return found;
 	if (__builtin_expect(t->sketch != NULL, 0)) dpi_target_sketch_publish(t);

@@ -5,6 +5,7 @@
 
 #include "columnar.h"
 #include "detach.h"
+#include "loop.h"
 #include "resume.h"
 #include "retain.h"
 #include "wait.h"
@@ -72,25 +73,19 @@ static int why_broken(struct dpi_source *s, uint32_t target, uint32_t epoch, int
 	return dpi_fail(hear_why(s, target, epoch) ? DPI_ERR_PEER : error, "%s", sentence);
 }
 
-bool dpi_lane_gone(struct dpi_source *s, uint32_t target)
-{
-	bool dropped;
-	hear_why(s, target, dpi_flow_where(s->flow, target).epoch);
-	if (dpi_flow_check(s->flow)) return false;
-	if (s->flow->definition->on_death == DPI_DEATH_GOES_ON || s->retain) return true;
-	const struct dpi_buffer *b = s->lane[target].b;
-	if (!b || !dpi_buffer_check(b)) dpi_fail(DPI_ERR_PEER, "it was closed, or its process died");
-	return !dpi_lane_failed(s, target, DPI_ERR_PEER, &dropped);
-}
-
 int dpi_lane_failed(struct dpi_source *s, uint32_t target, int error, bool *dropped)
 {
 	char sentence[512];
 	int failed = dpi_flow_check(s->flow);
 	if (failed) return failed;
 	if (error != DPI_ERR_PEER && error != DPI_ERR_DESTROYED) return error;
-	/* one that was detached may know it first */
-	if (s->flow->definition->detach_us && !s->retain) hear_why(s, target, dpi_flow_where(s->flow, target).epoch);
+	/* that the target was detached, or the flow cancelled or destroyed, may be known there first */
+	if (!s->retain && !dpi_loop_inside(s->ctx)) {
+		snprintf(sentence, sizeof sentence, "%s", dpi_detail());
+		hear_why(s, target, dpi_flow_where(s->flow, target).epoch);
+		if ((failed = dpi_flow_check(s->flow))) return failed;
+		dpi_fail(error, "%s", sentence);
+	}
 	uint32_t state = dpi_flow_where(s->flow, target).state;
 	if (s->retain && state != DPI_TARGET_DEAD && state != DPI_TARGET_DETACHED) return error; /* retain.c */
 	dpi_source_way(s, target, NULL);
@@ -101,6 +96,15 @@ int dpi_lane_failed(struct dpi_source *s, uint32_t target, int error, bool *drop
 	snprintf(sentence, sizeof sentence, "target %u of flow '%s' is gone: %.300s", target, s->flow->name, dpi_detail());
 	dpi_flow_fail(s->flow, DPI_ERR_PEER, sentence);
 	return dpi_flow_check(s->flow);
+}
+
+bool dpi_lane_gone(struct dpi_source *s, uint32_t target)
+{
+	bool dropped;
+	if (s->retain) return true;
+	const struct dpi_buffer *b = s->lane[target].b;
+	if (!b || !dpi_buffer_check(b)) dpi_fail(DPI_ERR_PEER, "it was closed, or its process died");
+	return !dpi_lane_failed(s, target, DPI_ERR_PEER, &dropped);
 }
 
 /* Ask a target for a ring. Blocks only to connect to its node. */

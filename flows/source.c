@@ -240,7 +240,8 @@ static int close_source(struct dpi_source *s, int error, int64_t deadline)
 		if (s->ack) dpi_ack_lane_close(s, t);
 		int64_t left = (deadline - dpi_now()) / 1000;
 		int e = dpi_run_close(b, left < 1 ? 1 : left);
-		if (e && !error && !s->lane[t].dropped) {
+		/* what was pushed is there: that its target is gone since is told by the flow, if it fails of it */
+		if (e && e != DPI_ERR_PEER && e != DPI_ERR_DESTROYED && !error && !s->lane[t].dropped) {
 			error = e;
 			snprintf(sentence, sizeof sentence, "%s", dpi_detail());
 		}

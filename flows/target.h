@@ -34,6 +34,7 @@ struct dpi_inlet {
 	uint32_t epoch;	 /* then: how often its source had been resumed */
 	bool over;	 /* nothing comes any more; its ring is freed once nothing of it is lent */
 	bool cut;	 /* what it wrote was nonsense */
+	bool ended;	 /* its source has ended it */
 	uint32_t kind;	 /* of the segment that is being read */
 	uint64_t rows;	 /* received; those that were passed over count */
 	uint64_t begin;	 /* rows numbered below are passed over: inlet_begin */
@@ -114,7 +115,6 @@ struct dpi_target {
 	bool last;	 /* no news come any more: the end is due when every inlet is over */
 	bool marked;
 	uint64_t mark;	 /* reported last */
-	bool halted;	 /* a source has died, and the flow is about to fail of it: no source has passed a mark together with it */
 	bool holds;	 /* windows end at marks: a source that has passed one which is not reported waits */
 	bool ended;	 /* DPI_ERR_END was found */
 	bool closing;	 /* what is let go of now was not given back by the program */

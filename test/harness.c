@@ -133,6 +133,7 @@ static void start(const struct harness_case *c, const struct harness_transport *
 	if (getppid() != runner) _exit(HARNESS_NOT_OK);
 	for (struct job *k = jobs; k < jobs + jobs_max; k++)
 		if (k != j && k->pid) close(k->report);
+	if (c->fresh && !*filters) unsetenv("TEST_SEED");
 	_exit((int)harness_supervise(c, t, j->report, verbose));
 }
 

@@ -51,6 +51,7 @@ struct harness_case {
 	bool leaves_files;  /* and leave files in /dev/shm and $TMPDIR */
 	bool once;	    /* what it checks has nothing to do with transports: run for the first one only */
 	bool only_named;    /* run only when the command line's FILTER names it */
+	bool fresh;	    /* TEST_SEED is for it only when the command line names it: each run tries something else */
 	bool one_transport; /* it looks at one transport: not for enrolments of several in one cluster */
 	bool inet;	    /* the cluster is a TCP address (DPI_CLUSTER=$DPI_LISTEN:port), not a Unix socket */
 	const char *env;    /* set in each rank: "DPI_LINGER=1s DPI_SPIN=0" */

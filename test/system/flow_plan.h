@@ -176,6 +176,7 @@ static bool in_place(const struct plan *p, uint32_t source, uint64_t number, uin
 	*target = (uint32_t)(r / 64 % p->targets);
 	/* nobody knows of a source that resumes how many of its rows went round robin */
 	if (p->with & RETAINED && p->attr.dist == DPI_DIST_ROUND_ROBIN) return false;
+	if (p->attr.ack_quorum > 1 || (p->attr.ack_column && !strcmp(p->attr.ack_column, "key"))) return false;
 	return r % 32 == 0 && !(p->with & (COLUMNS | FILTER | PROJECT | SUMS)) && size_of(p, source, number) < p->attr.segment - (p->codecs ? p->attr.segment / 2 : 100);
 }
 

@@ -2,7 +2,8 @@
  * reduce_model.c: random flows that reduce against a model. Every rank draws the same plan from the seed and the scenario's number; a
  * target adds up by itself, from the plan, what each window is to give, and crosses off what comes.
  *
- * TEST_FIRST=N begins with scenario N, as a failure names it. */
+ * TEST_FIRST=N begins with scenario N, as a failure names it; reduce_model_fresh draws others in each run (TEST_SEED=N repeats them where the
+ * command line names the case). */
 #include <pthread.h>
 
 #include "kit.h"
@@ -382,7 +383,7 @@ static void play(int number, int rank, DPI_Context ctx)
 	if (rank == 0) CHECK_DPI(DPI_Destroy_Flow(p.name, ctx));
 }
 
-TEST(reduce_model, "", RANKS, .deadline_s = 270)
+static void run_model(int rank, int seconds)
 {
 	const char *text = getenv("TEST_FIRST");
 	int first = text ? atoi(text) : 0;
@@ -394,8 +395,19 @@ TEST(reduce_model, "", RANKS, .deadline_s = 270)
 	for (int n = 0; n < 60 && !*last; n++) {
 		play(first + n, rank, ctx);
 		clock_gettime(CLOCK_MONOTONIC, &now);
-		if (rank == 0 && now.tv_sec - begin.tv_sec >= 8) *last = 1; /* few scenarios do on a slow machine */
+		if (rank == 0 && now.tv_sec - begin.tv_sec >= seconds) *last = 1; /* few scenarios do on a slow machine */
 		harness_barrier();
 	}
 	CHECK_DPI(DPI_Finalize(ctx));
+}
+
+TEST(reduce_model, "", RANKS, .deadline_s = 270)
+{
+	run_model(rank, 8);
+}
+
+/* Other ones each time. */
+TEST(reduce_model_fresh, "", RANKS, .deadline_s = 270, .fresh = true)
+{
+	run_model(rank, 4);
 }

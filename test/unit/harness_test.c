@@ -20,6 +20,13 @@ TEST(unit_case_has_no_cluster, "", 0)
 	CHECK_STR(harness_transport(), "");
 }
 
+TEST(a_fresh_case_has_a_seed_of_its_own, "", 0, .fresh = true)
+{
+	const char *text = getenv("TEST_SEED"); /* the command line names the case */
+	if (text) CHECK_INT(harness_seed(), ==, strtoull(text, NULL, 0));
+	else CHECK_INT(harness_seed(), !=, 1); /* as CI has it */
+}
+
 TEST(ranks_share_memory_and_barrier, "", 4)
 {
 	struct shared *s = harness_shared();

@@ -56,6 +56,7 @@ const char *dpi_columns_take(struct dpi_target *t, struct dpi_inlet *i, const ui
 	i->out++;
 	i->lent++;
 	i->ring->lent++;
+	if (__builtin_expect(t->sketch != NULL, 0)) dpi_target_sketch_batch(t, &c->reader.batch, before);
 	DPI_ADD(t->stats.rows, rows);
 	DPI_ADD(t->stats.bytes, bytes);
 	DPI_ADD(t->stats.batches, 1);

@@ -10,14 +10,14 @@
 
 int dpi_key_new(const struct dpi_definition *d, struct dpi_schema *rows, struct dpi_key *k)
 {
-	*k = (struct dpi_key){ .columns = d->key_count };
+	*k = (struct dpi_key){ .columns = d->key_count, .seed = dpi_hash_seed(0) };
 	if (!k->columns || d->group[0])
 		return dpi_fail(DPI_ERR_UNSUPPORTED, "%s: name the columns in attr->key", d->group[0] ? "the flow's key is what a function makes of a row" : "the flow has no key columns");
 	for (uint32_t i = 0; i < k->columns; i++) {
 		const struct dpi_column *c = d->schema->column + d->key[i];
 		int found = dpi_schema_find(rows, c->name);
 		if (found < 0 || rows->column[found].type != c->type)
-			return dpi_fail(DPI_ERR_UNSUPPORTED, "column \"%s\" of the flow's key is not in the rows that its targets give", c->name);
+			return dpi_fail(DPI_ERR_UNSUPPORTED, "column \"%s\" of the flow's key is not in the rows that are looked at: keep it, with its type, in what stages make", c->name);
 		k->column[i] = (uint16_t)found;
 		k->nullable |= rows->column[found].nullable;
 	}
@@ -31,9 +31,9 @@ void dpi_key_end(struct dpi_key *k)
 	k->schema = NULL;
 }
 
-static void begin(size_t count, uint64_t *hash, uint8_t *whole)
+static void begin(const struct dpi_key *k, size_t count, uint64_t *hash, uint8_t *whole)
 {
-	dpi_hash_start(dpi_hash_seed(0), count, hash);
+	dpi_hash_start(k->seed, count, hash);
 	memset(whole, 0xff, (count + 7) / 8);
 }
 
@@ -53,7 +53,7 @@ static struct dpi_strided field(const struct dpi_column *c, const uint8_t *rows,
 
 void dpi_key_rows(const struct dpi_key *k, const void *rows, size_t stride, size_t count, uint64_t *hash, uint8_t *whole)
 {
-	begin(count, hash, whole);
+	begin(k, count, hash, whole);
 	for (uint32_t i = 0; i < k->columns; i++) {
 		const struct dpi_column *c = k->schema->column + k->column[i];
 		struct dpi_strided s = field(c, rows, stride);
@@ -63,7 +63,7 @@ void dpi_key_rows(const struct dpi_key *k, const void *rows, size_t stride, size
 
 void dpi_key_batch(const struct dpi_key *k, const struct dpi_batch *batch, size_t first, size_t count, uint64_t *hash, uint8_t *whole)
 {
-	begin(count, hash, whole);
+	begin(k, count, hash, whole);
 	for (uint32_t i = 0; i < k->columns; i++) {
 		struct dpi_strided s = dpi_strided_of(batch->column + k->column[i]);
 		add(&s, k->nullable, first, count, hash, whole);
@@ -73,7 +73,7 @@ void dpi_key_batch(const struct dpi_key *k, const struct dpi_batch *batch, size_
 int dpi_key_row(const struct dpi_key *k, const void *row, uint32_t size, uint64_t *hash, bool *whole)
 {
 	uint8_t bits;
-	begin(1, hash, &bits);
+	begin(k, 1, hash, &bits);
 	for (uint32_t i = 0; i < k->columns; i++) {
 		const struct dpi_column *c = k->schema->column + k->column[i];
 		struct dpi_strided s = field(c, row, c->width);

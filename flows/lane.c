@@ -262,6 +262,8 @@ int dpi_lane_begin_run(struct dpi_source *s, uint32_t target, uint64_t size, int
 	__atomic_store_n(&s->stats.stall_target, target, __ATOMIC_RELAXED);
 	DPI_ADD(s->stats.stalls, 1);
 	DPI_ADD(s->stats.stall_us, (now - start) / 1000);
+	DPI_ADD(l->stalls, 1);
+	DPI_ADD(l->stall_us, (now - start) / 1000);
 	if (error == DPI_ERR_TIMEOUT)
 		return dpi_fail(error, "target %u of flow '%s' on node %d had no room within the deadline: it is behind, or stopped", target,
 				s->flow->name, l->b->home_peer->node);

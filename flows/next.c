@@ -56,13 +56,15 @@ static int take_kept(struct dpi_target *t, const char *call, struct dpi_piece *p
 
 int dpi_target_take(struct dpi_target *t, bool wait, const char *call, struct dpi_piece *piece, uint64_t *mark)
 {
-	int64_t deadline = 0, start = 0;
+	int64_t deadline = 0, start = 0, waited_us = 0;
 	uint64_t came = t->stats.rows;
 	int error;
 	if (t->kept.found != DPI_FOUND_NOTHING) return take_kept(t, call, piece, mark);
 	if (t->ended) return dpi_fail(DPI_ERR_END, "%s: flow '%s' has ended", call, t->flow->name);
 	for (;;) {
-		switch (dpi_target_find(t, piece, mark, &error)) {
+		enum dpi_found found = dpi_target_find(t, piece, mark, &error);
+		if (start && found != DPI_FOUND_NOTHING) dpi_target_waited(t, found == DPI_FOUND_ROWS ? piece->source : DPI_SOURCE_NONE, waited_us);
+		switch (found) {
 		case DPI_FOUND_ROWS: if (__builtin_expect(t->bloom != NULL, 0)) dpi_target_bloom_add(t, piece); return DPI_SUCCESS;
 		case DPI_FOUND_MARK: return DPI_SUCCESS;
 		case DPI_FOUND_ERROR: return error;
@@ -88,8 +90,11 @@ int dpi_target_take(struct dpi_target *t, bool wait, const char *call, struct dp
 		__atomic_store_n(&t->stats.waiting, 0, __ATOMIC_RELAXED);
 		int64_t now = dpi_now();
 		DPI_ADD(t->stats.wait_us, (now - start) / 1000);
+		waited_us += (now - start) / 1000;
 		start = now;
-		if (error) return timed_out(t, call);
+		if (!error) continue;
+		dpi_target_waited(t, DPI_SOURCE_NONE, waited_us);
+		return timed_out(t, call);
 	}
 }
 

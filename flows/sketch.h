@@ -64,12 +64,13 @@ int dpi_bloom_load(const void *from, size_t size, size_t limit, struct dpi_bloom
 /* The count of a key lies between count - error and count. Any key that came more often than total / capacity is there. */
 struct dpi_heavy_entry {
 	uint64_t key, count, error;
+	uint32_t id; /* its place among capacity ones, as long as the key is there */
 };
 struct dpi_heavy;
 
 int dpi_heavy_new(uint32_t capacity, struct dpi_heavy **h); /* 1 … 2^20 keys */
 void dpi_heavy_free(struct dpi_heavy *h);
-void dpi_heavy_add(struct dpi_heavy *h, uint64_t key, uint64_t weight); /* weight from 1 */
+struct dpi_heavy_entry dpi_heavy_add(struct dpi_heavy *h, uint64_t key, uint64_t weight); /* weight from 1; what is known of the key now */
 uint64_t dpi_heavy_total(const struct dpi_heavy *h);
 int dpi_heavy_merge(struct dpi_heavy *to, const struct dpi_heavy *from); /* DPI_ERR_ARGUMENT: another capacity */
 /* The keys with the largest counts, descending; returns how many, at most max. */

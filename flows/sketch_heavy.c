@@ -107,30 +107,35 @@ static uint64_t plus(uint64_t a, uint64_t b) /* counts stay at the most there is
 	return a + b < a ? UINT64_MAX : a + b;
 }
 
-static void add(struct dpi_heavy *h, uint64_t key, uint64_t weight, uint64_t error)
+static struct dpi_heavy_entry add(struct dpi_heavy *h, uint64_t key, uint64_t weight, uint64_t error)
 {
 	uint32_t s = find(h, key);
+	struct dpi_heavy_entry now;
 	if (h->table[s]) {
 		struct dpi_heavy_entry *e = &h->heap[h->table[s] - 1];
 		e->count = plus(e->count, weight);
 		e->error = plus(e->error, error);
+		now = *e;
 		down(h, h->table[s] - 1);
 	} else if (h->used < h->capacity) {
 		uint32_t place = h->used++;
-		set(h, place, (struct dpi_heavy_entry){ key, weight, error }, s);
+		now = (struct dpi_heavy_entry){ key, weight, error, place };
+		set(h, place, now, s);
 		up(h, place);
 	} else {
 		uint64_t least = h->heap[0].count;
 		vacate(h, h->slot[0]);
-		set(h, 0, (struct dpi_heavy_entry){ key, plus(least, weight), plus(least, error) }, find(h, key));
+		now = (struct dpi_heavy_entry){ key, plus(least, weight), plus(least, error), h->heap[0].id };
+		set(h, 0, now, find(h, key));
 		down(h, 0);
 	}
+	return now;
 }
 
-void dpi_heavy_add(struct dpi_heavy *h, uint64_t key, uint64_t weight)
+struct dpi_heavy_entry dpi_heavy_add(struct dpi_heavy *h, uint64_t key, uint64_t weight)
 {
 	h->total = plus(h->total, weight);
-	add(h, key, weight, 0);
+	return add(h, key, weight, 0);
 }
 
 uint64_t dpi_heavy_total(const struct dpi_heavy *h)
@@ -172,11 +177,12 @@ int dpi_heavy_merge(struct dpi_heavy *to, const struct dpi_heavy *from)
 		if (to->table[s]) continue;
 		e.count = plus(e.count, mine), e.error = plus(e.error, mine);
 		if (to->used < to->capacity) {
-			uint32_t place = to->used++;
+			uint32_t place = e.id = to->used++;
 			set(to, place, e, s);
 			up(to, place);
 		} else if (e.count > to->heap[0].count) {
 			vacate(to, to->slot[0]);
+			e.id = to->heap[0].id;
 			set(to, 0, e, find(to, e.key));
 			down(to, 0);
 		}
@@ -258,7 +264,7 @@ int dpi_heavy_load(const void *from, size_t size, uint32_t limit, struct dpi_hea
 	h->total = take(p + 16, 8);
 	p += HEADER;
 	for (uint32_t i = 0; i < used; i++, p += ENTRY) {
-		struct dpi_heavy_entry e = { take(p, 8), take(p + 8, 8), take(p + 16, 8) };
+		struct dpi_heavy_entry e = { take(p, 8), take(p + 8, 8), take(p + 16, 8), i };
 		if (e.error > e.count || !e.count || h->table[find(h, e.key)]) {
 			dpi_heavy_free(h);
 			return dpi_fail(DPI_ERR_CORRUPT, "frequent keys: entry %u is twice there, or has no count", i);

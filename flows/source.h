@@ -29,6 +29,7 @@ struct dpi_lane {
 	uint32_t epoch;	     /* retained: of the binding that b or opening is of, or the last was */
 	struct dpi_column_builder *columns; /* columnar: what builds its segments */
 	int64_t due;			     /* and when the one under construction travels */
+	uint64_t stalls, stall_us; /* pushes that waited for room here, and how long */
 };
 
 struct dpi_source {

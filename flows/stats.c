@@ -17,14 +17,7 @@
 
 /* ---------------------------------------------------------------------------------------------------------- asked */
 
-struct writer {
-	struct dpi_pack body;
-	uint32_t skip, count;
-	bool more;
-};
-
-/* Is the next entry due? */
-static bool due(struct writer *w)
+bool dpi_stats_due(struct dpi_stats_writer *w)
 {
 	if (w->skip) {
 		w->skip--;
@@ -36,10 +29,10 @@ static bool due(struct writer *w)
 	return true;
 }
 
-static void write_flow(struct writer *w, struct dpi_flow *f)
+static void write_flow(struct dpi_stats_writer *w, struct dpi_flow *f)
 {
 	DPI_Flow_Info all = { 0 };
-	if (!due(w)) return;
+	if (!dpi_stats_due(w)) return;
 	dpi_flow_count(f, &all);
 	dpi_pack_u8(&w->body, DPI_ENDPOINT_NONE);
 	dpi_pack_text(&w->body, f->name);
@@ -62,11 +55,11 @@ static void write_flow(struct writer *w, struct dpi_flow *f)
 _Static_assert(SOURCE_COUNTERS <= DPI_STATS_COUNTERS && TARGET_COUNTERS <= DPI_STATS_COUNTERS && STAGE_COUNTERS <= DPI_STATS_COUNTERS, "they fit");
 
 /* Of those of a definition that run at an endpoint. */
-static void write_stages(struct writer *w, const struct dpi_definition *d, const struct dpi_maps *maps, uint8_t kind, uint32_t number)
+static void write_stages(struct dpi_stats_writer *w, const struct dpi_definition *d, const struct dpi_maps *maps, uint8_t kind, uint32_t number)
 {
 	DPI_Stage_Stats s = { 0 };
 	for (uint32_t i = 0; i < d->stages; i++) {
-		if (!dpi_maps_stage(maps, i, &s) || !due(w)) continue;
+		if (!dpi_maps_stage(maps, i, &s) || !dpi_stats_due(w)) continue;
 		dpi_pack_u8(&w->body, kind);
 		dpi_pack_u32(&w->body, number);
 		dpi_pack_u32(&w->body, i);
@@ -76,10 +69,10 @@ static void write_stages(struct writer *w, const struct dpi_definition *d, const
 	}
 }
 
-static void write_source(struct writer *w, const struct dpi_source *source)
+static void write_source(struct dpi_stats_writer *w, const struct dpi_source *source)
 {
 	DPI_Source_Stats s;
-	if (due(w)) {
+	if (dpi_stats_due(w)) {
 		dpi_source_stats(source, &s);
 		dpi_pack_u8(&w->body, DPI_ENDPOINT_SOURCE);
 		dpi_pack_u32(&w->body, source->number);
@@ -105,10 +98,10 @@ static uint64_t fill_of(struct dpi_home *h)
 	return fill;
 }
 
-static void write_target(struct writer *w, struct dpi_target *target)
+static void write_target(struct dpi_stats_writer *w, struct dpi_target *target)
 {
 	DPI_Target_Stats s;
-	if (due(w)) {
+	if (dpi_stats_due(w)) {
 		dpi_target_stats(target, &s);
 		dpi_pack_u8(&w->body, DPI_ENDPOINT_TARGET);
 		dpi_pack_u32(&w->body, target->index);
@@ -119,10 +112,18 @@ static void write_target(struct writer *w, struct dpi_target *target)
 	if (target->pipe) write_stages(w, target->flow->definition, target->pipe->maps, DPI_ENDPOINT_TARGET_STAGE, target->index);
 }
 
-static void on_stats(struct dpi_context *ctx, struct dpi_request_in *in)
+static void write_endpoints(struct dpi_stats_writer *w, struct dpi_flow *f)
+{
+	write_flow(w, f);
+	for (struct dpi_flow_watch *at = f->watches; at; at = at->next)
+		if (at->kind == DPI_ENDPOINT_SOURCE) write_source(w, at->endpoint);
+		else if (at->kind == DPI_ENDPOINT_TARGET) write_target(w, at->endpoint);
+}
+
+void dpi_stats_answer(struct dpi_context *ctx, struct dpi_request_in *in, dpi_stats_write *write)
 {
 	struct dpi_flow_layer *l = ctx->flows;
-	struct writer w = { .skip = dpi_unpack_u32(&in->body) };
+	struct dpi_stats_writer w = { .skip = dpi_unpack_u32(&in->body) };
 	struct dpi_pack answer = { 0 };
 	if (!in->id) return;
 	if (in->body.bad) {
@@ -135,10 +136,7 @@ static void on_stats(struct dpi_context *ctx, struct dpi_request_in *in)
 			if (!f->definition) continue;
 			/* an endpoint is on the list until it begins to go */
 			pthread_mutex_lock(&f->lock);
-			write_flow(&w, f);
-			for (struct dpi_flow_watch *at = f->watches; at; at = at->next)
-				if (at->kind == DPI_ENDPOINT_SOURCE) write_source(&w, at->endpoint);
-				else if (at->kind == DPI_ENDPOINT_TARGET) write_target(&w, at->endpoint);
+			write(&w, f);
 			pthread_mutex_unlock(&f->lock);
 		}
 	pthread_mutex_unlock(&l->lock);
@@ -152,9 +150,15 @@ static void on_stats(struct dpi_context *ctx, struct dpi_request_in *in)
 	dpi_pack_free(&w.body);
 }
 
+static void on_stats(struct dpi_context *ctx, struct dpi_request_in *in)
+{
+	dpi_stats_answer(ctx, in, write_endpoints);
+}
+
 int dpi_stats_open(struct dpi_context *ctx)
 {
-	return dpi_handle_messages(ctx, DPI_FLOW_STATS, on_stats);
+	int error = dpi_handle_messages(ctx, DPI_FLOW_ENDPOINTS, on_stats);
+	return error ? error : dpi_stats_lists_open(ctx);
 }
 
 /* --------------------------------------------------------------------------------------------------------- answered */
@@ -242,45 +246,59 @@ bool dpi_stats_unpack(struct dpi_unpack *u, DPI_Flow_Info *flow, DPI_Endpoint_In
 
 /* ------------------------------------------------------------------------------------------------------------ asking */
 
-static int ask(struct dpi_context *ctx, int node, uint32_t skip, struct dpi_reply *reply)
+static int ask(struct dpi_context *ctx, uint16_t message, int node, uint32_t skip, struct dpi_reply *reply)
 {
 	struct dpi_pack p = { 0 };
 	dpi_pack_u32(&p, skip);
-	return dpi_call(ctx, node, DPI_FLOW_STATS, &p, dpi_deadline(0, ctx->timeout_us), reply);
+	return dpi_call(ctx, node, message, &p, dpi_deadline(0, ctx->timeout_us), reply);
 }
 
-int DPI_Get_Endpoints(int node, DPI_Context handle, DPI_Endpoint_Info *info, size_t room, size_t *count)
+int dpi_stats_ask(const struct dpi_stats_question *q, int node, struct dpi_context *ctx, void *state, void *info, size_t room, size_t *count)
 {
-	int error;
-	struct dpi_context *ctx = dpi_context_get(handle, &error);
-	if (!ctx) return error;
-	if (!count) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Get_Endpoints: count is NULL: pass where it may go");
+	int error = DPI_SUCCESS;
+	if (!count) return dpi_fail(DPI_ERR_ARGUMENT, "%s: count is NULL: pass where it may go", q->call);
 	*count = 0;
-	if (room) error = dpi_give("DPI_Get_Endpoints", info, NULL, sizeof *info);
+	if (room) error = dpi_give(q->call, info, NULL, q->bytes);
 	if (error) return error;
 	if (node == DPI_NODE_SELF) node = ctx->node;
-	size_t stride = room ? info->size : 0;
-	DPI_Flow_Info flow = DPI_FLOW_INFO_INIT;
-	DPI_Endpoint_Info *some = malloc(AT_ONCE * sizeof *some);
-	if (!some) return dpi_fail(DPI_ERR_MEMORY, "DPI_Get_Endpoints: no memory");
+	size_t stride = 0;
+	if (room) memcpy(&stride, info, sizeof stride);
+	uint8_t *some = malloc(AT_ONCE * q->bytes);
+	if (!some) return dpi_fail(DPI_ERR_MEMORY, "%s: no memory", q->call);
 	bool more = true;
 	for (uint32_t skip = 0, seen; more && !error; skip += seen) {
 		struct dpi_reply reply;
 		size_t found = 0;
-		error = ask(ctx, node, skip, &reply);
+		error = ask(ctx, q->message, node, skip, &reply);
 		if (error) break;
-		if (!dpi_stats_unpack(&reply.body, &flow, some, AT_ONCE, &found, &seen, &more) || found > AT_ONCE || (more && !seen) || seen > UINT32_MAX - skip)
+		if (!q->read(&reply.body, state, some, AT_ONCE, &found, &seen, &more) || found > AT_ONCE || (more && !seen) || seen > UINT32_MAX - skip)
 			error = dpi_fail(DPI_ERR_CORRUPT, "node %d answered with nonsense", node);
 		dpi_reply_free(&reply);
 		for (size_t i = 0; i < found && !error; i++, ++*count) {
 			if (*count >= room) continue;
-			void *to = (uint8_t *)info + *count * stride;
+			void *to = (uint8_t *)info + *count * stride, *from = some + i * q->bytes;
 			memcpy(to, &stride, sizeof stride);
-			some[i].node = node;
-			error = dpi_give("DPI_Get_Endpoints", to, &some[i], sizeof some[i]);
+			memcpy((uint8_t *)from + q->node_at, &node, sizeof node);
+			error = dpi_give(q->call, to, from, q->bytes);
 		}
 	}
 	free(some);
 	if (error) *count = 0;
 	return error;
+}
+
+static bool read_endpoints(struct dpi_unpack *u, void *state, void *some, size_t room, size_t *found, uint32_t *seen, bool *more)
+{
+	return dpi_stats_unpack(u, state, some, room, found, seen, more);
+}
+
+const struct dpi_stats_question dpi_stats_endpoints = { "DPI_Get_Endpoints", DPI_FLOW_ENDPOINTS, read_endpoints, sizeof(DPI_Endpoint_Info),
+							offsetof(DPI_Endpoint_Info, node) };
+
+int DPI_Get_Endpoints(int node, DPI_Context handle, DPI_Endpoint_Info *info, size_t room, size_t *count)
+{
+	DPI_Flow_Info flow = DPI_FLOW_INFO_INIT;
+	int error;
+	struct dpi_context *ctx = dpi_context_get(handle, &error);
+	return ctx ? dpi_stats_ask(&dpi_stats_endpoints, node, ctx, &flow, info, room, count) : error;
 }

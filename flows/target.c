@@ -85,6 +85,7 @@ static void target_free(struct dpi_target *t)
 	dpi_pipe_close_target(t);
 	if (t->home) dpi_home_release(t->ctx, t->home);
 	dpi_target_sketch_free(t->sketch);
+	dpi_target_waits_free(t->waits);
 	dpi_target_bloom_end(t);
 	free(t->position);
 	dpi_flow_unref(t->flow);
@@ -109,9 +110,8 @@ static int open_target(struct dpi_flow *f, uint32_t index, const DPI_Target_Attr
 	t->seen = UINT64_MAX;
 	int64_t deadline = dpi_deadline(0, f->ctx->timeout_us);
 	error = dpi_pipe_open_target(t); /* what this process lacks is found before it is bound */
-	if (!error && a->sketch && (d->wire != d->schema || d->layout == DPI_LAYOUT_COLUMNS))
-		error = dpi_fail(DPI_ERR_UNSUPPORTED, "attr->sketch: keys are counted where rows travel as they are pushed, row by row: not with stages at the source, reduce or columns");
 	if (!error && a->sketch) error = dpi_target_sketch_new(d, &t->sketch);
+	if (!error) error = dpi_target_waits_new(t);
 	if (!error) error = dpi_target_positions(t, a);
 	if (!error) error = make_queue(t, (uint32_t)a->numa, deadline);
 	if (!error) error = dpi_decoder_open(d, (struct dpi_coded_place){ t->ctx->incarnation, t->queue }, &t->decoder);

@@ -123,6 +123,7 @@ struct dpi_target {
 	struct dpi_columns_in *spare; /* to read columnar segments with */
 	struct dpi_find kept; /* by DPI_Wait_Targets, for the next call that takes */
 	struct dpi_target_sketch *sketch; /* NULL: none was asked for */
+	struct dpi_target_waits *waits;	  /* target_waits.c */
 	struct dpi_target_bloom *bloom;	  /* bloom.h; NULL: keys of rows are not kept */
 	struct dpi_descriptor *some; /* readable when there is something to take; NULL until it is asked for */
 	DPI_Target_Stats stats;
@@ -139,9 +140,19 @@ static inline void dpi_target_leave(struct dpi_target *t)
 }
 
 /* target_sketch.c: of the keys; new: UNSUPPORTED NAME MEMORY. add: a piece that was taken. publish: to the counters. */
+/* target_waits.c: a wait that what a source sent has ended; DPI_SOURCE_NONE: anything else. */
+void dpi_target_waited(struct dpi_target *t, uint32_t source, int64_t us);
+/* Any thread, while the target is watched: number i of the sources that it has waited for, ascending. False: there are fewer. */
+bool dpi_target_wait_at(struct dpi_target *t, size_t i, uint32_t *source, uint64_t *count, uint64_t *us);
+int dpi_target_waits_new(struct dpi_target *t);
+void dpi_target_waits_free(struct dpi_target_waits *w); /* NULL is allowed */
+
 int dpi_target_sketch_new(const struct dpi_definition *d, struct dpi_target_sketch **k);
 void dpi_target_sketch_free(struct dpi_target_sketch *k); /* NULL is allowed */
 void dpi_target_sketch_add(struct dpi_target *t, const struct dpi_piece *piece);
+void dpi_target_sketch_batch(struct dpi_target *t, const struct dpi_batch *batch, size_t first);
+/* Any thread: what was published last; how many, at most DPI_HEAVY_KEYS. */
+size_t dpi_target_heavy(struct dpi_target *t, DPI_Heavy_Key *keys);
 void dpi_target_sketch_publish(struct dpi_target *t);
 
 /* inlet.c */

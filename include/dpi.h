@@ -1267,7 +1267,7 @@ typedef struct DPI_Target_Attr {
 	size_t size;			/* sizeof(DPI_Target_Attr) */
 	int64_t timeout_us;		/* deadline of calls on the handle */
 	int numa;			/* DPI_NUMA_ANY or DPI_NUMA_NODE(n): where its rings lie */
-	int sketch;			/* 1: estimate how many different keys come, and which most often; costs time for each row */
+	int sketch;			/* 1: estimate how many different keys come, and which most often: DPI_Get_Heavy_Keys; costs time for each row */
 	int rebind;			/* retained flow: 1: take the target, lost or open, from the process that has it */
 	const DPI_Position *position;	/* and go on from here: positions of them; a source that is none of these goes on from what was not */
 	size_t positions;		/* acknowledged; copied */
@@ -1593,6 +1593,83 @@ typedef struct DPI_Endpoint_Info {
  * first's size is set; may be NULL if room is 0. count: out, how many there are, of which as many as fit are stored. Blocks for
  * the node's answer at most DPI_TIMEOUT. Thread: any. Errors: NODE PEER TIMEOUT MEMORY. */
 DPI_API int DPI_Get_Endpoints(int node, DPI_Context ctx, DPI_Endpoint_Info *info, size_t room, size_t *count);
+
+/* Whom a source or target has waited for: of a source's stalls those for room at one target; of a target's waits those that ended
+ * with something of one source. All of an endpoint together are its stalls and stall_us, or its waits and wait_us. */
+typedef struct DPI_Stall {
+	size_t size;			/* of the first, set by the caller: sizeof(DPI_Stall); of all then */
+	char flow[DPI_NAME_MAX];
+	int kind;			/* who waited: DPI_ENDPOINT_SOURCE or DPI_ENDPOINT_TARGET */
+	int node;			/* whose it is */
+	uint32_t number;		/* of the source, or which target */
+	uint32_t peer;			/* which target, or the source's number; DPI_SOURCE_NONE: a wait that no one source's rows ended */
+	uint64_t count;			/* waits */
+	uint64_t time_us;		/* time in these */
+} DPI_Stall;
+#define DPI_STALL_INIT { .size = sizeof(DPI_Stall) }
+
+/* The stalls of the sources and targets that are open on a node, endpoint by endpoint, only of peers that any waited for. As
+ * DPI_Get_Endpoints. */
+DPI_API int DPI_Get_Stalls(int node, DPI_Context ctx, DPI_Stall *stalls, size_t room, size_t *count);
+
+/* The one table of counters of a flow, of all its sources and targets that are open in the cluster together: name, unit, meaning. */
+#define DPI_FLOW_STATS(X)                                                                          \
+	X(sources, "sources", "open")                                                              \
+	X(targets, "targets", "open")                                                              \
+	X(sent, "rows", "sent, counted once for each target")                                      \
+	X(sent_bytes, "bytes", "of these rows")                                                    \
+	X(rows, "rows", "that came to targets, before stages and reduce there")                    \
+	X(bytes, "bytes", "of these rows")                                                         \
+	X(results, "rows", "that reduce has made")                                                 \
+	X(filtered, "rows", "rows that dist sent nowhere")                                         \
+	X(unmatched, "rows", "rows whose key the sources' Bloom filters have not got")             \
+	X(sifted, "rows", "rows that stages did not let pass")                                     \
+	X(row_errors, "rows", "of these those with an error: DPI_ROW_ERROR_DROPS")                 \
+	X(dropped, "rows", "rows for targets that died, in a flow that goes on")                   \
+	X(reduced, "rows", "rows that partial rows were made of, once for each target")            \
+	X(spilled, "rows", "that had no place in a target's table, each time counted")             \
+	X(stalls, "times", "pushes that waited for room")                                          \
+	X(stall_us, "us", "time in these waits")                                                   \
+	X(slowest_target, "target", "the one for which sources have waited longest")               \
+	X(slowest_us, "us", "time in these waits")                                                 \
+	X(waits, "times", "calls at targets that found nothing and waited")                        \
+	X(wait_us, "us", "time in these waits")                                                    \
+	X(most_rows, "rows", "that came to the target that got most")                              \
+	X(most_target, "target", "which that is")                                                  \
+	X(kept, "bytes", "that are not given back by targets, now: of a retained flow")            \
+	X(memory, "bytes", "of rings, now")                                                        \
+	X(fill, "bytes", "in these that were not given back, now")
+typedef struct DPI_Flow_Stats {
+	size_t size;			/* set by the caller: sizeof(DPI_Flow_Stats) */
+#define DPI_STAT_FIELD(name, unit, text) uint64_t name;
+	DPI_FLOW_STATS(DPI_STAT_FIELD)
+#undef DPI_STAT_FIELD
+} DPI_Flow_Stats;
+
+/* The counters of a flow, of every node that is alive. stats: in: size; out: the rest. Blocks for the nodes' answers, each at most
+ * DPI_TIMEOUT. Thread: any. Errors: TIMEOUT (a node does not answer; the detail says which) MEMORY. */
+DPI_API int DPI_Get_Flow_Stats(DPI_Flow flow, DPI_Flow_Stats *stats);
+
+#define DPI_HEAVY_KEYS 16		/* most keys of a target */
+#define DPI_HEAVY_TEXT 128		/* bytes of a key's text, the terminating zero counted */
+
+/* A key that came often to a target which was opened with a sketch. */
+typedef struct DPI_Heavy_Key {
+	size_t size;			/* of the first, set by the caller: sizeof(DPI_Heavy_Key); of all then */
+	char flow[DPI_NAME_MAX];
+	int node;			/* whose the target is */
+	uint32_t target;		/* which of the flow's */
+	uint64_t rows;			/* that came with the key, at most */
+	uint64_t error;			/* at least rows - error */
+	uint64_t total;			/* rows that came with any key */
+	uint64_t hash;			/* of the key, with the flow's salt */
+	char key[DPI_HEAVY_TEXT];	/* its columns as text, ", " between them, cut behind a whole character */
+} DPI_Heavy_Key;
+#define DPI_HEAVY_KEY_INIT { .size = sizeof(DPI_Heavy_Key) }
+
+/* The keys that came most often to the targets that are open on a node and were opened with a sketch: target by target, the most
+ * frequent one first, as of the last time that it waited or took 65536 rows. As DPI_Get_Endpoints. */
+DPI_API int DPI_Get_Heavy_Keys(int node, DPI_Context ctx, DPI_Heavy_Key *keys, size_t room, size_t *count);
 
 #ifdef __cplusplus
 }

@@ -289,6 +289,204 @@ TEST(flow_many_stages_seen, "FL-607", 2, .once = true)
 	leave(ctx);
 }
 
+/* The keys that came most often, as this process's target has published them. */
+static DPI_Heavy_Key *heavy_keys(DPI_Context ctx, size_t *count)
+{
+	static DPI_Heavy_Key all[64];
+	all[0].size = sizeof *all;
+	CHECK_DPI(DPI_Get_Heavy_Keys(DPI_NODE_SELF, ctx, all, 64, count));
+	return all;
+}
+
+/* Key n of 500 comes as often as any other, but the first few, which come in a tenth of the rows each. */
+enum { HEAVY_ROWS = 30000, HEAVY_KINDS = 500, HEAVY_FEW = 3 };
+static int heavy_key(int i)
+{
+	return i % 10 < HEAVY_FEW ? i % 10 : i / 10 % HEAVY_KINDS;
+}
+
+static void sketch_names(int rank, DPI_Flow_Attr *a)
+{
+	static const char *const key[] = { "name", "day" };
+	static const DPI_Column columns[] = { { "x", DPI_TYPE_INT64, 0, 0, 0, 0 }, { "name", DPI_TYPE_UTF8, 1, 0, 0, 0 }, { "day", DPI_TYPE_DATE32, 0, 0, 0, 0 } };
+	DPI_Context ctx = join();
+	DPI_Flow f;
+	CHECK_DPI(DPI_Create_Schema(columns, 3, &a->schema));
+	a->create = DPI_CREATE_OR_OPEN, a->sources = 1, a->key = key, a->key_count = 2;
+	CHECK_DPI(DPI_Create_Flow("f", a, ctx, &f));
+	if (rank) {
+		DPI_Source s = source_of(f);
+		for (int i = 0; i < HEAVY_ROWS; i++) {
+			char name[32];
+			uint8_t row[128];
+			size_t size;
+			int k = heavy_key(i);
+			snprintf(name, sizeof name, "\xc3\xa4\n%d", k);
+			DPI_Value v[3] = { { .type = DPI_TYPE_INT64, .i = i }, { .type = DPI_TYPE_UTF8, .size = (uint32_t)strlen(name), .data = name },
+					   { .type = DPI_TYPE_DATE32, .i = k } };
+			if (!k) v[1] = (DPI_Value){ .type = DPI_TYPE_NULL };
+			CHECK_DPI(DPI_Pack_Row(v, a->schema, row, sizeof row, &size));
+			CHECK_DPI(DPI_Push(row, size, s));
+		}
+		CHECK_DPI(DPI_Close_Source(s));
+	} else {
+		DPI_Target_Attr ta = DPI_TARGET_ATTR_INIT;
+		DPI_Target t;
+		DPI_Tuple u;
+		size_t count, rows = 0;
+		int error, found = 0;
+		ta.sketch = 1;
+		CHECK_DPI(DPI_Open_Target(0, &ta, f, &t));
+		while (!(error = DPI_Next(t, &u))) rows++;
+		CHECK_ERROR(error, DPI_ERR_END, "'f'");
+		uint64_t came[HEAVY_KINDS] = { 0 };
+		for (int i = 0; i < HEAVY_ROWS; i++) came[heavy_key(i)]++;
+		const DPI_Heavy_Key *all = heavy_keys(ctx, &count);
+		CHECK_INT(count, <=, DPI_HEAVY_KEYS);
+		for (size_t i = 0; i < count; i++) {
+			static const char *const names[] = { "NULL, 1970-01-01", "\xc3\xa4?1, 1970-01-02", "\xc3\xa4?2, 1970-01-03" };
+			CHECK_STR(all[i].flow, "f");
+			CHECK_INT(all[i].target, ==, 0);
+			CHECK_INT(all[i].total, ==, rows);
+			if (i) CHECK_INT(all[i].rows, <=, all[i - 1].rows);
+			for (int k = 0; k < HEAVY_FEW; k++) {
+				if (strcmp(all[i].key, names[k])) continue;
+				found |= 1 << k;
+				CHECK_INT(all[i].rows, >=, came[k]);
+				CHECK_INT(all[i].rows - all[i].error, <=, came[k]);
+				CHECK_INT(i, <, HEAVY_FEW);
+			}
+		}
+		CHECK_INT(found, ==, (1 << HEAVY_FEW) - 1);
+		CHECK_DPI(DPI_Close_Target(t));
+		heavy_keys(ctx, &count);
+		CHECK_INT(count, ==, 0);
+	}
+	CHECK_DPI(DPI_Free_Schema(a->schema));
+	leave(ctx);
+}
+
+TEST(flow_heavy_keys, "FL-608", 2) { (void)ranks, sketch_names(rank, FLOW_ATTR(.segment = 4096)); }
+TEST(flow_heavy_keys_of_columns, "FL-606 FL-608", 2) { (void)ranks, sketch_names(rank, FLOW_ATTR(.segment = 4096, .layout = DPI_LAYOUT_COLUMNS)); }
+
+/* Behind a stage that keeps the key's columns, elsewhere in its rows. */
+TEST(flow_heavy_keys_behind_stages, "FL-606 FL-608", 2)
+{
+	static const DPI_Stage_Column keeps[] = { { .name = "day" }, { .name = "twice", .text = "x * 2" }, { .name = "name" } };
+	static const DPI_Stage stages[] = { { .kind = DPI_STAGE_PROJECT, .columns = keeps, .column_count = 3 } };
+	(void)ranks;
+	sketch_names(rank, FLOW_ATTR(.segment = 4096, .stages = stages, .stage_count = 1));
+}
+
+TEST(flow_sketch_without_keys, "FL-606", 1)
+{
+	static const DPI_Stage_Column twice[] = { { .name = "twice", .text = "x * 2" } };
+	static const DPI_Stage loses[] = { { .kind = DPI_STAGE_PROJECT, .columns = twice, .column_count = 1 } };
+	static const char *const key[] = { "x" };
+	static const DPI_Column columns[] = { { "x", DPI_TYPE_INT64, 0, 0, 0, 0 } };
+	(void)rank, (void)ranks;
+	DPI_Context ctx = join();
+	DPI_Target_Attr ta = DPI_TARGET_ATTR_INIT;
+	DPI_Flow_Attr *a = FLOW_ATTR(.key = key, .key_count = 1, .stages = loses, .stage_count = 1);
+	DPI_Flow f;
+	DPI_Target t;
+	CHECK_DPI(DPI_Create_Schema(columns, 1, &a->schema));
+	CHECK_DPI(DPI_Create_Flow("loses", a, ctx, &f));
+	ta.sketch = 1;
+	CHECK_ERROR(DPI_Open_Target(0, &ta, f, &t), DPI_ERR_UNSUPPORTED, "\"x\"");
+	CHECK_DPI(DPI_Free_Schema(a->schema));
+	leave(ctx);
+}
+
+/* ------------------------------------------------------------------------------------------------------------ stalls */
+
+static DPI_Stall *stalls_of(int node, DPI_Context ctx, size_t *count)
+{
+	static DPI_Stall all[64];
+	all[0].size = sizeof *all;
+	CHECK_DPI(DPI_Get_Stalls(node, ctx, all, 64, count));
+	CHECK_INT(*count, <=, 64);
+	return all;
+}
+
+/* Rank 1 pushes to two targets of rank 0, of which the second takes late; then the first waits for rank 1's rows. */
+TEST(flow_stalls_by_peer, "FL-609 FL-610", 2)
+{
+	enum { ROWS = 20000 };
+	_Atomic int *stage = harness_shared();
+	DPI_Context ctx = join();
+	DPI_Flow f = FLOW("f", ctx, .targets = 2, .sources = 1, .dist = DPI_DIST_ROUND_ROBIN, .segment = 2048, .memory = 65536);
+	size_t count;
+	if (rank) {
+		DPI_Source s = source_of(f);
+		for (int64_t n = 0; n < ROWS; n++) {
+			struct flow_row r = row_of(1, n, n);
+			CHECK_DPI(DPI_Push(&r, sizeof r, s));
+		}
+		DPI_Source_Stats x = { .size = sizeof x };
+		CHECK_DPI(DPI_Get_Source_Stats(s, &x));
+		CHECK_INT(x.stalls, >, 0);
+		const DPI_Stall *all = stalls_of(DPI_NODE_SELF, ctx, &count);
+		uint64_t stalls = 0, us = 0, slow = 0;
+		for (size_t i = 0; i < count; i++) {
+			CHECK(all[i].kind == DPI_ENDPOINT_SOURCE && all[i].number == 0 && all[i].node == 1 && all[i].peer < 2 && all[i].count);
+			CHECK_STR(all[i].flow, "f");
+			stalls += all[i].count, us += all[i].time_us;
+			if (all[i].peer == 1) slow = all[i].time_us;
+		}
+		CHECK_INT(stalls, ==, x.stalls);
+		CHECK_INT(us, ==, x.stall_us);
+		CHECK_INT(slow, >, us / 2);
+		DPI_Flow_Stats all_of_it = { .size = sizeof all_of_it };
+		CHECK_DPI(DPI_Get_Flow_Stats(f, &all_of_it));
+		CHECK_INT(all_of_it.sources, ==, 1);
+		CHECK_INT(all_of_it.targets, ==, 2);
+		CHECK_INT(all_of_it.sent, ==, ROWS);
+		CHECK_INT(all_of_it.sent_bytes, ==, ROWS * sizeof(struct flow_row));
+		CHECK_INT(all_of_it.rows, <=, ROWS);
+		CHECK_INT(all_of_it.stall_us, ==, x.stall_us);
+		CHECK_INT(all_of_it.slowest_target, ==, 1);
+		CHECK_INT(all_of_it.slowest_us, ==, slow);
+		CHECK_INT(all_of_it.memory, >, 0);
+		*stage = 1;
+		while (*stage != 2) harness_pause();
+		CHECK_DPI(DPI_Close_Source(s));
+		CHECK_ERROR(DPI_Get_Flow_Stats(f, NULL), DPI_ERR_ARGUMENT, "NULL");
+	} else {
+		DPI_Target t[2] = { target_of(0, f), target_of(1, f) };
+		DPI_Tuple u;
+		int64_t taken[2] = { 0 };
+		for (int i = 0; i < 2000; i++) { /* 200 ms and more, in which the second does nothing */
+			int error = DPI_SUCCESS;
+			while (taken[0] < ROWS / 2 && !(error = DPI_Try_Next(t[0], &u))) taken[0]++;
+			if (error && error != DPI_ERR_AGAIN) CHECK_DPI(error);
+			harness_pause();
+		}
+		for (int which; taken[0] + taken[1] < ROWS; taken[which]++) {
+			which = taken[0] == ROWS / 2 || taken[1] < taken[0];
+			CHECK_DPI(DPI_Next(t[which], &u));
+		}
+		while (*stage != 1) harness_pause();
+		*stage = 2;
+		CHECK_ERROR(DPI_Next(t[0], &u), DPI_ERR_END, "'f'");
+		CHECK_ERROR(DPI_Next(t[1], &u), DPI_ERR_END, "'f'");
+		const DPI_Stall *all = stalls_of(DPI_NODE_SELF, ctx, &count);
+		for (int i = 0; i < 2; i++) {
+			DPI_Target_Stats x = { .size = sizeof x };
+			uint64_t waits = 0, us = 0;
+			CHECK_DPI(DPI_Get_Target_Stats(t[i], &x));
+			for (size_t k = 0; k < count; k++) {
+				CHECK(all[k].kind == DPI_ENDPOINT_TARGET && (!all[k].peer || all[k].peer == DPI_SOURCE_NONE));
+				if (all[k].number == (uint32_t)i) waits += all[k].count, us += all[k].time_us;
+			}
+			CHECK_INT(waits, ==, x.waits);
+			CHECK_INT(us, ==, x.wait_us);
+			CHECK_DPI(DPI_Close_Target(t[i]));
+		}
+	}
+	leave(ctx);
+}
+
 TEST(flow_sketch, "FL-606", 2)
 {
 	enum { ROWS = 40000, KEYS = 1000, HEAVY = 7 };

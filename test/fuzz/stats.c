@@ -23,6 +23,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		}
 	}
 	need(memchr(flow.name, 0, DPI_NAME_MAX) != NULL, "a name");
+	DPI_Stall stall[ROOM];
+	DPI_Heavy_Key key[ROOM];
+	char name[DPI_NAME_MAX] = "";
+	u = (struct dpi_unpack){ .at = copy, .end = copy + size };
+	if (dpi_stats_unpack_stalls(&u, name, stall, ROOM, &found, &seen, &more))
+		for (size_t i = 0; i < found && i < ROOM; i++)
+			need(stall[i].size == sizeof *stall && memchr(stall[i].flow, 0, DPI_NAME_MAX) && stall[i].kind <= DPI_ENDPOINT_TARGET, "a stall");
+	u = (struct dpi_unpack){ .at = copy, .end = copy + size };
+	if (dpi_stats_unpack_heavy(&u, name, key, ROOM, &found, &seen, &more))
+		for (size_t i = 0; i < found && i < ROOM; i++)
+			need(key[i].size == sizeof *key && memchr(key[i].key, 0, DPI_HEAVY_TEXT), "a key");
+	need(memchr(name, 0, DPI_NAME_MAX) != NULL, "a name");
 	free(copy);
 	return 0;
 }

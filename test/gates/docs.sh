@@ -101,6 +101,8 @@ stands_in() { # FILE: each line of the input is a word in it
 	table DPI_PEER_STATS include/dpi.h | stands_in "$(page DPI_Get_Peer_Stats 3)"
 	table DPI_SOURCE_STATS include/dpi.h | stands_in "$(page DPI_Get_Source_Stats 3)"
 	table DPI_TARGET_STATS include/dpi.h | stands_in "$(page DPI_Get_Target_Stats 3)"
+	table DPI_STAGE_STATS include/dpi.h | stands_in "$(page DPI_Get_Source_Stage_Stats 3)"
+	table DPI_FLOW_STATS include/dpi.h | stands_in "$(page DPI_Get_Flow_Stats 3)"
 	sed -nE 's/^\t(int|void) \(\*([a-z_]+)\)\(.*/\2/p; s/^#define (DPI_TP_[A-Z_]+) 0x.*/\1/p' include/dpi_transport.h |
 		stands_in man/man7/dpi_transport.7
 } >"$tmp/out"

@@ -56,6 +56,53 @@ static void stages(const struct flow *f)
 	putchar(']');
 }
 
+/* Whom an endpoint has waited for. */
+static void stalls(const struct flow *f, const struct seen *e)
+{
+	bool source = e->now.kind == DPI_ENDPOINT_SOURCE;
+	const char *between = "";
+	printf(source ? ",\"stalls_for\":[" : ",\"waits_for\":[");
+	for (size_t i = 0; i < f->lists.stalls; i++) {
+		const DPI_Stall *s = &f->lists.stall[i];
+		if (s->kind != e->now.kind || s->number != e->now.number || s->node != e->now.node) continue;
+		printf("%s{\"%s\":", between, source ? "for_target" : "for_source");
+		if (s->peer == DPI_SOURCE_NONE) printf("null");
+		else printf("%u", s->peer);
+		printf(",\"count\":%" PRIu64 ",\"us\":%" PRIu64 "}", s->count, s->time_us);
+		between = ",";
+	}
+	putchar(']');
+}
+
+/* For which targets all sources of a flow have waited. */
+static void stalls_together(const struct flow *f)
+{
+	const char *between = "";
+	printf(",\"stalls_for\":[");
+	for (uint32_t t = 0; t < f->info->targets; t++) {
+		uint64_t count, us = sample_stalled(f, t, &count);
+		if (!count) continue;
+		printf("%s{\"for_target\":%u,\"count\":%" PRIu64 ",\"us\":%" PRIu64 "}", between, t, count, us);
+		between = ",";
+	}
+	putchar(']');
+}
+
+static void keys(const struct flow *f, const struct seen *e)
+{
+	const char *between = "";
+	printf(",\"heavy_keys\":[");
+	for (size_t i = 0; i < f->lists.keys; i++) {
+		const DPI_Heavy_Key *k = &f->lists.key[i];
+		if (k->target != e->now.number || k->node != e->now.node) continue;
+		printf("%s{\"key\":", between);
+		text(k->key);
+		printf(",\"rows\":%" PRIu64 ",\"error\":%" PRIu64 ",\"hash\":%" PRIu64 "}", k->rows, k->error, k->hash);
+		between = ",";
+	}
+	putchar(']');
+}
+
 static void source(const struct flow *f, const struct seen *e)
 {
 	const DPI_Source_Stats *counters = &e->now.source;
@@ -66,6 +113,7 @@ static void source(const struct flow *f, const struct seen *e)
 	if (e->waits_for >= 0) printf(",\"waits_for_node\":%d", e->waits_for);
 	else printf(",\"waits_for_node\":null");
 	DPI_SOURCE_STATS(COUNTER)
+	stalls(f, e);
 	stages_at(f, e);
 	putchar('}');
 }
@@ -76,6 +124,8 @@ static void target(const struct flow *f, const struct seen *e)
 	printf("{\"target\":%u,\"node\":%d,\"rows_per_s\":%.1f,\"bytes_per_s\":%.1f,\"waited\":%.3f,\"fill\":%" PRIu64, e->now.number, e->now.node,
 	       e->rows_per_s, e->bytes_per_s, e->waited, e->now.fill);
 	DPI_TARGET_STATS(COUNTER)
+	stalls(f, e);
+	keys(f, e);
 	stages_at(f, e);
 	putchar('}');
 }
@@ -91,6 +141,7 @@ static void flow(const struct flow *f)
 	printf(",\"targets\":%u,\"bound\":%u,\"sources\":%u,\"closed\":%u", i->targets, i->bound, i->sources, i->closed);
 	printf(",\"rows\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"rows_per_s\":%.1f,\"bytes_per_s\":%.1f,\"skew\":%.3f", f->rows, f->bytes, f->rows_per_s,
 	       f->bytes_per_s, f->skew);
+	stalls_together(f);
 	stages(f);
 	printf(",\"open_sources\":[");
 	for (size_t k = 0; k < f->sources; k++) {

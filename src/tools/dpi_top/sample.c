@@ -54,6 +54,90 @@ static void look_at(struct sample *s, int node, DPI_Context ctx)
 	free(all);
 }
 
+/* All that a node says of one kind behind what is there of others; a node that does not know the question has none. */
+#define LIST(call, type, list, count)                                                                  \
+	do {                                                                                           \
+		size_t found = 0, room = 64;                                                           \
+		for (;;) {                                                                             \
+			type *p = realloc(list, (count + room) * sizeof *p);                           \
+			if (!p) break;                                                                 \
+			list = p;                                                                      \
+			p[count].size = sizeof *p;                                                     \
+			if (call(node, ctx, p + count, room, &found)) break;                           \
+			if (found > room) room = found + 64;                                           \
+			else count += found, found = 0;                                                \
+			if (!found) break;                                                             \
+		}                                                                                      \
+	} while (0)
+
+static void look_at_lists(struct lists *l, int node, DPI_Context ctx)
+{
+	LIST(DPI_Get_Stalls, DPI_Stall, l->stall, l->stalls);
+	LIST(DPI_Get_Heavy_Keys, DPI_Heavy_Key, l->key, l->keys);
+}
+
+static int compare_stalls(const void *a, const void *b)
+{
+	const DPI_Stall *x = a, *y = b;
+	int flow = strcmp(x->flow, y->flow);
+	if (flow) return flow;
+	if (x->kind != y->kind) return x->kind < y->kind ? -1 : 1;
+	if (x->number != y->number) return x->number < y->number ? -1 : 1;
+	if (x->node != y->node) return x->node < y->node ? -1 : 1;
+	return x->peer < y->peer ? -1 : x->peer > y->peer;
+}
+
+static int compare_keys(const void *a, const void *b)
+{
+	const DPI_Heavy_Key *x = a, *y = b;
+	int flow = strcmp(x->flow, y->flow);
+	if (flow) return flow;
+	if (x->target != y->target) return x->target < y->target ? -1 : 1;
+	if (x->node != y->node) return x->node < y->node ? -1 : 1;
+	if (x->rows != y->rows) return x->rows > y->rows ? -1 : 1;
+	return x->hash < y->hash ? -1 : x->hash > y->hash;
+}
+
+/* Those of a flow, out of all. */
+static struct lists lists_of(const struct lists *all, const char *flow)
+{
+	struct lists l = { 0 };
+	for (size_t i = 0; i < all->stalls; i++)
+		if (!strcmp(all->stall[i].flow, flow) && !l.stalls++) l.stall = all->stall + i;
+	for (size_t i = 0; i < all->keys; i++)
+		if (!strcmp(all->key[i].flow, flow) && !l.keys++) l.key = all->key + i;
+	return l;
+}
+
+uint64_t sample_stalled(const struct flow *f, uint32_t target, uint64_t *count)
+{
+	uint64_t time_us = 0;
+	*count = 0;
+	for (size_t i = 0; i < f->lists.stalls; i++) {
+		const DPI_Stall *s = &f->lists.stall[i];
+		if (s->kind == DPI_ENDPOINT_SOURCE && s->peer == target) *count += s->count, time_us += s->time_us;
+	}
+	return time_us;
+}
+
+bool sample_slowest(const struct flow *f, uint32_t *target, uint64_t *time_us)
+{
+	bool any = false;
+	for (size_t i = 0; i < f->lists.stalls; i++) {
+		const DPI_Stall *s = &f->lists.stall[i];
+		uint64_t count, us = s->kind == DPI_ENDPOINT_SOURCE ? sample_stalled(f, s->peer, &count) : 0;
+		if (s->kind == DPI_ENDPOINT_SOURCE && (!any || us > *time_us)) *target = s->peer, *time_us = us, any = true;
+	}
+	return any;
+}
+
+const DPI_Heavy_Key *sample_heaviest(const struct flow *f, const struct seen *target)
+{
+	for (size_t i = 0; i < f->lists.keys; i++)
+		if (f->lists.key[i].target == target->now.number && f->lists.key[i].node == target->now.node) return &f->lists.key[i];
+	return NULL;
+}
+
 static int compare(const void *a, const void *b)
 {
 	const DPI_Endpoint_Info *x = &((const struct seen *)a)->now, *y = &((const struct seen *)b)->now;
@@ -143,6 +227,7 @@ static bool put_together(struct sample *s)
 				f->stage = e;
 			}
 		}
+		f->lists = lists_of(&s->lists, name);
 		s->endpoints += f->sources + f->targets;
 		sum_up(f);
 	}
@@ -204,9 +289,12 @@ bool sample_take(DPI_Context handle, const struct sample *before, struct sample 
 		if (!n.alive || n.node == self) continue;
 		s->nodes++;
 		look_at(s, n.node, handle);
+		look_at_lists(&s->lists, n.node, handle);
 	}
 	s->elapsed = before ? s->time - before->time : 0;
 	if (s->count) qsort(s->seen, s->count, sizeof *s->seen, compare);
+	if (s->lists.stalls) qsort(s->lists.stall, s->lists.stalls, sizeof *s->lists.stall, compare_stalls);
+	if (s->lists.keys) qsort(s->lists.key, s->lists.keys, sizeof *s->lists.key, compare_keys);
 	for (size_t i = 0; i < s->count; i++) differ(&s->seen[i], before, s->elapsed);
 	if (!put_together(s)) failed(s, self, "no memory");
 	return true;
@@ -216,6 +304,8 @@ void sample_free(struct sample *s)
 {
 	free(s->seen);
 	free(s->flow);
+	free(s->lists.stall);
+	free(s->lists.key);
 	free(s->failure);
 	*s = (struct sample){ 0 };
 }

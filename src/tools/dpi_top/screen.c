@@ -48,13 +48,15 @@ static void show_source(const struct seen *e)
 	     number(e->bytes_per_s, bytes), number((double)s->rows, total), 100 * e->waited, whom);
 }
 
-static void show_target(const struct seen *e)
+static void show_target(const struct flow *f, const struct seen *e)
 {
-	char rows[16], bytes[16], total[16], keys[16], more[96] = "";
+	char rows[16], bytes[16], total[16], keys[16], more[224] = "";
 	const DPI_Target_Stats *t = &e->now.target;
+	const DPI_Heavy_Key *heaviest = sample_heaviest(f, e);
 	double fill = t->memory ? 100 * (double)e->now.fill / (double)t->memory : 0;
 	if (t->distinct && t->rows)
-		snprintf(more, sizeof more, "  %s keys, one has %.0f %%", number((double)t->distinct, keys), 100 * (double)t->heavy_rows / (double)t->rows);
+		snprintf(more, sizeof more, "  %s keys, one has %.0f %%%s%s", number((double)t->distinct, keys), 100 * (double)t->heavy_rows / (double)t->rows,
+			 heaviest ? ": " : "", heaviest ? heaviest->key : "");
 	line("  target %-5u node %-4d %9s rows/s %9s B/s %9s rows  idle    %3.0f %%  rings %3.0f %% full%s%s", e->now.number, e->now.node,
 	     number(e->rows_per_s, rows), number(e->bytes_per_s, bytes), number((double)t->rows, total), 100 * e->waited, fill,
 	     t->waiting ? "  waits for its sources" : "", more);
@@ -72,18 +74,21 @@ static void show_stage(const struct stage *s)
 
 static void show_flow(const struct flow *f)
 {
-	char rows[16], bytes[16], skew[32] = "";
+	char rows[16], bytes[16], skew[32] = "", slow[64] = "";
 	const DPI_Flow_Info *i = f->info;
+	uint64_t us;
+	uint32_t slowest;
 	if (f->skew > 0 && f->targets > 1) snprintf(skew, sizeof skew, "  skew %.2f", f->skew);
+	if (sample_slowest(f, &slowest, &us)) snprintf(slow, sizeof slow, "  slowest target %u: %.1f s waited for", slowest, (double)us / 1e6);
 	line("%s", "");
-	line("%.60s  %s  sources %u of %u open  targets %u of %u bound  %s rows/s  %s B/s%s", i->name,
+	line("%.60s  %s  sources %u of %u open  targets %u of %u bound  %s rows/s  %s B/s%s%s", i->name,
 	     i->failed ? dpi_error_name(i->failed) : i->sealed ? "sealed" : "not sealed", i->sources - i->closed, i->sources, i->bound, i->targets,
-	     number(f->rows_per_s, rows), number(f->bytes_per_s, bytes), skew);
+	     number(f->rows_per_s, rows), number(f->bytes_per_s, bytes), skew, slow);
 	struct stage stage = { 0 };
 	for (size_t k = 0; k < f->sources; k++) show_source(&f->source[k]);
 	bool more = sample_stage(f, 0, &stage);
 	for (; more && !stage.at_target; more = sample_stage(f, stage.number + 1, &stage)) show_stage(&stage);
-	for (size_t k = 0; k < f->targets; k++) show_target(&f->target[k]);
+	for (size_t k = 0; k < f->targets; k++) show_target(f, &f->target[k]);
 	for (; more; more = sample_stage(f, stage.number + 1, &stage)) show_stage(&stage);
 }
 

@@ -103,7 +103,7 @@ static int no_reduce(const struct dpi_definition *d)
 
 static int check_reduce(struct dpi_definition *d)
 {
-	int error = dpi_definition_below("reduce", d->reduce, DPI_REDUCE_TARGET, "DPI_REDUCE_BOTH and DPI_REDUCE_TARGET");
+	int error = dpi_definition_below("reduce", d->reduce, DPI_REDUCE_PUSHABLE, "DPI_REDUCE_*");
 	if (!error) error = dpi_definition_below("reduce_full", d->reduce_full, DPI_FULL_FAILS, "DPI_FULL_SPILLS and DPI_FULL_FAILS");
 	if (!error) error = dpi_definition_below("window", d->window, DPI_WINDOW_ROWS, "DPI_WINDOW_*");
 	if (error) return error;
@@ -114,10 +114,25 @@ static int check_reduce(struct dpi_definition *d)
 	if ((d->window == DPI_WINDOW_ROWS) != (d->window_rows > 0))
 		return dpi_fail(DPI_ERR_ARGUMENT, "attr->window is %u and attr->window_rows %" PRIu64 ": a number of rows belongs to DPI_WINDOW_ROWS, and to nothing else",
 				d->window, d->window_rows);
-	if (d->window == DPI_WINDOW_ROWS && d->reduce != DPI_REDUCE_TARGET)
+	if (d->window == DPI_WINDOW_ROWS && d->reduce == DPI_REDUCE_BOTH)
 		return dpi_fail(DPI_ERR_ARGUMENT,
 				"attr->window is DPI_WINDOW_ROWS and attr->reduce DPI_REDUCE_BOTH: partial rows do not count rows; take DPI_REDUCE_TARGET");
 	return DPI_SUCCESS;
+}
+
+/* Would a pushable reduction that runs partially at the source, too, send nothing larger than its rows, and give the same? Sums of
+ * floats depend on what was added up before it travelled; what a program's reducer does, nobody knows. */
+static bool reduces_less(const struct dpi_definition *d)
+{
+	const struct dpi_reduction *r = d->reduction;
+	if (d->window == DPI_WINDOW_ROWS || r->input->varies || r->state->varies || r->state->row_size > r->input->row_size) return false;
+	for (uint32_t i = 0; i < r->count; i++) {
+		const struct dpi_aggregate *a = r->aggregate + i;
+		bool is_float = a->type == DPI_TYPE_FLOAT || a->type == DPI_TYPE_DOUBLE;
+		if (a->function == DPI_AGGREGATE_REDUCER) return false;
+		if (is_float && (a->function == DPI_AGGREGATE_SUM || a->function == DPI_AGGREGATE_AVG)) return false;
+	}
+	return true;
 }
 
 static int make_reduction(const DPI_Flow_Attr *attr, const struct dpi_parsed_pipe *parsed, struct dpi_schema *input, struct dpi_definition *d)
@@ -142,7 +157,7 @@ static int make_reduction(const DPI_Flow_Attr *attr, const struct dpi_parsed_pip
 	struct dpi_reduction *r = d->reduction;
 	if (!r->count || r->key_count != keys || (keys && memcmp(r->key, key, keys * sizeof *key)))
 		return dpi_fail(DPI_ERR_ARGUMENT, "attr->aggregates reduce by another key than attr->key, or are none");
-	d->partial = d->reduce == DPI_REDUCE_BOTH && r->merges;
+	d->partial = r->merges && (d->reduce == DPI_REDUCE_BOTH || (d->reduce == DPI_REDUCE_PUSHABLE && reduces_less(d) && !attr->retain));
 	return DPI_SUCCESS;
 }
 

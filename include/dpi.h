@@ -977,7 +977,9 @@ typedef struct DPI_Reducer {
  * (DPI_FUNCTIONS_MAX reducers are registered) MEMORY. */
 DPI_API int DPI_Register_Reducer(const char *name, uint32_t version, const DPI_Reducer *reducer);
 
-enum { DPI_REDUCE_BOTH = 0, DPI_REDUCE_TARGET = 1 };	/* partial at the source, final at the target; or all at the target */
+/* Partial at the source, final at the target; all at the target; or all at the target and pushable: it may run as the first does,
+ * where that gives the same results and no row that travels is larger. */
+enum { DPI_REDUCE_BOTH = 0, DPI_REDUCE_TARGET = 1, DPI_REDUCE_PUSHABLE = 2 };
 enum { DPI_FULL_SPILLS = 0, DPI_FULL_FAILS = 1 };	/* a target's full table: a file; or the flow fails */
 enum { DPI_WINDOW_END = 0, DPI_WINDOW_MARKS = 1, DPI_WINDOW_ROWS = 2 }; /* results: at the end; at marks; every so many rows */
 
@@ -1052,7 +1054,7 @@ typedef struct DPI_Flow_Attr {
 	uint64_t reduce_memory;		/* bytes of each target's table, and of a source's all; default 64 MiB; 64 KiB … 32 GiB */
 	int reduce_full;		/* DPI_FULL_* */
 	int window;			/* DPI_WINDOW_* */
-	uint64_t window_rows;		/* DPI_WINDOW_ROWS: rows that reach reduce at one target; takes DPI_REDUCE_TARGET */
+	uint64_t window_rows;		/* DPI_WINDOW_ROWS: rows that reach reduce at one target; not with DPI_REDUCE_BOTH */
 	const DPI_Codec *codecs;	/* codec_count, in the order of the source */
 	size_t codec_count;		/* 0 … DPI_CODECS_MAX */
 	int layout;			/* DPI_LAYOUT_* */

@@ -113,6 +113,38 @@ TEST(flow_reduce_at_the_target, "FL-320 FL-325", 3)
 	reduce_all(rank, ranks, ALL, 2000, 200, FLOW_ATTR(.reduce = DPI_REDUCE_TARGET));
 }
 
+/* Rows of 24 bytes: none that travels is larger, and its source says that it has reduced; with all of them it would be, and does not. */
+TEST(flow_reduce_pushable, "FL-338", 2)
+{
+	static const DPI_Aggregate rows[] = { { .function = DPI_AGGREGATE_COUNT_ALL, .name = "n" } };
+	DPI_Context ctx = join();
+	DPI_Flow f = REDUCE("f", rows, 1, ctx, .sources = 1, .reduce = DPI_REDUCE_PUSHABLE);
+	if (rank) {
+		DPI_Source s = source_of(f);
+		push_sales(s, rank, 0, 1000, 10);
+		CHECK_DPI(DPI_Flush_Source(s));
+		CHECK_INT(source_stats(s).reduced, ==, 1000);
+		CHECK_INT(source_stats(s).rows, ==, 10);
+		CHECK_DPI(DPI_Close_Source(s));
+	} else {
+		DPI_Target t = target_of(0, f);
+		struct { int64_t key, n; } x;
+		int64_t count = 0;
+		DPI_Tuple u;
+		int error;
+		for (; !(error = DPI_Next(t, &u)); count += x.n) memcpy(&x, u.data, sizeof x);
+		CHECK_ERROR(error, DPI_ERR_END, "ended");
+		CHECK_INT(count, ==, 1000);
+		CHECK_DPI(DPI_Close_Target(t));
+	}
+	leave(ctx);
+}
+
+TEST(flow_reduce_pushable_stays, "FL-338", 3)
+{
+	reduce_all(rank, ranks, ALL, 2000, 200, FLOW_ATTR(.reduce = DPI_REDUCE_PUSHABLE));
+}
+
 /* Tables at sources that go out again and again, those at targets in a file. */
 TEST(flow_reduce_spills, "FL-320 FL-326 FL-329", 3, .deadline_s = 180)
 {

@@ -293,7 +293,7 @@ TEST(flow_many_stages_seen, "FL-607", 2, .once = true)
 static DPI_Heavy_Key *heavy_keys(DPI_Context ctx, size_t *count)
 {
 	static DPI_Heavy_Key all[64];
-	all[0].size = sizeof *all;
+	all[0] = (DPI_Heavy_Key)DPI_HEAVY_KEY_INIT;
 	CHECK_DPI(DPI_Get_Heavy_Keys(DPI_NODE_SELF, ctx, all, 64, count));
 	return all;
 }
@@ -403,7 +403,7 @@ TEST(flow_sketch_without_keys, "FL-606", 1)
 static DPI_Stall *stalls_of(int node, DPI_Context ctx, size_t *count)
 {
 	static DPI_Stall all[64];
-	all[0].size = sizeof *all;
+	all[0] = (DPI_Stall)DPI_STALL_INIT;
 	CHECK_DPI(DPI_Get_Stalls(node, ctx, all, 64, count));
 	CHECK_INT(*count, <=, 64);
 	return all;
@@ -448,6 +448,11 @@ TEST(flow_stalls_by_peer, "FL-609 FL-610", 2)
 		CHECK_INT(all_of_it.slowest_target, ==, 1);
 		CHECK_INT(all_of_it.slowest_us, ==, slow);
 		CHECK_INT(all_of_it.memory, >, 0);
+		size_t counters = 0;
+#define ONE(name, unit, text) counters += all_of_it.name <= UINT64_MAX && *unit && *text;
+		DPI_FLOW_STATS(ONE)
+#undef ONE
+		CHECK_INT(sizeof all_of_it, ==, sizeof(size_t) + 8 * counters);
 		*stage = 1;
 		while (*stage != 2) harness_pause();
 		CHECK_DPI(DPI_Close_Source(s));

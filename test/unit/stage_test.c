@@ -98,7 +98,7 @@ TEST(wrong_reductions_are_refused, "FL-13 FL-18", 0)
 	WRONG("attr->window is set", .window = DPI_WINDOW_MARKS);
 	WRONG("attr->window_rows is set", .window_rows = 1);
 	WRONG("attr->aggregates is NULL and attr->aggregate_count 1", .aggregate_count = 1);
-	WRONG("attr->reduce is 2", AGGREGATES(COUNT_ROWS), .reduce = 2);
+	WRONG("attr->reduce is 3", AGGREGATES(COUNT_ROWS), .reduce = 3);
 	WRONG("attr->reduce_full is 2", AGGREGATES(COUNT_ROWS), .reduce_full = 2);
 	WRONG("attr->window is 3", AGGREGATES(COUNT_ROWS), .window = 3);
 	WRONG("attr->reduce_memory is 1000", AGGREGATES(COUNT_ROWS), .reduce_memory = 1000);
@@ -223,6 +223,29 @@ TEST(pushable_stages_run_where_they_spare_most, "FL-711", 0)
 	struct dpi_definition *d = definition_of(FLOW(.schema = schema, AGGREGATES({ .function = DPI_AGGREGATE_MAX, .column = "id" }), STAGES(AT(FILTER, .text = "id > 1"))));
 	CHECK_INT(d->source_stages, ==, 0);
 	dpi_definition_unref(d);
+	forget_schemas();
+}
+
+TEST(pushable_reductions_run_where_they_spare_most, "FL-338", 0)
+{
+	static const DPI_Column columns[] = { { "key", DPI_TYPE_INT64, 0, 0, 0, 0 }, { "x", DPI_TYPE_INT64, 0, 0, 0, 0 }, { "y", DPI_TYPE_DOUBLE, 0, 0, 0, 0 } };
+	const struct {
+		DPI_Aggregate aggregate;
+		int window;
+		bool partial;
+	} c[] = { { { .function = DPI_AGGREGATE_COUNT_ALL }, DPI_WINDOW_END, true },
+		  { { .function = DPI_AGGREGATE_MAX, .column = "y" }, DPI_WINDOW_MARKS, true },
+		  { { .function = DPI_AGGREGATE_COUNT_ALL }, DPI_WINDOW_ROWS, false },
+		  { { .function = DPI_AGGREGATE_SUM, .column = "y" }, DPI_WINDOW_END, false },
+		  { { .function = DPI_AGGREGATE_TOP_K, .column = "x", .k = 9 }, DPI_WINDOW_END, false } };
+	DPI_Schema rows = make_schema(columns, COUNT(columns));
+	for (size_t i = 0; i < COUNT(c); i++) {
+		struct dpi_definition *d = definition_of(FLOW(.schema = rows, KEY("key"), .reduce = DPI_REDUCE_PUSHABLE, .window = c[i].window,
+							      .window_rows = c[i].window == DPI_WINDOW_ROWS, .aggregates = &c[i].aggregate, .aggregate_count = 1));
+		CHECK_INT(d->partial, ==, c[i].partial);
+		CHECK_INT(d->reduce, ==, DPI_REDUCE_PUSHABLE);
+		dpi_definition_unref(d);
+	}
 	forget_schemas();
 }
 

@@ -198,10 +198,12 @@ static int publish(struct dpi_source *s, int64_t deadline)
 static int wait_once(struct dpi_source *s, int64_t deadline)
 {
 	int64_t soon = dpi_now() + LOOK_AGAIN_NS;
-	bool again = (by_position(s) || (s->retain && s->retain->unfinished)) && soon < deadline;
+	bool encodes = s->columns && s->coded; /* the linger service finds the source busy */
+	bool again = (by_position(s) || encodes || (s->retain && s->retain->unfinished)) && soon < deadline;
 	struct dpi_wait w = { .ready = changed, .arg = s, .bell = s->watch.bell, .deadline = again ? soon : deadline };
 	int error = dpi_wait(s->ctx, &w);
 	listen(s);
+	if (encodes) dpi_columns_send(s);
 	int failed = dpi_flow_check(s->flow);
 	if (!failed) failed = dpi_source_fenced(s);
 	return failed ? failed : again ? DPI_SUCCESS : error;

@@ -360,9 +360,10 @@ bool dpi_coded_publish(struct dpi_source *s, uint32_t target, bool lingered)
 	struct dpi_coded_lane *cl = &s->coded->lane[target];
 	if (!cl->rows || s->lane[target].dropped) return true;
 	pthread_mutex_lock(&cl->lock);
-	int error = send_rows(s, target, 0, lingered); /* what else is wrong is found by the next call that needs the lane */
+	int error = send_rows(s, target, 0, lingered);
 	pthread_mutex_unlock(&cl->lock);
-	return error != DPI_ERR_AGAIN;
+	/* what else is wrong is found by the next call that needs the lane; of a retained flow it may pass, and nobody call */
+	return error != DPI_ERR_AGAIN && !(error && s->retain);
 }
 
 void dpi_coded_look(struct dpi_source *s, uint32_t target, struct dpi_run_flush *f)

@@ -14,6 +14,8 @@
 #include "slice.h"
 #include "source.h"
 
+#define DPI_COLUMNS_AGAIN_NS 1000000 /* a source that is busy, or a lane that has no ring, is tried again */
+
 struct dpi_columns {
 	pthread_mutex_t lock; /* before the list's */
 	struct dpi_column_builder **open; /* of each target: its segment under construction; NULL: there is none */

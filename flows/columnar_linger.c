@@ -5,20 +5,18 @@
 
 #include "layer.h"
 
-#define AGAIN_NS 1000000 /* a source that is busy is tried again */
-
 int64_t dpi_columns_linger(struct dpi_lingerer *linger, int64_t now)
 {
 	struct dpi_columns *c = (struct dpi_columns *)((char *)linger - offsetof(struct dpi_columns, linger));
 	struct dpi_source *s = c->source;
 	int64_t next = DPI_NEVER;
-	if (pthread_mutex_trylock(&c->lock)) return now + AGAIN_NS;
+	if (pthread_mutex_trylock(&c->lock)) return now + DPI_COLUMNS_AGAIN_NS;
 	for (uint32_t t = 0; t < s->flow->definition->targets; t++) {
 		struct dpi_lane *l = &s->lane[t];
 		bool some = c->open[t] && dpi_column_rows(c->open[t]);
 		int64_t due = DPI_NEVER;
 		if (some && l->due > now) due = l->due;
-		else if (s->coded && !dpi_coded_publish(s, t, true)) due = now + AGAIN_NS; /* also of one that is whole */
+		else if (s->coded && !dpi_coded_publish(s, t, true)) due = now + DPI_COLUMNS_AGAIN_NS; /* also of one that is whole */
 		else if (some && !s->coded) dpi_columns_send_to(s, t);
 		if (due < next) next = due;
 	}

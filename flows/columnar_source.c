@@ -57,6 +57,12 @@ static uint8_t *place(struct dpi_source *s, uint32_t target, int64_t deadline, b
 	return *error || *dropped ? NULL : dpi_run_place(s->lane[target].b) + HEADER;
 }
 
+/* A lane of a retained flow whose ring was lost has none until its target is bound anew. */
+static int64_t linger_ns(const struct dpi_lane *l)
+{
+	return l->b ? l->b->linger_us * 1000 : DPI_COLUMNS_AGAIN_NS;
+}
+
 static int begin(struct dpi_source *s, uint32_t target, int64_t deadline, bool *dropped)
 {
 	struct dpi_lane *l = &s->lane[target];
@@ -68,7 +74,7 @@ static int begin(struct dpi_source *s, uint32_t target, int64_t deadline, bool *
 	__atomic_store_n(&s->columns->open[target], l->columns, __ATOMIC_RELEASE); /* with what statistics read in it */
 	if (!s->coded) DPI_ADD(s->stats.segments, 1);
 	if (s->flow->definition->hint == DPI_HINT_LATENCY) return DPI_SUCCESS; /* it travels before the call returns */
-	l->due = dpi_now() + l->b->linger_us * 1000;
+	l->due = dpi_now() + linger_ns(l);
 	dpi_flow_linger_by(s->ctx, &s->columns->linger, l->due);
 	return DPI_SUCCESS;
 }
@@ -112,7 +118,7 @@ void dpi_columns_send_to(struct dpi_source *s, uint32_t target)
 {
 	struct dpi_lane *l = &s->lane[target];
 	if (s->coded) {
-		if (!dpi_coded_publish(s, target, false)) dpi_flow_linger_by(s->ctx, &s->columns->linger, dpi_now() + l->b->linger_us * 1000);
+		if (!dpi_coded_publish(s, target, false)) dpi_flow_linger_by(s->ctx, &s->columns->linger, dpi_now() + linger_ns(l));
 		return;
 	}
 	if (!s->columns->open[target] || !dpi_column_rows(s->columns->open[target])) return;

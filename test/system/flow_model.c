@@ -368,7 +368,8 @@ static bool open_source(struct endpoint *e, uint32_t *called)
 	return true;
 }
 
-static void push_all(struct endpoint *e)
+/* Not inlined where setjmp is, nor take_all. */
+__attribute__((noinline)) static void push_all(struct endpoint *e)
 {
 	struct plan *p = &e->s->p;
 	struct progress *now = e->s->now;
@@ -663,7 +664,7 @@ static void confirm(struct check *c, DPI_Target handle, uint64_t *d)
 	if (rows > 1) GOOD(c->target, DPI_Ack(c->last, rows / 2, handle)); /* changes nothing */
 }
 
-static void take_all(struct endpoint *e, struct check *c, struct lent *l)
+__attribute__((noinline)) static void take_all(struct endpoint *e, struct check *c, struct lent *l)
 {
 	struct plan *p = &e->s->p;
 	uint32_t t = e->index;

@@ -48,7 +48,8 @@ static bool dropped_at(const struct plan *p, int place)
 static void draw_definition(struct plan *p, struct fate *f, uint64_t *d)
 {
 	DPI_Flow_Attr *a = &p->attr;
-	static const uint32_t kinds[] = { PLAIN, PLAIN, COLUMNS, FILTER, PROJECT, FILTER | PROJECT, CODECS, CODECS, CODECS | FILTER, CODECS | PROJECT };
+	static const uint32_t kinds[] = { PLAIN, PLAIN, COLUMNS, FILTER, PROJECT, FILTER | PROJECT, CODECS, CODECS, CODECS | FILTER, CODECS | PROJECT,
+					  COLUMNS | FILTER, COLUMNS | CODECS, COLUMNS | CODECS, COLUMNS | CODECS | FILTER | PROJECT };
 	uint32_t kind = kinds[draw(d, sizeof kinds / sizeof *kinds)];
 	p->with = RETAINED | (f->what == DETACHED ? PLAIN : kind); /* what lags is full when so many rows lie there */
 	p->codecs = p->with & CODECS ? draw_codecs(d, p->codec) : 0;
@@ -58,7 +59,7 @@ static void draw_definition(struct plan *p, struct fate *f, uint64_t *d)
 	a->reduce = a->ack = a->ack_up_to = 0;
 	a->layout = p->with & COLUMNS ? DPI_LAYOUT_COLUMNS : DPI_LAYOUT_ROWS;
 	if (p->with & COLUMNS && a->segment < 4096) a->segment = 4096;
-	if (dropped_at(p, DPI_AT_SOURCE) && a->dist == DPI_DIST_ROUND_ROBIN) f->anew = true; /* whose turn it was is not known */
+	if (p->with & (FILTER | PROJECT) && p->place == DPI_AT_SOURCE && a->dist == DPI_DIST_ROUND_ROBIN) f->anew = true; /* whose turn it was is not known */
 	a->on_death = (int)draw(d, 2);
 	a->retain = f->what == DETACHED && one_in(d, 3) ? 0 : one_in(d, 2) ? DPI_ACK_RELEASED : DPI_ACK_CONFIRMED;
 	if (a->retain) a->resume_us = 120000000;

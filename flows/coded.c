@@ -434,12 +434,13 @@ static int filled(struct dpi_source *s, uint32_t target, uint64_t size, uint64_t
 	DPI_ADD(s->lane[target].rows, 1);
 	DPI_ADD(s->lane[target].bytes, size);
 	if (first) atomic_store(&cl->pending, true);
+	bool dropped;
 	if (s->flow->definition->hint == DPI_HINT_LATENCY) error = send_rows(s, target, 0, false);
+	error = ended(s, target, error, &dropped); /* under the lock: the linger service looks whether it was dropped */
 	pthread_mutex_unlock(&cl->lock);
 	/* seq_cst, as pending: the service stores asleep, then looks at pending once more */
 	if (first && atomic_load(&c->asleep)) dpi_coded_linger_wake(c);
-	bool dropped;
-	return error == DPI_ERR_AGAIN ? DPI_SUCCESS : ended(s, target, error, &dropped); /* the linger service tries again */
+	return error == DPI_ERR_AGAIN ? DPI_SUCCESS : error; /* the linger service tries again */
 }
 
 int dpi_coded_put(struct dpi_source *s, uint32_t target, const void *row, uint64_t size, uint64_t need)

@@ -398,7 +398,7 @@ void dpi_coded_linger_send(struct dpi_coded *c, uint32_t target)
 	struct dpi_coded_lane *cl = &c->lane[target];
 	if (!atomic_load(&cl->pending) || pthread_mutex_trylock(&cl->lock)) return;
 	/* what is wrong is the source's thread to find: it comes to it again with the same rows, or at the same ring */
-	if (!c->s->lane[target].dropped) send_rows(c->s, target, 0, true);
+	if (!__atomic_load_n(&c->s->lane[target].dropped, __ATOMIC_RELAXED)) send_rows(c->s, target, 0, true);
 	else atomic_store(&cl->pending, false);
 	pthread_mutex_unlock(&cl->lock);
 }

@@ -90,7 +90,8 @@ int dpi_lane_failed(struct dpi_source *s, uint32_t target, int error, bool *drop
 	if (s->retain && state != DPI_TARGET_DEAD && state != DPI_TARGET_DETACHED) return error; /* retain.c */
 	dpi_source_way(s, target, NULL);
 	if (s->flow->definition->on_death == DPI_DEATH_GOES_ON || state == DPI_TARGET_DETACHED) {
-		s->lane[target].dropped = *dropped = true;
+		*dropped = true;
+		__atomic_store_n(&s->lane[target].dropped, true, __ATOMIC_RELAXED); /* the linger service of codecs looks, too; late is early enough */
 		return DPI_SUCCESS;
 	}
 	snprintf(sentence, sizeof sentence, "target %u of flow '%s' is gone: %.300s", target, s->flow->name, dpi_detail());
@@ -295,7 +296,7 @@ int dpi_lane_begin(struct dpi_source *s, uint32_t target, uint32_t kind, uint64_
 	int error = DPI_SUCCESS;
 	if (s->flow->definition->detach_us && !l->dropped && dpi_lane_is_detached(s, target)) {
 		dpi_source_way(s, target, NULL);
-		l->dropped = true;
+		__atomic_store_n(&l->dropped, true, __ATOMIC_RELAXED);
 	}
 	*dropped = l->dropped;
 	if (l->dropped) return DPI_SUCCESS;

@@ -196,7 +196,8 @@ int dpi_columns_push_row(struct dpi_source *s, const uint32_t *to, uint32_t coun
 		return dpi_push_large(s, to, count, row, size, wait);
 	int error = dpi_row_batch_records(&c->rows, &record, 1);
 	if (!error) error = dpi_columns_same(s, to, count, &c->rows.batch, 0, 1, wait, &done);
-	for (uint32_t i = 0; i < count && d->hint == DPI_HINT_LATENCY; i++) dpi_columns_send_to(s, to[i]);
+	/* on an error it is at none of them, and what was there before travels already */
+	for (uint32_t i = 0; i < count && !error && d->hint == DPI_HINT_LATENCY; i++) dpi_columns_send_to(s, to[i]);
 	return error;
 }
 

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * flow_columns_codec.c: segments of columns, compressed and encrypted. */
+#include <signal.h>
+
 #include "flow_columns_kit.h"
 
 #define ROWS 3000
@@ -228,4 +230,47 @@ TEST(columns_codec_acks, "FL-484 FL-504", 1)
 	CHECK_DPI(DPI_Close_Source(s));
 	CHECK_DPI(DPI_Close_Target(t));
 	leave(ctx);
+}
+
+/* With the latency hint a row travels before its push returns: one that finds its target dead returns with the flow's own sentence, and
+ * not with what it met on the way. */
+TEST(columns_codec_prompt_death, "FL-442 FL-484", 2)
+{
+	enum { FLOWS = 8 };
+	DPI_Context ctx = join();
+	DPI_Flow f[FLOWS];
+	DPI_Source s[FLOWS];
+	DPI_Target t;
+	char name[8], sentence[64];
+	libraries(ctx, rank);
+	for (int i = 0; i < FLOWS; i++) {
+		snprintf(name, sizeof name, "f%d", i);
+		f[i] = COLUMNS_FLOW(name, false, ctx, .sources = 1, .segment = 4096, .hint = DPI_HINT_LATENCY, .on_death = DPI_DEATH_FAILS, WITH(LZ4));
+		if (rank == 1) t = target_of(0, f[i]);
+		else s[i] = source_of(f[i]);
+	}
+	(void)t;
+	if (rank == 1) {
+		harness_expect_death(1);
+		harness_barrier();
+		harness_kill(1, SIGKILL);
+	}
+	DPI_Schema schema = columns_schema(false);
+	uint8_t row[256];
+	size_t size = columns_row(schema, false, 0, 0, row, sizeof row);
+	int error[FLOWS] = { 0 }, over = 0;
+	for (int i = 0; i < FLOWS; i++) CHECK_DPI((DPI_Push)(row, size, s[i]));
+	harness_barrier();
+	for (int64_t start = now(); over < FLOWS;) {
+		CHECK_WITHIN(start, 10 * SECOND);
+		for (int i = 0; i < FLOWS; i++) {
+			if (error[i] || !(error[i] = (DPI_Push)(row, size, s[i]))) continue;
+			snprintf(sentence, sizeof sentence, "flow 'f%d' lost target 0", i);
+			CHECK_ERROR(error[i], DPI_ERR_PEER, sentence);
+			over++;
+		}
+	}
+	for (int i = 0; i < FLOWS; i++) CHECK_ERROR(DPI_Close_Source(s[i]), DPI_ERR_PEER, "lost target 0");
+	CHECK_DPI(DPI_Free_Schema(schema));
+	CHECK_DPI(DPI_Finalize(ctx));
 }

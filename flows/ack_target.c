@@ -170,7 +170,8 @@ int DPI_Ack(uint32_t source, uint64_t rows, DPI_Target handle)
 	if (!error && source == DPI_ACK_EVERY_SOURCE && rows != DPI_ACK_TAKEN)
 		error = dpi_fail(DPI_ERR_ARGUMENT, "DPI_Ack: %llu rows of every source: each has its own number; name one, or say DPI_ACK_TAKEN", (unsigned long long)rows);
 	if (!error && source != DPI_ACK_EVERY_SOURCE) error = confirm(t, source, rows);
-	else for (size_t n = 0; !error && n < t->inlets; n++) tell_confirmed(t, t->inlet[n], taken(t, t->inlet[n]));
+	else for (size_t n = 0; !error && n < t->inlets; n++) /* whose a ring is, is known with its first segment */
+		if (t->inlet[n]->known) tell_confirmed(t, t->inlet[n], taken(t, t->inlet[n]));
 	for (uint32_t n = 0; !error && source == DPI_ACK_EVERY_SOURCE && n < t->origins; n++)
 		if (t->origin[n].acked < t->origin[n].rows && !inlet_of(t, n)) origin_confirmed(t, n, UINT64_MAX);
 	dpi_target_leave(t);

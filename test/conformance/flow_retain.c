@@ -619,3 +619,44 @@ TEST(a_position_before_what_was_dropped, "FL-906 FL-910", 1)
 	CHECK_DPI(DPI_Close_Target(t));
 	leave(ctx);
 }
+
+/* Who confirms what it has taken of every source confirms nothing of one that has a ring there and has not sent anything yet. */
+TEST(a_ring_of_nobody_is_not_confirmed, "FL-515 FL-518", 1)
+{
+	DPI_Context ctx = join();
+	const DPI_Stage stage = { .kind = DPI_STAGE_FILTER, .place = DPI_AT_TARGET, .text = "key >= 0" };
+	DPI_Flow f = FLOW("f", ctx, .targets = 1, .sources = 2, .retain = DPI_ACK_CONFIRMED, .ack = DPI_ACK_CONFIRMED, .ack_up_to = 1, .linger_us = SECOND,
+			  .stages = &stage, .stage_count = 1);
+	DPI_Target t = target_of(0, f);
+	DPI_Source s[2] = { source_of(f), source_of(f) };
+	DPI_Tuple u;
+	void *room;
+	int done;
+	for (int64_t n = 0; n < 5; n++) {
+		struct flow_row r = row_of(0, -1, n);
+		CHECK_DPI(DPI_Push(&r, sizeof r, s[0]));
+	}
+	CHECK_DPI(DPI_Flush_Source(s[0]));
+	CHECK_ERROR(DPI_Try_Next(t, &u), DPI_ERR_AGAIN, "nothing");
+	CHECK_DPI(DPI_Wait_Ack(5, s[0]));
+	CHECK_DPI(DPI_Reserve(sizeof(struct flow_row), 0, s[1], &room)); /* its ring is made */
+	CHECK_ERROR(DPI_Try_Next(t, &u), DPI_ERR_AGAIN, "nothing");
+	CHECK_DPI(DPI_Ack(DPI_ACK_EVERY_SOURCE, DPI_ACK_TAKEN, t));
+	CHECK_DPI(DPI_Discard(s[1]));
+	push_rows(s[1], 1, 0, 5);
+	CHECK_DPI(DPI_Flush_Source(s[1]));
+	CHECK_DPI(DPI_Test_Ack(1, s[1], &done));
+	CHECK_INT(done, ==, 0);
+	CHECK_DPI(DPI_Close_Target(t));
+	t = bind_again(0, -1, f);
+	CHECK_DPI(DPI_Flush_Source(s[1])); /* goes over to it */
+	for (int64_t n = 0; n < 5; n++) {
+		CHECK_DPI(DPI_Next(t, &u));
+		CHECK_INT(((const struct flow_row *)u.data)->number, ==, n);
+	}
+	CHECK_DPI(DPI_Ack(DPI_ACK_EVERY_SOURCE, DPI_ACK_TAKEN, t));
+	for (int i = 0; i < 2; i++) CHECK_DPI(DPI_Close_Source(s[i]));
+	CHECK_ERROR(DPI_Next(t, &u), DPI_ERR_END, "ended");
+	CHECK_DPI(DPI_Close_Target(t));
+	leave(ctx);
+}

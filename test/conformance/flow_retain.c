@@ -621,7 +621,7 @@ TEST(a_position_before_what_was_dropped, "FL-906 FL-910", 1)
 }
 
 /* Who confirms what it has taken of every source confirms nothing of one that has a ring there and has not sent anything yet. */
-TEST(a_ring_of_nobody_is_not_confirmed, "FL-515 FL-518", 1)
+TEST(a_ring_of_nobody_is_not_confirmed, "FL-505 FL-518", 1)
 {
 	DPI_Context ctx = join();
 	const DPI_Stage stage = { .kind = DPI_STAGE_FILTER, .place = DPI_AT_TARGET, .text = "key >= 0" };

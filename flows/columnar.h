@@ -43,6 +43,8 @@ int dpi_columns_room(struct dpi_source *s, uint32_t target, const struct dpi_bat
 
 /* columnar_linger.c */
 int64_t dpi_columns_linger(struct dpi_lingerer *l, int64_t now);
+/* The same for the other targets, by the source's thread while it waits for this one. */
+void dpi_columns_meanwhile(struct dpi_source *s, uint32_t target);
 
 /* columnar_push.c. Of rows that travel: one to all of the targets, as push.c has it; and from number *done on, which goes on by those that
  * went, to one. Of rows as pushed: some of one size, back to back; a batch. These go through the stages, not through reduce, and are not

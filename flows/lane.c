@@ -265,14 +265,17 @@ int dpi_lane_begin_run(struct dpi_source *s, uint32_t target, uint64_t size, int
 	else if (detaches && dpi_lane_lags(s, target, dpi_now())) return dpi_fail(DPI_ERR_PEER, "it was detached");
 	if (error != DPI_ERR_AGAIN || !deadline) return error;
 	int64_t start = dpi_now(), now = start;
+	bool encodes = s->coded && s->columns; /* what found no room at other targets lies here, not in their rings */
+	int64_t slice = encodes ? DPI_COLUMNS_AGAIN_NS / 1000 : SLICE_US;
 	waits_for(s, target + 1);
 	do {
 		int64_t left = (deadline - now) / 1000, patience = detaches ? (dpi_lane_patience(s, target) - now) / 1000 + 1 : 0;
-		l->b->timeout_us = left < 1 ? 1 : left < SLICE_US ? left : SLICE_US;
+		l->b->timeout_us = left < 1 ? 1 : left < slice ? left : slice;
 		if (patience > 0 && l->b->timeout_us > patience) l->b->timeout_us = patience;
 		error = dpi_run_begin(l->b, &l->run, size, true);
 		now = dpi_now();
 		if (!error) l->full_since = 0;
+		else if (encodes) dpi_columns_meanwhile(s, target);
 		int fenced = error == DPI_ERR_TIMEOUT ? dpi_source_fenced(s) : DPI_SUCCESS;
 		if (fenced) error = fenced;
 		else if (error == DPI_ERR_TIMEOUT && detaches && dpi_lane_lags(s, target, now)) error = dpi_fail(DPI_ERR_PEER, "it was detached");

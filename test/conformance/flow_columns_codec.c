@@ -274,3 +274,47 @@ TEST(columns_codec_prompt_death, "FL-442 FL-484", 2)
 	CHECK_DPI(DPI_Free_Schema(schema));
 	CHECK_DPI(DPI_Finalize(ctx));
 }
+
+/* Rows that found no room at their target travel when it has room again, also while their source waits for another. */
+TEST(columns_codec_travel_meanwhile, "FL-417 FL-474 FL-484", 3)
+{
+	struct {
+		_Atomic int64_t pushed[2], waits, taken;
+	} *w = harness_shared();
+	DPI_Context ctx = join();
+	libraries(ctx, rank);
+	DPI_Flow f = COLUMNS_FLOW("f", false, ctx, .targets = 2, .sources = 1, .segment = 2048, .memory = 1 << 15, .dist = DPI_DIST_RADIX, WITH(LZ4));
+	DPI_Tuple u;
+	if (rank == 0) {
+		DPI_Source s = source_of(f);
+		DPI_Schema schema = columns_schema(false);
+		uint8_t row[256];
+		for (int t = 0; t < 2; t++) {
+			/* until there is no room for a time in which the linger service would have sent what it could */
+			for (int64_t number = t, full = 0; full < 50; number += full ? 0 : 2) {
+				size_t size = columns_row(schema, false, 0, number, row, sizeof row);
+				int error = (DPI_Try_Push)(row, size, s);
+				CHECK(!error || error == DPI_ERR_AGAIN);
+				full = error ? full + 1 : 0;
+				w->pushed[t] += !error;
+				if (error) pause_ms(2);
+			}
+		}
+		size_t size = columns_row(schema, false, 0, 2 * w->pushed[0], row, sizeof row);
+		w->waits = 1;
+		CHECK_DPI((DPI_Push)(row, size, s));
+		CHECK(w->taken);
+		CHECK_DPI(DPI_Free_Schema(schema));
+		CHECK_DPI(DPI_Close_Source(s));
+	} else {
+		DPI_Target t = target_of((uint32_t)rank - 1, f);
+		AWAIT(w->waits);
+		pause_ms(50);
+		if (rank == 1) AWAIT(w->taken); /* target 0, which is waited for */
+		for (int64_t n = 0; n < w->pushed[rank - 1] + (rank == 1); n++) CHECK_DPI(DPI_Next(t, &u));
+		w->taken = 1;
+		CHECK_ERROR(DPI_Next(t, &u), DPI_ERR_END, "ended");
+		CHECK_DPI(DPI_Close_Target(t));
+	}
+	leave(ctx);
+}

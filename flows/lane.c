@@ -266,7 +266,7 @@ int dpi_lane_begin_run(struct dpi_source *s, uint32_t target, uint64_t size, int
 	if (error != DPI_ERR_AGAIN || !deadline) return error;
 	int64_t start = dpi_now(), now = start;
 	bool encodes = s->coded && s->columns; /* what found no room at other targets lies here, not in their rings */
-	int64_t slice = encodes ? DPI_COLUMNS_AGAIN_NS / 1000 : SLICE_US;
+	int64_t slice = encodes ? 2 * DPI_GROW_AFTER_NS / 1000 : SLICE_US; /* long enough for a ring to grow */
 	waits_for(s, target + 1);
 	do {
 		int64_t left = (deadline - now) / 1000, patience = detaches ? (dpi_lane_patience(s, target) - now) / 1000 + 1 : 0;

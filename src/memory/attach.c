@@ -203,6 +203,9 @@ bool dpi_append_grow(struct dpi_buffer *b, int64_t deadline)
 	struct dpi_reply reply;
 	struct dpi_window_offer offer;
 	struct dpi_remote remote;
+	/* who does without the answer never grows again; and once the ring is linked there is no way back */
+	int64_t least = dpi_now() + DPI_ANSWER_NS;
+	if (deadline < least) deadline = least;
 	dpi_pack_u64(&p, b->id);
 	dpi_pack_u64(&p, (uint64_t)(uintptr_t)b->handle);
 	dpi_pack_u64(&p, base);
@@ -223,8 +226,7 @@ bool dpi_append_grow(struct dpi_buffer *b, int64_t deadline)
 		return false;
 	}
 	dpi_ring_link(&a->writer);
-	/* there is no way back from here, so a transport that is busy is given time, whatever the deadline */
-	int64_t least = dpi_now() + DPI_ANSWER_NS;
+	least = dpi_now() + DPI_ANSWER_NS;
 	if (deadline < least) deadline = least;
 	while ((error = dpi_append_publish(b, 0)) == DPI_ERR_AGAIN && dpi_now() < deadline) dpi_progress(b->ctx);
 	if (error || use_ring(b, &remote, base)) {

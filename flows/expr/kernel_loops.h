@@ -57,7 +57,8 @@ REALS(f64, double)
 
 /* --------------------------------------------------------------------------------------------------- arithmetic */
 
-#define ARITHMETIC(name, T, U, expression, wrong)                                                                           \
+/* wrong: what is not 0, its lowest bits left out, where the result is none. */
+#define ARITHMETIC(name, T, U, expression, wrong, bits)                                                                     \
 	static uint64_t name(const void *pa, const void *pb, size_t rows, void *po)                                         \
 	{                                                                                                                   \
 		const T *restrict a = pa, *restrict b = pb;                                                                 \
@@ -68,17 +69,17 @@ REALS(f64, double)
 			out[i] = (T)r;                                                                                      \
 			bad |= (uint64_t)(wrong);                                                                           \
 		}                                                                                                           \
-		return bad;                                                                                                 \
+		return bad >> (bits);                                                                                       \
 	}
-ARITHMETIC(add_i64, int64_t, uint64_t, x + y, ((x ^ r) & (y ^ r)) >> 63)
-ARITHMETIC(sub_i64, int64_t, uint64_t, x - y, ((x ^ y) & (x ^ r)) >> 63)
-ARITHMETIC(add_u64, uint64_t, uint64_t, x + y, r < x)
-ARITHMETIC(sub_u64, uint64_t, uint64_t, x - y, x < y)
-ARITHMETIC(add_f64, double, double, x + y, 0)
-ARITHMETIC(sub_f64, double, double, x - y, 0)
-ARITHMETIC(mul_f64, double, double, x *y, 0)
-ARITHMETIC(div_f64, double, double, x / y, y == 0)
-ARITHMETIC(plain_mul, uint64_t, uint64_t, x *y, 0)
+ARITHMETIC(add_i64, int64_t, uint64_t, x + y, (x ^ r) & (y ^ r), 63)
+ARITHMETIC(sub_i64, int64_t, uint64_t, x - y, (x ^ y) & (x ^ r), 63)
+ARITHMETIC(add_u64, uint64_t, uint64_t, x + y, r < x, 0)
+ARITHMETIC(sub_u64, uint64_t, uint64_t, x - y, x < y, 0)
+ARITHMETIC(add_f64, double, double, x + y, 0, 0)
+ARITHMETIC(sub_f64, double, double, x - y, 0, 0)
+ARITHMETIC(mul_f64, double, double, x *y, 0, 0)
+ARITHMETIC(div_f64, double, double, x / y, y == 0, 0)
+ARITHMETIC(plain_mul, uint64_t, uint64_t, x *y, 0, 0)
 
 static int bits_used(uint64_t v)
 {

@@ -258,7 +258,7 @@ void dpi_bind(struct dpi_ready *ready, const struct dpi_batch *batch, size_t fir
 		else if (e->kind[i] == KIND_BOOL) memcpy(v->own, (const uint8_t *)from->data + first / 8, (rows + 7) / 8);
 		else {
 			const uint8_t *at = (const uint8_t *)from->data + first * width;
-			if ((uintptr_t)at % width) memcpy(v->own, at, rows * width);
+			if ((uintptr_t)at & (width - 1)) memcpy(v->own, at, rows * width);
 			else v->data = (void *)(uintptr_t)at; /* read only: no step writes what is not its own */
 		}
 		v->valid = NULL;

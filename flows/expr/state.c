@@ -58,9 +58,10 @@ static void begin(struct dpi_run *r, const uint8_t *among, size_t first, size_t 
 {
 	r->rows = rows;
 	dpi_arena_reset(&r->arena);
-	memset(r->live, 0, sizeof r->live);
+	bool all = !among && rows == ROWS;
+	memset(r->live, all ? 0xff : 0, sizeof r->live);
 	if (among) memcpy(r->live, among + first / 8, (rows + 7) / 8);
-	for (size_t w = 0; w < WORDS; w++) {
+	for (size_t w = 0; w < WORDS && !all; w++) {
 		size_t n = rows > w * 64 ? rows - w * 64 : 0;
 		uint64_t whole = n >= 64 ? ~UINT64_C(0) : (UINT64_C(1) << n) - 1;
 		r->live[w] = among ? r->live[w] & whole : whole;
@@ -133,9 +134,8 @@ int dpi_expr_filter(struct dpi_expr_state *s, const struct dpi_batch *batch, con
 		evaluate(s, s->ready, batch, first, rows);
 		error = judge(s, first);
 		if (error) break;
-		for (size_t w = 0; w < WORDS; w++)
-			yes[w] = r->live[w] & ((const uint64_t *)root->data)[w] &
-				 (root->valid ? root->valid[w] : ~UINT64_C(0));
+		for (size_t w = 0; w < WORDS; w++) yes[w] = r->live[w] & ((const uint64_t *)root->data)[w];
+		for (size_t w = 0; w < WORDS && root->valid; w++) yes[w] &= root->valid[w];
 		if (r->any_bad && s->on_error == DPI_EXPR_DROP) {
 			for (size_t w = 0; w < WORDS; w++) yes[w] &= ~r->bad[w];
 			s->dropped += r->kernels->count(r->bad, WORDS);

@@ -255,6 +255,12 @@ int dpi_lane_end(struct dpi_source *s, uint32_t target, int64_t deadline)
 	return error;
 }
 
+int dpi_lane_open_now(struct dpi_source *s, uint32_t target, bool *dropped)
+{
+	int error = dpi_lane_open(s, target, 0, dropped);
+	return error == DPI_ERR_AGAIN && s->lane[target].opening ? dpi_lane_open(s, target, 1, dropped) : error;
+}
+
 /* Begin a run, waiting in slices. */
 int dpi_lane_begin_run(struct dpi_source *s, uint32_t target, uint64_t size, int64_t deadline)
 {
@@ -316,6 +322,7 @@ int dpi_lane_begin(struct dpi_source *s, uint32_t target, uint32_t kind, uint64_
 	struct dpi_flow_segment h = { .base = { .sequence = l->rows, .rows = s->epoch, .flags = DPI_SEGMENT_MAGIC | kind, .reserved = s->number }, .value = value };
 	if (s->retain) h.coded.epoch = l->epoch;
 	memcpy(dpi_run_place(l->b), &h, sizeof h);
+	DPI_ADD(l->begun, 1);
 	return DPI_SUCCESS;
 }
 
@@ -363,27 +370,48 @@ int dpi_lane_send(struct dpi_source *s, uint32_t target, uint32_t kind, uint64_t
 	return error ? dpi_lane_failed(s, target, error, dropped) : DPI_SUCCESS;
 }
 
-int dpi_lane_send_large(struct dpi_source *s, uint32_t target, const void *row, uint64_t size, int64_t deadline, bool *dropped)
+int dpi_lane_part_room(struct dpi_source *s, uint32_t target, uint64_t size, int64_t deadline, bool *dropped)
 {
-	if (s->coded) return dpi_coded_send_large(s, target, row, size, deadline, dropped);
+	if (s->coded) return dpi_coded_part_room(s, target, deadline, dropped);
+	return dpi_lane_begin(s, target, DPI_FLOW_PART, 0, sizeof(struct dpi_flow_segment) + size, deadline, dropped);
+}
+
+void dpi_lane_part_leave(struct dpi_source *s, uint32_t target)
+{
 	struct dpi_lane *l = &s->lane[target];
-	uint64_t header = sizeof(struct dpi_flow_segment), room = s->segment - header;
-	for (uint64_t offset = 0; offset < size;) {
-		size_t taken, left = DPI_SEGMENT_HEADER + sizeof(struct dpi_part_header) + size - offset;
-		uint64_t part = left < room ? left : room;
-		/* a large row once begun is not taken back: a reader drops what it has of it when another begins */
-		int error = dpi_lane_begin(s, target, DPI_FLOW_PART, 0, header + part, deadline, dropped);
-		if (error || *dropped) return error;
-		dpi_part_write(dpi_run_place(l->b) + header, part, row, size, offset, 0, &taken);
-		error = dpi_run_wrote(l->b, &l->run, header + part);
-		if (s->retain) dpi_retain_ends(s, target);
-		if (!error) error = dpi_run_end(l->b, &l->run);
-		if (error && dpi_retain_lost(s, target, error)) error = DPI_SUCCESS;
-		if (error) return dpi_lane_failed(s, target, error, dropped);
-		offset += taken;
+	if (s->coded || !l->b || !l->run.end) return; /* there an open run is nothing yet */
+	if (s->retain) dpi_retain_ends(s, target);
+	if (!dpi_run_end(l->b, &l->run)) DPI_ADD(l->begun, -1);
+}
+
+/* It goes into the run that room has begun. */
+static int write_part(struct dpi_source *s, uint32_t target, const struct dpi_part *part)
+{
+	struct dpi_lane *l = &s->lane[target];
+	uint64_t header = sizeof(struct dpi_flow_segment);
+	bool dropped;
+	size_t taken;
+	dpi_part_write(dpi_run_place(l->b) + header, part->size, part->row, part->row_size, part->offset, 0, &taken);
+	int error = dpi_run_wrote(l->b, &l->run, header + part->size);
+	if (s->retain) dpi_retain_ends(s, target);
+	/* the run is full to its end, so ending it sends nothing */
+	if (!error) error = dpi_run_end(l->b, &l->run);
+	if (error && dpi_retain_lost(s, target, error)) return DPI_SUCCESS; /* it is kept */
+	return error ? dpi_lane_failed(s, target, error, &dropped) : DPI_SUCCESS;
+}
+
+int dpi_lane_part_write(struct dpi_source *s, uint32_t target, const struct dpi_part *part)
+{
+	struct dpi_lane *l = &s->lane[target];
+	bool last = part->offset + part->taken == part->row_size;
+	int error = l->dropped ? DPI_SUCCESS : (s->coded ? dpi_coded_part_write : write_part)(s, target, part);
+	if (error || !last) return error;
+	if (l->dropped) {
+		DPI_ADD(s->stats.dropped, 1);
+	} else {
+		DPI_ADD(l->rows, 1);
+		DPI_ADD(l->bytes, part->row_size);
 	}
-	DPI_ADD(l->rows, 1);
-	DPI_ADD(l->bytes, size);
 	return DPI_SUCCESS;
 }
 

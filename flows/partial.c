@@ -81,7 +81,7 @@ static int send_rows(struct dpi_source *s, uint32_t target, struct way *w, int64
 	struct dpi_lane *l = &s->lane[target];
 	uint32_t size = s->flow->definition->wire->row_size;
 	bool dropped;
-	int error = dpi_lane_room(s, target, size, deadline, &dropped);
+	int error = dpi_source_wants(s, target, DPI_WANT_ROWS, size, dpi_lane_room(s, target, size, deadline, &dropped));
 	if (error) return error;
 	size_t n = w->out.count - w->sent;
 	if (dropped) {

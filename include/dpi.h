@@ -1192,7 +1192,7 @@ DPI_API int DPI_Open_Source(DPI_Flow flow, const DPI_Source_Attr *attr, DPI_Sour
  * the first row to a target asks its process for memory. Thread: handle. Errors: THREAD SIZE CORRUPT (no row of the schema;
  * a dist function named a target that is none; what was kept encrypted for a target that was bound anew was changed where it
  * lay: close the source, and resume it) STATE (room is handed out) TIMEOUT (the detail names the target) LIMIT (the
- * target's memory has no room for another source) UNKNOWN (a row larger than a segment reached some of its targets) RANGE (a
+ * target's memory has no room for another source) UNKNOWN (the last of a row larger than a segment reached some of its targets) RANGE (a
  * row's error in a stage: the flow fails) PEER FLOW CANCELLED DESTROYED MEMORY, and a function's own. Source: DPI paper 4.3. */
 DPI_API int DPI_Push(const void *row, size_t size, DPI_Source source);
 

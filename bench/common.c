@@ -43,7 +43,7 @@ static const struct option {
 	{ "scale", SECONDS, FIELD(scale), "1", NULL, 0.001, 100, "TPC-H's scale factor" },
 	{ "select", SECONDS, FIELD(select), "1", NULL, 0.0001, 1, "share of the orders that are joined" },
 	{ "skew", SECONDS, FIELD(skew), "1.2", NULL, 0, 4, "exponent of Zipf's law, where keys are drawn by it" },
-	{ "mode", WORD, FIELD(mode), "spin", "spin|block|stream|one|two|alltoallv|columns|retained", 0, 0, "how a side waits or works" },
+	{ "mode", WORD, FIELD(mode), "spin", "spin|block|stream|one|two|alltoallv|bcast|ibcast|publish|columns|retained", 0, 0, "how a side waits or works" },
 	{ "roles", WORD, FIELD(roles), "apart", "apart|both", 0, 0, "is a process a source or a target, or both" },
 	{ "keys", WORD, FIELD(keys), "uniform", "uniform|zipf", 0, 0, "how keys are drawn" },
 	{ "ack", WORD, FIELD(ack), "none", "none|received|released|confirmed", 0, 0, "when targets acknowledge rows" },

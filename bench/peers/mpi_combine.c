@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Sums by key of the rows of --sources ranks at rank 0, by MPI, as careful programs would write it. --method hash: any keys; each rank adds
  * its rows up in a hash table and sends what is in it (gatherv), of which rank 0 makes one table. --method radix: a key is a place in
- * an array that every rank has, so there is neither a table nor a key that travels: MPI_Reduce of the arrays. */
+ * an array that every rank has, so there is neither a table nor a key that travels: MPI_Reduce of the arrays.
+ * As in dpi_group_by: rows of 16 B in memory, the same number of the same keys, drawn at random; rank 0 is source and target; the clock runs at
+ * rank 0 from a barrier to the last result. Not so, all in favour of this side: its tables are made for as many groups as there will be, ours
+ * grow; its sums wrap at 64 bits, ours are of 128 and looked at for overflow; 16 B travel for a group of a rank, 24 B of ours; ranks are bound to
+ * cores, ours go where the kernel puts them; no other rank is told of the end. */
 #include "../process.h"
 #include "mpi_start.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * partial.c: reduce at a source. Rows wait in a stage for each target until they are many enough for the table to take them
- * in at once; the stage looks like a lane, so that DPI_Push's short way fills it. Batches for an only target go past it. A table that is full goes out to the lane,
- * as far as there is room: then it takes no more rows until all of it is out. */
+ * in at once; the stage looks like a lane, so that DPI_Push's short way fills it. Batches for an only target go past it. A
+ * table that is full goes out to the lane, as far as there is room: then it takes no more rows until all of it is out. */
 #include "partial.h"
 
 #include <stdio.h>

@@ -7,6 +7,7 @@
 #include "bloom.h"
 #include "columnar.h"
 #include "multicast.h"
+#include "partial.h"
 #include "pipe.h"
 #include "push_plan.h"
 #include "retain.h"
@@ -390,15 +391,16 @@ static int push_rows(struct dpi_source *s, const uint8_t *row, size_t count, con
 		return error == DPI_ERR_AGAIN ? dpi_push_no_room(s, true, call) : error;
 	}
 	uint32_t targets = 0;
-	const uint32_t *all = s->ack || s->pipe ? NULL : dpi_route_all(s->route, &targets);
+	const uint32_t *every = s->ack ? NULL : dpi_route_all(s->route, &targets), *all = s->pipe ? NULL : every;
+	bool direct = every && targets == 1 && s->pipe && dpi_pipe_short(s); /* all into one table of partial rows */
 	bool single = dpi_route_single(s->route) && !(s->ack && s->bloom) && !all, plain = s->flow->definition->schema->plain;
 	while (done < count && !error) {
 		size_t n = count - done < RUN_ROWS ? count - done : RUN_ROWS;
 		for (size_t i = 0; i < n && !plain && !error; i++) error = check_row(s, row + i * size, size, call);
 		if (error) break;
-		if (s->pipe && !dpi_pipe_short(s) && !(s->ack && s->bloom)) {
+		if (direct || (s->pipe && !dpi_pipe_short(s) && !(s->ack && s->bloom))) {
 			size_t given = 0;
-			error = dpi_pipe_push_run(s, row, size, n, &given);
+			error = direct ? dpi_partial_push_rows(s, *every, row, size, n, &given) : dpi_pipe_push_run(s, row, size, n, &given);
 			if (error == DPI_ERR_AGAIN) error = dpi_push_no_room(s, true, call);
 			row += given * size;
 			done += given;

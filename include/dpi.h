@@ -1472,7 +1472,7 @@ DPI_API int DPI_Open_Bloom(const char *name, int64_t wait_us, DPI_Context ctx, D
  * which succeeds all the same; the source's counters have them as unmatched. A row that is acknowledged is so at once. bloom: whole,
  * not a part; may be closed then; any number of sources share it; NULL: none. Never blocks. Thread: handle, of both. Errors: THREAD
  * STATE (a part of several; a target adds to it; room is handed out) UNSUPPORTED (the flow's key has other types than the filter's:
- * the detail says which; it has no key columns) MEMORY PEER FLOW CANCELLED DESTROYED. */
+ * the detail says which; it has no key columns; the source has an id) MEMORY PEER FLOW CANCELLED DESTROYED. */
 DPI_API int DPI_Set_Source_Bloom(DPI_Bloom bloom, DPI_Source source);
 
 /* Close a handle. What was published, and what sources and targets have, stays. Never blocks. Thread: handle. Errors: THREAD. */

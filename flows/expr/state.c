@@ -147,10 +147,11 @@ int dpi_expr_filter(struct dpi_expr_state *s, const struct dpi_batch *batch, con
 	return error;
 }
 
-/* Is the result a column as it lies in the batch? */
+/* Is the result a column as it lies in the batch? A cast may be none to registers, and be one to vectors. */
 static bool lent(const struct dpi_ready *ready)
 {
-	return ready->program->root < ready->program->columns;
+	const struct dpi_expr *e = ready->program;
+	return e->root < e->columns && dpi_type_same(e->column_type + e->root, &e->result);
 }
 
 int dpi_expr_project(struct dpi_expr_state *s, const struct dpi_batch *batch, uint8_t *select, struct dpi_vector *out)

@@ -339,7 +339,7 @@ static const char *begin(struct dpi_target *t, struct dpi_inlet *i, const struct
 	if (!retain) return NULL;
 	bool new = !o;
 	if (!(o = dpi_origin_make(t, source))) return "no memory for what is known of its source";
-	if (new) o->acked = i->begin;
+	if (new) o->acked = o->given = i->begin;
 	o->epoch = i->epoch;
 	o->ended = false;
 	i->marked = o->marked;
@@ -547,6 +547,18 @@ static bool all_over(const struct dpi_target *t)
 {
 	for (size_t n = 0; n < t->inlets; n++)
 		if (!t->inlet[n]->over) return false;
+	return true;
+}
+
+bool dpi_target_all_sent(const struct dpi_target *t)
+{
+	uint32_t opened = atomic_load_explicit(&t->flow->opened, memory_order_acquire);
+	if (!atomic_load_explicit(&t->flow->sealed, memory_order_acquire) || !all_over(t)) return false;
+	for (uint32_t s = 0; s < opened; s++) {
+		int state = dpi_flow_whose(t->flow, s).state;
+		const struct dpi_origin *o = dpi_origin_find(t, s);
+		if (state != DPI_SOURCE_CLOSED && state != DPI_SOURCE_DEAD && !(o && o->ended)) return false;
+	}
 	return true;
 }
 

@@ -11,6 +11,7 @@ struct dpi_origin {
 	bool marked;
 	uint64_t rows, mark; /* taken of it; the last mark that it passed */
 	uint64_t acked;	     /* rows: the most that any of its rings was told */
+	uint64_t given;	     /* of a flow that reduces: as an inlet's */
 	uint32_t epoch;	     /* of the last ring that was begun */
 	struct dpi_ack_none none;
 };

@@ -576,7 +576,7 @@ static enum dpi_found round_once(struct dpi_target *t, struct dpi_piece *piece, 
 		struct dpi_inlet *i = t->inlet[t->turn];
 		if (t->flow->definition->retain && !i->peeked) {
 			bool last = dpi_ring_in_over(i->ring); /* first: what it holds is all there then */
-			dpi_inlets_name(t);
+			if (dpi_inlets_name(t) && new_mark(t, mark)) return DPI_FOUND_MARK;
 			if (!i->peeked && !last) { /* nothing is there; what comes now is read when it has a name */
 				t->turn++;
 				n++;

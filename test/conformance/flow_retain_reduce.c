@@ -20,17 +20,21 @@ struct pusher {
 	int64_t which;
 };
 
+/* The rows of a window, from one of them on. */
+static void push_round(const struct pusher *p, int64_t round, int64_t from)
+{
+	for (int64_t i = from; i < EACH; i++) {
+		struct sale x = { i % KEYS, round * 1000 + p->which, 0 };
+		CHECK_DPI(DPI_Push(&x, sizeof x, p->source));
+	}
+	if (round <= ROUNDS) CHECK_DPI(DPI_Push_Mark((uint64_t)round, p->source));
+}
+
 /* All windows, of which the last has no mark. A source waits for the others, so each has a thread. */
 static void *push_rounds(void *arg)
 {
 	struct pusher *p = arg;
-	for (int64_t round = 1; round <= ROUNDS + 1; round++) {
-		for (int64_t i = 0; i < EACH; i++) {
-			struct sale x = { i % KEYS, round * 1000 + p->which, 0 };
-			CHECK_DPI(DPI_Push(&x, sizeof x, p->source));
-		}
-		if (round <= ROUNDS) CHECK_DPI(DPI_Push_Mark((uint64_t)round, p->source));
-	}
+	for (int64_t round = 1; round <= ROUNDS + 1; round++) push_round(p, round, 0);
 	CHECK_DPI(DPI_Close_Source(p->source));
 	return NULL;
 }
@@ -231,6 +235,50 @@ TEST(reduced_source_resumes, "FL-912 FL-915 FL-950", 2, .deadline_s = 120)
 		check_rounds(w, 1);
 		CHECK_DPI(DPI_Close_Target(t));
 		AWAIT(w->over);
+	}
+	CHECK_DPI(DPI_Finalize(ctx));
+}
+
+/* A source is lost with windows that its target has not read, and resumed before it does: first nothing is in the new ring, then everything.
+ * The marks in the old ring do not wait for that, which waits for the end of the old one. */
+TEST(reduced_source_resumes_unread, "FL-912 FL-950 FL-954", 2)
+{
+	struct stored *w = harness_shared();
+	if (rank == 1) harness_expect_death(1);
+	DPI_Context ctx = join();
+	DPI_Flow f = REDUCE("f", sum_a, 2, ctx, .sources = 1, .segment = 1024, .memory = 1 << 17, .linger_us = 5 * SECOND, .retain = DPI_ACK_CONFIRMED, .reduce = DPI_REDUCE_TARGET,
+			    .window = DPI_WINDOW_MARKS, .resume_us = 120 * SECOND);
+	if (rank == 1) {
+		bool first = harness_spawns(1) == 1;
+		DPI_Source_Attr a = { .size = sizeof a, .timeout_us = LONG, .id = 5, .takeover = !first };
+		struct pusher p = { 0 };
+		CHECK_DPI(DPI_Open_Source(f, &a, &p.source));
+		if (first) {
+			for (int64_t round = 1; round <= 3; round++) push_round(&p, round, 0);
+			CHECK_DPI(DPI_Flush_Source(p.source));
+			w->over = 1;
+			for (;;) harness_pause();
+		}
+		struct sale x = { 0, 1000, 0 };
+		CHECK_DPI(DPI_Push(&x, sizeof x, p.source));
+		w->over = 2;
+		AWAIT(w->over == 3);
+		for (int64_t round = 1; round <= ROUNDS + 1; round++) push_round(&p, round, round == 1);
+		CHECK_DPI(DPI_Close_Source(p.source));
+	} else {
+		DPI_Target t = target_with(0, f, LONG);
+		size_t index;
+		AWAIT(w->over == 1);
+		harness_kill(1, SIGKILL);
+		AWAIT(!harness_alive(1));
+		harness_spawn_rank(1);
+		AWAIT(w->over == 2);
+		int found = DPI_Wait_Targets(&t, 1, 20 * MS, &index); /* it reads what is there */
+		CHECK(found == DPI_SUCCESS || found == DPI_ERR_TIMEOUT);
+		w->over = 3;
+		take_windows(t, w, 1, ROUNDS + 2, false, true);
+		check_rounds(w, 1);
+		CHECK_DPI(DPI_Close_Target(t));
 	}
 	CHECK_DPI(DPI_Finalize(ctx));
 }

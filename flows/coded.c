@@ -238,7 +238,7 @@ static int send(struct dpi_source *s, uint32_t target, uint32_t kind, uint64_t v
 	}
 	pthread_mutex_unlock(&c->lock);
 	if (error) return error;
-	if (s->retain) dpi_retain_begins(s, target, kind);
+	if (s->retain) dpi_retain_begins(s, target, kind, value);
 	DPI_ADD(l->begun, 1);
 	cl->serial++;
 	return wrote(s, target, header + coded, lingered);

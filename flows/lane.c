@@ -294,8 +294,8 @@ int dpi_lane_begin_run(struct dpi_source *s, uint32_t target, uint64_t size, int
 	DPI_ADD(l->stalls, 1);
 	DPI_ADD(l->stall_us, (now - start) / 1000);
 	if (error == DPI_ERR_TIMEOUT)
-		return dpi_fail(error, "target %u of flow '%s' on node %d had no room within the deadline: it is behind, or stopped", target,
-				s->flow->name, l->b->home_peer->node);
+		return dpi_fail(error, "target %u of flow '%s' on node %d had no room within the deadline: it is behind, or stopped%s", target, s->flow->name, l->b->home_peer->node,
+				s->retain && s->flow->definition->reduction ? "; or a window does not fit the memory in which it is kept: raise attr->memory, or end windows sooner" : "");
 	return error;
 }
 
@@ -318,7 +318,7 @@ int dpi_lane_begin(struct dpi_source *s, uint32_t target, uint32_t kind, uint64_
 		if (error == DPI_ERR_AGAIN) return error;
 	} while (error && dpi_retain_lost(s, target, error));
 	if (error) return dpi_lane_failed(s, target, error, dropped);
-	if (s->retain) dpi_retain_begins(s, target, kind);
+	if (s->retain) dpi_retain_begins(s, target, kind, value);
 	struct dpi_flow_segment h = { .base = { .sequence = l->rows, .rows = s->epoch, .flags = DPI_SEGMENT_MAGIC | kind, .reserved = s->number }, .value = value };
 	if (s->retain) h.coded.epoch = l->epoch;
 	memcpy(dpi_run_place(l->b), &h, sizeof h);

@@ -21,6 +21,7 @@
  * it is open: 0). */
 struct dpi_kept {
 	uint64_t at, sequence, serial;
+	uint64_t value; /* of a mark */
 	uint32_t size;
 	bool mark;
 };
@@ -39,6 +40,8 @@ struct dpi_retain_lane {
 	uint32_t head;		    /* of what is sent before them: BEGIN, the last mark */
 	uint64_t begin;		    /* rows before the first of them that are acknowledged, at least */
 	uint64_t acked;		    /* rows; only grows */
+	bool marked;
+	uint64_t mark;		    /* the last that is not kept any more: with windows of marks what is kept begins behind it */
 	uint64_t version;	    /* of the flow, when the lane was last found to lead to its target */
 };
 
@@ -70,7 +73,7 @@ static inline bool dpi_retain_keeps(const struct dpi_source *s, int error)
 }
 /* A segment begins: prepare before its run does (MEMORY), begins when it has. And it has all its bytes. */
 int dpi_retain_prepare(struct dpi_source *s, uint32_t target);
-void dpi_retain_begins(struct dpi_source *s, uint32_t target, uint32_t kind);
+void dpi_retain_begins(struct dpi_source *s, uint32_t target, uint32_t kind, uint64_t value);
 void dpi_retain_ends(struct dpi_source *s, uint32_t target);
 /* Rows that the target has acknowledged. */
 uint64_t dpi_retain_acked(struct dpi_source *s, uint32_t target);

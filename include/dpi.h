@@ -1181,7 +1181,8 @@ typedef struct DPI_Source_Attr {
  * have got are passed over. The calls of one that is taken over are DPI_ERR_FENCED, and nothing of it is lost. source: out; close it
  * with DPI_Close_Source, else the flow does not end. Blocks for the registry's answer at most DPI_TIMEOUT. Thread: any.
  * Errors: SEALED NAME (a function of the definition is not registered here, or a key of its codecs not held) UNSUPPORTED (a
- * codec's library is not installed: the detail names the package; rows, where stages at the source stand before round robin) LIMIT
+ * codec's library is not installed: the detail names the package; rows, where stages at the source stand before round robin; id, where
+ * partial rows travel) LIMIT
  * (DPI_SOURCES_MAX; handles) REGISTRY TIMEOUT MEMORY FLOW PEER CANCELLED DESTROYED; with an id also USE (the flow is not retained) EXISTS (the source with this id is open, or is over and
  * cannot be resumed any more). */
 DPI_API int DPI_Open_Source(DPI_Flow flow, const DPI_Source_Attr *attr, DPI_Source *source);

@@ -372,6 +372,16 @@ bool dpi_coded_publish(struct dpi_source *s, uint32_t target, bool lingered)
 	return error != DPI_ERR_AGAIN && !(error && s->retain);
 }
 
+bool dpi_coded_busy(struct dpi_source *s, uint32_t target)
+{
+	struct dpi_coded_lane *cl = &s->coded->lane[target];
+	struct dpi_lane *l = &s->lane[target];
+	pthread_mutex_lock(&cl->lock);
+	bool busy = l->b && (cl->unended || dpi_run_publish(l->b, &l->run) == DPI_ERR_AGAIN);
+	pthread_mutex_unlock(&cl->lock);
+	return busy;
+}
+
 void dpi_coded_look(struct dpi_source *s, uint32_t target, struct dpi_run_flush *f)
 {
 	struct dpi_coded_lane *cl = &s->coded->lane[target];

@@ -106,6 +106,8 @@ struct dpi_coded_place dpi_coded_place_of(const struct dpi_buffer *b);
 int dpi_coded_again(struct dpi_source *s, uint32_t target, const struct dpi_kept *k, const struct dpi_buffer *from, const uint8_t **bytes);
 /* The lane's ring is of use no more. */
 void dpi_coded_lost(struct dpi_source *s, uint32_t target);
+/* Has the transport refused what is written, so that it is to be tried again? */
+bool dpi_coded_busy(struct dpi_source *s, uint32_t target);
 /* As dpi_run_look and dpi_run_looks, of a ring that the linger service may be sending into. */
 void dpi_coded_look(struct dpi_source *s, uint32_t target, struct dpi_run_flush *f);
 bool dpi_coded_looks(struct dpi_source *s, uint32_t target, const struct dpi_run_flush *f);

@@ -29,7 +29,8 @@ static bool room_ready(void *arg, struct dpi_listening *l)
 	if (s->ack && dpi_ack_full(s)) return dpi_ack_some(s);
 	if (wanted_room(s) != DPI_ERR_AGAIN) return true;
 	struct dpi_lane *lane = &s->lane[s->wanted.target];
-	if (lane->b && (lane->run.end || dpi_run_publish(lane->b, &lane->run) == DPI_ERR_AGAIN)) l->look_at = dpi_now() + DPI_LOOK_AGAIN_NS;
+	bool busy = s->coded ? dpi_coded_busy(s, s->wanted.target) : lane->b && (lane->run.end || dpi_run_publish(lane->b, &lane->run) == DPI_ERR_AGAIN);
+	if (busy) l->look_at = dpi_now() + DPI_LOOK_AGAIN_NS;
 	return false;
 }
 

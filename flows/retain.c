@@ -320,7 +320,8 @@ int dpi_retain_way(struct dpi_source *s, uint32_t target, int64_t deadline, bool
 		if (!error && !*dropped && r->old) error = send_again(s, target, deadline);
 		if (!dpi_retain_keeps(s, error) || atomic_load_explicit(&s->flow->failed, memory_order_acquire)) return error;
 		uint32_t state = dpi_flow_where(s->flow, target).state;
-		if (state == DPI_TARGET_DEAD || state == DPI_TARGET_ENDED) return error;
+		int fenced = dpi_source_fenced(s); /* then the target had all from another */
+		if (fenced || state == DPI_TARGET_DEAD || state == DPI_TARGET_ENDED) return fenced ? fenced : error;
 		if (l->b) lose(s, target); /* else what was asked for a ring is gone: the next turn waits for another binding */
 	}
 }

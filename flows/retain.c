@@ -75,7 +75,7 @@ void dpi_retain_close(struct dpi_source *s)
 static void forget_first(struct dpi_retain_lane *r, struct dpi_kept_queue *q)
 {
 	const struct dpi_kept *k = at_place(q, 0);
-	if (k->mark) r->marked = true, r->mark = k->value;
+	if (k->mark) *(r->old && q == &r->kept ? &r->next_mark : &r->mark) = (struct dpi_kept_mark){ true, k->value };
 	q->first++;
 	q->count--;
 }
@@ -203,6 +203,7 @@ static void lose(struct dpi_source *s, uint32_t target)
 	if (r->old) {
 		drop(s, &l->b);
 		queue_free(&r->kept);
+		r->next_mark.some = false;
 	} else {
 		r->again = r->kept;
 		r->kept = (struct dpi_kept_queue){ 0 };
@@ -255,7 +256,7 @@ static int send_head(struct dpi_source *s, uint32_t target, int64_t deadline)
 	uint64_t value = s->mark;
 	for (uint32_t n = 0; n < r->again.count; n++) mark &= !at_place(&r->again, n)->mark;
 	/* the rows behind a mark are of no window that it ends, at a target that hears of it from others */
-	if (s->flow->definition->window == DPI_WINDOW_MARKS && r->marked) mark = true, value = r->mark;
+	if (s->flow->definition->window == DPI_WINDOW_MARKS && r->mark.some) mark = true, value = r->mark.value;
 	for (; r->head < 1 + (uint32_t)mark; r->head++) {
 		uint32_t kind = r->head ? DPI_FLOW_MARK : DPI_FLOW_BEGIN;
 		struct dpi_flow_segment h = { .base = { .sequence = sequence, .rows = s->epoch, .flags = DPI_SEGMENT_MAGIC | kind, .reserved = s->number },
@@ -282,6 +283,8 @@ static int send_again(struct dpi_source *s, uint32_t target, int64_t deadline)
 	DPI_ADD(s->stats.replays, 1);
 	drop(s, &r->old);
 	queue_free(&r->again);
+	if (r->next_mark.some) r->mark = r->next_mark;
+	r->next_mark.some = false;
 	error = dpi_run_publish(l->b, &l->run);
 	return error == DPI_ERR_AGAIN ? DPI_SUCCESS : error; /* it lingers */
 }
@@ -317,7 +320,8 @@ int dpi_retain_way(struct dpi_source *s, uint32_t target, int64_t deadline, bool
 		if (!error && !*dropped && r->old) error = send_again(s, target, deadline);
 		if (!dpi_retain_keeps(s, error) || atomic_load_explicit(&s->flow->failed, memory_order_acquire)) return error;
 		uint32_t state = dpi_flow_where(s->flow, target).state;
-		if (state == DPI_TARGET_DEAD || state == DPI_TARGET_ENDED) return error;
+		int fenced = dpi_source_fenced(s); /* then the target had all from another */
+		if (fenced || state == DPI_TARGET_DEAD || state == DPI_TARGET_ENDED) return fenced ? fenced : error;
 		if (l->b) lose(s, target); /* else what was asked for a ring is gone: the next turn waits for another binding */
 	}
 }

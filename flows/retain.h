@@ -32,6 +32,11 @@ struct dpi_kept_queue {
 	uint32_t first, count, room;
 };
 
+struct dpi_kept_mark {
+	bool some;
+	uint64_t value;
+};
+
 struct dpi_retain_lane {
 	struct dpi_kept_queue kept; /* in the lane's ring */
 	struct dpi_buffer *old;	    /* the ring of which segments are sent again; NULL: none */
@@ -40,8 +45,8 @@ struct dpi_retain_lane {
 	uint32_t head;		    /* of what is sent before them: BEGIN, the last mark */
 	uint64_t begin;		    /* rows before the first of them that are acknowledged, at least */
 	uint64_t acked;		    /* rows; only grows */
-	bool marked;
-	uint64_t mark;		    /* the last that is not kept any more: with windows of marks what is kept begins behind it */
+	struct dpi_kept_mark mark; /* the last that is not kept any more: with windows of marks what is kept begins behind it */
+	struct dpi_kept_mark next_mark; /* while segments are sent again: the last that the new ring does not keep any more; it counts when they all were sent */
 	uint64_t version;	    /* of the flow, when the lane was last found to lead to its target */
 };
 

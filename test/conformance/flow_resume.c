@@ -461,6 +461,72 @@ static void taken_over_waiting(int rank, int ack)
 TEST(flow_source_taken_over_closing, "FL-959", 3) { taken_over_waiting(rank, DPI_ACK_NONE); }
 TEST(flow_source_taken_over_waiting, "FL-959", 3) { taken_over_waiting(rank, DPI_ACK_CONFIRMED); }
 
+/* There is memory for two rings. A third finds some when the first one's source is closed, though nothing else happens at the target. */
+TEST(flow_source_taken_over_twice, "FL-902 FL-959", 1)
+{
+	DPI_Context ctx = join();
+	DPI_Flow f = FLOW("f", ctx, .sources = 1, .segment = 512, .memory = 8192, .retain = DPI_ACK_RELEASED, .resume_us = LATE);
+	DPI_Target t = target_of(0, f);
+	DPI_Source s[3];
+	struct flow_row r = row_of(1, 1, 1);
+	DPI_Tuple u;
+	int error;
+	s[0] = resume_with(f, ID, NULL, 0);
+	push_rows(s[0], 1, 0, 1);
+	CHECK_DPI(DPI_Flush_Source(s[0]));
+	CHECK_DPI(DPI_Next(t, &u));
+	s[1] = resume_with(f, ID, NULL, 1);
+	push_rows(s[1], 1, 0, 2);
+	CHECK_DPI(DPI_Flush_Source(s[1]));
+	CHECK_DPI(DPI_Next(t, &u));
+	s[2] = resume_with(f, ID, (const uint64_t[]){ 1 }, 1);
+	CHECK_ERROR(DPI_Try_Push(&r, sizeof r, s[2]), DPI_ERR_AGAIN, "room");
+	for (int i = 0; i < 50; i++, pause_ms(1)) CHECK_ERROR(DPI_Try_Next(t, &u), DPI_ERR_AGAIN, "nothing"); /* all news are known */
+	CHECK_ERROR(DPI_Close_Source(s[0]), DPI_ERR_FENCED, "taken over");
+	while ((error = DPI_Try_Push(&r, sizeof r, s[2])) == DPI_ERR_AGAIN) CHECK_ERROR(DPI_Try_Next(t, &u), DPI_ERR_AGAIN, "nothing");
+	CHECK_DPI(error);
+	CHECK_ERROR(DPI_Close_Source(s[1]), DPI_ERR_FENCED, "taken over");
+	CHECK_DPI(DPI_Flush_Source(s[2]));
+	for (int i = 0; i < 50; i++, pause_ms(1)) CHECK_ERROR(DPI_Try_Next(t, &u), DPI_ERR_AGAIN, "nothing"); /* what it has pushed came before */
+	CHECK_DPI(DPI_Close_Source(s[2]));
+	CHECK_ERROR(DPI_Next(t, &u), DPI_ERR_END, "ended");
+	CHECK_DPI(DPI_Close_Target(t));
+	CHECK_DPI(DPI_Finalize(ctx));
+}
+
+/* While it waits for a target its process stands; when it goes on, that target has had all from the other, and has ended. */
+TEST(flow_source_taken_over_late, "FL-959", 2)
+{
+	enum { FEW = 3 };
+	_Atomic int *waits = harness_shared();
+	DPI_Context ctx = join();
+	DPI_Flow f = FLOW("f", ctx, .sources = 1, .retain = DPI_ACK_CONFIRMED, .resume_us = LATE);
+	if (rank == 1) {
+		DPI_Source s = resume_with(f, ID, NULL, 0);
+		struct flow_row r = row_of(1, 0, 0);
+		*waits = 1;
+		CHECK_ERROR(DPI_Push(&r, sizeof r, s), DPI_ERR_FENCED, "taken over by another on node 0");
+		CHECK_ERROR(DPI_Close_Source(s), DPI_ERR_FENCED, "taken over");
+	} else {
+		DPI_Tuple u;
+		AWAIT(*waits);
+		pause_ms(50);
+		harness_kill(1, SIGSTOP);
+		DPI_Source s = resume_with(f, ID, NULL, 1);
+		DPI_Target t = target_of(0, f);
+		push_rows(s, 1, 0, FEW);
+		CHECK_DPI(DPI_Flush_Source(s));
+		for (int i = 0; i < FEW; i++) CHECK_DPI(DPI_Next(t, &u));
+		CHECK_DPI(DPI_Ack(DPI_ACK_EVERY_SOURCE, DPI_ACK_TAKEN, t));
+		CHECK_DPI(DPI_Close_Source(s));
+		CHECK_ERROR(DPI_Next(t, &u), DPI_ERR_END, "ended");
+		CHECK_DPI(DPI_Close_Target(t));
+		harness_kill(1, SIGCONT);
+	}
+	CHECK_DPI(DPI_Barrier("end", 2, 0, ctx));
+	CHECK_DPI(DPI_Finalize(ctx));
+}
+
 /* A source that goes on behind what its target has got. */
 static void gap(int rank, int on_death)
 {

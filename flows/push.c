@@ -10,6 +10,7 @@
 #include "pipe.h"
 #include "push_plan.h"
 #include "retain.h"
+#include "row_part.h"
 #include "wait.h"
 
 /* Is this a row of the flow's schema? */
@@ -210,10 +211,23 @@ static int room(struct dpi_source *s, uint32_t target, uint64_t need, bool wait,
 	return __builtin_expect(error, 0) ? want(s, target, need, error) : DPI_SUCCESS;
 }
 
+/* Of a row that is acknowledged when all of it has come, all parts are kept at once. What codecs make of it may be smaller. */
+static int check_kept(const struct dpi_source *s, uint64_t size)
+{
+	uint64_t head = sizeof(struct dpi_flow_segment) + sizeof(struct dpi_part_header), part = s->segment - head;
+	uint64_t parts = size / part + 1, room = dpi_retained_room(s->flow->definition);
+	uint64_t need = size + parts * (head + 2 * DPI_RING_WORD) + s->segment; /* a pad at the ring's end may be as large as a segment */
+	if (s->coded || need <= room) return DPI_SUCCESS;
+	return dpi_fail(DPI_ERR_SIZE, "a row of %llu bytes and what goes with it do not fit the %llu bytes in which a source of flow '%s' keeps what a target has not acknowledged: raise "
+			"attr->memory or attr->segment, or push it in parts", (unsigned long long)size, (unsigned long long)room, s->flow->name);
+}
+
 /* What is there of one that was not sent whole is dropped at its target. */
 int dpi_push_large(struct dpi_source *s, const uint32_t *to, uint32_t count, const void *row, uint64_t size, bool wait)
 {
 	int64_t deadline = wait ? dpi_deadline(0, s->timeout_us) : 0;
+	int unfit = s->retain && count ? check_kept(s, size) : DPI_SUCCESS;
+	if (unfit) return unfit;
 	for (uint32_t i = 0; i < count; i++) {
 		bool dropped;
 		int error = wait && !deadline ? open_now(s, to[i], &dropped) : DPI_SUCCESS;

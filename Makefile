@@ -106,9 +106,10 @@ check: tests ## run every test and gate; the last line says 'N passed, N failed,
 	@BUILD='$(BUILD)' PEERS='$(PEERS)' SAN='$(SAN)' CC='$(CC)' CLANG='$(CLANG)' MAKE='$(MAKE)' test/run $(JOBS:%=--jobs %) $(TESTS)
 
 SOAK ?= 3600
-soak: tests ## random flows, and retained ones, each against a model for SOAK (3600) seconds over each transport
+soak: tests ## random flows, retained ones, and ones that reduce, each against a model for SOAK (3600) seconds over each transport
 	@DPI_MODULES='$(abspath $(BUILD))/dpi' TEST_SOAK=$(SOAK) $(BUILD)/test/system/flow_model --jobs 1 --verbose flow_model_soak
 	@DPI_MODULES='$(abspath $(BUILD))/dpi' TEST_SOAK=$(SOAK) $(BUILD)/test/system/flow_model_retained --jobs 1 --verbose flow_model_retained_soak
+	@DPI_MODULES='$(abspath $(BUILD))/dpi' TEST_SOAK=$(SOAK) $(BUILD)/test/system/reduce_model --jobs 1 --verbose reduce_model_soak
 
 -include bench/Makefile.inc
 bench: ## measure against raw rings and sockets, Open MPI, ZeroMQ and DuckDB: a table, JSON and plots

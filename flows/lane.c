@@ -116,7 +116,8 @@ static int ask(struct dpi_source *s, uint32_t target, int64_t deadline)
 	struct dpi_flow_target where = dpi_flow_where(s->flow, target);
 	if (where.state != DPI_TARGET_BOUND) return dpi_fail(DPI_ERR_PEER, "it was closed, or its process died");
 	snprintf(name, sizeof name, "%.100s, target %u", s->flow->name, target);
-	struct dpi_wanted wanted = { name, s->timeout_us, s->linger_us, s->watch.bell, s->ack || s->retain, s->tries };
+	bool prompt = s->tries || s->flow->definition->detach_us; /* what is given back is told at once: by that its lag is judged */
+	struct dpi_wanted wanted = { name, s->timeout_us, s->linger_us, s->watch.bell, s->ack || s->retain, prompt };
 	l->epoch = where.epoch;
 	int64_t least = dpi_now() + DPI_ANSWER_NS;
 	int error = dpi_run_open_start(s->ctx, &wanted, where.node, where.queue, deadline > least ? deadline : least, &l->opening);
@@ -212,6 +213,7 @@ int dpi_lane_open_once(struct dpi_source *s, uint32_t target, int64_t deadline, 
 	if (!o.error && s->retain) pthread_mutex_lock(&f->lock); /* who looks from outside may do so while rings change */
 	if (!o.error) {
 		l->b = l->opening;
+		l->full_since = 0; /* positions begin anew */
 		if (f->definition->hint == DPI_HINT_LATENCY && l->b->appender.tail && !s->retain) dpi_run_prompt(l->b);
 	}
 	if (!o.error && s->retain) pthread_mutex_unlock(&f->lock);
@@ -267,7 +269,7 @@ int dpi_lane_begin_run(struct dpi_source *s, uint32_t target, uint64_t size, int
 	struct dpi_lane *l = &s->lane[target];
 	int error = dpi_run_begin(l->b, &l->run, size, false);
 	bool detaches = s->flow->definition->detach_us;
-	if (error != DPI_ERR_AGAIN) l->full_since = 0;
+	if (detaches && error != DPI_ERR_AGAIN) dpi_lane_goes_on(s, target);
 	else if (detaches && dpi_lane_lags(s, target, dpi_now())) return dpi_fail(DPI_ERR_PEER, "it was detached");
 	if (error != DPI_ERR_AGAIN || !deadline) return error;
 	int64_t start = dpi_now(), now = start;
@@ -280,7 +282,7 @@ int dpi_lane_begin_run(struct dpi_source *s, uint32_t target, uint64_t size, int
 		if (patience > 0 && l->b->timeout_us > patience) l->b->timeout_us = patience;
 		error = dpi_run_begin(l->b, &l->run, size, true);
 		now = dpi_now();
-		if (!error) l->full_since = 0;
+		if (detaches && !error) dpi_lane_goes_on(s, target);
 		else if (encodes) dpi_columns_meanwhile(s, target);
 		int fenced = error == DPI_ERR_TIMEOUT ? dpi_source_fenced(s) : DPI_SUCCESS;
 		if (fenced) error = fenced;

@@ -5,8 +5,6 @@
  * One that finds no room stays half sent: the next push of it goes on, so that it gets through rings that are smaller than it, also of a thread
  * that takes at the other end in between. When anything else was sent to one of its targets meanwhile, or another large row comes, it begins
  * anew: between the parts of a row no other segment may come, and who reads it drops what it has of a row when another begins. */
-#include <string.h>
-
 #include "move/hash.h"
 #include "retain.h"
 #include "row_part.h"
@@ -96,10 +94,23 @@ static int send_parts(struct dpi_source *s, const uint32_t *to, uint32_t count, 
 	return DPI_SUCCESS;
 }
 
+/* Of a row that is acknowledged when all of it has come, all parts are kept at once. What codecs make of it may be smaller. */
+static int check_kept(const struct dpi_source *s, uint64_t size)
+{
+	uint64_t head = sizeof(struct dpi_flow_segment) + sizeof(struct dpi_part_header), part = s->segment - head;
+	uint64_t parts = size / part + 1, room = dpi_retained_room(s->flow->definition);
+	uint64_t need = size + parts * (head + 2 * DPI_RING_WORD) + s->segment; /* a pad at the ring's end may be as large as a segment */
+	if (s->coded || need <= room) return DPI_SUCCESS;
+	return dpi_fail(DPI_ERR_SIZE, "a row of %llu bytes and what goes with it do not fit the %llu bytes in which a source of flow '%s' keeps what a target has not acknowledged: raise "
+			"attr->memory or attr->segment, or push it in parts", (unsigned long long)size, (unsigned long long)room, s->flow->name);
+}
+
 int dpi_push_large(struct dpi_source *s, const uint32_t *to, uint32_t count, const void *row, uint64_t size, bool wait)
 {
 	struct dpi_large *g = &s->large;
 	int64_t deadline = wait ? dpi_deadline(0, s->timeout_us) : 0;
+	int unfit = s->retain && count ? check_kept(s, size) : DPI_SUCCESS;
+	if (unfit) return unfit;
 	if (!goes_on(s, to, count, row, size)) *g = (struct dpi_large){ .size = size };
 	int error = send_parts(s, to, count, row, wait, deadline);
 	if ((error == DPI_ERR_AGAIN || error == DPI_ERR_TIMEOUT) && g->sent) {

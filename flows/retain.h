@@ -57,6 +57,8 @@ struct dpi_retain {
 	struct dpi_retain_lane *lane; /* of each target */
 };
 
+/* target.c: bytes of the ring in which a source keeps what it sends to one target. */
+uint64_t dpi_retained_room(const struct dpi_definition *d);
 int dpi_retain_open(struct dpi_source *s); /* MEMORY */
 void dpi_retain_close(struct dpi_source *s);
 /* The flow's news tell of a target. Loop thread, under the flow's lock. */

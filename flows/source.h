@@ -22,7 +22,8 @@ struct dpi_lane {
 	uint64_t rows, bytes; /* in segments that are ended; of rows that vary all */
 	uint64_t first;	      /* rows that its source pushed before it was resumed; rows counts them, too */
 	bool dropped;	     /* the target died, or was detached, and the flow goes on */
-	int64_t full_since;  /* detach.c: pushes have found no room since; 0: the last one did */
+	int64_t full_since;  /* detach.c: when a push found no room, and what lay here then has not all been given back; 0: it has */
+	uint64_t full_at;    /* up to this position */
 	uint64_t detaching;  /* the coordinator was asked to detach this queue, */
 	uint64_t detaching_term; /* in this life of the registry */
 	uint64_t looked;     /* version of the flow in which it was not detached */

@@ -1070,7 +1070,7 @@ typedef struct DPI_Flow_Attr {
 	/* delivery */
 	int retain;			/* 0: direct; DPI_ACK_RELEASED, CONFIRMED: a source keeps its rows until their target says so */
 	int64_t resume_us;		/* retained: a dead source is waited for so long; 0: it is not */
-	int64_t detach_us;		/* a target that gives a waiting push no room for so long is detached; 0: it blocks */
+	int64_t detach_us;		/* a target that lags by more, when a push finds no room there, is detached; 0: it blocks */
 } DPI_Flow_Attr;
 #define DPI_FLOW_ATTR_INIT { sizeof(DPI_Flow_Attr), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
 		0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }

@@ -621,6 +621,51 @@ TEST(flow_target_detached, "FL-970 FL-971", 4, .deadline_s = 180) { detach(rank,
 TEST(flow_target_detached_of_columns, "FL-970 FL-971", 4, .deadline_s = 180) { detach(rank, 0, DPI_LAYOUT_COLUMNS); }
 TEST(flow_target_detached_retained, "FL-970 FL-971", 4, .deadline_s = 180) { detach(rank, DPI_ACK_RELEASED, DPI_LAYOUT_ROWS); }
 
+/* Both targets make room all the time, and hold up the source: one takes what lies there within the budget, the other in twice as long. */
+static void lagging(int rank, int retain)
+{
+	int64_t budget = SECOND * harness_slow();
+	DPI_Context ctx = join();
+	DPI_Flow f = FLOW("f", ctx, .targets = 2, .sources = 1, .segment = 512, .memory = 16384, .dist = DPI_DIST_BROADCAST, .detach_us = budget, .retain = retain);
+	if (rank == 2) {
+		DPI_Source s = source_of(f);
+		DPI_Source_Stats stats = { .size = sizeof stats };
+		int64_t n = 0, until = now() + 60 * budget;
+		uint64_t stalls[2] = { 0 };
+		while (!flow_info(f).detached && now() < until) push_rows(s, 2, n, 20), n += 20;
+		CHECK_INT(flow_info(f).detached, ==, 1);
+		CHECK_DPI(DPI_Get_Source_Stats(s, &stats));
+		for (int64_t more = n + 2000; n < more; n += 20) push_rows(s, 2, n, 20); /* the other one is still waited for */
+		stalls[0] = stats.stalls;
+		CHECK_DPI(DPI_Get_Source_Stats(s, &stats));
+		stalls[1] = stats.stalls;
+		CHECK_INT(stalls[0], <, stalls[1]);
+		CHECK_DPI(DPI_Close_Source(s));
+	} else {
+		DPI_Target t = target_of((uint32_t)rank, f);
+		DPI_Tuple u;
+		int64_t rows = 0;
+		int error;
+		while (!(error = DPI_Next(t, &u))) {
+			CHECK_INT(((const struct flow_row *)u.data)->number, ==, rows);
+			rows++;
+			/* of some 200 rows that lie there */
+			if (rank) usleep((useconds_t)(budget / 100));
+			else if (rows % 4 == 0) usleep(1000);
+		}
+		if (rank) CHECK_ERROR(error, DPI_ERR_FENCED, "lagged behind");
+		else CHECK_ERROR(error, DPI_ERR_END, "ended");
+		CHECK_INT(rows, >, rank ? 40 : 2000);
+		CHECK_DPI(DPI_Close_Target(t));
+	}
+	CHECK_DPI(DPI_Barrier("end", 3, 0, ctx));
+	CHECK_INT(flow_info(f).detached, ==, 1);
+	CHECK_DPI(DPI_Finalize(ctx));
+}
+
+TEST(flow_target_lags, "FL-970 FL-971", 3, .deadline_s = 180) { lagging(rank, 0); }
+TEST(flow_target_lags_retained, "FL-970 FL-971", 3, .deadline_s = 180) { lagging(rank, DPI_ACK_RELEASED); }
+
 /* Without it a push waits, in calls that do not wait likewise; and with it those that do not wait detach, too. */
 TEST(flow_detach_is_asked_for, "FL-970 FL-972", 1)
 {

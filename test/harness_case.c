@@ -21,7 +21,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define PROCESSES_MAX 1024 /* started in one case, later ones counted */
+#define PROCESSES_MAX 1024 /* that run in one case, or have printed something */
 
 /* Shared by the supervisor and all ranks. */
 struct page {
@@ -277,14 +277,32 @@ static bool listen_for_rank_0(void)
 	return !listen(listener, 128);
 }
 
+static off_t file_size(int fd)
+{
+	struct stat s;
+	return fstat(fd, &s) ? 0 : s.st_size;
+}
+
+/* Where a process is kept: of one that has ended without a word another may stand there, as a soak starts any number of them. The first leads
+ * the group. */
+static struct process *place(void)
+{
+	for (struct process *p = processes + 1; p < processes + process_count; p++) {
+		if (!p->ended || file_size(p->out) || file_size(p->err)) continue;
+		close(p->out), close(p->err);
+		return p;
+	}
+	return process_count < PROCESSES_MAX ? &processes[process_count++] : NULL;
+}
+
 static bool start_rank(int rank, int gate)
 {
-	if (process_count == PROCESSES_MAX || rank < 0 || rank >= HARNESS_RANKS) {
-		errno = E2BIG; /* a soak has started as many as one case may */
+	if (the_case->processes && rank == 0 && !listen_for_rank_0()) return false;
+	struct process *p = rank >= 0 && rank < HARNESS_RANKS ? place() : NULL;
+	if (!p) {
+		errno = E2BIG;
 		return false;
 	}
-	if (the_case->processes && rank == 0 && !listen_for_rank_0()) return false;
-	struct process *p = &processes[process_count++];
 	*p = (struct process){.rank = rank};
 	p->out = memfd_create("out", MFD_CLOEXEC);
 	p->err = memfd_create("err", MFD_CLOEXEC);
@@ -389,12 +407,6 @@ static void copy_output(int fd, const char *label, int rank)
 	while (fgets(line, sizeof line, f))
 		dprintf(report, "%s %d: %s%s", label, rank, line, strchr(line, '\n') ? "" : "\n");
 	fclose(f);
-}
-
-static off_t file_size(int fd)
-{
-	struct stat s;
-	return fstat(fd, &s) ? 0 : s.st_size;
 }
 
 /* Note ended processes; says whether one failed or skipped. */

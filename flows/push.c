@@ -176,11 +176,15 @@ static size_t put_each(struct dpi_source *s, const uint32_t *to, uint32_t count,
 	return rows;
 }
 
-/* Not to wait for room is no reason not to wait for the answer of a target that was never sent to. AGAIN: it is not bound. */
+/* Not to wait for room is no reason not to wait for the answer of a target that was never sent to. AGAIN: it is not bound, or has no memory
+ * for a ring now. */
 static int open_now(struct dpi_source *s, uint32_t target, bool *dropped)
 {
+	const struct dpi_lane *l = &s->lane[target];
 	int error = dpi_lane_open(s, target, 0, dropped);
-	return error == DPI_ERR_AGAIN && s->lane[target].opening ? dpi_lane_open(s, target, 1, dropped) : error;
+	if (error != DPI_ERR_AGAIN || !l->opening || dpi_run_queued(l->opening)) return error;
+	error = dpi_lane_open(s, target, 1, dropped);
+	return error == DPI_ERR_TIMEOUT && l->opening && dpi_run_queued(l->opening) ? DPI_ERR_AGAIN : error;
 }
 
 /* The clock is asked only of those who wait. */

@@ -106,14 +106,16 @@ check: tests ## run every test and gate; the last line says 'N passed, N failed,
 	@BUILD='$(BUILD)' PEERS='$(PEERS)' SAN='$(SAN)' CC='$(CC)' CLANG='$(CLANG)' MAKE='$(MAKE)' test/run $(JOBS:%=--jobs %) $(TESTS)
 
 SOAK ?= 3600
-soak: tests ## random flows, and retained ones, each against a model for SOAK (3600) seconds over each transport
+soak: tests ## random flows, retained ones, and ones that reduce, each against a model for SOAK (3600) seconds over each transport
 	@DPI_MODULES='$(abspath $(BUILD))/dpi' TEST_SOAK=$(SOAK) $(BUILD)/test/system/flow_model --jobs 1 --verbose flow_model_soak
 	@DPI_MODULES='$(abspath $(BUILD))/dpi' TEST_SOAK=$(SOAK) $(BUILD)/test/system/flow_model_retained --jobs 1 --verbose flow_model_retained_soak
+	@DPI_MODULES='$(abspath $(BUILD))/dpi' TEST_SOAK=$(SOAK) $(BUILD)/test/system/reduce_model --jobs 1 --verbose reduce_model_soak
 
 -include bench/Makefile.inc
 bench: ## measure against raw rings and sockets, Open MPI, ZeroMQ and DuckDB: a table, JSON and plots
+bench-shuffle: ## measure shuffles of all sizes among 2 to 16 processes, with keys that are skewed and not: JSON and plots
 peers: ## fetch DuckDB by npm, to check and measure against; check and bench try it once
-$(if $(wildcard bench/Makefile.inc),bench bench-build: all)
+$(if $(wildcard bench/Makefile.inc),bench bench-shuffle bench-build: all)
 $(if $(wildcard bench/Makefile.inc),check: $(PEERS)/asked)
 -include test/rdma-vm/Makefile.inc
 check-rdma: ## the tests over verbs, in a virtual machine where there is no RDMA; ALL=1: every one
@@ -123,7 +125,7 @@ docs: ## the manual and the specification as HTML, into build/docs
 	$(Q)man/html.sh '$(BUILD)/docs'
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@sed -n '4,6s/^# //p' $(firstword $(MAKEFILE_LIST))
 
 clean: ## remove what was built (here: build and build-*)

@@ -35,7 +35,7 @@ struct options {
 	double scale;		/* TPC-H's scale factor */
 	double select;		/* share of the orders that are joined */
 	double skew;		/* exponent of Zipf's law */
-	const char *mode, *direction, *transport, *memory, *method, *move, *filter, *roles, *keys, *dist, *by, *ack, *path, *provider, *multicast;
+	const char *mode, *direction, *transport, *memory, *method, *move, *filter, *roles, *keys, *dist, *by, *aggregate, *codec, *ack, *path, *provider, *multicast;
 };
 
 /* Fills *o from defaults and argv. accepted: names separated by spaces. A wrong option ends the program with a sentence. */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A shuffle by a flow: rows pushed one by one, or --batch bytes at once; targets take runs where they lie. With --mode columns
- * the same rows as record batches of two columns. A process that is source and target pushes from a thread of its own. With --ack targets
- * acknowledge rows, of which sources take note. */
-#include "dpi_job.h"
-#include "shuffle.h"
+ * the same rows as record batches of two columns; with --mode arrow record batches go into a flow of rows, --by hand: made into rows by the
+ * program and pushed by the batch. A process that is source and target pushes from a thread of its own. With --ack targets
+ * acknowledge rows, of which sources take note. bytes_per_row: that travel, behind the codec. */
+#include "dpi_columns.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -15,6 +15,8 @@ struct work {
 	struct outcome *mine;
 	DPI_Source source;
 	struct rows rows;
+	struct columns columns;
+	unsigned char *made; /* rows of a batch */
 };
 
 static bool columnar(void)
@@ -22,16 +24,10 @@ static bool columnar(void)
 	return !strcmp(shuffle.o.mode, "columns");
 }
 
-static DPI_Schema schema_new(void)
+/* Record batches are pushed, whatever segments are. */
+static bool by_arrow(void)
 {
-	DPI_Column columns[] = {
-		{ .name = "key", .type = DPI_TYPE_INT64 },
-		{ .name = "value", .type = DPI_TYPE_FIXED, .width = (uint32_t)shuffle.o.size - 8 },
-	};
-	DPI_Schema schema;
-
-	need(DPI_Create_Schema(columns, shuffle.o.size > 8 ? 2 : 1, &schema));
-	return schema;
+	return columnar() || !strcmp(shuffle.o.mode, "arrow");
 }
 
 static int acks(void)
@@ -42,15 +38,32 @@ static int acks(void)
 	       !strcmp(ack, "confirmed") ? DPI_ACK_CONFIRMED : DPI_ACK_NONE;
 }
 
+static DPI_Codec codec(void)
+{
+	static const char *const names[] = { "", "lz4", "zstd", "deflate", "aes-256-gcm" }; /* by DPI_CODEC_* */
+	static const unsigned char key[DPI_KEY_SIZE] = { 1 };
+	DPI_Codec c = { 0 };
+
+	for (int i = 1; i < (int)(sizeof names / sizeof *names); i++)
+		if (!strcmp(shuffle.o.codec, names[i]))
+			c.codec = i;
+	if (c.codec == DPI_CODEC_AES_256_GCM) {
+		c.key = "bench";
+		need(DPI_Set_Key(c.key, key, sizeof key));
+	}
+	return c;
+}
+
 /* Every process says the same; the first one creates it. */
 static DPI_Flow flow_new(DPI_Context ctx)
 {
 	const char *key = "key";
 	DPI_Flow_Attr attr = DPI_FLOW_ATTR_INIT;
+	DPI_Codec coded = codec();
 	DPI_Flow flow;
 
 	attr.create = DPI_CREATE_OR_OPEN;
-	attr.schema = schema_new();
+	attr.schema = columns_schema();
 	attr.layout = columnar() ? DPI_LAYOUT_COLUMNS : DPI_LAYOUT_ROWS;
 	attr.targets = shuffle.targets;
 	attr.sources = shuffle.sources;
@@ -63,6 +76,8 @@ static DPI_Flow flow_new(DPI_Context ctx)
 	attr.ack = acks();
 	attr.ack_up_to = attr.ack != DPI_ACK_NONE;
 	attr.retain = !strcmp(shuffle.o.mode, "retained") ? DPI_ACK_RELEASED : 0;
+	attr.codecs = coded.codec ? &coded : NULL;
+	attr.codec_count = coded.codec ? 1 : 0;
 	attr.segment = (uint32_t)shuffle.o.publish;
 	attr.memory = shuffle.o.ring * shuffle.sources;
 	need(DPI_Create_Flow("shuffle", &attr, ctx, &flow));
@@ -97,46 +112,6 @@ static always_inline void push_each(size_t size, const unsigned char *row, size_
 		need(DPI_Push(row, size, source));
 }
 
-/* The rows as columns, in memory of their own. */
-struct columns {
-	unsigned char *data[2];
-	size_t width[2];
-};
-
-static struct columns columns_new(const struct rows *rows)
-{
-	struct columns c = { .width = { 8, shuffle.o.size - 8 } };
-
-	for (int k = 0; k < 2; k++) {
-		c.data[k] = malloc(rows->count * c.width[k] + 1);
-		if (!c.data[k])
-			die(1, "no memory for %zu rows", rows->count);
-		for (size_t i = 0; i < rows->count; i++)
-			memcpy(c.data[k] + i * c.width[k], rows->data + i * shuffle.o.size + 8 * (size_t)k, c.width[k]);
-	}
-	return c;
-}
-
-static void released(struct ArrowArray *array)
-{
-	array->release = NULL;
-}
-
-static void push_columns(const struct columns *c, size_t first, size_t count, DPI_Source source)
-{
-	const void *none[1] = { NULL }, *buffers[2][2] = { { NULL, c->data[0] }, { NULL, c->data[1] } };
-	struct ArrowArray child[2], *children[2], batch;
-
-	for (int k = 0; k < 2; k++) {
-		child[k] = (struct ArrowArray){ .length = (int64_t)count, .offset = (int64_t)first, .n_buffers = 2, .buffers = buffers[k],
-						.release = released };
-		children[k] = &child[k];
-	}
-	batch = (struct ArrowArray){ .length = (int64_t)count, .n_buffers = 1, .buffers = none, .n_children = shuffle.o.size > 8 ? 2 : 1,
-				     .children = children, .release = released };
-	need(DPI_Push_Arrow(&batch, NULL, source, NULL));
-}
-
 /* The same where rows are acknowledged: no more of them wait than may, so the program takes note whenever there is news. */
 static void push_and_hear(size_t size, const unsigned char *row, size_t count, size_t batch, DPI_Source source)
 {
@@ -154,56 +129,54 @@ static void push_and_hear(size_t size, const unsigned char *row, size_t count, s
 		need(told.error);
 }
 
+static void push_some(struct work *w, size_t first, size_t count)
+{
+	size_t size = shuffle.o.size, batch = shuffle.o.batch / size;
+	const unsigned char *row = w->rows.data + first * size;
+
+	if (w->made) {
+		columns_to_rows(&w->columns, first, count, w->made);
+		need(DPI_Push_Batch(w->made, count, w->source, NULL));
+	} else if (w->columns.data[0]) {
+		columns_push(&w->columns, first, count, w->source);
+	} else if (acks()) {
+		push_and_hear(size, row, count, batch, w->source);
+	} else if (batch) {
+		need(DPI_Push_Batch(row, count, w->source, NULL));
+	} else {
+		WITH_SIZE(size, push_each, row, count, w->source);
+	}
+}
+
+static uint64_t bytes_sent(DPI_Source source)
+{
+	DPI_Source_Stats stats = { .size = sizeof stats };
+
+	need(DPI_Flush_Source(source));
+	need(DPI_Get_Source_Stats(source, &stats));
+	return stats.coded_bytes ? stats.coded_bytes : stats.bytes;
+}
+
 static void *push_until_end(void *arg)
 {
 	struct work *w = arg;
-	size_t size = shuffle.o.size, batch = shuffle.o.batch / size, most = batch ? batch : rows_per_look(), at = 0;
+	size_t batch = shuffle.o.batch / shuffle.o.size, most = batch ? batch : rows_per_look(), at = 0;
 	uint64_t pushed = 0;
-	struct columns columns = { 0 };
-	bool by_columns = columnar(), hears = acks();
 
-	if (by_columns)
-		columns = columns_new(&w->rows);
 	while (!time_is_up) {
 		size_t count = w->rows.count - at < most ? w->rows.count - at : most;
-		const unsigned char *row = w->rows.data + at * size;
 
-		if (by_columns)
-			push_columns(&columns, at, count, w->source);
-		else if (hears)
-			push_and_hear(size, row, count, batch, w->source);
-		else if (batch)
-			need(DPI_Push_Batch(row, count, w->source, NULL));
-		else
-			WITH_SIZE(size, push_each, row, count, w->source);
+		push_some(w, at, count);
 		pushed += count;
 		at = at + count == w->rows.count ? 0 : at + count;
 	}
+	w->mine->bytes = bytes_sent(w->source);
 	need(DPI_Close_Source(w->source));
 	outcome_sent(w->mine, &w->rows, pushed);
 	return NULL;
 }
 
 /* --------------------------------------------------------------------------------------------------------- target */
-
-/* What take_rows reads of rows, and a word of every value, as those lie in lines of their own. */
-static void take_columns(struct tally *t, const struct ArrowArray *array)
-{
-	const unsigned char *key = array->children[0]->buffers[1], *value = shuffle.o.size > 8 ? array->children[1]->buffers[1] : NULL;
-	size_t width = shuffle.o.size - 8;
-	uint64_t sum = 0, seen = 0;
-
-	t->rows += (uint64_t)array->length;
-	for (size_t i = 0; i < (size_t)array->length; i++) {
-		sum += read_lines(key + 8 * i, 8);
-		if (value)
-			seen += read_lines(value + width * i, width < 8 ? width : 8);
-		if (width > 56)
-			sum += read_lines(value + width * i + 56, width - 56);
-	}
-	keep(seen);
-	t->sum += sum;
-}
 
 static void take_columns_until_end(DPI_Target target, struct outcome *mine)
 {
@@ -215,7 +188,7 @@ static void take_columns_until_end(DPI_Target target, struct outcome *mine)
 		if (error == DPI_ERR_END)
 			break;
 		need(error);
-		take_columns(&mine->got, &array);
+		columns_take(&mine->got, &array);
 		array.release(&array);
 	}
 	mine->end = now_ns();
@@ -259,6 +232,10 @@ static void body(unsigned process, struct outcome *mine)
 	if (source >= 0) {
 		w.rows = rows_new((unsigned)source);
 		check_hash(&w.rows);
+		if (by_arrow())
+			w.columns = columns_new(&w.rows);
+		if (by_arrow() && !strcmp(shuffle.o.by, "hand"))
+			w.made = record_new((shuffle.o.batch > 8192 ? shuffle.o.batch : 8192) + shuffle.o.size);
 		need(DPI_Open_Source(flow, &source_attr, &w.source));
 	}
 	shuffle_begin(mine);
@@ -278,7 +255,7 @@ static void body(unsigned process, struct outcome *mine)
 
 int main(int argc, char **argv)
 {
-	shuffle_options("transport batch publish ring mode ack multicast", argc, argv);
+	shuffle_options("transport batch publish ring mode by codec ack multicast", argc, argv);
 	job_define(shuffle.processes, shuffle.o.transport, NULL);
 	setenv("DPI_MULTICAST", shuffle.o.multicast, 1);
 	shuffle_run("dpi", body);

@@ -153,7 +153,7 @@ void outcome_sent(struct outcome *mine, const struct rows *rows, uint64_t pushed
 
 void outcome_print(const char *peer, const struct outcome *all)
 {
-	uint64_t start = UINT64_MAX, end = 0, rows = 0, most = 0;
+	uint64_t start = UINT64_MAX, end = 0, rows = 0, most = 0, bytes = 0;
 
 	for (unsigned p = 0; p < shuffle.processes; p++) {
 		int t = target_of(p);
@@ -162,6 +162,7 @@ void outcome_print(const char *peer, const struct outcome *all)
 		start = all[p].start < start ? all[p].start : start;
 		end = all[p].end > end ? all[p].end : end;
 		rows += all[p].got.rows;
+		bytes += all[p].bytes;
 		most = all[p].got.rows > most ? all[p].got.rows : most;
 		for (unsigned s = 0; t >= 0 && s < shuffle.sources; s++) {
 			sent.rows += all[s].sent[t].rows;
@@ -179,6 +180,7 @@ void outcome_print(const char *peer, const struct outcome *all)
 					{ "bytes_per_s", rate * (double)shuffle.o.size },
 					{ "busiest_per_s", rate * (double)most / (double)rows },
 					{ "skew", (double)most * shuffle.targets / (double)rows },
+					{ bytes ? "bytes_per_row" : NULL, (double)bytes / (double)rows },
 					{ NULL, 0 } });
 }
 

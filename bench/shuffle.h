@@ -80,6 +80,7 @@ struct tally {
 struct outcome {
 	struct tally sent[PARTIES], got;
 	uint64_t start, end; /* nanoseconds; end: of a target */
+	uint64_t bytes;	     /* that a source has sent, should it say so */
 };
 
 void take_rows(struct tally *t, const unsigned char *row, size_t count, size_t stride);

@@ -351,6 +351,12 @@ void dpi_ack_went(struct dpi_source *s, uint32_t target, uint64_t pushed)
 	dpi_ack_steps_add(&s->ack->lane[target].steps, rows, pushed);
 }
 
+bool dpi_ack_some(struct dpi_source *s)
+{
+	listen(s);
+	return dpi_acks_some(s->ack->rows) || !dpi_ack_full(s);
+}
+
 bool dpi_ack_full(const struct dpi_source *s)
 {
 	const struct dpi_acks *rows = s->ack->rows;

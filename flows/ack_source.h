@@ -26,5 +26,7 @@ void dpi_ack_pushed_rows(struct dpi_source *s, uint32_t target, size_t rows);
 void dpi_ack_went(struct dpi_source *s, uint32_t target, uint64_t pushed);
 /* Was it this that there was no room for? */
 bool dpi_ack_full(const struct dpi_source *s);
+/* Where it was full: is there room for a row again, or something to be told of? */
+bool dpi_ack_some(struct dpi_source *s);
 
 #endif

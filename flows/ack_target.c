@@ -7,8 +7,7 @@
 #include "segment.h"
 #include "ack_window.h"
 
-/* Of a source that was resumed, rows may be out that came by an older ring. */
-static bool same_source(const struct dpi_inlet *a, const struct dpi_inlet *b)
+bool dpi_ack_same_source(const struct dpi_inlet *a, const struct dpi_inlet *b)
 {
 	return a == b || (a && b && a->named && b->named && a->source == b->source);
 }
@@ -18,20 +17,26 @@ static bool reduces(const struct dpi_target *t)
 	return t->pipe && t->pipe->final;
 }
 
+uint64_t *dpi_ack_given(const struct dpi_target *t, struct dpi_inlet *i)
+{
+	struct dpi_origin *o = i->known ? dpi_origin_find(t, i->source) : NULL;
+	return o ? &o->given : &i->given;
+}
+
 /* Rows of an inlet's source before the first that the program still has, or is still to get something of. Pieces are given back in any
  * order. */
-static uint64_t released(const struct dpi_target *t, const struct dpi_inlet *i)
+static uint64_t released(const struct dpi_target *t, struct dpi_inlet *i)
 {
-	if (reduces(t)) return i->given;
+	if (reduces(t)) return *dpi_ack_given(t, i);
 	uint64_t rows = i->rows < i->begin ? i->begin : i->rows;
 	if (!i->out && !t->resumes) return rows;
 	for (size_t n = 0; n < t->lents; n++) {
 		const struct dpi_piece *p = &t->lent[(t->first + n) % DPI_LENT_MAX];
-		if (same_source(p->inlet, i) && p->before < rows) rows = p->before;
+		if (dpi_ack_same_source(p->inlet, i) && p->before < rows) rows = p->before;
 	}
-	if (same_source(t->piece.inlet, i) && t->piece.before < rows) rows = t->piece.before;
-	if (same_source(t->kept.piece.inlet, i) && t->kept.piece.before < rows) rows = t->kept.piece.before;
-	if (t->pipe && same_source(t->pipe->rest.inlet, i) && t->pipe->rest.before < rows) rows = t->pipe->rest.before;
+	if (dpi_ack_same_source(t->piece.inlet, i) && t->piece.before < rows) rows = t->piece.before;
+	if (dpi_ack_same_source(t->kept.piece.inlet, i) && t->kept.piece.before < rows) rows = t->kept.piece.before;
+	if (t->pipe && dpi_ack_same_source(t->pipe->rest.inlet, i) && t->pipe->rest.before < rows) rows = t->pipe->rest.before;
 	return rows;
 }
 
@@ -91,14 +96,14 @@ static uint64_t before_next(const struct dpi_target *t)
 }
 
 /* Rows of an inlet's source that the program has been given. */
-static uint64_t taken(const struct dpi_target *t, const struct dpi_inlet *i)
+static uint64_t taken(const struct dpi_target *t, struct dpi_inlet *i)
 {
 	if (reduces(t)) return dpi_ack_window_taken(t, i);
 	uint64_t rows = i->rows < i->begin ? i->begin : i->rows;
 	const struct dpi_piece *p = &t->piece, *k = &t->kept.piece;
-	if (t->at != t->stop && same_source(p->inlet, i) && before_next(t) < rows) rows = before_next(t);
-	if (same_source(k->inlet, i) && k->before < rows) rows = k->before;
-	if (t->pipe && same_source(t->pipe->rest.inlet, i) && t->pipe->rest.before < rows) rows = t->pipe->rest.before;
+	if (t->at != t->stop && dpi_ack_same_source(p->inlet, i) && before_next(t) < rows) rows = before_next(t);
+	if (dpi_ack_same_source(k->inlet, i) && k->before < rows) rows = k->before;
+	if (t->pipe && dpi_ack_same_source(t->pipe->rest.inlet, i) && t->pipe->rest.before < rows) rows = t->pipe->rest.before;
 	return rows;
 }
 
@@ -185,7 +190,7 @@ int DPI_Get_Taken(uint32_t source, DPI_Target handle, uint64_t *rows)
 	*rows = 0;
 	struct dpi_target *t = dpi_target_begin(handle, "DPI_Get_Taken", &error);
 	if (!t) return error;
-	const struct dpi_inlet *i = inlet_of(t, source);
+	struct dpi_inlet *i = inlet_of(t, source);
 	if (i) *rows = taken(t, i);
 	else if (dpi_origin_find(t, source)) *rows = dpi_origin_find(t, source)->rows;
 	else dpi_target_position(t, source, rows);

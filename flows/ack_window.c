@@ -17,7 +17,7 @@ static struct dpi_ack_windows *windows_of(const struct dpi_target *t)
 static struct dpi_ack_part *part_of(const struct dpi_ack_window *w, const struct dpi_inlet *i)
 {
 	for (uint32_t n = 0; n < w->parts; n++)
-		if (w->part[n].inlet == i) return w->part + n;
+		if (dpi_ack_same_source(w->part[n].inlet, i)) return w->part + n;
 	return NULL;
 }
 
@@ -60,7 +60,7 @@ static void over(struct dpi_target *t, struct dpi_ack_window *w)
 {
 	for (uint32_t n = 0; n < w->parts; n++) {
 		struct dpi_ack_part *p = w->part + n;
-		p->inlet->given = p->to;
+		*dpi_ack_given(t, p->inlet) = p->to;
 		p->inlet->out--;
 		if (!w->some) dpi_ack_nothing(t, p->inlet, p->from, p->to);
 		dpi_ack_released(t, p->inlet);
@@ -121,9 +121,9 @@ static bool is_given(const struct dpi_target *t, const struct dpi_ack_window *w)
 	return w->complete && t->kept.piece.window != w && (t->piece.window != w || t->at == t->stop);
 }
 
-uint64_t dpi_ack_window_taken(const struct dpi_target *t, const struct dpi_inlet *i)
+uint64_t dpi_ack_window_taken(const struct dpi_target *t, struct dpi_inlet *i)
 {
-	uint64_t rows = i->given;
+	uint64_t rows = *dpi_ack_given(t, i);
 	for (const struct dpi_ack_window *w = windows_of(t)->first; w && is_given(t, w); w = w->next) {
 		const struct dpi_ack_part *p = part_of(w, i);
 		if (p) rows = p->to;

@@ -8,7 +8,7 @@
 #include "target.h"
 
 struct dpi_ack_part { /* of a source */
-	struct dpi_inlet *inlet;
+	struct dpi_inlet *inlet; /* the first by which it came, where a source was resumed */
 	uint64_t from, to; /* its rows in the window: those numbered from … to - 1 */
 };
 
@@ -36,7 +36,7 @@ void dpi_ack_window_complete(struct dpi_target *t);
 /* A piece of its results was given back. */
 void dpi_ack_window_released(struct dpi_target *t, struct dpi_ack_window *w);
 /* Rows of a source before the first that is in no window which the program was given all of. */
-uint64_t dpi_ack_window_taken(const struct dpi_target *t, const struct dpi_inlet *i);
+uint64_t dpi_ack_window_taken(const struct dpi_target *t, struct dpi_inlet *i);
 void dpi_ack_windows_free(struct dpi_ack_windows *w);
 
 #endif

@@ -95,6 +95,9 @@ static int set(struct dpi_source *s, struct dpi_filter *f)
 	if (s->reserved >= 0) return dpi_fail(DPI_ERR_STATE, "DPI_Set_Source_Bloom: room is handed out: DPI_Commit or DPI_Discard comes first");
 	if (f && f->parts > 1)
 		return dpi_fail(DPI_ERR_STATE, "DPI_Set_Source_Bloom: this is one of the %u parts of a Bloom filter: DPI_Open_Bloom gives the whole", f->parts);
+	if (f && s->id) /* a row has its number where it travels to, and what is dropped has none: one that resumes may drop others */
+		return dpi_fail(DPI_ERR_UNSUPPORTED, "DPI_Set_Source_Bloom: source %u of flow '%s' has the id %llu, and rows that a filter drops are not numbered: who resumes it with another "
+				"filter or without would lose rows; open it without an id, or filter before it pushes", s->number, s->flow->name, (unsigned long long)s->id);
 	if (f) error = dpi_filter_settled(f, "DPI_Set_Source_Bloom");
 	if (f && !error) error = make(s, f, &b);
 	if (error) return error;

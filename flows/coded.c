@@ -238,7 +238,8 @@ static int send(struct dpi_source *s, uint32_t target, uint32_t kind, uint64_t v
 	}
 	pthread_mutex_unlock(&c->lock);
 	if (error) return error;
-	if (s->retain) dpi_retain_begins(s, target, kind);
+	if (s->retain) dpi_retain_begins(s, target, kind, value);
+	DPI_ADD(l->begun, 1);
 	cl->serial++;
 	return wrote(s, target, header + coded, lingered);
 }
@@ -309,25 +310,30 @@ int dpi_coded_send(struct dpi_source *s, uint32_t target, uint32_t kind, uint64_
 	return error;
 }
 
-int dpi_coded_send_large(struct dpi_source *s, uint32_t target, const void *row, uint64_t size, int64_t deadline, bool *dropped)
+int dpi_coded_part_room(struct dpi_source *s, uint32_t target, int64_t deadline, bool *dropped)
 {
 	struct dpi_coded_lane *cl = &s->coded->lane[target];
 	int error = open_lane(s, target, deadline, dropped);
 	if (error || *dropped) return error;
 	pthread_mutex_lock(&cl->lock);
 	error = send_rows(s, target, deadline, false);
-	for (uint64_t offset = 0; offset < size && !error;) {
-		size_t taken, left = DPI_SEGMENT_HEADER + sizeof(struct dpi_part_header) + size - offset;
-		size_t part = dpi_part_write(cl->rows, left < s->coded->room ? left : s->coded->room, row, size, offset, 0, &taken);
-		error = send(s, target, DPI_FLOW_PART, 0, cl->rows, part, deadline, false);
-		offset += taken;
-	}
-	if (!error) {
-		cl->sent++;
-		DPI_ADD(s->lane[target].rows, 1);
-		s->lane[target].bytes += size;
-	}
+	if (!error) error = begin_there(s, target, deadline, false);
 	error = ended(s, target, error, dropped);
+	pthread_mutex_unlock(&cl->lock);
+	return error;
+}
+
+/* No row waits, so rows is free, and the linger service leaves the run alone that room has begun. */
+int dpi_coded_part_write(struct dpi_source *s, uint32_t target, const struct dpi_part *part)
+{
+	struct dpi_coded_lane *cl = &s->coded->lane[target];
+	bool dropped;
+	size_t taken;
+	pthread_mutex_lock(&cl->lock);
+	size_t size = dpi_part_write(cl->rows, part->size, part->row, part->row_size, part->offset, 0, &taken);
+	int error = send(s, target, DPI_FLOW_PART, 0, cl->rows, size, 0, false);
+	if (!error) cl->sent += part->offset + taken == part->row_size;
+	error = ended(s, target, error, &dropped);
 	pthread_mutex_unlock(&cl->lock);
 	return error;
 }
@@ -364,6 +370,16 @@ bool dpi_coded_publish(struct dpi_source *s, uint32_t target, bool lingered)
 	pthread_mutex_unlock(&cl->lock);
 	/* what else is wrong is found by the next call that needs the lane; of a retained flow it may pass, and nobody call */
 	return error != DPI_ERR_AGAIN && !(error && s->retain);
+}
+
+bool dpi_coded_busy(struct dpi_source *s, uint32_t target)
+{
+	struct dpi_coded_lane *cl = &s->coded->lane[target];
+	struct dpi_lane *l = &s->lane[target];
+	pthread_mutex_lock(&cl->lock);
+	bool busy = l->b && (cl->unended || dpi_run_publish(l->b, &l->run) == DPI_ERR_AGAIN);
+	pthread_mutex_unlock(&cl->lock);
+	return busy;
 }
 
 void dpi_coded_look(struct dpi_source *s, uint32_t target, struct dpi_run_flush *f)

@@ -21,6 +21,7 @@
 struct dpi_buffer;
 struct dpi_context;
 struct dpi_kept;
+struct dpi_part;
 struct dpi_run_flush;
 struct dpi_source;
 struct dpi_target;
@@ -90,7 +91,8 @@ void dpi_coded_close(struct dpi_source *s); /* the lanes' rings are there still;
 /* As the functions of dpi_lane_; deadline 0: do not wait, DPI_ERR_AGAIN. */
 int dpi_coded_room(struct dpi_source *s, uint32_t target, uint64_t need, int64_t deadline, bool *dropped);
 int dpi_coded_send(struct dpi_source *s, uint32_t target, uint32_t kind, uint64_t value, int64_t deadline, bool *dropped);
-int dpi_coded_send_large(struct dpi_source *s, uint32_t target, const void *row, uint64_t size, int64_t deadline, bool *dropped);
+int dpi_coded_part_room(struct dpi_source *s, uint32_t target, int64_t deadline, bool *dropped);
+int dpi_coded_part_write(struct dpi_source *s, uint32_t target, const struct dpi_part *part);
 int dpi_coded_flush(struct dpi_source *s, uint32_t target, int64_t deadline);
 /* Send what is gathered, if that takes no wait. False: it does; of rows, the linger service tries again. */
 bool dpi_coded_publish(struct dpi_source *s, uint32_t target, bool lingered);
@@ -104,6 +106,8 @@ struct dpi_coded_place dpi_coded_place_of(const struct dpi_buffer *b);
 int dpi_coded_again(struct dpi_source *s, uint32_t target, const struct dpi_kept *k, const struct dpi_buffer *from, const uint8_t **bytes);
 /* The lane's ring is of use no more. */
 void dpi_coded_lost(struct dpi_source *s, uint32_t target);
+/* Has the transport refused what is written, so that it is to be tried again? */
+bool dpi_coded_busy(struct dpi_source *s, uint32_t target);
 /* As dpi_run_look and dpi_run_looks, of a ring that the linger service may be sending into. */
 void dpi_coded_look(struct dpi_source *s, uint32_t target, struct dpi_run_flush *f);
 bool dpi_coded_looks(struct dpi_source *s, uint32_t target, const struct dpi_run_flush *f);

@@ -38,6 +38,8 @@ int dpi_columns_finish(struct dpi_source *s, uint32_t target);
 /* Let all rows travel, or those to one target, without waiting. */
 void dpi_columns_send(struct dpi_source *s);
 void dpi_columns_send_to(struct dpi_source *s, uint32_t target);
+/* Begin a segment for a target; the one under construction ends. As dpi_lane_begin. */
+int dpi_columns_begin(struct dpi_source *s, uint32_t target, int64_t deadline, bool *dropped);
 /* See that row i of a batch fits the segment under construction for a target; it does not exceed an empty one. */
 int dpi_columns_room(struct dpi_source *s, uint32_t target, const struct dpi_batch *batch, size_t i, bool wait, bool *dropped);
 

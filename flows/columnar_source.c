@@ -63,7 +63,7 @@ static int64_t linger_ns(const struct dpi_lane *l)
 	return l->b ? l->b->linger_us * 1000 : DPI_COLUMNS_AGAIN_NS;
 }
 
-static int begin(struct dpi_source *s, uint32_t target, int64_t deadline, bool *dropped)
+int dpi_columns_begin(struct dpi_source *s, uint32_t target, int64_t deadline, bool *dropped)
 {
 	struct dpi_lane *l = &s->lane[target];
 	int error = l->columns ? DPI_SUCCESS : dpi_column_builder_new(s->flow->definition->wire, &l->columns);
@@ -85,14 +85,14 @@ int dpi_columns_room(struct dpi_source *s, uint32_t target, const struct dpi_bat
 	*dropped = s->lane[target].dropped;
 	if (*dropped) return DPI_SUCCESS;
 	if (c->open[target] && dpi_column_fit(c->open[target], batch, i, 1)) return DPI_SUCCESS;
-	int error = begin(s, target, 0, dropped);
+	int error = dpi_columns_begin(s, target, 0, dropped);
 	if (error == DPI_ERR_AGAIN && wait) {
 		dpi_columns_send(s); /* nobody else does while this waits */
-		error = begin(s, target, dpi_deadline(0, s->timeout_us), dropped);
+		error = dpi_columns_begin(s, target, dpi_deadline(0, s->timeout_us), dropped);
 	}
 	if (!error && !*dropped && !dpi_column_fit(c->open[target], batch, i, 1))
 		error = dpi_fail(DPI_ERR_INTERNAL, "a row that should fit a segment does not");
-	return error;
+	return dpi_source_wants(s, target, DPI_WANT_COLUMNS, 0, error);
 }
 
 int dpi_columns_finish(struct dpi_source *s, uint32_t target)

@@ -25,8 +25,9 @@ static int check_retain(const struct dpi_definition *d)
 	if (d->retain && d->ack && d->ack != d->retain)
 		return dpi_fail(DPI_ERR_ARGUMENT, "attr->retain is %s and attr->ack another level: rows are kept until they are acknowledged, so set both to the same",
 				retain_text[d->retain]);
-	if (d->retain && d->reduction)
-		return dpi_fail(DPI_ERR_UNSUPPORTED, "attr->retain is given, and so is attr->aggregates: only rows that are not reduced are kept");
+	if (d->retain && d->reduction && d->window == DPI_WINDOW_END)
+		return dpi_fail(DPI_ERR_ARGUMENT, "attr->retain is given, attr->aggregates reduce, and attr->window is DPI_WINDOW_END: every row would be kept until the flow has ended; "
+				"end windows by marks or by their rows");
 	for (uint32_t i = 0; d->retain && i < d->stages; i++)
 		if (d->stage[i].kind == DPI_STAGE_SAMPLE && !d->stage[i].key_count)
 			return dpi_fail(DPI_ERR_UNSUPPORTED, "attr->retain is given, and stage %u is a sample without a key: which rows it takes depends on those before, which do not "

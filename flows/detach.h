@@ -5,9 +5,11 @@
 
 #include "source.h"
 
-/* There was no room at a target now, nor since the first call of this kind. True: it is detached. */
+/* There was no room at a target now. True: it is detached. */
 bool dpi_lane_lags(struct dpi_source *s, uint32_t target, int64_t now);
-/* Until when room is waited for before that. */
+/* There was some. */
+void dpi_lane_goes_on(struct dpi_source *s, uint32_t target);
+/* Until when room is waited for before it is detached. */
 int64_t dpi_lane_patience(const struct dpi_source *s, uint32_t target);
 struct dpi_target;
 /* FENCED: this target was. */

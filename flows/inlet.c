@@ -51,14 +51,22 @@ static void inlet_over(struct dpi_target *t, struct dpi_inlet *i)
 	i->decoder = NULL;
 }
 
+/* Nobody needs its ring any more. */
+static bool ring_due(const struct dpi_target *t, struct dpi_inlet *i)
+{
+	if (!i->over || !i->ring) return false;
+	/* the source of a retained flow waits, with all read, for acknowledgements, which go through its ring */
+	if (t->flow->definition->retain && !i->cut && atomic_load_explicit(&i->ring->state, memory_order_acquire) == DPI_RING_OPEN) return false;
+	i->ring->ended = true;
+	return dpi_ring_in_over(i->ring);
+}
+
 /* Free what is over. */
 static void sweep(struct dpi_target *t)
 {
 	for (size_t n = 0; n < t->inlets;) {
 		struct dpi_inlet *i = t->inlet[n];
-		/* the source of a retained flow waits, with all read, for acknowledgements, which go through its ring */
-		bool waits = t->flow->definition->retain && !i->cut && i->ring && atomic_load_explicit(&i->ring->state, memory_order_acquire) == DPI_RING_OPEN;
-		if (i->over && i->ring && !waits && (i->ring->ended = true, dpi_ring_in_over(i->ring))) ring_free(t, i);
+		if (ring_due(t, i)) ring_free(t, i);
 		if (i->over && !i->ring && !i->out) {
 			free(i->place);
 			free(i);
@@ -339,7 +347,7 @@ static const char *begin(struct dpi_target *t, struct dpi_inlet *i, const struct
 	if (!retain) return NULL;
 	bool new = !o;
 	if (!(o = dpi_origin_make(t, source))) return "no memory for what is known of its source";
-	if (new) o->acked = i->begin;
+	if (new) o->acked = o->given = i->begin;
 	o->epoch = i->epoch;
 	o->ended = false;
 	i->marked = o->marked;
@@ -550,6 +558,18 @@ static bool all_over(const struct dpi_target *t)
 	return true;
 }
 
+bool dpi_target_all_sent(const struct dpi_target *t)
+{
+	uint32_t opened = atomic_load_explicit(&t->flow->opened, memory_order_acquire);
+	if (!atomic_load_explicit(&t->flow->sealed, memory_order_acquire) || !all_over(t)) return false;
+	for (uint32_t s = 0; s < opened; s++) {
+		int state = dpi_flow_whose(t->flow, s).state;
+		const struct dpi_origin *o = dpi_origin_find(t, s);
+		if (state != DPI_SOURCE_CLOSED && state != DPI_SOURCE_DEAD && !(o && o->ended)) return false;
+	}
+	return true;
+}
+
 /* Nothing is to be read from it now. */
 static bool rests(const struct dpi_target *t, const struct dpi_inlet *i)
 {
@@ -564,7 +584,7 @@ static enum dpi_found round_once(struct dpi_target *t, struct dpi_piece *piece, 
 		struct dpi_inlet *i = t->inlet[t->turn];
 		if (t->flow->definition->retain && !i->peeked) {
 			bool last = dpi_ring_in_over(i->ring); /* first: what it holds is all there then */
-			dpi_inlets_name(t);
+			if (dpi_inlets_name(t) && new_mark(t, mark)) return DPI_FOUND_MARK;
 			if (!i->peeked && !last) { /* nothing is there; what comes now is read when it has a name */
 				t->turn++;
 				n++;
@@ -597,6 +617,7 @@ static enum dpi_found round_once(struct dpi_target *t, struct dpi_piece *piece, 
 /* A target sleeps when dpi_target_ready is false, and whoever may change that rings its home's bell after the change: the source
  * that publishes into a ring; the home, when a ring's source has closed it or died; the flow's copy, when it has changed. ready
  * looks at each of these, and at nothing else does a look find more than the one before it:
+ * - In a retained flow, a ring that is over and that its source gives up: its memory may be waited for.
  * - Before the flow is complete, news count (version, read before all that is looked at: a failure heard in between is news, too).
  * - Once it is, nothing more is heard, and only inlets that end bring the end. So last is kept from then on: whichever look finds
  *   the last inlet over, also one that had a mark to give first, is followed by one that finds the end. */
@@ -608,6 +629,7 @@ static enum dpi_found look(struct dpi_target *t, struct dpi_piece *piece, uint64
 	if ((*error = dpi_flow_check(t->flow)) || (*error = dpi_target_fenced(t)) || (*error = import(t))) return DPI_FOUND_ERROR;
 	enum dpi_found found = round_once(t, piece, mark, error);
 	if (found != DPI_FOUND_NOTHING) return found;
+	if (t->flow->definition->retain) sweep(t); /* a source that resumes may wait for the memory */
 	if (__builtin_expect(t->sketch != NULL, 0)) dpi_target_sketch_publish(t);
 	bool orphaned = atomic_load_explicit(&t->flow->orphaned, memory_order_acquire);
 	if (version == t->seen && !orphaned && !t->last) return DPI_FOUND_NOTHING;
@@ -659,6 +681,7 @@ bool dpi_target_ready(struct dpi_target *t)
 	bool over = t->last;
 	for (size_t n = 0; n < t->inlets; n++) {
 		struct dpi_inlet *i = t->inlet[n];
+		if (i->over && t->flow->definition->retain && ring_due(t, i)) return true;
 		if (i->over) continue;
 		if (!rests(t, i) && (dpi_run_ready(i->ring) || dpi_ring_in_over(i->ring) || dpi_inlet_superseded(t, i))) return true;
 		over = false;

@@ -40,8 +40,8 @@ static int wait_for_room(struct dpi_source *s, uint32_t target, const struct dpi
 		int64_t timeout_us = left < 1 ? 1 : left < slice ? left : slice;
 		error = try(s, target, patience > 0 && timeout_us > patience ? patience : timeout_us, arg);
 		now = dpi_now();
-		if (!error) l->full_since = 0;
-		else if (encodes) dpi_columns_meanwhile(s, target);
+		if (detaches && !error) dpi_lane_goes_on(s, target);
+		else if (error && encodes) dpi_columns_meanwhile(s, target);
 		int fenced = error == DPI_ERR_TIMEOUT ? dpi_source_fenced(s) : DPI_SUCCESS;
 		if (fenced) error = fenced;
 		else if (error == DPI_ERR_TIMEOUT && detaches && dpi_lane_lags(s, target, now)) error = dpi_fail(DPI_ERR_PEER, "it was detached");
@@ -54,8 +54,8 @@ static int wait_for_room(struct dpi_source *s, uint32_t target, const struct dpi
 	DPI_ADD(l->stalls, 1);
 	DPI_ADD(l->stall_us, (now - start) / 1000);
 	if (error == DPI_ERR_TIMEOUT)
-		return dpi_fail(error, "target %u of flow '%s' on node %d had no room within the deadline: it is behind, or stopped", target,
-				s->flow->name, node);
+		return dpi_fail(error, "target %u of flow '%s' on node %d had no room within the deadline: it is behind, or stopped%s", target, s->flow->name, node,
+				s->retain && s->flow->definition->reduction ? "; or a window does not fit the memory in which it is kept: raise attr->memory, or end windows sooner" : "");
 	return error;
 }
 
@@ -157,7 +157,8 @@ static int ask(struct dpi_source *s, uint32_t target, int64_t deadline)
 	struct dpi_flow_target where = dpi_flow_where(s->flow, target);
 	if (where.state != DPI_TARGET_BOUND) return dpi_fail(DPI_ERR_PEER, "it was closed, or its process died");
 	snprintf(name, sizeof name, "%.100s, target %u", s->flow->name, target);
-	struct dpi_wanted wanted = { name, s->timeout_us, s->linger_us, s->watch.bell, s->ack || s->retain, s->tries };
+	bool prompt = s->tries || s->flow->definition->detach_us; /* what is given back is told at once: by that its lag is judged */
+	struct dpi_wanted wanted = { name, s->timeout_us, s->linger_us, s->watch.bell, s->ack || s->retain, prompt };
 	l->epoch = where.epoch;
 	int64_t least = dpi_now() + DPI_ANSWER_NS;
 	int error = dpi_run_open_start(s->ctx, &wanted, where.node, where.queue, deadline > least ? deadline : least, &l->opening);
@@ -275,6 +276,8 @@ int dpi_lane_open_once(struct dpi_source *s, uint32_t target, int64_t deadline, 
 	if (!o.error && s->retain) pthread_mutex_lock(&f->lock); /* who looks from outside may do so while rings change */
 	if (!o.error) {
 		l->b = l->opening;
+		l->full_since = 0; /* that it had no memory is over */
+		l->full_since = 0; /* positions begin anew */
 		if (f->definition->hint == DPI_HINT_LATENCY && l->b->appender.tail && !s->retain) dpi_run_prompt(l->b);
 	}
 	if (!o.error && s->retain) pthread_mutex_unlock(&f->lock);
@@ -318,6 +321,15 @@ int dpi_lane_end(struct dpi_source *s, uint32_t target, int64_t deadline)
 	return error;
 }
 
+int dpi_lane_open_now(struct dpi_source *s, uint32_t target, bool *dropped)
+{
+	const struct dpi_lane *l = &s->lane[target];
+	int error = dpi_lane_open(s, target, 0, dropped);
+	if (error != DPI_ERR_AGAIN || !l->opening || dpi_run_queued(l->opening)) return error;
+	error = dpi_lane_open(s, target, 1, dropped);
+	return error == DPI_ERR_TIMEOUT && l->opening && dpi_run_queued(l->opening) ? DPI_ERR_AGAIN : error;
+}
+
 static int begin(struct dpi_source *s, uint32_t target, int64_t timeout_us, void *size)
 {
 	struct dpi_lane *l = &s->lane[target];
@@ -329,7 +341,7 @@ int dpi_lane_begin_run(struct dpi_source *s, uint32_t target, uint64_t size, int
 {
 	struct dpi_lane *l = &s->lane[target];
 	int error = dpi_run_begin(l->b, &l->run, size, false);
-	if (error != DPI_ERR_AGAIN) l->full_since = 0;
+	if (error != DPI_ERR_AGAIN && s->flow->definition->detach_us) dpi_lane_goes_on(s, target);
 	return error == DPI_ERR_AGAIN ? wait_for_room(s, target, l->b, begin, &size, deadline) : error;
 }
 
@@ -352,10 +364,11 @@ int dpi_lane_begin(struct dpi_source *s, uint32_t target, uint32_t kind, uint64_
 		if (error == DPI_ERR_AGAIN) return error;
 	} while (error && dpi_retain_lost(s, target, error));
 	if (error) return dpi_lane_failed(s, target, error, dropped);
-	if (s->retain) dpi_retain_begins(s, target, kind);
+	if (s->retain) dpi_retain_begins(s, target, kind, value);
 	struct dpi_flow_segment h = { .base = { .sequence = l->rows, .rows = s->epoch, .flags = DPI_SEGMENT_MAGIC | kind, .reserved = s->number }, .value = value };
 	if (s->retain) h.coded.epoch = l->epoch;
 	memcpy(dpi_run_place(l->b), &h, sizeof h);
+	DPI_ADD(l->begun, 1);
 	return DPI_SUCCESS;
 }
 
@@ -403,27 +416,48 @@ int dpi_lane_send(struct dpi_source *s, uint32_t target, uint32_t kind, uint64_t
 	return error ? dpi_lane_failed(s, target, error, dropped) : DPI_SUCCESS;
 }
 
-int dpi_lane_send_large(struct dpi_source *s, uint32_t target, const void *row, uint64_t size, int64_t deadline, bool *dropped)
+int dpi_lane_part_room(struct dpi_source *s, uint32_t target, uint64_t size, int64_t deadline, bool *dropped)
 {
-	if (s->coded) return dpi_coded_send_large(s, target, row, size, deadline, dropped);
+	if (s->coded) return dpi_coded_part_room(s, target, deadline, dropped);
+	return dpi_lane_begin(s, target, DPI_FLOW_PART, 0, sizeof(struct dpi_flow_segment) + size, deadline, dropped);
+}
+
+void dpi_lane_part_leave(struct dpi_source *s, uint32_t target)
+{
 	struct dpi_lane *l = &s->lane[target];
-	uint64_t header = sizeof(struct dpi_flow_segment), room = s->segment - header;
-	for (uint64_t offset = 0; offset < size;) {
-		size_t taken, left = DPI_SEGMENT_HEADER + sizeof(struct dpi_part_header) + size - offset;
-		uint64_t part = left < room ? left : room;
-		/* a large row once begun is not taken back: a reader drops what it has of it when another begins */
-		int error = dpi_lane_begin(s, target, DPI_FLOW_PART, 0, header + part, deadline, dropped);
-		if (error || *dropped) return error;
-		dpi_part_write(dpi_run_place(l->b) + header, part, row, size, offset, 0, &taken);
-		error = dpi_run_wrote(l->b, &l->run, header + part);
-		if (s->retain) dpi_retain_ends(s, target);
-		if (!error) error = dpi_run_end(l->b, &l->run);
-		if (error && dpi_retain_lost(s, target, error)) error = DPI_SUCCESS;
-		if (error) return dpi_lane_failed(s, target, error, dropped);
-		offset += taken;
+	if (s->coded || !l->b || !l->run.end) return; /* there an open run is nothing yet */
+	if (s->retain) dpi_retain_ends(s, target);
+	if (!dpi_run_end(l->b, &l->run)) DPI_ADD(l->begun, -1);
+}
+
+/* It goes into the run that room has begun. */
+static int write_part(struct dpi_source *s, uint32_t target, const struct dpi_part *part)
+{
+	struct dpi_lane *l = &s->lane[target];
+	uint64_t header = sizeof(struct dpi_flow_segment);
+	bool dropped;
+	size_t taken;
+	dpi_part_write(dpi_run_place(l->b) + header, part->size, part->row, part->row_size, part->offset, 0, &taken);
+	int error = dpi_run_wrote(l->b, &l->run, header + part->size);
+	if (s->retain) dpi_retain_ends(s, target);
+	/* the run is full to its end, so ending it sends nothing */
+	if (!error) error = dpi_run_end(l->b, &l->run);
+	if (error && dpi_retain_lost(s, target, error)) return DPI_SUCCESS; /* it is kept */
+	return error ? dpi_lane_failed(s, target, error, &dropped) : DPI_SUCCESS;
+}
+
+int dpi_lane_part_write(struct dpi_source *s, uint32_t target, const struct dpi_part *part)
+{
+	struct dpi_lane *l = &s->lane[target];
+	bool last = part->offset + part->taken == part->row_size;
+	int error = l->dropped ? DPI_SUCCESS : (s->coded ? dpi_coded_part_write : write_part)(s, target, part);
+	if (error || !last) return error;
+	if (l->dropped) {
+		DPI_ADD(s->stats.dropped, 1);
+	} else {
+		DPI_ADD(l->rows, 1);
+		DPI_ADD(l->bytes, part->row_size);
 	}
-	DPI_ADD(l->rows, 1);
-	DPI_ADD(l->bytes, size);
 	return DPI_SUCCESS;
 }
 

@@ -65,10 +65,16 @@ static void name(struct dpi_target *t, struct dpi_inlet *i)
 	t->resumes |= i->epoch != 0;
 }
 
-void dpi_inlets_name(struct dpi_target *t)
+bool dpi_inlets_name(struct dpi_target *t)
 {
-	for (size_t n = 0; n < t->inlets; n++)
-		if (!t->inlet[n]->peeked && !t->inlet[n]->over) name(t, t->inlet[n]);
+	bool some = false;
+	for (size_t n = 0; n < t->inlets; n++) {
+		struct dpi_inlet *i = t->inlet[n];
+		if (i->peeked || i->over) continue;
+		name(t, i);
+		some |= i->named;
+	}
+	return some;
 }
 
 bool dpi_inlet_later(const struct dpi_target *t, const struct dpi_inlet *i)
@@ -95,22 +101,47 @@ bool dpi_inlet_superseded(const struct dpi_target *t, const struct dpi_inlet *i)
 
 /* ------------------------------------------------------------------------------------------------------------ marks */
 
+/* The ring of a source that is read now: of several the oldest. NULL: none. */
+static const struct dpi_inlet *read_now(const struct dpi_target *t, uint32_t source)
+{
+	const struct dpi_inlet *oldest = NULL;
+	for (size_t n = 0; n < t->inlets; n++) {
+		const struct dpi_inlet *i = t->inlet[n];
+		if (i->named && !i->over && i->source == source && (!oldest || i->epoch < oldest->epoch)) oldest = i;
+	}
+	return oldest;
+}
+
+/* The last mark in what was read of a source. A ring of which nothing was taken yet knows of none: what was read before it counts. */
+static bool last_mark(const struct dpi_target *t, uint32_t source, uint64_t *mark)
+{
+	const struct dpi_origin *o = dpi_origin_find(t, source);
+	const struct dpi_inlet *i = read_now(t, source);
+	if (i && i->known) {
+		*mark = i->mark;
+		return i->marked;
+	}
+	if (o) *mark = o->mark;
+	return o && o->marked;
+}
+
+static bool any_ring(const struct dpi_target *t, uint32_t source)
+{
+	for (size_t n = 0; n < t->inlets; n++)
+		if (t->inlet[n]->named && t->inlet[n]->source == source) return true;
+	return false;
+}
+
 /* Of a source that is not over. */
 static bool passed(const struct dpi_target *t, uint32_t source, bool *any, uint64_t *mark)
 {
 	const struct dpi_origin *o = dpi_origin_find(t, source);
-	const struct dpi_inlet *last = NULL;
-	for (size_t n = 0; n < t->inlets; n++) {
-		const struct dpi_inlet *i = t->inlet[n];
-		if (i->named && i->source == source && (!last || i->epoch > last->epoch)) last = i;
-	}
-	bool live = last && !last->over;
-	if (!live && (!o || o->ended)) return o || last; /* it has not sent anything; or everything */
-	bool marked = live ? last->marked : o->marked;
-	uint64_t its = live ? last->mark : o->mark;
-	if (marked && (!*any || its < *mark)) *mark = its;
-	*any |= marked;
-	return marked;
+	uint64_t its;
+	if ((!o || o->ended) && !read_now(t, source)) return o || any_ring(t, source); /* it has not sent anything; or everything */
+	if (!last_mark(t, source, &its)) return false;
+	if (!*any || its < *mark) *mark = its;
+	*any = true;
+	return true;
 }
 
 bool dpi_origins_marked(const struct dpi_target *t, uint64_t *mark)
@@ -119,9 +150,10 @@ bool dpi_origins_marked(const struct dpi_target *t, uint64_t *mark)
 	bool any = false;
 	for (size_t n = 0; n < t->inlets; n++) { /* also those whose source is over, while there is something to take */
 		const struct dpi_inlet *i = t->inlet[n];
+		uint64_t its;
 		if (i->over) continue;
-		if (!i->marked) return false;
-		if (!any || i->mark < *mark) *mark = i->mark;
+		if (!i->named || !last_mark(t, i->source, &its)) return false;
+		if (!any || its < *mark) *mark = its;
 		any = true;
 	}
 	for (uint32_t s = 0; s < known; s++) {

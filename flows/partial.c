@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * partial.c: reduce at a source. Rows wait in a stage for each target until they are many enough for the table to take them
- * in at once; the stage looks like a lane, so that DPI_Push's short way fills it. A table that is full goes out to the lane,
- * as far as there is room: then it takes no more rows until all of it is out. */
+ * in at once; the stage looks like a lane, so that DPI_Push's short way fills it. Batches for an only target go past it. A
+ * table that is full goes out to the lane, as far as there is room: then it takes no more rows until all of it is out. */
 #include "partial.h"
 
 #include <stdio.h>
@@ -81,7 +81,7 @@ static int send_rows(struct dpi_source *s, uint32_t target, struct way *w, int64
 	struct dpi_lane *l = &s->lane[target];
 	uint32_t size = s->flow->definition->wire->row_size;
 	bool dropped;
-	int error = dpi_lane_room(s, target, size, deadline, &dropped);
+	int error = dpi_source_wants(s, target, DPI_WANT_ROWS, size, dpi_lane_room(s, target, size, deadline, &dropped));
 	if (error) return error;
 	size_t n = w->out.count - w->sent;
 	if (dropped) {
@@ -331,6 +331,28 @@ int dpi_partial_push(struct dpi_source *s, const uint32_t *to, uint32_t count, c
 {
 	int64_t deadline = 0;
 	return push(s, to, count, row, wait, &deadline);
+}
+
+/* Behind those of the stage, as a row's place in the order counts. */
+static int push_run(struct dpi_source *s, uint32_t target, const struct dpi_rows *rows, int64_t deadline, size_t *taken)
+{
+	*taken = 0;
+	int error = settle(s, target, deadline);
+	if (!error) error = make_table(s, &s->pipe->partial->way[target]);
+	return error ? error : take(s, target, rows, deadline, taken);
+}
+
+int dpi_partial_push_rows(struct dpi_source *s, uint32_t target, const void *rows, uint32_t size, size_t count, size_t *given)
+{
+	struct dpi_rows run = { .rows = rows, .stride = size, .count = count };
+	size_t more = 0;
+	int error = push_run(s, target, &run, 0, given);
+	if (error != DPI_ERR_AGAIN) return error;
+	run.rows = (const uint8_t *)rows + *given * size;
+	run.count -= *given;
+	error = push_run(s, target, &run, dpi_deadline(0, s->timeout_us), &more);
+	*given += more;
+	return error;
 }
 
 int dpi_partial_drain(struct dpi_source *s, int64_t deadline)

@@ -17,6 +17,9 @@ void dpi_partial_close(struct dpi_partial *p); /* NULL is allowed */
  * A row of the reduction's input, behind the stages, to all of its targets or, on an error, to none; of one that is larger
  * than a segment some targets may have got it: UNKNOWN. AGAIN as dpi_push_to. */
 int dpi_partial_push(struct dpi_source *s, const uint32_t *to, uint32_t count, const DPI_Record *row, bool wait);
+/* Rows that do not vary, size bytes each, to one target: past the stage. *given: the first ones, which were pushed, also on an error.
+ * Waits; AGAIN as dpi_push_to. */
+int dpi_partial_push_rows(struct dpi_source *s, uint32_t target, const void *rows, uint32_t size, size_t count, size_t *given);
 /* Rows that were pushed to a target, by whatever way. */
 uint64_t dpi_partial_rows(const struct dpi_source *s, uint32_t target);
 /* Into the lanes with everything. */

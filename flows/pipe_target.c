@@ -246,6 +246,12 @@ static enum dpi_found stages(struct dpi_target *t, struct dpi_piece *in, struct 
 	return piece->some ? DPI_FOUND_ROWS : DPI_FOUND_NOTHING;
 }
 
+/* The end of a retained flow waits for its sources, and these for what comes of their rows: so the last window ends when all have come. */
+static bool ends_early(const struct dpi_target *t)
+{
+	return t->pipe->final && t->flow->definition->retain && t->pipe->windows.open && dpi_target_all_sent(t);
+}
+
 enum dpi_found dpi_pipe_find(struct dpi_target *t, struct dpi_piece *piece, uint64_t *mark, int *error)
 {
 	for (int n = 0; n < PIECES; n++) {
@@ -259,6 +265,10 @@ enum dpi_found dpi_pipe_find(struct dpi_target *t, struct dpi_piece *piece, uint
 		in = t->pipe->rest;
 		t->pipe->rest.some = false;
 		found = in.some ? DPI_FOUND_ROWS : dpi_target_look(t, &in, mark, error);
+		if (found == DPI_FOUND_NOTHING && ends_early(t)) {
+			results_begin(t, DPI_FOUND_NOTHING, 0);
+			continue;
+		}
 		if (found == DPI_FOUND_NOTHING) return found;
 		if (t->pipe->final) {
 			found = reduce(t, found, &in, *mark, error);

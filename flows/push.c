@@ -7,6 +7,7 @@
 #include "bloom.h"
 #include "columnar.h"
 #include "multicast.h"
+#include "partial.h"
 #include "pipe.h"
 #include "push_plan.h"
 #include "retain.h"
@@ -176,17 +177,6 @@ static size_t put_each(struct dpi_source *s, const uint32_t *to, uint32_t count,
 	return rows;
 }
 
-/* Not to wait for room is no reason not to wait for the answer of a target that was never sent to. AGAIN: it is not bound, or has no memory
- * for a ring now. */
-static int open_now(struct dpi_source *s, uint32_t target, bool *dropped)
-{
-	const struct dpi_lane *l = &s->lane[target];
-	int error = dpi_lane_open(s, target, 0, dropped);
-	if (error != DPI_ERR_AGAIN || !l->opening || dpi_run_queued(l->opening)) return error;
-	error = dpi_lane_open(s, target, 1, dropped);
-	return error == DPI_ERR_TIMEOUT && l->opening && dpi_run_queued(l->opening) ? DPI_ERR_AGAIN : error;
-}
-
 /* The clock is asked only of those who wait. */
 static int find_room(struct dpi_source *s, uint32_t target, uint64_t need, bool wait, bool *dropped)
 {
@@ -194,44 +184,20 @@ static int find_room(struct dpi_source *s, uint32_t target, uint64_t need, bool 
 	if (error != DPI_ERR_AGAIN || !wait) return error;
 	int64_t deadline = dpi_deadline(0, s->timeout_us);
 	if (deadline) return dpi_lane_room(s, target, need, deadline, dropped);
-	error = open_now(s, target, dropped);
+	error = dpi_lane_open_now(s, target, dropped);
 	return error || *dropped ? error : dpi_lane_room(s, target, need, 0, dropped);
 }
 
-/* What DPI_Arm_Source waits for. */
-static int want(struct dpi_source *s, uint32_t target, uint64_t need, int error)
+int dpi_source_wants(struct dpi_source *s, uint32_t target, enum dpi_want kind, uint64_t size, int error)
 {
-	if (error != DPI_ERR_AGAIN && error != DPI_ERR_TIMEOUT) return error;
-	s->wanted_target = target;
-	s->wanted = need;
+	if (__builtin_expect(error == DPI_ERR_AGAIN || error == DPI_ERR_TIMEOUT, 0)) s->wanted = (struct dpi_wanted_room){ kind, target, size };
 	return error;
 }
 
 /* Room at a target. */
 static int room(struct dpi_source *s, uint32_t target, uint64_t need, bool wait, bool *dropped)
 {
-	int error = find_room(s, target, need, wait, dropped);
-	return __builtin_expect(error, 0) ? want(s, target, need, error) : DPI_SUCCESS;
-}
-
-/* What is there of one that was not sent whole is dropped at its target. */
-int dpi_push_large(struct dpi_source *s, const uint32_t *to, uint32_t count, const void *row, uint64_t size, bool wait)
-{
-	int64_t deadline = wait ? dpi_deadline(0, s->timeout_us) : 0;
-	for (uint32_t i = 0; i < count; i++) {
-		bool dropped;
-		int error = wait && !deadline ? open_now(s, to[i], &dropped) : DPI_SUCCESS;
-		if (!error) error = dpi_lane_send_large(s, to[i], row, size, deadline, &dropped);
-		if (error) want(s, to[i], s->segment - sizeof(struct dpi_flow_segment), error);
-		if (dropped) DPI_ADD(s->stats.dropped, 1);
-		int failed = error ? dpi_flow_check(s->flow) : DPI_SUCCESS; /* then it is at no target */
-		if (failed) return failed;
-		if (error && i)
-			return dpi_fail(DPI_ERR_UNKNOWN, "a row of %llu bytes reached %u of its %u targets, then: %.300s", (unsigned long long)size, i, count,
-					error == DPI_ERR_AGAIN ? "no room" : dpi_detail());
-		if (error) return error;
-	}
-	return DPI_SUCCESS;
+	return dpi_source_wants(s, target, DPI_WANT_ROWS, need, find_room(s, target, need, wait, dropped));
 }
 
 /* First room at each, then the row. */
@@ -425,15 +391,16 @@ static int push_rows(struct dpi_source *s, const uint8_t *row, size_t count, con
 		return error == DPI_ERR_AGAIN ? dpi_push_no_room(s, true, call) : error;
 	}
 	uint32_t targets = 0;
-	const uint32_t *all = s->ack || s->pipe ? NULL : dpi_route_all(s->route, &targets);
+	const uint32_t *every = s->ack ? NULL : dpi_route_all(s->route, &targets), *all = s->pipe ? NULL : every;
+	bool direct = every && targets == 1 && s->pipe && dpi_pipe_short(s); /* all into one table of partial rows */
 	bool single = dpi_route_single(s->route) && !(s->ack && s->bloom) && !all, plain = s->flow->definition->schema->plain;
 	while (done < count && !error) {
 		size_t n = count - done < RUN_ROWS ? count - done : RUN_ROWS;
 		for (size_t i = 0; i < n && !plain && !error; i++) error = check_row(s, row + i * size, size, call);
 		if (error) break;
-		if (s->pipe && !dpi_pipe_short(s) && !(s->ack && s->bloom)) {
+		if (direct || (s->pipe && !dpi_pipe_short(s) && !(s->ack && s->bloom))) {
 			size_t given = 0;
-			error = dpi_pipe_push_run(s, row, size, n, &given);
+			error = direct ? dpi_partial_push_rows(s, *every, row, size, n, &given) : dpi_pipe_push_run(s, row, size, n, &given);
 			if (error == DPI_ERR_AGAIN) error = dpi_push_no_room(s, true, call);
 			row += given * size;
 			done += given;

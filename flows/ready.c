@@ -1,19 +1,36 @@
 /* SPDX-License-Identifier: Apache-2.0
  * ready.c: the file descriptors of sources and targets. */
-#include "source.h"
+#include "ack_source.h"
+#include "columnar.h"
 #include "target.h"
 
-/* Everything that may give a source room rings its bell: answers to its questions for rings, space that is given back in them, news of
- * the flow. But a transport that took nothing tells nobody when it has room again. */
+/* AGAIN: there is no room of the kind that a push last found none of. */
+static int wanted_room(struct dpi_source *s)
+{
+	const struct dpi_wanted_room *w = &s->wanted;
+	bool dropped;
+	int error = DPI_SUCCESS;
+	if (w->kind == DPI_WANT_ROWS) error = dpi_lane_room(s, w->target, w->size, 0, &dropped);
+	if (w->kind == DPI_WANT_COLUMNS) error = dpi_columns_begin(s, w->target, 0, &dropped);
+	if (w->kind == DPI_WANT_PART) {
+		error = dpi_lane_part_room(s, w->target, w->size, 0, &dropped);
+		if (!error) dpi_lane_part_leave(s, w->target);
+	}
+	return error;
+}
+
+/* Everything that may give a source room rings its bell: answers to its questions for rings, space that is given back in them, what was
+ * acknowledged, news of the flow. But a transport that took nothing tells nobody when it has room again. */
 static bool room_ready(void *arg, struct dpi_listening *l)
 {
 	struct dpi_source *s = arg;
-	bool dropped;
 	l->bells = UINT64_C(1) << s->watch.bell;
-	if (!s->wanted || atomic_load_explicit(&s->flow->failed, memory_order_acquire)) return true;
-	if (dpi_lane_room(s, s->wanted_target, s->wanted, 0, &dropped) != DPI_ERR_AGAIN) return true;
-	struct dpi_lane *lane = &s->lane[s->wanted_target];
-	if (lane->b && (lane->run.end || dpi_run_publish(lane->b, &lane->run) == DPI_ERR_AGAIN)) l->look_at = dpi_now() + DPI_LOOK_AGAIN_NS;
+	if (atomic_load_explicit(&s->flow->failed, memory_order_acquire)) return true;
+	if (s->ack && dpi_ack_full(s)) return dpi_ack_some(s);
+	if (wanted_room(s) != DPI_ERR_AGAIN) return true;
+	struct dpi_lane *lane = &s->lane[s->wanted.target];
+	bool busy = s->coded ? dpi_coded_busy(s, s->wanted.target) : lane->b && (lane->run.end || dpi_run_publish(lane->b, &lane->run) == DPI_ERR_AGAIN);
+	if (busy) l->look_at = dpi_now() + DPI_LOOK_AGAIN_NS;
 	return false;
 }
 

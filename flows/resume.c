@@ -23,6 +23,9 @@ int dpi_source_check_attr(const struct dpi_definition *d, const DPI_Source_Attr 
 		return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Open_Source: attr->%s is set, and attr->id is 0: a source is resumed by its id", a->rows ? "rows" : "takeover");
 	if (a->id && !d->retain)
 		return dpi_fail(DPI_ERR_USE, "DPI_Open_Source: attr->id is %llu: only sources of a retained flow resume; create it with attr->retain", (unsigned long long)a->id);
+	if (a->id && d->partial)
+		return dpi_fail(DPI_ERR_UNSUPPORTED, "DPI_Open_Source: attr->id is %llu, and the flow reduces at its sources: which partial rows travel depends on when the tables went out, so they cannot be "
+				"numbered a second time; create it with attr->reduce DPI_REDUCE_TARGET", (unsigned long long)a->id);
 	return a->rows ? check_turn(d, a->rows) : DPI_SUCCESS;
 }
 

@@ -70,19 +70,28 @@ void dpi_retain_close(struct dpi_source *s)
 
 /* ------------------------------------------------------------------------------------------------------- segments */
 
-/* What the target has given back is not kept any more. */
-static void forget(struct dpi_kept_queue *q, const struct dpi_buffer *b)
+/* The first of them is not kept any more. */
+static void forget_first(struct dpi_retain_lane *r, struct dpi_kept_queue *q)
+{
+	const struct dpi_kept *k = at_place(q, 0);
+	if (k->mark) *(r->old && q == &r->kept ? &r->next_mark : &r->mark) = (struct dpi_kept_mark){ true, k->value };
+	q->first++;
+	q->count--;
+}
+
+/* Nor is what the target has given back. */
+static void forget(struct dpi_retain_lane *r, struct dpi_kept_queue *q, const struct dpi_buffer *b)
 {
 	if (!b->appender.attached) return;
 	uint64_t head = atomic_load_explicit(b->appender.writer.head, memory_order_acquire);
-	for (; q->count && (int64_t)(at_place(q, 0)->at - head) < 0; q->count--) q->first++;
+	while (q->count && (int64_t)(at_place(q, 0)->at - head) < 0) forget_first(r, q);
 }
 
 int dpi_retain_prepare(struct dpi_source *s, uint32_t target)
 {
 	struct dpi_kept_queue *q = &s->retain->lane[target].kept;
 	if (q->count < q->room) return DPI_SUCCESS;
-	if (q->room) forget(q, s->lane[target].b);
+	if (q->room) forget(&s->retain->lane[target], q, s->lane[target].b);
 	if (q->count < q->room / 2) return DPI_SUCCESS;
 	uint32_t room = q->room ? 2 * q->room : 32;
 	struct dpi_kept *segment = malloc(room * sizeof *segment);
@@ -98,11 +107,11 @@ static void keep(struct dpi_kept_queue *q, struct dpi_kept segment)
 	*at_place(q, q->count++) = segment;
 }
 
-void dpi_retain_begins(struct dpi_source *s, uint32_t target, uint32_t kind)
+void dpi_retain_begins(struct dpi_source *s, uint32_t target, uint32_t kind, uint64_t value)
 {
 	struct dpi_lane *l = &s->lane[target];
 	uint64_t serial = s->coded ? s->coded->lane[target].serial : 0;
-	keep(&s->retain->lane[target].kept, (struct dpi_kept){ l->run.at, sent_rows(s, target), serial, 0, kind == DPI_FLOW_MARK });
+	keep(&s->retain->lane[target].kept, (struct dpi_kept){ l->run.at, sent_rows(s, target), serial, value, 0, kind == DPI_FLOW_MARK });
 }
 
 void dpi_retain_ends(struct dpi_source *s, uint32_t target)
@@ -160,7 +169,7 @@ bool dpi_retain_current(struct dpi_source *s, uint32_t target)
 static void end_segment(struct dpi_source *s, uint32_t target)
 {
 	struct dpi_lane *l = &s->lane[target];
-	dpi_source_way(s, target, NULL);
+	if (!s->pipe) dpi_source_way(s, target, NULL); /* else it leads into the pipe */
 	if (!l->run.end) return;
 	if (s->columns) dpi_columns_finish(s, target); /* an error of the ring: it is left */
 	dpi_retain_ends(s, target);
@@ -193,6 +202,7 @@ static void lose(struct dpi_source *s, uint32_t target)
 	if (r->old) {
 		drop(s, &l->b);
 		queue_free(&r->kept);
+		r->next_mark.some = false;
 	} else {
 		r->again = r->kept;
 		r->kept = (struct dpi_kept_queue){ 0 };
@@ -202,8 +212,8 @@ static void lose(struct dpi_source *s, uint32_t target)
 		pthread_mutex_unlock(&s->flow->lock);
 		dpi_linger_disarm(r->old);
 		/* what it gives back from now on was acknowledged too late */
-		forget(&r->again, r->old);
-		while (r->again.count && acknowledged(&r->again, rows, r->acked)) r->again.first++, r->again.count--;
+		forget(r, &r->again, r->old);
+		while (r->again.count && acknowledged(&r->again, rows, r->acked)) forget_first(r, &r->again);
 		r->begin = r->again.count ? at_place(&r->again, 0)->sequence : rows;
 	}
 	if (l->first && r->begin <= l->first) r->begin = 0; /* what was pushed before the source was resumed is not here */
@@ -229,7 +239,7 @@ static int send(struct dpi_source *s, uint32_t target, const struct dpi_kept *k,
 	if (!error && !l->run.end) error = dpi_lane_begin_run(s, target, k->size, deadline);
 	if (!error && s->coded) error = dpi_coded_again(s, target, k, from, &bytes);
 	if (error) return error;
-	keep(q, (struct dpi_kept){ l->run.at, k->sequence, s->coded ? s->coded->lane[target].serial++ : 0, k->size, k->mark });
+	keep(q, (struct dpi_kept){ l->run.at, k->sequence, s->coded ? s->coded->lane[target].serial++ : 0, k->value, k->size, k->mark });
 	memcpy(dpi_run_place(l->b), bytes, k->size);
 	error = dpi_run_wrote(l->b, &l->run, k->size);
 	/* the run is full to its end, so ending it sends nothing */
@@ -242,12 +252,15 @@ static int send_head(struct dpi_source *s, uint32_t target, int64_t deadline)
 	struct dpi_retain_lane *r = &s->retain->lane[target];
 	uint64_t sequence = r->again.count ? at_place(&r->again, 0)->sequence : sent_rows(s, target);
 	bool mark = s->marked;
+	uint64_t value = s->mark;
 	for (uint32_t n = 0; n < r->again.count; n++) mark &= !at_place(&r->again, n)->mark;
+	/* the rows behind a mark are of no window that it ends, at a target that hears of it from others */
+	if (s->flow->definition->window == DPI_WINDOW_MARKS && r->mark.some) mark = true, value = r->mark.value;
 	for (; r->head < 1 + (uint32_t)mark; r->head++) {
 		uint32_t kind = r->head ? DPI_FLOW_MARK : DPI_FLOW_BEGIN;
 		struct dpi_flow_segment h = { .base = { .sequence = sequence, .rows = s->epoch, .flags = DPI_SEGMENT_MAGIC | kind, .reserved = s->number },
-					      .value = r->head ? s->mark : r->begin, .coded.epoch = s->lane[target].epoch };
-		struct dpi_kept k = { .sequence = sequence, .size = (uint32_t)sizeof h + dpi_coded_more(s->flow->definition), .mark = r->head };
+					      .value = r->head ? value : r->begin, .coded.epoch = s->lane[target].epoch };
+		struct dpi_kept k = { .sequence = sequence, .value = value, .size = (uint32_t)sizeof h + dpi_coded_more(s->flow->definition), .mark = r->head };
 		int error = send(s, target, &k, NULL, (const uint8_t *)&h, deadline);
 		if (error) return error;
 	}
@@ -269,6 +282,8 @@ static int send_again(struct dpi_source *s, uint32_t target, int64_t deadline)
 	DPI_ADD(s->stats.replays, 1);
 	drop(s, &r->old);
 	queue_free(&r->again);
+	if (r->next_mark.some) r->mark = r->next_mark;
+	r->next_mark.some = false;
 	error = dpi_run_publish(l->b, &l->run);
 	return error == DPI_ERR_AGAIN ? DPI_SUCCESS : error; /* it lingers */
 }
@@ -285,7 +300,8 @@ int dpi_retain_way(struct dpi_source *s, uint32_t target, int64_t deadline, bool
 		if (!error && !*dropped && r->old) error = send_again(s, target, deadline);
 		if (!dpi_retain_keeps(s, error) || atomic_load_explicit(&s->flow->failed, memory_order_acquire)) return error;
 		uint32_t state = dpi_flow_where(s->flow, target).state;
-		if (state == DPI_TARGET_DEAD || state == DPI_TARGET_ENDED) return error;
+		int fenced = dpi_source_fenced(s); /* then the target had all from another */
+		if (fenced || state == DPI_TARGET_DEAD || state == DPI_TARGET_ENDED) return fenced ? fenced : error;
 		if (l->b) lose(s, target); /* else what was asked for a ring is gone: the next turn waits for another binding */
 	}
 }

@@ -21,6 +21,7 @@
  * it is open: 0). */
 struct dpi_kept {
 	uint64_t at, sequence, serial;
+	uint64_t value; /* of a mark */
 	uint32_t size;
 	bool mark;
 };
@@ -31,6 +32,11 @@ struct dpi_kept_queue {
 	uint32_t first, count, room;
 };
 
+struct dpi_kept_mark {
+	bool some;
+	uint64_t value;
+};
+
 struct dpi_retain_lane {
 	struct dpi_kept_queue kept; /* in the lane's ring */
 	struct dpi_buffer *old;	    /* the ring of which segments are sent again; NULL: none */
@@ -39,6 +45,8 @@ struct dpi_retain_lane {
 	uint32_t head;		    /* of what is sent before them: BEGIN, the last mark */
 	uint64_t begin;		    /* rows before the first of them that are acknowledged, at least */
 	uint64_t acked;		    /* rows; only grows */
+	struct dpi_kept_mark mark; /* the last that is not kept any more: with windows of marks what is kept begins behind it */
+	struct dpi_kept_mark next_mark; /* while segments are sent again: the last that the new ring does not keep any more; it counts when they all were sent */
 	uint64_t version;	    /* of the flow, when the lane was last found to lead to its target */
 };
 
@@ -49,6 +57,8 @@ struct dpi_retain {
 	struct dpi_retain_lane *lane; /* of each target */
 };
 
+/* target.c: bytes of the ring in which a source keeps what it sends to one target. */
+uint64_t dpi_retained_room(const struct dpi_definition *d);
 int dpi_retain_open(struct dpi_source *s); /* MEMORY */
 void dpi_retain_close(struct dpi_source *s);
 /* The flow's news tell of a target. Loop thread, under the flow's lock. */
@@ -70,7 +80,7 @@ static inline bool dpi_retain_keeps(const struct dpi_source *s, int error)
 }
 /* A segment begins: prepare before its run does (MEMORY), begins when it has. And it has all its bytes. */
 int dpi_retain_prepare(struct dpi_source *s, uint32_t target);
-void dpi_retain_begins(struct dpi_source *s, uint32_t target, uint32_t kind);
+void dpi_retain_begins(struct dpi_source *s, uint32_t target, uint32_t kind, uint64_t value);
 void dpi_retain_ends(struct dpi_source *s, uint32_t target);
 /* Rows that the target has acknowledged. */
 uint64_t dpi_retain_acked(struct dpi_source *s, uint32_t target);

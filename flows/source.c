@@ -226,7 +226,8 @@ static int close_source(struct dpi_source *s, int error, int64_t deadline)
 	__atomic_store_n(&s->short_row, 0, __ATOMIC_RELAXED); /* the loop may do so, too */
 	if (!error && s->reserved >= 0) error = dpi_fail(DPI_ERR_STATE, "DPI_Close_Source: room was handed out, and is lost");
 	if (!error && s->pipe) error = dpi_pipe_drain(s, deadline);
-	if (!error) error = send_all(s, DPI_FLOW_END, 0, true, deadline);
+	/* where windows are kept their last one ends when every source has said so */
+	if (!error) error = send_all(s, DPI_FLOW_END, 0, !(s->retain && s->flow->definition->reduction), deadline);
 	if (!error) error = flush(s, deadline);
 	if (!error && s->retain) error = dpi_retain_wait(s, deadline);
 	if (error && !*sentence) snprintf(sentence, sizeof sentence, "%s", dpi_detail());

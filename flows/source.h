@@ -22,14 +22,33 @@ struct dpi_lane {
 	uint64_t rows, bytes; /* in segments that are ended; of rows that vary all */
 	uint64_t first;	      /* rows that its source pushed before it was resumed; rows counts them, too */
 	bool dropped;	     /* the target died, or was detached, and the flow goes on */
-	int64_t full_since;  /* detach.c: pushes have found no room since; 0: the last one did */
+	int64_t full_since;  /* detach.c: when a push found no room, and what lay here then has not all been given back; 0: it has */
+	uint64_t full_at;    /* up to this position */
 	uint64_t detaching;  /* the coordinator was asked to detach this queue, */
 	uint64_t detaching_term; /* in this life of the registry */
 	uint64_t looked;     /* version of the flow in which it was not detached */
 	uint32_t epoch;	     /* retained: of the binding that b or opening is of, or the last was */
 	struct dpi_column_builder *columns; /* columnar: what builds its segments */
 	int64_t due;			     /* and when the one under construction travels */
+	uint64_t begun;		     /* segments; what was begun and not written is not counted */
 	uint64_t stalls, stall_us; /* pushes that waited for room here, and how long */
+};
+
+/* What DPI_Arm_Source waits for: room for a row of size bytes in a segment, or of that size for a part of a row; or for a segment of columns. */
+enum dpi_want { DPI_WANT_NOTHING, DPI_WANT_ROWS, DPI_WANT_PART, DPI_WANT_COLUMNS };
+struct dpi_wanted_room {
+	enum dpi_want kind;
+	uint32_t target;
+	uint64_t size;
+};
+
+/* large.c: a row that is half sent; size 0: none is. */
+struct dpi_large {
+	uint64_t size, offset; /* bytes; so many all its targets have got, */
+	uint32_t given;	       /* and so many targets the next part, too */
+	uint32_t first;	       /* of its targets, which last had no room for the last part */
+	uint64_t sent, hash;   /* bytes that any target has got, and what they were */
+	uint64_t begun;	       /* segments that were begun for its targets */
 };
 
 struct dpi_source {
@@ -64,8 +83,8 @@ struct dpi_source {
 	uint64_t mark;
 	int reserved; /* target for which room is handed out; -1: none */
 	uint64_t reserved_size;
-	uint32_t wanted_target; /* the row that last found no room: where, and how much it needs; 0: all have found it */
-	uint64_t wanted;
+	struct dpi_wanted_room wanted; /* by the row that last found none */
+	struct dpi_large large;
 	struct dpi_descriptor *room; /* readable when there is room for that; NULL until it is asked for */
 	DPI_Source_Stats stats;
 	struct dpi_retain *retain; /* retain.h; NULL: a direct flow */
@@ -136,9 +155,22 @@ int dpi_lane_flush(struct dpi_source *s, uint32_t target, int64_t deadline);
 void dpi_lane_count(const struct dpi_source *s, uint32_t target, uint64_t *rows, uint64_t *bytes);
 /* A run in the lane's ring, for coded.c. */
 int dpi_lane_begin_run(struct dpi_source *s, uint32_t target, uint64_t size, int64_t deadline);
-/* push.c: a row that is larger than a segment, to all of the targets. */
+/* Not to wait for room is no reason not to wait for the answer of a target that was never sent to. AGAIN: it is not bound, or has no memory
+ * for a ring now. */
+int dpi_lane_open_now(struct dpi_source *s, uint32_t target, bool *dropped);
+/* A part of a large row: see that there is room for its segment, of size bytes behind the header, then write it, or leave it. Nothing else
+ * comes between. The last one counts the row; at a target that is dropped as such. */
+struct dpi_part {
+	const void *row;
+	uint64_t row_size, offset, taken; /* bytes */
+	uint64_t size;			  /* of the segment behind its header */
+};
+int dpi_lane_part_room(struct dpi_source *s, uint32_t target, uint64_t size, int64_t deadline, bool *dropped);
+int dpi_lane_part_write(struct dpi_source *s, uint32_t target, const struct dpi_part *part);
+void dpi_lane_part_leave(struct dpi_source *s, uint32_t target);
+/* large.c: a row that is larger than a segment, to all of the targets. As dpi_push_to; UNKNOWN: it is at some of them. */
 int dpi_push_large(struct dpi_source *s, const uint32_t *to, uint32_t count, const void *row, uint64_t size, bool wait);
-/* A part of a row that is larger than a segment. */
-int dpi_lane_send_large(struct dpi_source *s, uint32_t target, const void *row, uint64_t size, int64_t deadline, bool *dropped);
+/* push.c: if error says that there was no room: it was for this. Returns error. */
+int dpi_source_wants(struct dpi_source *s, uint32_t target, enum dpi_want kind, uint64_t size, int error);
 
 #endif

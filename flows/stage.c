@@ -117,13 +117,14 @@ static int column_of(const struct making *m, uint32_t k, const char *field, cons
 	int error = compile(m, field, text, s->program + k);
 	if (error) return error;
 	const struct dpi_expr *e = s->program[k];
-	if (!e->instructions && !e->constants && e->columns == 1) {
+	struct dpi_expr_type t = *dpi_expr_result(e);
+	/* not where the same bytes have another type */
+	if (!e->instructions && !e->constants && e->columns == 1 && dpi_type_same(e->column_type, &t)) {
 		column_in(m, e->column[0], name, out, s->from + k);
 		dpi_expr_free(s->program[k]);
 		s->program[k] = NULL;
 		return DPI_SUCCESS;
 	}
-	struct dpi_expr_type t = *dpi_expr_result(e);
 	if (t.type == DPI_TYPE_NONE)
 		return dpi_fail(DPI_ERR_ARGUMENT, "attr->stages[%zu].%s is always NULL and has no type: cast it to one", m->i, field);
 	if (t.type == DPI_TYPE_FIXED && !t.width)

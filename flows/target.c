@@ -54,12 +54,23 @@ static uint64_t put_ring(const struct dpi_definition *d, uint64_t ring)
 	return ring;
 }
 
-static int make_queue(struct dpi_target *t, uint32_t numa, int64_t deadline)
+static struct dpi_buffer_shape ring_shape(const struct dpi_definition *d, uint32_t numa)
 {
-	const struct dpi_definition *d = t->flow->definition;
 	uint64_t segment = dpi_flow_run_size(d);
 	struct dpi_buffer_shape shape = dpi_run_shape(segment, first_ring(d, segment), d->memory, numa);
 	if (d->retain) shape.growth = DPI_GROWTH_NONE; /* what is kept lies in one ring */
+	return shape;
+}
+
+uint64_t dpi_retained_room(const struct dpi_definition *d)
+{
+	return ring_shape(d, 0).capacity;
+}
+
+static int make_queue(struct dpi_target *t, uint32_t numa, int64_t deadline)
+{
+	const struct dpi_definition *d = t->flow->definition;
+	struct dpi_buffer_shape shape = ring_shape(d, numa);
 	if (d->sources && shape.capacity * d->sources > d->memory)
 		return dpi_fail(DPI_ERR_LIMIT, "flow '%s' gives each target %llu bytes of memory, and %u sources need at least %llu: raise attr->memory, or make segments smaller",
 				t->flow->name, (unsigned long long)d->memory, d->sources, (unsigned long long)shape.capacity * d->sources);

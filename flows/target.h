@@ -159,6 +159,9 @@ void dpi_target_sketch_publish(struct dpi_target *t);
 /* inlet.c */
 /* Look at every inlet once, from the present one on. rows: *piece. mark: *mark. Error: *error. */
 enum dpi_found dpi_target_look(struct dpi_target *t, struct dpi_piece *piece, uint64_t *mark, int *error);
+/* Of a retained flow that reduces: has it nothing more to come, so that what is in its table is the last window, whose results the sources
+ * wait for before they are closed? */
+bool dpi_target_all_sent(const struct dpi_target *t);
 /* It found nothing: give back and tell what sources may need before they push anything more. */
 void dpi_target_caught_up(struct dpi_target *t);
 /* Would it find something, or the flow's failure? Cheap. */

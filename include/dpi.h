@@ -1070,7 +1070,7 @@ typedef struct DPI_Flow_Attr {
 	/* delivery */
 	int retain;			/* 0: direct; DPI_ACK_RELEASED, CONFIRMED: a source keeps its rows until their target says so */
 	int64_t resume_us;		/* retained: a dead source is waited for so long; 0: it is not */
-	int64_t detach_us;		/* a target that gives a waiting push no room for so long is detached; 0: it blocks */
+	int64_t detach_us;		/* a target that lags by more, when a push finds no room there, is detached; 0: it blocks */
 } DPI_Flow_Attr;
 #define DPI_FLOW_ATTR_INIT { sizeof(DPI_Flow_Attr), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, \
 		0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
@@ -1181,7 +1181,8 @@ typedef struct DPI_Source_Attr {
  * have got are passed over. The calls of one that is taken over are DPI_ERR_FENCED, and nothing of it is lost. source: out; close it
  * with DPI_Close_Source, else the flow does not end. Blocks for the registry's answer at most DPI_TIMEOUT. Thread: any.
  * Errors: SEALED NAME (a function of the definition is not registered here, or a key of its codecs not held) UNSUPPORTED (a
- * codec's library is not installed: the detail names the package; rows, where stages at the source stand before round robin) LIMIT
+ * codec's library is not installed: the detail names the package; rows, where stages at the source stand before round robin; id, where
+ * partial rows travel) LIMIT
  * (DPI_SOURCES_MAX; handles) REGISTRY TIMEOUT MEMORY FLOW PEER CANCELLED DESTROYED; with an id also USE (the flow is not retained) EXISTS (the source with this id is open, or is over and
  * cannot be resumed any more). */
 DPI_API int DPI_Open_Source(DPI_Flow flow, const DPI_Source_Attr *attr, DPI_Source *source);
@@ -1192,7 +1193,7 @@ DPI_API int DPI_Open_Source(DPI_Flow flow, const DPI_Source_Attr *attr, DPI_Sour
  * the first row to a target asks its process for memory. Thread: handle. Errors: THREAD SIZE CORRUPT (no row of the schema;
  * a dist function named a target that is none; what was kept encrypted for a target that was bound anew was changed where it
  * lay: close the source, and resume it) STATE (room is handed out) TIMEOUT (the detail names the target) LIMIT (the
- * target's memory has no room for another source) UNKNOWN (a row larger than a segment reached some of its targets) RANGE (a
+ * target's memory has no room for another source) UNKNOWN (the last of a row larger than a segment reached some of its targets) RANGE (a
  * row's error in a stage: the flow fails) PEER FLOW CANCELLED DESTROYED MEMORY, and a function's own. Source: DPI paper 4.3. */
 DPI_API int DPI_Push(const void *row, size_t size, DPI_Source source);
 
@@ -1472,7 +1473,7 @@ DPI_API int DPI_Open_Bloom(const char *name, int64_t wait_us, DPI_Context ctx, D
  * which succeeds all the same; the source's counters have them as unmatched. A row that is acknowledged is so at once. bloom: whole,
  * not a part; may be closed then; any number of sources share it; NULL: none. Never blocks. Thread: handle, of both. Errors: THREAD
  * STATE (a part of several; a target adds to it; room is handed out) UNSUPPORTED (the flow's key has other types than the filter's:
- * the detail says which; it has no key columns) MEMORY PEER FLOW CANCELLED DESTROYED. */
+ * the detail says which; it has no key columns; the source has an id) MEMORY PEER FLOW CANCELLED DESTROYED. */
 DPI_API int DPI_Set_Source_Bloom(DPI_Bloom bloom, DPI_Source source);
 
 /* Close a handle. What was published, and what sources and targets have, stays. Never blocks. Thread: handle. Errors: THREAD. */

@@ -135,6 +135,7 @@ typedef struct DPI_Tp_To {
 
 /* Flags of posts. */
 #define DPI_TP_MORE 1u /* another post to the same endpoint follows at once: the transport may hold this one back */
+#define DPI_TP_LATE 2u /* of put: nobody waits for its completion, which may come with that of a later post, or of a withdraw */
 
 /* The table. name: what users write in DPI_TRANSPORT. Slots left NULL are filled with one that returns DPI_ERR_UNSUPPORTED. */
 typedef struct DPI_Transport {

@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Sums by key of the rows of --sources ranks at rank 0, by MPI, as careful programs would write it. --method hash: any keys; each rank adds
  * its rows up in a hash table and sends what is in it (gatherv), of which rank 0 makes one table. --method radix: a key is a place in
- * an array that every rank has, so there is neither a table nor a key that travels: MPI_Reduce of the arrays. */
+ * an array that every rank has, so there is neither a table nor a key that travels: MPI_Reduce of the arrays.
+ * As in dpi_group_by: rows of 16 B in memory, the same number of the same keys, drawn at random; rank 0 is source and target; the clock runs
+ * from the first rank's beginning to the last result. Not so, all in favour of this side: its tables are made for as many groups as there will be, ours
+ * grow; its sums wrap at 64 bits, ours are of 128 and looked at for overflow; 16 B travel for a group of a rank, 24 B of ours; ranks are bound to
+ * cores, ours go where the kernel puts them; no other rank is told of the end. */
 #include "../process.h"
 #include "mpi_start.h"
 
@@ -124,7 +128,7 @@ static int64_t combine_places(const struct row *row, size_t count, int rank)
 int main(int argc, char **argv)
 {
 	int64_t expected = 0, wanted = 0, got = 0;
-	uint64_t rounds = 0, ns = 0, state;
+	uint64_t rounds = 0, ns = 0, start, end, first, state;
 	bool any;
 	int rank, goes_on = 1;
 	struct row *row;
@@ -147,9 +151,11 @@ int main(int argc, char **argv)
 	timer_start(o.seconds);
 	for (; goes_on; rounds++) {
 		MPI_Barrier(MPI_COMM_WORLD);
-		uint64_t start = now_ns();
+		start = now_ns();
 		got = (any ? combine_any : combine_places)(row, count, rank);
-		ns += now_ns() - start;
+		end = now_ns();
+		MPI_Reduce(&start, &first, 1, MPI_UINT64_T, MPI_MIN, 0, MPI_COMM_WORLD); /* some may begin before rank 0 runs */
+		ns += rank ? 0 : end - first;
 		goes_on = !time_is_up;
 		MPI_Bcast(&goes_on, 1, MPI_INT, 0, MPI_COMM_WORLD);
 	}

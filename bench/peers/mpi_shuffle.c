@@ -88,7 +88,7 @@ static void wait_or_take(unsigned *spins)
 {
 	if (take_ready())
 		*spins = 0;
-	else if (shuffle.crowded) /* MPI_Test is rest enough elsewhere */
+	else if (shuffle.crowded && shuffle.both) /* MPI_Test is rest enough elsewhere */
 		shuffle_relax(spins);
 }
 
@@ -96,7 +96,7 @@ static void wait_for(MPI_Request *request)
 {
 	int done = 0;
 
-	if (me_target < 0 && !shuffle.crowded) {
+	if (me_target < 0) {
 		MPI_Wait(request, MPI_STATUS_IGNORE);
 		return;
 	}

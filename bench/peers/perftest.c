@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Runs one of perftest's programs (ib_write_bw, ib_read_bw, ib_write_lat, ib_read_lat), server and client, on the first RDMA
- * device and the last, or both on the first, and prints its figure as one of our lines. Skipped where there is no device. */
+ * device and the last, or both on the first, and prints its figure as one of our lines; of --appenders pairs at once, their sum. Skipped where there is
+ * no device. */
 #include "../common.h"
 #include "../process.h"
 
@@ -13,8 +14,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+enum { PAIRS = 16 };
+
 static struct options o;
-static char program[32], port[16], size[24], iterations[24], depth[24];
+static char program[32], ports[PAIRS][16], size[24], iterations[24], depth[24];
 static struct device {
 	char name[64], gid[8]; /* index of the one of an IPv4 address; "": there is none, as on InfiniBand */
 } devices[2];		       /* the server's, the client's */
@@ -60,7 +63,7 @@ static void choose_devices(void)
 }
 
 /* A port that was free a moment ago: perftest cannot choose one itself. */
-static void choose_port(void)
+static void choose_port(char port[16])
 {
 	struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	socklen_t length = sizeof address;
@@ -69,15 +72,14 @@ static void choose_port(void)
 	if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof address) || getsockname(fd, (struct sockaddr *)&address, &length))
 		die(1, "no port on 127.0.0.1: %s", strerror(errno));
 	close(fd);
-	snprintf(port, sizeof port, "%d", ntohs(address.sin_port));
+	snprintf(port, 16, "%d", ntohs(address.sin_port));
 }
 
 static void side(unsigned index, void *arg)
 {
-	char *args[24] = { program, "-F", "-p", port, "-s", size, "-n", iterations, "-d", devices[index].name };
+	char *args[24] = { program, "-F", "-p", arg, "-s", size, "-n", iterations, "-d", devices[index].name };
 	int n = 10, null = open("/dev/null", O_WRONLY);
 
-	(void)arg;
 	if (*devices[index].gid) {
 		args[n++] = "-x";
 		args[n++] = devices[index].gid;
@@ -101,7 +103,7 @@ static void side(unsigned index, void *arg)
 }
 
 /* Until the server listens, at most 20 s: it says so to nobody, but the kernel does. */
-static void wait_for_listener(void)
+static void wait_for_listener(const char *port)
 {
 	char line[256], *files[2] = { "/proc/net/tcp", "/proc/net/tcp6" };
 	unsigned at, state;
@@ -123,7 +125,7 @@ static void wait_for_listener(void)
 	die(1, "%s did not begin to listen", program);
 }
 
-/* The table's line begins with size and iterations; then come least, most, typical, ... or peak and average MiB/s. */
+/* The table's line begins with size and iterations; then come least, most, typical, ... or peak and average MiB/s. The sum of all pairs'. */
 static double figure(FILE *in)
 {
 	char line[512];
@@ -133,7 +135,7 @@ static double figure(FILE *in)
 	while (fgets(line, sizeof line, in)) {
 		if (sscanf(line, " %llu %*u %lf %lf %lf", &bytes, &a, &b, &c) != 4 || bytes != o.size)
 			continue;
-		found = !strcmp(o.mode, "stream") ? b * (1 << 20) : c;
+		found += !strcmp(o.mode, "stream") ? b * (1 << 20) : c;
 	}
 	return found;
 }
@@ -152,17 +154,18 @@ static void wait_for(pid_t child)
 
 int main(int argc, char **argv)
 {
-	pid_t server, client;
+	pid_t server[PAIRS], client[PAIRS];
 	double found = 0;
 	bool stream;
 	FILE *in;
 
-	options_parse(&o, "size window seconds direction mode path", argc, argv);
+	options_parse(&o, "size window appenders seconds direction mode path", argc, argv);
 	stream = !strcmp(o.mode, "stream");
 	if (!stream && strcmp(o.mode, "spin"))
 		die(2, "--mode takes stream, for bandwidth, or spin, for latency");
+	if (o.appenders > PAIRS || (!stream && o.appenders != 1))
+		die(2, "--appenders takes 1 to %d, and 1 for latency", PAIRS);
 	choose_devices();
-	choose_port();
 	snprintf(program, sizeof program, "ib_%s_%s", o.direction, stream ? "bw" : "lat");
 	snprintf(size, sizeof size, "%llu", (unsigned long long)o.size);
 	snprintf(depth, sizeof depth, "%llu", (unsigned long long)o.window);
@@ -170,17 +173,23 @@ int main(int argc, char **argv)
 	snprintf(iterations, sizeof iterations, "%.0f", o.seconds * (stream ? 1e4 / (1 + (double)o.size / 6e3) : 1e4) + 100);
 	if (pipe(pipes))
 		die(1, "pipe failed: %s", strerror(errno));
-	server = spawn(side, 0, NULL);
-	wait_for_listener();
-	client = spawn(side, 1, NULL);
+	for (uint64_t i = 0; i < o.appenders; i++) { /* a server has one client */
+		choose_port(ports[i]);
+		server[i] = spawn(side, 0, ports[i]);
+		wait_for_listener(ports[i]);
+	}
+	for (uint64_t i = 0; i < o.appenders; i++)
+		client[i] = spawn(side, 1, ports[i]);
 	close(pipes[1]);
 	in = fdopen(pipes[0], "r");
 	if (in) {
 		found = figure(in);
 		fclose(in);
 	}
-	wait_for(client);
-	wait_for(server);
+	for (uint64_t i = 0; i < o.appenders; i++) {
+		wait_for(client[i]);
+		wait_for(server[i]);
+	}
 	if (found <= 0)
 		die(1, "%s printed no figure", program);
 	if (stream)

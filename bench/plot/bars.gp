@@ -6,6 +6,7 @@ what = metric
 if (metric eq "one_way_us") { what = "one way (µs)" }
 if (metric eq "join_ms") { what = "join (ms)" }
 if (metric eq "sent_bytes") { what = "rows that travel (MB)"; scale = 1e-6 }
+if (metric eq "bytes_per_row") { what = "bytes that travel for a row" }
 if (metric eq "records_per_s") { what = "million rows/s"; scale = 1e-6 }
 set xlabel what.", median of runs; whiskers: least and largest run"
 set grid noytics xtics lt -1 lw 0.5 lc rgb "#cccccc"

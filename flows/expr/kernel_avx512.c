@@ -31,8 +31,8 @@ static inline uint64_t join_16(const __mmask16 m[4])
 	return _mm512_kunpackd(_mm512_kunpackw(m[3], m[2]), _mm512_kunpackw(m[1], m[0]));
 }
 
-/* lanes: values of a vector. bits(x, y): their mask. */
-#define WORD_LOOP(name, T, V, load, set1, lanes, one, bits)                                                                 \
+/* lanes: values of a vector; some: loads those of a mask. bits(x, y): their mask. */
+#define WORD_LOOP(name, T, V, load, some, set1, lanes, one, bits)                                                                 \
 	static void name(const void *pa, const void *pb, size_t rows, uint64_t *out)                                        \
 	{                                                                                                                   \
 		const T *restrict a = pa, *restrict b = pb;                                                                 \
@@ -48,42 +48,40 @@ static inline uint64_t join_16(const __mmask16 m[4])
 			out[i / 64] = join_##lanes(m);                                                                      \
 		}                                                                                                           \
 		if (i == rows) return;                                                                                      \
-		T last[2][64] = { 0 };                                                                                      \
-		memcpy(last[0], a + i, (rows - i) * sizeof *a);                                                             \
-		if (!(one)) memcpy(last[1], b + i, (rows - i) * sizeof *b);                                                 \
 		uint64_t word = 0;                                                                                          \
-		for (size_t j = 0; j < 64; j += lanes) {                                                                    \
-			V x = load(last[0] + j), y = (one) ? same : load(last[1] + j);                                      \
-			word |= (uint64_t)(bits) << j;                                                                      \
+		for (size_t j = i; j < rows; j += lanes) {                                                                  \
+			__mmask##lanes in = (__mmask##lanes)(rows - j >= lanes ? ~0u : (1u << (rows - j)) - 1);             \
+			V x = some(in, a + j), y = (one) ? same : some(in, b + j);                                          \
+			word |= (uint64_t)(bits) << (j - i);                                                                \
 		}                                                                                                           \
 		out[i / 64] = word;                                                                                         \
 	}
-#define WORDS_OF(k, T, V, load, set1, lanes, eq, lt, le, ge, gt)                                                            \
-	WORD_LOOP(eq_##k, T, V, load, set1, lanes, 0, eq)                                                                   \
-	WORD_LOOP(lt_##k, T, V, load, set1, lanes, 0, lt)                                                                   \
-	WORD_LOOP(le_##k, T, V, load, set1, lanes, 0, le)                                                                   \
-	WORD_LOOP(eq1_##k, T, V, load, set1, lanes, 1, eq)                                                                  \
-	WORD_LOOP(lt1_##k, T, V, load, set1, lanes, 1, lt)                                                                  \
-	WORD_LOOP(le1_##k, T, V, load, set1, lanes, 1, le)                                                                  \
-	WORD_LOOP(ge1_##k, T, V, load, set1, lanes, 1, ge)                                                                  \
-	WORD_LOOP(gt1_##k, T, V, load, set1, lanes, 1, gt)
-#define WHOLE(k, T, set1, lanes, cmp)                                                                                       \
-	WORDS_OF(k, T, __m512i, _mm512_loadu_si512, set1, lanes, cmp(x, y, _MM_CMPINT_EQ), cmp(x, y, _MM_CMPINT_LT),        \
+#define WORDS_OF(k, T, V, load, some, set1, lanes, eq, lt, le, ge, gt)                                                            \
+	WORD_LOOP(eq_##k, T, V, load, some, set1, lanes, 0, eq)                                                                   \
+	WORD_LOOP(lt_##k, T, V, load, some, set1, lanes, 0, lt)                                                                   \
+	WORD_LOOP(le_##k, T, V, load, some, set1, lanes, 0, le)                                                                   \
+	WORD_LOOP(eq1_##k, T, V, load, some, set1, lanes, 1, eq)                                                                  \
+	WORD_LOOP(lt1_##k, T, V, load, some, set1, lanes, 1, lt)                                                                  \
+	WORD_LOOP(le1_##k, T, V, load, some, set1, lanes, 1, le)                                                                  \
+	WORD_LOOP(ge1_##k, T, V, load, some, set1, lanes, 1, ge)                                                                  \
+	WORD_LOOP(gt1_##k, T, V, load, some, set1, lanes, 1, gt)
+#define WHOLE(k, T, some, set1, lanes, cmp)                                                                                       \
+	WORDS_OF(k, T, __m512i, _mm512_loadu_si512, some, set1, lanes, cmp(x, y, _MM_CMPINT_EQ), cmp(x, y, _MM_CMPINT_LT),        \
 		 cmp(x, y, _MM_CMPINT_LE), cmp(x, y, _MM_CMPINT_NLT), cmp(x, y, _MM_CMPINT_NLE))
 /* Not a number equals itself and is greater than all others. */
-#define REAL(k, T, V, load, set1, lanes, cmp)                                                                               \
-	WORDS_OF(k, T, V, load, set1, lanes, cmp(x, y, _CMP_EQ_OQ) | (cmp(x, x, _CMP_UNORD_Q) & cmp(y, y, _CMP_UNORD_Q)),   \
+#define REAL(k, T, V, load, some, set1, lanes, cmp)                                                                               \
+	WORDS_OF(k, T, V, load, some, set1, lanes, cmp(x, y, _CMP_EQ_OQ) | (cmp(x, x, _CMP_UNORD_Q) & cmp(y, y, _CMP_UNORD_Q)),   \
 		 cmp(x, y, _CMP_LT_OQ) | (cmp(x, x, _CMP_ORD_Q) & cmp(y, y, _CMP_UNORD_Q)),                                 \
 		 cmp(x, y, _CMP_LE_OQ) | cmp(y, y, _CMP_UNORD_Q), cmp(x, y, _CMP_GE_OQ) | cmp(x, x, _CMP_UNORD_Q),          \
 		 cmp(x, y, _CMP_GT_OQ) | (cmp(y, y, _CMP_ORD_Q) & cmp(x, x, _CMP_UNORD_Q)))
 
 #define WORD_LOOPS                                                                                                          \
-	WHOLE(i32, int32_t, _mm512_set1_epi32, 16, _mm512_cmp_epi32_mask)                                                   \
-	WHOLE(i64, int64_t, _mm512_set1_epi64, 8, _mm512_cmp_epi64_mask)                                                    \
-	WHOLE(u32, uint32_t, _mm512_set1_epi32, 16, _mm512_cmp_epu32_mask)                                                  \
-	WHOLE(u64, uint64_t, _mm512_set1_epi64, 8, _mm512_cmp_epu64_mask)                                                   \
-	REAL(f32, float, __m512, _mm512_loadu_ps, _mm512_set1_ps, 16, _mm512_cmp_ps_mask)                                   \
-	REAL(f64, double, __m512d, _mm512_loadu_pd, _mm512_set1_pd, 8, _mm512_cmp_pd_mask)
+	WHOLE(i32, int32_t, _mm512_maskz_loadu_epi32, _mm512_set1_epi32, 16, _mm512_cmp_epi32_mask)                                                   \
+	WHOLE(i64, int64_t, _mm512_maskz_loadu_epi64, _mm512_set1_epi64, 8, _mm512_cmp_epi64_mask)                                                    \
+	WHOLE(u32, uint32_t, _mm512_maskz_loadu_epi32, _mm512_set1_epi32, 16, _mm512_cmp_epu32_mask)                                                  \
+	WHOLE(u64, uint64_t, _mm512_maskz_loadu_epi64, _mm512_set1_epi64, 8, _mm512_cmp_epu64_mask)                                                   \
+	REAL(f32, float, __m512, _mm512_loadu_ps, _mm512_maskz_loadu_ps, _mm512_set1_ps, 16, _mm512_cmp_ps_mask)                                   \
+	REAL(f64, double, __m512d, _mm512_loadu_pd, _mm512_maskz_loadu_pd, _mm512_set1_pd, 8, _mm512_cmp_pd_mask)
 
 #include "kernel_loops.h"
 

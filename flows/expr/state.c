@@ -58,13 +58,13 @@ static void begin(struct dpi_run *r, const uint8_t *among, size_t first, size_t 
 {
 	r->rows = rows;
 	dpi_arena_reset(&r->arena);
-	bool all = !among && rows == ROWS;
-	memset(r->live, all ? 0xff : 0, sizeof r->live);
-	if (among) memcpy(r->live, among + first / 8, (rows + 7) / 8);
-	for (size_t w = 0; w < WORDS && !all; w++) {
-		size_t n = rows > w * 64 ? rows - w * 64 : 0;
-		uint64_t whole = n >= 64 ? ~UINT64_C(0) : (UINT64_C(1) << n) - 1;
-		r->live[w] = among ? r->live[w] & whole : whole;
+	memset(r->live, 0, sizeof r->live);
+	memset(r->live, 0xff, rows / 64 * 8);
+	if (rows % 64) r->live[rows / 64] = (UINT64_C(1) << rows % 64) - 1;
+	if (among) {
+		uint64_t these[WORDS] = { 0 };
+		memcpy(these, among + first / 8, (rows + 7) / 8);
+		for (size_t w = 0; w < WORDS; w++) r->live[w] &= these[w];
 	}
 	if (r->any_bad) memset(r->bad, 0, sizeof r->bad);
 	r->any_bad = false;
@@ -140,17 +140,18 @@ int dpi_expr_filter(struct dpi_expr_state *s, const struct dpi_batch *batch, con
 			for (size_t w = 0; w < WORDS; w++) yes[w] &= ~r->bad[w];
 			s->dropped += r->kernels->count(r->bad, WORDS);
 		}
-		chosen += r->kernels->count(yes, WORDS);
+		chosen += r->kernels->count(yes, (rows + 63) / 64);
 		store_bits(select + first / 8, yes, rows);
 	}
 	if (!error) *count = chosen;
 	return error;
 }
 
-/* Is the result a column as it lies in the batch? */
+/* Is the result a column as it lies in the batch? A cast may be none to registers, and be one to vectors. */
 static bool lent(const struct dpi_ready *ready)
 {
-	return ready->program->root < ready->program->columns;
+	const struct dpi_expr *e = ready->program;
+	return e->root < e->columns && dpi_type_same(e->column_type + e->root, &e->result);
 }
 
 int dpi_expr_project(struct dpi_expr_state *s, const struct dpi_batch *batch, uint8_t *select, struct dpi_vector *out)

@@ -87,7 +87,7 @@ static int put_mirror(struct dpi_buffer *b, uint64_t written, uint32_t flags)
 		/* a first part up to the ring's end is published on its own: records do not wrap */
 		DPI_Tp_Notify notify = { offsetof(struct dpi_ring, tail), sent + n, last ? a->home_bell : DPI_TP_NO_BELL };
 		/* the mirror stays untouched until the reader has given the space back, so completion need not be awaited */
-		int error = dpi_remote_put(&a->remote, &v, 1, DPI_RING_HEADER + at, &notify, last ? flags : DPI_TP_MORE, &dpi_unawaited);
+		int error = dpi_remote_put(&a->remote, &v, 1, DPI_RING_HEADER + at, &notify, DPI_TP_LATE | (last ? flags : DPI_TP_MORE), &dpi_unawaited);
 		if (error && error != DPI_TP_PENDING) return error;
 		sent += n;
 		atomic_store_explicit(&a->sent, sent, memory_order_relaxed);

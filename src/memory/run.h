@@ -85,6 +85,12 @@ void dpi_run_went_together(struct dpi_buffer *b, const struct dpi_run *run);
 /* Wait until all is visible at the home, at most the handle's timeout. */
 int dpi_run_flush(struct dpi_buffer *b, const struct dpi_run *run);
 
+/* Up to which position the home has told that it has given back; acquire. 0: there is no ring yet. */
+static inline uint64_t dpi_run_given_back(const struct dpi_buffer *b)
+{
+	const _Atomic uint64_t *head = b->appender.writer.head;
+	return head ? atomic_load_explicit(head, memory_order_acquire) : 0;
+}
 /* What the home says of the runs' bytes by dpi_ring_in_ack, if wanted->acked asked for it: the count that was told last; acquire. 0: none. */
 static inline uint64_t dpi_run_acked(const struct dpi_buffer *b)
 {

@@ -436,6 +436,74 @@ TEST(bloom_set_midway, "FL-804 FL-809", 1)
 	leave(ctx);
 }
 
+/* ---------------------------------------------------------------------------------------------------- retained flows */
+
+/* The first row's number is first, and the numbers go up by step to below end. */
+static void take_every(DPI_Target t, int64_t first, int64_t end, int64_t step)
+{
+	DPI_Tuple u;
+	for (int64_t n = first; n < end; n += step) {
+		CHECK_DPI(DPI_Next(t, &u));
+		CHECK_INT(((const struct flow_row *)u.data)->number, ==, n);
+	}
+}
+
+/* A target that is bound anew gets what passed, though the filter is another's by then; positions count that alone. A source that could
+ * resume has none. */
+TEST(bloom_retained, "FL-812", 1)
+{
+	enum { KEYS = 400 };
+	(void)rank;
+	DPI_Context ctx = join();
+	DPI_Flow f = FLOW("f", ctx, .targets = 1, .sources = 2, .retain = DPI_ACK_CONFIRMED, .segment = 512, .resume_us = SECOND);
+	DPI_Target_Attr again = DPI_TARGET_ATTR_INIT;
+	DPI_Source_Attr with = DPI_SOURCE_ATTR_INIT;
+	DPI_Target t = target_of(0, f), second;
+	DPI_Source s = source_of(f), resumes;
+	DPI_Bloom_Attr a = DPI_BLOOM_ATTR_INIT;
+	DPI_Bloom even, third;
+	DPI_Tuple u;
+	uint64_t taken;
+	a.expected = KEYS, a.rate = 1e-6;
+	CHECK_DPI(DPI_Create_Bloom(f, &a, &even));
+	CHECK_DPI(DPI_Create_Bloom(f, &a, &third));
+	for (int64_t k = 0; k < KEYS; k++) {
+		struct flow_row r = row_of(0, k, k);
+		if (k % 2 == 0) CHECK_DPI(DPI_Insert_Bloom(&r, sizeof r, 1, even));
+		if (k % 3 == 0) CHECK_DPI(DPI_Insert_Bloom(&r, sizeof r, 1, third));
+	}
+	with.id = 7;
+	CHECK_DPI(DPI_Open_Source(f, &with, &resumes));
+	CHECK_ERROR(DPI_Set_Source_Bloom(even, resumes), DPI_ERR_UNSUPPORTED, "has the id 7");
+	CHECK_DPI(DPI_Set_Source_Bloom(NULL, resumes));
+	CHECK_DPI(DPI_Close_Source(resumes));
+
+	CHECK_DPI(DPI_Set_Source_Bloom(even, s));
+	push_rows(s, 0, 0, KEYS / 2);
+	CHECK_DPI(DPI_Flush_Source(s));
+	take_every(t, 0, KEYS / 4, 2);
+	CHECK_DPI(DPI_Ack(0, DPI_ACK_TAKEN, t));
+	take_every(t, KEYS / 4, KEYS / 2, 2);
+	CHECK_DPI(DPI_Get_Taken(0, t, &taken));
+	CHECK_INT(taken, ==, KEYS / 4);
+	CHECK_DPI(DPI_Set_Source_Bloom(third, s));
+	again.rebind = 1;
+	DPI_Position position = { 0, KEYS / 8 };
+	again.position = &position, again.positions = 1;
+	CHECK_DPI(DPI_Open_Target(0, &again, f, &second));
+	push_rows(s, 0, KEYS / 2 + 1, KEYS / 2 - 1);
+	CHECK_DPI(DPI_Flush_Source(s));
+	take_every(second, KEYS / 4, KEYS / 2, 2);
+	take_every(second, KEYS / 2 + 1, KEYS, 3);
+	CHECK_ERROR(DPI_Next(t, &u), DPI_ERR_FENCED, " ");
+	CHECK_DPI(DPI_Ack(0, DPI_ACK_TAKEN, second));
+	CHECK_DPI(DPI_Close_Source(s));
+	CHECK_ERROR(DPI_Next(second, &u), DPI_ERR_END, "has ended");
+	CHECK_DPI(DPI_Close_Target(second));
+	CHECK_DPI(DPI_Close_Target(t));
+	leave(ctx);
+}
+
 /* ------------------------------------------------------------------------------------------------------- publishing */
 
 TEST(bloom_parts, "FL-805 FL-806 FL-809 FL-810", 3)

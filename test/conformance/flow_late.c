@@ -29,7 +29,7 @@ static void push_until_full(DPI_Source s, int64_t *sent)
 	} while (*sent != before);
 }
 
-TEST(flow_late_sources, "FL-419 FL-421", 1)
+TEST(flow_late_sources, "FL-409 FL-421", 1)
 {
 	enum { LATER = 16 };
 	DPI_Context ctx = join();
@@ -57,7 +57,7 @@ TEST(flow_late_sources, "FL-419 FL-421", 1)
 }
 
 /* Sources that are closed, and of which nothing was taken, leave no memory for one more: it waits for that. */
-TEST(flow_late_source_waits, "FL-419 FL-420 FL-422", 2)
+TEST(flow_late_source_waits, "FL-409 FL-420 FL-422", 2)
 {
 	DPI_Context ctx = join();
 	DPI_Flow f = FLOW("f", ctx, .segment = 4096, .memory = LITTLE);
@@ -110,7 +110,7 @@ TEST(flow_late_source_waits, "FL-419 FL-420 FL-422", 2)
 }
 
 /* What a source of a retained flow keeps lies in its ring, which it has until it is closed: one more than there is memory for waits for that. */
-TEST(flow_late_retained_waits, "FL-419 FL-420 FL-902", 2)
+TEST(flow_late_retained_waits, "FL-409 FL-420 FL-902", 2)
 {
 	enum { MOST = 256 };
 	DPI_Context ctx = join();

@@ -98,12 +98,24 @@ TEST(flow_loop_takes, "FL-603", 3, .deadline_s = 180)
 	leave(ctx);
 }
 
+/* What the program may be told of: taken. */
+static void take_acks(DPI_Source s)
+{
+	DPI_Acked acks[64];
+	size_t count = 1;
+	while (!DPI_Try_Next_Acks(acks, 64, s, &count) && count) {}
+}
+
 /* The source fills the rings again and again, at first of targets that are not there yet, and sleeps until there is room. */
-TEST(flow_loop_pushes, "FL-603", 3, .deadline_s = 180)
+static void loop_pushes(int rank, DPI_Flow_Attr *a)
 {
 	_Atomic int *waits = harness_shared();
 	DPI_Context ctx = join();
-	DPI_Flow f = FLOW("f", ctx, .targets = 2, .sources = 1, .segment = 512, .memory = 16384);
+	a->targets = 2;
+	a->sources = 1;
+	if (!a->segment) a->segment = 512;
+	if (!a->memory) a->memory = 16384;
+	DPI_Flow f = kit_flow("f", a, ctx);
 	if (rank == 0) {
 		DPI_Source s = source_of(f);
 		int loop = loop_with(fd_of_source(s));
@@ -112,12 +124,21 @@ TEST(flow_loop_pushes, "FL-603", 3, .deadline_s = 180)
 		harness_barrier();
 		for (int64_t n = 0; n < 3 * ROWS; n++) {
 			struct flow_row r = row_of(0, n, n);
-			int error;
-			while ((error = DPI_Try_Push(&r, sizeof r, s))) {
+			int error, ready = 0;
+			while ((error = (DPI_Try_Push)(&r, sizeof r, s))) {
+				if (a->ack && error == DPI_ERR_LIMIT) {
+					take_acks(s);
+					continue;
+				}
 				CHECK_INT(error, ==, DPI_ERR_AGAIN);
 				if (arm_source(s)) {
 					CHECK(!readable(loop, 0));
-					CHECK_DPI(DPI_Try_Push(&r, sizeof r, s));
+					/* a segment at a time; what is told of comes first */
+					if (a->aggregate_count || a->ack) {
+						CHECK_INT(++ready, <, 1000);
+						continue;
+					}
+					CHECK_DPI((DPI_Try_Push)(&r, sizeof r, s));
 					break;
 				}
 				++*waits;
@@ -135,6 +156,7 @@ TEST(flow_loop_pushes, "FL-603", 3, .deadline_s = 180)
 		AWAIT(*waits);
 		pause_ms((int)draw(&seed, 30));
 		DPI_Target t = target_of((uint32_t)rank - 1, f);
+		CHECK_INT(*waits, <, 100); /* until there is room the source sleeps */
 		for (; !(error = DPI_Next(t, &u)); rows++) {
 			if (draw(&seed, 8) == 0) usleep((useconds_t)draw(&seed, 200));
 			if (draw(&seed, 400) == 0) pause_ms((int)draw(&seed, 5));
@@ -144,6 +166,42 @@ TEST(flow_loop_pushes, "FL-603", 3, .deadline_s = 180)
 		CHECK_DPI(DPI_Close_Target(t));
 	}
 	leave(ctx);
+}
+
+TEST(flow_loop_pushes, "FL-603", 3, .deadline_s = 180)
+{
+	loop_pushes(rank, FLOW_ATTR(.segment = 512));
+}
+
+TEST(columns_loop_pushes, "FL-603", 3, .deadline_s = 180)
+{
+	loop_pushes(rank, FLOW_ATTR(.layout = DPI_LAYOUT_COLUMNS, .segment = 2048, .memory = 32768));
+}
+
+TEST(codec_loop_pushes, "FL-603", 3, .deadline_s = 180)
+{
+	static const DPI_Codec lz4 = { .codec = DPI_CODEC_LZ4 };
+	loop_pushes(rank, FLOW_ATTR(.codecs = &lz4, .codec_count = 1));
+}
+
+TEST(columns_codec_loop_pushes, "FL-603", 3, .deadline_s = 180)
+{
+	static const DPI_Codec lz4 = { .codec = DPI_CODEC_LZ4 };
+	loop_pushes(rank, FLOW_ATTR(.layout = DPI_LAYOUT_COLUMNS, .segment = 2048, .memory = 32768, .codecs = &lz4, .codec_count = 1));
+}
+
+/* Partial rows find no room when the source's table is full. */
+TEST(reduce_loop_pushes, "FL-603", 3, .deadline_s = 180)
+{
+	static const char *const key[] = { "number" };
+	static const DPI_Aggregate sum = { .function = DPI_AGGREGATE_SUM, .column = "from", .name = "sum" };
+	loop_pushes(rank, FLOW_ATTR(.key = key, .key_count = 1, .aggregates = &sum, .aggregate_count = 1, .reduce_memory = 65536));
+}
+
+/* As many rows wait for acknowledgements as may. */
+TEST(ack_loop_pushes, "FL-603 FL-511", 3, .deadline_s = 180)
+{
+	loop_pushes(rank, FLOW_ATTR(.ack = DPI_ACK_RELEASED, .ack_pending = 100, .memory = 1 << 20, .segment = 4096));
 }
 
 /* In one thread: both ends of a flow whose ring is smaller than what goes through. */

@@ -249,26 +249,32 @@ TEST(flow_reduce_by_batches, "FL-320 FL-324", 2)
 /* One thread is source and target; rings and tables are small, so that pushes find no room. */
 TEST(flow_reduce_without_room, "FL-326 FL-328", 1, .deadline_s = 180)
 {
-	enum { ROWS = 20000, KEYS = 8000 };
+	enum { ROWS = 20000, KEYS = 8000, RUN = 700 };
 	DPI_Context ctx = join();
 	DPI_Flow f = REDUCE("f", all_sums, FIXED, ctx, .sources = 1, .segment = 2048, .memory = 16384, .reduce_memory = 65536);
 	DPI_Target t = target_of(0, f);
 	DPI_Source s = source_with(f, 1 * MS);
 	struct group *g = model_of(1, ROWS, KEYS);
-	int64_t again = 0, late = 0, groups = 0;
+	int64_t again = 0, late = 0, cut = 0, groups = 0;
 	DPI_Tuple u;
 	int error;
 	(void)rank;
 	for (int64_t i = 0; i < ROWS;) {
-		struct sale r = sale_of(0, i, KEYS);
-		error = i % 1000 < 10 ? DPI_Push(&r, sizeof r, s) : DPI_Try_Push(&r, sizeof r, s);
+		struct sale r[RUN] = { sale_of(0, i, KEYS) };
+		size_t pushed, n = ROWS - i < RUN ? (size_t)(ROWS - i) : RUN;
+		bool batch = i / 1000 % 2;
+		for (size_t k = 1; batch && k < n; k++) r[k] = sale_of(0, i + (int64_t)k, KEYS);
+		if (batch) error = DPI_Push_Batch(r, n, s, &pushed);
+		else error = i % 1000 < 10 ? DPI_Push(r, sizeof *r, s) : DPI_Try_Push(r, sizeof *r, s), pushed = !error;
+		i += (int64_t)pushed;
+		if (batch && pushed < n) cut++;
 		if (error == DPI_ERR_TIMEOUT) late++;
 		else if (error == DPI_ERR_AGAIN) again++;
 		else if (error) CHECK_DPI(error);
-		else i++;
 		if (error) CHECK_ERROR(DPI_Try_Next(t, &u), DPI_ERR_AGAIN, " ");
 	}
 	CHECK_INT(again, >, 0);
+	CHECK_INT(cut, >, 0);
 	while ((error = DPI_Flush_Source(s)) == DPI_ERR_TIMEOUT) CHECK_ERROR(DPI_Try_Next(t, &u), DPI_ERR_AGAIN, " ");
 	CHECK_DPI(error);
 	CHECK_DPI(DPI_Close_Source(s));

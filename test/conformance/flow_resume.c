@@ -461,6 +461,72 @@ static void taken_over_waiting(int rank, int ack)
 TEST(flow_source_taken_over_closing, "FL-959", 3) { taken_over_waiting(rank, DPI_ACK_NONE); }
 TEST(flow_source_taken_over_waiting, "FL-959", 3) { taken_over_waiting(rank, DPI_ACK_CONFIRMED); }
 
+/* There is memory for two rings. A third finds some when the first one's source is closed, though nothing else happens at the target. */
+TEST(flow_source_taken_over_twice, "FL-902 FL-959", 1)
+{
+	DPI_Context ctx = join();
+	DPI_Flow f = FLOW("f", ctx, .sources = 1, .segment = 512, .memory = 8192, .retain = DPI_ACK_RELEASED, .resume_us = LATE);
+	DPI_Target t = target_of(0, f);
+	DPI_Source s[3];
+	struct flow_row r = row_of(1, 1, 1);
+	DPI_Tuple u;
+	int error;
+	s[0] = resume_with(f, ID, NULL, 0);
+	push_rows(s[0], 1, 0, 1);
+	CHECK_DPI(DPI_Flush_Source(s[0]));
+	CHECK_DPI(DPI_Next(t, &u));
+	s[1] = resume_with(f, ID, NULL, 1);
+	push_rows(s[1], 1, 0, 2);
+	CHECK_DPI(DPI_Flush_Source(s[1]));
+	CHECK_DPI(DPI_Next(t, &u));
+	s[2] = resume_with(f, ID, (const uint64_t[]){ 1 }, 1);
+	CHECK_ERROR(DPI_Try_Push(&r, sizeof r, s[2]), DPI_ERR_AGAIN, "room");
+	for (int i = 0; i < 50; i++, pause_ms(1)) CHECK_ERROR(DPI_Try_Next(t, &u), DPI_ERR_AGAIN, "nothing"); /* all news are known */
+	CHECK_ERROR(DPI_Close_Source(s[0]), DPI_ERR_FENCED, "taken over");
+	while ((error = DPI_Try_Push(&r, sizeof r, s[2])) == DPI_ERR_AGAIN) CHECK_ERROR(DPI_Try_Next(t, &u), DPI_ERR_AGAIN, "nothing");
+	CHECK_DPI(error);
+	CHECK_ERROR(DPI_Close_Source(s[1]), DPI_ERR_FENCED, "taken over");
+	CHECK_DPI(DPI_Flush_Source(s[2]));
+	for (int i = 0; i < 50; i++, pause_ms(1)) CHECK_ERROR(DPI_Try_Next(t, &u), DPI_ERR_AGAIN, "nothing"); /* what it has pushed came before */
+	CHECK_DPI(DPI_Close_Source(s[2]));
+	CHECK_ERROR(DPI_Next(t, &u), DPI_ERR_END, "ended");
+	CHECK_DPI(DPI_Close_Target(t));
+	CHECK_DPI(DPI_Finalize(ctx));
+}
+
+/* While it waits for a target its process stands; when it goes on, that target has had all from the other, and has ended. */
+TEST(flow_source_taken_over_late, "FL-959", 2)
+{
+	enum { FEW = 3 };
+	_Atomic int *waits = harness_shared();
+	DPI_Context ctx = join();
+	DPI_Flow f = FLOW("f", ctx, .sources = 1, .retain = DPI_ACK_CONFIRMED, .resume_us = LATE);
+	if (rank == 1) {
+		DPI_Source s = resume_with(f, ID, NULL, 0);
+		struct flow_row r = row_of(1, 0, 0);
+		*waits = 1;
+		CHECK_ERROR(DPI_Push(&r, sizeof r, s), DPI_ERR_FENCED, "taken over by another on node 0");
+		CHECK_ERROR(DPI_Close_Source(s), DPI_ERR_FENCED, "taken over");
+	} else {
+		DPI_Tuple u;
+		AWAIT(*waits);
+		pause_ms(50);
+		harness_kill(1, SIGSTOP);
+		DPI_Source s = resume_with(f, ID, NULL, 1);
+		DPI_Target t = target_of(0, f);
+		push_rows(s, 1, 0, FEW);
+		CHECK_DPI(DPI_Flush_Source(s));
+		for (int i = 0; i < FEW; i++) CHECK_DPI(DPI_Next(t, &u));
+		CHECK_DPI(DPI_Ack(DPI_ACK_EVERY_SOURCE, DPI_ACK_TAKEN, t));
+		CHECK_DPI(DPI_Close_Source(s));
+		CHECK_ERROR(DPI_Next(t, &u), DPI_ERR_END, "ended");
+		CHECK_DPI(DPI_Close_Target(t));
+		harness_kill(1, SIGCONT);
+	}
+	CHECK_DPI(DPI_Barrier("end", 2, 0, ctx));
+	CHECK_DPI(DPI_Finalize(ctx));
+}
+
 /* A source that goes on behind what its target has got. */
 static void gap(int rank, int on_death)
 {
@@ -554,6 +620,51 @@ static void detach(int rank, int retain, int layout)
 TEST(flow_target_detached, "FL-970 FL-971", 4, .deadline_s = 180) { detach(rank, 0, DPI_LAYOUT_ROWS); }
 TEST(flow_target_detached_of_columns, "FL-970 FL-971", 4, .deadline_s = 180) { detach(rank, 0, DPI_LAYOUT_COLUMNS); }
 TEST(flow_target_detached_retained, "FL-970 FL-971", 4, .deadline_s = 180) { detach(rank, DPI_ACK_RELEASED, DPI_LAYOUT_ROWS); }
+
+/* Both targets make room all the time, and hold up the source: one takes what lies there within the budget, the other in twice as long. */
+static void lagging(int rank, int retain)
+{
+	int64_t budget = SECOND * harness_slow();
+	DPI_Context ctx = join();
+	DPI_Flow f = FLOW("f", ctx, .targets = 2, .sources = 1, .segment = 512, .memory = 16384, .dist = DPI_DIST_BROADCAST, .detach_us = budget, .retain = retain);
+	if (rank == 2) {
+		DPI_Source s = source_of(f);
+		DPI_Source_Stats stats = { .size = sizeof stats };
+		int64_t n = 0, until = now() + 60 * budget;
+		uint64_t stalls[2] = { 0 };
+		while (!flow_info(f).detached && now() < until) push_rows(s, 2, n, 20), n += 20;
+		CHECK_INT(flow_info(f).detached, ==, 1);
+		CHECK_DPI(DPI_Get_Source_Stats(s, &stats));
+		for (int64_t more = n + 2000; n < more; n += 20) push_rows(s, 2, n, 20); /* the other one is still waited for */
+		stalls[0] = stats.stalls;
+		CHECK_DPI(DPI_Get_Source_Stats(s, &stats));
+		stalls[1] = stats.stalls;
+		CHECK_INT(stalls[0], <, stalls[1]);
+		CHECK_DPI(DPI_Close_Source(s));
+	} else {
+		DPI_Target t = target_of((uint32_t)rank, f);
+		DPI_Tuple u;
+		int64_t rows = 0;
+		int error;
+		while (!(error = DPI_Next(t, &u))) {
+			CHECK_INT(((const struct flow_row *)u.data)->number, ==, rows);
+			rows++;
+			/* of some 200 rows that lie there */
+			if (rank) usleep((useconds_t)(budget / 100));
+			else if (rows % 4 == 0) usleep(1000);
+		}
+		if (rank) CHECK_ERROR(error, DPI_ERR_FENCED, "lagged behind");
+		else CHECK_ERROR(error, DPI_ERR_END, "ended");
+		CHECK_INT(rows, >, rank ? 40 : 2000);
+		CHECK_DPI(DPI_Close_Target(t));
+	}
+	CHECK_DPI(DPI_Barrier("end", 3, 0, ctx));
+	CHECK_INT(flow_info(f).detached, ==, 1);
+	CHECK_DPI(DPI_Finalize(ctx));
+}
+
+TEST(flow_target_lags, "FL-970 FL-971", 3, .deadline_s = 180) { lagging(rank, 0); }
+TEST(flow_target_lags_retained, "FL-970 FL-971", 3, .deadline_s = 180) { lagging(rank, DPI_ACK_RELEASED); }
 
 /* Without it a push waits, in calls that do not wait likewise; and with it those that do not wait detach, too. */
 TEST(flow_detach_is_asked_for, "FL-970 FL-972", 1)

@@ -620,6 +620,60 @@ TEST(a_position_before_what_was_dropped, "FL-906 FL-910", 1)
 	leave(ctx);
 }
 
+/* All of a row is kept at once: one that does not fit where it is to be kept is refused, and not waited for; a larger ring takes it. */
+static void too_large_to_keep(int layout, DPI_Context ctx)
+{
+	static const DPI_Column columns[] = { { "a", DPI_TYPE_BINARY, 0, 0, 0, 0 } };
+	static char data[100000], row[sizeof data + 64];
+	DPI_Schema schema;
+	CHECK_DPI(DPI_Create_Schema(columns, 1, &schema));
+	for (int i = 0; i < 3; i++) {
+		DPI_Flow f = FLOW(i == 0 ? "kept" : i == 1 ? "large" : "direct", ctx, .schema = schema, .targets = 1, .sources = 1, .dist = DPI_DIST_BROADCAST, .layout = layout,
+				  .segment = 4096, .memory = i == 1 ? 1 << 20 : 1 << 16, .retain = i == 2 ? 0 : DPI_ACK_RELEASED);
+		DPI_Target t = target_of(0, f);
+		DPI_Source s = source_of(f);
+		DPI_Tuple u;
+		size_t size, small;
+		DPI_Value v = { .type = DPI_TYPE_BINARY, .size = sizeof data, .data = data };
+		CHECK_DPI(DPI_Pack_Row(&v, schema, row, sizeof row, &size));
+		if (i == 0) {
+			CHECK_ERROR(DPI_Push(row, size, s), DPI_ERR_SIZE, "raise attr->memory or attr->segment");
+			CHECK_ERROR(DPI_Try_Push(row, size, s), DPI_ERR_SIZE, "100008 bytes");
+		} else if (i == 1) {
+			CHECK_DPI(DPI_Push(row, size, s));
+		}
+		v.size = 20000;
+		CHECK_DPI(DPI_Pack_Row(&v, schema, row, sizeof row, &small));
+		CHECK_DPI(DPI_Push(row, small, s));
+		CHECK_DPI(DPI_Flush_Source(s));
+		for (int n = i != 1; n < 2; n++) {
+			CHECK_DPI(DPI_Next(t, &u));
+			CHECK_INT(u.size, ==, n ? small : size);
+		}
+		if (i == 2) CHECK_ERROR(DPI_Try_Push(row, SIZE_MAX, s), DPI_ERR_SIZE, "at most");
+		CHECK_ERROR(DPI_Try_Next(t, &u), DPI_ERR_AGAIN, "nothing");
+		CHECK_DPI(DPI_Close_Source(s));
+		CHECK_INT(DPI_Next(t, &u), ==, DPI_ERR_END);
+		CHECK_DPI(DPI_Close_Target(t));
+		CHECK_DPI(DPI_Close_Flow(f));
+	}
+}
+
+TEST(a_row_too_large_to_keep, "FL-917", 1)
+{
+	(void)rank;
+	DPI_Context ctx = join();
+	too_large_to_keep(DPI_LAYOUT_ROWS, ctx);
+	leave(ctx);
+}
+TEST(a_row_too_large_to_keep_in_columns, "FL-917", 1)
+{
+	(void)rank;
+	DPI_Context ctx = join();
+	too_large_to_keep(DPI_LAYOUT_COLUMNS, ctx);
+	leave(ctx);
+}
+
 /* Who confirms what it has taken of every source confirms nothing of one that has a ring there and has not sent anything yet. */
 TEST(a_ring_of_nobody_is_not_confirmed, "FL-505 FL-518", 1)
 {

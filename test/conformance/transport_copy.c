@@ -323,6 +323,32 @@ KIT_TEST(tp_pile_up, "T-26 T-28 T-29 T-30", 180)
 	kit_free(&w);
 }
 
+/* Whom nobody waits for completes in the end, when its memory is wanted back. */
+KIT_TEST(tp_late, "T-63 T-31 T-28", 60)
+{
+	enum { ROUNDS = 40, SLOT = 20000 };
+	struct kit_window w, from;
+	struct kit_remote r;
+	static struct kit_op op[ROUNDS];
+	kit_start(rank);
+	kit_share(&w, ROUNDS * SLOT, KIT_ALL, &r);
+	kit_memory(&from, ROUNDS * SLOT, true);
+	CHECK_KIT(kit_expose(&from, DPI_TP_WRITE));
+	for (uint64_t i = 0; rank == 0 && i < ROUNDS; i++) {
+		struct iovec iov = {from.memory + i * SLOT, SLOT - i};
+		kit_fill(iov.iov_base, i, 0, iov.iov_len);
+		KIT_POST(&op[i], kit.table->put(r.remote, &iov, 1, i * SLOT, NULL, DPI_TP_LATE, &op[i]));
+	}
+	if (rank == 0) CHECK_KIT(kit_flush());
+	kit_free(&from);
+	for (int i = 0; rank == 0 && i < ROUNDS; i++) CHECK_KIT(kit_finish(&op[i]));
+	kit_barrier();
+	for (uint64_t i = 0; rank == 1 && i < ROUNDS; i++) CHECK(kit_filled(w.memory + i * SLOT, i, 0, SLOT - i));
+	kit_end();
+	w.window = NULL;
+	kit_free(&w);
+}
+
 /* Held back at most until the next progress. */
 KIT_TEST(tp_more, "T-34", 60)
 {

@@ -26,6 +26,7 @@ src                 include src/core src/memory src/offload
 flows               include src/core src/memory flows
 examples            include .
 bench/reduce.c      include bench src/core flows
+bench/reduce_text.c include bench src/core flows
 bench/filter.c      include bench src/core flows
 bench               include bench
 test/conformance    include test

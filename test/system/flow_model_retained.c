@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * flow_model_retained.c: random retained flows against the model of flow_plan.h. Processes with targets or sources are killed, and come again;
  * targets are bound anew while they live, sources taken over, targets that lag are detached. What a program has done it stores (store.h); who
- * comes after it goes on from there, with positions; or without, and then rows may come again, from where nothing is missing.
+ * comes after it goes on from there, with positions; or without, and then rows may come again, from where nothing is missing. Where a target
+ * reduces, each of its windows is to be the sums of the rows that it says it has taken since the last one, and all together those of all rows.
  *
  * TEST_FIRST=N begins with scenario N, as a failure names it; flow_model_retained_soak goes on for TEST_SOAK seconds. */
 #include <pthread.h>
@@ -45,11 +46,29 @@ static bool dropped_at(const struct plan *p, int place)
 	return p->with & FILTER && p->place == place;
 }
 
+/* Do sums travel? How many of them is not known. */
+static bool partial(const struct plan *p)
+{
+	return p->with & SUMS && p->attr.reduce == DPI_REDUCE_BOTH;
+}
+
+/* Without positions a window may come again with some of its rows, which nobody can tell from others. */
+static void draw_reduction(struct plan *p, struct fate *f, uint64_t *d)
+{
+	DPI_Flow_Attr *a = &p->attr;
+	draw_sums(p, d);
+	if (f->what == SOURCES_DIE || f->what == BOTH_DIE || f->what == TAKEN_OVER) a->reduce = DPI_REDUCE_TARGET;
+	a->window = a->reduce == DPI_REDUCE_TARGET && one_in(d, 3) ? DPI_WINDOW_ROWS : DPI_WINDOW_MARKS;
+	a->window_rows = a->window == DPI_WINDOW_ROWS ? 1 + draw(d, 100) : 0;
+	f->positions = true;
+}
+
 static void draw_definition(struct plan *p, struct fate *f, uint64_t *d)
 {
 	DPI_Flow_Attr *a = &p->attr;
 	static const uint32_t kinds[] = { PLAIN, PLAIN, COLUMNS, FILTER, PROJECT, FILTER | PROJECT, CODECS, CODECS, CODECS | FILTER, CODECS | PROJECT,
-					  COLUMNS | FILTER, COLUMNS | CODECS, COLUMNS | CODECS, COLUMNS | CODECS | FILTER | PROJECT };
+					  COLUMNS | FILTER, COLUMNS | CODECS, COLUMNS | CODECS, COLUMNS | CODECS | FILTER | PROJECT,
+					  SUMS, SUMS, SUMS | FILTER, SUMS | CODECS, COLUMNS | SUMS, COLUMNS | SUMS | FILTER | CODECS };
 	uint32_t kind = kinds[draw(d, sizeof kinds / sizeof *kinds)];
 	p->with = RETAINED | (f->what == DETACHED ? PLAIN : kind); /* what lags is full when so many rows lie there */
 	p->codecs = p->with & CODECS ? draw_codecs(d, p->codec) : 0;
@@ -58,12 +77,13 @@ static void draw_definition(struct plan *p, struct fate *f, uint64_t *d)
 	p->sealer = 0;
 	a->reduce = a->ack = a->ack_up_to = 0;
 	a->layout = p->with & COLUMNS ? DPI_LAYOUT_COLUMNS : DPI_LAYOUT_ROWS;
-	if (p->with & COLUMNS && a->segment < 4096) a->segment = 4096;
+	if (p->with & SUMS) draw_reduction(p, f, d);
+	if (p->with & (COLUMNS | SUMS) && a->segment < 4096) a->segment = 4096;
 	if (p->with & (FILTER | PROJECT) && p->place == DPI_AT_SOURCE && a->dist == DPI_DIST_ROUND_ROBIN) f->anew = true; /* whose turn it was is not known */
 	a->on_death = (int)draw(d, 2);
 	a->retain = f->what == DETACHED && one_in(d, 3) ? 0 : one_in(d, 2) ? DPI_ACK_RELEASED : DPI_ACK_CONFIRMED;
 	if (a->retain) a->resume_us = 120000000;
-	if (f->what != DETACHED && one_in(d, 2)) a->ack = a->retain, a->ack_up_to = 1, a->ack_column = "number";
+	if (f->what != DETACHED && !(p->with & SUMS) && one_in(d, 2)) a->ack = a->retain, a->ack_up_to = 1, a->ack_column = "number";
 	p->declared = f->what == DETACHED || one_in(d, 2);
 	if (f->what == DETACHED) {
 		static const uint32_t segments[] = { 512, 1000, 2048 };
@@ -74,8 +94,8 @@ static void draw_definition(struct plan *p, struct fate *f, uint64_t *d)
 		if (p->sources > 2) p->sources = 2;
 	}
 	a->sources = p->declared ? p->sources : 0;
-	uint64_t ring = 4096;
-	while (ring < (f->what == DETACHED ? 5 : 16) * (uint64_t)a->segment + 1024) ring *= 2;
+	uint64_t ring = 4096, window = p->with & SUMS ? 64 * (uint64_t)a->segment + 65536 : 0;
+	while (ring < (f->what == DETACHED ? 5 : 16) * (uint64_t)a->segment + 1024 + window) ring *= 2;
 	a->memory = p->declared ? ring * p->sources << (f->what == DETACHED ? 0 : draw(d, 4)) : 0;
 }
 
@@ -88,6 +108,8 @@ static struct plan make_retained(int number, struct fate *f)
 	bool sources_die = f->what == SOURCES_DIE || f->what == BOTH_DIE, targets_die = f->what == TARGETS_DIE || f->what == BOTH_DIE;
 	f->anew |= targets_die; /* what it had flushed may have gone with the target */
 	f->kills = sources_die || targets_die ? 1 + (int)draw(&d, KILLS) : 0;
+	/* a source's rings wait for the marks of others, and there is memory for two of each source */
+	if (p.with & SUMS && p.declared && sources_die) f->kills = 1;
 	for (int i = 0; i < KILLS; i++) f->after[i] = draw(&d, 400);
 	f->which = (uint32_t)draw(&d, f->what == TAKEN_OVER ? p.sources : p.targets);
 	f->when = 1 + draw(&d, 300);
@@ -107,7 +129,7 @@ static struct plan make_retained(int number, struct fate *f)
 /* Can a source be lost? */
 static bool has_id(const struct scenario *s, uint32_t source)
 {
-	if (!s->p.attr.retain) return false;
+	if (!s->p.attr.retain || partial(&s->p)) return false;
 	return source % 2 || (s->f.what == TAKEN_OVER && source == s->f.which) || (s->f.kills && s->p.source_rank[source] == VICTIM);
 }
 
@@ -151,9 +173,9 @@ static void raise_to(_Atomic uint64_t *what, uint64_t to)
 	do {                                                                                           \
 		char text[400];                                                                        \
 		snprintf(text, sizeof text, __VA_ARGS__);                                              \
-		FAIL("scenario %d (what %d, with %#x, place %d, retain %d, ack %d, dist %d, %u sources, %u targets, segment %u, memory %" PRIu64 ", varies %d, positions %d, anew %d, kills %d): %s", \
+		FAIL("scenario %d (what %d, with %#x, place %d, retain %d, ack %d, dist %d, %u sources, %u targets, segment %u, memory %" PRIu64 ", varies %d, positions %d, anew %d, kills %d, reduce %d, window %d of %" PRIu64 "): %s", \
 		     (e)->s->p.number, (e)->s->f.what, (e)->s->p.with, (e)->s->p.place, (e)->s->p.attr.retain, (e)->s->p.attr.ack, (e)->s->p.attr.dist, (e)->s->p.sources, (e)->s->p.targets,                    \
-		     (e)->s->p.attr.segment, (e)->s->p.attr.memory, (e)->s->p.varies, (e)->s->f.positions, (e)->s->f.anew, (e)->s->f.kills, text);                             \
+		     (e)->s->p.attr.segment, (e)->s->p.attr.memory, (e)->s->p.varies, (e)->s->f.positions, (e)->s->f.anew, (e)->s->f.kills, (e)->s->p.attr.reduce, (e)->s->p.attr.window, (e)->s->p.attr.window_rows, text);                             \
 	} while (0)
 static void good(struct endpoint *e, int error, const char *call)
 {
@@ -247,7 +269,7 @@ static bool flush(struct pusher *u)
 	TRY(u, DPI_Flush_Source(u->handle));
 	TRY(u, DPI_Get_Source_Rows(u->handle, state.count));
 	for (uint32_t t = 0; t < s->p.targets; t++)
-		if (s->f.what != DETACHED && state.count[t] != u->to[t])
+		if (s->f.what != DETACHED && !partial(&s->p) && state.count[t] != u->to[t])
 			LOST(u->e, "source %u: %" PRIu64 " rows pushed to target %u, not %" PRIu64, u->e->index, state.count[t], t, u->to[t]);
 	if (!store_write(&s->now->source[u->e->index], u->life, &state)) return true; /* the next call is fenced, or the one that follows */
 	return wait_acks(u);
@@ -308,7 +330,7 @@ static void check_counts(struct pusher *u)
 {
 	uint64_t all = 0;
 	DPI_Source_Stats stats = { .size = sizeof stats };
-	if (u->life > 1) return;
+	if (u->life > 1 || partial(&u->e->s->p)) return;
 	GOOD(u->e, DPI_Get_Source_Stats(u->handle, &stats));
 	for (uint32_t t = 0; t < u->e->s->p.targets; t++) all += u->to[t];
 	if (stats.rows + stats.dropped != all || (stats.dropped && u->e->s->f.what != DETACHED))
@@ -354,6 +376,10 @@ struct taker {
 	uint32_t life;
 	uint64_t d, mark, rows;
 	bool marked, behind; /* behind: there is something to confirm */
+	uint64_t begin[SOURCES]; /* the next row when the target was bound */
+	bool begun;		 /* something had come before */
+	bool last;	     /* of windows of rows: one that was not full has come */
+	int64_t n[KEYS], sum[KEYS]; /* results since the last window */
 	uint8_t *expected;
 };
 
@@ -408,6 +434,89 @@ static void check_row(struct taker *k, const void *row, size_t size, uint32_t nu
 	step(k->e);
 }
 
+/* Rows and their sum, of a key; of several keys these add up. */
+static uint64_t weight(int64_t key, int64_t n, int64_t sum)
+{
+	return mix((uint64_t)key) * (uint64_t)n + mix((uint64_t)key + KEYS) * (uint64_t)sum;
+}
+
+/* Of the rows of a source that come here, those before its first mark that is not below this one, and those taken before the target was bound. */
+static uint64_t weight_until(struct taker *k, uint32_t s, uint64_t mark)
+{
+	const struct plan *p = &k->e->s->p;
+	uint64_t weighs = 0;
+	for (uint64_t n = 0; n < p->rows[s] && (n < k->begin[s] || !n || mark_after(p, s, n - 1) < mark); n++)
+		if (travels(p, s, n, 0, k->e->index)) weighs += weight(key_of(p, s, n), 1, (int64_t)n);
+	return weighs;
+}
+
+static void check_result(struct taker *k, const void *row, size_t size)
+{
+	int64_t got[3];
+	if (size != sizeof got) LOST(k->e, "target %u: sums of %zu bytes", k->e->index, size);
+	memcpy(got, row, sizeof got);
+	int64_t key = k->e->s->p.grouped ? got[0] / 7 : got[0]; /* see group() */
+	if (key < 0 || key >= KEYS || k->n[key] || got[1] <= 0) LOST(k->e, "target %u: %" PRId64 " rows of key %" PRId64, k->e->index, got[1], got[0]);
+	k->n[key] = got[1];
+	k->sum[key] = got[2];
+	k->rows++;
+	step(k->e);
+}
+
+/* The results since the last window are those of the rows that were taken since. */
+static void check_sums(struct taker *k, const int64_t n[KEYS], const int64_t sum[KEYS])
+{
+	for (int64_t key = 0; key < KEYS; key++) {
+		if (k->n[key] != n[key] || k->sum[key] != sum[key])
+			LOST(k->e, "target %u, life %u: key %" PRId64 " has %" PRId64 " rows and the sum %" PRId64 ", not %" PRId64 " and %" PRId64, k->e->index, k->life, key, k->n[key],
+			     k->sum[key], n[key], sum[key]);
+	}
+}
+
+/* Is a window at its end? Then positions have moved. */
+static bool check_window(struct taker *k)
+{
+	const struct plan *p = &k->e->s->p;
+	int64_t n[KEYS] = { 0 }, sum[KEYS] = { 0 };
+	uint64_t rows = 0;
+	for (uint32_t s = 0; s < p->sources; s++) {
+		uint64_t taken;
+		if (!(k->number[s] = k->e->s->now->number[s])) continue;
+		GOOD(k->e, DPI_Get_Taken(k->number[s] - 1, k->handle, &taken));
+		if (taken < k->at.count[s]) LOST(k->e, "target %u: %" PRIu64 " rows of source %u are taken, after %" PRIu64, k->e->index, taken, s, k->at.count[s]);
+		rows += taken - k->at.count[s];
+		if (partial(p)) k->at.count[s] = taken;
+		for (; k->at.count[s] < taken; k->at.next[s]++) {
+			if (k->at.next[s] == p->rows[s]) LOST(k->e, "target %u: %" PRIu64 " rows of source %u are taken", k->e->index, taken, s);
+			if (!counts(k, s)) continue;
+			int64_t key = key_of(p, s, k->at.next[s]);
+			k->at.count[s]++;
+			n[key]++;
+			sum[key] += (int64_t)k->at.next[s];
+		}
+	}
+	if (!rows) return false;
+	if (!partial(p)) check_sums(k, n, sum);
+	if (p->attr.window == DPI_WINDOW_ROWS && (k->last || rows > p->attr.window_rows)) LOST(k->e, "target %u: a window of %" PRIu64 " rows, behind the last %d", k->e->index, rows, k->last);
+	k->last = rows < p->attr.window_rows;
+	for (int64_t key = 0; key < KEYS; key++) k->at.sums += weight(key, k->n[key], k->sum[key]);
+	memset(k->n, 0, sizeof k->n);
+	memset(k->sum, 0, sizeof k->sum);
+	return true;
+}
+
+/* What was taken is what the sources that have sent something pushed before it. Of sums that were taken before the target was bound nobody knows
+ * what marks they lie behind. */
+static void check_mark_of_sums(struct taker *k, uint64_t mark)
+{
+	const struct plan *p = &k->e->s->p;
+	uint64_t weighs = 0;
+	if ((k->begun && partial(p)) || p->attr.window == DPI_WINDOW_ROWS) return;
+	for (uint32_t s = 0; s < p->sources; s++)
+		if (k->at.count[s]) weighs += weight_until(k, s, mark);
+	if (k->at.sums != weighs) LOST(k->e, "target %u, life %u: at mark %" PRIu64 " it has other sums", k->e->index, k->life, mark);
+}
+
 /* Every source that has sent something and is not over has pushed it or a later one, and what it pushed before was taken. */
 static void check_mark(struct taker *k, uint64_t mark)
 {
@@ -415,6 +524,10 @@ static void check_mark(struct taker *k, uint64_t mark)
 	if (k->marked && mark <= k->mark) LOST(k->e, "target %u: mark %" PRIu64 " after %" PRIu64, k->e->index, mark, k->mark);
 	k->marked = true;
 	k->mark = mark;
+	if (p->with & SUMS) {
+		check_mark_of_sums(k, mark);
+		return;
+	}
 	for (uint32_t s = 0; s < p->sources; s++) {
 		if (!k->number[s]) continue;
 		uint64_t n = 0;
@@ -428,11 +541,14 @@ static void check_mark(struct taker *k, uint64_t mark)
 static void check_end(struct taker *k)
 {
 	struct scenario *s = k->e->s;
+	uint64_t weighs = 0;
+	for (uint32_t i = 0; s->p.with & SUMS && i < s->p.sources; i++) weighs += weight_until(k, i, UINT64_MAX);
+	if (k->at.sums != weighs) LOST(k->e, "target %u, life %u: at the end it has other sums", k->e->index, k->life);
 	for (uint32_t i = 0; i < s->p.sources; i++) {
 		if (!s->p.rows[i]) continue;
 		AWAIT(s->now->number[i]);
 		k->number[i] = s->now->number[i];
-		rows_until(k, i, s->p.rows[i], "the end");
+		if (!partial(&s->p)) rows_until(k, i, s->p.rows[i], "the end");
 	}
 }
 
@@ -443,6 +559,7 @@ static bool store(struct taker *k)
 		if (k->at.next[s] > k->most.next[s]) k->most.next[s] = k->at.next[s];
 		if (k->at.count[s] > k->most.count[s]) k->most.count[s] = k->at.count[s];
 	}
+	k->most.sums = k->at.sums;
 	return store_write(&k->e->s->now->target[k->e->index], k->life, &k->most);
 }
 
@@ -453,22 +570,33 @@ static int confirm(struct taker *k)
 	return store(k) ? DPI_Ack(DPI_ACK_EVERY_SOURCE, DPI_ACK_TAKEN, k->handle) : DPI_ERR_FENCED;
 }
 
+/* True: it can be stored. */
+static bool check(struct taker *k, const DPI_Batch *b)
+{
+	bool sums = k->e->s->p.with & SUMS;
+	for (size_t i = 0; b->kind == DPI_TUPLE_ROW && i < b->count; i++) {
+		const void *row = b->record ? b->record[i].data : (const uint8_t *)b->rows + i * b->stride;
+		size_t size = b->record ? b->record[i].size : b->stride;
+		if (sums) check_result(k, row, size);
+		else check_row(k, row, size, b->source);
+	}
+	bool window = !sums || check_window(k);
+	if (b->kind == DPI_TUPLE_MARK) check_mark(k, b->mark);
+	return window;
+}
+
 /* A row, a run or a mark: DPI_ERR_FENCED when it cannot be stored. */
 static int take(struct taker *k)
 {
 	struct plan *p = &k->e->s->p;
 	int error;
-	bool released = p->attr.retain == DPI_ACK_RELEASED;
+	bool released = p->attr.retain == DPI_ACK_RELEASED, some;
 	if (!k->behind && one_in(&k->d, 2)) {
 		DPI_Batch b;
 		error = DPI_Next_Batch(k->handle, &b);
 		if (error) return error;
-		if (b.kind == DPI_TUPLE_MARK) check_mark(k, b.mark);
-		for (size_t i = 0; b.kind == DPI_TUPLE_ROW && i < b.count; i++) {
-			if (b.record) check_row(k, b.record[i].data, b.record[i].size, b.source);
-			else check_row(k, (const uint8_t *)b.rows + i * b.stride, b.stride, b.source);
-		}
-		if (released && !store(k)) return DPI_ERR_FENCED;
+		some = check(k, &b);
+		if (released && some && !store(k)) return DPI_ERR_FENCED;
 		if (b.kind == DPI_TUPLE_ROW) GOOD(k->e, DPI_Release_Batch(1, k->handle));
 	} else {
 		DPI_Tuple u;
@@ -478,11 +606,11 @@ static int take(struct taker *k)
 			harness_pause();
 		}
 		if (error) return error;
-		if (u.kind == DPI_TUPLE_MARK) check_mark(k, u.mark);
-		else check_row(k, u.data, u.size, u.source);
-		if (released && !store(k)) return DPI_ERR_FENCED;
+		DPI_Batch b = { .kind = u.kind, .mark = u.mark, .source = u.source, .rows = u.data, .count = 1, .stride = u.size };
+		some = check(k, &b);
+		if (released && some && !store(k)) return DPI_ERR_FENCED;
 	}
-	if (p->attr.retain != DPI_ACK_CONFIRMED) return DPI_SUCCESS;
+	if (p->attr.retain != DPI_ACK_CONFIRMED || !some) return DPI_SUCCESS;
 	k->behind = true;
 	return one_in(&k->d, 4) ? confirm(k) : DPI_SUCCESS;
 }
@@ -523,6 +651,8 @@ static bool open_target(struct taker *k)
 	for (uint32_t i = 0; i < s->p.sources; i++) {
 		k->fresh[i] = true;
 		if (k->at.count[i]) k->number[i] = s->now->number[i];
+		k->begin[i] = k->at.next[i];
+		k->begun |= k->at.count[i];
 	}
 	int error = DPI_Open_Target(t, &a, s->flow, &k->handle);
 	if (error == DPI_ERR_EXISTS && anew && s->now->target_over[t]) return false;
@@ -566,6 +696,7 @@ static void *be_target(void *arg)
 		check_end(&k);
 		DPI_Target_Stats stats = { .size = sizeof stats };
 		GOOD(e, DPI_Get_Target_Stats(k.handle, &stats));
+		if (s->p.with & SUMS) stats.rows = stats.results;
 		if (stats.rows != k.rows && !dropped_at(&s->p, DPI_AT_TARGET)) LOST(e, "target %u: its statistics say %" PRIu64 " rows, and %" PRIu64 " came", t, stats.rows, k.rows);
 		s->now->target_over[t] = 1;
 	} else if (error == DPI_ERR_FENCED) {

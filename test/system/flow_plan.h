@@ -69,6 +69,18 @@ static size_t draw_codecs(uint64_t *d, DPI_Codec codec[3])
 	return n;
 }
 
+/* Each group belongs to one target. */
+static void draw_sums(struct plan *p, uint64_t *d)
+{
+	static const int dists[] = { DPI_DIST_HASH, DPI_DIST_RADIX, DPI_DIST_RANGE, DPI_DIST_TABLE, DPI_DIST_FUNCTION };
+	p->attr.dist = dists[draw(d, 5)];
+	if (p->attr.dist == DPI_DIST_RADIX) p->attr.targets = p->targets = power_of_two(d, TARGETS);
+	p->attr.reduce = (int)draw(d, 2);
+	p->kills = false; /* what a killed source had added up may be in the sums, or not */
+	p->grouped &= p->attr.dist == DPI_DIST_HASH || p->attr.dist == DPI_DIST_TABLE;
+	p->place = DPI_AT_SOURCE;
+}
+
 /* What the flow has more, and what of the plan does not go with it. */
 static void draw_more(struct plan *p, uint64_t *d)
 {
@@ -78,15 +90,7 @@ static void draw_more(struct plan *p, uint64_t *d)
 					  ACKS | COLUMNS | FILTER, ACKS | COLUMNS | CODECS | PROJECT };
 	p->with = kinds[draw(d, sizeof kinds / sizeof *kinds)];
 	p->place = (int)draw(d, 2);
-	if (p->with & SUMS) {
-		static const int dists[] = { DPI_DIST_HASH, DPI_DIST_RADIX, DPI_DIST_RANGE, DPI_DIST_TABLE, DPI_DIST_FUNCTION };
-		p->attr.dist = dists[draw(d, 5)];
-		if (p->attr.dist == DPI_DIST_RADIX) p->attr.targets = p->targets = power_of_two(d, TARGETS);
-		p->attr.reduce = (int)draw(d, 2);
-		p->kills = false; /* what a killed source had added up may be in the sums, or not */
-		p->grouped &= p->attr.dist == DPI_DIST_HASH || p->attr.dist == DPI_DIST_TABLE;
-		p->place = DPI_AT_SOURCE;
-	}
+	if (p->with & SUMS) draw_sums(p, d);
 	if (p->with & CODECS) p->codecs = draw_codecs(d, p->codec);
 	if (p->with & ACKS) p->attr.ack = 1 + (int)draw(d, 3), p->attr.ack_up_to = 1;
 	if (p->with & COLUMNS) p->attr.layout = DPI_LAYOUT_COLUMNS;
@@ -191,7 +195,8 @@ static bool goes_to(const struct plan *p, uint32_t source, uint64_t row, uint32_
 /* The mark behind a row; 0: none. */
 static uint64_t mark_after(const struct plan *p, uint32_t source, uint64_t number)
 {
-	return of_row(p, source, number, 4) % 100 ? 0 : number / 50 + 1;
+	bool due = p->with & SUMS && p->with & RETAINED && number % 100 == 99; /* a window is to fit the memory in which it is kept */
+	return of_row(p, source, number, 4) % 100 && !due ? 0 : number / 50 + 1;
 }
 
 /* Does it pass the stage that drops some? */

@@ -3,7 +3,7 @@
  * target adds up by itself, from the plan, what each window is to give, and crosses off what comes.
  *
  * TEST_FIRST=N begins with scenario N, as a failure names it; reduce_model_fresh draws others in each run (TEST_SEED=N repeats them where the
- * command line names the case). */
+ * command line names the case); reduce_model_soak goes on for TEST_SOAK seconds. */
 #include <pthread.h>
 
 #include "kit.h"
@@ -383,7 +383,7 @@ static void play(int number, int rank, DPI_Context ctx)
 	if (rank == 0) CHECK_DPI(DPI_Destroy_Flow(p.name, ctx));
 }
 
-static void run_model(int rank, int seconds)
+static void run_model(int rank, int scenarios, int seconds)
 {
 	const char *text = getenv("TEST_FIRST");
 	int first = text ? atoi(text) : 0;
@@ -392,7 +392,7 @@ static void run_model(int rank, int seconds)
 	DPI_Context ctx;
 	CHECK_DPI(DPI_Init(&ctx));
 	clock_gettime(CLOCK_MONOTONIC, &begin);
-	for (int n = 0; n < 60 && !*last; n++) {
+	for (int n = 0; n < scenarios && !*last; n++) {
 		play(first + n, rank, ctx);
 		clock_gettime(CLOCK_MONOTONIC, &now);
 		if (rank == 0 && now.tv_sec - begin.tv_sec >= seconds) *last = 1; /* few scenarios do on a slow machine */
@@ -403,11 +403,17 @@ static void run_model(int rank, int seconds)
 
 TEST(reduce_model, "", RANKS, .deadline_s = 270)
 {
-	run_model(rank, 8);
+	run_model(rank, 60, 8);
 }
 
 /* Other ones each time. */
 TEST(reduce_model_fresh, "", RANKS, .deadline_s = 270, .fresh = true)
 {
-	run_model(rank, 4);
+	run_model(rank, 60, 4);
+}
+
+TEST(reduce_model_soak, "", RANKS, .deadline_s = 1000000, .only_named = true)
+{
+	const char *text = getenv("TEST_SOAK");
+	run_model(rank, 1 << 30, text ? atoi(text) : 3600);
 }

@@ -14,6 +14,7 @@
 
 struct state {
 	uint64_t next[PLACES], count[PLACES];
+	uint64_t sums; /* where rows are reduced: see weight */
 };
 
 struct store { /* zero at first: nobody has it */

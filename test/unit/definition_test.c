@@ -485,7 +485,8 @@ TEST(fields_of_delivery, "FL-900 FL-911", 0)
 	WRONG("attr->detach_us is", .detach_us = DPI_FLOW_LINGER_MOST + 1);
 	TAKEN(.retain = DPI_ACK_RELEASED, .codecs = &codec, .codec_count = 1);
 	REFUSED(DPI_ERR_UNSUPPORTED, "stage 0 is a sample without a key", .retain = DPI_ACK_RELEASED, .stages = &sample, .stage_count = 1);
-	REFUSED(DPI_ERR_UNSUPPORTED, "attr->aggregates", .retain = DPI_ACK_RELEASED, KEY("id"), .aggregates = &count, .aggregate_count = 1);
+	WRONG("attr->window is DPI_WINDOW_END", .retain = DPI_ACK_RELEASED, KEY("id"), .aggregates = &count, .aggregate_count = 1);
+	TAKEN(.retain = DPI_ACK_RELEASED, KEY("id"), .aggregates = &count, .aggregate_count = 1, .window = DPI_WINDOW_MARKS);
 	TAKEN(.retain = DPI_ACK_RELEASED, .layout = DPI_LAYOUT_COLUMNS);
 	forget_schemas();
 }

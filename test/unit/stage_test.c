@@ -321,6 +321,80 @@ TEST(stages_make_what_they_say, "FL-701 FL-702 FL-703 FL-704 FL-705", 0)
 	forget_schemas();
 }
 
+/* A stage over one row; its first error, that of the definition or of the row. What comes out: bytes. */
+static int cast_once(DPI_Schema from, DPI_Stage stage, const void *row, size_t size, DPI_Column *column, uint8_t *bytes, size_t *count)
+{
+	struct dpi_definition *d;
+	struct dpi_maps *m;
+	struct dpi_mapped out;
+	DPI_Flow_Attr a = FLOW(.schema = from, .stages = &stage, .stage_count = 1);
+	int error = dpi_definition_from(&a, &d);
+	*count = 0;
+	if (error) return error;
+	CHECK_OK(dpi_maps_new(d, 0, 1, &m));
+	DPI_Record record = { row, size };
+	struct dpi_rows in = { .record = &record, .count = 1 };
+	error = dpi_maps_run(m, &in, &out);
+	*column = dpi_schema_column(d->wire, 0);
+	column->name = NULL;
+	if (!error) {
+		CHECK_INT(out.count, ==, 1);
+		CHECK_OK(dpi_row_check(d->wire, out.record->data, (uint32_t)out.record->size, true));
+		memcpy(bytes, out.record->data, *count = out.record->size);
+	}
+	dpi_maps_free(m);
+	dpi_definition_unref(d);
+	return error;
+}
+
+/* Between every two types a cast is what CAST makes of it, and of the type that was asked for. */
+TEST(casts_are_what_expressions_make, "FL-703 X-21", 0)
+{
+	static const struct {
+		DPI_Column column;
+		const char *name;
+		DPI_Value value;
+	} of[] = {
+#define NUMBER(type_, field, ...) { { "v", DPI_TYPE_##type_, 1, __VA_ARGS__ }, #type_, { .type = DPI_TYPE_##type_, .field = 1 } }
+#define BYTES(type_, width, print) { { "v", DPI_TYPE_##type_, 1, width, 0, 0 }, print, { .type = DPI_TYPE_##type_, .size = 1, .data = "1" } }
+		NUMBER(INT8, i, 0, 0, 0),   NUMBER(INT16, i, 0, 0, 0),	NUMBER(INT32, i, 0, 0, 0),  NUMBER(INT64, i, 0, 0, 0),
+		NUMBER(UINT8, u, 0, 0, 0),  NUMBER(UINT16, u, 0, 0, 0), NUMBER(UINT32, u, 0, 0, 0), NUMBER(UINT64, u, 0, 0, 0),
+		NUMBER(FLOAT, d, 0, 0, 0),  NUMBER(DOUBLE, d, 0, 0, 0), NUMBER(BOOL, i, 0, 0, 0),   NUMBER(DATE32, i, 0, 0, 0),
+		{ { "v", DPI_TYPE_DECIMAL64, 1, 0, 9, 2 }, "DECIMAL(9,2)", { .type = DPI_TYPE_DECIMAL64, .i = 100 } },
+		{ { "v", DPI_TYPE_DECIMAL64, 1, 0, 12, 2 }, "DECIMAL(12,2)", { .type = DPI_TYPE_DECIMAL64, .i = 100 } },
+		{ { "v", DPI_TYPE_DECIMAL128, 1, 0, 30, 2 }, "DECIMAL(30,2)", { .type = DPI_TYPE_DECIMAL128, .w = { 100 } } },
+		{ { "v", DPI_TYPE_DECIMAL128, 1, 0, 38, 2 }, "DECIMAL(38,2)", { .type = DPI_TYPE_DECIMAL128, .w = { 100 } } },
+		BYTES(FIXED, 1, "FIXED(1)"), BYTES(BINARY, 0, "BINARY"), BYTES(UTF8, 0, "UTF8"),
+	};
+	int accepted = 0;
+	for (size_t f = 0; f < COUNT(of); f++) {
+		DPI_Schema from = make_schema(&of[f].column, 1);
+		for (int null = 0; null < 2; null++) {
+			uint8_t row[64], bytes[2][256];
+			size_t size, count[2];
+			CHECK_DPI(DPI_Pack_Row(null ? &(DPI_Value){ .type = DPI_TYPE_NULL } : &of[f].value, from, row, sizeof row, &size));
+			for (size_t t = 0; t < COUNT(of); t++) {
+				char text[64];
+				const DPI_Column *to = &of[t].column;
+				DPI_Column got[2];
+				snprintf(text, sizeof text, "CAST(v AS %s)", to->type == DPI_TYPE_DATE32 ? "DATE" : of[t].name);
+				int wanted = cast_once(from, (DPI_Stage){ .kind = DPI_STAGE_PROJECT, COLUMNS({ .name = "v", .text = text }) }, row, size, got, bytes[0], count);
+				int error = cast_once(from, (DPI_Stage){ .kind = DPI_STAGE_CAST, COLUMNS({ .name = "v", .type = to->type, .width = to->width, .precision = to->precision, .scale = to->scale }) },
+						      row, size, got + 1, bytes[1], count + 1);
+				if (error != wanted) FAIL("%s from %s, null %d: CAST %d, PROJECT %d: %s", text, of[f].name, null, error, wanted, dpi_detail());
+				if (error) continue;
+				accepted++;
+				for (int i = 0; i < 2; i++)
+					if (got[i].type != to->type || got[i].width != to->width || got[i].precision != to->precision || got[i].scale != to->scale || !got[i].nullable)
+						FAIL("%s from %s by %s: type %d", text, of[f].name, i ? "CAST" : "PROJECT", got[i].type);
+				CHECK(count[0] == count[1] && !memcmp(bytes[0], bytes[1], count[0]));
+			}
+		}
+		forget_schemas();
+	}
+	CHECK_INT(accepted, >, 400);
+}
+
 /* Columns, any rows of a batch, through the same stages as rows: what comes out, of which rows, and all that is counted. */
 TEST(columns_go_as_rows_do, "FL-485 FL-701 FL-705 FL-706 FL-710", 0)
 {

@@ -105,12 +105,8 @@ static void stop(DPI_Tp_Endpoint *c)
 /* Complete what is pending. Each operation is taken off before its callback, which may come back here. */
 static void drop(DPI_Tp_Endpoint *c)
 {
-	for (; c->slot && c->tail != c->next_slot; c->tail++) {
-		struct verbs_slot *s = &c->slot[c->tail % c->depth];
-		dpi_verbs_buffers_free(c->tp, s->buffers);
-		s->buffers = NULL;
-		s->op = NULL;
-	}
+	for (; c->slot && c->tail != c->next_slot; c->tail++)
+		dpi_verbs_retired(c->tp, &c->slot[c->tail % c->depth]);
 	c->posted = c->next_slot;
 	c->flush = NULL;
 	dpi_verbs_queue_free(&c->answers);

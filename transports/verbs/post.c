@@ -280,11 +280,12 @@ static int put_large(DPI_Tp_Remote *r, const struct iovec *iov, int count, uint6
 	}
 	if (copy) {
 		dpi_verbs_gather(p.buffers, iov, count);
-	} else if (!(op = dpi_verbs_op(c, OP_PUT, r, cookie))) {
+	} else if (!(op = dpi_verbs_op(c, OP_PUT, flags & DPI_TP_LATE ? NULL : r, cookie))) { /* late ones are before DETACH, as copied ones are */
 		dpi_verbs_buffers_free(tp, spare);
 		plan_drop(tp, &p);
 		return DPI_ERR_AGAIN;
 	} else {
+		op->late = flags & DPI_TP_LATE;
 		op->regions = p.regions;
 		memcpy(op->region, p.region, sizeof op->region);
 	}

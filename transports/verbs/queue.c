@@ -2,8 +2,9 @@
  * queue.c: work requests and pending operations of an endpoint.
  *
  * Requests stand in a ring: posted to the device up to posted, held back from there to next_slot, so that one doorbell
- * hands over all. The device completes them in order; one in four of the ring, and each that somebody waits for, or that
- * has a buffer, asks for a completion, which stands for all before it. */
+ * hands over all. The device completes them in order, and the completion of one stands for all before it. Each that somebody waits
+ * for asks for one; of the others one in four of the ring does, or one in LATE_SHARE where they have memory to give back: a
+ * completion may wake the progress thread, which then runs beside the one that posts. */
 #include <errno.h>
 
 #include "multicast.h"
@@ -33,6 +34,36 @@ static void fence(DPI_Tp_Endpoint *c, struct verbs_slot *s)
 	c->reading = read;
 }
 
+/* Requests with buffers that never ask could keep all buffers, when nothing follows them: only some may. */
+static bool asks(DPI_Tp_Endpoint *c, const struct verbs_slot *s, uint32_t since)
+{
+	if (since >= c->depth / 4 || (s->op && !s->op->late)) return true;
+	return (s->op || s->buffers) && (since >= c->depth / LATE_SHARE || (s->buffers && c->tp->quiet >= QUIET));
+}
+
+void dpi_verbs_retired(DPI_Tp *tp, struct verbs_slot *s)
+{
+	dpi_verbs_buffers_free(tp, s->buffers);
+	s->buffers = NULL;
+	s->op = NULL;
+	tp->quiet -= s->quiet;
+	s->quiet = false;
+}
+
+void dpi_verbs_hasten(DPI_Tp *tp)
+{
+	for (DPI_Tp_Endpoint *c = tp->connections; c; c = c->next) {
+		if (c->state != STATE_OPEN || c->broken) continue;
+		dpi_verbs_ring(c);
+		if (c->tail == c->next_slot || c->posted != c->next_slot || !verbs_room(c)) continue;
+		if (c->slot[(c->posted - 1) % c->depth].wr.send_flags & IBV_SEND_SIGNALED) continue;
+		struct verbs_slot *s = dpi_verbs_slot(c);
+		s->wr.opcode = IBV_WR_RDMA_WRITE; /* of no bytes, which needs no key */
+		s->wr.send_flags = IBV_SEND_SIGNALED;
+		dpi_verbs_ring(c);
+	}
+}
+
 void dpi_verbs_ring(DPI_Tp_Endpoint *c)
 {
 	struct ibv_send_wr *bad = NULL;
@@ -41,7 +72,11 @@ void dpi_verbs_ring(DPI_Tp_Endpoint *c)
 		struct verbs_slot *s = &c->slot[i % c->depth];
 		s->wr.next = i + 1 == c->next_slot ? NULL : &c->slot[(i + 1) % c->depth].wr;
 		if (c->tp->limits.iwarp) fence(c, s);
-		if (!s->op && !s->buffers && i - c->signalled < c->depth / 4) continue;
+		if (!asks(c, s, i - c->signalled)) {
+			c->tp->quiet += s->buffers && !s->quiet;
+			s->quiet = s->buffers;
+			continue;
+		}
 		s->wr.send_flags |= IBV_SEND_SIGNALED;
 		c->signalled = i;
 	}
@@ -72,9 +107,7 @@ static bool retire(DPI_Tp_Endpoint *c, uint32_t count)
 	while (c->tail != count) {
 		struct verbs_slot *s = &c->slot[c->tail++ % c->depth];
 		struct verbs_op *op = s->op;
-		dpi_verbs_buffers_free(c->tp, s->buffers);
-		s->buffers = NULL;
-		s->op = NULL;
+		dpi_verbs_retired(c->tp, s);
 		if (!op) continue;
 		dpi_verbs_op_finish(c, op, DPI_SUCCESS, 0);
 		if (!alive(c)) return false;

@@ -43,6 +43,8 @@ enum {
 	SLAB = 32,		  /* buffers that are registered at once */
 	SLABS = 32,		  /* of these at most */
 	GROUP = 16,		  /* endpoints that share a completion queue and a shared receive queue */
+	LATE_SHARE = 16,	  /* of a ring's requests one in so many completes those that nobody waits for */
+	QUIET = 128,		  /* requests with buffers that ask for no completion, at most */
 	CHUNK = 1 << 30,	  /* bytes of a work request, if the port takes as many */
 	HOSTS = 8,		  /* addresses of a node */
 	POLL_BATCH = 32,
@@ -156,8 +158,8 @@ enum verbs_op_kind { OP_FREE, OP_PUT, OP_GET, OP_ATOMIC, OP_MESSAGE, OP_FLUSH, O
 struct verbs_op { /* pending: complete is due */
 	enum verbs_op_kind kind;
 	uint32_t serial, next_free;
-	bool cancelled;
-	DPI_Tp_Remote *remote; /* NULL: flush */
+	bool cancelled, late; /* late: nobody waits for it */
+	DPI_Tp_Remote *remote; /* NULL: flush, or late */
 	void *cookie;
 	uint64_t puts;	       /* flush: posted before it */
 	uint32_t message;      /* flush: done when so many messages are handled */
@@ -173,6 +175,7 @@ struct verbs_slot { /* a work request */
 	struct ibv_sge sge[SGES];
 	struct verbs_op *op; /* completes with it */
 	struct verbs_buffer *buffers;
+	bool quiet; /* they come back with a later request's completion */
 	uint8_t bytes[INLINE_MAX];
 };
 
@@ -281,6 +284,7 @@ struct DPI_Tp {
 	DPI_Tp_Window **exposed; /* by address */
 	struct verbs_slab *slabs;
 	unsigned slab_count;
+	uint32_t quiet; /* requests */
 	struct verbs_buffer *buffers;
 	struct verbs_region *regions;
 	struct verbs_table endpoints, remotes, attachments;
@@ -357,6 +361,9 @@ static inline uint32_t verbs_room(const DPI_Tp_Endpoint *c)
 struct verbs_slot *dpi_verbs_slot(DPI_Tp_Endpoint *c); /* there is room */
 void dpi_verbs_ring(DPI_Tp_Endpoint *c);	       /* hand everything to the device */
 void dpi_verbs_held(DPI_Tp_Endpoint *c, uint32_t flags); /* or hold it back, with DPI_TP_MORE */
+/* Have what was posted complete, although nobody may wait for it. */
+void dpi_verbs_hasten(DPI_Tp *tp);
+void dpi_verbs_retired(DPI_Tp *tp, struct verbs_slot *s); /* its buffers are free */
 void dpi_verbs_sent(DPI_Tp *tp, const struct ibv_wc *wc);
 struct verbs_op *dpi_verbs_op(DPI_Tp_Endpoint *c, enum verbs_op_kind kind, DPI_Tp_Remote *remote, void *cookie); /* NULL: none is free */
 void dpi_verbs_op_drop(DPI_Tp_Endpoint *c, struct verbs_op *op); /* without completion */

@@ -202,6 +202,7 @@ int dpi_verbs_withdraw(DPI_Tp_Window *w)
 	}
 	if (w->attachments && dpi_verbs_now() - w->revoked_at < REVOKE_US)
 		return verbs_fail(tp, DPI_ERR_AGAIN, "peers may have operations under way in the window; make progress and try again");
+	if (w->local.refs) dpi_verbs_hasten(tp);
 	if (w->local.refs)
 		return verbs_fail(tp, DPI_ERR_AGAIN, "%u operations of this process are at the memory; make progress and try again", w->local.refs);
 	while (w->attachments) from_window(w->attachments);

@@ -38,6 +38,7 @@ struct mock {
 	int status_after;
 	enum ibv_wc_status status;
 	int atomics;   /* that the device carried out */
+	int requests, inlined, signalled; /* posted; that carry their bytes; that ask for a completion */
 	int overtakes; /* requests that complete before a read that was posted first, as they do over iWARP */
 	bool hold;  /* requests are not carried out until mock_run */
 	bool mute;  /* the connection manager says nothing */

@@ -283,6 +283,9 @@ static int post_send(struct ibv_qp *of, struct ibv_send_wr *wr, struct ibv_send_
 		*bad = wr;
 		if (mock_fails(MOCK_post_send)) return errno;
 		if (wr->num_sge > (int)q->sges || (wr->send_flags & IBV_SEND_INLINE && total(wr) > q->inline_most)) return EINVAL;
+		mock.requests++;
+		mock.inlined += !!(wr->send_flags & IBV_SEND_INLINE);
+		mock.signalled += !!(wr->send_flags & IBV_SEND_SIGNALED);
 		if (q->under_way + q->held_tail - q->held_head >= q->depth) return ENOMEM;
 		if (wr->opcode == IBV_WR_RDMA_READ && wr->send_flags & IBV_SEND_FENCE) return EINVAL;
 		if (q->reading && wr->opcode != IBV_WR_RDMA_READ && !(wr->send_flags & IBV_SEND_FENCE)) mock.overtakes += mock.transport == IBV_TRANSPORT_IWARP;

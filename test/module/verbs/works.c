@@ -167,6 +167,91 @@ TEST(verbs_registers_no_longer_than_needed, "", 0)
 	sides_end();
 }
 
+/* What is small travels in its work request, and few requests ask for a completion. */
+TEST(verbs_small_is_inline, "", 0)
+{
+	static struct op o;
+	struct iovec from = { data, 64 };
+	DPI_Tp_Notify n = { 8, 0, 5 };
+	sides_start();
+	window_share(&b, &a, &w, DPI_TP_WRITE);
+	sides_progress();
+	int requests = mock.requests, inlined = mock.inlined, signalled = mock.signalled;
+	for (int i = 0; i < 320; i++) {
+		n.value++;
+		POST(&o, i % 2 ? verbs()->put(w.remote, &from, 1, 64, &n, 0, &o) : verbs()->put(w.remote, &from, 1, 64, NULL, 0, &o));
+		CHECK_INT(o.posted, ==, DPI_SUCCESS);
+	}
+	CHECK_INT(mock.requests - requests, >=, 320);
+	CHECK_INT(mock.inlined - inlined, ==, mock.requests - requests);
+	CHECK_INT(mock.signalled - signalled, <=, (mock.requests - requests) / (DEPTH / 4) + 2);
+	sides_end();
+}
+
+/* Puts that nobody waits for: few ask for a completion; to detach takes none of them, to withdraw all. */
+TEST(verbs_late, "T-63", 0)
+{
+	enum { PUTS = 43 };
+	static struct op o[PUTS];
+	int done = 0;
+	sides_start();
+	window_share(&b, &a, &w, DPI_TP_WRITE);
+	CHECK_INT(window_expose(&a, &v, DPI_TP_WRITE), ==, DPI_SUCCESS);
+	fill(v.memory, sizeof v.memory, 3);
+	int signalled = mock.signalled;
+	mock.hold = true;
+	for (uint64_t i = 0; i < PUTS; i++) {
+		struct iovec from = { v.memory + 5000 * i, 5000 };
+		CHECK_INT(o[i].posted = verbs()->put(w.remote, &from, 1, 5000 * i, NULL, DPI_TP_LATE, &o[i]), ==, DPI_TP_PENDING);
+	}
+	CHECK_INT(mock.signalled - signalled, ==, PUTS / (DEPTH / LATE_SHARE));
+	CHECK_INT(verbs()->detach(w.remote), ==, DPI_SUCCESS);
+	mock.hold = false;
+	mock_run();
+	sides_progress();
+	CHECK(!memcmp(w.memory, v.memory, 5000 * PUTS));
+	while (verbs()->withdraw(v.window) == DPI_ERR_AGAIN) verbs()->progress(a.tp, 0, NULL);
+	for (int i = 0; i < PUTS; i++) done += o[i].completions;
+	CHECK_INT(done, ==, PUTS);
+	sides_end();
+}
+
+/* The last ones ask for none of their own; the connection's end is theirs too. */
+TEST(verbs_late_disconnected, "T-63", 0)
+{
+	static struct op o[3];
+	struct iovec from = { v.memory, 5000 };
+	sides_start();
+	window_share(&b, &a, &w, DPI_TP_WRITE);
+	CHECK_INT(window_expose(&a, &v, DPI_TP_WRITE), ==, DPI_SUCCESS);
+	for (int i = 0; i < 3; i++) CHECK_INT(verbs()->put(w.remote, &from, 1, 0, NULL, DPI_TP_LATE, &o[i]), ==, DPI_TP_PENDING);
+	sides_progress();
+	for (int i = 0; i < 3; i++) CHECK_INT(o[i].completions, ==, 0);
+	verbs()->disconnect(a.to);
+	for (int i = 0; i < 3; i++) CHECK_INT(o[i].completions, ==, 1);
+	CHECK_INT(verbs()->withdraw(v.window), ==, DPI_SUCCESS);
+	a.to = NULL;
+	sides_end();
+}
+
+/* Buffers come back with a later completion, unless too many wait for one already. */
+TEST(verbs_buffers_come_back, "", 0)
+{
+	sides_start();
+	window_share(&b, &a, &w, DPI_TP_WRITE);
+	sides_progress();
+	int signalled = mock.signalled;
+	for (int i = 0; i < 64; i++) CHECK_INT(put(&a, w.remote, data, 4000, 0, NULL), ==, DPI_SUCCESS);
+	CHECK_INT(mock.signalled - signalled, <=, 64 / (DEPTH / LATE_SHARE) + 1);
+	a.tp->quiet += QUIET; /* of other connections */
+	signalled = mock.signalled;
+	for (int i = 0; i < 64; i++) CHECK_INT(put(&a, w.remote, data, 4000, 0, NULL), ==, DPI_SUCCESS);
+	CHECK_INT(mock.signalled - signalled, ==, 64);
+	sides_progress();
+	CHECK_INT(a.tp->quiet, ==, QUIET);
+	sides_end();
+}
+
 /* One doorbell for what was held back. */
 TEST(verbs_holds_back, "", 0)
 {

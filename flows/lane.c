@@ -276,7 +276,6 @@ int dpi_lane_open_once(struct dpi_source *s, uint32_t target, int64_t deadline, 
 	if (!o.error && s->retain) pthread_mutex_lock(&f->lock); /* who looks from outside may do so while rings change */
 	if (!o.error) {
 		l->b = l->opening;
-		l->full_since = 0; /* that it had no memory is over */
 		l->full_since = 0; /* positions begin anew */
 		if (f->definition->hint == DPI_HINT_LATENCY && l->b->appender.tail && !s->retain) dpi_run_prompt(l->b);
 	}

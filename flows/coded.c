@@ -365,7 +365,8 @@ bool dpi_coded_publish(struct dpi_source *s, uint32_t target, bool lingered)
 {
 	struct dpi_coded_lane *cl = &s->coded->lane[target];
 	if (!cl->rows || s->lane[target].dropped) return true;
-	pthread_mutex_lock(&cl->lock);
+	if (lingered && pthread_mutex_trylock(&cl->lock)) return false; /* the source's thread may hold another lane's meanwhile */
+	if (!lingered) pthread_mutex_lock(&cl->lock);
 	int error = send_rows(s, target, 0, lingered);
 	pthread_mutex_unlock(&cl->lock);
 	/* what else is wrong is found by the next call that needs the lane; of a retained flow it may pass, and nobody call */

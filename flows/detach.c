@@ -19,10 +19,11 @@ static void ask(const struct dpi_source *s, uint32_t target, uint64_t queue)
 	dpi_flow_tell(s->ctx, DPI_FLOW_DETACH, &p);
 }
 
-/* Was all given back that lay there when the ring was full? Where nothing was sent there is nothing to give back. */
+/* Was all given back that lay there when the ring was full? Where nothing was sent there is nothing to give back; where there is no ring
+ * it is memory that is waited for. */
 static bool caught_up(const struct dpi_lane *l)
 {
-	return (int64_t)(dpi_run_given_back(l->b) - l->full_at) >= 0;
+	return l->b && (int64_t)(dpi_run_given_back(l->b) - l->full_at) >= 0;
 }
 
 void dpi_lane_goes_on(struct dpi_source *s, uint32_t target)

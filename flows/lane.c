@@ -18,6 +18,47 @@ static void waits_for(struct dpi_source *s, uint32_t target)
 	__atomic_store_n(&s->stats.waiting, target, __ATOMIC_RELAXED);
 }
 
+/* -------------------------------------------------------------------------------------------------------- waiting */
+
+/* One try at what a target gives when it gets on, at most for so long. TIMEOUT: not yet. */
+typedef int try_room(struct dpi_source *s, uint32_t target, int64_t timeout_us, void *arg);
+
+/* There is none in b, the lane's ring or the one that it asks for: wait, in slices. */
+static int wait_for_room(struct dpi_source *s, uint32_t target, const struct dpi_buffer *b, try_room *try, void *arg, int64_t deadline)
+{
+	struct dpi_lane *l = &s->lane[target];
+	int error, node = b->home_peer->node;
+	int64_t start = dpi_now(), now = start;
+	bool detaches = s->flow->definition->detach_us;
+	if (detaches && dpi_lane_lags(s, target, now)) return dpi_fail(DPI_ERR_PEER, "it was detached");
+	if (!deadline) return DPI_ERR_AGAIN;
+	bool encodes = s->coded && s->columns; /* what found no room at other targets lies here, not in their rings */
+	int64_t slice = encodes ? 2 * DPI_GROW_AFTER_NS / 1000 : SLICE_US; /* long enough for a ring to grow */
+	waits_for(s, target + 1);
+	do {
+		int64_t left = (deadline - now) / 1000, patience = detaches ? (dpi_lane_patience(s, target) - now) / 1000 + 1 : 0;
+		int64_t timeout_us = left < 1 ? 1 : left < slice ? left : slice;
+		error = try(s, target, patience > 0 && timeout_us > patience ? patience : timeout_us, arg);
+		now = dpi_now();
+		if (detaches && !error) dpi_lane_goes_on(s, target);
+		else if (error && encodes) dpi_columns_meanwhile(s, target);
+		int fenced = error == DPI_ERR_TIMEOUT ? dpi_source_fenced(s) : DPI_SUCCESS;
+		if (fenced) error = fenced;
+		else if (error == DPI_ERR_TIMEOUT && detaches && dpi_lane_lags(s, target, now)) error = dpi_fail(DPI_ERR_PEER, "it was detached");
+		if (error == DPI_ERR_TIMEOUT && s->retain && l->b && !dpi_retain_current(s, target)) error = DPI_ERR_PEER; /* nobody gives room there any more */
+	} while (error == DPI_ERR_TIMEOUT && now < deadline && !atomic_load_explicit(&s->flow->failed, memory_order_relaxed));
+	waits_for(s, 0);
+	__atomic_store_n(&s->stats.stall_target, target, __ATOMIC_RELAXED);
+	DPI_ADD(s->stats.stalls, 1);
+	DPI_ADD(s->stats.stall_us, (now - start) / 1000);
+	DPI_ADD(l->stalls, 1);
+	DPI_ADD(l->stall_us, (now - start) / 1000);
+	if (error == DPI_ERR_TIMEOUT)
+		return dpi_fail(error, "target %u of flow '%s' on node %d had no room within the deadline: it is behind, or stopped%s", target, s->flow->name, node,
+				s->retain && s->flow->definition->reduction ? "; or a window does not fit the memory in which it is kept: raise attr->memory, or end windows sooner" : "");
+	return error;
+}
+
 /* -------------------------------------------------------------------------------------------------------- opening */
 
 /* Is it open, or was, so that what is to become of rows can be said? Of a retained flow: where nobody has tried to reach it yet. */
@@ -155,6 +196,21 @@ static bool opened(void *arg)
 	return o->error != DPI_ERR_AGAIN;
 }
 
+/* The target has told of its ring, if only that it has no memory for one now. */
+static bool answered(void *arg)
+{
+	struct opening *o = arg;
+	return opened(o) || dpi_run_queued(o->l->opening);
+}
+
+static int open_in_time(struct dpi_source *s, uint32_t target, int64_t timeout_us, void *arg)
+{
+	struct opening *o = arg;
+	struct dpi_wait w = { .ready = opened, .arg = o, .bell = s->watch.bell, .deadline = dpi_now() + 1000 * timeout_us };
+	(void)target;
+	return dpi_wait(s->ctx, &w) ? DPI_ERR_TIMEOUT : o->error;
+}
+
 /* It was not opened in time. */
 static int not_bound(struct dpi_source *s, uint32_t target)
 {
@@ -203,11 +259,18 @@ int dpi_lane_open_once(struct dpi_source *s, uint32_t target, int64_t deadline, 
 	}
 	struct opening o = { s, l, DPI_ERR_AGAIN };
 	int64_t least = dpi_now() + DPI_ANSWER_NS;
-	struct dpi_wait w = { .ready = opened, .arg = &o, .bell = s->watch.bell, .deadline = deadline > least ? deadline : least };
-	if (!deadline && !opened(&o)) return DPI_ERR_AGAIN;
-	if (deadline && dpi_wait(s->ctx, &w))
-		return dpi_fail(DPI_ERR_TIMEOUT, "node %d, which has target %u of flow '%s', did not answer within the deadline", l->opening->home_peer->node,
-				target, f->name);
+	struct dpi_wait w = { .ready = answered, .arg = &o, .bell = s->watch.bell, .deadline = deadline > least ? deadline : least };
+	if (!answered(&o)) {
+		if (!deadline) return DPI_ERR_AGAIN;
+		if (dpi_wait(s->ctx, &w))
+			return dpi_fail(DPI_ERR_TIMEOUT, "node %d, which has target %u of flow '%s', did not answer within the deadline",
+					l->opening->home_peer->node, target, f->name);
+	}
+	if (o.error == DPI_ERR_AGAIN && dpi_run_queued(l->opening)) {
+		int waited = wait_for_room(s, target, l->opening, open_in_time, &o, deadline);
+		if (o.error == DPI_ERR_AGAIN && waited == DPI_ERR_PEER) return dpi_lane_failed(s, target, waited, dropped);
+		if (o.error == DPI_ERR_AGAIN) return (error = dpi_flow_check(f)) ? error : waited;
+	}
 	error = dpi_flow_check(f);
 	if (o.error == DPI_ERR_AGAIN) return error;
 	if (!o.error && s->retain) pthread_mutex_lock(&f->lock); /* who looks from outside may do so while rings change */
@@ -259,46 +322,26 @@ int dpi_lane_end(struct dpi_source *s, uint32_t target, int64_t deadline)
 
 int dpi_lane_open_now(struct dpi_source *s, uint32_t target, bool *dropped)
 {
+	const struct dpi_lane *l = &s->lane[target];
 	int error = dpi_lane_open(s, target, 0, dropped);
-	return error == DPI_ERR_AGAIN && s->lane[target].opening ? dpi_lane_open(s, target, 1, dropped) : error;
+	if (error != DPI_ERR_AGAIN || !l->opening || dpi_run_queued(l->opening)) return error;
+	error = dpi_lane_open(s, target, 1, dropped);
+	return error == DPI_ERR_TIMEOUT && l->opening && dpi_run_queued(l->opening) ? DPI_ERR_AGAIN : error;
 }
 
-/* Begin a run, waiting in slices. */
+static int begin(struct dpi_source *s, uint32_t target, int64_t timeout_us, void *size)
+{
+	struct dpi_lane *l = &s->lane[target];
+	l->b->timeout_us = timeout_us;
+	return dpi_run_begin(l->b, &l->run, *(const uint64_t *)size, true);
+}
+
 int dpi_lane_begin_run(struct dpi_source *s, uint32_t target, uint64_t size, int64_t deadline)
 {
 	struct dpi_lane *l = &s->lane[target];
 	int error = dpi_run_begin(l->b, &l->run, size, false);
-	bool detaches = s->flow->definition->detach_us;
-	if (detaches && error != DPI_ERR_AGAIN) dpi_lane_goes_on(s, target);
-	else if (detaches && dpi_lane_lags(s, target, dpi_now())) return dpi_fail(DPI_ERR_PEER, "it was detached");
-	if (error != DPI_ERR_AGAIN || !deadline) return error;
-	int64_t start = dpi_now(), now = start;
-	bool encodes = s->coded && s->columns; /* what found no room at other targets lies here, not in their rings */
-	int64_t slice = encodes ? 2 * DPI_GROW_AFTER_NS / 1000 : SLICE_US; /* long enough for a ring to grow */
-	waits_for(s, target + 1);
-	do {
-		int64_t left = (deadline - now) / 1000, patience = detaches ? (dpi_lane_patience(s, target) - now) / 1000 + 1 : 0;
-		l->b->timeout_us = left < 1 ? 1 : left < slice ? left : slice;
-		if (patience > 0 && l->b->timeout_us > patience) l->b->timeout_us = patience;
-		error = dpi_run_begin(l->b, &l->run, size, true);
-		now = dpi_now();
-		if (detaches && !error) dpi_lane_goes_on(s, target);
-		else if (encodes) dpi_columns_meanwhile(s, target);
-		int fenced = error == DPI_ERR_TIMEOUT ? dpi_source_fenced(s) : DPI_SUCCESS;
-		if (fenced) error = fenced;
-		else if (error == DPI_ERR_TIMEOUT && detaches && dpi_lane_lags(s, target, now)) error = dpi_fail(DPI_ERR_PEER, "it was detached");
-		if (error == DPI_ERR_TIMEOUT && s->retain && !dpi_retain_current(s, target)) error = DPI_ERR_PEER; /* nobody gives room there any more */
-	} while (error == DPI_ERR_TIMEOUT && now < deadline && !atomic_load_explicit(&s->flow->failed, memory_order_relaxed));
-	waits_for(s, 0);
-	__atomic_store_n(&s->stats.stall_target, target, __ATOMIC_RELAXED);
-	DPI_ADD(s->stats.stalls, 1);
-	DPI_ADD(s->stats.stall_us, (now - start) / 1000);
-	DPI_ADD(l->stalls, 1);
-	DPI_ADD(l->stall_us, (now - start) / 1000);
-	if (error == DPI_ERR_TIMEOUT)
-		return dpi_fail(error, "target %u of flow '%s' on node %d had no room within the deadline: it is behind, or stopped%s", target, s->flow->name, l->b->home_peer->node,
-				s->retain && s->flow->definition->reduction ? "; or a window does not fit the memory in which it is kept: raise attr->memory, or end windows sooner" : "");
-	return error;
+	if (error != DPI_ERR_AGAIN && s->flow->definition->detach_us) dpi_lane_goes_on(s, target);
+	return error == DPI_ERR_AGAIN ? wait_for_room(s, target, l->b, begin, &size, deadline) : error;
 }
 
 int dpi_lane_begin(struct dpi_source *s, uint32_t target, uint32_t kind, uint64_t value, uint64_t size, int64_t deadline, bool *dropped)

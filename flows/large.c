@@ -95,10 +95,14 @@ static int send_parts(struct dpi_source *s, const uint32_t *to, uint32_t count, 
 }
 
 /* Of a row that is acknowledged when all of it has come, all parts are kept at once. What codecs make of it may be smaller. */
-static int check_kept(const struct dpi_source *s, uint64_t size)
+static int check_kept(const struct dpi_source *s, const uint32_t *to, uint32_t count, uint64_t size)
 {
 	uint64_t head = sizeof(struct dpi_flow_segment) + sizeof(struct dpi_part_header), part = s->segment - head;
 	uint64_t parts = size / part + 1, room = dpi_retained_room(s->flow->definition);
+	for (uint32_t i = 0; i < count; i++) { /* one that came late has less */
+		const struct dpi_buffer *b = s->lane[to[i]].b;
+		if (b && b->appender.attached && b->appender.writer.capacity < room) room = b->appender.writer.capacity;
+	}
 	uint64_t need = size + parts * (head + 2 * DPI_RING_WORD) + s->segment; /* a pad at the ring's end may be as large as a segment */
 	if (s->coded || need <= room) return DPI_SUCCESS;
 	return dpi_fail(DPI_ERR_SIZE, "a row of %llu bytes and what goes with it do not fit the %llu bytes in which a source of flow '%s' keeps what a target has not acknowledged: raise "
@@ -109,7 +113,7 @@ int dpi_push_large(struct dpi_source *s, const uint32_t *to, uint32_t count, con
 {
 	struct dpi_large *g = &s->large;
 	int64_t deadline = wait ? dpi_deadline(0, s->timeout_us) : 0;
-	int unfit = s->retain && count ? check_kept(s, size) : DPI_SUCCESS;
+	int unfit = s->retain && count ? check_kept(s, to, count, size) : DPI_SUCCESS;
 	if (unfit) return unfit;
 	if (!goes_on(s, to, count, row, size)) *g = (struct dpi_large){ .size = size };
 	int error = send_parts(s, to, count, row, wait, deadline);

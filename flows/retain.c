@@ -11,7 +11,6 @@
 #include "wait.h"
 
 #define LOOK_NS 50000000 /* a wait for acknowledgements looks at least so often what has moved */
-#define RINGS_NS 2000000 /* and one for memory at a target asks so often whether there is some */
 
 static struct dpi_kept *at_place(const struct dpi_kept_queue *q, uint32_t n)
 {
@@ -289,23 +288,6 @@ static int send_again(struct dpi_source *s, uint32_t target, int64_t deadline)
 	return error == DPI_ERR_AGAIN ? DPI_SUCCESS : error; /* it lingers */
 }
 
-static bool failed(void *arg)
-{
-	const struct dpi_source *s = arg;
-	return atomic_load_explicit(&s->flow->failed, memory_order_relaxed);
-}
-
-/* A source that resumes may find the target's memory taken by rings of the processes that were it before, until these have been read to
- * their end: that is waited for like room. */
-static bool wait_for_rings(struct dpi_source *s, int64_t deadline)
-{
-	int64_t now = dpi_now(), soon = now + RINGS_NS;
-	if (now >= deadline) return false;
-	struct dpi_wait w = { .ready = failed, .arg = s, .bell = s->watch.bell, .deadline = soon < deadline ? soon : deadline };
-	dpi_wait(s->ctx, &w);
-	return true;
-}
-
 int dpi_retain_way(struct dpi_source *s, uint32_t target, int64_t deadline, bool *dropped)
 {
 	struct dpi_lane *l = &s->lane[target];
@@ -315,8 +297,6 @@ int dpi_retain_way(struct dpi_source *s, uint32_t target, int64_t deadline, bool
 		if (l->dropped) return DPI_SUCCESS;
 		if (l->b && !dpi_retain_current(s, target)) lose(s, target);
 		int error = l->b ? DPI_SUCCESS : dpi_lane_open_once(s, target, deadline, dropped);
-		if (error == DPI_ERR_LIMIT && s->epoch && !deadline) return DPI_ERR_AGAIN;
-		if (error == DPI_ERR_LIMIT && s->epoch && wait_for_rings(s, deadline)) continue;
 		if (!error && !*dropped && r->old) error = send_again(s, target, deadline);
 		if (!dpi_retain_keeps(s, error) || atomic_load_explicit(&s->flow->failed, memory_order_acquire)) return error;
 		uint32_t state = dpi_flow_where(s->flow, target).state;

@@ -155,7 +155,8 @@ int dpi_lane_flush(struct dpi_source *s, uint32_t target, int64_t deadline);
 void dpi_lane_count(const struct dpi_source *s, uint32_t target, uint64_t *rows, uint64_t *bytes);
 /* A run in the lane's ring, for coded.c. */
 int dpi_lane_begin_run(struct dpi_source *s, uint32_t target, uint64_t size, int64_t deadline);
-/* Not to wait for room is no reason not to wait for the answer of a target that was never sent to. AGAIN: it is not bound. */
+/* Not to wait for room is no reason not to wait for the answer of a target that was never sent to. AGAIN: it is not bound, or has no memory
+ * for a ring now. */
 int dpi_lane_open_now(struct dpi_source *s, uint32_t target, bool *dropped);
 /* A part of a large row: see that there is room for its segment, of size bytes behind the header, then write it, or leave it. Nothing else
  * comes between. The last one counts the row; at a target that is dropped as such. */

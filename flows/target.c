@@ -80,6 +80,7 @@ static int make_queue(struct dpi_target *t, uint32_t numa, int64_t deadline)
 	if (t->home) { /* no source knows of the queue yet */
 		pthread_mutex_lock(&t->home->lock);
 		t->home->awaited = d->sources;
+		if (!d->sources) t->home->least = dpi_run_shape(dpi_flow_run_size(d), 0, d->memory, numa).capacity;
 		t->home->put_capacity = put_ring(d, shape.capacity);
 		pthread_mutex_unlock(&t->home->lock);
 	}

@@ -106,6 +106,7 @@ static int ask(struct dpi_buffer *b, bool by_credit)
 	dpi_pack_u8(&p, by_credit);
 	dpi_pack_u8(&p, credit);
 	dpi_pack_u8(&p, b->tries);
+	dpi_pack_u8(&p, a->queued);
 	if (credit) dpi_window_pack(b->ctx, &a->credit, b->home_peer->same_host || b->home, &p);
 	return dpi_call_start(b->ctx, b->home_peer, DPI_MEMORY_APPEND, &p, b->bell, &a->joining);
 }
@@ -172,6 +173,10 @@ int dpi_append_attach(struct dpi_buffer *b)
 	int error = dpi_append_ask(b);
 	if (error) return error;
 	error = dpi_call_end(b->ctx, &a->joining, &reply);
+	if (error == DPI_ERR_AGAIN) return error;
+	bool wait = error == DPI_ERR_LIMIT && b->runs && !a->queued;
+	a->queued = wait;
+	if (wait) return (error = ask(b, a->by_credit)) ? error : DPI_ERR_AGAIN;
 	if (error) return dpi_buffer_answered(b, error);
 	error = join(b, &reply);
 	return error == DPI_ERR_AGAIN && !(error = ask(b, true)) ? DPI_ERR_AGAIN : error;

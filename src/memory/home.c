@@ -13,7 +13,7 @@
 /* -------------------------------------------------------------------------------------------------------- the list */
 
 /* The list's head; other threads may put a new one before it (dpi_home_over), only the loop thread takes any out. */
-static struct dpi_home *first(struct dpi_context *ctx)
+struct dpi_home *dpi_home_first(struct dpi_context *ctx)
 {
 	pthread_mutex_lock(&ctx->memory->lock);
 	struct dpi_home *h = ctx->memory->home;
@@ -38,6 +38,7 @@ struct dpi_home *dpi_home_find(struct dpi_context *ctx, uint64_t id)
 
 static void home_free(struct dpi_context *ctx, struct dpi_home *h)
 {
+	dpi_wanted_free(ctx, h, DPI_SUCCESS);
 	while (h->incoming) {
 		struct dpi_ring_in *r = h->incoming, *larger = atomic_load(&r->larger);
 		h->incoming = r->next;
@@ -124,21 +125,21 @@ int dpi_home_over(struct dpi_context *ctx, const struct dpi_buffer_shape *shape,
 
 /* ------------------------------------------------------------------------------------------------------- requests */
 
-static void answer_error(struct dpi_context *ctx, struct dpi_request_in *in, int error)
+void dpi_home_answer(struct dpi_context *ctx, struct dpi_request_in *in, int error)
 {
 	if (in->id) dpi_answer(ctx, in->from, in->id, error, NULL);
 }
 
-static bool same_host(struct dpi_context *ctx, const struct dpi_peer *peer)
+bool dpi_home_same_host(struct dpi_context *ctx, const struct dpi_peer *peer)
 {
 	return peer->same_host || peer->node == ctx->node;
 }
 
 struct dpi_home *dpi_home_target(struct dpi_context *ctx, struct dpi_request_in *in, uint64_t id)
 {
-	struct dpi_home *h = in->body.bad ? NULL : find(first(ctx), id);
+	struct dpi_home *h = in->body.bad ? NULL : find(dpi_home_first(ctx), id);
 	if (h) return h;
-	answer_error(ctx, in, in->body.bad ? dpi_fail(DPI_ERR_CORRUPT, "a malformed request about a buffer")
+	dpi_home_answer(ctx, in, in->body.bad ? dpi_fail(DPI_ERR_CORRUPT, "a malformed request about a buffer")
 					    : dpi_fail(DPI_ERR_DESTROYED, "the buffer was destroyed, or never was on node %d", ctx->node));
 	return NULL;
 }
@@ -160,7 +161,7 @@ static void on_create(struct dpi_context *ctx, struct dpi_request_in *in)
 	int error = in->body.bad ? dpi_fail(DPI_ERR_CORRUPT, "a malformed request to create a buffer") : dpi_shape_check(&shape);
 	struct dpi_home *h = error ? NULL : make(ctx, &shape);
 	if (!h) {
-		answer_error(ctx, in, error ? error : DPI_ERR_MEMORY);
+		dpi_home_answer(ctx, in, error ? error : DPI_ERR_MEMORY);
 		return;
 	}
 	if (shape.use == DPI_USE_REGION) {
@@ -173,7 +174,7 @@ static void on_create(struct dpi_context *ctx, struct dpi_request_in *in)
 	}
 	if (error) {
 		home_free(ctx, h);
-		answer_error(ctx, in, error);
+		dpi_home_answer(ctx, in, error);
 		return;
 	}
 	h->creator = in->from;
@@ -184,7 +185,7 @@ static void on_create(struct dpi_context *ctx, struct dpi_request_in *in)
 	dpi_pack_free(&p);
 }
 
-static struct dpi_handle_in *handle_find(struct dpi_home *h, const struct dpi_peer *peer, uint64_t handle)
+struct dpi_handle_in *dpi_home_handle(struct dpi_home *h, const struct dpi_peer *peer, uint64_t handle)
 {
 	for (size_t i = 0; i < h->handles; i++)
 		if (h->handle[i].peer == peer && h->handle[i].handle == handle) return &h->handle[i];
@@ -196,12 +197,12 @@ static void on_open(struct dpi_context *ctx, struct dpi_request_in *in)
 	uint64_t id = dpi_unpack_u64(&in->body), handle = dpi_unpack_u64(&in->body);
 	struct dpi_home *h = dpi_home_target(ctx, in, id);
 	if (!h) return;
-	if (!handle_find(h, in->from, handle)) {
+	if (!dpi_home_handle(h, in->from, handle)) {
 		if (h->handles == h->handles_room) {
 			size_t room = h->handles_room ? 2 * h->handles_room : 8;
 			void *p = realloc(h->handle, room * sizeof *h->handle);
 			if (!p) {
-				answer_error(ctx, in, dpi_fail(DPI_ERR_MEMORY, "no memory for another handle"));
+				dpi_home_answer(ctx, in, dpi_fail(DPI_ERR_MEMORY, "no memory for another handle"));
 				return;
 			}
 			h->handle = p;
@@ -215,13 +216,12 @@ static void on_open(struct dpi_context *ctx, struct dpi_request_in *in)
 	dpi_pack_u64(&p, h->log.segment_size);
 	const struct dpi_window *w = h->shape.use == DPI_USE_LOG ? &h->log.bounds : h->shape.use == DPI_USE_REGION ? &h->region : NULL;
 	dpi_pack_u8(&p, w != NULL);
-	if (w) dpi_window_pack(ctx, w, same_host(ctx, in->from), &p);
+	if (w) dpi_window_pack(ctx, w, dpi_home_same_host(ctx, in->from), &p);
 	dpi_answer(ctx, in->from, in->id, DPI_SUCCESS, &p);
 	dpi_pack_free(&p);
 }
 
-/* The handle's ring ends where it is. */
-static void ring_end(struct dpi_context *ctx, struct dpi_home *h, struct dpi_handle_in *handle, int state)
+void dpi_home_ring_end(struct dpi_context *ctx, struct dpi_home *h, struct dpi_handle_in *handle, int state)
 {
 	pthread_mutex_lock(&h->lock); /* the ring's freeing takes it too, so the ring stays until the lock is given back */
 	if (handle->ring) {
@@ -238,7 +238,8 @@ static void ring_end(struct dpi_context *ctx, struct dpi_home *h, struct dpi_han
 
 static void handle_end(struct dpi_context *ctx, struct dpi_home *h, struct dpi_handle_in *handle, int state)
 {
-	ring_end(ctx, h, handle, state);
+	dpi_wanted_forget(ctx, h, handle);
+	dpi_home_ring_end(ctx, h, handle, state);
 	*handle = h->handle[--h->handles];
 }
 
@@ -247,150 +248,16 @@ static void on_close(struct dpi_context *ctx, struct dpi_request_in *in)
 	uint64_t id = dpi_unpack_u64(&in->body), handle = dpi_unpack_u64(&in->body);
 	struct dpi_home *h = dpi_home_target(ctx, in, id);
 	if (!h) return;
-	struct dpi_handle_in *found = handle_find(h, in->from, handle);
+	struct dpi_handle_in *found = dpi_home_handle(h, in->from, handle);
 	if (found) handle_end(ctx, h, found, DPI_RING_CLOSED);
-	answer_error(ctx, in, DPI_SUCCESS);
-}
-
-static void answer_ring(struct dpi_context *ctx, struct dpi_request_in *in, const struct dpi_home *h, struct dpi_ring_in *r)
-{
-	struct dpi_pack p = { 0 };
-	if (in->type == DPI_MEMORY_APPEND) dpi_pack_u32(&p, h->bell);
-	dpi_window_pack(ctx, &r->window, same_host(ctx, in->from), &p);
-	dpi_answer(ctx, in->from, in->id, DPI_SUCCESS, &p);
-	dpi_pack_free(&p);
-	dpi_window_given(&r->window);
-}
-
-/* Would another ring of this size go beyond what the buffer may hold? Counts it if not. */
-static bool account(struct dpi_home *h, uint64_t capacity, bool growth)
-{
-	pthread_mutex_lock(&h->lock);
-	uint64_t kept = growth ? h->awaited * h->shape.capacity : 0;
-	/* a log's max_capacity is for the records kept: its rings are emptied by the home at once */
-	bool fits = h->shape.use == DPI_USE_LOG || h->memory + capacity + kept <= h->shape.max_capacity;
-	if (fits) h->memory += capacity;
-	pthread_mutex_unlock(&h->lock);
-	return fits;
-}
-
-static void on_append(struct dpi_context *ctx, struct dpi_request_in *in)
-{
-	uint64_t id = dpi_unpack_u64(&in->body), handle = dpi_unpack_u64(&in->body);
-	uint32_t bell = dpi_unpack_u32(&in->body);
-	bool by_credit = dpi_unpack_u8(&in->body), credit = dpi_unpack_u8(&in->body), tries = dpi_unpack_u8(&in->body);
-	struct dpi_window_offer offer = { .fd = -1 };
-	if (credit) dpi_window_unpack(&in->body, &offer);
-	struct dpi_home *h = dpi_home_target(ctx, in, id);
-	struct dpi_handle_in *found = h ? handle_find(h, in->from, handle) : NULL;
-	struct dpi_ring_in *r = NULL;
-	int error = DPI_SUCCESS;
-	if (!h) {
-		dpi_window_offer_free(&offer);
-		return;
-	}
-	if (!found || h->shape.use == DPI_USE_REGION || bell >= DPI_BELLS || (by_credit && !credit) ||
-	    (credit && offer.length < sizeof(struct dpi_credit)) || (h->shape.use == DPI_USE_LOG && !credit)) {
-		dpi_window_offer_free(&offer);
-		answer_error(ctx, in, dpi_fail(DPI_ERR_CORRUPT, "a request to append that no correct library sends"));
-		return;
-	}
-	bool again = found->ring; /* it could not reach that one */
-	if (again) ring_end(ctx, h, found, DPI_RING_CLOSED);
-	pthread_mutex_lock(&h->lock);
-	if (!again && h->awaited) h->awaited--;
-	pthread_mutex_unlock(&h->lock);
-	uint64_t capacity = by_credit && h->put_capacity ? h->put_capacity : h->shape.capacity;
-	bool fits = capacity > h->shape.capacity && account(h, capacity, true);
-	if (!fits) capacity = h->shape.capacity;
-	if (!fits && !account(h, capacity, false)) {
-		dpi_window_offer_free(&offer);
-		answer_error(ctx, in, dpi_fail(DPI_ERR_LIMIT, "there is no memory for an appender more than %llu: each takes %llu bytes of max_capacity, %llu",
-					       (unsigned long long)h->appenders, (unsigned long long)capacity, (unsigned long long)h->shape.max_capacity));
-		return;
-	}
-	error = dpi_ring_in_make(ctx, h, capacity, 0, &r);
-	if (error) {
-		pthread_mutex_lock(&h->lock);
-		h->memory -= capacity;
-		pthread_mutex_unlock(&h->lock);
-		dpi_window_offer_free(&offer);
-		answer_error(ctx, in, error);
-		return;
-	}
-	r->from = in->from;
-	r->handle = handle;
-	r->bell = bell;
-	r->direct = !by_credit;
-	if (by_credit) dpi_ring_in_by_credit(r);
-	if (tries) dpi_ring_in_prompt(r);
-	if (h->shape.use == DPI_USE_LOG && !(r->position = calloc(DPI_POSITIONS, sizeof *r->position)))
-		error = dpi_fail(DPI_ERR_MEMORY, "no memory for an appender");
-	if (credit && !error) error = dpi_remote_attach(ctx, in->from, &offer, dpi_now() + 500000000, &r->credit);
-	else dpi_window_offer_free(&offer);
-	if (error) {
-		dpi_ring_in_free(ctx, h, r);
-		answer_error(ctx, in, error);
-		return;
-	}
-	found->ring = r;
-	pthread_mutex_lock(&h->lock);
-	h->appenders++;
-	r->next = h->incoming;
-	h->incoming = r;
-	atomic_store_explicit(&h->changed, true, memory_order_release);
-	pthread_mutex_unlock(&h->lock);
-	DPI_DELAY(home_adds_ring);
-	answer_ring(ctx, in, h, r);
-}
-
-static void on_grow(struct dpi_context *ctx, struct dpi_request_in *in)
-{
-	uint64_t id = dpi_unpack_u64(&in->body), handle = dpi_unpack_u64(&in->body), base = dpi_unpack_u64(&in->body);
-	struct dpi_home *h = dpi_home_target(ctx, in, id);
-	if (!h) return;
-	struct dpi_handle_in *found = handle_find(h, in->from, handle);
-	struct dpi_ring_in *old = found ? found->ring : NULL, *r;
-	if (!old || base % 8 || h->shape.growth == DPI_GROWTH_NONE) {
-		answer_error(ctx, in, dpi_fail(DPI_ERR_CORRUPT, "a request to grow that no correct library sends"));
-		return;
-	}
-	uint64_t capacity = 2 * old->reader.capacity;
-	if (h->shape.use == DPI_USE_LOG || !account(h, capacity, true)) {
-		pthread_mutex_lock(&h->lock);
-		uint64_t memory = h->memory;
-		pthread_mutex_unlock(&h->lock);
-		answer_error(ctx, in, dpi_fail(DPI_ERR_FULL, "the buffer holds %llu bytes of at most %llu", (unsigned long long)memory,
-					       (unsigned long long)h->shape.max_capacity));
-		return;
-	}
-	int error = dpi_ring_in_make(ctx, h, capacity, base, &r);
-	if (error) {
-		pthread_mutex_lock(&h->lock);
-		h->memory -= capacity;
-		pthread_mutex_unlock(&h->lock);
-		answer_error(ctx, in, error);
-		return;
-	}
-	r->from = old->from;
-	r->handle = old->handle;
-	r->bell = old->bell;
-	r->direct = old->direct;
-	if (!r->direct) dpi_ring_in_by_credit(r);
-	if (old->tell_at == 1) dpi_ring_in_prompt(r);
-	r->credit = old->credit;
-	old->credit_shared = true;
-	found->ring = r;
-	/* release: whoever finds the LINK finds the ring */
-	atomic_store_explicit(&old->larger, r, memory_order_release);
-	DPI_DELAY(home_grows_ring);
-	answer_ring(ctx, in, h, r);
+	dpi_home_answer(ctx, in, DPI_SUCCESS);
 }
 
 static void destroy(struct dpi_context *ctx, struct dpi_home *h)
 {
 	atomic_store_explicit(&h->destroyed, true, memory_order_release);
 	unlist(ctx, h);
+	dpi_wanted_free(ctx, h, dpi_fail(DPI_ERR_DESTROYED, "the buffer was destroyed"));
 	for (size_t i = 0; i < h->handles; i++) {
 		struct dpi_pack p = { 0 };
 		dpi_pack_u64(&p, h->id);
@@ -409,7 +276,7 @@ static void on_named(struct dpi_context *ctx, struct dpi_request_in *in)
 	struct dpi_home *h = dpi_home_target(ctx, in, dpi_unpack_u64(&in->body));
 	if (!h) return;
 	h->creator = NULL;
-	answer_error(ctx, in, DPI_SUCCESS);
+	dpi_home_answer(ctx, in, DPI_SUCCESS);
 }
 
 static void on_destroy(struct dpi_context *ctx, struct dpi_request_in *in)
@@ -417,7 +284,7 @@ static void on_destroy(struct dpi_context *ctx, struct dpi_request_in *in)
 	struct dpi_home *h = dpi_home_target(ctx, in, dpi_unpack_u64(&in->body));
 	if (!h) return;
 	destroy(ctx, h);
-	answer_error(ctx, in, DPI_SUCCESS);
+	dpi_home_answer(ctx, in, DPI_SUCCESS);
 }
 
 static void on_gone(struct dpi_context *ctx, struct dpi_request_in *in)
@@ -445,7 +312,7 @@ static void on_info(struct dpi_context *ctx, struct dpi_request_in *in)
 static bool wrong_use(struct dpi_context *ctx, struct dpi_request_in *in, const struct dpi_home *h)
 {
 	if (h->shape.use == DPI_USE_LOG) return false;
-	answer_error(ctx, in, dpi_fail(DPI_ERR_USE, "the buffer is not a log"));
+	dpi_home_answer(ctx, in, dpi_fail(DPI_ERR_USE, "the buffer is not a log"));
 	return true;
 }
 
@@ -453,7 +320,7 @@ static void on_truncate(struct dpi_context *ctx, struct dpi_request_in *in)
 {
 	uint64_t id = dpi_unpack_u64(&in->body), position = dpi_unpack_u64(&in->body);
 	struct dpi_home *h = dpi_home_target(ctx, in, id);
-	if (h && !wrong_use(ctx, in, h)) answer_error(ctx, in, dpi_log_truncate(ctx, h, position));
+	if (h && !wrong_use(ctx, in, h)) dpi_home_answer(ctx, in, dpi_log_truncate(ctx, h, position));
 }
 
 static void on_segment(struct dpi_context *ctx, struct dpi_request_in *in)
@@ -465,7 +332,7 @@ static void on_segment(struct dpi_context *ctx, struct dpi_request_in *in)
 	struct dpi_log_bounds *bounds = l->bounds.address;
 	uint64_t first = atomic_load(&bounds->first), end = atomic_load(&bounds->end);
 	if (position < first || position >= end) {
-		answer_error(ctx, in, dpi_fail(position < first ? DPI_ERR_RECLAIMED : DPI_ERR_RANGE, "the log holds positions %llu to %llu",
+		dpi_home_answer(ctx, in, dpi_fail(position < first ? DPI_ERR_RECLAIMED : DPI_ERR_RANGE, "the log holds positions %llu to %llu",
 					       (unsigned long long)first, (unsigned long long)end));
 		return;
 	}
@@ -474,7 +341,7 @@ static void on_segment(struct dpi_context *ctx, struct dpi_request_in *in)
 	struct dpi_pack p = { 0 };
 	dpi_pack_u64(&p, number);
 	dpi_pack_u64(&p, s->base);
-	dpi_window_pack(ctx, &s->window, same_host(ctx, in->from), &p);
+	dpi_window_pack(ctx, &s->window, dpi_home_same_host(ctx, in->from), &p);
 	dpi_answer(ctx, in->from, in->id, DPI_SUCCESS, &p);
 	dpi_pack_free(&p);
 }
@@ -486,14 +353,14 @@ static void on_await(struct dpi_context *ctx, struct dpi_request_in *in)
 	if (!h || wrong_use(ctx, in, h)) return;
 	struct dpi_log_bounds *bounds = h->log.bounds.address;
 	if (atomic_load(&bounds->end) > position) {
-		answer_error(ctx, in, DPI_SUCCESS);
+		dpi_home_answer(ctx, in, DPI_SUCCESS);
 		return;
 	}
 	if (h->log.waits == h->log.waits_room) {
 		size_t room = h->log.waits_room ? 2 * h->log.waits_room : 8;
 		void *p = room > 65536 ? NULL : realloc(h->log.wait, room * sizeof *h->log.wait);
 		if (!p) {
-			answer_error(ctx, in, dpi_fail(DPI_ERR_LIMIT, "%zu readers wait at the log's end", h->log.waits));
+			dpi_home_answer(ctx, in, dpi_fail(DPI_ERR_LIMIT, "%zu readers wait at the log's end", h->log.waits));
 			return;
 		}
 		h->log.wait = p;
@@ -507,7 +374,7 @@ static void on_await(struct dpi_context *ctx, struct dpi_request_in *in)
 void dpi_home_peer_down(struct dpi_context *ctx, struct dpi_peer *peer)
 {
 	dpi_memory_home_down(ctx, peer);
-	for (struct dpi_home *h = first(ctx), *next; h; h = next) {
+	for (struct dpi_home *h = dpi_home_first(ctx), *next; h; h = next) {
 		next = h->next;
 		for (size_t i = 0; i < h->handles;) {
 			if (h->handle[i].peer == peer) handle_end(ctx, h, &h->handle[i], DPI_RING_DEAD);
@@ -525,7 +392,7 @@ void dpi_home_peer_down(struct dpi_context *ctx, struct dpi_peer *peer)
 static int64_t drain_logs(struct dpi_context *ctx, int64_t now)
 {
 	int64_t again = DPI_NEVER;
-	for (struct dpi_home *h = first(ctx); h; h = h->next)
+	for (struct dpi_home *h = dpi_home_first(ctx); h; h = h->next)
 		if (h->shape.use == DPI_USE_LOG && dpi_log_drain(ctx, h)) again = now;
 	return again;
 }
@@ -537,14 +404,15 @@ int dpi_home_open(struct dpi_context *ctx)
 		dpi_handler *handler;
 	} handlers[] = {
 		{ DPI_MEMORY_CREATE, on_create }, { DPI_MEMORY_NAMED, on_named },	{ DPI_MEMORY_DROP, on_destroy },
-		{ DPI_MEMORY_OPEN, on_open },	  { DPI_MEMORY_CLOSE, on_close },	{ DPI_MEMORY_APPEND, on_append },
-		{ DPI_MEMORY_GROW, on_grow },	  { DPI_MEMORY_DESTROY, on_destroy },	{ DPI_MEMORY_GONE, on_gone },
+		{ DPI_MEMORY_OPEN, on_open },	  { DPI_MEMORY_CLOSE, on_close },	{ DPI_MEMORY_DESTROY, on_destroy },
+		{ DPI_MEMORY_GONE, on_gone },
 		{ DPI_MEMORY_INFO, on_info },	  { DPI_MEMORY_TRUNCATE, on_truncate }, { DPI_MEMORY_SEGMENT, on_segment },
 		{ DPI_MEMORY_AWAIT, on_await },
 	};
 	int error = DPI_SUCCESS;
 	for (size_t i = 0; i < sizeof handlers / sizeof *handlers && !error; i++)
 		error = dpi_handle_messages(ctx, handlers[i].type, handlers[i].handler);
+	if (!error) error = dpi_ring_home_open(ctx);
 	if (!error) error = dpi_region_home_open(ctx);
 	if (!error) error = dpi_on_peer_down(ctx, dpi_home_peer_down);
 	if (!error) error = dpi_loop_service(ctx, drain_logs);

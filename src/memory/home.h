@@ -53,6 +53,17 @@ struct dpi_handle_in { /* an open handle, as the home knows it */
 	struct dpi_ring_in *ring; /* the latest */
 };
 
+/* A request for a ring: APPEND, unpacked. */
+struct dpi_ring_wanted {
+	struct dpi_peer *from;
+	uint64_t call, handle;
+	uint32_t bell;	/* of the appender, at its node */
+	bool by_credit, tries, waits;
+	bool credit;	/* offer is a window for credits */
+	struct dpi_window_offer offer;
+	struct dpi_ring_wanted *next; /* home->wanted */
+};
+
 struct dpi_log_wait {
 	struct dpi_peer *peer;
 	uint64_t call, position;
@@ -82,6 +93,8 @@ struct dpi_home {
 	uint64_t appenders, memory;
 	uint64_t put_capacity; /* of the first ring of an appender that puts, where there is memory for it; 0: the shape's */
 	uint64_t awaited; /* appenders that are still to come: memory for their rings is kept from growth */
+	uint64_t least; /* of a ring, where nobody knows how many are to come: memory for some is kept from growth; 0: awaited says it */
+	struct dpi_ring_wanted *wanted; /* those that wait for memory, oldest first; changed by the loop thread alone */
 	struct dpi_peer *creator; /* until NAMED */
 	struct dpi_buffer *consumer;
 	_Atomic bool destroyed;
@@ -104,6 +117,16 @@ int dpi_home_over(struct dpi_context *ctx, const struct dpi_buffer_shape *shape,
 void dpi_home_peer_down(struct dpi_context *ctx, struct dpi_peer *peer);
 /* The buffer a request is about, its body unpacked; NULL: answered already. */
 struct dpi_home *dpi_home_target(struct dpi_context *ctx, struct dpi_request_in *in, uint64_t id);
+struct dpi_home *dpi_home_first(struct dpi_context *ctx); /* all of them, by next */
+void dpi_home_answer(struct dpi_context *ctx, struct dpi_request_in *in, int error); /* with no body */
+bool dpi_home_same_host(struct dpi_context *ctx, const struct dpi_peer *peer);
+struct dpi_handle_in *dpi_home_handle(struct dpi_home *h, const struct dpi_peer *peer, uint64_t handle);
+void dpi_home_ring_end(struct dpi_context *ctx, struct dpi_home *h, struct dpi_handle_in *handle, int state); /* it ends where it is */
+
+/* ring_home.c */
+int dpi_ring_home_open(struct dpi_context *ctx); /* message handlers */
+void dpi_wanted_forget(struct dpi_context *ctx, struct dpi_home *h, const struct dpi_handle_in *handle); /* the handle waits for no ring any more */
+void dpi_wanted_free(struct dpi_context *ctx, struct dpi_home *h, int error); /* nor does any; error: they are told */
 
 /* region_home.c */
 int dpi_region_home_open(struct dpi_context *ctx); /* message handlers */

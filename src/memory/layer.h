@@ -28,6 +28,8 @@ struct dpi_memory_layer {
 	/* ring_in.c */
 	pthread_mutex_t credit_lock;
 	struct dpi_ring_in *_Atomic credits_due; /* changed under the lock */
+	/* home.c */
+	size_t rings_wanted; /* of all homes: requests that wait for memory; loop thread only */
 	/* leaving.c */
 	pthread_mutex_t leaving_lock;
 	struct dpi_leaving *leaving;

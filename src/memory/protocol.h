@@ -11,7 +11,7 @@ enum {
 	DPI_MEMORY_DROP,    /* id: its name was taken: forget it */
 	DPI_MEMORY_OPEN,    /* id, handle -> attributes, window of the region or of the log's bounds */
 	DPI_MEMORY_CLOSE,   /* id, handle: publishing is over */
-	DPI_MEMORY_APPEND,  /* id, handle, bell; by credit, with credits, tries: a byte each; window for credits -> appender, bell of the home, window of the ring */
+	DPI_MEMORY_APPEND,  /* id, handle, bell; by credit, with credits, tries, waits: a byte each; window for credits -> appender, bell of the home, window of the ring */
 	DPI_MEMORY_GROW,    /* id, handle -> window of a larger ring */
 	DPI_MEMORY_DESTROY, /* id */
 	DPI_MEMORY_GONE,    /* to every handle: id was destroyed */

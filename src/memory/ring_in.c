@@ -178,7 +178,9 @@ void dpi_ring_in_free(struct dpi_context *ctx, struct dpi_home *h, struct dpi_ri
 {
 	pthread_mutex_lock(&h->lock);
 	h->memory -= r->reader.capacity;
+	bool wanted = h->wanted;
 	pthread_mutex_unlock(&h->lock);
+	if (wanted) dpi_loop_kick(ctx);
 	forget_credit(ctx, r);
 	if (r->credit.length && !r->credit_shared) dpi_remote_detach(&r->credit);
 	dpi_window_free(ctx, &r->window);

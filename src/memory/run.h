@@ -42,6 +42,11 @@ int dpi_run_open(struct dpi_context *ctx, const char *name, int node, uint64_t i
  * blocks only to connect to the node, until deadline. step: DPI_ERR_AGAIN, or an error, after which the handle is gone. */
 int dpi_run_open_start(struct dpi_context *ctx, const struct dpi_wanted *wanted, int node, uint64_t id, int64_t deadline, struct dpi_buffer **b);
 int dpi_run_open_step(struct dpi_buffer *b);
+/* Its home has answered that there is no memory for the ring now, and will again when there is. */
+static inline bool dpi_run_queued(const struct dpi_buffer *b)
+{
+	return b->appender.queued;
+}
 void dpi_run_open_drop(struct dpi_buffer *b); /* one that is not open yet */
 /* Publish all and close the handle; timeout_us bounds it. */
 int dpi_run_close(struct dpi_buffer *b, int64_t timeout_us);

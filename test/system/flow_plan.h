@@ -123,7 +123,6 @@ static struct plan make_plan(int number)
 	uint64_t ring = 4096;
 	while (ring < 5 * (uint64_t)p.attr.segment + 1024) ring *= 2;
 	p.attr.memory = ring * p.sources << draw(&d, 4);
-	if (!p.declared) p.attr.memory = 0; /* a source that nobody expects finds no room where others have taken it */
 	p.attr.hint = one_in(&d, 4) ? DPI_HINT_LATENCY : DPI_HINT_BANDWIDTH;
 	p.attr.linger_us = one_in(&d, 3) ? 1 + (int64_t)draw(&d, 5000) : 0;
 	draw_more(&p, &d);

@@ -119,6 +119,7 @@ int dpi_lane_failed(struct dpi_source *s, uint32_t target, int error, bool *drop
 	char sentence[512];
 	int failed = dpi_flow_check(s->flow);
 	if (failed) return failed;
+	if (!dpi_loop_inside(s->ctx)) error = why_broken(s, target, dpi_flow_where(s->flow, target).epoch, error); /* a ring that was being replaced */
 	if (error != DPI_ERR_PEER && error != DPI_ERR_DESTROYED) return error;
 	/* that the target was detached, or the flow cancelled or destroyed, may be known there first */
 	if (!s->retain && !dpi_loop_inside(s->ctx)) {

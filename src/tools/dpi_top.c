@@ -45,19 +45,33 @@ static int complain(const char *why, const char *word)
 
 /* ------------------------------------------------------------------------------------------------- which cluster */
 
+/* All variables of a process, each with its 0; their size, negative if they cannot be read. A process in the middle of
+ * execve() has none for a moment: an empty environment is looked at again for a second. */
+static ssize_t environment_of(long pid, char *text, size_t room)
+{
+	char path[64];
+	snprintf(path, sizeof path, "/proc/%ld/environ", pid);
+	for (int looks = 100;; looks--) {
+		FILE *f = fopen(path, "r");
+		if (!f) return -1;
+		size_t size = fread(text, 1, room, f);
+		bool failed = ferror(f);
+		fclose(f);
+		if (failed) return -1;
+		if (size || !looks) return (ssize_t)size;
+		nanosleep(&(struct timespec){ .tv_nsec = 10000000 }, NULL);
+	}
+}
+
 /* The variables of another process that say where its cluster is. */
 static bool read_environment(long pid)
 {
 	static char text[1 << 17];
-	char path[64];
-	snprintf(path, sizeof path, "/proc/%ld/environ", pid);
-	FILE *f = fopen(path, "r");
-	if (!f) {
+	ssize_t size = environment_of(pid, text, sizeof text - 1);
+	if (size < 0) {
 		fprintf(stderr, "dpi-top: the environment of process %ld cannot be read: %s\n", pid, strerror(errno));
 		return false;
 	}
-	size_t size = fread(text, 1, sizeof text - 1, f);
-	fclose(f);
 	for (const char *at = text; at < text + size; at += strlen(at) + 1) {
 		if (!strncmp(at, "DPI_CLUSTER=", 12)) options.cluster = at + 12;
 		if (!strncmp(at, "DPI_JOB=", 8)) options.job = at + 8;

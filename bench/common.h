@@ -21,13 +21,16 @@ struct options {
 	uint64_t footprint;	/* memory walked over */
 	uint64_t eager;		/* the largest message MPI sends without asking first; 0: its own choice */
 	uint64_t window;	/* messages in flight */
+	uint64_t signal;	/* one request in so many asks for a completion */
+	uint64_t pieces;	/* of memory that a record is in */
 	uint64_t appenders;
 	uint64_t sources, targets;
 	uint64_t flows;
-	uint64_t work;		/* nanoseconds of a target's for each row */
+	uint64_t work;		/* nanoseconds of a target's for each row, or before each answer */
 	uint64_t processes;
 	uint64_t flush;		/* 0 or 1: flush after every record */
 	uint64_t parts;		/* that rows are dealt out to */
+	uint64_t columns;	/* of the key */
 	uint64_t groups;	/* different keys */
 	uint64_t touch;		/* 0 or 1: the receiver reads every cache line */
 	uint64_t bloom;		/* 0 or 1: rows that find no partner are dropped where they are pushed */

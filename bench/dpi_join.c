@@ -5,7 +5,7 @@
 #include "dpi_job.h"
 #include "join.h"
 
-enum { CHUNK = 2048, WAIT_US = 20 * 1000000 }; /* rows pushed between two looks at what came */
+enum { CHUNK = 8192, WAIT_US = 20 * 1000000 }; /* rows pushed between two looks at what came: they fit a ring, whosever they are */
 
 static struct options o;
 static struct join_outcome *outcomes;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Rows of 16 bytes (or others) dealt out to parts by the data-movement engine, or copied by memcpy, which is what it is
- * compared with. Mode one: the room of each part is known; two: it is counted first, so that rows are read twice. */
+ * compared with. With two columns the key is two int32, else one int64. Mode one: the room of each part is known; two: it is counted first, so that rows are read twice. */
 #include "dpi_job.h"
 
 static struct options o;
@@ -17,7 +17,7 @@ int main(int argc, char **argv)
 	unsigned char *from, *out;
 	uint16_t *part = NULL;
 
-	options_parse(&o, "size footprint parts method mode seconds", argc, argv);
+	options_parse(&o, "size footprint parts columns method mode seconds", argc, argv);
 	width = o.size, count = o.footprint / width;
 	if (width < 8 || count < o.parts)
 		die(2, "a row has at least 8 bytes, and there is one for each part");
@@ -32,9 +32,16 @@ int main(int argc, char **argv)
 	}
 	for (uint64_t i = 0; i + 1 < o.parts; i++)
 		bound[i] = (int64_t)((uint64_t)INT64_MIN + UINT64_MAX / o.parts * (i + 1));
-	DPI_Values key = { .type = DPI_TYPE_INT64, .data = from, .stride = width };
+	DPI_Values key[2] = { { .type = DPI_TYPE_INT64, .data = from, .stride = width } };
 	DPI_Values bounds = { .type = DPI_TYPE_INT64, .data = bound };
-	a.keys = &key, a.key_count = 1, a.parts = (uint32_t)o.parts, a.shift = 20, a.bounds = &bounds;
+	if (o.columns == 2) {
+		if (!strcmp(o.method, "range"))
+			die(2, "bounds are of one column here");
+		key[0].type = DPI_TYPE_INT32;
+		key[1] = key[0];
+		key[1].data = from + 4;
+	}
+	a.keys = key, a.key_count = o.columns, a.parts = (uint32_t)o.parts, a.shift = 20, a.bounds = &bounds;
 	if (!strcmp(o.mode, "two"))
 		part = (uint16_t *)(void *)memory_touched(count * sizeof *part);
 	pin_consumer();

@@ -4,8 +4,8 @@
  * no device. */
 #include "../common.h"
 #include "../process.h"
+#include "rdma_devices.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -18,49 +18,8 @@ enum { PAIRS = 16 };
 
 static struct options o;
 static char program[32], ports[PAIRS][16], size[24], iterations[24], depth[24];
-static struct device {
-	char name[64], gid[8]; /* index of the one of an IPv4 address; "": there is none, as on InfiniBand */
-} devices[2];		       /* the server's, the client's */
+static struct rdma_device devices[2]; /* the server's, the client's */
 static int pipes[2];
-
-static void choose_gid(struct device *d)
-{
-	char path[512], gid[64];
-	FILE *f;
-
-	for (int i = 0; i < 256 && !*d->gid; i++) {
-		snprintf(path, sizeof path, "/sys/class/infiniband/%s/ports/1/gids/%d", d->name, i);
-		f = fopen(path, "re");
-		if (!f)
-			return;
-		if (fgets(gid, sizeof gid, f) && !strncmp(gid, "0000:0000:0000:0000:0000:ffff:", 30))
-			snprintf(d->gid, sizeof d->gid, "%d", i);
-		fclose(f);
-	}
-}
-
-static void choose_devices(void)
-{
-	DIR *list = opendir("/sys/class/infiniband");
-	struct dirent *entry;
-
-	while (list && (entry = readdir(list))) {
-		if (*entry->d_name == '.')
-			continue;
-		if (!*devices[0].name || strcmp(entry->d_name, devices[0].name) < 0)
-			snprintf(devices[0].name, sizeof devices[0].name, "%.60s", entry->d_name);
-		if (strcmp(entry->d_name, devices[1].name) > 0)
-			snprintf(devices[1].name, sizeof devices[1].name, "%.60s", entry->d_name);
-	}
-	if (list)
-		closedir(list);
-	if (!*devices[0].name)
-		die(EXIT_SKIPPED, "there is no RDMA device here");
-	if (!strcmp(o.path, "loop"))
-		devices[1] = devices[0];
-	choose_gid(&devices[0]);
-	choose_gid(&devices[1]);
-}
 
 /* A port that was free a moment ago: perftest cannot choose one itself. */
 static void choose_port(char port[16])
@@ -165,7 +124,7 @@ int main(int argc, char **argv)
 		die(2, "--mode takes stream, for bandwidth, or spin, for latency");
 	if (o.appenders > PAIRS || (!stream && o.appenders != 1))
 		die(2, "--appenders takes 1 to %d, and 1 for latency", PAIRS);
-	choose_devices();
+	rdma_devices_choose(devices, o.path);
 	snprintf(program, sizeof program, "ib_%s_%s", o.direction, stream ? "bw" : "lat");
 	snprintf(size, sizeof size, "%llu", (unsigned long long)o.size);
 	snprintf(depth, sizeof depth, "%llu", (unsigned long long)o.window);

@@ -68,6 +68,13 @@ cmp -s "$tmp/wanted" "$tmp/out" || fail "$(diff "$tmp/wanted" "$tmp/out")"
 [ ! -e "$tmp/script.written" ] || fail "what was written inside came out"
 end
 
+begin "where rdma_rxe is loaded, as inside, the command runs there and then, which is said"
+vm "$run" sh -c 'echo the command ran as "$(ps -o comm= -p 1)"; ls /sys/class/infiniband; exit 9'
+is status "$status" 9
+is output "$(tr '\n' ' ' <"$tmp/out")" "the command ran as init rxe0 rxe1 "
+is "standard error" "$(cat "$tmp/err")" "rdma-vm: this machine has RDMA devices, no virtual machine is needed: rxe0 rxe1"
+end
+
 begin "a command that takes too long: 124"
 RDMA_SECONDS=1 vm sleep 1000
 is status "$status" 124

@@ -107,6 +107,34 @@ TEST(verbs_chooses_a_device, "", 0)
 	sides_end();
 }
 
+/* By reachability first, then by speed; a setting is above both. Each device's line says which it was. */
+TEST(verbs_chooses_by_the_port, "", 0)
+{
+	sides_init();
+	mock.devices = 2;
+	mock.only[1].speed = 32;
+	CHECK_INT(side_open(&a), ==, DPI_SUCCESS);
+	CHECK_STR(a.tp->device, "mock1");
+	CHECK_HAS(a.log, "device mock0 port 1, 10.9.0.1 (mock0): left out: another is faster");
+	CHECK_HAS(a.log, "device mock1 port 1, 10.9.0.2 (mock1): chosen");
+	side_close(&a);
+	mock.only[1].down = true;
+	CHECK_INT(side_open(&a), ==, DPI_SUCCESS);
+	CHECK_STR(a.tp->device, "mock0");
+	CHECK_HAS(a.log, "device mock1 port 1, 10.9.0.2 (mock1): left out: its port is down");
+	side_close(&a);
+	a.listen = "10.9.0.2"; /* it cannot be used, and nothing else is in its place */
+	CHECK_INT(side_open(&a), ==, DPI_ERR_UNSUPPORTED);
+	CHECK_HAS(a.sentence, "port 1 of RDMA device mock1 (mock1) is down; check the cable");
+	a.listen = "10.9.0.1";
+	mock.only[1].down = false;
+	CHECK_INT(side_open(&a), ==, DPI_SUCCESS);
+	CHECK_STR(a.tp->device, "mock0");
+	CHECK_HAS(a.log, "10.9.0.2 (mock1): left out: DPI_LISTEN names another");
+	side_close(&a);
+	sides_end();
+}
+
 static void works(void)
 {
 	window_share(&b, &a, &w, DPI_TP_WRITE);

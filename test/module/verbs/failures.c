@@ -82,22 +82,68 @@ TEST(verbs_port_down, "", 0)
 	sides_end();
 }
 
-/* Each asynchronous event. */
+/* What is to become of each: without a default, so that the compiler misses one that is new. */
+static enum fate { GOES_ON, CONNECTION_ENDS, ALL_END } fate_of(enum ibv_event_type type)
+{
+	switch (type) {
+	case IBV_EVENT_CQ_ERR:
+	case IBV_EVENT_SRQ_ERR:
+	case IBV_EVENT_DEVICE_FATAL: return ALL_END;
+	case IBV_EVENT_QP_FATAL:
+	case IBV_EVENT_QP_REQ_ERR:
+	case IBV_EVENT_QP_ACCESS_ERR: return CONNECTION_ENDS;
+	case IBV_EVENT_COMM_EST:
+	case IBV_EVENT_SQ_DRAINED:
+	case IBV_EVENT_PATH_MIG:
+	case IBV_EVENT_PATH_MIG_ERR:
+	case IBV_EVENT_PORT_ACTIVE:
+	case IBV_EVENT_PORT_ERR:
+	case IBV_EVENT_LID_CHANGE:
+	case IBV_EVENT_PKEY_CHANGE:
+	case IBV_EVENT_SM_CHANGE:
+	case IBV_EVENT_SRQ_LIMIT_REACHED:
+	case IBV_EVENT_QP_LAST_WQE_REACHED:
+	case IBV_EVENT_CLIENT_REREGISTER:
+	case IBV_EVENT_GID_CHANGE:
+	case IBV_EVENT_WQ_FATAL: return GOES_ON; /* the last is of a kind of queue that there is none of */
+	}
+	return GOES_ON;
+}
+
+/* Each asynchronous event, and one that nobody knows: what ends has a class, says of which peer, and in which sentence; what is pending
+ * completes so. */
 TEST(verbs_every_event, "", 0)
 {
-	for (int type = IBV_EVENT_CQ_ERR; type <= IBV_EVENT_WQ_FATAL + 1; type++) {
+	static struct op o;
+	struct iovec large = { data, 100000 };
+	const int last = IBV_EVENT_WQ_FATAL, unknown = last + 1;
+	for (int type = IBV_EVENT_CQ_ERR; type <= unknown; type++) {
 		sides_start();
 		window_share(&b, &a, &w, DPI_TP_READ | DPI_TP_WRITE);
 		const struct verbs_event *e = dpi_verbs_event((enum ibv_event_type)type);
+		enum fate fate = fate_of((enum ibv_event_type)type);
+		CHECK_INT(!strcmp(e->name, "unknown"), ==, type == unknown);
+		CHECK_INT(e->error != DPI_SUCCESS, ==, fate != GOES_ON || type == IBV_EVENT_WQ_FATAL);
+		mock.hold = true;
+		o.completions = 0;
+		CHECK_INT(o.posted = verbs()->put(w.remote, &large, 1, 0, NULL, 0, &o), ==, DPI_TP_PENDING);
 		mock_async((enum ibv_event_type)type, a.to->qp);
 		for (int i = 0; i < 3 * POLL_EVERY; i++) verbs()->progress(a.tp, 0, NULL); /* of the two it is the one to find it */
 		CHECK_HAS(a.log, e->sentence);
 		CHECK_HAS(a.log, e->name);
-		if (e->whom && type != IBV_EVENT_WQ_FATAL) {
+		CHECK_INT(o.completions, ==, fate != GOES_ON);
+		if (fate != GOES_ON) {
+			CHECK_INT(o.error, ==, DPI_ERR_PEER);
 			all_is_lost(&a, 1);
 			CHECK_HAS(a.lost_sentence, e->sentence);
+			CHECK_HAS(a.lost_sentence, "node 1 (10.9.0.1)");
+			if (fate == ALL_END) CHECK_HAS(a.lost_sentence, "device mock0");
+			CHECK_INT(a.tp->failed, ==, fate == ALL_END);
 		} else {
 			CHECK_INT(a.lost, ==, 0);
+			mock.hold = false;
+			mock_run();
+			CHECK_INT(finish(&o), ==, DPI_SUCCESS);
 			CHECK_INT(put(&a, w.remote, data, 8, 0, NULL), ==, DPI_SUCCESS);
 		}
 		sides_end();

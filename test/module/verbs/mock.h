@@ -27,6 +27,10 @@ struct mock {
 	struct ibv_port_attr port;
 	enum ibv_transport_type transport;
 	int devices;		/* 0 … 2; each has an address: 10.9.0.1, 10.9.0.2 */
+	struct {
+		bool down;
+		uint8_t speed; /* 0: the port's */
+	} only[2]; /* how a device's port differs */
 	uint32_t inline_most;
 	/* what goes wrong: the call after so many good ones fails with errno; only once, or from then on */
 	struct {

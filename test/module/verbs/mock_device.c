@@ -408,9 +408,13 @@ int ibv_query_device(struct ibv_context *c, struct ibv_device_attr *a)
 #undef ibv_query_port
 int ibv_query_port(struct ibv_context *c, uint8_t port, struct _compat_ibv_port_attr *a)
 {
-	(void)c, (void)port;
+	int index = c->device->name[strlen("mock")] - '0';
+	struct ibv_port_attr its = mock.port;
+	(void)port;
 	if (mock_fails(MOCK_query_port)) return errno;
-	memcpy(a, &mock.port, sizeof mock.port);
+	if (mock.only[index].down) its.state = IBV_PORT_DOWN;
+	if (mock.only[index].speed) its.active_speed = mock.only[index].speed;
+	memcpy(a, &its, sizeof its);
 	return 0;
 }
 

@@ -10,10 +10,12 @@
  * rise, so one acknowledgement speaks of all records up to it, and a primary goes on meanwhile: it waits only when too many
  * records are under way.
  *
- * With --kill a backup and a primary die by SIGKILL amid their work, and the rest goes on (run it by dpirun --keep-going). The
- * flow is retained: primaries keep what the backup has not confirmed. The last node, a spare then, binds the dead backup's
- * target to itself and goes on where its file ends. At the end node 0 reads the files: of every record that was acknowledged
- * there must be two, and of all that the primary which lives has shipped three.
+ * With --kill a backup and a primary die by SIGKILL amid their work, and the last two nodes take their places (run it by
+ * dpirun --keep-going). The flow is retained: primaries keep what a backup has not confirmed. The spare binds the dead
+ * backup's target to itself, and goes on where its file ends. The standby resumes the dead primary's source by its id, behind
+ * the last record that was acknowledged and that all its backups have: what some have of what comes then they pass over. At
+ * the end node 0 reads the files: all records of both primaries were acknowledged, and each backup has each of its records
+ * once, in order.
  *
  * --records N   of each primary (default 5,000)
  * --kill        as above */
@@ -27,7 +29,7 @@
 
 #include "check.h"
 
-enum { PRIMARIES = 2, COPIES = 3, QUORUM = 2, UNDER_WAY = 500 };
+enum { PRIMARIES = 2, COPIES = 3, QUORUM = 2, UNDER_WAY = 500, BACKUPS = 64 };
 
 struct record { /* a row of the flow "log" */
 	int64_t lsn, primary, partition, change;
@@ -40,10 +42,16 @@ static const DPI_Column columns[] = {
 };
 
 static DPI_Context ctx;
-static int node, nodes, backups;
+static int node, nodes, backups, spare_node, standby_node;
 static int64_t records = 5000;
 static bool deaths;
 static char directory[64];
+
+/* A record of a primary's log, which its standby has, too. */
+static struct record log_record(int number, int64_t lsn)
+{
+	return (struct record){ lsn, number, lsn * 7 / 3 % 16, lsn * lsn };
+}
 
 /* dist: the backups of a partition. */
 static int replicas(const void *row, size_t size, uint64_t key, uint32_t targets, void *arg, uint32_t *to, uint32_t *count)
@@ -76,6 +84,7 @@ static DPI_Flow open_log(void)
 	attr.ack_column = "lsn";
 	attr.ack_up_to = 1;
 	attr.on_death = DPI_DEATH_GOES_ON;
+	attr.resume_us = 10000000; /* a dead primary is waited for so long */
 	CHECK(DPI_Create_Flow("log", &attr, ctx, &flow));
 	CHECK(DPI_Free_Schema(attr.schema));
 	return flow;
@@ -112,25 +121,48 @@ static void tell_client(const DPI_Acked *acks, size_t count)
 	for (size_t i = 0; i < count; i++) {
 		if (acks[i].error)
 			fprintf(stderr, "record %" PRIu64 " has %u copies, and no more can come\n", acks[i].key, acks[i].acknowledged), exit(1);
-		told = (int64_t)acks[i].key;
+		if ((int64_t)acks[i].key > told) /* a successor's first ones are of records that its client knows to be safe */
+			told = (int64_t)acks[i].key;
 	}
 	write_all(told_fd, &told, sizeof told, 0);
 }
 
-static void primary(DPI_Flow flow)
+/* The first record of a primary that was not acknowledged, or that its backups do not all have; and how many before it went to each of them. */
+static int64_t go_on_from(int number, uint64_t *rows)
 {
-	DPI_Source source;
+	uint64_t have[BACKUPS] = { 0 };
+	struct record r;
+	int64_t lsn;
+
+	for (int b = 0; b < backups; b++) {
+		int fd = open_file("backup", b, O_RDONLY);
+
+		while (read(fd, &r, sizeof r) == sizeof r)
+			have[b] += r.primary == number;
+		close(fd);
+	}
+	for (lsn = 1; lsn <= told; lsn++) {
+		uint32_t to[COPIES], count;
+
+		r = log_record(number, lsn);
+		replicas(&r, sizeof r, 0, (uint32_t)backups, NULL, to, &count);
+		for (uint32_t i = 0; i < count; i++)
+			if (rows[to[i]] == have[to[i]])
+				return lsn;
+		for (uint32_t i = 0; i < count; i++)
+			rows[to[i]]++;
+	}
+	return lsn;
+}
+
+/* Ship the records from this one on. */
+static void primary(int number, int64_t lsn, DPI_Source source)
+{
 	DPI_Acked acks[16];
 	size_t count;
 
-	told_fd = open_file("primary", node, O_RDWR | O_CREAT | O_TRUNC);
-	if (node == 1) /* so that primary n is source n */
-		CHECK(DPI_Barrier("primaries", PRIMARIES, 0, ctx));
-	CHECK(DPI_Open_Source(flow, NULL, &source));
-	if (node == 0)
-		CHECK(DPI_Barrier("primaries", PRIMARIES, 0, ctx));
-	for (int64_t lsn = 1; lsn <= records; lsn++) {
-		struct record r = { lsn, node, lsn * 7 / 3 % 16, lsn * lsn };
+	for (; lsn <= records; lsn++) {
+		struct record r = log_record(number, lsn);
 
 		CHECK(DPI_Push(&r, sizeof r, source));
 		if (lsn - told < UNDER_WAY)
@@ -146,6 +178,55 @@ static void primary(DPI_Flow flow)
 	}
 	CHECK(DPI_Close_Source(source));
 	close(told_fd);
+}
+
+static void first_primary(DPI_Flow flow)
+{
+	DPI_Source_Attr attr = DPI_SOURCE_ATTR_INIT;
+	DPI_Source source;
+
+	told_fd = open_file("primary", node, O_RDWR | O_CREAT | O_TRUNC);
+	attr.id = 1 + (uint64_t)node;
+	if (node == 1) /* so that primary n is source n */
+		CHECK(DPI_Barrier("primaries", PRIMARIES, 0, ctx));
+	CHECK(DPI_Open_Source(flow, &attr, &source));
+	if (node == 0)
+		CHECK(DPI_Barrier("primaries", PRIMARIES, 0, ctx));
+	if (deaths && node == 1)
+		CHECK(DPI_Barrier("primary watched", 2, 0, ctx));
+	primary(node, 1, source);
+}
+
+static void wait_for_death(int of)
+{
+	DPI_Node_Info info = DPI_NODE_INFO_INIT;
+
+	do {
+		usleep(1000);
+		CHECK(DPI_Get_Node_Info(of, ctx, &info));
+	} while (info.alive);
+}
+
+/* Fail-over: when the second primary has died, be its successor. What its client was told stands. */
+static void standby(DPI_Flow flow)
+{
+	DPI_Source_Attr attr = DPI_SOURCE_ATTR_INIT;
+	DPI_Source source;
+	uint64_t rows[BACKUPS] = { 0 };
+	int64_t lsn;
+
+	CHECK(DPI_Barrier("primary watched", 2, 0, ctx));
+	wait_for_death(1);
+	told_fd = open_file("primary", 1, O_RDWR);
+	if (pread(told_fd, &told, sizeof told, 0) != sizeof told)
+		fprintf(stderr, "primary 1 has told its client nothing\n"), exit(1);
+	lsn = go_on_from(1, rows);
+	attr.id = 2;
+	attr.rows = rows;
+	attr.takeover = 1; /* not everybody may know yet that it is dead */
+	CHECK(DPI_Open_Source(flow, &attr, &source));
+	printf("primary 1 died; its client was told of %" PRId64 " records, and its successor goes on with record %" PRId64 "\n", told, lsn);
+	primary(1, lsn, source);
 }
 
 /* ------------------------------------------------------------------------------------------------------------ backup */
@@ -180,14 +261,13 @@ static void backup(DPI_Flow flow)
 
 	CHECK(DPI_Open_Target((uint32_t)number, NULL, flow, &target));
 	if (deaths && number == 0)
-		CHECK(DPI_Barrier("watched", 2, 0, ctx));
+		CHECK(DPI_Barrier("backup watched", 2, 0, ctx));
 	ship(number, target, open_file("backup", number, O_WRONLY | O_CREAT | O_TRUNC), 0);
 }
 
 /* Fail-over: when the first backup has died, take its place. Its file says how much of each primary's records it had. */
 static void spare(DPI_Flow flow)
 {
-	DPI_Node_Info info = DPI_NODE_INFO_INIT;
 	DPI_Target_Attr attr = DPI_TARGET_ATTR_INIT;
 	DPI_Position position[PRIMARIES] = { { 0, 0 }, { 1, 0 } };
 	DPI_Target target;
@@ -195,11 +275,8 @@ static void spare(DPI_Flow flow)
 	off_t at = 0;
 	int fd;
 
-	CHECK(DPI_Barrier("watched", 2, 0, ctx));
-	do {
-		usleep(1000);
-		CHECK(DPI_Get_Node_Info(PRIMARIES, ctx, &info));
-	} while (info.alive);
+	CHECK(DPI_Barrier("backup watched", 2, 0, ctx));
+	wait_for_death(PRIMARIES);
 	fd = open_file("backup", 0, O_RDWR);
 	for (; read(fd, &r, sizeof r) == sizeof r; at += (off_t)sizeof r) /* the last may be half a record */
 		position[r.primary].rows++;
@@ -241,10 +318,10 @@ static void check_files(void)
 	for (int p = 0; p < PRIMARIES; p++) {
 		int fd = open_file("primary", p, O_RDONLY);
 
-		if (read(fd, &safe[p], sizeof safe[p]) != sizeof safe[p] || safe[p] > records || (p == 0 && safe[p] != records))
-			fprintf(stderr, "primary %d has told its client nothing\n", p), exit(1);
+		if (read(fd, &safe[p], sizeof safe[p]) != sizeof safe[p] || safe[p] != records)
+			fprintf(stderr, "primary %d has not told its client of all records\n", p), exit(1);
 		for (int64_t lsn = 1; lsn <= safe[p]; lsn++)
-			if (copies[p][lsn] < (p == 0 ? COPIES : QUORUM))
+			if (copies[p][lsn] != COPIES)
 				fprintf(stderr, "record %" PRId64 " of primary %d was acknowledged, and %u copies are left\n", lsn, p, copies[p][lsn]), exit(1);
 		printf("primary %d: %" PRId64 " of %" PRId64 " records acknowledged, none lost\n", p, safe[p], records);
 		close(fd);
@@ -278,20 +355,24 @@ int main(int argc, char **argv)
 	CHECK(DPI_Init(&ctx));
 	CHECK(DPI_Get_Node_Id(ctx, &node));
 	CHECK(DPI_Get_Node_Count(ctx, &nodes));
-	backups = nodes - PRIMARIES - deaths;
-	if (backups < COPIES || records < 1000)
-		return fprintf(stderr, "log_shipping takes %d processes and 1,000 records at least\n", PRIMARIES + COPIES + deaths), 1;
+	backups = nodes - PRIMARIES - 2 * deaths;
+	spare_node = deaths ? nodes - 2 : -1;
+	standby_node = deaths ? nodes - 1 : -1;
+	if (backups < COPIES || backups > BACKUPS || records < 1000)
+		return fprintf(stderr, "log_shipping takes %d processes at least, %d backups at most, and 1,000 records at least\n", PRIMARIES + COPIES + 2 * deaths, BACKUPS), 1;
 	/* one directory for the processes that one dpirun has started */
 	snprintf(directory, sizeof directory, "/tmp/log_shipping-%ld", (long)getppid());
 	if (mkdir(directory, 0700) && errno != EEXIST)
 		return fprintf(stderr, "%s: %s\n", directory, strerror(errno)), 1;
 	flow = open_log();
 	if (node < PRIMARIES)
-		primary(flow);
-	else if (node < PRIMARIES + backups)
-		backup(flow);
-	else
+		first_primary(flow);
+	else if (node == spare_node)
 		spare(flow);
+	else if (node == standby_node)
+		standby(flow);
+	else
+		backup(flow);
 	CHECK(DPI_Close_Flow(flow));
 	CHECK(DPI_Barrier("written", (uint32_t)(nodes - 2 * deaths), 0, ctx)); /* those who live */
 	if (node == 0) {

@@ -43,6 +43,7 @@ struct dpi_ack_source {
 	const struct dpi_column *column;
 	uint64_t position; /* rows pushed */
 	uint64_t key, last; /* of the row that is being pushed; of the one before */
+	bool unsent; /* not all went that was to be sent: a ring was full, or the transport took nothing */
 };
 
 /* -------------------------------------------------------------------------------------------------- open and close */
@@ -179,19 +180,33 @@ static bool changed(void *arg)
 	return false;
 }
 
-/* Send what is waited for. What finds no room, or a transport busy, goes as rows go that nobody waits for; only a table goes out at no other
- * time than this. */
-static int publish(struct dpi_source *s, int64_t deadline)
+/* Send what is waited for. What finds no room, or a transport busy, is tried again by who waits, and goes as rows go that nobody waits
+ * for; only a table goes out at no other time than this. */
+static int send(struct dpi_source *s, int64_t deadline)
 {
 	int error = s->pipe ? dpi_pipe_drain(s, deadline) : DPI_SUCCESS;
+	bool unsent = error == DPI_ERR_AGAIN;
 	if (s->columns) dpi_columns_send(s);
 	for (uint32_t t = 0; t < s->flow->definition->targets; t++) {
 		struct dpi_lane *l = &s->lane[t];
 		if (!s->ack->rows->queue[t].count || !l->b || l->dropped) continue;
-		if (s->coded) dpi_coded_publish(s, t, false);
-		else dpi_run_publish(l->b, &l->run); /* dead: is_gone */
+		if (s->coded) unsent |= !dpi_coded_publish(s, t, false);
+		else unsent |= dpi_run_publish(l->b, &l->run) == DPI_ERR_AGAIN; /* dead: is_gone */
+		unsent |= !s->coded && s->columns && s->columns->open[t] && dpi_column_rows(s->columns->open[t]);
 	}
+	s->ack->unsent = unsent;
+	return error;
+}
+
+static int publish(struct dpi_source *s, int64_t deadline)
+{
+	int error = send(s, deadline);
 	return error == DPI_ERR_AGAIN ? DPI_SUCCESS : error;
+}
+
+bool dpi_ack_looks_again(const struct dpi_source *s)
+{
+	return by_position(s) || (s->retain && s->retain->unfinished);
 }
 
 /* Wait until something may have come. TIMEOUT without a sentence; the flow's failure. */
@@ -199,13 +214,14 @@ static int wait_once(struct dpi_source *s, int64_t deadline)
 {
 	int64_t soon = dpi_now() + LOOK_AGAIN_NS;
 	bool encodes = s->columns && s->coded; /* the linger service finds the source busy */
-	bool again = (by_position(s) || encodes || (s->retain && s->retain->unfinished)) && soon < deadline;
+	bool again = (dpi_ack_looks_again(s) || encodes || s->ack->unsent) && soon < deadline;
 	struct dpi_wait w = { .ready = changed, .arg = s, .bell = s->watch.bell, .deadline = again ? soon : deadline };
 	int error = dpi_wait(s->ctx, &w);
 	listen(s);
 	if (encodes) dpi_columns_send(s);
 	int failed = dpi_flow_check(s->flow);
 	if (!failed) failed = dpi_source_fenced(s);
+	if (!failed && s->ack->unsent) failed = publish(s, 0);
 	return failed ? failed : again ? DPI_SUCCESS : error;
 }
 
@@ -355,6 +371,23 @@ bool dpi_ack_some(struct dpi_source *s)
 {
 	listen(s);
 	return dpi_acks_some(s->ack->rows) || !dpi_ack_full(s);
+}
+
+int dpi_ack_send(struct dpi_source *s)
+{
+	const struct dpi_acks *rows = s->ack->rows;
+	if (dpi_flow_check(s->flow) || dpi_source_fenced(s) || dpi_acks_some(rows) || !dpi_acks_waiting(rows)) return DPI_SUCCESS;
+	int error = publish(s, 0);
+	return dpi_flow_check(s->flow) ? DPI_SUCCESS : error;
+}
+
+bool dpi_ack_told(struct dpi_source *s, int64_t *look_at)
+{
+	if (dpi_flow_check(s->flow) || dpi_source_fenced(s)) return true;
+	listen(s);
+	if (dpi_acks_some(s->ack->rows)) return true;
+	if (dpi_acks_waiting(s->ack->rows) && (dpi_ack_looks_again(s) || s->ack->unsent)) *look_at = dpi_now() + LOOK_AGAIN_NS;
+	return false;
 }
 
 bool dpi_ack_full(const struct dpi_source *s)

@@ -26,7 +26,13 @@ void dpi_ack_pushed_rows(struct dpi_source *s, uint32_t target, size_t rows);
 void dpi_ack_went(struct dpi_source *s, uint32_t target, uint64_t pushed);
 /* Was it this that there was no room for? */
 bool dpi_ack_full(const struct dpi_source *s);
+/* Before a descriptor is armed: send what waits, without waiting for room. Errors: as a push's, but not the flow's failure. */
+int dpi_ack_send(struct dpi_source *s);
+/* Is there anything to be told of, or has the flow failed? If not, look_at may be set: no bell tells all of it. */
+bool dpi_ack_told(struct dpi_source *s, int64_t *look_at);
 /* Where it was full: is there room for a row again, or something to be told of? */
 bool dpi_ack_some(struct dpi_source *s);
+/* Is it learnt by steps that the source takes, and of which no bell tells? */
+bool dpi_ack_looks_again(const struct dpi_source *s);
 
 #endif

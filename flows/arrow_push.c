@@ -49,7 +49,7 @@ static int push_any_size(struct dpi_source *s, const struct dpi_batch *batch, si
 
 static int push_rows(struct dpi_source *s, const struct dpi_batch *batch, size_t *done)
 {
-	return (s->push_size ? push_some_size : push_any_size)(s, batch, done);
+	return (s->push_size ? push_some_size : dpi_push_makes(s) ? dpi_push_made : push_any_size)(s, batch, done);
 }
 
 /* Has the batch the flow's columns? */

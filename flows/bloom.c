@@ -74,16 +74,22 @@ static const char *name_of(int type)
 	return "?";
 }
 
+static int key_type(const struct dpi_definition *d, uint32_t i)
+{
+	return d->group[0] ? DPI_TYPE_UINT64 : d->schema->column[d->key[i]].type;
+}
+
 int dpi_filter_joins(const struct dpi_filter *f, const struct dpi_definition *d, const char *flow)
 {
-	if (!d->key_count || d->group[0]) return DPI_SUCCESS; /* dpi_key_new says it */
-	if (f->columns != d->key_count)
-		return dpi_fail(DPI_ERR_UNSUPPORTED, "the keys of the Bloom filter have %u columns, those of flow '%s' %u", f->columns, flow, d->key_count);
+	uint32_t keys = dpi_definition_keys(d);
+	if (!keys) return DPI_SUCCESS; /* dpi_key_new says it */
+	if (f->columns != keys)
+		return dpi_fail(DPI_ERR_UNSUPPORTED, "the keys of the Bloom filter have %u columns, those of flow '%s' %u", f->columns, flow, keys);
 	for (uint32_t i = 0; i < f->columns; i++) {
-		const struct dpi_column *c = d->schema->column + d->key[i];
-		if (kind(f->type[i]) == kind(c->type)) continue;
+		int type = key_type(d, i);
+		if (kind(f->type[i]) == kind(type)) continue;
 		return dpi_fail(DPI_ERR_UNSUPPORTED, "column %u of the Bloom filter's keys is %s, and \"%s\" of flow '%s' is %s: their values are never equal", i,
-				name_of(f->type[i]), c->name, flow, name_of(c->type));
+				name_of(f->type[i]), d->group[0] ? d->group : d->schema->column[d->key[i]].name, flow, name_of(type));
 	}
 	return DPI_SUCCESS;
 }
@@ -119,9 +125,9 @@ static int create(struct dpi_flow *flow, const DPI_Bloom_Attr *a, DPI_Bloom *out
 	if (!f) return dpi_fail(DPI_ERR_MEMORY, "no memory for a Bloom filter");
 	f->references = 1;
 	f->ctx = flow->ctx;
-	f->columns = d->key_count;
-	for (uint32_t i = 0; i < f->columns; i++) f->type[i] = (uint8_t)d->schema->column[d->key[i]].type;
-	int error = dpi_key_new(d, d->schema, &f->key);
+	f->columns = dpi_definition_keys(d);
+	for (uint32_t i = 0; i < f->columns; i++) f->type[i] = (uint8_t)key_type(d, i);
+	int error = dpi_key_new(d, d->schema, 0, &f->key);
 	if (!error) error = dpi_bloom_new(a->expected, a->rate, a->memory, &f->bloom);
 	if (!error) return dpi_filter_open(f, out);
 	dpi_filter_unref(f);
@@ -175,6 +181,11 @@ static int insert(struct dpi_filter *f, const uint8_t *rows, size_t size, size_t
 	for (size_t n; count; count -= n, rows += n * size) {
 		n = count < DPI_KEY_RUN ? count : DPI_KEY_RUN;
 		dpi_key_rows(&f->key, rows, size, n, hash, whole);
+		for (size_t i = 0; i < n && f->key.group.call; i++) {
+			uint64_t key;
+			int error = dpi_bit(whole, i) ? DPI_SUCCESS : dpi_key_call(&f->key, rows + i * size, (uint32_t)size, &key);
+			if (error) return error;
+		}
 		dpi_filter_add(f, hash, whole, n);
 	}
 	return DPI_SUCCESS;

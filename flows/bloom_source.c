@@ -44,8 +44,10 @@ int dpi_source_bloom_row(struct dpi_source_bloom *b, const void *row, uint64_t s
 static size_t look_up(struct dpi_source_bloom *b, size_t count)
 {
 	size_t n = dpi_bloom_probe(b->filter->bloom, b->hash, count, b->pass);
-	for (size_t i = 0; i < (count + 7) / 8 && b->key.nullable; i++) b->pass[i] &= b->whole[i];
-	return b->key.nullable ? dpi_count_bits(b->pass, count) : n;
+	if (!b->key.nullable && !b->key.group.call) return n;
+	for (size_t i = 0; i < (count + 7) / 8; i++) /* what a function refuses goes on, to be refused where it is routed */
+		b->pass[i] = (uint8_t)(b->key.nullable ? b->pass[i] & b->whole[i] : b->pass[i] | ~b->whole[i]);
+	return dpi_count_bits(b->pass, count);
 }
 
 const uint8_t *dpi_source_bloom_rows(struct dpi_source_bloom *b, const uint8_t *rows, uint32_t size, size_t count, size_t *some)
@@ -80,7 +82,7 @@ static int make(struct dpi_source *s, struct dpi_filter *f, struct dpi_source_bl
 	if (!b) return dpi_fail(DPI_ERR_MEMORY, "no memory for a source's Bloom filter");
 	b->filter = dpi_filter_ref(f);
 	b->run = run > DPI_KEY_RUN ? DPI_KEY_RUN : run ? run : 1;
-	int error = dpi_key_new(d, d->schema, &b->key);
+	int error = dpi_key_new(d, d->schema, 0, &b->key);
 	if (!error) error = dpi_filter_joins(f, d, s->flow->name);
 	if (!error && !d->schema->varies && !(b->rows = malloc((size_t)b->run * size))) error = dpi_fail(DPI_ERR_MEMORY, "no memory for rows that pass a Bloom filter");
 	if (error) dpi_source_bloom_free(b);

@@ -44,7 +44,7 @@ static void add_rows(const struct dpi_target *t, const uint8_t *at, const uint8_
 	for (; at != stop; at += sizeof(DPI_Record)) add_row(b, (const DPI_Record *)(const void *)at);
 }
 
-static void add_batch(const struct dpi_target_bloom *b, const struct dpi_batch *batch)
+static void add_batch(struct dpi_target_bloom *b, const struct dpi_batch *batch)
 {
 	uint64_t hash[DPI_KEY_RUN];
 	uint8_t whole[DPI_KEY_RUN / 8];
@@ -72,7 +72,7 @@ static int set(struct dpi_target *t, struct dpi_filter *f)
 	if (!error && f) error = dpi_filter_joins(f, d, t->flow->name);
 	struct dpi_target_bloom *b = f && !error ? calloc(1, sizeof *b) : NULL;
 	if (f && !error && !b) error = dpi_fail(DPI_ERR_MEMORY, "no memory for a target's Bloom filter");
-	if (b) error = dpi_key_new(d, d->output, &b->key);
+	if (b) error = dpi_key_new(d, d->output, d->stages, &b->key);
 	if (error) {
 		free(b);
 		return error;

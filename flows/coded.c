@@ -211,15 +211,15 @@ static int wrote(struct dpi_source *s, uint32_t target, uint64_t size, bool ling
 	return DPI_SUCCESS;
 }
 
-static int send(struct dpi_source *s, uint32_t target, uint32_t kind, uint64_t value, const uint8_t *bytes, uint64_t size, int64_t deadline, bool lingered)
+/* Into the run that is open. */
+static int put(struct dpi_source *s, uint32_t target, uint32_t kind, uint64_t value, const uint8_t *bytes, uint64_t size, bool lingered)
 {
 	struct dpi_coded *c = s->coded;
 	struct dpi_coded_lane *cl = &c->lane[target];
 	struct dpi_lane *l = &s->lane[target];
 	uint64_t header = sizeof(struct dpi_flow_segment), coded;
 	const uint8_t *out;
-	int error = begin_there(s, target, deadline, lingered);
-	if (error) return error;
+	int error;
 	if (lingered && pthread_mutex_trylock(&c->lock)) return DPI_ERR_AGAIN;
 	if (!lingered) pthread_mutex_lock(&c->lock);
 	struct dpi_coded_with with = {
@@ -242,6 +242,12 @@ static int send(struct dpi_source *s, uint32_t target, uint32_t kind, uint64_t v
 	DPI_ADD(l->begun, 1);
 	cl->serial++;
 	return wrote(s, target, header + coded, lingered);
+}
+
+static int send(struct dpi_source *s, uint32_t target, uint32_t kind, uint64_t value, const uint8_t *bytes, uint64_t size, int64_t deadline, bool lingered)
+{
+	int error = begin_there(s, target, deadline, lingered);
+	return error ? error : put(s, target, kind, value, bytes, size, lingered);
 }
 
 static int send_rows(struct dpi_source *s, uint32_t target, int64_t deadline, bool lingered)
@@ -323,15 +329,17 @@ int dpi_coded_part_room(struct dpi_source *s, uint32_t target, int64_t deadline,
 	return error;
 }
 
-/* No row waits, so rows is free, and the linger service leaves the run alone that room has begun. */
+/* No row waits, so rows is free, and the linger service leaves the run alone that room has begun. Where its target has moved since, what is
+ * written there is kept for it all the same: a row that others have got already is not to stop here. */
 int dpi_coded_part_write(struct dpi_source *s, uint32_t target, const struct dpi_part *part)
 {
 	struct dpi_coded_lane *cl = &s->coded->lane[target];
 	bool dropped;
 	size_t taken;
 	pthread_mutex_lock(&cl->lock);
+	bool begun = s->lane[target].run.end && !cl->unended;
 	size_t size = dpi_part_write(cl->rows, part->size, part->row, part->row_size, part->offset, 0, &taken);
-	int error = send(s, target, DPI_FLOW_PART, 0, cl->rows, size, 0, false);
+	int error = begun ? put(s, target, DPI_FLOW_PART, 0, cl->rows, size, false) : send(s, target, DPI_FLOW_PART, 0, cl->rows, size, 0, false);
 	if (!error) cl->sent += part->offset + taken == part->row_size;
 	error = ended(s, target, error, &dropped);
 	pthread_mutex_unlock(&cl->lock);
@@ -352,9 +360,7 @@ int dpi_coded_flush(struct dpi_source *s, uint32_t target, int64_t deadline)
 		if (error == DPI_ERR_AGAIN) error = dpi_fail(DPI_ERR_TIMEOUT, "target %u of flow '%s' has no room", target, s->flow->name);
 		if (error || dropped) break;
 		if (!l->b) continue; /* lost just now, of a retained flow: see where it is */
-		int64_t left = (deadline - dpi_now()) / 1000;
-		l->b->timeout_us = left < 1 ? 1 : left;
-		error = dpi_run_flush(l->b, &l->run);
+		error = dpi_lane_flush_run(l, deadline);
 	} while (!l->b || (error && dpi_retain_lost(s, target, error)));
 	if (error && error != DPI_ERR_TIMEOUT) error = dpi_lane_failed(s, target, error, &dropped);
 	pthread_mutex_unlock(&cl->lock);

@@ -21,7 +21,7 @@ static int make_row(struct dpi_source *s, const struct dpi_schema *schema, const
 
 /* As many rows of first … as each of the targets has room for in one segment, at most count; row first does not exceed one. A wait
  * for one of them sends what is under construction for the others: then these begin anew, at most once each. */
-static int room_at_all(struct dpi_source *s, const uint32_t *to, uint32_t targets, const struct dpi_batch *batch, size_t first,
+static int each_room(struct dpi_source *s, const uint32_t *to, uint32_t targets, const struct dpi_batch *batch, size_t first,
 		       size_t *count, bool wait)
 {
 	struct dpi_column_builder **open = s->columns->open;
@@ -38,6 +38,14 @@ static int room_at_all(struct dpi_source *s, const uint32_t *to, uint32_t target
 		for (uint32_t i = 0; i < targets; i++) all &= open[to[i]] || s->lane[to[i]].dropped;
 	}
 	return DPI_SUCCESS;
+}
+
+static int room_at_all(struct dpi_source *s, const uint32_t *to, uint32_t targets, const struct dpi_batch *batch, size_t first, size_t *count, bool wait)
+{
+	dpi_source_together(s, to, targets);
+	int error = each_room(s, to, targets, batch, first, count, wait);
+	dpi_source_together(s, NULL, 0);
+	return error;
 }
 
 int dpi_columns_same(struct dpi_source *s, const uint32_t *to, uint32_t targets, const struct dpi_batch *batch, size_t first,

@@ -151,28 +151,28 @@ static int check_key(const struct dpi_definition *d)
 				"attr->key_count is 0, attr->group NULL and attr->targets %u: DPI_DIST_%s takes a key; "
 				"without one take DPI_DIST_ROUND_ROBIN or DPI_DIST_BROADCAST", d->targets,
 				dist_names[d->dist]);
-	if (key && (d->dist == DPI_DIST_ROUND_ROBIN || d->dist == DPI_DIST_BROADCAST))
-		return dpi_fail(DPI_ERR_ARGUMENT,
-				"attr->dist is DPI_DIST_%s, which takes no key, but attr->%s is set: set it to 0, or "
-				"take another dist", dist_names[d->dist], d->group[0] ? "group" : "key_count");
 	return DPI_SUCCESS;
 }
 
 /* ------------------------------------------------------------------------------------------------------------- dist */
 
-static int check_radix(const struct dpi_definition *d)
+/* Why the engine does not take it. */
+static int radix_error(const struct dpi_definition *d, const struct dpi_strided *key)
 {
 	char text[DPI_COLUMN_TEXT];
+	unsigned bits = 0;
 	if (d->targets & (d->targets - 1))
 		return dpi_fail(DPI_ERR_ARGUMENT, "attr->targets is %u: DPI_DIST_RADIX takes a power of two", d->targets);
 	if (d->shift > 63) return dpi_fail(DPI_ERR_ARGUMENT, "attr->shift is %u: a key has the bits 0 to 63", d->shift);
-	if (d->key_count > 1)
-		return dpi_fail(DPI_ERR_UNSUPPORTED,
-				"attr->key_count is %u: DPI_DIST_RADIX takes one column; DPI_DIST_HASH takes more",
-				d->key_count);
+	for (uint32_t k = 0; k < d->key_count; k++) {
+		if (!dpi_radix_takes(key + k))
+			return dpi_fail(DPI_ERR_UNSUPPORTED,
+					"attr->key[%u] is %s: DPI_DIST_RADIX takes integers, dates and DECIMAL64; DPI_DIST_HASH "
+					"takes any", k, dpi_schema_column_text(d->schema->column + d->key[k], text));
+		bits += dpi_radix_bits(key + k);
+	}
 	return dpi_fail(DPI_ERR_UNSUPPORTED,
-			"attr->key[0] is %s: DPI_DIST_RADIX takes an integer, a date or a DECIMAL64; DPI_DIST_HASH takes "
-			"any", dpi_schema_column_text(d->schema->column + d->key[0], text));
+			"attr->key has %u bits: DPI_DIST_RADIX takes up to 64; DPI_DIST_HASH takes any", bits);
 }
 
 /* Radix and range, as the engine takes them. */
@@ -184,11 +184,11 @@ static int check_partition(const struct dpi_definition *d, int method)
 	if (!p) return dpi_fail(DPI_ERR_MEMORY, "no memory to check a dist");
 	dpi_bounds_key(d, key);
 	for (uint32_t k = 0; d->bound && k < dpi_definition_keys(d); k++) bound[k] = dpi_strided_of(d->bound + k);
-	int error = dpi_partition_prepare(p, method, d->targets, 0, d->shift, key, dpi_definition_keys(d),
+	int error = dpi_partition_prepare(p, method, d->targets, 0, d->shift, NULL, key, dpi_definition_keys(d),
 					  d->bound ? bound : NULL);
 	free(p);
 	if (!error) return DPI_SUCCESS;
-	if (method == DPI_PARTITION_RADIX) return check_radix(d);
+	if (method == DPI_PARTITION_RADIX) return radix_error(d, key);
 	snprintf(why, sizeof why, "%s", dpi_detail());
 	return dpi_fail(error, "attr->bounds: %s", why);
 }

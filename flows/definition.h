@@ -57,8 +57,8 @@ static inline bool dpi_definition_target_pipe(const struct dpi_definition *d)
 	return d->source_stages < d->stages || d->reduction;
 }
 
-/* Columns of the key: those named, or one UINT64 that the group function gives. 0: always with round robin and broadcast;
- * also possible with function, and with hash if there is one target. */
+/* Columns of the key: those named, or one UINT64 that the group function gives. 0: possible with round robin, broadcast and
+ * function, and with hash if there is one target. */
 static inline uint32_t dpi_definition_keys(const struct dpi_definition *d)
 {
 	return d->group[0] ? 1 : d->key_count;

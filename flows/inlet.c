@@ -61,13 +61,19 @@ static bool ring_due(const struct dpi_target *t, struct dpi_inlet *i)
 	return dpi_ring_in_over(i->ring);
 }
 
-/* Free what is over. */
+/* It has passed its marks, though nobody has told yet that it is closed: all_marked asks for it. */
+static bool still_open(const struct dpi_target *t, const struct dpi_inlet *i)
+{
+	return !t->flow->definition->retain && i->known && dpi_flow_whose(t->flow, i->source).state == DPI_SOURCE_OPEN;
+}
+
+/* Free what is over: rings at once, as others may wait for their memory. */
 static void sweep(struct dpi_target *t)
 {
 	for (size_t n = 0; n < t->inlets;) {
 		struct dpi_inlet *i = t->inlet[n];
 		if (ring_due(t, i)) ring_free(t, i);
-		if (i->over && !i->ring && !i->out) {
+		if (i->over && !i->ring && !i->out && !still_open(t, i)) {
 			free(i->place);
 			free(i);
 			t->inlet[n] = t->inlet[--t->inlets];
@@ -617,7 +623,7 @@ static enum dpi_found round_once(struct dpi_target *t, struct dpi_piece *piece, 
 /* A target sleeps when dpi_target_ready is false, and whoever may change that rings its home's bell after the change: the source
  * that publishes into a ring; the home, when a ring's source has closed it or died; the flow's copy, when it has changed. ready
  * looks at each of these, and at nothing else does a look find more than the one before it:
- * - In a retained flow, a ring that is over and that its source gives up: its memory may be waited for.
+ * - A ring that is over and that its source gives up: its memory may be waited for.
  * - Before the flow is complete, news count (version, read before all that is looked at: a failure heard in between is news, too).
  * - Once it is, nothing more is heard, and only inlets that end bring the end. So last is kept from then on: whichever look finds
  *   the last inlet over, also one that had a mark to give first, is followed by one that finds the end. */
@@ -629,7 +635,7 @@ static enum dpi_found look(struct dpi_target *t, struct dpi_piece *piece, uint64
 	if ((*error = dpi_flow_check(t->flow)) || (*error = dpi_target_fenced(t)) || (*error = import(t))) return DPI_FOUND_ERROR;
 	enum dpi_found found = round_once(t, piece, mark, error);
 	if (found != DPI_FOUND_NOTHING) return found;
-	if (t->flow->definition->retain) sweep(t); /* a source that resumes may wait for the memory */
+	sweep(t); /* a source may wait for the memory */
 	if (__builtin_expect(t->sketch != NULL, 0)) dpi_target_sketch_publish(t);
 	bool orphaned = atomic_load_explicit(&t->flow->orphaned, memory_order_acquire);
 	if (version == t->seen && !orphaned && !t->last) return DPI_FOUND_NOTHING;
@@ -681,7 +687,7 @@ bool dpi_target_ready(struct dpi_target *t)
 	bool over = t->last;
 	for (size_t n = 0; n < t->inlets; n++) {
 		struct dpi_inlet *i = t->inlet[n];
-		if (i->over && t->flow->definition->retain && ring_due(t, i)) return true;
+		if (i->over && ring_due(t, i)) return true;
 		if (i->over) continue;
 		if (!rests(t, i) && (dpi_run_ready(i->ring) || dpi_ring_in_over(i->ring) || dpi_inlet_superseded(t, i))) return true;
 		over = false;

@@ -11,6 +11,7 @@
 #include "move/hash.h"
 #include "reduce/accumulate.h"
 #include "row.h"
+#include "row_batch.h"
 
 struct text {
 	char *at, *end; /* end: where the terminating zero may stand */
@@ -97,6 +98,8 @@ static void put_value(struct text *t, const struct dpi_strided *s, size_t i)
 void dpi_key_text(const struct dpi_key *k, const void *row, uint32_t size, char *text, size_t room)
 {
 	struct text t = { text, text + room - 1 };
+	uint64_t said;
+	if (k->group.call && !dpi_key_call(k, row, size, &said)) print(&t, "%" PRIu64, said);
 	for (uint32_t i = 0; i < k->columns; i++) {
 		const struct dpi_column *c = k->schema->column + k->column[i];
 		const uint8_t *data = (const uint8_t *)row + c->offset;
@@ -114,9 +117,14 @@ void dpi_key_text(const struct dpi_key *k, const void *row, uint32_t size, char 
 	*t.at = 0;
 }
 
-void dpi_key_text_batch(const struct dpi_key *k, const struct dpi_batch *batch, size_t i, char *text, size_t room)
+void dpi_key_text_batch(struct dpi_key *k, const struct dpi_batch *batch, size_t i, char *text, size_t room)
 {
 	struct text t = { text, text + room - 1 };
+	uint32_t size;
+	if (k->group.call && !dpi_row_make(k->schema, batch, i, &k->row, &k->room, &size)) {
+		dpi_key_text(k, k->row, size, text, room);
+		return;
+	}
 	for (uint32_t c = 0; c < k->columns; c++) {
 		struct dpi_strided s = dpi_strided_of(batch->column + k->column[c]);
 		if (c) print(&t, ", ");

@@ -31,6 +31,7 @@ static int wait_for_room(struct dpi_source *s, uint32_t target, const struct dpi
 	int64_t start = dpi_now(), now = start;
 	bool detaches = s->flow->definition->detach_us;
 	if (detaches && dpi_lane_lags(s, target, now)) return dpi_fail(DPI_ERR_PEER, "it was detached");
+	if (dpi_run_queued(b)) dpi_lane_yields(s, target);
 	if (!deadline) return DPI_ERR_AGAIN;
 	bool encodes = s->coded && s->columns; /* what found no room at other targets lies here, not in their rings */
 	int64_t slice = encodes ? 2 * DPI_GROW_AFTER_NS / 1000 : SLICE_US; /* long enough for a ring to grow */
@@ -40,6 +41,7 @@ static int wait_for_room(struct dpi_source *s, uint32_t target, const struct dpi
 		int64_t timeout_us = left < 1 ? 1 : left < slice ? left : slice;
 		error = try(s, target, patience > 0 && timeout_us > patience ? patience : timeout_us, arg);
 		now = dpi_now();
+		if (error == DPI_ERR_TIMEOUT && dpi_run_queued(b)) dpi_lane_yields(s, target);
 		if (detaches && !error) dpi_lane_goes_on(s, target);
 		else if (error && encodes) dpi_columns_meanwhile(s, target);
 		int fenced = error == DPI_ERR_TIMEOUT ? dpi_source_fenced(s) : DPI_SUCCESS;
@@ -159,7 +161,7 @@ static int ask(struct dpi_source *s, uint32_t target, int64_t deadline)
 	if (where.state != DPI_TARGET_BOUND) return dpi_fail(DPI_ERR_PEER, "it was closed, or its process died");
 	snprintf(name, sizeof name, "%.100s, target %u", s->flow->name, target);
 	bool prompt = s->tries || s->flow->definition->detach_us; /* what is given back is told at once: by that its lag is judged */
-	struct dpi_wanted wanted = { name, s->timeout_us, s->linger_us, s->watch.bell, s->ack || s->retain, prompt };
+	struct dpi_wanted wanted = { name, s->timeout_us, s->linger_us, s->watch.bell, s->ack || s->retain, prompt, s->number + 1 };
 	l->epoch = where.epoch;
 	int64_t least = dpi_now() + DPI_ANSWER_NS;
 	int error = dpi_run_open_start(s->ctx, &wanted, where.node, where.queue, deadline > least ? deadline : least, &l->opening);
@@ -461,6 +463,13 @@ int dpi_lane_part_write(struct dpi_source *s, uint32_t target, const struct dpi_
 	return DPI_SUCCESS;
 }
 
+int dpi_lane_flush_run(struct dpi_lane *l, int64_t deadline)
+{
+	int64_t left = (deadline - dpi_now()) / 1000;
+	l->b->timeout_us = !deadline ? DPI_NO_WAIT : left < 1 ? 1 : left;
+	return dpi_run_flush(l->b, &l->run);
+}
+
 static int flush_retained(struct dpi_source *s, uint32_t target, int64_t deadline)
 {
 	struct dpi_lane *l = &s->lane[target];
@@ -470,9 +479,7 @@ static int flush_retained(struct dpi_source *s, uint32_t target, int64_t deadlin
 	do {
 		error = dpi_retain_way(s, target, deadline, &dropped);
 		if (error || dropped) return error;
-		int64_t left = (deadline - dpi_now()) / 1000;
-		l->b->timeout_us = left < 1 ? 1 : left;
-		error = dpi_run_flush(l->b, &l->run);
+		error = dpi_lane_flush_run(l, deadline);
 	} while (error && dpi_retain_lost(s, target, error));
 	return error && error != DPI_ERR_TIMEOUT ? dpi_lane_failed(s, target, error, &dropped) : error;
 }
@@ -486,9 +493,7 @@ int dpi_lane_flush(struct dpi_source *s, uint32_t target, int64_t deadline)
 	if (!l->b || l->dropped) return DPI_SUCCESS;
 	int error = s->columns ? dpi_lane_end(s, target, 0) : DPI_SUCCESS;
 	if (error && error != DPI_ERR_AGAIN) return dpi_lane_failed(s, target, error, &dropped); /* AGAIN: but it is written */
-	int64_t left = (deadline - dpi_now()) / 1000;
-	l->b->timeout_us = left < 1 ? 1 : left;
-	error = dpi_run_flush(l->b, &l->run);
+	error = dpi_lane_flush_run(l, deadline);
 	return error && error != DPI_ERR_TIMEOUT ? dpi_lane_failed(s, target, error, &dropped) : error;
 }
 

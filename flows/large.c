@@ -47,13 +47,13 @@ static int room(struct dpi_source *s, uint32_t target, uint64_t size, bool wait,
 }
 
 /* At each of them: first where there was none, so that those with room are not asked in vain. */
-static int room_at_all(struct dpi_source *s, const uint32_t *to, uint32_t count, uint64_t size, bool wait, int64_t deadline)
+static int each_room(struct dpi_source *s, const uint32_t *to, uint32_t count, uint64_t size, bool wait, int64_t deadline)
 {
 	struct dpi_large *g = &s->large;
 	uint32_t first = g->first < count ? g->first : 0;
 	uint64_t moves;
-	do { /* while one is waited for, another may move, with the room in it */
-		moves = s->retain ? s->retain->moves : 0;
+	do { /* while one is waited for, another may move or be given up, with the room in it */
+		moves = dpi_source_moves(s);
 		for (uint32_t i = 0; i < count; i++) {
 			g->first = (first + i) % count;
 			int error = room(s, to[g->first], size, wait, deadline);
@@ -61,8 +61,16 @@ static int room_at_all(struct dpi_source *s, const uint32_t *to, uint32_t count,
 			while (i--) dpi_lane_part_leave(s, to[(first + i) % count]);
 			return error;
 		}
-	} while (s->retain && count > 1 && s->retain->moves != moves);
+	} while (count > 1 && dpi_source_moves(s) != moves);
 	return DPI_SUCCESS;
+}
+
+static int room_at_all(struct dpi_source *s, const uint32_t *to, uint32_t count, uint64_t size, bool wait, int64_t deadline)
+{
+	dpi_source_together(s, to, count);
+	int error = each_room(s, to, count, size, wait, deadline);
+	dpi_source_together(s, NULL, 0);
+	return error;
 }
 
 /* Its last part was written for some of its targets. */

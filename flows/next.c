@@ -9,14 +9,14 @@
 #include "wait.h"
 
 /* A target that looks again at once takes the line of a ring's tail from its source at every group that is published; one that has
- * just read a run rests, one that gets rows singly looks at once. As in queue.c. */
+ * just read a run rests, one that gets rows singly looks at once, and one that does not wait has other things to do. As in queue.c. */
 #define REST_ROWS 16
 #define REST_NS 2000
 static bool rest(struct dpi_target *t)
 {
 	uint64_t run = t->stats.rows - t->caught_up;
 	t->caught_up = t->stats.rows;
-	if (run < REST_ROWS || !t->ctx->spin_ns) return false;
+	if (run < REST_ROWS || !t->ctx->spin_ns || t->timeout_us < 0) return false;
 	for (int64_t end = dpi_now() + REST_NS; dpi_now() < end;) dpi_pause();
 	return true;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * push.c: rows into segments. DPI_Push's short way stands in dpi_inline.h and, for programs that do without it, in short_way.c. */
 #define DPI_NO_INLINE /* here are the calls themselves */
+#include <stdlib.h>
 #include <string.h>
 
 #include "ack_source.h"
@@ -11,6 +12,7 @@
 #include "pipe.h"
 #include "push_plan.h"
 #include "retain.h"
+#include "row_batch.h"
 #include "wait.h"
 
 /* Is this a row of the flow's schema? */
@@ -109,7 +111,7 @@ static inline void put_run(struct dpi_buffer *b, const uint8_t *row, size_t size
 #define FEW 32u /* targets whose places are found before a run of rows and noted behind it */
 
 /* As many of the first rows as fit, each to its target, of few. */
-static size_t put_few(struct dpi_source *s, const uint8_t *row, uint32_t size, const uint16_t *part, size_t n)
+static size_t put_few(struct dpi_source *s, const uint8_t *row, uint32_t size, const uint16_t *part, size_t n, size_t ahead)
 {
 	uint32_t targets = s->flow->definition->targets;
 	uint8_t *at[FEW], *end[FEW], *from[FEW];
@@ -122,7 +124,7 @@ static size_t put_few(struct dpi_source *s, const uint8_t *row, uint32_t size, c
 		at[t] = from[t] = dpi_run_place(b); /* what is open does not wrap */
 		end[t] = at[t] + (w->until > written ? w->until - written : 0);
 	}
-	size_t rows = dpi_push_fill(row, size, size, n, part, at, end);
+	size_t rows = dpi_push_fill(row, size, size, n, part, at, end, ahead);
 	for (uint32_t t = 0; t < targets; t++) {
 		if (at[t] == from[t]) continue;
 		struct dpi_ring_writer *w = &s->way[t]->appender.writer;
@@ -135,7 +137,7 @@ static size_t put_few(struct dpi_source *s, const uint8_t *row, uint32_t size, c
 
 /* The same for any number of targets. What is decided row by row is which: so that is no branch, and the size of the copy, where it is a
  * common one, is the compiler's. */
-static inline __attribute__((always_inline)) size_t put_sized(struct dpi_source *s, const uint8_t *row, size_t size, const uint16_t *part, size_t n)
+static inline __attribute__((always_inline)) size_t put_sized(struct dpi_source *s, const uint8_t *row, size_t size, const uint16_t *part, size_t n, size_t ahead)
 {
 	struct dpi_buffer *const *way = s->way;
 	bool fence = atomic_load_explicit(&s->ctx->bells.page->fence, memory_order_relaxed);
@@ -146,6 +148,7 @@ static inline __attribute__((always_inline)) size_t put_sized(struct dpi_source 
 		uint64_t written = atomic_load_explicit(&w->written, memory_order_relaxed);
 		if (__builtin_expect(written + size > w->until, 0)) return i;
 		dpi_ring_ask(w->data, written, w->mask);
+		__builtin_prefetch(row + ahead);
 		dpi_row_copy(dpi_run_place(b), row, size);
 		atomic_store_explicit(&w->written, written + size, memory_order_release);
 		atomic_signal_fence(memory_order_seq_cst);
@@ -154,16 +157,17 @@ static inline __attribute__((always_inline)) size_t put_sized(struct dpi_source 
 	return n;
 }
 
-static size_t put_parts(struct dpi_source *s, const uint8_t *row, size_t size, const uint16_t *part, size_t n)
+/* ahead: bytes to a row of the next run, which comes from memory while these are copied, or 0. */
+static size_t put_parts(struct dpi_source *s, const uint8_t *row, size_t size, const uint16_t *part, size_t n, size_t ahead)
 {
-	if (s->flow->definition->targets <= FEW) return put_few(s, row, (uint32_t)size, part, n);
+	if (s->flow->definition->targets <= FEW) return put_few(s, row, (uint32_t)size, part, n, ahead);
 	switch (size) {
-	case 8: return put_sized(s, row, 8, part, n);
-	case 16: return put_sized(s, row, 16, part, n);
-	case 24: return put_sized(s, row, 24, part, n);
-	case 32: return put_sized(s, row, 32, part, n);
-	case 64: return put_sized(s, row, 64, part, n);
-	default: return put_sized(s, row, size, part, n);
+	case 8: return put_sized(s, row, 8, part, n, ahead);
+	case 16: return put_sized(s, row, 16, part, n, ahead);
+	case 24: return put_sized(s, row, 24, part, n, ahead);
+	case 32: return put_sized(s, row, 32, part, n, ahead);
+	case 64: return put_sized(s, row, 64, part, n, ahead);
+	default: return put_sized(s, row, size, part, n, ahead);
 	}
 }
 
@@ -209,14 +213,16 @@ int dpi_push_to(struct dpi_source *s, const uint32_t *to, uint32_t count, const 
 	if (s->columns) return dpi_columns_push_row(s, to, count, row, size, wait);
 	if (need > s->segment - sizeof(struct dpi_flow_segment)) return dpi_push_large(s, to, count, row, size, wait);
 	uint64_t moves;
-	do { /* while one is waited for, another may move, with the room in it */
-		moves = s->retain ? s->retain->moves : 0;
-		for (uint32_t i = 0; i < count; i++) {
+	dpi_source_together(s, to, count);
+	do { /* while one is waited for, another may move or be given up, with the room in it */
+		moves = dpi_source_moves(s);
+		for (uint32_t i = 0; i < count && !error; i++) {
 			bool dropped;
 			error = room(s, to[i], need, wait, &dropped);
-			if (error) return error;
 		}
-	} while (s->retain && count > 1 && s->retain->moves != moves);
+	} while (!error && count > 1 && dpi_source_moves(s) != moves);
+	dpi_source_together(s, NULL, 0);
+	if (error) return error;
 	for (uint32_t i = 0; i < count && !error; i++) {
 		if (s->lane[to[i]].dropped) DPI_ADD(s->stats.dropped, 1);
 		else error = put_row(s, to[i], row, size, need);
@@ -406,11 +412,11 @@ static int push_rows(struct dpi_source *s, const uint8_t *row, size_t count, con
 			done += given;
 			continue;
 		}
-		size_t end = done + n;
+		size_t end = done + n, ahead = end < count ? RUN_ROWS * size : 0;
 		if (single) dpi_route_rows(s->route, row, size, n, part);
 		for (size_t i = 0; i < n && !error; i++, row += size) {
 			size_t same = 0;
-			if (single) same = s->ack ? put_noted(s, row, size, part + i, n - i) : put_parts(s, row, size, part + i, n - i);
+			if (single) same = s->ack ? put_noted(s, row, size, part + i, n - i) : put_parts(s, row, size, part + i, n - i, ahead);
 			else if (all) same = put_each(s, all, targets, row, size, n - i);
 			if (__builtin_expect(same != 0, 1)) {
 				done += same;
@@ -461,6 +467,55 @@ int dpi_push_rows(struct dpi_source *s, const void *rows, size_t count, const ch
 	/* where rows are acknowledged, also dropped ones have their turn */
 	int error = (s->bloom && !s->ack ? push_some : push_rows)(s, rows, count, call, pushed);
 	s->batch = false;
+	return error;
+}
+
+/* Row i of columns, of most bytes at the most, is made where it travels. SIZE, with no sentence: it is larger than a segment. */
+static int put_made(struct dpi_source *s, uint32_t target, const struct dpi_batch *batch, size_t i, uint64_t most)
+{
+	const struct dpi_definition *d = s->flow->definition;
+	struct dpi_lane *l = &s->lane[target];
+	uint64_t need = dpi_flow_row_need(d->wire, most);
+	bool dropped = l->dropped;
+	if (need > s->segment - sizeof(struct dpi_flow_segment)) return DPI_ERR_SIZE;
+	int error = dropped || dpi_run_left(l->b, &l->run) >= need ? DPI_SUCCESS : room(s, target, need, true, &dropped);
+	if (error) return error;
+	if (dropped) {
+		DPI_ADD(s->stats.dropped, 1);
+		return DPI_SUCCESS;
+	}
+	uint8_t *to = dpi_run_place(l->b);
+	uint64_t size = dpi_row_write_from_batch(d->schema, batch, i, to + 8);
+	memcpy(to, &size, 8);
+	return wrote(s, target, size, dpi_flow_row_need(d->wire, size));
+}
+
+bool dpi_push_makes(const struct dpi_source *s)
+{
+	return !s->push_size && dpi_route_single(s->route) && !s->ack && !s->bloom && !s->pipe && !s->coded && !s->columns;
+}
+
+int dpi_push_made(struct dpi_source *s, const struct dpi_batch *batch, size_t *done)
+{
+	const struct dpi_schema *schema = s->flow->definition->schema;
+	uint16_t part[RUN_ROWS];
+	uint8_t *row = NULL;
+	size_t kept = 0;
+	int error = DPI_SUCCESS;
+	while (*done < batch->rows && !error) {
+		size_t n = batch->rows - *done < RUN_ROWS ? batch->rows - *done : RUN_ROWS, i = 0;
+		dpi_route_batch(s->route, batch, *done, n, part);
+		for (; i < n && !error; i += !error) {
+			uint32_t target = part[i], size;
+			error = put_made(s, target, batch, *done + i, dpi_row_size_in_batch(schema, batch, *done + i));
+			if (error != DPI_ERR_SIZE) continue;
+			error = dpi_row_make(schema, batch, *done + i, &row, &kept, &size); /* it is larger than a segment */
+			if (!error) error = dpi_push_to(s, &target, 1, row, size, true);
+		}
+		dpi_route_back(s->route, n - i);
+		*done += i;
+	}
+	free(row);
 	return error;
 }
 

@@ -27,13 +27,14 @@ void dpi_push_scatter(const void *rows, size_t stride, uint32_t width, size_t co
 }
 
 static inline __attribute__((always_inline)) size_t fill(const uint8_t *row, size_t stride, size_t width, size_t count,
-							 const uint16_t *part, uint8_t **at, uint8_t *const *end)
+							 const uint16_t *part, uint8_t **at, uint8_t *const *end, size_t ahead)
 {
 	size_t i = 0;
 	for (; i < count; i++, row += stride) {
 		uint8_t *to = at[part[i]];
 		if (__builtin_expect((size_t)(end[part[i]] - to) < width, 0)) break;
 		dpi_ring_ask(to, 0, DPI_RING_AHEAD);
+		__builtin_prefetch(row + ahead);
 		dpi_row_copy(to, row, width);
 		at[part[i]] = to + width;
 	}
@@ -41,14 +42,14 @@ static inline __attribute__((always_inline)) size_t fill(const uint8_t *row, siz
 }
 
 size_t dpi_push_fill(const void *rows, size_t stride, uint32_t width, size_t count, const uint16_t *part, uint8_t **at,
-		     uint8_t *const *end)
+		     uint8_t *const *end, size_t ahead)
 {
 	switch (width) { /* a loop of its own for each width that is common */
-	case 8: return fill(rows, stride, 8, count, part, at, end);
-	case 16: return fill(rows, stride, 16, count, part, at, end);
-	case 24: return fill(rows, stride, 24, count, part, at, end);
-	case 32: return fill(rows, stride, 32, count, part, at, end);
-	case 64: return fill(rows, stride, 64, count, part, at, end);
-	default: return fill(rows, stride, width, count, part, at, end);
+	case 8: return fill(rows, stride, 8, count, part, at, end, ahead);
+	case 16: return fill(rows, stride, 16, count, part, at, end, ahead);
+	case 24: return fill(rows, stride, 24, count, part, at, end, ahead);
+	case 32: return fill(rows, stride, 32, count, part, at, end, ahead);
+	case 64: return fill(rows, stride, 64, count, part, at, end, ahead);
+	default: return fill(rows, stride, width, count, part, at, end, ahead);
 	}
 }

@@ -25,8 +25,9 @@ uint32_t dpi_push_find(struct dpi_route *r, const void *rows, size_t stride, siz
 void dpi_push_scatter(const void *rows, size_t stride, uint32_t width, size_t count, const uint16_t *part, uint8_t **at);
 
 /* The same without counting first: stops before the first row that would go beyond end[part[i]]. Where a target has no place
- * yet, at and end are equal. Returns the number of rows copied, those in front. */
+ * yet, at and end are equal. ahead: bytes from a row to one that is to be copied after these and is asked for meanwhile, or 0. Returns the
+ * number of rows copied, those in front. */
 size_t dpi_push_fill(const void *rows, size_t stride, uint32_t width, size_t count, const uint16_t *part, uint8_t **at,
-		     uint8_t *const *end);
+		     uint8_t *const *end, size_t ahead);
 
 #endif

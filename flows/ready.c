@@ -2,6 +2,7 @@
  * ready.c: the file descriptors of sources and targets. */
 #include "ack_source.h"
 #include "columnar.h"
+#include "detach.h"
 #include "target.h"
 
 /* AGAIN: there is no room of the kind that a push last found none of. */
@@ -26,12 +27,27 @@ static bool room_ready(void *arg, struct dpi_listening *l)
 	struct dpi_source *s = arg;
 	l->bells = UINT64_C(1) << s->watch.bell;
 	if (atomic_load_explicit(&s->flow->failed, memory_order_acquire)) return true;
-	if (s->ack && dpi_ack_full(s)) return dpi_ack_some(s);
+	if (s->ack && dpi_ack_full(s)) {
+		if (dpi_ack_looks_again(s)) l->look_at = dpi_now() + DPI_LOOK_AGAIN_NS;
+		return dpi_ack_some(s);
+	}
 	if (wanted_room(s) != DPI_ERR_AGAIN) return true;
 	struct dpi_lane *lane = &s->lane[s->wanted.target];
 	bool busy = s->coded ? dpi_coded_busy(s, s->wanted.target) : lane->b && (lane->run.end || dpi_run_publish(lane->b, &lane->run) == DPI_ERR_AGAIN);
-	if (busy) l->look_at = dpi_now() + DPI_LOOK_AGAIN_NS;
+	int64_t now = dpi_now(), patience = s->flow->definition->detach_us ? dpi_lane_patience(s, s->wanted.target) : 0;
+	const struct dpi_buffer *asks = lane->b ? lane->b : lane->opening;
+	if (patience > now) l->look_at = patience; /* then the target is to be detached, which the next push sees to */
+	if (asks && dpi_run_queued(asks) && now + DPI_YIELD_NS < l->look_at) l->look_at = now + DPI_YIELD_NS; /* what it has elsewhere others may wait for */
+	if (busy) l->look_at = now + DPI_LOOK_AGAIN_NS;
 	return false;
+}
+
+/* What targets acknowledge, and what becomes of them, rings the source's bell. */
+static bool acks_ready(void *arg, struct dpi_listening *l)
+{
+	struct dpi_source *s = arg;
+	l->bells = UINT64_C(1) << s->watch.bell;
+	return dpi_ack_told(s, &l->look_at);
 }
 
 static bool rows_ready(void *arg, struct dpi_listening *l)
@@ -58,6 +74,36 @@ int DPI_Arm_Source(DPI_Source handle, int *ready)
 	if (!s) return error;
 	if (s->reserved >= 0) error = dpi_fail(DPI_ERR_STATE, "DPI_Arm_Source: room is handed out: DPI_Commit or DPI_Discard comes first");
 	else error = dpi_descriptor_arm("DPI_Arm_Source", s->room, room_ready, s, ready);
+	dpi_source_leave(s);
+	return error;
+}
+
+static struct dpi_source *enter_acked(DPI_Source handle, const char *call, int *error)
+{
+	struct dpi_source *s = dpi_source_enter(handle, call, error);
+	if (!s || s->ack) return s;
+	*error = dpi_fail(DPI_ERR_USE, "%s: flow '%s' has no acknowledgements: set attr->ack when it is created", call, s->flow->name);
+	dpi_source_leave(s);
+	return NULL;
+}
+
+int DPI_Get_Ack_Descriptor(DPI_Source handle, int *fd)
+{
+	int error;
+	struct dpi_source *s = enter_acked(handle, "DPI_Get_Ack_Descriptor", &error);
+	if (!s) return error;
+	error = dpi_descriptor_get(s->ctx, "DPI_Get_Ack_Descriptor", &s->acks, fd);
+	dpi_source_leave(s);
+	return error;
+}
+
+int DPI_Arm_Acks(DPI_Source handle, int *ready)
+{
+	int error;
+	struct dpi_source *s = enter_acked(handle, "DPI_Arm_Acks", &error);
+	if (!s) return error;
+	if (s->acks && ready) error = dpi_ack_send(s);
+	if (!error) error = dpi_descriptor_arm("DPI_Arm_Acks", s->acks, acks_ready, s, ready);
 	dpi_source_leave(s);
 	return error;
 }

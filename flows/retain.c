@@ -158,10 +158,10 @@ bool dpi_retain_current(struct dpi_source *s, uint32_t target)
 	struct dpi_retain_lane *r = &s->retain->lane[target];
 	uint64_t version = atomic_load_explicit(&s->flow->version, memory_order_acquire);
 	if (dpi_buffer_check(l->b)) return false;
-	if (r->version == version) return true;
+	if (atomic_load_explicit(&r->version, memory_order_relaxed) == version) return true;
 	struct dpi_flow_target where = dpi_flow_where(s->flow, target);
 	if (where.epoch != l->epoch || where.state == DPI_TARGET_LOST || where.state == DPI_TARGET_DEAD) return false;
-	r->version = version;
+	atomic_store_explicit(&r->version, version, memory_order_relaxed);
 	return true;
 }
 
@@ -187,6 +187,15 @@ static bool acknowledged(const struct dpi_kept_queue *q, uint64_t rows, uint64_t
 	const struct dpi_kept *k = at_place(q, 0);
 	uint64_t end = q->count > 1 ? at_place(q, 1)->sequence : rows;
 	return end <= acked && (k->mark || k->sequence < acked);
+}
+
+bool dpi_retain_is_empty(struct dpi_source *s, uint32_t target)
+{
+	struct dpi_retain_lane *r = &s->retain->lane[target];
+	if (s->flow->definition->reduction || r->old || !dpi_retain_current(s, target)) return false;
+	uint64_t acked = dpi_retain_acked(s, target);
+	while (r->kept.count && acknowledged(&r->kept, sent_rows(s, target), acked)) forget_first(r, &r->kept);
+	return !r->kept.count;
 }
 
 static void lose(struct dpi_source *s, uint32_t target)

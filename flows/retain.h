@@ -47,7 +47,7 @@ struct dpi_retain_lane {
 	uint64_t acked;		    /* rows; only grows */
 	struct dpi_kept_mark mark; /* the last that is not kept any more: with windows of marks what is kept begins behind it */
 	struct dpi_kept_mark next_mark; /* while segments are sent again: the last that the new ring does not keep any more; it counts when they all were sent */
-	uint64_t version;	    /* of the flow, when the lane was last found to lead to its target */
+	_Atomic uint64_t version;   /* of the flow, when the lane was last found to lead to its target; by the linger service, too */
 };
 
 struct dpi_retain {
@@ -65,10 +65,17 @@ void dpi_retain_close(struct dpi_source *s);
 void dpi_retain_moved(struct dpi_source *s);
 /* Look whether targets have moved, and go on with sending again what can be sent without waiting. */
 void dpi_retain_step(struct dpi_source *s);
+/* A number that changes when room that was found is none any more. */
+static inline uint64_t dpi_source_moves(const struct dpi_source *s)
+{
+	return s->yields + (s->retain ? s->retain->moves : 0);
+}
 static inline void dpi_retain_look(struct dpi_source *s)
 {
 	if (s->retain && s->reserved < 0 && (s->retain->unfinished || atomic_load_explicit(&s->retain->moved, memory_order_relaxed))) dpi_retain_step(s);
 }
+/* With no segment open: is nothing kept in the lane's ring, so that another may follow it? The ends of windows go through it, so not with reduce. */
+bool dpi_retain_is_empty(struct dpi_source *s, uint32_t target);
 /* Does the lane lead to where its target is now? */
 bool dpi_retain_current(struct dpi_source *s, uint32_t target);
 /* The lane's ring is of use no more, for this error: what it holds is sent again. False: the error is another's, or the flow's. */

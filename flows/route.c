@@ -38,7 +38,7 @@ static int make_partition(struct dpi_route *r)
 		bound = r->bound;
 	}
 	r->parts = d->dist == DPI_DIST_TABLE ? d->table_size : d->targets;
-	return dpi_partition_prepare(r->partition, methods[d->dist], r->parts, d->salt, d->shift, r->key, r->keys, bound);
+	return dpi_partition_prepare(r->partition, methods[d->dist], r->parts, d->salt, d->shift, NULL, r->key, r->keys, bound);
 }
 
 static enum dpi_route_how how_of(const struct dpi_route *r)

@@ -186,6 +186,8 @@ static int send_all(struct dpi_source *s, uint32_t kind, uint64_t value, bool on
 		uint64_t rows, bytes;
 		/* one that was resumed says where it ends also where it has nothing more to send: so a gap is found */
 		if (only_used && !s->lane[t].b && !s->lane[t].first && !(s->retain && s->retain->lane[t].old)) continue;
+		/* its ring was given up, and read to its end: to say that nothing comes it needs no other */
+		if (kind == DPI_FLOW_END && s->lane[t].b && dpi_run_yielded(s->lane[t].b) && (!s->retain || dpi_retain_current(s, t))) continue;
 		dpi_lane_count(s, t, &rows, &bytes);
 		int error = dpi_lane_send(s, t, kind, kind == DPI_FLOW_END ? rows : value, NULL, 0, deadline, &dropped);
 		if (error) return error;
@@ -251,6 +253,7 @@ static int close_source(struct dpi_source *s, int error, int64_t deadline)
 		dpi_source_unlock(s);
 	}
 	dpi_descriptor_close(s->room);
+	dpi_descriptor_close(s->acks);
 	if (error != DPI_ERR_FENCED && !dpi_flow_check(s->flow)) { /* a failed flow has forgotten its sources; and this one is another's */
 		int64_t soon = dpi_now() + DPI_ANSWER_NS;
 		int e = dpi_flow_leave(s->flow, s->number, s->epoch, error ? DPI_SOURCE_DEAD : DPI_SOURCE_CLOSED, deadline > soon ? deadline : soon);

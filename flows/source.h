@@ -86,12 +86,16 @@ struct dpi_source {
 	struct dpi_wanted_room wanted; /* by the row that last found none */
 	struct dpi_large large;
 	struct dpi_descriptor *room; /* readable when there is room for that; NULL until it is asked for */
+	struct dpi_descriptor *acks; /* readable when there are acknowledgements to be told of; likewise */
 	DPI_Source_Stats stats;
 	struct dpi_retain *retain; /* retain.h; NULL: a direct flow */
 	struct dpi_columns *columns; /* columnar.h; NULL: segments are rows */
 	struct dpi_source_bloom *bloom; /* bloom.h; NULL: every row travels */
 	struct dpi_staging staging;
 	bool batch; /* DPI_Push_Batch is pushing */
+	const uint32_t *together; /* yield.c: targets at which room is held for one row until all of them have some, */
+	uint32_t together_count;  /* so many; 0: none is */
+	uint64_t yields;	  /* rings that were given up: room that was found before may be none any more */
 };
 
 static inline struct dpi_source *dpi_source_get(DPI_Source handle)
@@ -127,12 +131,24 @@ int dpi_push_to(struct dpi_source *s, const uint32_t *to, uint32_t count, const 
 int dpi_push_noted_row(struct dpi_source *s, const void *row, uint64_t size);
 /* push.c: rows of one size, back to back, as DPI_Push_Batch has them; no room is handed out. */
 int dpi_push_rows(struct dpi_source *s, const void *rows, size_t count, const char *call, size_t *pushed);
+/* push.c: rows that vary, of columns, written where they travel: where each goes to one target and nothing else is done with it. done: as *pushed. */
+bool dpi_push_makes(const struct dpi_source *s);
+int dpi_push_made(struct dpi_source *s, const struct dpi_batch *batch, size_t *done);
 /* The sentence to AGAIN, which with wait is TIMEOUT. */
 int dpi_push_no_room(struct dpi_source *s, bool wait, const char *call);
 
 /* retain.c, of a retained flow: see that the way leads to where the target is now, and all that is kept was sent there. As dpi_lane_open. */
 int dpi_retain_way(struct dpi_source *s, uint32_t target, int64_t deadline, bool *dropped);
 int dpi_lane_open_once(struct dpi_source *s, uint32_t target, int64_t deadline, bool *dropped); /* one try of it */
+#define DPI_YIELD_NS 20000000 /* a ring that another waits for is given up no sooner: its source gets to push what it asked for it for */
+/* yield.c: the target of this lane has no memory for a ring now: let others have what they wait for elsewhere. */
+void dpi_lane_yields(struct dpi_source *s, uint32_t target);
+/* Room at these targets is needed for one row: it is held at the first ones while it is waited for at the others. */
+static inline void dpi_source_together(struct dpi_source *s, const uint32_t *to, uint32_t count)
+{
+	s->together = to;
+	s->together_count = count;
+}
 /* lane.c. deadline: dpi_now, 0: do not wait. DPI_ERR_AGAIN (no sentence) only where it is 0.
  * See that there is a way. A target that is bound is given time to answer, whatever the deadline, if that is not 0. */
 int dpi_lane_open(struct dpi_source *s, uint32_t target, int64_t deadline, bool *dropped);
@@ -152,6 +168,8 @@ int dpi_lane_wrote(struct dpi_source *s, uint32_t target, uint64_t size);
 int dpi_lane_end(struct dpi_source *s, uint32_t target, int64_t deadline);
 /* Make all visible. */
 int dpi_lane_flush(struct dpi_source *s, uint32_t target, int64_t deadline);
+/* What lies in its ring. Without a deadline it waits until what travels is there: each flush begins anew. */
+int dpi_lane_flush_run(struct dpi_lane *l, int64_t deadline);
 void dpi_lane_count(const struct dpi_source *s, uint32_t target, uint64_t *rows, uint64_t *bytes);
 /* A run in the lane's ring, for coded.c. */
 int dpi_lane_begin_run(struct dpi_source *s, uint32_t target, uint64_t size, int64_t deadline);

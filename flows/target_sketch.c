@@ -46,7 +46,7 @@ int dpi_target_sketch_new(const struct dpi_definition *d, struct dpi_target_sket
 	struct dpi_target_sketch *k = calloc(1, sizeof *k);
 	if (!k) return dpi_fail(DPI_ERR_MEMORY, "no memory for a sketch");
 	pthread_mutex_init(&k->lock, NULL);
-	int error = dpi_key_new(d, d->wire, &k->key);
+	int error = dpi_key_new(d, d->wire, d->source_stages, &k->key);
 	k->key.seed = dpi_hash_seed(d->salt);
 	if (!error) error = dpi_hll_new(PRECISION, &k->distinct);
 	if (!error) error = dpi_heavy_new(HEAVY_KEYS, &k->heavy);
@@ -116,6 +116,7 @@ static void add_rows(struct dpi_target_sketch *k, const uint8_t *rows, uint32_t 
 		n = rest < DPI_KEY_RUN ? rest : DPI_KEY_RUN;
 		dpi_key_rows(&k->key, rows, size, n, hash, whole);
 		for (size_t i = 0; i < n; i++) {
+			if (k->key.group.call && !dpi_bit(whole, i)) continue;
 			char *text = count(k, hash[i]);
 			if (text) dpi_key_text(&k->key, rows + i * size, size, text, DPI_HEAVY_TEXT);
 		}
@@ -151,6 +152,7 @@ void dpi_target_sketch_batch(struct dpi_target *t, const struct dpi_batch *batch
 		n = batch->rows - first < DPI_KEY_RUN ? batch->rows - first : DPI_KEY_RUN;
 		dpi_key_batch(&k->key, batch, first, n, hash, whole);
 		for (size_t i = 0; i < n; i++) {
+			if (k->key.group.call && !dpi_bit(whole, i)) continue;
 			char *text = count(k, hash[i]);
 			if (text) dpi_key_text_batch(&k->key, batch, first + i, text, DPI_HEAVY_TEXT);
 		}

@@ -757,7 +757,7 @@ enum {
 	DPI_PARTITION_HASH = 0,		/* the upper half of DPI_Hash_Rows, scaled to the parts */
 	DPI_PARTITION_CRC32C = 1,	/* CRC32C of the key's bytes, scaled */
 	DPI_PARTITION_XXH64 = 2,	/* the upper half of XXH64 of the key's bytes, scaled; salt is its seed */
-	DPI_PARTITION_RADIX = 3,	/* bits of one integer key; NULL goes to part 0 */
+	DPI_PARTITION_RADIX = 3,	/* bits of the key as one number, the first column the highest; NULL is 0 */
 	DPI_PARTITION_RANGE = 4		/* ascending bounds; NULL is below every value */
 };
 
@@ -771,12 +771,14 @@ typedef struct DPI_Partition_Attr {
 	uint32_t shift;			/* radix: the lowest bit that counts, 0 … 63 */
 	const DPI_Values *bounds;	/* range: key_count columns of parts - 1 rows, of the keys' types, widths and
 					   scales; row i is the least key of part i + 1 */
+	const uint8_t *bits;		/* radix: how many of the lowest bits of each key column count, from 1 on, at
+					   most 64 together; NULL: those of the columns' types, of a sole column 64 */
 } DPI_Partition_Attr;
-#define DPI_PARTITION_ATTR_INIT { sizeof(DPI_Partition_Attr), 0, 0, 0, 0, 0, 0, 0 }
+#define DPI_PARTITION_ATTR_INIT { sizeof(DPI_Partition_Attr), 0, 0, 0, 0, 0, 0, 0, 0 }
 
 /* Find each row's part, and how many rows each part gets. attr: owned by the caller. part: out, count of the caller; may
  * be NULL. counts: out, attr->parts of the caller; may be NULL. Never blocks. Thread: any. Errors: UNSUPPORTED (the
- * method does not take a key of this type). */
+ * method does not take a key of this type, or radix one of more than 64 bits). */
 DPI_API int DPI_Partition(const DPI_Partition_Attr *attr, size_t count, uint16_t *part, uint64_t *counts);
 
 /* Choose the bounds of a range from a sample of rows, so that its rows are dealt out evenly: bound i is the key of the row
@@ -800,9 +802,18 @@ DPI_API int DPI_Sample_Bounds(const DPI_Partition_Attr *attr, size_t count, void
 DPI_API int DPI_Partition_Rows(const DPI_Partition_Attr *attr, const void *rows, size_t stride, size_t width, size_t count,
 			       const uint16_t *part, void *const *to, uint64_t *filled);
 
+/* Where values of a BINARY or UTF8 column go, as Arrow keeps them; the caller's. */
+typedef struct DPI_Bytes_Column {
+	int32_t *offset;	/* value i is the bytes offset[i] … offset[i + 1]; one more of them than values */
+	void *bytes;		/* those of one value behind those of another; NULL if size is 0 */
+	size_t size;		/* bytes there is room for; too few: changed to what it takes, and the call is DPI_ERR_SIZE */
+} DPI_Bytes_Column;
+
 /* The same with columns. part: not NULL. to: column by column, the memory of each part: the values of part p of column c
- * go to to[c * parts + p], packed; BOOL of stride 0 as bits. valid: the same for the bits of validity; may be NULL if no
- * column has any. Otherwise as DPI_Partition_Rows. Errors: RANGE MEMORY UNSUPPORTED (a column of BINARY or UTF8). */
+ * go to to[c * parts + p], packed; BOOL of stride 0 as bits; of BINARY and UTF8 it is a DPI_Bytes_Column, and NULL has no
+ * bytes there. valid: the same for the bits of validity; may be NULL if no column has any. Otherwise as DPI_Partition_Rows.
+ * Errors: RANGE MEMORY SIZE (bytes of a DPI_Bytes_Column are too few; nothing was copied, and each that is too small says in
+ * size what it takes) LIMIT (2 GiB of bytes in one). */
 DPI_API int DPI_Partition_Columns(const DPI_Values *columns, size_t column_count, size_t count, const uint16_t *part,
 				  uint32_t parts, void *const *to, uint8_t *const *valid, uint64_t *filled);
 
@@ -812,7 +823,7 @@ DPI_API int DPI_Gather_Rows(const void *rows, size_t stride, size_t width, size_
 			    uint64_t *gathered);
 
 /* The same with columns. to, valid: a place for each column, as in DPI_Partition_Columns with one part.
- * Otherwise as DPI_Gather_Rows. Errors: UNSUPPORTED (a column of BINARY or UTF8). */
+ * Otherwise as DPI_Gather_Rows. Errors: SIZE LIMIT (as DPI_Partition_Columns). */
 DPI_API int DPI_Gather_Columns(const DPI_Values *columns, size_t column_count, size_t count, const uint8_t *bits,
 			       void *const *to, uint8_t *const *valid, uint64_t *gathered);
 
@@ -849,7 +860,8 @@ DPI_API int DPI_Remove_Key(const char *name);
 /* -------------------------------------------------------------------------------------------- flows: functions by name */
 
 /* What a definition names and cannot carry: functions of the program, registered in every process that opens a source of the
- * flow, or asks DPI_Route; map functions where their stage is placed. They are deterministic, the same everywhere, and called by
+ * flow, or asks DPI_Route; map functions where their stage is placed; group functions also where keys are sketched, or are in a Bloom
+ * filter. They are deterministic, the same everywhere, and called by
  * any thread that pushes, or takes. */
 
 /* group: the key of a row, which counts as a UINT64. arg: as registered. Returns DPI_SUCCESS or an error, which the push
@@ -947,7 +959,7 @@ typedef struct DPI_Aggregate {
 	int function;		/* DPI_AGGREGATE_* */
 	const char *column;	/* argument; NULL for COUNT_ALL; may be NULL for a reducer */
 	const char *name;	/* of the output's column, unique there; NULL: the column's own, or "count" */
-	const char *by;		/* TOP_K: what orders: a number or date of at most 64 bits, bytes or text; NULL: the column itself.
+	const char *by;		/* TOP_K: what orders, a column of any type; NULL: the column itself.
 				   REDUCER: a second argument, or NULL */
 	uint32_t k;		/* TOP_K */
 	int ascending;		/* TOP_K: 1: the smallest first */
@@ -1009,10 +1021,10 @@ typedef struct dpi_target_handle *DPI_Target;
 /* dist: which targets a row goes to. */
 enum {
 	DPI_DIST_HASH = 0,		/* by the specified hash of the key: as DPI_PARTITION_HASH */
-	DPI_DIST_RADIX = 1,		/* by bits of an integer key: as DPI_PARTITION_RADIX */
+	DPI_DIST_RADIX = 1,		/* by bits of integer keys: as DPI_PARTITION_RADIX */
 	DPI_DIST_RANGE = 2,		/* by ascending bounds: as DPI_PARTITION_RANGE */
-	DPI_DIST_ROUND_ROBIN = 3,	/* each in turn, as each source counts; no key */
-	DPI_DIST_BROADCAST = 4,		/* to all; no key */
+	DPI_DIST_ROUND_ROBIN = 3,	/* each in turn, as each source counts; a key is for the rest */
+	DPI_DIST_BROADCAST = 4,		/* to all; likewise */
 	DPI_DIST_TABLE = 5,		/* hash as above over table_size parts; table says the target of each */
 	DPI_DIST_FUNCTION = 6		/* as a registered function says */
 };
@@ -1307,7 +1319,7 @@ typedef struct DPI_Batch {
  * DPI_Close_Target. Blocks for the registry's answer at most DPI_TIMEOUT. Thread: any. Errors: EXISTS (it is open, or was)
  * USE (rebind or positions in a direct flow)
  * RANGE (there is no such target) NAME (a function or key of the definition is not registered here) UNSUPPORTED (a codec's
- * library is missing; or a sketch, and no key columns in the rows that come) LIMIT (the flow's memory has no room for all its
+ * library is missing; or a sketch, and no key in the rows that come) LIMIT (the flow's memory has no room for all its
  * sources; handles) REGISTRY TIMEOUT MEMORY FLOW PEER CANCELLED DESTROYED. */
 DPI_API int DPI_Open_Target(uint32_t index, const DPI_Target_Attr *attr, DPI_Flow flow, DPI_Target *target);
 
@@ -1397,6 +1409,14 @@ DPI_API int DPI_Next_Acks(DPI_Acked *acks, size_t max, DPI_Source source, size_t
 /* The same, but never waits, and sends nothing sooner. Errors: as DPI_Next_Acks, AGAIN (there is none now). */
 DPI_API int DPI_Try_Next_Acks(DPI_Acked *acks, size_t max, DPI_Source source, size_t *count);
 
+/* A file descriptor of a source for its acknowledgements, beside that of DPI_Get_Source_Descriptor, and as those of buffers
+ * (DPI_Get_Buffer_Descriptor): ready means that DPI_Try_Next_Acks gives some, or says what failed. fd: out; -1 on error. Never blocks.
+ * Thread: handle. Errors: THREAD USE (the flow has no acknowledgements) MEMORY LIMIT (no file descriptor is left). */
+DPI_API int DPI_Get_Ack_Descriptor(DPI_Source source, int *fd);
+/* Arm it. ready: out, 1: ready already, and not armed; else 0. What was pushed travels at once, as with DPI_Next_Acks. Makes progress.
+ * Never blocks. Thread: handle. Errors: THREAD USE STATE (DPI_Get_Ack_Descriptor comes first) MEMORY. */
+DPI_API int DPI_Arm_Acks(DPI_Source source, int *ready);
+
 /* Wait until every row of this key, with ack_up_to every row up to it, that this source has pushed is acknowledged; with
  * DPI_ACK_COUNT by all its targets. They are told by that, and DPI_Next_Acks does not. A key of no row that waits is
  * acknowledged. Waits at most the handle's timeout; what was pushed travels at once. Thread: handle. Errors: THREAD USE TIMEOUT
@@ -1427,7 +1447,7 @@ DPI_API int DPI_Get_Taken(uint32_t source, DPI_Target target, uint64_t *rows);
 
 /* What keys the rows of one flow have, for the sources of others: rows whose key is certainly not among them need not travel, such
  * as those of a join's large side that find no partner. A filter says of every key that was added that it may be there, and of few
- * others. Keys are those of the flows' key columns, by their specified hash with salt 0: equal values of joinable types are equal,
+ * others. Keys are those of the flows' key columns, or of one UINT64 that their group function gives, by their specified hash with salt 0: equal values of joinable types are equal,
  * whatever salt, dist or column names their flows have. A key with a NULL equals none: it is not added, and its rows are dropped.
  * Each process fills a part; when all parts are published under a name, any process opens the whole. */
 typedef struct dpi_bloom_handle *DPI_Bloom;
@@ -1441,20 +1461,20 @@ typedef struct DPI_Bloom_Attr {
 #define DPI_BLOOM_ATTR_INIT { sizeof(DPI_Bloom_Attr), 0, 0, 0 }
 #define DPI_BLOOM_PARTS_MAX 4096	/* of a published filter */
 
-/* Make an empty filter of keys of a flow, or a part of one: all parts with the same attr. flow: one with key columns. bloom: out;
- * close it with DPI_Close_Bloom. Never blocks. Thread: any. Errors: UNSUPPORTED (the flow has no key columns) LIMIT (it would take
- * more than attr->memory; handles) MEMORY. */
+/* Make an empty filter of keys of a flow, or a part of one: all parts with the same attr. flow: one with a key. bloom: out;
+ * close it with DPI_Close_Bloom. Never blocks. Thread: any. Errors: UNSUPPORTED (the flow has no key) NAME (its group function is not
+ * registered here) LIMIT (it would take more than attr->memory; handles) MEMORY. */
 DPI_API int DPI_Create_Bloom(DPI_Flow flow, const DPI_Bloom_Attr *attr, DPI_Bloom *bloom);
 
 /* Add the keys of count rows of that flow's schema, size bytes each, back to back; one where rows vary. Never blocks. Thread:
  * handle. Errors: THREAD SIZE CORRUPT (no row of the schema) USE (rows vary) STATE (it is published, a source has it, it was
- * opened, or a target adds to it). */
+ * opened, or a target adds to it); what the flow's group function returns. */
 DPI_API int DPI_Insert_Bloom(const void *rows, size_t size, size_t count, DPI_Bloom bloom);
 
 /* Let a target add the keys of all rows that it gives from now on, or has given out no further than to be taken next, until its
  * flow has ended, it is closed, or is set to another filter. bloom: one that no other target adds to; NULL: none. Never blocks.
  * Thread: handle, of both. Errors: THREAD STATE (as DPI_Insert_Bloom; the flow has ended) UNSUPPORTED (the filter's keys are of
- * other types: the detail says which; the key's columns do not come out of the flow's stages) MEMORY. */
+ * other types: the detail says which; the key does not come out of the flow's stages) NAME (as DPI_Create_Bloom) MEMORY. */
 DPI_API int DPI_Set_Target_Bloom(DPI_Bloom bloom, DPI_Target target);
 
 /* Publish a filter as one of so many parts; the last one makes the whole and gives it the name, for which DPI_Open_Bloom waits.
@@ -1473,7 +1493,7 @@ DPI_API int DPI_Open_Bloom(const char *name, int64_t wait_us, DPI_Context ctx, D
  * which succeeds all the same; the source's counters have them as unmatched. A row that is acknowledged is so at once. bloom: whole,
  * not a part; may be closed then; any number of sources share it; NULL: none. Never blocks. Thread: handle, of both. Errors: THREAD
  * STATE (a part of several; a target adds to it; room is handed out) UNSUPPORTED (the flow's key has other types than the filter's:
- * the detail says which; it has no key columns; the source has an id) MEMORY PEER FLOW CANCELLED DESTROYED. */
+ * the detail says which; it has no key; the source has an id) MEMORY PEER FLOW CANCELLED DESTROYED. */
 DPI_API int DPI_Set_Source_Bloom(DPI_Bloom bloom, DPI_Source source);
 
 /* Close a handle. What was published, and what sources and targets have, stays. Never blocks. Thread: handle. Errors: THREAD. */

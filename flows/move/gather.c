@@ -7,26 +7,10 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
-/* Bits first … first + 64, of count. */
-static inline uint64_t bits_at(const uint8_t *bits, size_t first, size_t count)
-{
-	uint64_t w = 0;
-	size_t left = count - first;
-	if (left >= 64) {
-		memcpy(&w, bits + first / 8, sizeof w);
-#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-		w = __builtin_bswap64(w);
-#endif
-		return w;
-	}
-	for (size_t i = 0; i < (left + 7) / 8; i++) w |= (uint64_t)bits[first / 8 + i] << 8 * i;
-	return w & (((uint64_t)1 << left) - 1);
-}
-
 size_t dpi_count_bits(const uint8_t *bits, size_t count)
 {
 	size_t n = 0;
-	for (size_t i = 0; i < count; i += 64) n += (size_t)__builtin_popcountll(bits_at(bits, i, count));
+	for (size_t i = 0; i < count; i += 64) n += (size_t)__builtin_popcountll(dpi_bits_at(bits, i, count));
 	return n;
 }
 
@@ -36,7 +20,7 @@ INLINE size_t gather(const uint8_t *row, size_t stride, size_t width, size_t fir
 {
 	uint8_t *start = to;
 	for (size_t i = first; i < count; i += 64) {
-		uint64_t mask = bits_at(bits, i, count);
+		uint64_t mask = dpi_bits_at(bits, i, count);
 		if (stride == width && !~mask) {
 			memcpy(to, row + i * stride, 64 * width);
 			to += 64 * width;
@@ -71,7 +55,7 @@ size_t dpi_gather_bits(const uint8_t *from, size_t count, const uint8_t *bits, u
 {
 	size_t n = 0;
 	for (size_t i = 0; i < count; i += 64) {
-		uint64_t mask = bits_at(bits, i, count), value = from ? bits_at(from, i, count) : ~(uint64_t)0;
+		uint64_t mask = dpi_bits_at(bits, i, count), value = from ? dpi_bits_at(from, i, count) : ~(uint64_t)0;
 		for (; mask; mask &= mask - 1, n++) {
 			uint8_t bit = (uint8_t)(1 << n % 8);
 			bool set = value >> __builtin_ctzll(mask) & 1;

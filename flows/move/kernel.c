@@ -23,6 +23,12 @@ static void part(uint16_t *to, const uint64_t *hash, uint32_t parts, size_t coun
 	for (size_t i = 0; i < count; i++) to[i] = (uint16_t)dpi_hash_part(hash[i], parts);
 }
 
+static void append(uint64_t *word, const uint64_t *more, unsigned bits, size_t count)
+{
+	uint64_t mask = (UINT64_C(1) << bits) - 1;
+	for (size_t i = 0; i < count; i++) word[i] = word[i] << bits | (more[i] & mask);
+}
+
 static void radix(uint16_t *to, const uint64_t *word, unsigned shift, uint32_t mask, size_t count)
 {
 	for (size_t i = 0; i < count; i++) to[i] = (uint16_t)(word[i] >> shift & mask);
@@ -94,8 +100,8 @@ static void fence(void)
 {
 }
 
-const struct dpi_move_kernels dpi_move_kernels_scalar = { "scalar",	mix,   mix_part,  part,	     radix,  range,
-						     load8, crc8,  crc32c, compress4, compress8, stream, fence };
+const struct dpi_move_kernels dpi_move_kernels_scalar = { "scalar",	mix,	 mix_part, part,   append,    radix,	 range,
+						     load8, crc8, crc32c,   compress4, compress8, stream, fence };
 
 /* Ascending order is the tree walked left to right. */
 static uint32_t fill(int64_t *tree, uint32_t size, uint32_t k, const int64_t *bound, uint32_t count, uint32_t at)

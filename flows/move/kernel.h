@@ -35,6 +35,8 @@ struct dpi_move_kernels {
 	void (*mix_part)(uint16_t *part, const uint64_t *word, uint64_t seed, uint32_t parts, size_t count);
 	/* part[i] = upper half of hash[i] * parts >> 32 */
 	void (*part)(uint16_t *part, const uint64_t *hash, uint32_t parts, size_t count);
+	/* word[i] = word[i] << bits | the lowest bits of more[i]; bits: 1 … 63 */
+	void (*append)(uint64_t *word, const uint64_t *more, unsigned bits, size_t count);
 	/* part[i] = word[i] >> shift & mask */
 	void (*radix)(uint16_t *part, const uint64_t *word, unsigned shift, uint32_t mask, size_t count);
 	/* part[i] = how many of the bounds are <= word[i], as signed */

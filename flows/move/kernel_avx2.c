@@ -94,6 +94,17 @@ AVX2 static void mix_part(uint16_t *to, const uint64_t *word, uint64_t seed, uin
 	dpi_move_kernels_scalar.mix_part(to + i, word + i, seed, parts, count - i);
 }
 
+AVX2 static void append(uint64_t *word, const uint64_t *more, unsigned bits, size_t count)
+{
+	size_t i = 0;
+	__m256i m = _mm256_set1_epi64x((int64_t)((UINT64_C(1) << bits) - 1));
+	__m128i by = _mm_cvtsi32_si128((int)bits);
+	for (; i + 4 <= count; i += 4)
+		_mm256_storeu_si256((__m256i *)(word + i), _mm256_or_si256(_mm256_sll_epi64(load(word + i), by),
+									 _mm256_and_si256(load(more + i), m)));
+	dpi_move_kernels_scalar.append(word + i, more + i, bits, count - i);
+}
+
 AVX2 static void radix(uint16_t *to, const uint64_t *word, unsigned shift, uint32_t mask, size_t count)
 {
 	size_t i = 0;
@@ -169,7 +180,7 @@ AVX2 static void stream(void *to, const void *from, size_t size)
 	for (size_t i = 0; i < size / 32; i++) _mm256_stream_si256(q + i, _mm256_loadu_si256(p + i));
 }
 
-const struct dpi_move_kernels dpi_move_kernels_avx2 = { "avx2", mix,	      mix_part,	 part,	     radix,  range,
+const struct dpi_move_kernels dpi_move_kernels_avx2 = { "avx2", mix,	      mix_part,	 part, append, radix,  range,
 						   load8,  dpi_sse42_crc8, dpi_sse42_crc32c, compress4, compress8, stream,
 							   dpi_sse2_fence };
 #endif

@@ -52,6 +52,17 @@ AVX512 static void mix_part(uint16_t *to, const uint64_t *word, uint64_t seed, u
 	dpi_move_kernels_scalar.mix_part(to + i, word + i, seed, parts, count - i);
 }
 
+AVX512 static void append(uint64_t *word, const uint64_t *more, unsigned bits, size_t count)
+{
+	size_t i = 0;
+	__m512i m = _mm512_set1_epi64((int64_t)((UINT64_C(1) << bits) - 1));
+	__m128i by = _mm_cvtsi32_si128((int)bits);
+	for (; i + 8 <= count; i += 8)
+		_mm512_storeu_si512(word + i, _mm512_or_si512(_mm512_sll_epi64(_mm512_loadu_si512(word + i), by),
+							      _mm512_and_si512(_mm512_loadu_si512(more + i), m)));
+	dpi_move_kernels_scalar.append(word + i, more + i, bits, count - i);
+}
+
 AVX512 static void radix(uint16_t *to, const uint64_t *word, unsigned shift, uint32_t mask, size_t count)
 {
 	size_t i = 0;
@@ -179,7 +190,7 @@ AVX512 static void stream(void *to, const void *from, size_t size)
 	for (size_t i = 0; i < size / 64; i++) _mm512_stream_si512(q + i, _mm512_loadu_si512(p + i));
 }
 
-const struct dpi_move_kernels dpi_move_kernels_avx512 = { "avx512", mix,	 mix_part,  part,      radix,  range,
+const struct dpi_move_kernels dpi_move_kernels_avx512 = { "avx512", mix,	 mix_part,  part, append, radix,  range,
 						     load8, dpi_sse42_crc8, dpi_sse42_crc32c, compress4, compress8, stream,
 							     dpi_sse2_fence };
 #endif

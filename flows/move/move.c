@@ -116,8 +116,8 @@ static int ask(const DPI_Partition_Attr *attr, struct asked *a)
 	int error = dpi_partition_attr(attr, &a->attr, a->key);
 	if (!error && a->attr.bounds) error = check_keys(a->attr.bounds, a->attr.key_count, "bound", a->bound);
 	if (error) return error;
-	return dpi_partition_prepare(&a->partition, a->attr.method, a->attr.parts, a->attr.salt, a->attr.shift, a->key,
-				     a->attr.key_count, a->attr.bounds ? a->bound : NULL);
+	return dpi_partition_prepare(&a->partition, a->attr.method, a->attr.parts, a->attr.salt, a->attr.shift,
+				     a->attr.bits, a->key, a->attr.key_count, a->attr.bounds ? a->bound : NULL);
 }
 
 int DPI_Partition(const DPI_Partition_Attr *attr, size_t count, uint16_t *part, uint64_t *counts)
@@ -211,16 +211,6 @@ int DPI_Partition_Rows(const DPI_Partition_Attr *attr, const void *rows, size_t 
 	return DPI_SUCCESS;
 }
 
-static int check_columns(const DPI_Values *columns, size_t column_count, struct dpi_strided *s, size_t c)
-{
-	int error = dpi_strided_check(columns + c, "column", c, s);
-	if (!error && s->type >= DPI_TYPE_BINARY)
-		error = dpi_fail(DPI_ERR_UNSUPPORTED,
-				 "column %zu of %zu has bytes of any length: move its row numbers, and copy by them", c,
-				 column_count);
-	return error;
-}
-
 /* Bits as they are in memory, or made of the bytes and masks of rows: a chunk of 64. */
 static uint64_t valid_bits(const struct dpi_strided *s, size_t first, size_t count)
 {
@@ -241,37 +231,60 @@ static void partition_valid(const struct dpi_strided *s, size_t count, const uin
 	}
 }
 
+static bool varies(const struct dpi_strided *s)
+{
+	return s->type >= DPI_TYPE_BINARY;
+}
+
+static int check_column(const struct dpi_strided *s, size_t column, size_t count, const uint16_t *part, uint32_t parts, void *const *to,
+			uint8_t *const *valid, const uint64_t *filled, const uint64_t *counts)
+{
+	for (uint32_t p = 0; p < parts; p++)
+		if (counts[p] && (!to[p] || ((s->valid || s->null) && (!valid || !valid[p]))))
+			return dpi_fail(DPI_ERR_ARGUMENT, "column %zu has no memory for the values or validity of part %u", column, p);
+	if (!varies(s)) return DPI_SUCCESS;
+	return dpi_bytes_partition_room(s, column, count, part, parts, (DPI_Bytes_Column *const *)to, filled, counts);
+}
+
+static int partition_values(const struct dpi_strided *s, size_t count, const uint16_t *part, uint32_t parts, void *const *to,
+			    const uint64_t *filled)
+{
+	uint8_t *at[DPI_PARTS_MAX];
+	struct dpi_scatter way;
+	places(parts, s->width, to, filled, at);
+	if (!dpi_scatter_begin(&way, at, parts, s->width, count, DPI_STORE_AUTO)) return no_memory(parts);
+	dpi_scatter_rows(&way, s->data, s->stride, count, part);
+	dpi_scatter_end(&way);
+	return DPI_SUCCESS;
+}
+
 int DPI_Partition_Columns(const DPI_Values *columns, size_t column_count, size_t count, const uint16_t *part, uint32_t parts,
 			  void *const *to, uint8_t *const *valid, uint64_t *filled)
 {
 	struct dpi_strided s;
 	uint64_t counts[DPI_PARTS_MAX], bit[DPI_PARTS_MAX];
-	uint8_t *at[DPI_PARTS_MAX];
+	int small = DPI_SUCCESS;
 	if (!columns) return dpi_fail(DPI_ERR_ARGUMENT, "columns is NULL: pass an array of them");
 	if (!to || !filled || (count && !part)) return dpi_fail(DPI_ERR_ARGUMENT, "part, to or filled is NULL: pass the parts, and a place for each");
 	int error = check_parts(part, count, parts);
 	memset(counts, 0, sizeof counts);
 	if (!error) dpi_partition_count(part, count, counts);
 	for (size_t c = 0; !error && c < column_count; c++) { /* before anything is written */
-		error = check_columns(columns, column_count, &s, c);
-		for (uint32_t p = 0; !error && p < parts; p++)
-			if (counts[p] && (!to[c * parts + p] || ((s.valid || s.null) && (!valid || !valid[c * parts + p]))))
-				error = dpi_fail(DPI_ERR_ARGUMENT,
-						 "column %zu has no memory for the values or validity of part %u", c, p);
+		error = dpi_strided_check(columns + c, "column", c, &s);
+		if (!error) error = check_column(&s, c, count, part, parts, to + c * parts, valid ? valid + c * parts : NULL, filled, counts);
+		if (error == DPI_ERR_SIZE) small = error, error = DPI_SUCCESS; /* what each takes */
 	}
-	if (error) return error;
+	if (error || small) return error ? error : small;
 	for (size_t c = 0; c < column_count; c++) {
 		void *const *values = to + c * parts;
-		check_columns(columns, column_count, &s, c);
-		if (!s.width) {
+		dpi_strided_check(columns + c, "column", c, &s);
+		if (varies(&s)) {
+			dpi_bytes_partition(&s, count, part, parts, (DPI_Bytes_Column *const *)values, filled);
+		} else if (!s.width) {
 			memcpy(bit, filled, parts * sizeof *bit);
 			dpi_scatter_bits(s.data, count, part, (uint8_t *const *)values, bit);
-		} else {
-			places(parts, s.width, values, filled, at);
-			struct dpi_scatter way;
-			if (!dpi_scatter_begin(&way, at, parts, s.width, count, DPI_STORE_AUTO)) return no_memory(parts);
-			dpi_scatter_rows(&way, s.data, s.stride, count, part);
-			dpi_scatter_end(&way);
+		} else if ((error = partition_values(&s, count, part, parts, values, filled))) {
+			return error;
 		}
 		if (valid && (s.valid || s.null)) {
 			memcpy(bit, filled, parts * sizeof *bit);
@@ -311,16 +324,19 @@ int DPI_Gather_Columns(const DPI_Values *columns, size_t column_count, size_t co
 {
 	struct dpi_strided s;
 	if (!columns || !to || !gathered) return dpi_fail(DPI_ERR_ARGUMENT, "columns, to or gathered is NULL: pass the columns, and where what is gathered may go");
-	int error = check_memory(bits, count, "bits");
+	int error = check_memory(bits, count, "bits"), small = DPI_SUCCESS;
 	for (size_t c = 0; !error && c < column_count; c++) {
-		error = check_columns(columns, column_count, &s, c);
+		error = dpi_strided_check(columns + c, "column", c, &s);
 		if (!error && (!to[c] || ((s.valid || s.null) && (!valid || !valid[c]))))
 			error = dpi_fail(DPI_ERR_ARGUMENT, "column %zu has no memory for its values or validity", c);
+		if (!error && varies(&s)) error = dpi_bytes_gather_room(&s, c, count, bits, to[c]);
+		if (error == DPI_ERR_SIZE) small = error, error = DPI_SUCCESS;
 	}
-	if (error) return error;
+	if (error || small) return error ? error : small;
 	for (size_t c = 0; c < column_count; c++) {
-		check_columns(columns, column_count, &s, c);
-		if (s.width) dpi_gather(s.data, s.stride, s.width, count, bits, to[c]);
+		dpi_strided_check(columns + c, "column", c, &s);
+		if (varies(&s)) dpi_bytes_gather(&s, count, bits, to[c]);
+		else if (s.width) dpi_gather(s.data, s.stride, s.width, count, bits, to[c]);
 		else dpi_gather_bits(s.data, count, bits, to[c]);
 		if (s.null) gather_valid(&s, count, bits, valid[c]);
 		else if (s.valid) dpi_gather_bits(s.valid, count, bits, valid[c]);

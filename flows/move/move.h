@@ -4,6 +4,8 @@
 #ifndef DPI_MOVE_MOVE_H
 #define DPI_MOVE_MOVE_H
 
+#include <string.h>
+
 #include "dpi.h"
 #include "hash.h"
 #include "kernel.h"
@@ -14,6 +16,8 @@ struct dpi_partition {
 	uint32_t parts;
 	uint64_t seed; /* of the hash; XXH64: its own */
 	unsigned shift;
+	uint8_t bits[DPI_KEYS_MAX]; /* radix: what each column gives to the number */
+	uint32_t mask;		    /* radix: the bits from shift on that are the part */
 	size_t key_count;
 	/* range: key_count of parts - 1 values; they must stay. NULL: search has them */
 	const struct dpi_strided *bound;
@@ -25,11 +29,15 @@ int dpi_compare_keys(const struct dpi_strided *a, size_t i, const struct dpi_str
 /* move.c: a copy of what the caller gave, its keys checked. */
 int dpi_partition_attr(const DPI_Partition_Attr *attr, DPI_Partition_Attr *a, struct dpi_strided key[static DPI_KEYS_MAX]);
 
-/* keys: only types, widths and scales are looked at. bound: key_count columns for range, else NULL. DPI_ERR_ARGUMENT:
- * parts, shift, bounds that do not ascend or have other types; DPI_ERR_UNSUPPORTED: a key that the method does not take.
- * */
+/* keys: only types, widths and scales are looked at. bits: key_count for radix, or NULL. bound: key_count columns for
+ * range, else NULL. DPI_ERR_ARGUMENT: parts, shift, bits, bounds that do not ascend or have other types;
+ * DPI_ERR_UNSUPPORTED: a key that the method does not take. */
 int dpi_partition_prepare(struct dpi_partition *p, int method, uint32_t parts, uint64_t salt, unsigned shift,
-			  const struct dpi_strided *key, size_t key_count, const struct dpi_strided *bound);
+			  const uint8_t *bits, const struct dpi_strided *key, size_t key_count,
+			  const struct dpi_strided *bound);
+/* Does radix take a column of this type; the bits of its values. */
+bool dpi_radix_takes(const struct dpi_strided *key);
+unsigned dpi_radix_bits(const struct dpi_strided *key);
 /* The parts of values first … first + count of the keys. */
 void dpi_partition_find(const struct dpi_partition *p, const struct dpi_strided *key, size_t first, size_t count,
 			uint16_t *part);
@@ -65,10 +73,35 @@ void dpi_scatter_end(struct dpi_scatter *s);
 /* Bit i of bits (NULL: ones) goes to bit filled[part[i]]++ of to[part[i]]. */
 void dpi_scatter_bits(const uint8_t *bits, size_t count, const uint16_t *part, uint8_t *const *to, uint64_t *filled);
 
+/* Bits first … first + 64, of count. */
+static inline uint64_t dpi_bits_at(const uint8_t *bits, size_t first, size_t count)
+{
+	uint64_t w = 0;
+	size_t left = count - first;
+	if (left >= 64) {
+		memcpy(&w, bits + first / 8, sizeof w);
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+		w = __builtin_bswap64(w);
+#endif
+		return w;
+	}
+	for (size_t i = 0; i < (left + 7) / 8; i++) w |= (uint64_t)bits[first / 8 + i] << 8 * i;
+	return w & (((uint64_t)1 << left) - 1);
+}
+
 /* Rows whose bit is set, and the bits of from whose bit is set: how many. */
 size_t dpi_gather(const void *rows, size_t stride, size_t width, size_t count, const uint8_t *bits, void *to);
 size_t dpi_gather_bits(const uint8_t *from, size_t count, const uint8_t *bits, uint8_t *to);
 size_t dpi_count_bits(const uint8_t *bits, size_t count);
+
+/* Columns of values of any length. room: looked at before anything is copied; DPI_ERR_ARGUMENT, DPI_ERR_LIMIT, or
+ * DPI_ERR_SIZE where bytes are missing, whose place then says how many it takes. counts: rows that come to each part. */
+int dpi_bytes_partition_room(const struct dpi_strided *s, size_t column, size_t count, const uint16_t *part, uint32_t parts,
+			     DPI_Bytes_Column *const *to, const uint64_t *filled, const uint64_t *counts);
+void dpi_bytes_partition(const struct dpi_strided *s, size_t count, const uint16_t *part, uint32_t parts, DPI_Bytes_Column *const *to,
+			 const uint64_t *filled);
+int dpi_bytes_gather_room(const struct dpi_strided *s, size_t column, size_t count, const uint8_t *bits, DPI_Bytes_Column *to);
+void dpi_bytes_gather(const struct dpi_strided *s, size_t count, const uint8_t *bits, DPI_Bytes_Column *to);
 
 /* count values of width bytes from one place to another, each with its stride: a column out of rows, or into them. */
 void dpi_copy_strided(void *to, size_t to_stride, const void *from, size_t from_stride, size_t width, size_t count);

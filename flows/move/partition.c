@@ -14,14 +14,20 @@ static bool ordered(int type)
 	return type < DPI_TYPE_DECIMAL128;
 }
 
-/* Such a word of each value; NULL: the least. The order of doubles is that of their bits, the negative ones turned round. */
-static void order_words(const struct dpi_strided *s, size_t first, size_t count, uint64_t *word)
+/* The 64 bits of each value, of a decimal those of its digits; of NULL any. */
+static void raw_words(const struct dpi_strided *s, size_t first, size_t count, uint64_t *word)
 {
 	struct dpi_strided raw = *s;
 	raw.valid = raw.null = NULL;
 	raw.scale = 0;
 	if (raw.type == DPI_TYPE_UINT64) raw.type = DPI_TYPE_INT64;
 	dpi_words(&raw, first, count, word);
+}
+
+/* Such a word of each value; NULL: the least. The order of doubles is that of their bits, the negative ones turned round. */
+static void order_words(const struct dpi_strided *s, size_t first, size_t count, uint64_t *word)
+{
+	raw_words(s, first, count, word);
 	if (s->type == DPI_TYPE_UINT64)
 		for (size_t i = 0; i < count; i++) word[i] ^= UINT64_C(1) << 63;
 	else if (s->type == DPI_TYPE_FLOAT || s->type == DPI_TYPE_DOUBLE)
@@ -88,8 +94,44 @@ static int prepare_range(struct dpi_partition *p, const struct dpi_strided *key,
 	return DPI_SUCCESS;
 }
 
+bool dpi_radix_takes(const struct dpi_strided *key)
+{
+	return ordered(key->type) && key->type != DPI_TYPE_FLOAT && key->type != DPI_TYPE_DOUBLE;
+}
+
+unsigned dpi_radix_bits(const struct dpi_strided *key)
+{
+	return key->type == DPI_TYPE_BOOL ? 1 : 8 * key->width;
+}
+
+static int prepare_radix(struct dpi_partition *p, const uint8_t *bits, const struct dpi_strided *key)
+{
+	unsigned all = 0;
+	if (p->parts & (p->parts - 1)) return dpi_fail(DPI_ERR_ARGUMENT, "%u parts by radix: take a power of two", p->parts);
+	if (p->shift > 63) return dpi_fail(DPI_ERR_ARGUMENT, "a shift of %u: a key has the bits 0 to 63", p->shift);
+	for (size_t k = 0; k < p->key_count; k++) {
+		unsigned n = bits ? bits[k] : p->key_count == 1 ? 64 : dpi_radix_bits(key + k);
+		if (!dpi_radix_takes(key + k))
+			return dpi_fail(DPI_ERR_UNSUPPORTED,
+					"key %zu is no integer, date or decimal64, which radix takes: use DPI_PARTITION_HASH for "
+					"others", k);
+		if (!n) return dpi_fail(DPI_ERR_ARGUMENT, "bits[%zu] is 0: leave the column out of the keys", k);
+		all += n;
+		if (all > 64 && bits)
+			return dpi_fail(DPI_ERR_ARGUMENT, "bits of the keys 0 to %zu are %u together: there are at most 64", k, all);
+		if (all > 64)
+			return dpi_fail(DPI_ERR_UNSUPPORTED,
+					"the keys 0 to %zu have %u bits, and radix takes 64: say in bits which count, or use "
+					"DPI_PARTITION_HASH", k, all);
+		p->bits[k] = (uint8_t)n;
+	}
+	p->mask = (uint32_t)(~UINT64_C(0) >> (64 - all) >> p->shift) & (p->parts - 1);
+	return DPI_SUCCESS;
+}
+
 int dpi_partition_prepare(struct dpi_partition *p, int method, uint32_t parts, uint64_t salt, unsigned shift,
-			  const struct dpi_strided *key, size_t key_count, const struct dpi_strided *bound)
+			  const uint8_t *bits, const struct dpi_strided *key, size_t key_count,
+			  const struct dpi_strided *bound)
 {
 	p->method = method, p->parts = parts, p->shift = shift, p->key_count = key_count, p->bound = NULL;
 	p->seed = method == DPI_PARTITION_XXH64 ? salt : dpi_hash_seed(salt);
@@ -107,14 +149,7 @@ int dpi_partition_prepare(struct dpi_partition *p, int method, uint32_t parts, u
 						"key %zu is a column of bits, which have no bytes to hash: use "
 								     "DPI_PARTITION_HASH", k);
 		return DPI_SUCCESS;
-	case DPI_PARTITION_RADIX:
-		if (parts & (parts - 1)) return dpi_fail(DPI_ERR_ARGUMENT, "%u parts by radix: take a power of two", parts);
-		if (shift > 63) return dpi_fail(DPI_ERR_ARGUMENT, "a shift of %u: a key has the bits 0 to 63", shift);
-		if (key_count > 1 || !ordered(key->type) || key->type == DPI_TYPE_FLOAT || key->type == DPI_TYPE_DOUBLE)
-			return dpi_fail(DPI_ERR_UNSUPPORTED,
-					"radix takes one key that is an integer, a date or a decimal64: use "
-							     "DPI_PARTITION_HASH for others");
-		return DPI_SUCCESS;
+	case DPI_PARTITION_RADIX: return prepare_radix(p, bits, key);
 	case DPI_PARTITION_RANGE: return prepare_range(p, key, bound);
 	default: return dpi_fail(DPI_ERR_ARGUMENT, "%d is no method of partitioning", method);
 	}
@@ -180,6 +215,22 @@ static void search(const struct dpi_partition *p, const struct dpi_strided *key,
 	}
 }
 
+/* The number that a key is: the bits of each column below those of the columns before it; NULL gives zeros. Above it may
+ * be more of the first column. */
+static void radix_words(const struct dpi_partition *p, const struct dpi_strided *key, size_t first, size_t count,
+			uint64_t *word)
+{
+	uint64_t column[CHUNK];
+	for (size_t k = 0; k < p->key_count; k++) {
+		uint64_t *w = k ? column : word;
+		raw_words(key + k, first, count, w);
+		if (key[k].valid || key[k].null)
+			for (size_t i = 0; i < count; i++)
+				if (dpi_strided_is_null(key + k, first + i)) w[i] = 0;
+		if (k) dpi_move_kernels()->append(word, column, p->bits[k], count);
+	}
+}
+
 static void nulls_first(const struct dpi_strided *key, size_t first, size_t count, uint16_t *part)
 {
 	if (key->valid || key->null)
@@ -200,11 +251,8 @@ void dpi_partition_find(const struct dpi_partition *p, const struct dpi_strided 
 		n = count < CHUNK ? count : CHUNK;
 		switch (p->method) {
 		case DPI_PARTITION_RADIX:
-			order_words(key, first, n, word);
-			if (key->type == DPI_TYPE_UINT64)
-				for (size_t i = 0; i < n; i++) word[i] ^= UINT64_C(1) << 63;
-			m->radix(part, word, p->shift, p->parts - 1, n);
-			nulls_first(key, first, n, part);
+			radix_words(p, key, first, n, word);
+			m->radix(part, word, p->shift, p->mask, n);
 			break;
 		case DPI_PARTITION_RANGE:
 			order_words(key, first, n, word);

@@ -27,11 +27,6 @@ static bool is_float(int type)
 	return type == DPI_TYPE_FLOAT || type == DPI_TYPE_DOUBLE;
 }
 
-static bool orders(int type)
-{
-	return is_integer(type) || is_float(type) || type == DPI_TYPE_DATE32 || type == DPI_TYPE_DECIMAL64;
-}
-
 static int refuse(const struct dpi_aggregate *a, uint32_t i, const struct dpi_column *c, const char *takes)
 {
 	char text[DPI_COLUMN_TEXT];
@@ -41,9 +36,7 @@ static int refuse(const struct dpi_aggregate *a, uint32_t i, const struct dpi_co
 
 static int check_top_k(struct dpi_aggregate *a, uint32_t i, const struct dpi_column *c, const struct dpi_column *by)
 {
-	if (!orders(by->type) && by->type < DPI_TYPE_FIXED)
-		return refuse(a, i, by, "numbers and dates of at most 64 bits, bytes and text to order by");
-	a->varies = c->variable || by->type >= DPI_TYPE_FIXED;
+	a->varies = c->variable || by->type >= DPI_TYPE_DECIMAL128; /* no word says how these order */
 	size_t size = a->k ? dpi_topk_size(a->k, a->varies ? 8 : c->width) : 0;
 	if (size && size <= DPI_STATE_MAX) return DPI_SUCCESS;
 	return dpi_fail(DPI_ERR_ARGUMENT,

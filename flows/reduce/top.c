@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * top.c: a top k in which values vary, or which bytes order: a state of its own size. Records from the best to the worst, each at a
+ * top.c: a top k in which values vary, or which bytes order, or decimals of 128 bits: a state of its own size. Records from the best to the worst, each at a
  * multiple of 8: what orders, as bytes that compare as it does, and the value. */
 #include <string.h>
 
@@ -100,12 +100,31 @@ static const uint8_t *bytes_at(const struct dpi_strided *s, size_t i, uint32_t *
 	return (const uint8_t *)s->data + i * s->stride;
 }
 
+/* Bytes that compare as the values of a column that are not bytes themselves. */
+static uint32_t order_bytes(int type)
+{
+	return type == DPI_TYPE_DECIMAL128 ? 16 : 8;
+}
+
+static const uint8_t *order_at(const struct dpi_strided *by, size_t i, uint64_t word[static 2], uint32_t *size)
+{
+	if (by->type >= DPI_TYPE_FIXED) return bytes_at(by, i, size);
+	*size = order_bytes(by->type);
+	if (by->type == DPI_TYPE_DECIMAL128) {
+		DPI_Value v = dpi_value_at(by, i);
+		word[0] = __builtin_bswap64(v.w[1] ^ UINT64_C(1) << 63), word[1] = __builtin_bswap64(v.w[0]);
+	} else {
+		word[0] = __builtin_bswap64((uint64_t)dpi_order_word(by, i) ^ UINT64_C(1) << 63);
+	}
+	return (const uint8_t *)word;
+}
+
 size_t dpi_top_record_bytes(const struct dpi_aggregate *a, const struct dpi_feed *f, size_t i)
 {
 	const struct dpi_strided *from = f->column + a->column, *by = a->by < 0 ? from : f->column + a->by;
 	struct record r;
 	bytes_at(from, i, &r.payload), bytes_at(by, i, &r.order);
-	if (by->type < DPI_TYPE_FIXED) r.order = 8;
+	if (by->type < DPI_TYPE_FIXED) r.order = order_bytes(by->type);
 	return bytes_of(&r);
 }
 
@@ -116,18 +135,13 @@ void dpi_top_take(struct dpi_table *t, const struct dpi_aggregate *a, const stru
 	const struct dpi_strided *from = f->column + a->column, *by = a->by < 0 ? from : f->column + a->by;
 	for (size_t i = 0; i < n; i++) {
 		struct item x;
-		uint64_t word;
+		uint64_t word[2];
 		uint32_t size;
 		uint8_t b;
 		if (dpi_strided_is_null(from, first + i) || dpi_strided_is_null(by, first + i)) continue;
 		x.payload = bytes_at(from, first + i, &x.r.payload);
 		if (from->type == DPI_TYPE_BOOL) b = dpi_bool_at(from, first + i), x.payload = &b;
-		if (by->type < DPI_TYPE_FIXED) {
-			word = __builtin_bswap64((uint64_t)dpi_order_word(by, first + i) ^ UINT64_C(1) << 63);
-			x.order = (const uint8_t *)&word, x.r.order = sizeof word;
-		} else {
-			x.order = bytes_at(by, first + i, &x.r.order);
-		}
+		x.order = order_at(by, first + i, word, &x.r.order);
 		const uint8_t *state = dpi_value_of(t, entry[i], c, &size);
 		x.r.sequence = head_of(state, size).sequence;
 		add(t, a, entry[i], &x, x.r.sequence + 1);
@@ -148,7 +162,7 @@ static bool is_state(const struct dpi_table *t, const struct dpi_aggregate *a, c
 		memcpy(&r, state + at, sizeof r);
 		if (r.order > size - at || r.payload > size - at || bytes_of(&r) > size - at) return false;
 		if (!c->variable && r.payload != c->width) return false;
-		if (!by->variable && r.order != (by->type == DPI_TYPE_FIXED ? by->width : 8)) return false;
+		if (!by->variable && r.order != (by->type == DPI_TYPE_FIXED ? by->width : order_bytes(by->type))) return false;
 		last = at;
 		at += (uint32_t)bytes_of(&r);
 	}

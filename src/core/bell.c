@@ -16,7 +16,8 @@
 
 #include "error.h"
 
-#define BELL_VERSION 2u
+#define BELL_VERSION 3u
+#define VAIN_MOST 1024 /* rings that fence for nobody cost about what a waiter's fence does */
 
 int dpi_bells_create(struct dpi_bells *b, uint64_t incarnation)
 {
@@ -90,22 +91,57 @@ void dpi_bells_close(struct dpi_bells *b)
 
 _Thread_local struct dpi_bell *dpi_bell_polled;
 
-void dpi_bell_wake(const struct dpi_bells *b, uint32_t bell)
+bool dpi_bell_wake(const struct dpi_bells *b, uint32_t bell)
 {
 	struct dpi_bell *p = &b->page->bell[bell];
+	atomic_thread_fence(memory_order_seq_cst);
+	uint32_t sleepers = atomic_load_explicit(&p->sleepers, memory_order_relaxed), pollers = atomic_load_explicit(&p->pollers, memory_order_relaxed);
+	if (sleepers == DPI_BELL_FENCED && atomic_fetch_add_explicit(&p->vain, 1, memory_order_relaxed) >= VAIN_MOST)
+		atomic_compare_exchange_strong_explicit(&p->sleepers, &sleepers, 0, memory_order_relaxed, memory_order_relaxed);
+	/* the exchange in itself orders nothing: both sides have fenced */
+	bool awaited = sleepers & ~DPI_BELL_FENCED && atomic_load_explicit(&p->awaited, memory_order_relaxed) &&
+		       atomic_exchange_explicit(&p->awaited, 0, memory_order_relaxed);
+	if (!awaited && !pollers) return false;
 	DPI_DELAY(bell_found_waiter);
 	atomic_fetch_add_explicit(&p->sequence, 1, memory_order_release);
 	DPI_DELAY(bell_counted);
-	if (atomic_load_explicit(&p->sleepers, memory_order_relaxed))
-		syscall(SYS_futex, &p->sequence, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+	if (awaited) syscall(SYS_futex, &p->sequence, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
 	DPI_DELAY(bell_woke_sleepers);
 	/* a leader that rings its own bell, serving the transports, looks again before it sleeps */
 	uint32_t self = dpi_bell_polled == p;
-	if (atomic_load_explicit(&p->pollers, memory_order_relaxed) > self) {
+	if (pollers > self) {
 		uint64_t one = 1;
 		ssize_t n = write(b->event_fd, &one, sizeof one);
 		(void)n; /* EAGAIN: the counter is at its end, so the descriptor is readable already */
 	}
+	return true;
+}
+
+void dpi_bell_count_in(const struct dpi_bells *own, uint64_t bells)
+{
+	uint32_t all = DPI_BELL_FENCED;
+	for (uint64_t left = bells; left; left &= left - 1)
+		all &= atomic_fetch_add(&own->page->bell[__builtin_ctzll(left)].sleepers, 1);
+	DPI_DELAY(sleeper_counted_in);
+	if (all) return;
+	dpi_bell_fence_all(own, bells);
+	DPI_DELAY(sleeper_fenced);
+	for (uint64_t left = bells; left; left &= left - 1) {
+		struct dpi_bell *p = &own->page->bell[__builtin_ctzll(left)];
+		atomic_store_explicit(&p->vain, 0, memory_order_relaxed);
+		atomic_fetch_or(&p->sleepers, DPI_BELL_FENCED);
+	}
+}
+
+void dpi_bell_await(const struct dpi_bells *own, uint64_t bells)
+{
+	for (; bells; bells &= bells - 1) atomic_store_explicit(&own->page->bell[__builtin_ctzll(bells)].awaited, 1, memory_order_relaxed);
+	atomic_thread_fence(memory_order_seq_cst);
+}
+
+void dpi_bell_count_out(const struct dpi_bells *own, uint64_t bells)
+{
+	for (; bells; bells &= bells - 1) atomic_fetch_sub(&own->page->bell[__builtin_ctzll(bells)].sleepers, 1);
 }
 
 void dpi_bell_fence_all(const struct dpi_bells *own, uint64_t bells)

@@ -10,6 +10,17 @@
  * ringer between its publish and its look if it is there. Where membarrier is missing, page->fence is 1 and G is a real fence; F is
  * always both, as the ringers of one page may differ.
  *
+ * A waiter that sleeps often would fence often, and each such fence interrupts every core. So who has fenced at a bell leaves FENCED in its
+ * word of sleepers, while he is counted in: from that fence on every ringer finds the word not 0, and then fences himself, for a few
+ * nanoseconds, before he looks. Waiters that count in and find FENCED came after that fence: what a ringer had published before it without a
+ * fence of his own, they see. A ringer who has found nobody many times takes FENCED away, by a comparison of the whole word: nobody is
+ * counted in then, and who comes next fences again.
+ *
+ * A waiter that was woken but does not run yet is not to be woken again. Each time round he takes the sequence, sets awaited, fences, looks,
+ * and sleeps until the sequence changes. A ringer wakes if he changes awaited from 1 to 0, and then the sequence. One that finds 0 read it
+ * before the waiter's 1, who then sees what he published (store buffering, both fence); or read the 0 of another ringer after it, who
+ * changes the sequence after the waiter took it: the waiter comes round, sets awaited anew, which that 0 came before, and sees it then.
+ *
  * While nobody but the process itself rings a bell, membarrier(PRIVATE_EXPEDITED) does, which disturbs no other process. Who rings one
  * of another process for the first time, or is about to, sets its others and fences. The waiter counts in, fences, and looks at others: if
  * it is 0, the count precedes it, others precedes the ringer's fence, and that its look, now and ever after: it sees the count. */
@@ -27,11 +38,14 @@
 
 struct dpi_bell {
 	_Atomic uint32_t sequence; /* futex word; changed by every ring that found a waiter */
-	_Atomic uint32_t sleepers; /* threads that sleep on the futex */
+	_Atomic uint32_t sleepers; /* threads that sleep on the futex; DPI_BELL_FENCED */
 	_Atomic uint32_t pollers;  /* threads that sleep in poll on the node's event descriptor */
 	_Atomic uint32_t others;   /* 1: a process other than the owner rings it */
-	uint32_t pad[12];
+	_Atomic uint32_t awaited;  /* 1: of the sleepers one wants the next ring */
+	_Atomic uint32_t vain;	   /* rings that found FENCED and nobody */
+	uint32_t pad[10];
 };
+#define DPI_BELL_FENCED (UINT32_C(1) << 31)
 
 struct dpi_bell_page {
 	uint32_t version;
@@ -54,7 +68,7 @@ int dpi_bells_create(struct dpi_bells *b, uint64_t incarnation); /* makes page, 
 int dpi_bells_map(struct dpi_bells *b, int page_fd, int event_fd); /* a peer's; takes event_fd, closes page_fd */
 void dpi_bells_close(struct dpi_bells *b);
 
-void dpi_bell_wake(const struct dpi_bells *b, uint32_t bell); /* the slow half of dpi_bell_ring */
+bool dpi_bell_wake(const struct dpi_bells *b, uint32_t bell); /* the slow half of dpi_bell_ring */
 
 /* To be called after the release store of what the waiter looks at. Returns whether somebody was woken. */
 static inline bool dpi_bell_ring(const struct dpi_bells *b, uint32_t bell)
@@ -66,8 +80,13 @@ static inline bool dpi_bell_ring(const struct dpi_bells *b, uint32_t bell)
 	if (__builtin_expect(!(atomic_load_explicit(&p->sleepers, memory_order_relaxed) |
 			       atomic_load_explicit(&p->pollers, memory_order_relaxed)), 1))
 		return false;
-	dpi_bell_wake(b, bell);
-	return true;
+	return dpi_bell_wake(b, bell);
+}
+
+/* Seems somebody to be counted in? For ringers to whom the answer decides about speed alone. */
+static inline bool dpi_bell_slept_at(const struct dpi_bell *p)
+{
+	return atomic_load_explicit(&p->sleepers, memory_order_relaxed) & ~DPI_BELL_FENCED || atomic_load_explicit(&p->pollers, memory_order_relaxed);
 }
 
 /* The bell at which this thread is counted in as a poller, while it serves the transports. */
@@ -82,6 +101,11 @@ static inline void dpi_bell_other(const struct dpi_bells *b, uint32_t bell)
 	DPI_DELAY(bell_other);
 	atomic_thread_fence(memory_order_seq_cst);
 }
+
+/* How a thread sleeps at bells (bit n: bell n) of its own node: count in; then each time round await, look, sleep; count out. */
+void dpi_bell_count_in(const struct dpi_bells *own, uint64_t bells);
+void dpi_bell_await(const struct dpi_bells *own, uint64_t bells);
+void dpi_bell_count_out(const struct dpi_bells *own, uint64_t bells);
 
 /* The waiter's fence F. */
 void dpi_bell_fence(const struct dpi_bells *own, uint32_t bell);

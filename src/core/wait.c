@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * wait.c: spin, then sleep.
+ * wait.c: spin, give way, then sleep.
  *
  * Spinning pays only if what is waited for comes within a few microseconds and no other thread needs the core. Both are learnt: the
  * budget doubles when spinning succeeded and halves when it did not, unless that is so seldom that it costs nothing, and a thread that
@@ -29,6 +29,9 @@
 #define LOCK_TRIES 64
 #define LOCK_NS 1000000
 #define ROUNDS 4		/* of progress that a caller makes who wants nothing himself */
+#define YIELDS 4		/* before sleeping, to threads that may do what is waited for */
+#define LONG_YIELD_NS 500000	/* one that takes longer went to others: */
+#define YIELD_PAUSE 100		/* none for that many times as long */
 #define SPIN_ALWAYS_NS 1000000	/* a setting above this is meant: never give up */
 
 uint32_t dpi_bell_pick(struct dpi_context *ctx)
@@ -153,15 +156,28 @@ static bool spin(struct dpi_context *ctx, const struct dpi_wait *w, bool served)
 	return false;
 }
 
+/* With more threads than cores the one that is waited for may want this very core; to let it run costs less than to sleep and be woken. A core
+ * that nobody wants comes back at once. One that a stranger wants is gone for his whole slice: that may take a hundredth of the time. */
+static bool give_way(struct dpi_context *ctx, const struct dpi_wait *w)
+{
+	static _Thread_local int64_t not_before;
+	int64_t before = dpi_now();
+	if (!ctx->spin_ns) return false;
+	for (int i = 0; i < YIELDS && before >= not_before && before < w->deadline; i++) {
+		sched_yield();
+		progress(ctx);
+		bool ready = w->ready(w->arg);
+		int64_t now = dpi_now();
+		if (now - before > LONG_YIELD_NS) not_before = now + YIELD_PAUSE * (now - before);
+		if (ready) return true;
+		before = now;
+	}
+	return false;
+}
+
 static uint64_t bells_of(const struct dpi_wait *w)
 {
 	return w->bells | UINT64_C(1) << w->bell;
-}
-
-static void count_sleepers(struct dpi_context *ctx, uint64_t bells, uint32_t by)
-{
-	for (; bells; bells &= bells - 1)
-		atomic_fetch_add_explicit(&ctx->bells.page->bell[__builtin_ctzll(bells)].sleepers, by, memory_order_relaxed);
 }
 
 static void count_pollers(struct dpi_context *ctx, uint64_t bells, uint32_t by)
@@ -181,7 +197,7 @@ struct futex_of {
 #endif
 #define LOOK_AGAIN_NS 500000
 
-/* acquire: pairs with the release in dpi_bell_wake. To be taken before ready, so that a later ring changes it. */
+/* acquire: pairs with the release in dpi_bell_wake. To be taken before dpi_bell_await, so that a later ring changes it. */
 static int take_sequences(struct dpi_context *ctx, uint64_t bells, struct futex_of *f)
 {
 	int n = 0;
@@ -211,11 +227,11 @@ static int sleep_on_futex(struct dpi_context *ctx, const struct dpi_wait *w)
 	struct futex_of f[DPI_BELLS];
 	int error = DPI_SUCCESS;
 	DPI_DELAY(sleeper_comes);
-	count_sleepers(ctx, bells, 1);
-	DPI_DELAY(sleeper_counted_in);
-	dpi_bell_fence_all(&ctx->bells, bells);
+	dpi_bell_count_in(&ctx->bells, bells);
 	for (;;) {
 		int n = take_sequences(ctx, bells, f);
+		DPI_DELAY(sleeper_awaits);
+		dpi_bell_await(&ctx->bells, bells);
 		DPI_DELAY(sleeper_looks);
 		if (w->ready(w->arg)) break;
 		int64_t left = w->deadline - dpi_now();
@@ -227,7 +243,7 @@ static int sleep_on_futex(struct dpi_context *ctx, const struct dpi_wait *w)
 		sleep_on(f, n, left);
 		DPI_DELAY(sleeper_wakes);
 	}
-	count_sleepers(ctx, bells, UINT32_MAX);
+	dpi_bell_count_out(&ctx->bells, bells);
 	return error;
 }
 
@@ -332,7 +348,7 @@ int dpi_wait(struct dpi_context *ctx, const struct dpi_wait *w)
 	atomic_fetch_add(&ctx->inside, 1);
 	for (int i = 0; i < ctx->carriers; i++) serve |= ctx->carrier[i]->needs_progress && ctx->carrier[i]->fd >= 0;
 	if (serve) enter(s);
-	if (spin(ctx, w, serve)) {
+	if (spin(ctx, w, serve) || give_way(ctx, w)) {
 		if (serve) leave(ctx, s);
 	} else if (serve && atomic_compare_exchange_strong(&s->leader, &none, 1)) {
 		error = sleep_as_leader(ctx, w, s);

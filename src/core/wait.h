@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * wait.h: how every blocking call waits: spin a little, making progress; then sleep on a bell and the transports. */
+ * wait.h: how every blocking call waits: spin a little, making progress; let others run; then sleep on a bell and the transports. */
 #ifndef DPI_CORE_WAIT_H
 #define DPI_CORE_WAIT_H
 

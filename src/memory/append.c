@@ -38,7 +38,7 @@ void dpi_append_fast(struct dpi_buffer *b)
 	/* seq_cst, as the loop thread's stores: either it overwrites this with 0, or its flag is seen here */
 	atomic_store(&b->fast_size, size);
 	a->stage.gate = &b->run;
-	a->writer.stage = &a->stage;
+	if (a->writer.stage != &a->stage) a->writer.stage = &a->stage; /* the linger service reads it, once a stage is set */
 	atomic_store(&b->run, b->fast ? (uint32_t)a->writer.same : 0);
 	if (atomic_load(&b->destroyed) || atomic_load(&b->home_peer->dead)) dpi_append_no_fast(b);
 	if (a->attached && !b->runs) dpi_ring_until(&a->writer, a->published, dpi_append_group(a));
@@ -52,7 +52,22 @@ void dpi_append_fast(struct dpi_buffer *b)
 
 /* ---------------------------------------------------------------------------------------------------- publishing */
 
-static int publish_direct(struct dpi_buffer *b)
+/* A consumer that sleeps and is woken for each group reads little at a time, and its appender pays for a wake-up as often. It may sleep on
+ * until there is a quarter of the ring, or the appender flushes, waits itself, or the linger time is over; one that is awake sees the tail. */
+static bool lets_sleep(const struct dpi_appender *a, uint64_t written)
+{
+	const struct dpi_bell_page *page = a->remote.peer->bells.page;
+	return page && a->home_bell < DPI_BELLS && written - atomic_load_explicit(&a->rung, memory_order_relaxed) < a->writer.capacity / 4 &&
+	       dpi_bell_slept_at(&page->bell[a->home_bell]);
+}
+
+static void ring_home(struct dpi_appender *a, uint64_t published)
+{
+	atomic_store_explicit(&a->rung, published, memory_order_relaxed);
+	dpi_remote_ring(&a->remote, a->home_bell);
+}
+
+static int publish_direct(struct dpi_buffer *b, bool group)
 {
 	struct dpi_appender *a = &b->appender;
 	uint64_t written = atomic_load_explicit(&a->writer.written, memory_order_relaxed);
@@ -69,7 +84,7 @@ static int publish_direct(struct dpi_buffer *b)
 		dpi_ring_publish(&a->writer, a->tail, a->published);
 	}
 	a->published = written;
-	dpi_remote_ring(&a->remote, a->home_bell);
+	if (!group || !lets_sleep(a, written)) ring_home(a, written);
 	DPI_ADD(b->appender.publishes, 1);
 	return DPI_SUCCESS;
 }
@@ -95,13 +110,21 @@ static int put_mirror(struct dpi_buffer *b, uint64_t written, uint32_t flags)
 	return DPI_SUCCESS;
 }
 
+int dpi_append_publish_group(struct dpi_buffer *b)
+{
+	return b->appender.attached && b->appender.tail ? publish_direct(b, true) : dpi_append_publish(b, 0);
+}
+
 int dpi_append_publish(struct dpi_buffer *b, uint32_t flags)
 {
 	struct dpi_appender *a = &b->appender;
 	int error = DPI_SUCCESS;
 	if (!a->attached) return DPI_SUCCESS;
 	uint64_t written = atomic_load_explicit(&a->writer.written, memory_order_relaxed);
-	if (a->tail) return a->published == written ? DPI_SUCCESS : publish_direct(b);
+	if (a->tail) {
+		bool done = a->published == written && atomic_load_explicit(&a->rung, memory_order_relaxed) == written;
+		return done ? DPI_SUCCESS : publish_direct(b, false);
+	}
 	error = dpi_buffer_check(b);
 	if (error) return error;
 	pthread_mutex_lock(&a->lock);
@@ -122,11 +145,14 @@ static bool linger_direct(struct dpi_buffer *b)
 	uint64_t seen = atomic_load_explicit(a->tail, memory_order_relaxed);
 	DPI_DELAY(append_linger_saw_tail);
 	uint64_t written = atomic_load_explicit(&a->writer.written, memory_order_acquire);
-	if ((int64_t)(written - seen) <= 0) return false;
+	if ((int64_t)(written - seen) <= 0) {
+		bool some = atomic_load_explicit(&a->rung, memory_order_relaxed) != seen;
+		if (some) ring_home(a, seen);
+		return some;
+	}
 	if (a->stage.memory) dpi_ring_copy_staged(&a->writer, written);
 	DPI_DELAY(append_linger_swaps);
-	if (atomic_compare_exchange_strong_explicit(a->tail, &seen, written, memory_order_release, memory_order_relaxed))
-		dpi_remote_ring(&a->remote, a->home_bell);
+	if (atomic_compare_exchange_strong_explicit(a->tail, &seen, written, memory_order_release, memory_order_relaxed)) ring_home(a, written);
 	return true;
 }
 
@@ -230,9 +256,9 @@ static int appended(struct dpi_buffer *b, uint64_t size)
 	account(b, size);
 	bool visible = false;
 	if (atomic_load_explicit(&a->writer.written, memory_order_relaxed) - a->published >= dpi_append_group(a)) {
-		int error = a->tail ? publish_direct(b) : dpi_append_publish(b, 0);
+		int error = dpi_append_publish_group(b);
 		if (error && error != DPI_ERR_AGAIN) return error;
-		visible = a->tail && !error;
+		visible = a->tail && !error && atomic_load_explicit(&a->rung, memory_order_relaxed) == a->published;
 	}
 	dpi_ring_until(&a->writer, a->published, dpi_append_group(a));
 	if (!visible) arm(b); /* else there is nothing that the service would find */
@@ -420,7 +446,7 @@ static __attribute__((noinline)) int append_one(const void *data, size_t size, D
 	    atomic_load_explicit(&b->fast_size, memory_order_relaxed) && dpi_buffer_enter(b)) {
 		struct dpi_ring_writer *w = &b->appender.writer;
 		if (w->same == size && size) { /* the group ends, or the run does */
-			error = publish_direct(b);
+			error = publish_direct(b, true);
 			if (!error && !dpi_ring_go_on(w, dpi_append_group(&b->appender))) {
 				dpi_ring_end_same(w);
 				begin_run(b, size);
@@ -657,7 +683,7 @@ int DPI_Flush_Buffer(DPI_Buffer handle)
 	struct dpi_buffer *b = dpi_buffer_get(handle);
 	/* shared memory: one store and a look at the bell */
 	if (__builtin_expect(b && b->fast && b->appender.tail && b->shape.use == DPI_USE_QUEUE, 1) && dpi_buffer_enter(b)) {
-		error = publish_direct(b);
+		error = publish_direct(b, false);
 		if (b->appender.stage.memory) dpi_ring_unstage(&b->appender.writer); /* where flushes come the next will, too */
 		b->appender.flush = b->appender.may_flush;
 		dpi_ring_until(&b->appender.writer, b->appender.published, b->appender.group);

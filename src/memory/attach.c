@@ -10,13 +10,19 @@
 #include "layer.h"
 #include "request.h"
 
-static void detach(struct dpi_buffer *b)
+static void leave(struct dpi_buffer *b)
 {
 	struct dpi_appender *a = &b->appender;
 	pthread_mutex_lock(&b->ctx->memory->linger_lock); /* the linger service looks at the ring under it */
 	a->attached = false;
 	a->stage.memory = NULL;
 	pthread_mutex_unlock(&b->ctx->memory->linger_lock);
+}
+
+static void detach(struct dpi_buffer *b)
+{
+	struct dpi_appender *a = &b->appender;
+	leave(b);
 	dpi_remote_detach(&a->remote);
 	if (a->mirror && !a->keep_mirror) {
 		dpi_window_withdraw(b->ctx, &a->local);
@@ -60,6 +66,7 @@ static int use_ring(struct dpi_buffer *b, struct dpi_remote *remote, uint64_t ba
 	atomic_store_explicit(&a->writer.written, base, memory_order_relaxed);
 	atomic_store_explicit(&a->sent, base, memory_order_relaxed);
 	a->published = base;
+	atomic_store_explicit(&a->rung, base, memory_order_relaxed);
 	/* through shared memory a group is a cache's affair; a put costs a system call, so it takes more at once */
 	uint64_t group = ring ? DPI_GROUP_BYTES : DPI_PUT_GROUP_BYTES, most = ring ? capacity / 8 : capacity / 4;
 	a->group = most < group ? most : group;
@@ -107,6 +114,7 @@ static int ask(struct dpi_buffer *b, bool by_credit)
 	dpi_pack_u8(&p, credit);
 	dpi_pack_u8(&p, b->tries);
 	dpi_pack_u8(&p, a->queued);
+	dpi_pack_u32(&p, b->who);
 	if (credit) dpi_window_pack(b->ctx, &a->credit, b->home_peer->same_host || b->home, &p);
 	return dpi_call_start(b->ctx, b->home_peer, DPI_MEMORY_APPEND, &p, b->bell, &a->joining);
 }
@@ -131,9 +139,9 @@ static int join(struct dpi_buffer *b, struct dpi_reply *reply)
 	if (error) return error;
 	if (!remote.direct && !a->by_credit) {
 		dpi_remote_detach(&remote);
-		return DPI_ERR_AGAIN;
+		return a->base ? dpi_fail(DPI_ERR_TRANSPORT, "the ring at node %d was given up, and the one that replaces it cannot be mapped", b->home_peer->node) : DPI_ERR_AGAIN;
 	}
-	error = use_ring(b, &remote, 0);
+	error = use_ring(b, &remote, a->base);
 	if (error) dpi_remote_detach(&remote);
 	else if (a->credit.address) dpi_window_given(&a->credit);
 	return error;
@@ -217,6 +225,7 @@ bool dpi_append_grow(struct dpi_buffer *b, int64_t deadline)
 	int error = dpi_buffer_call(b, DPI_MEMORY_GROW, &p, deadline, &reply);
 	/* Whatever goes wrong now, the ring there is must do: the home has, or may have, a larger one that this one's LINK leads to. */
 	a->no_growth = error != DPI_ERR_MEMORY;
+	a->stays = error != DPI_ERR_MEMORY && error != DPI_ERR_FULL;
 	if (error) return false;
 	dpi_window_unpack(&reply.body, &offer);
 	bool bad = reply.body.bad;
@@ -240,8 +249,42 @@ bool dpi_append_grow(struct dpi_buffer *b, int64_t deadline)
 		detach(b);
 		return false;
 	}
-	a->no_growth = false;
+	a->no_growth = a->stays = false;
 	DPI_COUNT(b, grows, 1);
+	return true;
+}
+
+bool dpi_append_yield(struct dpi_buffer *b, pthread_mutex_t *lock)
+{
+	struct dpi_appender *a = &b->appender;
+	if (!a->attached || a->stays || b->first) return false;
+	uint64_t base = atomic_load_explicit(&a->writer.written, memory_order_relaxed) + DPI_RING_WORD;
+	struct dpi_pack p = { 0 };
+	dpi_pack_u64(&p, b->id);
+	dpi_pack_u64(&p, (uint64_t)(uintptr_t)b->handle);
+	dpi_pack_u64(&p, base);
+	int error = dpi_buffer_call(b, DPI_MEMORY_YIELD, &p, dpi_now() + DPI_ANSWER_NS, NULL);
+	a->stays = error != DPI_ERR_MEMORY; /* as in dpi_append_grow */
+	if (error) return false;
+	dpi_ring_link(&a->writer);
+	a->keep_mirror = dpi_append_flush(b) != DPI_SUCCESS; /* puts may be under way still */
+	a->base = base + DPI_RING_WORD; /* behind the second LINK, which the home writes */
+	atomic_store_explicit(&a->given_up, a->base, memory_order_relaxed);
+	if (lock) pthread_mutex_lock(lock);
+	leave(b);
+	if (lock) pthread_mutex_unlock(lock);
+	detach(b);
+	pthread_mutex_lock(&b->ctx->memory->linger_lock);
+	a->tail = NULL;
+	a->writer.head = &a->given_up;
+	a->writer.capacity = 0; /* it is not lost */
+	a->writer.head_seen = a->published = a->base;
+	atomic_store_explicit(&a->writer.written, a->base, memory_order_relaxed);
+	atomic_store_explicit(&a->sent, a->base, memory_order_relaxed);
+	pthread_mutex_unlock(&b->ctx->memory->linger_lock);
+	atomic_store_explicit(&b->asked_back, 0, memory_order_relaxed);
+	a->stays = a->keep_mirror = false;
+	a->no_growth = false;
 	return true;
 }
 

@@ -303,7 +303,7 @@ int DPI_Create_Buffer(const char *name, int node, const DPI_Buffer_Attr *attr, D
 	if (node == DPI_NODE_SELF) node = ctx->node;
 	if (a.memory && node != ctx->node)
 		return dpi_fail(DPI_ERR_ARGUMENT, "attr->memory is memory of this process, node %d: the region's home cannot be node %d", ctx->node, node);
-	struct dpi_wanted wanted = { name, a.timeout_us, a.linger_us, 0, false, false };
+	struct dpi_wanted wanted = { name, a.timeout_us, a.linger_us, 0, false, false, 0 };
 	struct dpi_name entry;
 	int64_t deadline = dpi_deadline(0, ctx->timeout_us);
 	if (a.create == DPI_CREATE_OR_OPEN && !dpi_name_find(ctx, name, DPI_NAME_BUFFER, dpi_now(), &entry))
@@ -355,7 +355,7 @@ int DPI_Open_Buffer(const char *name, const DPI_Open_Attr *attr, DPI_Context han
 	if (!error) error = dpi_timeout_check("DPI_Open_Buffer", "wait_us", a.wait_us);
 	if (error) return error;
 	struct dpi_name entry;
-	struct dpi_wanted wanted = { name, a.timeout_us, a.linger_us, 0, false, false };
+	struct dpi_wanted wanted = { name, a.timeout_us, a.linger_us, 0, false, false, 0 };
 	int64_t appear = a.wait_us < 0 ? dpi_now() : dpi_deadline(a.wait_us, ctx->timeout_us);
 	error = dpi_name_find(ctx, name, DPI_NAME_BUFFER, appear, &entry);
 	if (error) return error;
@@ -431,6 +431,15 @@ void dpi_memory_gone(struct dpi_context *ctx, int home, uint64_t id)
 		dpi_bell_ring(&ctx->bells, b->bell);
 		if (b->home) dpi_bell_ring(&ctx->bells, b->home->bell);
 	}
+	pthread_mutex_unlock(&m->lock);
+}
+
+void dpi_memory_short(struct dpi_context *ctx, int home, uint64_t id, uint64_t handle)
+{
+	struct dpi_memory_layer *m = ctx->memory;
+	pthread_mutex_lock(&m->lock);
+	for (struct dpi_buffer *b = m->buffer; b; b = b->next)
+		if (b->id == id && b->home_peer->node == home && (uint64_t)(uintptr_t)b->handle == handle) atomic_store_explicit(&b->asked_back, dpi_now(), memory_order_relaxed);
 	pthread_mutex_unlock(&m->lock);
 }
 

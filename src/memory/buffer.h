@@ -33,6 +33,7 @@ struct dpi_appender {
 	struct dpi_bell *bell;	 /* then: the consumer's */
 	uint64_t quick;		     /* flushes that were such a store */
 	uint64_t publishes, flushes; /* the others; counted here, the rest in stats */
+	_Atomic uint64_t rung;	     /* through shared memory: how much was published when the home's bell was last rung */
 	bool attached;
 	struct dpi_calling opening; /* the home is asked what buffer it is: dpi_buffer_open_start */
 	struct dpi_calling joining; /* the home is asked for the ring */
@@ -58,6 +59,9 @@ struct dpi_appender {
 	uint8_t *stage_memory; /* NULL until a run is first staged */
 	_Atomic uint64_t *may_flush; /* flush, where no stage is set */
 	bool no_growth;
+	bool stays;	   /* the home has, or may have, a ring that replaces this one, and this end does not know it: so none ever does */
+	uint64_t base;	   /* where the next ring begins; 0 but when one was given up, */
+	_Atomic uint64_t given_up; /* of which all is given back: up to here */
 	int vain; /* waits for room that do not look again first */
 	uint64_t same_most; /* bytes of a run of records of one size; 0: no runs */
 	uint64_t seen_records, seen_bytes, seen_flushes; /* appended when a run was last considered, */
@@ -115,10 +119,12 @@ struct dpi_buffer {
 	uint64_t appends, append_bytes; /* counted here, the rest in stats */
 	struct dpi_appender appender;
 	_Atomic bool destroyed;
+	_Atomic int64_t asked_back; /* since when another waits at the home for memory that this handle's ring takes; 0: none does, as far as it was told */
 	bool closing;
 	bool runs; /* it writes runs, not records: run.h */
 	bool acked; /* and its home acknowledges them: dpi_run_acked */
 	bool tries; /* and its program tries for room: dpi_ring_in_prompt */
+	uint32_t who; /* and the number by which its home knows it */
 	uint64_t max_record;
 	DPI_Buffer_Stats stats; /* written by the handle's thread alone */
 	struct dpi_context *ctx;
@@ -184,6 +190,7 @@ struct dpi_wanted {
 	uint32_t bell;		       /* 0: any */
 	bool acked;		       /* for runs: the home acknowledges them, see dpi_run_acked */
 	bool tries;		       /* for runs: its program does not wait for room, it tries: see dpi_ring_in_prompt */
+	uint32_t who;		       /* for runs: a number by which the home knows it when it comes again, from wherever; 0: none */
 };
 /* Open a handle to a buffer whose home and id are known. */
 int dpi_buffer_open_at(struct dpi_context *ctx, const struct dpi_wanted *wanted, int home, uint64_t id, int64_t deadline, DPI_Buffer *out);
@@ -204,6 +211,9 @@ int dpi_append_attach_wait(struct dpi_buffer *b, int64_t deadline);
 int dpi_append_connect(struct dpi_buffer *b, int64_t deadline, bool *direct);
 /* Get a larger ring if the buffer may grow. Blocks for the home's answer; false: it may not. */
 bool dpi_append_grow(struct dpi_buffer *b, int64_t deadline);
+/* Give the ring up: what is written there is read as ever, and its memory is another's then. dpi_append_attach asks for one in which positions go
+ * on behind it. Blocks for the home's answer; false: it stays. Not with requests under way. lock, or NULL: who looks at the ring from outside. */
+bool dpi_append_yield(struct dpi_buffer *b, pthread_mutex_t *lock);
 void dpi_append_close(struct dpi_buffer *b);
 /* append.c */
 /* One try at one record from iov; DPI_ERR_AGAIN: no room now. posted: see request.h. */
@@ -211,6 +221,7 @@ int dpi_append_try(struct dpi_buffer *b, const struct iovec *iov, int count, uin
 void dpi_append_fast(struct dpi_buffer *b); /* decide b->fast anew */
 void dpi_append_no_fast(struct dpi_buffer *b); /* from any thread: the buffer or its home is gone */
 int dpi_append_publish(struct dpi_buffer *b, uint32_t flags); /* all that is written; flags: of the put; DPI_ERR_AGAIN: the transport is busy */
+int dpi_append_publish_group(struct dpi_buffer *b); /* the same when a group is full, which need not wake the consumer at once: arm */
 /* many.c. Can it be published together with others, as a put to several nodes at once? */
 bool dpi_append_has_multicast(const struct dpi_buffer *b);
 /* Of handles that can: publish what all of them have next, as far as it is the same bytes and the transport takes it so. */

@@ -54,6 +54,7 @@ static void home_free(struct dpi_context *ctx, struct dpi_home *h)
 	dpi_pieces_free(h->pieces);
 	free(h->handle);
 	free(h->ring);
+	free(h->came);
 	pthread_mutex_destroy(&h->lock);
 	free(h);
 }

@@ -44,6 +44,8 @@ struct dpi_ring_in {
 	uint64_t credit_head, credit_acked;
 	struct dpi_ring_in *next_due;
 	struct dpi_ring_in *_Atomic larger; /* the ring that replaces it; set with release before LINK can be seen */
+	uint64_t yielded; /* it stands for a ring that its appender has given up, and has no memory: the position of its LINK, which the home writes; else 0 */
+	bool asked_back;  /* loop thread: its appender was told that another waits for memory */
 	struct dpi_ring_in *next; /* home->incoming */
 };
 
@@ -59,6 +61,7 @@ struct dpi_ring_wanted {
 	uint64_t call, handle;
 	uint32_t bell;	/* of the appender, at its node */
 	bool by_credit, tries, waits;
+	uint32_t who;	/* as another ring's, that came or comes from elsewhere: it is the same appender; 0: it comes once */
 	bool credit;	/* offer is a window for credits */
 	struct dpi_window_offer offer;
 	struct dpi_ring_wanted *next; /* home->wanted */
@@ -93,6 +96,8 @@ struct dpi_home {
 	uint64_t appenders, memory;
 	uint64_t put_capacity; /* of the first ring of an appender that puts, where there is memory for it; 0: the shape's */
 	uint64_t awaited; /* appenders that are still to come: memory for their rings is kept from growth */
+	uint32_t *came; /* loop thread: those of them that have come */
+	size_t came_count;
 	uint64_t least; /* of a ring, where nobody knows how many are to come: memory for some is kept from growth; 0: awaited says it */
 	struct dpi_ring_wanted *wanted; /* those that wait for memory, oldest first; changed by the loop thread alone */
 	struct dpi_peer *creator; /* until NAMED */
@@ -136,6 +141,9 @@ int dpi_ring_in_make(struct dpi_context *ctx, struct dpi_home *h, uint64_t capac
 /* Release everything before end, which boundary goes with (ring.h), and tell the appender when that is due; the second half alone. */
 void dpi_ring_in_give_back(struct dpi_ring_in *r, uint64_t end, uint64_t boundary);
 void dpi_ring_in_tell(struct dpi_ring_in *r);
+/* What stands for a ring that is given up, until there is another for its appender: it takes nothing of the buffer's memory. link: the other replaces it. */
+int dpi_ring_in_yielded(uint64_t base, struct dpi_ring_in **out);
+void dpi_ring_in_link(struct dpi_ring_in *yielded, struct dpi_ring_in *next);
 void dpi_ring_in_by_credit(struct dpi_ring_in *r); /* new: its appender does not see the ring's head */
 /* Its appender tries for room, and may take nothing from elsewhere, which would bring it here to give more back, before it has found some:
  * it is told whatever is given back. Others wait, and are told by parts of the ring. */

@@ -38,6 +38,8 @@ struct dpi_memory_layer {
 
 /* buffer.c: a home says that a buffer is gone: its handles here end. */
 void dpi_memory_gone(struct dpi_context *ctx, int home, uint64_t id);
+/* buffer.c: a home says that another waits for memory that the ring of this handle takes. */
+void dpi_memory_short(struct dpi_context *ctx, int home, uint64_t id, uint64_t handle);
 /* buffer.c: the node is dead: appends to its buffers look before they write. */
 void dpi_memory_home_down(struct dpi_context *ctx, struct dpi_peer *peer);
 /* linger.c */

@@ -11,7 +11,7 @@ enum {
 	DPI_MEMORY_DROP,    /* id: its name was taken: forget it */
 	DPI_MEMORY_OPEN,    /* id, handle -> attributes, window of the region or of the log's bounds */
 	DPI_MEMORY_CLOSE,   /* id, handle: publishing is over */
-	DPI_MEMORY_APPEND,  /* id, handle, bell; by credit, with credits, tries, waits: a byte each; window for credits -> appender, bell of the home, window of the ring */
+	DPI_MEMORY_APPEND,  /* id, handle, bell; by credit, with credits, tries, waits: a byte each; who; window for credits -> appender, bell of the home, window of the ring */
 	DPI_MEMORY_GROW,    /* id, handle -> window of a larger ring */
 	DPI_MEMORY_DESTROY, /* id */
 	DPI_MEMORY_GONE,    /* to every handle: id was destroyed */
@@ -25,7 +25,10 @@ enum {
 	DPI_MEMORY_FETCH_ADD,	 /* id, reference, offset, operand -> the word before */
 	DPI_MEMORY_COMPARE_SWAP, /* id, reference, offset, expected, desired -> the word before */
 	DPI_MEMORY_ALLOCATE,	 /* id, size -> reference */
-	DPI_MEMORY_FREE		 /* id, reference */
+	DPI_MEMORY_FREE,	 /* id, reference */
+
+	DPI_MEMORY_SHORT, /* to the handles that have rings: id, handle: another waits for the memory of one */
+	DPI_MEMORY_YIELD  /* id, handle, base: the ring ends, with a LINK before base; APPEND asks for the one that goes on behind base */
 };
 /* A reference is offset, length, generation; generation 0: the whole region. */
 void dpi_reference_pack(struct dpi_pack *p, const DPI_Reference *r); /* region_home.c */

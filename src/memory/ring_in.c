@@ -2,6 +2,7 @@
  * ring_in.c: the home's side of one appender's ring. */
 #include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "wait.h"
 #include "home.h"
@@ -35,6 +36,39 @@ int dpi_ring_in_make(struct dpi_context *ctx, struct dpi_home *h, uint64_t capac
 	r->tell_least = r->tell_at;
 	*out = r;
 	return DPI_SUCCESS;
+}
+
+/* Its reader finds nothing in it, and then the LINK. The appender never sees it. */
+#define NO_RING 64u
+int dpi_ring_in_yielded(uint64_t base, struct dpi_ring_in **out)
+{
+	struct dpi_ring_in *r = calloc(1, sizeof *r);
+	struct dpi_ring *ring = r ? aligned_alloc(64, DPI_RING_HEADER + NO_RING) : NULL;
+	if (!ring) {
+		free(r);
+		return dpi_fail(DPI_ERR_MEMORY, "no memory for an appender");
+	}
+	memset(ring, 0, DPI_RING_HEADER + NO_RING);
+	atomic_init(&ring->tail, base);
+	atomic_init(&ring->head, base);
+	atomic_init(&ring->clear, DPI_RING_NOWHERE);
+	r->reader = (struct dpi_ring_reader){ .ring = ring, .capacity = NO_RING, .mask = NO_RING - 1, .tail = base, .clear = DPI_RING_NOWHERE, .read = base, .head = base,
+					      .freed = base, .head_told = base };
+	r->tell_at = r->tell_least = 1;
+	r->yielded = base;
+	*out = r;
+	return DPI_SUCCESS;
+}
+
+void dpi_ring_in_link(struct dpi_ring_in *yielded, struct dpi_ring_in *next)
+{
+	struct dpi_ring *ring = yielded->reader.ring;
+	yielded->credit_shared = true;
+	dpi_ring_put_word(ring->data + (yielded->yielded & (NO_RING - 1)), 0, DPI_RING_LINK);
+	/* release: whoever finds the LINK finds the ring; whoever finds the tail, the LINK */
+	atomic_store_explicit(&yielded->larger, next, memory_order_release);
+	DPI_DELAY(home_links_ring);
+	atomic_store_explicit(&ring->tail, yielded->yielded + DPI_RING_WORD, memory_order_release);
 }
 
 void dpi_ring_in_by_credit(struct dpi_ring_in *r)
@@ -177,13 +211,14 @@ void dpi_ring_in_give_back(struct dpi_ring_in *r, uint64_t end, uint64_t boundar
 void dpi_ring_in_free(struct dpi_context *ctx, struct dpi_home *h, struct dpi_ring_in *r)
 {
 	pthread_mutex_lock(&h->lock);
-	h->memory -= r->reader.capacity;
+	if (!r->yielded) h->memory -= r->reader.capacity;
 	bool wanted = h->wanted;
 	pthread_mutex_unlock(&h->lock);
 	if (wanted) dpi_loop_kick(ctx);
 	forget_credit(ctx, r);
 	if (r->credit.length && !r->credit_shared) dpi_remote_detach(&r->credit);
-	dpi_window_free(ctx, &r->window);
+	if (r->yielded) free(r->reader.ring);
+	else dpi_window_free(ctx, &r->window);
 	free(r->position);
 	free(r);
 }
@@ -231,8 +266,9 @@ bool dpi_ring_in_over(struct dpi_ring_in *r)
 {
 	/* acquire: then everything the appender published before it closed or died is visible */
 	if (atomic_load_explicit(&r->state, memory_order_acquire) == DPI_RING_OPEN) {
-		struct dpi_ring_in *larger = atomic_load_explicit(&r->larger, memory_order_acquire);
-		if (!larger || atomic_load_explicit(&larger->state, memory_order_acquire) == DPI_RING_OPEN) return false;
+		struct dpi_ring_in *last = r, *larger;
+		while ((larger = atomic_load_explicit(&last->larger, memory_order_acquire))) last = larger;
+		if (atomic_load_explicit(&last->state, memory_order_acquire) == DPI_RING_OPEN) return false;
 		/* it closed or died before it linked to its larger ring, or after: then the link is there to be read */
 	}
 	return r->ended || !dpi_ring_ready(&r->reader);

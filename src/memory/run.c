@@ -56,7 +56,7 @@ int dpi_run_open(struct dpi_context *ctx, const char *name, int node, uint64_t i
 		 struct dpi_buffer **out)
 {
 	DPI_Buffer handle;
-	int error = dpi_buffer_open_at(ctx, &(struct dpi_wanted){ name, timeout_us, linger_us, 0, false, false }, node, id, deadline, &handle);
+	int error = dpi_buffer_open_at(ctx, &(struct dpi_wanted){ name, timeout_us, linger_us, 0, false, false, 0 }, node, id, deadline, &handle);
 	if (error) return error;
 	struct dpi_buffer *b = dpi_buffer_get(handle);
 	error = check_runs(b);
@@ -80,6 +80,7 @@ int dpi_run_open_start(struct dpi_context *ctx, const struct dpi_wanted *wanted,
 	if (error) return error;
 	(*b)->acked = wanted->acked;
 	(*b)->tries = wanted->tries;
+	(*b)->who = wanted->who;
 	error = dpi_append_ask(*b);
 	return error ? open_failed(*b, error) : DPI_SUCCESS;
 }
@@ -96,6 +97,11 @@ int dpi_run_open_step(struct dpi_buffer *b)
 void dpi_run_open_drop(struct dpi_buffer *b)
 {
 	dpi_buffer_open_drop(b);
+}
+
+bool dpi_run_yield(struct dpi_buffer *b, pthread_mutex_t *lock)
+{
+	return dpi_append_yield(b, lock);
 }
 
 int dpi_run_close(struct dpi_buffer *b, int64_t timeout_us)
@@ -236,7 +242,7 @@ int dpi_run_wrote(struct dpi_buffer *b, const struct dpi_run *run, uint64_t size
 	DPI_DELAY(run_writes);
 	atomic_store_explicit(&a->writer.written, written, memory_order_release);
 	if (written - a->published >= dpi_append_group(a)) {
-		int error = dpi_append_publish(b, 0);
+		int error = dpi_append_publish_group(b);
 		if (error && error != DPI_ERR_AGAIN) return error;
 	}
 	set_until(b, run);
@@ -268,6 +274,7 @@ int dpi_run_look(struct dpi_buffer *b, struct dpi_run_flush *f)
 {
 	struct dpi_appender *a = &b->appender;
 	int done = 1, error = dpi_buffer_check(b);
+	if (!error && dpi_run_yielded(b)) f->seen = a->base; /* all of it was flushed */
 	if (error || !a->attached) return error;
 	if (a->tail) { /* the linger service publishes, too */
 		f->seen = atomic_load_explicit(a->tail, memory_order_relaxed);
@@ -288,6 +295,7 @@ bool dpi_run_looks(struct dpi_buffer *b, const struct dpi_run_flush *f)
 {
 	const struct dpi_appender *a = &b->appender;
 	if (f->request) return dpi_request_list(b);
+	if (dpi_run_yielded(b)) return f->seen != a->base;
 	return a->attached && a->tail && atomic_load_explicit(a->tail, memory_order_relaxed) != f->seen;
 }
 

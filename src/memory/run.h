@@ -48,6 +48,17 @@ static inline bool dpi_run_queued(const struct dpi_buffer *b)
 	return b->appender.queued;
 }
 void dpi_run_open_drop(struct dpi_buffer *b); /* one that is not open yet */
+/* Since when another waits at the home for memory that this handle's ring takes; 0: none does. */
+static inline int64_t dpi_run_asked_back(const struct dpi_buffer *b)
+{
+	return atomic_load_explicit(&b->asked_back, memory_order_relaxed);
+}
+/* Give the ring up, with no run open: the next that begins asks for another. False: it stays. lock, or NULL: held while the ring is left. */
+bool dpi_run_yield(struct dpi_buffer *b, pthread_mutex_t *lock);
+static inline bool dpi_run_yielded(const struct dpi_buffer *b)
+{
+	return b->appender.base && !b->appender.attached;
+}
 /* Publish all and close the handle; timeout_us bounds it. */
 int dpi_run_close(struct dpi_buffer *b, int64_t timeout_us);
 

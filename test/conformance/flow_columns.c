@@ -53,7 +53,7 @@ static int by_number(const void *row, size_t size, uint64_t key, uint32_t target
 	return DPI_SUCCESS;
 }
 
-TEST(columns_where, "FL-470 FL-471", 2, .deadline_s = 120)
+static void where(int rank, int layout, uint32_t segment)
 {
 	static const uint32_t table[] = { 1, 0, 0, 1, 1 };
 	static const int64_t bound[] = { 700 };
@@ -79,6 +79,8 @@ TEST(columns_where, "FL-470 FL-471", 2, .deadline_s = 120)
 		snprintf(name, sizeof name, "f%d", d);
 		a.size = sizeof a;
 		a.targets = a.sources = 2;
+		a.segment = segment;
+		a.layout = layout;
 		DPI_Flow f = columns_flow(name, true, &a, ctx);
 		DPI_Target t = target_of((uint32_t)rank, f);
 		DPI_Source s = source_of(f);
@@ -103,6 +105,72 @@ TEST(columns_where, "FL-470 FL-471", 2, .deadline_s = 120)
 		CHECK_DPI(DPI_Close_Target(t));
 	}
 	CHECK_DPI(DPI_Free_Schema(schema));
+	leave(ctx);
+}
+
+TEST(columns_where, "FL-470 FL-471", 2, .deadline_s = 120) { where(rank, DPI_LAYOUT_COLUMNS, 0); }
+TEST(columns_to_rows_where, "FL-471", 2, .deadline_s = 120) { where(rank, DPI_LAYOUT_ROWS, 0); }
+
+static void released(struct ArrowArray *array)
+{
+	array->release = NULL;
+}
+
+/* Rows of texts of any length, some larger than a segment, some NULL; in order, and each where it would go by itself. */
+TEST(columns_to_large_rows, "FL-406 FL-471", 1)
+{
+	enum { COUNT = 3000, MOST = 1500 };
+	static const DPI_Column columns[] = { { "key", DPI_TYPE_INT64, 0, 0, 0, 0 }, { "text", DPI_TYPE_UTF8, 1, 0, 0, 0 } };
+	static const char *const key[] = { "key" };
+	static int64_t number[COUNT];
+	static int32_t offset[COUNT + 1];
+	static uint8_t valid[COUNT / 8 + 1];
+	DPI_Context ctx = join();
+	DPI_Flow_Attr *a = FLOW_ATTR(.targets = 2, .segment = 512, .key = key, .key_count = 1);
+	DPI_Flow f;
+	CHECK_DPI(DPI_Create_Schema(columns, 2, &a->schema));
+	CHECK_DPI(DPI_Create_Flow("f", a, ctx, &f));
+	DPI_Target t[] = { target_of(0, f), target_of(1, f) };
+	DPI_Source s = source_of(f);
+	char *text = malloc((size_t)COUNT * MOST);
+	for (int i = 0; i < COUNT; i++) {
+		number[i] = i;
+		offset[i + 1] = offset[i] + (i % 11 ? i * 7 % (i % 5 ? 60 : MOST) : 0);
+		memset(text + offset[i], 'a' + i % 26, (size_t)(offset[i + 1] - offset[i]));
+		if (i % 11) valid[i / 8] |= (uint8_t)(1u << i % 8);
+	}
+	const void *none[] = { NULL }, *numbers[] = { NULL, number }, *texts[] = { valid, offset, text };
+	struct ArrowArray child[] = { { .length = COUNT, .n_buffers = 2, .buffers = numbers, .release = released },
+				      { .length = COUNT, .null_count = -1, .n_buffers = 3, .buffers = texts, .release = released } };
+	struct ArrowArray *children[] = { &child[0], &child[1] };
+	struct ArrowArray batch = { .length = COUNT, .n_buffers = 1, .buffers = none, .n_children = 2, .children = children, .release = released };
+	size_t pushed;
+	CHECK_DPI(DPI_Push_Arrow(&batch, NULL, s, &pushed));
+	CHECK_INT(pushed, ==, COUNT);
+	CHECK_DPI(DPI_Close_Source(s));
+	CHECK_DPI(DPI_Seal_Flow(f));
+	int taken = 0, error;
+	for (uint32_t n = 0; n < 2; n++) {
+		DPI_Tuple u;
+		int64_t last = -1;
+		for (; !(error = DPI_Next(t[n], &u)); taken++) {
+			DPI_Value v[2];
+			uint32_t to, count;
+			for (size_t k = 0; k < 2; k++) CHECK_DPI(DPI_Get_Value(u.data, u.size, k, a->schema, &v[k]));
+			CHECK_DPI(DPI_Route(u.data, u.size, f, &to, &count));
+			CHECK_INT(to, ==, n);
+			CHECK_INT(v[0].i, >, last);
+			last = v[0].i;
+			CHECK_INT(v[1].type == DPI_TYPE_NULL, ==, last % 11 == 0);
+			if (last % 11 == 0) continue;
+			CHECK_INT(v[1].size, ==, offset[last + 1] - offset[last]);
+			CHECK(!memcmp(v[1].data, text + offset[last], v[1].size));
+		}
+		CHECK_INT(error, ==, DPI_ERR_END);
+	}
+	CHECK_INT(taken, ==, COUNT);
+	CHECK_DPI(DPI_Free_Schema(a->schema));
+	free(text);
 	leave(ctx);
 }
 

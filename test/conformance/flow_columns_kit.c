@@ -29,7 +29,6 @@ DPI_Flow columns_flow(const char *name, bool varies, DPI_Flow_Attr *a, DPI_Conte
 	static const char *const key[] = { "key" };
 	DPI_Flow flow;
 	a->create = DPI_CREATE_OR_OPEN;
-	a->layout = DPI_LAYOUT_COLUMNS;
 	a->schema = columns_schema(varies);
 	if (a->dist != DPI_DIST_ROUND_ROBIN && a->dist != DPI_DIST_BROADCAST && !a->group && !a->key) a->key = key, a->key_count = 1;
 	CHECK_DPI(DPI_Create_Flow(name, a, ctx, &flow));

@@ -12,7 +12,7 @@ enum { COL_KEY, COL_FROM, COL_SMALL, COL_PRICE, COL_FLAG, COL_FIXED, COL_TEXT, C
 /* rows that vary, or not */
 DPI_Schema columns_schema(bool varies);
 /* Create or open a flow of columns with these rows. */
-#define COLUMNS_FLOW(name, varies, ctx, ...) columns_flow(name, varies, FLOW_ATTR(__VA_ARGS__), ctx)
+#define COLUMNS_FLOW(name, varies, ctx, ...) columns_flow(name, varies, FLOW_ATTR(.layout = DPI_LAYOUT_COLUMNS, __VA_ARGS__), ctx)
 DPI_Flow columns_flow(const char *name, bool varies, DPI_Flow_Attr *attr, DPI_Context ctx);
 
 /* Values of row number of a rank; text: its bytes are in the caller's memory, of more than COLS_TEXT bytes. */

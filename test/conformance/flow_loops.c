@@ -204,6 +204,155 @@ TEST(ack_loop_pushes, "FL-603 FL-511", 3, .deadline_s = 180)
 	loop_pushes(rank, FLOW_ATTR(.ack = DPI_ACK_RELEASED, .ack_pending = 100, .memory = 1 << 20, .segment = 4096));
 }
 
+static int fd_of_acks(DPI_Source s)
+{
+	int fd = -1, again = -1;
+	CHECK_DPI(DPI_Get_Ack_Descriptor(s, &fd));
+	CHECK_DPI(DPI_Get_Ack_Descriptor(s, &again));
+	CHECK(fd >= 0 && fd == again);
+	return fd;
+}
+
+static bool arm_acks(DPI_Source s)
+{
+	int ready = -1;
+	CHECK_DPI(DPI_Arm_Acks(s, &ready));
+	CHECK(ready == 0 || ready == 1);
+	return ready;
+}
+
+/* Rows of which a source is told; false: none now. */
+static bool told(DPI_Source s, bool wait, bool *came, int64_t *rows)
+{
+	DPI_Acked acks[16];
+	size_t count = 0;
+	int error = (wait ? DPI_Next_Acks : DPI_Try_Next_Acks)(acks, 16, s, &count);
+	for (size_t i = 0; i < count; i++) {
+		CHECK(acks[i].key >= 1 && acks[i].key <= ROWS && !came[acks[i].key]);
+		CHECK_DPI(acks[i].error);
+		came[acks[i].key] = true, ++*rows;
+	}
+	if (error) CHECK_INT(error, ==, wait ? DPI_SUCCESS : DPI_ERR_AGAIN);
+	return !error;
+}
+
+/* The source pushes in groups, which nothing but arming, or waiting, makes travel in time, and sleeps until it is told of all of them, or of some. */
+static void loop_acks(int rank, DPI_Flow_Attr *a)
+{
+	_Atomic int *waits = harness_shared();
+	DPI_Context ctx = join();
+	a->targets = 2, a->sources = 1, a->linger_us = 60 * SECOND;
+	if (!a->segment) a->segment = 1024;
+	DPI_Flow f = kit_flow("f", a, ctx);
+	uint64_t seed = draw_seed(rank);
+	if (rank == 0) {
+		static bool came[ROWS + 1];
+		DPI_Source s = source_of(f);
+		int fd = fd_of_acks(s), loop = loop_with(fd);
+		int64_t rows = 0;
+		CHECK(fd != fd_of_source(s));
+		CHECK(!arm_acks(s)); /* nothing waits */
+		harness_barrier();
+		for (int64_t i = 0, group; i < ROWS; i += group) {
+			group = 1 + (int64_t)draw(&seed, 40);
+			if (group > ROWS - i) group = ROWS - i;
+			push_rows(s, 0, i, group);
+			bool all = draw(&seed, 4) || i + group == ROWS;
+			while (rows < (all ? i + group : i)) {
+				while (told(s, false, came, &rows)) continue;
+				if (rows == i + group) break;
+				if (draw(&seed, 5) == 0) {
+					CHECK(told(s, true, came, &rows));
+				} else if (arm_acks(s)) {
+					CHECK(!readable(loop, 0));
+					CHECK(told(s, false, came, &rows));
+				} else {
+					++*waits;
+					CHECK_WOKEN(loop);
+				}
+			}
+		}
+		CHECK(!arm_acks(s));
+		if (a->ack != DPI_ACK_RECEIVED) CHECK_INT(*waits, >, 0); /* in memory that is shared rows are received when they are sent */
+		CHECK_DPI(DPI_Close_Source(s));
+		CHECK(fcntl(fd, F_GETFD) < 0);
+		close(loop);
+	} else {
+		DPI_Target t = target_of((uint32_t)rank - 1, f);
+		DPI_Tuple u;
+		int error;
+		harness_barrier();
+		while (!(error = DPI_Next(t, &u))) {
+			if (draw(&seed, 50) == 0) usleep((useconds_t)draw(&seed, 300));
+			if (a->ack == DPI_ACK_CONFIRMED) CHECK_DPI(DPI_Ack(DPI_ACK_EVERY_SOURCE, DPI_ACK_TAKEN, t));
+		}
+		CHECK_INT(error, ==, DPI_ERR_END);
+		CHECK_DPI(DPI_Close_Target(t));
+	}
+	leave(ctx);
+}
+
+TEST(flow_loop_acks_received, "FL-521", 3, .deadline_s = 180) { loop_acks(rank, FLOW_ATTR(.ack = DPI_ACK_RECEIVED)); }
+TEST(flow_loop_acks_released, "FL-521", 3, .deadline_s = 180) { loop_acks(rank, FLOW_ATTR(.ack = DPI_ACK_RELEASED)); }
+TEST(flow_loop_acks_confirmed, "FL-521", 3, .deadline_s = 180) { loop_acks(rank, FLOW_ATTR(.ack = DPI_ACK_CONFIRMED)); }
+TEST(flow_loop_acks_retained, "FL-521", 3, .deadline_s = 180)
+{
+	loop_acks(rank, FLOW_ATTR(.ack = DPI_ACK_CONFIRMED, .retain = DPI_ACK_CONFIRMED));
+}
+
+TEST(columns_loop_acks, "FL-521", 3, .deadline_s = 180)
+{
+	loop_acks(rank, FLOW_ATTR(.ack = DPI_ACK_RELEASED, .layout = DPI_LAYOUT_COLUMNS, .segment = 2048));
+}
+
+TEST(codec_loop_acks, "FL-521", 3, .deadline_s = 180)
+{
+	static const DPI_Codec lz4 = { .codec = DPI_CODEC_LZ4 };
+	loop_acks(rank, FLOW_ATTR(.ack = DPI_ACK_RECEIVED, .codecs = &lz4, .codec_count = 1));
+}
+
+/* What waits in the source's table goes out when it is armed, though there is no room for all of it. */
+TEST(reduce_loop_acks, "FL-521", 3, .deadline_s = 180)
+{
+	static const char *const key[] = { "number" };
+	static const DPI_Aggregate sum = { .function = DPI_AGGREGATE_SUM, .column = "from", .name = "sum" };
+	loop_acks(rank, FLOW_ATTR(.key = key, .key_count = 1, .ack = DPI_ACK_RECEIVED, .memory = 16384, .aggregates = &sum, .aggregate_count = 1));
+}
+
+TEST(flow_loop_acks_misused, "FL-521", 1, .once = true)
+{
+	DPI_Context ctx = join();
+	DPI_Flow f = FLOW("f", ctx, .ack = DPI_ACK_RELEASED), none = FLOW("none", ctx, .targets = 1);
+	DPI_Source s = source_of(f), without = source_of(none);
+	int fd = 5, ready = -1;
+	CHECK_ERROR(DPI_Get_Ack_Descriptor(without, &fd), DPI_ERR_USE, "no acknowledgements");
+	CHECK_ERROR(DPI_Arm_Acks(without, &ready), DPI_ERR_USE, "no acknowledgements");
+	CHECK_ERROR(DPI_Arm_Acks(s, &ready), DPI_ERR_STATE, "no descriptor");
+	CHECK_ERROR(DPI_Get_Ack_Descriptor(s, NULL), DPI_ERR_ARGUMENT, "fd is NULL");
+	int loop = loop_with(fd_of_acks(s));
+	CHECK_ERROR(DPI_Arm_Acks(s, NULL), DPI_ERR_ARGUMENT, "ready is NULL");
+	CHECK(!arm_acks(s));
+	CHECK_DPI(DPI_Cancel_Flow("enough", f));
+	CHECK_WOKEN(loop);
+	while (!arm_acks(s)) CHECK_WOKEN(loop);
+	DPI_Acked a;
+	size_t count;
+	CHECK_ERROR(DPI_Try_Next_Acks(&a, 1, s, &count), DPI_ERR_CANCELLED, "enough");
+	close(loop);
+	leave(ctx);
+}
+
+/* What a target's memory has got is learnt by flushes, whose steps nobody else takes; a transport may refuse one. */
+TEST(ack_received_loop_pushes, "FL-603 FL-511", 3, .deadline_s = 180)
+{
+	loop_pushes(rank, FLOW_ATTR(.ack = DPI_ACK_RECEIVED, .ack_pending = 2, .memory = 1 << 20, .segment = 4096, .hint = DPI_HINT_LATENCY));
+}
+
+TEST(columns_ack_received_loop_pushes, "FL-603 FL-511", 3, .deadline_s = 180)
+{
+	loop_pushes(rank, FLOW_ATTR(.ack = DPI_ACK_RECEIVED, .ack_pending = 2, .memory = 1 << 20, .segment = 4096, .hint = DPI_HINT_LATENCY, .layout = DPI_LAYOUT_COLUMNS));
+}
+
 /* In one thread: both ends of a flow whose ring is smaller than what goes through. */
 TEST(flow_loop_alone, "FL-603", 1, .once = true)
 {

@@ -369,6 +369,7 @@ TEST(flow_no_wait, "FL-434", 2)
 		harness_barrier();
 		harness_barrier();
 		UNTIL(5 * SECOND, !e, int e = DPI_Push(&r, sizeof r, s); if (e) CHECK_INT(e, ==, DPI_ERR_TIMEOUT));
+		CHECK_DPI(DPI_Flush_Source(s)); /* a row that has its room */
 		start = now();
 		int error;
 		do r = row_of(0, 1, ++rows); /* until it is full */

@@ -487,6 +487,59 @@ TEST(flow_reduce_all_rows, "FL-320 FL-324", 2)
 	leave(ctx);
 }
 
+/* By a key that does not say where rows go: each target sums what it gets, everything, or what is its turn. */
+static void sums_of_each_target(int rank, DPI_Flow_Attr *attr)
+{
+	enum { KEYS = 5, ROWS = 700 };
+	static const char *const key[] = { "key" };
+	struct { int64_t sum[KEYS], n[KEYS]; } *came = harness_shared();
+	struct { int64_t key, sum, n; } x;
+	DPI_Context ctx = join();
+	DPI_Flow f;
+	CHECK_DPI(DPI_Create_Schema(sale_columns, 3, &attr->schema));
+	attr->create = DPI_CREATE_OR_OPEN, attr->targets = attr->sources = 2, attr->key = key, attr->key_count = 1;
+	attr->aggregates = sum_a, attr->aggregate_count = 2;
+	CHECK_DPI(DPI_Create_Flow("f", attr, ctx, &f));
+	DPI_Target t = target_of((uint32_t)rank, f);
+	DPI_Source s = source_of(f);
+	DPI_Tuple u;
+	int64_t rows = 0, sum[KEYS] = { 0 }, n[KEYS] = { 0 };
+	int error, groups = 0;
+	push_sales(s, rank, 0, ROWS, KEYS);
+	CHECK_DPI(DPI_Close_Source(s));
+	for (; !(error = DPI_Next(t, &u)); groups++, rows += x.n) {
+		CHECK_INT(u.size, ==, sizeof x);
+		memcpy(&x, u.data, sizeof x);
+		int64_t k = x.key + KEYS / 2;
+		CHECK(k >= 0 && k < KEYS);
+		came[rank].sum[k] += x.sum, came[rank].n[k] += x.n;
+	}
+	CHECK_ERROR(error, DPI_ERR_END, "ended");
+	CHECK_INT(groups, ==, KEYS);
+	CHECK_INT(rows, ==, attr->dist == DPI_DIST_BROADCAST ? 2 * ROWS : ROWS);
+	harness_barrier();
+	for (int r = 0; r < 2; r++)
+		for (int64_t i = 0; i < ROWS; i++) {
+			struct sale a = sale_of(r, i, KEYS);
+			sum[a.key + KEYS / 2] += a.a, n[a.key + KEYS / 2]++;
+		}
+	for (int k = 0; k < KEYS; k++) {
+		bool all = attr->dist == DPI_DIST_BROADCAST;
+		CHECK_INT(came[rank].n[k] + (all ? 0 : came[!rank].n[k]), ==, n[k]);
+		CHECK_INT(came[rank].sum[k] + (all ? 0 : came[!rank].sum[k]), ==, sum[k]);
+	}
+	CHECK_DPI(DPI_Close_Target(t));
+	CHECK_DPI(DPI_Free_Schema(attr->schema));
+	leave(ctx);
+}
+
+TEST(flow_reduce_broadcast_by_key, "FL-22 FL-320", 2) { (void)ranks, sums_of_each_target(rank, FLOW_ATTR(.dist = DPI_DIST_BROADCAST)); }
+TEST(flow_reduce_in_turn_by_key, "FL-22 FL-320", 2) { (void)ranks, sums_of_each_target(rank, FLOW_ATTR(.dist = DPI_DIST_ROUND_ROBIN)); }
+TEST(flow_reduce_columns_in_turn_by_key, "FL-22 FL-320", 2)
+{
+	(void)ranks, sums_of_each_target(rank, FLOW_ATTR(.dist = DPI_DIST_ROUND_ROBIN, .layout = DPI_LAYOUT_COLUMNS, .reduce = DPI_REDUCE_TARGET));
+}
+
 /* What comes out of the stages at the source is reduced; the stages at the target see the results. */
 static void between_stages(int rank, const DPI_Codec *codecs, size_t codec_count)
 {

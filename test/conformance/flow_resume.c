@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include "descriptor_kit.h"
 #include "flow_kit.h"
 
 #define LATE (120 * SECOND) /* longer than any of these waits */
@@ -565,8 +566,26 @@ TEST(flow_source_leaves_a_gap, "FL-960", 2) { gap(rank, DPI_DEATH_FAILS); }
 
 /* -------------------------------------------------------------------------------------------------------- detached */
 
+/* By an event loop: the source sleeps until there is room, or the target that has none is to be left out. */
+static void push_rows_in_a_loop(DPI_Source s, int rank, int64_t count)
+{
+	int fd, ready;
+	CHECK_DPI(DPI_Get_Source_Descriptor(s, &fd));
+	int loop = loop_with(fd);
+	for (int64_t n = 0; n < count; n++) {
+		struct flow_row r = row_of(rank, n, n);
+		int error;
+		while ((error = DPI_Try_Push(&r, sizeof r, s)) == DPI_ERR_AGAIN) {
+			CHECK_DPI(DPI_Arm_Source(s, &ready));
+			if (!ready) CHECK_WOKEN(loop);
+		}
+		CHECK_DPI(error);
+	}
+	close(loop);
+}
+
 /* Everybody gets all rows; one target takes nothing, and is left out. The other, and the other source, go on. */
-static void detach(int rank, int retain, int layout)
+static void detach(int rank, int retain, int layout, bool loops)
 {
 	enum { MANY = 4000 };
 	_Atomic int *stage = harness_shared();
@@ -576,7 +595,8 @@ static void detach(int rank, int retain, int layout)
 			  .retain = retain, .layout = layout);
 	if (rank < 2) {
 		DPI_Source s = source_of(f);
-		push_rows(s, rank, 0, MANY);
+		if (loops) push_rows_in_a_loop(s, rank, MANY);
+		else push_rows(s, rank, 0, MANY);
 		CHECK_DPI(DPI_Push_Mark(5, s));
 		DPI_Source_Stats stats = { .size = sizeof stats };
 		CHECK_DPI(DPI_Flush_Source(s));
@@ -617,9 +637,11 @@ static void detach(int rank, int retain, int layout)
 	CHECK_DPI(DPI_Finalize(ctx));
 }
 
-TEST(flow_target_detached, "FL-970 FL-971", 4, .deadline_s = 180) { detach(rank, 0, DPI_LAYOUT_ROWS); }
-TEST(flow_target_detached_of_columns, "FL-970 FL-971", 4, .deadline_s = 180) { detach(rank, 0, DPI_LAYOUT_COLUMNS); }
-TEST(flow_target_detached_retained, "FL-970 FL-971", 4, .deadline_s = 180) { detach(rank, DPI_ACK_RELEASED, DPI_LAYOUT_ROWS); }
+TEST(flow_target_detached, "FL-970 FL-971", 4, .deadline_s = 180) { detach(rank, 0, DPI_LAYOUT_ROWS, false); }
+TEST(flow_target_detached_of_columns, "FL-970 FL-971", 4, .deadline_s = 180) { detach(rank, 0, DPI_LAYOUT_COLUMNS, false); }
+TEST(flow_target_detached_retained, "FL-970 FL-971", 4, .deadline_s = 180) { detach(rank, DPI_ACK_RELEASED, DPI_LAYOUT_ROWS, false); }
+
+TEST(flow_target_detached_in_event_loops, "FL-603 FL-970", 4, .deadline_s = 180) { detach(rank, 0, DPI_LAYOUT_ROWS, true); }
 
 /* Both targets make room all the time, and hold up the source: one takes what lies there within the budget, the other in twice as long. */
 static void lagging(int rank, int retain)

@@ -311,3 +311,67 @@ TEST(a_window_that_is_not_kept, "FL-916", 1, .one_transport = true)
 	CHECK_ERROR(DPI_Close_Source(s), DPI_ERR_TIMEOUT, " ");
 	leave(ctx);
 }
+
+/* What came of it until nothing is there. */
+static int64_t take_sums(DPI_Target t, int64_t *sum)
+{
+	DPI_Tuple u;
+	int error;
+	while (!(error = DPI_Try_Next(t, &u))) {
+		struct sum x;
+		if (u.kind != DPI_TUPLE_ROW) continue;
+		memcpy(&x, u.data, sizeof x);
+		*sum += x.sum;
+	}
+	return error;
+}
+
+/* A source is lost and resumed again and again while another, that has come or is still to come, holds all windows back: what its rings keep stays
+ * within the memory, and a life that finds none waits until the windows end. */
+static void lives(uint32_t sources)
+{
+	enum { LIVES = 50, EACH_LIFE = 20 };
+	static const uint64_t memory = 1 << 18;
+	const struct sale x = { 1, 1, 0 };
+	DPI_Context ctx = join();
+	DPI_Flow f = REDUCE("f", sum_a, 2, ctx, .sources = sources, .segment = 1024, .memory = memory, .retain = DPI_ACK_RELEASED, .resume_us = LONG,
+			    .reduce = DPI_REDUCE_TARGET, .window = DPI_WINDOW_MARKS);
+	DPI_Target t = target_of(0, f);
+	DPI_Source holds = source_with(f, LONG), s = NULL;
+	uint64_t rows = 0, lived = 0;
+	int64_t sum = 0;
+	int error;
+	if (!sources) CHECK_DPI(DPI_Push(&x, sizeof x, holds)); /* nobody knows how many are to come */
+	for (int life = 0; life <= LIVES; life++) {
+		DPI_Source_Attr a = { .size = sizeof a, .id = 7, .takeover = life > 0, .rows = rows ? &rows : NULL, .timeout_us = life < LIVES ? 50 * MS : LONG };
+		DPI_Source next;
+		CHECK_DPI(DPI_Open_Source(f, &a, &next));
+		if (s) CHECK_ERROR(DPI_Close_Source(s), DPI_ERR_FENCED, "taken over");
+		s = next;
+		if (life == LIVES) break;
+		CHECK_INT(take_sums(t, &sum), ==, DPI_ERR_AGAIN);
+		error = DPI_Push(&x, sizeof x, s);
+		if (error) CHECK_ERROR(error, DPI_ERR_TIMEOUT, "no room");
+		for (int i = 1; i < EACH_LIFE && !error; i++) CHECK_DPI(DPI_Push(&x, sizeof x, s));
+		if (!error) CHECK_DPI(DPI_Push_Mark(++lived, s));
+		if (!error) CHECK_DPI(DPI_Flush_Source(s));
+		if (!error) CHECK_DPI(DPI_Get_Source_Rows(s, &rows));
+		CHECK_INT(rows, ==, lived * EACH_LIFE);
+		CHECK_INT(target_stats(t).memory, <=, memory);
+	}
+	CHECK_INT(lived, >=, 2);
+	CHECK_INT(lived, <, LIVES);
+	if (sources) CHECK_DPI(DPI_Push(&x, sizeof x, holds));
+	CHECK_DPI(DPI_Push_Mark(lived, holds));
+	UNTIL(10 * SECOND, sum >= (int64_t)rows + 1, CHECK_INT(take_sums(t, &sum), ==, DPI_ERR_AGAIN));
+	for (int i = 0; i < EACH_LIFE; i++) CHECK_DPI(DPI_Push(&x, sizeof x, s));
+	pthread_t closing[] = { start_thread(close_one, holds), start_thread(close_one, s) };
+	CHECK_DPI(DPI_Seal_Flow(f));
+	UNTIL(20 * SECOND, error == DPI_ERR_END, error = take_sums(t, &sum));
+	CHECK_INT(sum, ==, (int64_t)rows + 1 + EACH_LIFE);
+	for (int i = 0; i < 2; i++) pthread_join(closing[i], NULL);
+	leave(ctx);
+}
+
+TEST(retain_reduce_lives, "FL-409 FL-421 FL-981", 1, .deadline_s = 120) { lives(0); }
+TEST(retain_reduce_lives_declared, "FL-421 FL-981", 1, .deadline_s = 120) { lives(2); }

@@ -84,6 +84,17 @@ TEST(route_by_columns, "FL-210 FL-211 FL-212 FL-213 FL-214 FL-225", 1, .once = t
 	DPI_Flow flow = flow_of("radix", &a, ctx);
 	parts_of(p, 1, part);
 	for (int i = 0; i < ORDERS; i++) CHECK_INT(route(orders + i, flow), ==, part[i]);
+	static const char *const two[] = { "number", "part" };
+	DPI_Values numbers[2] = { { .type = DPI_TYPE_UINT32, .data = &orders->number, .stride = sizeof *orders },
+				  { .type = DPI_TYPE_UINT32, .data = &orders->part, .stride = sizeof *orders } };
+	a.key = two, a.key_count = 2, p.keys = numbers, p.key_count = 2;
+	p.shift = a.shift = 30; /* bits of both */
+	flow = flow_of("radix of two", &a, ctx);
+	CHECK_DPI(DPI_Partition(&p, ORDERS, part, NULL));
+	for (int i = 0; i < ORDERS; i++) {
+		CHECK_INT(part[i], ==, ((orders[i].number & 1) << 2 | orders[i].part >> 30));
+		CHECK_INT(route(orders + i, flow), ==, part[i]);
+	}
 	a = attr_of(s, DPI_DIST_RANGE, 1);
 	p.bounds = a.bounds = &bounds, p.method = DPI_PARTITION_RANGE;
 	flow = flow_of("range", &a, ctx);

@@ -3,6 +3,7 @@
 #include "memory_kit.h"
 
 #include <dirent.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <time.h>
 
@@ -181,6 +182,20 @@ bool all_bytes(const void *data, size_t size, int byte)
 	for (size_t i = 0; i < size; i++)
 		if (((const uint8_t *)data)[i] != byte) return false;
 	return true;
+}
+
+void *guarded(size_t size)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE), body = (size + page - 1) / page * page;
+	uint8_t *p = mmap(NULL, body + 2 * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (p == MAP_FAILED || mprotect(p + page, body, PROT_READ | PROT_WRITE)) FAIL("no guarded memory");
+	return p + page + body - size;
+}
+
+void guarded_free(void *memory, size_t size)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE), body = (size + page - 1) / page * page;
+	munmap((uint8_t *)memory + size - body - page, body + 2 * page);
 }
 
 static _Atomic pid_t last_thread;

@@ -102,6 +102,9 @@ uint64_t draw_seed(int rank);			/* follows TEST_SEED */
 void fill(void *data, size_t size, uint64_t key);
 bool filled(const void *data, size_t size, uint64_t key);
 bool all_bytes(const void *data, size_t size, int byte);
+/* Zeros that end where no byte can be read, so that they begin at any address; free them with the same size. */
+void *guarded(size_t size);
+void guarded_free(void *memory, size_t size);
 
 pthread_t start_thread(void *(*run)(void *), void *arg);
 void *end_thread(pthread_t thread);

@@ -20,7 +20,7 @@ struct ledger {
 	struct pushed *row;
 	uint64_t rows, first, left; /* none before the first is left */
 	uint64_t to[TARGETS];	    /* that its program is to get */
-	uint64_t sent, sent_to_dying;
+	uint64_t sent, sent_to_dying, unmatched;
 	char why[200];
 };
 
@@ -43,16 +43,17 @@ static void ledger_push(struct ledger *l, uint64_t number, uint32_t called, uint
 {
 	const struct plan *p = l->p;
 	struct pushed *r = l->row + l->rows++;
-	bool stays = p->with & FILTER && p->place == DPI_AT_SOURCE && !kept(p, number);
+	bool stays = p->with & FILTER && p->place == DPI_AT_SOURCE && !kept(p, l->source, number);
 	*r = (struct pushed){ .key = ack_key(p, l->source, number, l->rows) };
 	for (uint32_t t = 0; t < p->targets && !stays; t++) {
 		if (!goes_to(p, l->source, number, called, robin, t)) continue;
 		r->mask |= 1u << t;
-		l->to[t] += kept(p, number);
+		l->to[t] += kept(p, l->source, number);
 		l->sent++;
 		l->sent_to_dying += l->dying >> t & 1;
 	}
 	memcpy(r->to, l->to, sizeof r->to);
+	l->unmatched += !passes(p, key_of(p, l->source, number));
 	l->left++;
 }
 

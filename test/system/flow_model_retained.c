@@ -9,7 +9,9 @@
 #include <signal.h>
 #include <unistd.h>
 
-#include "flow_plan.h"
+#include "flow_arrow.h"
+#include "flow_definition.h"
+#include "flow_loop.h"
 #include "store.h"
 
 ENROL_WITH_FAULTS;
@@ -105,6 +107,8 @@ static struct plan make_retained(int number, struct fate *f)
 	uint64_t d = mix(p.seed + 5);
 	*f = (struct fate){ .what = (enum what)draw(&d, WHATS), .positions = one_in(&d, 2), .anew = one_in(&d, 2) };
 	draw_definition(&p, f, &d);
+	draw_keys(&p, &d);
+	limit_large(&p, 3 * (uint64_t)p.attr.segment);
 	bool sources_die = f->what == SOURCES_DIE || f->what == BOTH_DIE, targets_die = f->what == TARGETS_DIE || f->what == BOTH_DIE;
 	f->anew |= targets_die; /* what it had flushed may have gone with the target */
 	f->kills = sources_die || targets_die ? 1 + (int)draw(&d, KILLS) : 0;
@@ -171,11 +175,11 @@ static void raise_to(_Atomic uint64_t *what, uint64_t to)
 
 #define LOST(e, ...)                                                                                   \
 	do {                                                                                           \
-		char text[400];                                                                        \
+		char text[400], columns[200];                                                                        \
 		snprintf(text, sizeof text, __VA_ARGS__);                                              \
-		FAIL("scenario %d (what %d, with %#x, place %d, retain %d, ack %d, dist %d, %u sources, %u targets, segment %u, memory %" PRIu64 ", varies %d, positions %d, anew %d, kills %d, reduce %d, window %d of %" PRIu64 "): %s", \
+		FAIL("scenario %d (what %d, with %#x, place %d, retain %d, ack %d, dist %d, %u sources, %u targets, segment %u, memory %" PRIu64 ", varies %d, positions %d, anew %d, kills %d, reduce %d, window %d of %" PRIu64 ", columns %s): %s", \
 		     (e)->s->p.number, (e)->s->f.what, (e)->s->p.with, (e)->s->p.place, (e)->s->p.attr.retain, (e)->s->p.attr.ack, (e)->s->p.attr.dist, (e)->s->p.sources, (e)->s->p.targets,                    \
-		     (e)->s->p.attr.segment, (e)->s->p.attr.memory, (e)->s->p.varies, (e)->s->f.positions, (e)->s->f.anew, (e)->s->f.kills, (e)->s->p.attr.reduce, (e)->s->p.attr.window, (e)->s->p.attr.window_rows, text);                             \
+		     (e)->s->p.attr.segment, (e)->s->p.attr.memory, (e)->s->p.columns.varies, (e)->s->f.positions, (e)->s->f.anew, (e)->s->f.kills, (e)->s->p.attr.reduce, (e)->s->p.attr.window, (e)->s->p.attr.window_rows, columns_text(&(e)->s->p.columns, columns), text);                             \
 	} while (0)
 static void good(struct endpoint *e, int error, const char *call)
 {
@@ -200,6 +204,8 @@ struct pusher {
 	uint64_t until[PLACES];	   /* of these, up to the last that comes out of it */
 	uint32_t number, life;
 	uint8_t *row;
+	bool loops; /* it sleeps on its descriptor */
+	int fd;
 };
 
 /* Fenced, where it may be: the end of this life. */
@@ -217,7 +223,44 @@ static bool fenced(struct pusher *u, int error, const char *call)
 /* A row on its way between the stages of source and target. */
 static bool travels(const struct plan *p, uint32_t source, uint64_t row, uint32_t number, uint32_t target)
 {
-	return goes_to(p, source, row, number, row, target) && (kept(p, row) || dropped_at(p, DPI_AT_TARGET));
+	return goes_to(p, source, row, number, row, target) && (kept(p, source, row) || dropped_at(p, DPI_AT_TARGET));
+}
+
+/* There was no room: false: it is fenced. */
+static bool rest_source(struct pusher *u)
+{
+	struct turn turn = { .loop = NULL };
+	int ready = 0;
+	if (u->loops && u->fd < 0) TRY(u, DPI_Get_Source_Descriptor(u->handle, &u->fd));
+	if (u->loops) TRY(u, DPI_Arm_Source(u->handle, &ready));
+	if (!u->loops || ready) turn_pause(&turn);
+	else if (!turn_sleep(&turn, u->fd)) LOST(u->e, "rank %d, source %u slept through what it waited for", u->e->rank, u->e->index);
+	return true;
+}
+
+/* Several at once, as rows where these do not vary, or as columns. pushed: out. */
+static bool push_several(struct pusher *u, uint64_t *pushed)
+{
+	struct plan *p = &u->e->s->p;
+	const struct columns *c = &p->columns;
+	uint64_t most = 1 + draw(&u->d, ARROW_ROWS);
+	bool rows = !c->varies && one_in(&u->d, 2);
+	struct arrow_rows *a = arrow_new(c, &u->d);
+	uint32_t s = u->e->index, target;
+	size_t n = 0, done = 0;
+	int error = DPI_SUCCESS;
+	while (n < most && u->n + n < p->rows[s] && !in_place(p, s, u->n + n, &target)) {
+		uint8_t *at = u->row + (rows ? n * c->fixed : 0);
+		uint32_t size = make_row(p, s, u->n + n, at);
+		if (!rows && !arrow_add(c, at, size, a)) break;
+		if (mark_after(p, s, u->n + n++)) break;
+	}
+	if (n) error = rows ? DPI_Push_Batch(u->row, n, u->handle, &done) : arrow_push(c, a, u->handle, &done);
+	arrow_free(c, a);
+	*pushed = done;
+	TRY(u, error);
+	if (done != n) LOST(u->e, "source %u: %zu of %zu rows were pushed", s, done, n);
+	return true;
 }
 
 static bool push_one(struct pusher *u)
@@ -241,7 +284,8 @@ static bool push_one(struct pusher *u)
 		TRY(u, DPI_Push(u->row, size, u->handle));
 		return true;
 	}
-	while ((error = DPI_Try_Push(u->row, size, u->handle)) == DPI_ERR_AGAIN || error == DPI_ERR_TIMEOUT) harness_pause();
+	while ((error = DPI_Try_Push(u->row, size, u->handle)) == DPI_ERR_AGAIN || error == DPI_ERR_TIMEOUT)
+		if (!rest_source(u)) return false;
 	TRY(u, error);
 	return true;
 }
@@ -281,13 +325,17 @@ static bool push_all(struct pusher *u)
 	struct progress *now = u->e->s->now;
 	uint32_t s = u->e->index;
 	while (u->n < p->rows[s]) {
-		if (!push_one(u)) return false;
-		for (uint32_t t = 0; t < p->targets; t++) {
-			u->to[t] += travels(p, s, u->n, u->number, t);
-			if (kept(p, u->n) && travels(p, s, u->n, u->number, t)) u->until[t] = u->to[t];
+		uint64_t more = 0;
+		if (one_in(&u->d, p->with & COLUMNS ? 4 : 32) && !push_several(u, &more)) return false;
+		if (!more && !push_one(u)) return false;
+		for (uint64_t end = u->n + (more ? more : 1); u->n < end; u->n++) {
+			for (uint32_t t = 0; t < p->targets; t++) {
+				u->to[t] += travels(p, s, u->n, u->number, t);
+				if (kept(p, s, u->n) && travels(p, s, u->n, u->number, t)) u->until[t] = u->to[t];
+			}
+			step(u->e);
 		}
-		raise_to(&now->pushed[s], ++u->n);
-		step(u->e);
+		raise_to(&now->pushed[s], u->n);
 		uint64_t mark = mark_after(p, s, u->n - 1);
 		if (mark) {
 			raise_to(&now->mark[s], mark);
@@ -345,10 +393,11 @@ static void *be_source(void *arg)
 	struct state stored;
 	if (e->second) AWAIT(now->source_over[e->index] || now->pushed[e->index] >= s->f.when);
 	if (now->source_over[e->index]) return NULL;
-	struct pusher u = { .e = e };
+	struct pusher u = { .e = e, .fd = -1 };
 	pause_us(e->second ? 0 : s->p.source_late[e->index]);
 	u.life = store_claim(&now->source[e->index], &stored);
 	u.d = mix(s->p.seed + e->index + 1000 + u.life * 77);
+	u.loops = one_in(&u.d, 2);
 	if (s->f.anew) memset(&stored, 0, sizeof stored);
 	u.n = stored.next[0];
 	memcpy(u.to, stored.count, sizeof u.to);
@@ -378,9 +427,11 @@ struct taker {
 	bool marked, behind; /* behind: there is something to confirm */
 	uint64_t begin[SOURCES]; /* the next row when the target was bound */
 	bool begun;		 /* something had come before */
+	bool loops;		 /* it sleeps on its descriptor */
+	int fd;
 	bool last;	     /* of windows of rows: one that was not full has come */
 	int64_t n[KEYS], sum[KEYS]; /* results since the last window */
-	uint8_t *expected;
+	uint8_t *expected, *row;
 };
 
 /* The next row of a source: does it travel here, and does it come out? */
@@ -391,7 +442,7 @@ static bool counts(struct taker *k, uint32_t s)
 
 static bool comes(struct taker *k, uint32_t s)
 {
-	return counts(k, s) && kept(&k->e->s->p, k->at.next[s]);
+	return counts(k, s) && kept(&k->e->s->p, s, k->at.next[s]);
 }
 
 static void rows_until(struct taker *k, uint32_t s, uint64_t number, const char *when)
@@ -427,7 +478,7 @@ static void check_row(struct taker *k, const void *row, size_t size, uint32_t nu
 	rows_until(k, s, n, "a later one");
 	if (!comes(k, s)) LOST(k->e, "target %u: row %" PRIu64 " of source %u does not belong here", t, n, s);
 	uint32_t whole = make_output(p, s, n, k->expected);
-	if (size != whole || memcmp(k->expected, row, size)) LOST(k->e, "target %u: row %" PRIu64 " of source %u has other bytes, or %zu of %u", t, n, s, size, whole);
+	if (!as_expected(p, row, size, k->expected, whole)) LOST(k->e, "target %u: row %" PRIu64 " of source %u has other bytes, or %zu of %u", t, n, s, size, whole);
 	k->at.next[s]++;
 	k->at.count[s]++;
 	k->rows++;
@@ -446,19 +497,16 @@ static uint64_t weight_until(struct taker *k, uint32_t s, uint64_t mark)
 	const struct plan *p = &k->e->s->p;
 	uint64_t weighs = 0;
 	for (uint64_t n = 0; n < p->rows[s] && (n < k->begin[s] || !n || mark_after(p, s, n - 1) < mark); n++)
-		if (travels(p, s, n, 0, k->e->index)) weighs += weight(key_of(p, s, n), 1, (int64_t)n);
+		if (travels(p, s, n, 0, k->e->index)) weighs += weight(p->group[key_of(p, s, n)], 1, (int64_t)n);
 	return weighs;
 }
 
 static void check_result(struct taker *k, const void *row, size_t size)
 {
-	int64_t got[3];
-	if (size != sizeof got) LOST(k->e, "target %u: sums of %zu bytes", k->e->index, size);
-	memcpy(got, row, sizeof got);
-	int64_t key = k->e->s->p.grouped ? got[0] / 7 : got[0]; /* see group() */
-	if (key < 0 || key >= KEYS || k->n[key] || got[1] <= 0) LOST(k->e, "target %u: %" PRId64 " rows of key %" PRId64, k->e->index, got[1], got[0]);
-	k->n[key] = got[1];
-	k->sum[key] = got[2];
+	int64_t got[2], key = group_of(&k->e->s->p, row, size, got);
+	if (key < 0 || k->n[key] || got[0] <= 0) LOST(k->e, "target %u: %" PRId64 " rows of group %" PRId64 ", in %zu bytes", k->e->index, got[0], key, size);
+	k->n[key] = got[0];
+	k->sum[key] = got[1];
 	k->rows++;
 	step(k->e);
 }
@@ -489,7 +537,7 @@ static bool check_window(struct taker *k)
 		for (; k->at.count[s] < taken; k->at.next[s]++) {
 			if (k->at.next[s] == p->rows[s]) LOST(k->e, "target %u: %" PRIu64 " rows of source %u are taken", k->e->index, taken, s);
 			if (!counts(k, s)) continue;
-			int64_t key = key_of(p, s, k->at.next[s]);
+			int64_t key = p->group[key_of(p, s, k->at.next[s])];
 			k->at.count[s]++;
 			n[key]++;
 			sum[key] += (int64_t)k->at.next[s];
@@ -570,13 +618,13 @@ static int confirm(struct taker *k)
 	return store(k) ? DPI_Ack(DPI_ACK_EVERY_SOURCE, DPI_ACK_TAKEN, k->handle) : DPI_ERR_FENCED;
 }
 
-/* True: it can be stored. */
-static bool check(struct taker *k, const DPI_Batch *b)
+/* a: the same rows as columns, or NULL. True: it can be stored. */
+static bool check(struct taker *k, const DPI_Batch *b, const struct ArrowArray *a)
 {
 	bool sums = k->e->s->p.with & SUMS;
 	for (size_t i = 0; b->kind == DPI_TUPLE_ROW && i < b->count; i++) {
-		const void *row = b->record ? b->record[i].data : (const uint8_t *)b->rows + i * b->stride;
-		size_t size = b->record ? b->record[i].size : b->stride;
+		const void *row = a ? k->row : b->record ? b->record[i].data : (const uint8_t *)b->rows + i * b->stride;
+		size_t size = a ? arrow_row(&k->e->s->p, a, i, k->row) : b->record ? b->record[i].size : b->stride;
 		if (sums) check_result(k, row, size);
 		else check_row(k, row, size, b->source);
 	}
@@ -585,29 +633,49 @@ static bool check(struct taker *k, const DPI_Batch *b)
 	return window;
 }
 
+static void rest_target(struct taker *k)
+{
+	struct turn turn = { .loop = NULL };
+	int ready = 0;
+	if (k->loops && k->fd < 0) GOOD(k->e, DPI_Get_Target_Descriptor(k->handle, &k->fd));
+	if (k->loops) GOOD(k->e, DPI_Arm_Target(k->handle, &ready));
+	if (!k->loops || ready) turn_pause(&turn);
+	else if (!turn_sleep(&turn, k->fd)) LOST(k->e, "rank %d, target %u slept through what it waited for", k->e->rank, k->e->index);
+}
+
 /* A row, a run or a mark: DPI_ERR_FENCED when it cannot be stored. */
 static int take(struct taker *k)
 {
 	struct plan *p = &k->e->s->p;
 	int error;
 	bool released = p->attr.retain == DPI_ACK_RELEASED, some;
-	if (!k->behind && one_in(&k->d, 2)) {
+	if (!k->behind && one_in(&k->d, p->with & COLUMNS ? 3 : 12)) {
+		DPI_Batch b;
+		struct ArrowArray a;
+		error = DPI_Next_Arrow(k->handle, &b, &a, NULL);
+		if (error) return error;
+		some = check(k, &b, &a);
+		if (released && some && !store(k)) error = DPI_ERR_FENCED;
+		if (b.kind == DPI_TUPLE_ROW) a.release(&a);
+		if (error) return error;
+		GOOD(k->e, DPI_Release_Batch(0, k->handle)); /* takes back what was released */
+	} else if (!k->behind && one_in(&k->d, 2)) {
 		DPI_Batch b;
 		error = DPI_Next_Batch(k->handle, &b);
 		if (error) return error;
-		some = check(k, &b);
+		some = check(k, &b, NULL);
 		if (released && some && !store(k)) return DPI_ERR_FENCED;
 		if (b.kind == DPI_TUPLE_ROW) GOOD(k->e, DPI_Release_Batch(1, k->handle));
 	} else {
 		DPI_Tuple u;
-		bool waits = !k->behind && one_in(&k->d, 2);
+		bool waits = !k->behind && !k->loops && one_in(&k->d, 2);
 		while ((error = waits ? DPI_Next(k->handle, &u) : DPI_Try_Next(k->handle, &u)) == DPI_ERR_AGAIN) {
 			if (k->behind && (error = confirm(k))) return error; /* a source may wait for it */
-			harness_pause();
+			rest_target(k);
 		}
 		if (error) return error;
 		DPI_Batch b = { .kind = u.kind, .mark = u.mark, .source = u.source, .rows = u.data, .count = 1, .stride = u.size };
-		some = check(k, &b);
+		some = check(k, &b, NULL);
 		if (released && some && !store(k)) return DPI_ERR_FENCED;
 	}
 	if (p->attr.retain != DPI_ACK_CONFIRMED || !some) return DPI_SUCCESS;
@@ -676,10 +744,11 @@ static void *be_target(void *arg)
 	}
 	if (s->now->target_over[t]) return NULL;
 	pause_us(e->second ? 0 : s->p.target_late[t]);
-	struct taker k = { .e = e, .expected = malloc(ROW_MOST) };
+	struct taker k = { .e = e, .expected = malloc(ROW_MOST), .row = malloc(ROW_MOST), .fd = -1 };
 	k.life = store_claim(&s->now->target[t], &k.at);
 	k.most = k.at;
 	k.d = mix(s->p.seed + t + 2000 + k.life * 77);
+	k.loops = one_in(&k.d, 2);
 	int error = open_target(&k) ? DPI_SUCCESS : DPI_ERR_EXISTS;
 	bool lags = s->f.what == DETACHED && t == s->f.which;
 	while (!error) {
@@ -706,6 +775,7 @@ static void *be_target(void *arg)
 	}
 	if (error != DPI_ERR_EXISTS) GOOD(e, DPI_Close_Target(k.handle));
 	free(k.expected);
+	free(k.row);
 	return NULL;
 }
 
@@ -772,7 +842,7 @@ static void play(struct shared *shared, int number, int rank, DPI_Context ctx)
 		CHECK_INT(info.failed, ==, 0);
 		CHECK_INT(info.sources, ==, s.p.sources);
 	}
-	CHECK_DPI(DPI_Close_Flow(s.flow));
+	close_flow(&s.p, s.flow);
 }
 
 #define LEAST 30 /* scenarios, however long they take */
@@ -780,13 +850,13 @@ static void play(struct shared *shared, int number, int rank, DPI_Context ctx)
 static void run_model(int rank, int most, double limit)
 {
 	struct shared *shared = harness_shared();
-	static const uint8_t key[DPI_KEY_SIZE] = "thirty-two bytes that are a key.";
 	DPI_Context ctx;
 	double start = seconds();
 	int first = number_from("TEST_FIRST", 0);
 	CHECK_DPI(DPI_Register_Dist("model_dist", 1, dist, NULL));
 	CHECK_DPI(DPI_Register_Group("model_group", 1, group, NULL));
-	CHECK_DPI(DPI_Set_Key("model", key, sizeof key));
+	CHECK_DPI(DPI_Register_Map("model_map", 1, map, NULL));
+	hold_key();
 	CHECK_DPI(DPI_Init(&ctx));
 	if (rank == 0) shared->last = most;
 	for (int n = shared->done[rank]; n < most; n = shared->done[rank]) {

@@ -6,7 +6,7 @@
  * command line names the case); reduce_model_soak goes on for TEST_SOAK seconds. */
 #include <pthread.h>
 
-#include "kit.h"
+#include "flow_codecs.h"
 
 ENROL_WITH_FAULTS;
 
@@ -20,15 +20,18 @@ struct plan {
 	uint32_t sources, targets, marks; /* source i and target i are of rank i modulo RANKS */
 	bool distinct;			  /* one more aggregate, whose states are large */
 	bool sparse;			  /* each source has marks of its own */
+	bool nulls;			  /* what is added up may be NULL */
+	DPI_Codec codec[3];
 	DPI_Flow_Attr attr;
 	char name[32];
 };
 
 struct row {
 	int64_t key, a;
+	bool null;
 };
 struct result {
-	int64_t key, sum, n, most;
+	int64_t key, sum, n, most, values; /* the last are the model's; a result has 0 if there are none */
 };
 
 static struct plan make_plan(int number)
@@ -50,9 +53,13 @@ static struct plan make_plan(int number)
 	p.attr.sources = p.sources;
 	p.attr.salt = p.attr.dist == DPI_DIST_HASH ? draw(&d, 1000) : 0;
 	p.attr.segment = segments[draw(&d, 4)];
+	p.nulls = draw(&d, 2);
+	if (draw(&d, 3) == 0) p.attr.layout = DPI_LAYOUT_COLUMNS;
+	if (p.attr.layout && p.attr.segment < 4096) p.attr.segment = 4096;
+	if (draw(&d, 3) == 0) p.attr.codec_count = draw_codecs(&d, p.codec);
 	uint64_t ring = 4096;
 	while (ring < 5 * (uint64_t)p.attr.segment + 1024) ring *= 2;
-	p.attr.memory = draw(&d, 2) ? 0 : ring * p.sources;
+	p.attr.memory = draw(&d, 2) || p.attr.codec_count ? 0 : ring * p.sources;
 	p.attr.reduce = (int)draw(&d, 2);
 	p.attr.reduce_memory = draw(&d, 2) ? 0 : 65536;
 	p.attr.window = (int[]){ DPI_WINDOW_END, DPI_WINDOW_MARKS, DPI_WINDOW_MARKS, DPI_WINDOW_ROWS }[draw(&d, 4)];
@@ -69,7 +76,17 @@ static struct plan make_plan(int number)
 static struct row row_of(const struct plan *p, uint32_t source, uint64_t number)
 {
 	uint64_t r = mix(p->seed ^ mix(source * 31 + 7) ^ mix(number + 77));
-	return (struct row){ p->attr.dist == DPI_DIST_BROADCAST ? 0 : (int64_t)(r % (uint64_t)p->keys), (int64_t)(r >> 40) - (1 << 22) };
+	return (struct row){ p->attr.dist == DPI_DIST_BROADCAST ? 0 : (int64_t)(r % (uint64_t)p->keys), (int64_t)(r >> 40) - (1 << 22), p->nulls && mix(r + 1) % 3 == 0 };
+}
+
+#define ROW_BYTES 24 /* at most: behind the values a bit for NULL */
+
+/* As it is pushed; what stands in place of a NULL does not matter. */
+static size_t write_row(const struct plan *p, struct row r, void *to)
+{
+	uint64_t words[3] = { (uint64_t)r.key, (uint64_t)r.a, 0xa4 | r.null };
+	memcpy(to, words, sizeof words);
+	return p->nulls ? sizeof words : 16;
 }
 
 /* Its marks: the first is number 1. */
@@ -92,7 +109,7 @@ static uint64_t rows_before(const struct plan *p, uint32_t source, uint32_t mark
 static DPI_Flow open_flow(struct plan *p, DPI_Context ctx)
 {
 	static const char *const key[] = { "key" };
-	DPI_Column columns[] = { { "key", DPI_TYPE_INT64, 0, 0, 0, 0 }, { "a", DPI_TYPE_INT64, 0, 0, 0, 0 } };
+	DPI_Column columns[] = { { "key", DPI_TYPE_INT64, 0, 0, 0, 0 }, { "a", DPI_TYPE_INT64, p->nulls, 0, 0, 0 } };
 	DPI_Aggregate a[] = { { .function = DPI_AGGREGATE_SUM, .column = "a", .name = "sum" },
 			      { .function = DPI_AGGREGATE_COUNT_ALL, .name = "n" },
 			      { .function = DPI_AGGREGATE_MAX, .column = "a", .name = "most" },
@@ -102,6 +119,7 @@ static DPI_Flow open_flow(struct plan *p, DPI_Context ctx)
 	if (p->attr.dist != DPI_DIST_BROADCAST) p->attr.key = key, p->attr.key_count = 1;
 	p->attr.aggregates = a;
 	p->attr.aggregate_count = 3 + p->distinct;
+	if (p->attr.codec_count) p->attr.codecs = p->codec;
 	CHECK_DPI(DPI_Create_Flow(p->name, &p->attr, ctx, &f));
 	CHECK_DPI(DPI_Free_Schema(p->attr.schema));
 	return f;
@@ -133,30 +151,57 @@ static void wait_acks(const struct source *s, uint64_t first, uint64_t end, uint
 	if (first == end) return;
 	CHECK_DPI(DPI_Wait_Ack(end, s->handle));
 	for (uint64_t i = first; i < end && s->p->attr.ack != DPI_ACK_RECEIVED; i++) {
-		struct row r = row_of(s->p, s->index, i);
+		uint8_t row[ROW_BYTES];
 		uint32_t to[RANKS], count;
-		CHECK_DPI(DPI_Route(&r, sizeof r, s->flow, to, &count));
+		CHECK_DPI(DPI_Route(row, write_row(s->p, row_of(s->p, s->index, i), row), s->flow, to, &count));
 		for (uint32_t t = 0; t < count; t++) CHECK_INT(*windows_of(to[t]), >=, window);
 	}
 }
 
+enum { AT_ONCE = 200 };
+
+static void released(struct ArrowArray *a)
+{
+	a->release = NULL;
+}
+
+static void push_columns(const struct source *s, uint64_t first, size_t n, size_t *pushed)
+{
+	int64_t value[2][AT_ONCE];
+	uint8_t valid[AT_ONCE / 8 + 1] = { 0 };
+	const void *none[1] = { NULL }, *buffer[2][2] = { { NULL, value[0] }, { s->p->nulls ? valid : NULL, value[1] } };
+	struct ArrowArray child[2], *children[2] = { child, child + 1 };
+	for (size_t i = 0; i < n; i++) {
+		struct row r = row_of(s->p, s->index, first + i);
+		value[0][i] = r.key, value[1][i] = r.a;
+		valid[i / 8] |= (uint8_t)(!r.null << i % 8);
+	}
+	for (int c = 0; c < 2; c++) child[c] = (struct ArrowArray){ .length = (int64_t)n, .null_count = c && s->p->nulls ? -1 : 0, .n_buffers = 2, .buffers = buffer[c], .release = released };
+	struct ArrowArray batch = { .length = (int64_t)n, .n_buffers = 1, .buffers = none, .n_children = 2, .children = children, .release = released };
+	CHECK_DPI(DPI_Push_Arrow(&batch, NULL, s->handle, pushed));
+}
+
 static void push_some(const struct source *s, uint64_t first, uint64_t end, uint64_t *d)
 {
-	struct row rows[200];
+	uint8_t rows[AT_ONCE * ROW_BYTES + ROW_BYTES];
 	while (first < end) {
-		size_t n = 1 + draw(d, 200), pushed = 0;
+		size_t n = 1 + draw(d, AT_ONCE), pushed = 0, size = 0;
 		if (n > end - first) n = (size_t)(end - first);
-		for (size_t i = 0; i < n; i++) rows[i] = row_of(s->p, s->index, first + i);
-		switch (draw(d, 3)) {
+		for (size_t i = 0; i < n; i++) size = write_row(s->p, row_of(s->p, s->index, first + i), rows + i * size);
+		switch (draw(d, 4)) {
 		case 0:
 			CHECK_DPI(DPI_Push_Batch(rows, n, s->handle, &pushed));
 			break;
 		case 1:
-			for (; pushed < n; pushed++) CHECK_DPI(DPI_Push(rows + pushed, sizeof *rows, s->handle));
+			for (; pushed < n; pushed++) CHECK_DPI(DPI_Push(rows + pushed * size, size, s->handle));
+			break;
+		case 2:
+			push_columns(s, first, n, &pushed);
+			CHECK_INT(pushed, ==, n);
 			break;
 		default:
 			while (pushed < n) {
-				int error = DPI_Try_Push(rows + pushed, sizeof *rows, s->handle);
+				int error = DPI_Try_Push(rows + pushed * size, size, s->handle);
 				if (error == DPI_ERR_AGAIN) harness_pause();
 				else CHECK_DPI(error);
 				pushed += !error;
@@ -210,8 +255,10 @@ static void add(struct model *m, uint32_t source, uint64_t end)
 		struct result *g = m->group + r.key;
 		if (!m->here[r.key]) continue;
 		m->left += !g->n;
+		g->n++;
+		if (r.null) continue;
 		g->sum += r.a;
-		if (!g->n++ || r.a > g->most) g->most = r.a;
+		if (!g->values++ || r.a > g->most) g->most = r.a;
 	}
 }
 
@@ -245,7 +292,7 @@ static void begin_window(struct model *m)
 
 static void cross_off(struct model *m, struct result r)
 {
-	if (!r.n || r.n != m->group[r.key].n || r.sum != m->group[r.key].sum || r.most != m->group[r.key].most)
+	if (!r.n || r.n != m->group[r.key].n || !r.values != !m->group[r.key].values || r.sum != m->group[r.key].sum || r.most != m->group[r.key].most)
 		FAIL("%s, window %u, key %" PRId64 ": %" PRId64 " rows, sum %" PRId64 ", most %" PRId64, m->p->name, m->window, r.key, r.n, r.sum, r.most);
 	m->group[r.key].n = 0;
 	m->left--;
@@ -267,7 +314,7 @@ static void take_off(struct model *m, struct result r)
 	struct result *g = m->group + r.key;
 	bool last_of_all = (uint64_t)r.n == (uint64_t)g->n;
 	if (m->last[r.key] == m->window) FAIL("%s, window %u: key %" PRId64 " came twice", m->p->name, m->window, r.key);
-	if (r.n <= 0 || r.n > g->n || (uint64_t)r.n > m->room || r.most > g->most || (last_of_all && r.sum != g->sum))
+	if (r.n <= 0 || r.n > g->n || (uint64_t)r.n > m->room || (r.values && r.most > g->most) || (last_of_all && r.sum != g->sum))
 		FAIL("%s, window %u, key %" PRId64 ": %" PRId64 " rows of %" PRId64 ", sum %" PRId64 " of %" PRId64 ", room for %" PRIu64, m->p->name, m->window, r.key, r.n, g->n,
 		     r.sum, g->sum, m->room);
 	m->last[r.key] = m->window;
@@ -279,12 +326,32 @@ static void take_off(struct model *m, struct result r)
 	m->room = m->p->attr.window_rows;
 }
 
-static void take_result(struct model *m, const void *row)
+/* Of a row, or of row i of an array. */
+static struct result result_of(const struct plan *p, const void *row, const struct ArrowArray *a, size_t i)
+{
+	bool keyed = p->attr.dist != DPI_DIST_BROADCAST;
+	int64_t word[4] = { 0 };
+	int words = 3 + keyed;
+	uint8_t nulls = 0;
+	if (row) {
+		memcpy(word + !keyed, row, 8 * (size_t)words);
+		if (p->nulls) nulls = ((const uint8_t *)row)[8 * (words + p->distinct)] & 3;
+	}
+	for (int k = 0; !row && k < words; k++) {
+		const struct ArrowArray *c = a->children[k];
+		const uint8_t *valid = c->buffers[0];
+		word[k + !keyed] = ((const int64_t *)c->buffers[1])[i];
+		if (valid && !(valid[i / 8] >> i % 8 & 1)) nulls |= k + !keyed == 1 ? 1 : 2;
+	}
+	struct result r = { word[0], word[1], word[2], word[3], !nulls };
+	if (nulls && nulls != 3) FAIL("%s: one of sum and most is NULL, and not the other", p->name);
+	if (nulls) r.sum = r.most = 0;
+	return r;
+}
+
+static void take_result(struct model *m, struct result r)
 {
 	const struct plan *p = m->p;
-	struct result r = { 0 };
-	bool keyed = p->attr.dist != DPI_DIST_BROADCAST;
-	memcpy((char *)&r + (keyed ? 0 : 8), row, sizeof r - (keyed ? 0 : 8));
 	if (r.key < 0 || r.key >= MOST_KEYS) FAIL("%s: key %" PRId64, p->name, r.key);
 	if (p->attr.window == DPI_WINDOW_ROWS && p->sources > 1) {
 		take_off(m, r);
@@ -327,21 +394,30 @@ static void be_target(const struct plan *p, uint32_t index, DPI_Flow flow, DPI_T
 	int error;
 	CHECK(m.here && m.group && m.last && m.early);
 	for (int64_t k = 0; k < p->keys; k++) {
-		struct row r = { k, 0 };
+		uint8_t row[ROW_BYTES];
 		uint32_t to[RANKS], count;
-		CHECK_DPI(DPI_Route(&r, sizeof r, flow, to, &count));
+		CHECK_DPI(DPI_Route(row, write_row(p, (struct row){ k, 0, false }, row), flow, to, &count));
 		for (uint32_t i = 0; i < count; i++) m.here[k] |= to[i] == index;
 	}
 	begin_window(&m);
 	for (;;) {
 		DPI_Batch b;
 		DPI_Tuple u = { .kind = DPI_TUPLE_ROW };
-		if (draw(&d, 2)) {
+		struct ArrowArray a;
+		uint64_t way = draw(&d, 3);
+		if (way == 0) {
 			error = DPI_Next(t, &u);
-			if (!error && u.kind == DPI_TUPLE_ROW) take_result(&m, u.data);
+			if (!error && u.kind == DPI_TUPLE_ROW) take_result(&m, result_of(p, u.data, NULL, 0));
+		} else if (way == 1) {
+			if (!(error = DPI_Next_Arrow(t, &b, &a, NULL))) {
+				u.kind = b.kind, u.mark = b.mark;
+				for (size_t i = 0; i < b.count; i++) take_result(&m, result_of(p, NULL, &a, i));
+				if (b.kind == DPI_TUPLE_ROW) a.release(&a);
+				CHECK_DPI(DPI_Release_Batch(0, t)); /* takes back what was released */
+			}
 		} else if (!(error = DPI_Next_Batch(t, &b))) {
 			u.kind = b.kind, u.mark = b.mark;
-			for (size_t i = 0; i < b.count; i++) take_result(&m, (const char *)b.rows + i * b.stride);
+			for (size_t i = 0; i < b.count; i++) take_result(&m, result_of(p, (const char *)b.rows + i * b.stride, NULL, 0));
 			if (b.kind == DPI_TUPLE_ROW) CHECK_DPI(DPI_Release_Batch(1, t));
 		}
 		if (!error && p->attr.ack == DPI_ACK_CONFIRMED) CHECK_DPI(DPI_Ack(DPI_ACK_EVERY_SOURCE, DPI_ACK_TAKEN, t));
@@ -390,6 +466,7 @@ static void run_model(int rank, int scenarios, int seconds)
 	_Atomic int *last = harness_shared();
 	struct timespec begin, now;
 	DPI_Context ctx;
+	hold_key();
 	CHECK_DPI(DPI_Init(&ctx));
 	clock_gettime(CLOCK_MONOTONIC, &begin);
 	for (int n = 0; n < scenarios && !*last; n++) {

@@ -22,11 +22,20 @@ struct store { /* zero at first: nobody has it */
 	struct state slot[LIVES][2];
 };
 
+/* Word by word, as one may read what another writes; then it is read again. */
+static inline void store_copy(struct state *to, const struct state *from)
+{
+	uint64_t *t = (uint64_t *)to;
+	const uint64_t *f = (const uint64_t *)from;
+	for (size_t i = 0; i < sizeof *to / sizeof *t; i++) __atomic_store_n(t + i, __atomic_load_n(f + i, __ATOMIC_RELAXED), __ATOMIC_RELAXED);
+}
+
 static inline uint64_t store_read(struct store *s, struct state *state)
 {
 	for (;;) {
 		uint64_t now = s->now;
-		*state = s->slot[now >> 32][now & 1];
+		store_copy(state, &s->slot[now >> 32][now & 1]);
+		atomic_thread_fence(memory_order_acquire);
 		if (s->now == now) return now;
 	}
 }
@@ -37,7 +46,7 @@ static inline uint32_t store_claim(struct store *s, struct state *state)
 	for (;;) {
 		uint64_t now = store_read(s, state), life = (now >> 32) + 1;
 		if (life == LIVES) abort();
-		s->slot[life][0] = *state;
+		store_copy(&s->slot[life][0], state);
 		if (atomic_compare_exchange_strong(&s->now, &now, life << 32)) return (uint32_t)life;
 	}
 }
@@ -47,7 +56,7 @@ static inline bool store_write(struct store *s, uint32_t life, const struct stat
 {
 	uint64_t now = s->now;
 	if (now >> 32 != life) return false;
-	s->slot[life][(now + 1) & 1] = *state;
+	store_copy(&s->slot[life][(now + 1) & 1], state);
 	return atomic_compare_exchange_strong(&s->now, &now, now + 1);
 }
 

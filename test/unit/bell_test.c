@@ -73,6 +73,7 @@ struct game {
 	uint32_t rounds;
 	int64_t longest_idle;
 	uint32_t bells; /* of each, from which the other draws one; 0: 1 */
+	bool forgets;	/* that somebody slept: the next sleeper fences anew */
 };
 
 struct player {
@@ -90,8 +91,17 @@ static bool heard(void *arg)
 	return atomic_load_explicit(&p->game->said[!p->me], memory_order_acquire) != p->seen;
 }
 
+/* So many rings find nobody that the bell is as nobody had slept at it. */
+static void forget(struct player *p, uint32_t bell)
+{
+	struct dpi_bells *own = &p->ctx->bells;
+	for (int i = 0; i < 2000; i++) CHECK(!dpi_bell_ring(own, bell));
+	CHECK_INT(own->page->bell[bell].sleepers, ==, 0);
+}
+
 static void await_other(struct player *p, uint32_t round)
 {
+	if (p->game->forgets && round % 4 == 1) forget(p, (uint32_t)p->me + 1);
 	struct dpi_wait w = { heard, p, (uint32_t)p->me + 1, patience(), 0 };
 	for (uint32_t n = 1; n < p->game->bells; n++) w.bells |= UINT64_C(1) << ((uint32_t)p->me + 1 + 2 * n);
 	int error = dpi_wait(p->ctx, &w);
@@ -122,21 +132,26 @@ static void *play(void *arg)
 	return NULL;
 }
 
-static void between_threads_on(uint32_t bells, bool polls, bool fence, int64_t spin_ns, int n, int64_t longest_idle)
+static void between_threads_in(struct game *game, bool polls, bool fence, int64_t spin_ns, int n)
 {
 	static struct node node;
-	static struct game game;
-	game.bells = bells;
-	game.rounds = (uint32_t)rounds(n);
-	game.longest_idle = longest_idle;
+	game->rounds = (uint32_t)rounds(n);
 	open_node(&node, polls, fence, spin_ns);
-	struct player a = { &game, &node.ctx, &node.ctx.bells, 0, 0, false }, b = { &game, &node.ctx, &node.ctx.bells, 1, 0, false };
+	struct player a = { game, &node.ctx, &node.ctx.bells, 0, 0, false }, b = { game, &node.ctx, &node.ctx.bells, 1, 0, false };
 	pthread_t t = start_thread(play, &b);
 	play(&a);
 	end_thread(t);
-	for (int i = 0; i < (int)DPI_BELLS; i++) CHECK_INT(node.ctx.bells.page->bell[i].sleepers + node.ctx.bells.page->bell[i].pollers, ==, 0);
+	for (int i = 0; i < (int)DPI_BELLS; i++) CHECK_INT((node.ctx.bells.page->bell[i].sleepers & ~DPI_BELL_FENCED) + node.ctx.bells.page->bell[i].pollers, ==, 0);
 	CHECK_INT(node.ctx.inside, ==, 0);
 	close_node(&node);
+}
+
+static void between_threads_on(uint32_t bells, bool polls, bool fence, int64_t spin_ns, int n, int64_t longest_idle)
+{
+	static struct game game;
+	game.bells = bells;
+	game.longest_idle = longest_idle;
+	between_threads_in(&game, polls, fence, spin_ns, n);
 }
 
 static void between_threads(bool polls, bool fence, int64_t spin_ns, int n, int64_t longest_idle)
@@ -158,6 +173,12 @@ TEST(bell_wakes_sleepers, "", 0)
 TEST(bell_wakes_sleepers_at_odd_times, "", 0)
 {
 	between_threads(false, false, 0, 15000, 40000);
+}
+
+TEST(bell_wakes_who_slept_long_ago, "", 0)
+{
+	static struct game game = { .forgets = true, .longest_idle = 20000 };
+	between_threads_in(&game, false, false, 0, 10000);
 }
 
 TEST(bell_wakes_who_spins_first, "", 0)
@@ -334,7 +355,10 @@ TEST(bell_without_a_waiter_is_silent, "", 0)
 	CHECK_INT(count, ==, 1);
 	n.ctx.bells.page->bell[7].pollers = 0;
 	n.ctx.bells.page->bell[9].sleepers = 1;
+	CHECK(!dpi_bell_ring(&n.ctx.bells, 9)); /* it has been woken, and looks again before it sleeps */
+	n.ctx.bells.page->bell[9].awaited = 1;
 	CHECK(dpi_bell_ring(&n.ctx.bells, 9));
+	CHECK(!dpi_bell_ring(&n.ctx.bells, 9));
 	CHECK_INT(n.ctx.bells.page->bell[9].sequence, ==, 1);
 	CHECK_INT(read(n.ctx.bells.event_fd, &count, 8), ==, -1); /* a sleeper costs no event */
 	close_node(&n);

@@ -136,7 +136,7 @@ static inline struct dpi_definition *random_definition(struct draws *d)
 	if (draw_below(d, 2)) a.expected = draw(d);
 	if (draw_below(d, 2)) a.linger_us = (int64_t)draw_below(d, 100000);
 	a.hint = (int)draw_below(d, 2), a.on_death = (int)draw_below(d, 2);
-	if (a.dist != DPI_DIST_ROUND_ROBIN && a.dist != DPI_DIST_BROADCAST) {
+	if ((a.dist != DPI_DIST_ROUND_ROBIN && a.dist != DPI_DIST_BROADCAST) || draw_below(d, 2)) {
 		for (; a.key_count < 4 && a.key_count < s->columns; a.key_count++)
 			key[a.key_count] = s->column[s->columns - 1 - a.key_count].name;
 		a.key = key;

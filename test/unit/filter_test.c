@@ -37,7 +37,7 @@ static void compare(size_t count, const char *const *key, size_t keys, const cha
 	struct dpi_key k;
 	struct draws draws = draws_from(7);
 	CHECK_DPI(DPI_Get_Flow_Schema(f, &schema));
-	CHECK_DPI(dpi_key_new(d, s, &k));
+	CHECK_DPI(dpi_key_new(d, s, 0, &k));
 	uint64_t hash[ROWS], runs[ROWS], expected;
 	bool whole[ROWS];
 	uint8_t bits[ROWS / 8 + 1];

@@ -230,6 +230,8 @@ TEST(hash_kernels_are_the_scalar_ones, "", 0)
 			unsigned shift = (unsigned)draw_below(&d, 64);
 			s->radix(p, word, shift, 4095, count), k->radix(q, word, shift, 4095, count);
 			CHECK(!memcmp(p, q, 2 * count));
+			s->append(a, word, 1 + shift % 63, count), k->append(b, word, 1 + shift % 63, count);
+			CHECK(!memcmp(a, b, 8 * count));
 			s->mix(a, word, count), k->mix(b, word, count);
 			CHECK(!memcmp(a, b, 8 * count));
 			s->crc8(a, word, count), k->crc8(b, word, count);

@@ -104,6 +104,66 @@ TEST(linger_keeps_its_time, "", 0, .env = "DPI_LINGER=2ms")
 	CHECK_DPI(DPI_Finalize(ctx));
 }
 
+/* --------------------------------------------------------------------------------------------- who sleeps meanwhile */
+
+static DPI_Buffer sleeping;
+static _Atomic uint64_t taken;
+
+static void *take_all(void *arg)
+{
+	uint64_t n = (uint64_t)(uintptr_t)arg;
+	for (uint64_t i = 0; i < n; i++) take(sleeping, i), atomic_store(&taken, i + 1);
+	return NULL;
+}
+
+static void await_sleeper(const struct dpi_bell *bell)
+{
+	for (int64_t end = patience(); !dpi_bell_slept_at(bell);)
+		if (dpi_now() > end) FAIL("nobody sleeps");
+}
+
+/* A group does not wake a consumer; a quarter of the ring does, and what is left then when the linger time is over, or with a flush. */
+static void let_sleep(int64_t linger_us, bool flush)
+{
+	DPI_Buffer_Attr attr = DPI_BUFFER_ATTR_INIT;
+	DPI_Open_Attr open = DPI_OPEN_ATTR_INIT;
+	DPI_Buffer a;
+	attr.capacity = 65536;
+	attr.max_record = 100;
+	open.linger_us = linger_us;
+	CHECK_DPI(DPI_Create_Buffer("wide", DPI_NODE_SELF, &attr, ctx, &sleeping));
+	CHECK_DPI(DPI_Open_Buffer("wide", &open, ctx, &a));
+	struct dpi_buffer *b = dpi_buffer_get(a);
+	uint64_t i = 0, most = attr.capacity / 4 / 16; /* a record has 16 bytes, without a run */
+	atomic_store(&taken, 0);
+	/* the first waits for its ring; then the consumer sleeps */
+	CHECK_DPI(DPI_Append(&i, sizeof i, a));
+	CHECK_DPI(DPI_Flush_Buffer(a));
+	pthread_t t = start_thread(take_all, (void *)(uintptr_t)(most + 100));
+	for (int64_t end = patience(); atomic_load(&taken) != 1;)
+		if (dpi_now() > end) FAIL("the first record is not taken");
+	const struct dpi_bell *bell = &dpi_context()->bells.page->bell[b->appender.home_bell];
+	await_sleeper(bell);
+	uint64_t published = b->appender.published;
+	uint32_t woken = bell->sequence;
+	for (i = 1; b->appender.published == published; i++) CHECK_DPI(DPI_Append(&i, sizeof i, a));
+	if (linger_us > SECOND / 1000) CHECK_INT(bell->sequence, ==, woken);
+	for (; i < most + 100; i++) CHECK_DPI(DPI_Append(&i, sizeof i, a));
+	if (flush) CHECK_DPI(DPI_Flush_Buffer(a));
+	end_thread(t);
+	CHECK_DPI(DPI_Close_Buffer(a));
+	CHECK_DPI(DPI_Close_Buffer(sleeping));
+	CHECK_DPI(DPI_Destroy_Buffer("wide", ctx));
+}
+
+TEST(groups_let_their_consumer_sleep, "", 0, .env = "DPI_SPIN=0")
+{
+	start(false);
+	let_sleep(1000000000, true);
+	let_sleep(2000, false);
+	CHECK_DPI(DPI_Finalize(ctx));
+}
+
 static int appended_in_all;
 
 /* The handle is armed, unless the machine stood still until the service had published the record. */

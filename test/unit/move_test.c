@@ -80,6 +80,63 @@ TEST(partition_by_radix, "D-6", 0)
 	dpi_move_kernels_force(NULL);
 }
 
+/* Columns of all types that radix takes, packed, in rows or as bits, with NULLs and without; the number is made bit by bit. */
+TEST(partition_by_radix_of_several_keys, "D-6 D-19", 0)
+{
+	static const int types[] = { DPI_TYPE_BOOL,   DPI_TYPE_INT8,   DPI_TYPE_INT16,	DPI_TYPE_INT32,	 DPI_TYPE_INT64,    DPI_TYPE_UINT8,
+				     DPI_TYPE_UINT16, DPI_TYPE_UINT32, DPI_TYPE_UINT64, DPI_TYPE_DATE32, DPI_TYPE_DECIMAL64 };
+	static const uint8_t widths[] = { 1, 1, 2, 4, 8, 1, 2, 4, 8, 4, 8 };
+	enum { MOST = 5, ROWS = 700, STRIDE = 11 };
+	struct draws d = draws_from(rank);
+	static uint8_t data[MOST][ROWS * STRIDE], valid[MOST][ROWS / 8 + 1];
+	static uint16_t part[ROWS];
+	for (int n = rounds(400); n; n--) {
+		DPI_Values v[MOST];
+		uint8_t bits[MOST];
+		size_t keys = 1 + draw_below(&d, MOST), count = draw_below(&d, ROWS + 1);
+		unsigned all = 0, natural = 0;
+		any_kernels(&d);
+		fill(data, sizeof data, draw(&d)), fill(valid, sizeof valid, draw(&d));
+		for (size_t k = 0; k < keys; k++) {
+			uint64_t t = draw_below(&d, sizeof types / sizeof *types);
+			v[k] = (DPI_Values){ .type = types[t], .data = data[k], .stride = draw_below(&d, 2) ? STRIDE : 0 };
+			if (types[t] == DPI_TYPE_DECIMAL64) v[k].scale = (int)draw_below(&d, 5);
+			if (draw_below(&d, 2)) v[k].valid = valid[k];
+			else if (v[k].stride && draw_below(&d, 2)) v[k].null = data[k] + 8, v[k].null_mask = 6;
+			natural += types[t] == DPI_TYPE_BOOL ? 1 : 8 * widths[t];
+			unsigned most = 64 - all - (unsigned)(keys - 1 - k); /* one at least for each that follows */
+			all += bits[k] = (uint8_t)(1 + draw_below(&d, draw_below(&d, 2) && most > 12 ? 12 : most));
+		}
+		bool given = natural > 64 || draw_below(&d, 2);
+		DPI_Partition_Attr a = DPI_PARTITION_ATTR_INIT;
+		a.method = DPI_PARTITION_RADIX, a.parts = 1u << draw_below(&d, 13), a.keys = v, a.key_count = keys;
+		a.shift = (uint32_t)draw_below(&d, draw_below(&d, 2) ? 8 : 64), a.bits = given ? bits : NULL;
+		CHECK_DPI(DPI_Partition(&a, count, part, NULL));
+		for (size_t i = 0; i < count; i++) {
+			bool number[64] = { false }; /* the lowest bit first */
+			int at = 0;
+			for (size_t k = keys; k--;) {
+				unsigned width = 1, take;
+				for (size_t t = 0; t < sizeof types / sizeof *types; t++)
+					if (types[t] == v[k].type) width = widths[t];
+				bool truth = v[k].type == DPI_TYPE_BOOL, sign = v[k].type < DPI_TYPE_UINT8 || v[k].type > DPI_TYPE_UINT64;
+				const uint8_t *p = data[k] + i * (v[k].stride ? v[k].stride : width);
+				take = given ? bits[k] : keys == 1 ? 64 : truth ? 1 : 8 * width;
+				bool null = v[k].valid ? !dpi_bit(valid[k], i) : v[k].null && p[8] & 6;
+				for (unsigned b = 0; b < take; b++) {
+					bool bit = truth ? b == 0 && (v[k].stride ? *p != 0 : dpi_bit(data[k], i))
+						   : b < 8 * width ? p[b / 8] >> b % 8 & 1 : sign && p[width - 1] >> 7;
+					number[at++] = bit && !null;
+				}
+			}
+			uint32_t is = 0;
+			for (uint32_t b = 0; 1u << b < a.parts; b++) is |= (uint32_t)(a.shift + b < 64 && number[a.shift + b]) << b;
+			CHECK_INT(part[i], ==, is);
+		}
+	}
+	dpi_move_kernels_force(NULL);
+}
+
 /* Each range method as counting bounds one by one. */
 TEST(partition_by_range_of_numbers, "D-7", 0)
 {
@@ -192,7 +249,7 @@ TEST(partition_by_range_of_several_keys, "D-7", 0)
 	}
 }
 
-TEST(partition_that_cannot_be, "D-8", 0)
+TEST(partition_that_cannot_be, "D-8 D-20", 0)
 {
 	int64_t key[4] = { 0 }, bound[3] = { 1, 3, 2 };
 	uint16_t part[4];
@@ -212,6 +269,17 @@ TEST(partition_that_cannot_be, "D-8", 0)
 	CHECK_ERROR(DPI_Partition(&a, 4, part, NULL), DPI_ERR_ARGUMENT, "shift");
 	a.shift = 0, v.type = DPI_TYPE_DOUBLE;
 	CHECK_ERROR(DPI_Partition(&a, 4, part, NULL), DPI_ERR_UNSUPPORTED, "radix");
+	DPI_Values two[2] = { { .type = DPI_TYPE_INT32, .data = key }, { .type = DPI_TYPE_INT64, .data = key } };
+	uint8_t bits[2] = { 1, 0 };
+	a.keys = two, a.key_count = 2, a.bounds = NULL;
+	CHECK_ERROR(DPI_Partition(&a, 4, part, NULL), DPI_ERR_UNSUPPORTED, "96 bits");
+	a.bits = bits;
+	CHECK_ERROR(DPI_Partition(&a, 4, part, NULL), DPI_ERR_ARGUMENT, "bits[1] is 0");
+	bits[1] = 64;
+	CHECK_ERROR(DPI_Partition(&a, 4, part, NULL), DPI_ERR_ARGUMENT, "65 together");
+	bits[1] = 63;
+	CHECK_DPI(DPI_Partition(&a, 4, part, NULL));
+	a.keys = &v, a.key_count = 1, a.bits = NULL;
 	a.method = DPI_PARTITION_CRC32C, v.type = DPI_TYPE_BOOL;
 	CHECK_ERROR(DPI_Partition(&a, 4, part, NULL), DPI_ERR_UNSUPPORTED, "bits");
 	a.method = 5;
@@ -509,15 +577,168 @@ TEST(partition_and_gather_columns, "D-12 D-14", 0)
 			    "part 5 of 5");
 		part[count - 1] = 0;
 		CHECK_ERROR(DPI_Partition_Columns(v, 3, count, part, PARTS, to, NULL, filled), DPI_ERR_ARGUMENT, "validity");
-		int32_t offset[2] = { 0 };
-		v[1] = (DPI_Values){ .type = DPI_TYPE_UTF8, .data = "", .offset = offset };
-		CHECK_ERROR(DPI_Partition_Columns(v, 3, count, part, PARTS, to, to_valid, filled), DPI_ERR_UNSUPPORTED,
-			    "column 1");
-		CHECK_ERROR(DPI_Gather_Columns(v, 3, count, choose, gather_to, gather_valid, &gathered),
-			    DPI_ERR_UNSUPPORTED, "column 1");
 		CHECK(!memcmp(filled, seen, sizeof seen));
 	}
 	dpi_move_kernels_force(NULL);
+}
+
+/* A column of texts, of which one that is NULL has bytes all the same, and what became of it. */
+struct texts {
+	uint8_t *data, *valid;
+	int32_t *offset;
+	size_t count, first, bytes; /* offset[0] */
+};
+
+static struct texts any_texts(struct draws *d, size_t count, size_t longest)
+{
+	struct texts t = { .count = count, .first = draw_below(d, 3) ? 0 : draw_below(d, 50) };
+	t.offset = guarded((count + 1) * sizeof *t.offset);
+	t.offset[0] = (int32_t)t.first;
+	for (size_t i = 0; i < count; i++) t.offset[i + 1] = t.offset[i] + (int32_t)draw_below(d, 1 + draw_below(d, longest + 1));
+	t.bytes = (size_t)t.offset[count];
+	t.data = guarded(t.bytes), t.valid = guarded((count + 7) / 8);
+	fill(t.data, t.bytes, draw(d)), fill(t.valid, (count + 7) / 8, draw(d));
+	return t;
+}
+
+static void free_texts(struct texts *t)
+{
+	guarded_free(t->offset, (t->count + 1) * sizeof *t->offset);
+	guarded_free(t->data, t->bytes), guarded_free(t->valid, (t->count + 7) / 8);
+}
+
+/* Row i of t is value n of to. */
+static void check_text(const struct texts *t, bool nulls, size_t i, const DPI_Bytes_Column *to, const uint8_t *valid, uint64_t n)
+{
+	bool null = nulls && !dpi_bit(t->valid, i);
+	int32_t size = null ? 0 : t->offset[i + 1] - t->offset[i];
+	CHECK(!nulls || dpi_bit(valid, n) == !null);
+	CHECK_INT(to->offset[n + 1] - to->offset[n], ==, size);
+	CHECK(!memcmp((uint8_t *)to->bytes + to->offset[n], t->data + t->offset[i], (size_t)size));
+}
+
+TEST(partition_columns_of_bytes, "D-12 D-21 D-22 D-1", 0)
+{
+	struct draws d = draws_from(rank);
+	enum { PARTS = 6 };
+	for (int n = rounds(150); n; n--) {
+		any_kernels(&d);
+		size_t count = draw_below(&d, 300), rows[PARTS] = { 0 }, room[PARTS];
+		struct texts t = any_texts(&d, count, draw_below(&d, 3) ? 20 : 200);
+		bool nulls = draw_below(&d, 2);
+		int64_t *number = guarded(count * sizeof *number);
+		uint16_t *part = guarded(count * sizeof *part);
+		fill(number, count * sizeof *number, draw(&d));
+		for (size_t i = 0; i < count; i++) rows[part[i] = (uint16_t)draw_below(&d, PARTS - 1)] += 2; /* none to the last */
+		DPI_Values v[2] = { { .type = draw_below(&d, 2) ? DPI_TYPE_UTF8 : DPI_TYPE_BINARY, .data = t.data, .offset = t.offset,
+				      .valid = nulls ? t.valid : NULL },
+				    { .type = DPI_TYPE_INT64, .data = number } };
+		DPI_Bytes_Column text[PARTS];
+		void *to[2 * PARTS];
+		uint8_t *valid[2 * PARTS] = { NULL };
+		uint64_t filled[PARTS] = { 0 }, seen[PARTS] = { 0 };
+		for (int p = 0; p < PARTS; p++) { /* of exactly the room that two calls take, but for the bytes */
+			text[p] = (DPI_Bytes_Column){ .offset = guarded((rows[p] + 1) * sizeof(int32_t)) };
+			memset(text[p].offset, 0x55, (rows[p] + 1) * sizeof(int32_t));
+			to[p] = text + p, to[PARTS + p] = guarded(rows[p] * sizeof *number);
+			valid[p] = nulls ? guarded((rows[p] + 7) / 8) : NULL;
+		}
+		for (int twice = 0; twice < 2; twice++) {
+			int error = DPI_Partition_Columns(v, 2, count, part, PARTS, to, valid, filled);
+			if (error) { /* nothing has happened but that sizes are known */
+				CHECK_INT(error, ==, DPI_ERR_SIZE);
+				CHECK(!memcmp(filled, seen, sizeof seen));
+				for (int p = 0; p < PARTS; p++) {
+					uint8_t *bytes = guarded(text[p].size);
+					size_t used = filled[p] ? (size_t)text[p].offset[filled[p]] : 0;
+					if (used) memcpy(bytes, text[p].bytes, used);
+					if (text[p].bytes) guarded_free(text[p].bytes, room[p]);
+					text[p].bytes = bytes, room[p] = text[p].size;
+				}
+				CHECK_DPI(DPI_Partition_Columns(v, 2, count, part, PARTS, to, valid, filled));
+			}
+			for (size_t i = 0; i < count; i++) {
+				uint16_t p = part[i];
+				CHECK(!seen[p] || text[p].offset[0] == 0);
+				CHECK_INT(((int64_t *)to[PARTS + p])[seen[p]], ==, number[i]);
+				check_text(&t, nulls, i, text + p, valid[p], seen[p]++);
+			}
+			CHECK(!memcmp(filled, seen, sizeof seen));
+		}
+		CHECK_INT(text[PARTS - 1].offset[0], ==, 0);
+		for (int p = 0; p < PARTS; p++) {
+			if (text[p].bytes) CHECK_INT(text[p].size, ==, text[p].offset[filled[p]]);
+			guarded_free(text[p].offset, (rows[p] + 1) * sizeof(int32_t));
+			if (text[p].bytes) guarded_free(text[p].bytes, room[p]);
+			guarded_free(to[PARTS + p], rows[p] * sizeof *number);
+			if (valid[p]) guarded_free(valid[p], (rows[p] + 7) / 8);
+		}
+		guarded_free(number, count * sizeof *number), guarded_free(part, count * sizeof *part);
+		free_texts(&t);
+	}
+	dpi_move_kernels_force(NULL);
+}
+
+TEST(gather_columns_of_bytes, "D-14 D-21 D-22 D-1", 0)
+{
+	struct draws d = draws_from(rank);
+	for (int n = rounds(300); n; n--) {
+		size_t count = draw_below(&d, 400), bytes = (count + 7) / 8;
+		struct texts t = any_texts(&d, count, draw_below(&d, 3) ? 20 : 200);
+		uint64_t density = draw_below(&d, 4), chosen, gathered, is = 0;
+		bool nulls = draw_below(&d, 2);
+		uint8_t *bits = guarded(bytes);
+		for (size_t i = 0; i < bytes; i++) bits[i] = density == 0 ? 0 : density == 1 ? 0xff : (uint8_t)(draw(&d) | (density == 2 ? draw(&d) : 0));
+		CHECK_DPI(DPI_Gather_Rows(t.data, 1, 1, count, bits, NULL, &chosen));
+		DPI_Bytes_Column to = { .offset = guarded((chosen + 1) * sizeof(int32_t)) };
+		uint8_t *valid = guarded((chosen + 7) / 8);
+		DPI_Values v = { .type = DPI_TYPE_UTF8, .data = t.data, .offset = t.offset, .valid = nulls ? t.valid : NULL };
+		int error = DPI_Gather_Columns(&v, 1, count, bits, (void *[]){ &to }, &valid, &gathered);
+		if (error) {
+			CHECK_INT(error, ==, DPI_ERR_SIZE);
+			to.bytes = guarded(to.size);
+			CHECK_DPI(DPI_Gather_Columns(&v, 1, count, bits, (void *[]){ &to }, &valid, &gathered));
+		}
+		CHECK_INT(to.offset[0], ==, 0);
+		for (size_t i = 0; i < count; i++)
+			if (dpi_bit(bits, i)) check_text(&t, nulls, i, &to, valid, is++);
+		CHECK(gathered == is && chosen == is && (size_t)to.offset[is] == to.size);
+		if (to.bytes) guarded_free(to.bytes, to.size);
+		guarded_free(to.offset, (chosen + 1) * sizeof(int32_t)), guarded_free(valid, (chosen + 7) / 8), guarded_free(bits, bytes);
+		free_texts(&t);
+	}
+}
+
+TEST(columns_of_bytes_refused, "D-22 D-23", 0)
+{
+	int32_t offset[4] = { 0, 3, 2, 4 }, to_offset[8] = { 0 }, wide[3] = { 0, INT32_MAX - 1, INT32_MAX - 1 };
+	uint16_t part[3] = { 0 };
+	uint8_t all = 7;
+	char bytes[8] = "";
+	uint64_t filled = 0, gathered;
+	DPI_Bytes_Column text = { to_offset, bytes, sizeof bytes };
+	void *to = &text;
+	DPI_Values v = { .type = DPI_TYPE_UTF8, .data = "abcd", .offset = offset };
+	CHECK_ERROR(DPI_Partition_Columns(&v, 1, 3, part, 1, &to, NULL, &filled), DPI_ERR_ARGUMENT, "do not ascend");
+	CHECK_ERROR(DPI_Gather_Columns(&v, 1, 3, &all, &to, NULL, &gathered), DPI_ERR_ARGUMENT, "do not ascend");
+	offset[2] = 3, offset[0] = -1;
+	CHECK_ERROR(DPI_Partition_Columns(&v, 1, 3, part, 1, &to, NULL, &filled), DPI_ERR_ARGUMENT, "do not ascend");
+	offset[0] = 0, text.size = 3;
+	CHECK_ERROR(DPI_Gather_Columns(&v, 1, 3, &all, &to, NULL, &gathered), DPI_ERR_SIZE, "column 0");
+	CHECK_INT(text.size, ==, 4);
+	text.bytes = NULL;
+	CHECK_ERROR(DPI_Partition_Columns(&v, 1, 3, part, 1, &to, NULL, &filled), DPI_ERR_ARGUMENT, "bytes of part 0");
+	text.bytes = bytes, text.offset = NULL;
+	CHECK_ERROR(DPI_Partition_Columns(&v, 1, 3, part, 1, &to, NULL, &filled), DPI_ERR_ARGUMENT, "offsets of part 0");
+	CHECK_ERROR(DPI_Gather_Columns(&v, 1, 3, &all, &to, NULL, &gathered), DPI_ERR_ARGUMENT, "offsets of part 0");
+	text.offset = to_offset, filled = 2, to_offset[2] = -4;
+	CHECK_ERROR(DPI_Partition_Columns(&v, 1, 3, part, 1, &to, NULL, &filled), DPI_ERR_ARGUMENT, "below 0");
+	to_offset[2] = 2, v.offset = wide; /* what is not there is not read */
+	CHECK_ERROR(DPI_Partition_Columns(&v, 1, 2, part, 1, &to, NULL, &filled), DPI_ERR_LIMIT, "2 GiB");
+	CHECK(filled == 2 && !bytes[0]);
+	v.offset = offset, text.size = 8;
+	CHECK_DPI(DPI_Partition_Columns(&v, 1, 3, part, 1, &to, NULL, &filled));
+	CHECK(filled == 5 && !memcmp(bytes, "\0\0abcd\0", 8) && to_offset[5] == 6);
 }
 
 TEST(gather_of_any_rows, "D-13 D-1", 0)

@@ -111,7 +111,7 @@ TEST(runs_copied_while_there_is_room, "FL-215", 0)
 			dpi_route_rows(b.route, b.rows + first * b.stride, b.stride, m, part);
 			for (size_t done = 0; done < m;) {
 				const uint8_t *rows = b.rows + (first + done) * b.stride;
-				size_t more = dpi_push_fill(rows, b.stride, b.width, m - done, part + done, b.at, b.end);
+				size_t more = dpi_push_fill(rows, b.stride, b.width, m - done, part + done, b.at, b.end, draw_below(&d, 2) * b.stride * DPI_PUSH_RUN);
 				done += more;
 				CHECK(done <= m);
 				if (done == m) break;

@@ -118,8 +118,8 @@ static inline DPI_Value kit_value(struct draws *d, const struct dpi_column *c, u
 		if (draw_below(d, 80) == 0) v.d = (double)NAN;
 		break;
 	case DPI_TYPE_DECIMAL128:
-		v.w[0] = (uint64_t)n;
-		v.w[1] = (uint64_t)(n >> 63);
+		if (draw_below(d, 2)) v.w[0] = (uint64_t)n, v.w[1] = (uint64_t)(n >> 63);
+		else v.w[0] = draw(d), v.w[1] = (uint64_t)(n % 500); /* wider than 64 bits; its sums and averages are not too wide */
 		break;
 	case DPI_TYPE_FIXED:
 		v.size = c->width;
@@ -159,7 +159,6 @@ static inline DPI_Aggregate kit_aggregate(struct draws *d, const struct dpi_sche
 		case DPI_AGGREGATE_FIRST:
 			return a;
 		case DPI_AGGREGATE_TOP_K:
-			if (by->type == DPI_TYPE_DECIMAL128 || by->type == DPI_TYPE_BOOL) break;
 			a.by = by->name, a.k = 1 + (uint32_t)draw_below(d, 6), a.ascending = (int)draw_below(d, 2);
 			return a;
 		case DPI_AGGREGATE_COUNT_DISTINCT: a.precision = 4 + (uint32_t)draw_below(d, 5); return a;

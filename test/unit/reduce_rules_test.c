@@ -39,8 +39,6 @@ TEST(reduce_refuses, "FL-302 FL-314", 0)
 	REFUSED(DPI_ERR_UNSUPPORTED, "\"text\"", .function = DPI_AGGREGATE_SUM, .column = "text");
 	REFUSED(DPI_ERR_UNSUPPORTED, "\"b\"", .function = DPI_AGGREGATE_AVG, .column = "b");
 	REFUSED(DPI_ERR_UNSUPPORTED, "\"day\"", .function = DPI_AGGREGATE_SUM, .column = "day");
-	REFUSED(DPI_ERR_UNSUPPORTED, "\"dec\"", .function = DPI_AGGREGATE_TOP_K, .column = "i", .by = "dec", .k = 3);
-	REFUSED(DPI_ERR_UNSUPPORTED, "\"b\"", .function = DPI_AGGREGATE_TOP_K, .column = "text", .by = "b", .k = 3);
 	REFUSED(DPI_ERR_ARGUMENT, "k 0", .function = DPI_AGGREGATE_TOP_K, .column = "text", .by = "i");
 	REFUSED(DPI_ERR_ARGUMENT, "k 1000000", .function = DPI_AGGREGATE_TOP_K, .column = "text", .k = 1000000);
 	REFUSED(DPI_ERR_NAME, "\"none\"", .function = DPI_AGGREGATE_SUM, .column = "none");

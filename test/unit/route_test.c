@@ -180,6 +180,22 @@ static bool radix_takes(int type)
 	       type == DPI_TYPE_DECIMAL64;
 }
 
+static unsigned radix_bits(const struct dpi_column *c)
+{
+	return c->type == DPI_TYPE_BOOL ? 1 : 8 * c->width;
+}
+
+static bool radix_takes_all(const struct dpi_definition *f)
+{
+	unsigned bits = 0;
+	for (uint32_t k = 0; k < f->key_count; k++) {
+		const struct dpi_column *c = f->schema->column + f->key[k];
+		if (!radix_takes(c->type)) return false;
+		bits += radix_bits(c);
+	}
+	return f->key_count == 1 || bits <= 64;
+}
+
 /* A definition over the schema with up to four key columns; hash if the drawn dist does not take them. */
 static struct dpi_definition random_definition(struct dpi_schema *s, struct draws *d)
 {
@@ -188,7 +204,7 @@ static struct dpi_definition random_definition(struct dpi_schema *s, struct draw
 	for (uint32_t k = 0; k < f.key_count; k++) f.key[k] = (uint16_t)draw_below(d, s->columns);
 	f.targets = 1 + (uint32_t)draw_below(d, draw_below(d, 4) ? 10 : DPI_PARTS_MAX);
 	f.shift = (uint32_t)draw_below(d, 9);
-	if (f.dist == DPI_DIST_RADIX && (f.key_count > 1 || !radix_takes(s->column[f.key[0]].type))) f.dist = DPI_DIST_HASH;
+	if (f.dist == DPI_DIST_RADIX && !radix_takes_all(&f)) f.dist = DPI_DIST_HASH;
 	if (f.dist == DPI_DIST_RADIX) f.targets = 1u << draw_below(d, 13);
 	if (f.dist != DPI_DIST_TABLE) return f;
 	f.table_size = 1 + (uint32_t)draw_below(d, DPI_PARTS_MAX);
@@ -233,14 +249,19 @@ static void parts_of_columns(const struct dpi_definition *d, const struct dpi_ba
 static uint32_t plain_target(const struct dpi_definition *d, const DPI_Record *row, const struct rows *bounds)
 {
 	DPI_Value v;
-	uint64_t above = hash_of(d, row) >> 32;
+	uint64_t above = hash_of(d, row) >> 32, number = 0;
 	uint32_t n = 0;
 	switch (d->dist) {
 	case DPI_DIST_HASH: return (uint32_t)(above * d->targets >> 32);
 	case DPI_DIST_TABLE: return d->table[above * d->table_size >> 32];
 	case DPI_DIST_RADIX:
-		CHECK_OK(dpi_row_value(d->schema, row->data, row->size, d->key[0], &v));
-		return v.type ? (uint32_t)(v.u >> d->shift) % d->targets : 0;
+		for (uint32_t k = 0; k < d->key_count; k++) {
+			unsigned bits = d->key_count == 1 ? 64 : radix_bits(d->schema->column + d->key[k]);
+			CHECK_OK(dpi_row_value(d->schema, row->data, row->size, d->key[k], &v));
+			if (bits < 64) number <<= bits;
+			if (v.type) number |= bits < 64 ? v.u & ((UINT64_C(1) << bits) - 1) : v.u;
+		}
+		return (uint32_t)(number >> d->shift) % d->targets;
 	default:
 		sorting = d;
 		for (size_t i = 0; i < bounds->count; i++) n += compare_rows(bounds->row + i, row) <= 0;

@@ -279,5 +279,7 @@ enum dpi_found dpi_pipe_find(struct dpi_target *t, struct dpi_piece *piece, uint
 		found = stages(t, &in, piece, error);
 		if (found != DPI_FOUND_NOTHING) return found;
 	}
+	/* There may be more, of which no source tells again: who listens for this thread (descriptor.h) is to have it look again. */
+	dpi_bell_ring(&t->ctx->bells, t->home->bell);
 	return DPI_FOUND_NOTHING;
 }

@@ -443,6 +443,42 @@ TEST(flow_loop_hears_of_failure, "FL-603", 3)
 	leave(ctx);
 }
 
+/* More than a look takes has come, and nothing comes of it but the last row: no source is there any more who would ring for the rest. */
+static void much_comes_to_one(int rank, bool by_context)
+{
+	enum { MANY = 20000 };
+	static const DPI_Stage last = { .kind = DPI_STAGE_FILTER, .place = DPI_AT_TARGET, .text = "number = 19999" };
+	DPI_Context ctx = join();
+	DPI_Flow f = FLOW("f", ctx, .sources = 1, .segment = 512, .memory = 32 << 20, .stages = &last, .stage_count = 1);
+	if (rank == 0) {
+		DPI_Source s = source_of(f);
+		push_rows(s, 0, 0, MANY);
+		CHECK_DPI(DPI_Close_Source(s));
+		harness_barrier();
+	} else {
+		DPI_Target t = target_of(0, f);
+		DPI_Flow_Info info = DPI_FLOW_INFO_INIT;
+		struct flow_tally tally = { .last = { MANY - 2 } };
+		int loop = loop_with(by_context ? fd_of_context(ctx) : fd_of_target(t)), error = DPI_SUCCESS;
+		DPI_Tuple u;
+		harness_barrier();
+		UNTIL(10 * SECOND, info.closed == 1, CHECK_DPI(DPI_Get_Flow_Info(f, &info)));
+		while (error != DPI_ERR_END) {
+			if (by_context) CHECK_DPI(DPI_Arm_Context(ctx));
+			else while (!arm_target(t)) CHECK_WOKEN(loop);
+			while (!(error = DPI_Try_Next(t, &u))) flow_take(&tally, u.data, u.size);
+			if (error == DPI_ERR_AGAIN && by_context) CHECK_WOKEN(loop);
+		}
+		CHECK_INT(tally.total, ==, 1);
+		CHECK_DPI(DPI_Close_Target(t));
+		close(loop);
+	}
+	leave(ctx);
+}
+
+TEST(flow_loop_much_comes_to_one, "FL-603", 2) { much_comes_to_one(rank, false); }
+TEST(flow_context_loop_much_comes_to_one, "P-33", 2) { much_comes_to_one(rank, true); }
+
 static char state_of_process(int64_t pid)
 {
 	char path[40], text[400] = "";

@@ -19,22 +19,23 @@ static struct fabric_slab *slab(DPI_Tp *tp, bool buffers)
 {
 	struct fabric_slab *s = calloc(1, sizeof *s);
 	if (!s) return NULL;
+	size_t size = SLAB * tp->message;
 	if (buffers) {
-		s->bytes = mmap(NULL, SLAB * WIRE_MESSAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		s->bytes = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 		if (s->bytes == MAP_FAILED) s->bytes = NULL;
 		int error = s->bytes ? 0 : -FI_ENOMEM;
 		if (!error && tp->mr_local)
-			error = fi_mr_reg(tp->domain, s->bytes, SLAB * WIRE_MESSAGE, FI_SEND | FI_RECV, 0, dpi_fabric_random(tp), 0, &s->mr, NULL);
+			error = fi_mr_reg(tp->domain, s->bytes, size, FI_SEND | FI_RECV, 0, dpi_fabric_random(tp), 0, &s->mr, NULL);
 		if (error) {
 			dpi_fabric_log(tp, "no buffers: %s: %s", fi_strerror(-error), dpi_fabric_error(error)->meaning);
-			if (s->bytes) munmap(s->bytes, SLAB * WIRE_MESSAGE);
+			if (s->bytes) munmap(s->bytes, size);
 			free(s);
 			return NULL;
 		}
 	}
 	struct fabric_op **list = buffers ? &tp->free_buffers : &tp->free_ops;
 	for (int i = 0; i < SLAB; i++) {
-		s->op[i].bytes = buffers ? s->bytes + (size_t)i * WIRE_MESSAGE : NULL;
+		s->op[i].bytes = buffers ? s->bytes + (size_t)i * tp->message : NULL;
 		s->op[i].desc = s->mr ? fi_mr_desc(s->mr) : NULL;
 		s->op[i].next = *list;
 		*list = &s->op[i];
@@ -98,7 +99,7 @@ void dpi_fabric_limbo_end(DPI_Tp *tp)
 
 int dpi_fabric_receive(DPI_Tp_Endpoint *c, struct fabric_op *op)
 {
-	ssize_t n = fi_recv(c->ep, op->bytes, WIRE_MESSAGE, op->desc, FI_ADDR_UNSPEC, &op->context);
+	ssize_t n = fi_recv(c->ep, op->bytes, c->tp->message, op->desc, FI_ADDR_UNSPEC, &op->context);
 	if (n) dpi_fabric_op_done(c->tp, op);
 	return (int)n;
 }
@@ -109,7 +110,7 @@ void dpi_fabric_buffers_close(DPI_Tp *tp)
 		struct fabric_slab *s = tp->slabs;
 		tp->slabs = s->next;
 		if (s->mr) fi_close(&s->mr->fid);
-		if (s->bytes) munmap(s->bytes, SLAB * WIRE_MESSAGE);
+		if (s->bytes) munmap(s->bytes, SLAB * tp->message);
 		free(s);
 	}
 }

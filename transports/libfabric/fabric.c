@@ -153,6 +153,8 @@ static int open_fabric(DPI_Tp *tp)
 	tp->iov_limit = info->tx_attr->iov_limit;
 	tp->rma_limit = tp->iov_limit < MAX_IOV ? tp->iov_limit : MAX_IOV;
 	tp->room = info->tx_attr->size > CREDITS + PROBES + FLYING + 4 ? UINT32_MAX : 1;
+	tp->message = tp->choice.message ? WIRE_MESSAGE : WIRE_DATAGRAM;
+	tp->write_min = info->nic || !tp->choice.message ? DIRECT_MIN : WIRE_PAYLOAD + 1;
 	tp->message_max = info->ep_attr->max_msg_size < WIRE_PUT_MAX ? info->ep_attr->max_msg_size : WIRE_PUT_MAX;
 	error = open_queues(tp);
 	return error ? error : dpi_fabric_door(tp);

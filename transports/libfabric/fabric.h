@@ -5,8 +5,8 @@
  * closing it ends whatever the provider still does for that peer. A link carries messages, in order, from and to buffers that belong
  * to the transport, each in exchange for a credit of the receiver; the receiver's progress takes them apart (receive.c). So words
  * are whole, atomics are those of the target's processor, and a notification follows its bytes, whatever the provider promises.
- * Large pieces go by the provider's own writes and reads where the target has granted this for the window (window.c): a grant is
- * given on request and taken back before the window goes.
+ * Large pieces go by the provider's own writes and reads where that pays (write_min) and the target has granted it for the window
+ * (window.c): a grant is given on request and taken back before the window goes.
  *
  * What cannot be sent at once waits in the link's queue (queue.c), in order. Callbacks come from progress, connect and disconnect only. */
 #ifndef DPI_FABRIC_H
@@ -34,7 +34,7 @@ enum {
 	PROBES = 4,		 /* to a peer that is silent */
 	RECEIVES = CREDITS + PROBES + 4, /* buffers posted: these, and those that give credits back, need none themselves */
 	COPY_MAX = 4096,	 /* puts up to this many bytes are copied, and so are done on return */
-	DIRECT_MIN = 16 << 10,	 /* pieces from here on go by the provider's writes and reads */
+	DIRECT_MIN = 16 << 10,	 /* gets from here on go by the provider's reads, puts by the writes of a device */
 	FLYING = 64,		 /* of these at once, for each link */
 	SLAB = 16,		 /* buffers allocated together */
 	STRANGERS = 64,		 /* links that have not said hello */
@@ -47,7 +47,7 @@ enum {
 	EQ_EVERY = 32,		 /* connection events are looked for every so often */
 	WHY_MAX = 400
 };
-_Static_assert((COPY_MAX & 7) == 0 && COPY_MAX + 8 <= WIRE_PAYLOAD, "a small put is one message");
+_Static_assert((COPY_MAX & 7) == 0 && COPY_MAX + 8 <= WIRE_DATAGRAM - WIRE_HEADER, "a small put is one message");
 
 /* provider.c: what was chosen. */
 struct fabric_choice {
@@ -214,7 +214,9 @@ struct DPI_Tp {
 	size_t inject, iov_limit, rma_limit;
 	unsigned room; /* less under way than this cannot be why the provider takes nothing */
 	int64_t clock;	/* µs, of this round of progress */
-	uint64_t message_max;
+	uint64_t message_max; /* bytes of a write or read */
+	size_t message;	      /* bytes of the largest message */
+	uint64_t write_min;   /* puts from here on go by the provider's writes: without a device one message costs less than these and another */
 
 	uint8_t address[WIRE_ADDRESS];
 	uint32_t address_size;
@@ -344,7 +346,7 @@ int dpi_fabric_withdraw(DPI_Tp_Window *window);
 int dpi_fabric_attach(DPI_Tp_Endpoint *c, const DPI_Tp_Key *key, uint64_t length, DPI_Tp_Remote **remote, void **direct);
 int dpi_fabric_detach(DPI_Tp_Remote *remote);
 void dpi_fabric_windows_close(DPI_Tp *tp);
-void dpi_fabric_copy_in(uint8_t *to, const uint8_t *from, size_t size);
+void dpi_fabric_copy_in(const DPI_Tp_Window *w, uint8_t *to, const uint8_t *from, size_t size);
 void dpi_fabric_copy_out(uint8_t *to, const uint8_t *from, size_t size);
 DPI_Tp_Window *dpi_fabric_window(const DPI_Tp_Endpoint *c, const struct wire_frame *f, uint64_t length, uint32_t access);
 /* Why there is none: true: it has been withdrawn; false: the peer is wrong and has been refused. */

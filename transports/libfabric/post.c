@@ -71,10 +71,10 @@ static int notify_check(const DPI_Tp_Remote *r, const DPI_Tp_Notify *n)
 }
 
 /* May pieces so large go by the provider's own writes or reads? A window is asked for once; until the grant comes they go by messages. */
-static bool direct(DPI_Tp_Remote *r, uint64_t total)
+static bool direct(DPI_Tp_Remote *r, uint64_t total, uint64_t least)
 {
 	struct wire_frame f;
-	if (total < DIRECT_MIN) return false;
+	if (total < least) return false;
 	if (r->grant == GRANT_NONE) {
 		frame(&f, WIRE_USE, r, 0);
 		r->grant = dpi_fabric_frame(r->endpoint, &f, true) ? GRANT_ASKED : GRANT_REFUSED;
@@ -182,7 +182,7 @@ int dpi_fabric_put(DPI_Tp_Remote *r, const struct iovec *iov, int count, uint64_
 	if (error || (!total && !notify)) return error;
 	if (total <= COPY_MAX) return put_small(r, iov, count, offset, notify, flags);
 	if (c->own + 2 > OWN) return DPI_ERR_AGAIN;
-	if (direct(r, total)) {
+	if (direct(r, total, c->tp->write_min)) {
 		error = put_direct(r, iov, count, offset, total, notify, cookie);
 		if (error != DPI_ERR_UNSUPPORTED) return error;
 	}
@@ -225,7 +225,7 @@ int dpi_fabric_get(DPI_Tp_Remote *r, const struct iovec *iov, int count, uint64_
 	int error = check(r, iov, count, offset, DPI_TP_READ, "a get", &total);
 	if (error || !total) return error;
 	if (c->own + 2 > OWN) return DPI_ERR_AGAIN;
-	if (direct(r, total)) {
+	if (direct(r, total, DIRECT_MIN)) {
 		struct fabric_item *i = item(r, iov, count, offset, total, true, true, cookie);
 		if (i) return start(c, i);
 	}

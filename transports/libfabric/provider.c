@@ -122,7 +122,7 @@ static const char *unfit(const struct fi_info *i)
 	if (!i->tx_attr || !i->rx_attr || !i->ep_attr || !i->domain_attr || !i->fabric_attr || !i->fabric_attr->prov_name)
 		return "it says too little of itself";
 	if (!(i->tx_attr->msg_order & FI_ORDER_SAS)) return "messages may overtake each other";
-	if (i->ep_attr->max_msg_size < WIRE_MESSAGE) return "messages are too small";
+	if (i->ep_attr->max_msg_size < (i->ep_attr->type == FI_EP_MSG ? WIRE_MESSAGE : WIRE_DATAGRAM)) return "messages are too small";
 	if (i->domain_attr->mr_mode & ~NAMED_MR) return "it wants memory registered in a way that this library does not know";
 	if (i->domain_attr->mr_key_size > 8) return "its keys are longer than 8 bytes";
 	if (i->mode & ~(FI_CONTEXT | FI_CONTEXT2 | FI_BUFFERED_RECV)) return "it asks for a mode that this library does not know";

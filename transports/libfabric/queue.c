@@ -59,7 +59,7 @@ int dpi_fabric_ship(DPI_Tp_Endpoint *c)
 /* Is there room in the message that is held, or can one be begun? */
 static int room_held(DPI_Tp_Endpoint *c, size_t size)
 {
-	if (c->held && c->held_size + size > WIRE_MESSAGE) {
+	if (c->held && c->held_size + size > c->tp->message) {
 		int error = dpi_fabric_ship(c);
 		if (error) return error;
 	}
@@ -221,10 +221,10 @@ static void advance(struct fabric_item *i, uint64_t size)
 }
 
 /* Where a message ends that is not the last: at the end of a word of the window. */
-static uint64_t piece_size(uint64_t offset, uint64_t left)
+static uint64_t piece_size(const DPI_Tp *tp, uint64_t offset, uint64_t left)
 {
-	if (left <= WIRE_PAYLOAD) return left;
-	return WIRE_PAYLOAD - ((offset + WIRE_PAYLOAD) & 7);
+	uint64_t payload = tp->message - WIRE_HEADER;
+	return left <= payload ? left : payload - ((offset + payload) & 7);
 }
 
 static int run_put(DPI_Tp_Endpoint *c, struct fabric_item *i)
@@ -232,7 +232,7 @@ static int run_put(DPI_Tp_Endpoint *c, struct fabric_item *i)
 	struct iovec v[MAX_IOV];
 	do {
 		struct wire_frame f = i->frame;
-		uint64_t size = piece_size(wire_offset(&f) + i->done, i->left);
+		uint64_t size = piece_size(c->tp, wire_offset(&f) + i->done, i->left);
 		bool last = size == i->left;
 		int n = next_pieces(i, v, MAX_IOV, &size);
 		if (last && i->after_writes && c->writes) return DPI_ERR_AGAIN;
@@ -261,7 +261,7 @@ static int run_answer(DPI_Tp_Endpoint *c, struct fabric_item *i)
 		}
 		f.word[3] = i->done;
 		v.iov_base = (uint8_t *)i->iov[0].iov_base + i->done;
-		v.iov_len = piece_size((uintptr_t)v.iov_base & 7, i->left);
+		v.iov_len = piece_size(c->tp, (uintptr_t)v.iov_base & 7, i->left);
 		int error = dpi_fabric_message(c, &f, &v, 1, true);
 		if (error) return error;
 		i->done += v.iov_len;

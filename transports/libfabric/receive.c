@@ -27,7 +27,7 @@ static void take_put(DPI_Tp_Endpoint *c, const struct wire_frame *f, const uint8
 				  f->slot, (unsigned long long)w->length);
 		return;
 	}
-	dpi_fabric_copy_in(w->address + wire_offset(f), payload, f->length);
+	dpi_fabric_copy_in(w, w->address + wire_offset(f), payload, f->length);
 	atomic_thread_fence(memory_order_release);
 	if (!notify) return;
 	if (f->word[4] != DPI_TP_NO_OFFSET) atomic_store_explicit(word_at(w, f->word[4]), htole64(f->word[5]), memory_order_release);
@@ -212,7 +212,7 @@ static void take_frames(DPI_Tp_Endpoint *c, const uint8_t *bytes, size_t size)
 	struct wire_frame f;
 	size_t at = 0;
 	do {
-		int header = size <= WIRE_MESSAGE ? dpi_fabric_parse(bytes + at, size - at, &f) : -1;
+		int header = size <= c->tp->message ? dpi_fabric_parse(bytes + at, size - at, &f) : -1;
 		if (header < 0) {
 			if (c->tp->choice.message)
 				dpi_fabric_refuse(c, "a message of %zu bytes is not one of version %d of the protocol", size, WIRE_VERSION);
@@ -234,7 +234,7 @@ void dpi_fabric_take(DPI_Tp_Endpoint *c, const uint8_t *bytes, size_t size)
 		take_frames(c, bytes, size);
 		return;
 	}
-	int header = size <= WIRE_MESSAGE ? dpi_fabric_parse(bytes, size, &f) : -1;
+	int header = size <= tp->message ? dpi_fabric_parse(bytes, size, &f) : -1;
 	if (header < 0 || (size_t)header + f.length != size) {
 		dpi_fabric_log(tp, "dropped a message of %zu bytes that no node sends", size);
 		return;

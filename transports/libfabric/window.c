@@ -162,10 +162,14 @@ void dpi_fabric_windows_close(DPI_Tp *tp)
 	free(tp->slot);
 }
 
-/* Words of the window are copied whole. */
-void dpi_fabric_copy_in(uint8_t *to, const uint8_t *from, size_t size)
+/* Words of a window for atomics are copied whole. */
+void dpi_fabric_copy_in(const DPI_Tp_Window *w, uint8_t *to, const uint8_t *from, size_t size)
 {
 	uint64_t v;
+	if (size > COPY_MAX && !(w->access & DPI_TP_ATOMIC)) {
+		memcpy(to, from, size);
+		return;
+	}
 	for (; size && (uintptr_t)to & 7; size--) *to++ = *from++;
 	for (; size >= 8; size -= 8, to += 8, from += 8) {
 		memcpy(&v, from, 8);

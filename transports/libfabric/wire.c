@@ -28,12 +28,12 @@ int dpi_fabric_parse(const uint8_t *bytes, size_t size, struct wire_frame *f)
 {
 	if (size < 16) return -1;
 	uint64_t first = wire_load(bytes);
-	f->length = (uint32_t)first & 0xffff;
-	f->op = (uint32_t)(first >> 16) & 0xff;
-	f->credits = (uint32_t)(first >> 24) & 0xff;
-	f->slot = (uint32_t)(first >> 32);
+	f->length = (uint32_t)first & 0xffffff;
+	f->op = (uint32_t)first >> 24;
+	f->slot = (uint32_t)(first >> 32) & 0xffffff;
+	f->credits = (uint32_t)(first >> 56);
 	const struct wire_shape *s = &dpi_fabric_shape[f->op];
-	if (!s->words || f->length > s->max || f->slot >= WIRE_SLOTS || (f->slot && !s->slot)) return -1;
+	if (!s->words || f->length > s->max || (f->slot && !s->slot)) return -1;
 	if (size < s->words * 8u + f->length) return -1;
 	for (unsigned i = 1; i < s->words; i++) f->word[i] = wire_load(bytes + i * 8);
 	if (f->op == WIRE_PUT_NOTIFY && f->word[6] >> 32) return -1;
@@ -43,7 +43,7 @@ int dpi_fabric_parse(const uint8_t *bytes, size_t size, struct wire_frame *f)
 size_t dpi_fabric_write(uint8_t *bytes, const struct wire_frame *f)
 {
 	unsigned words = dpi_fabric_shape[f->op].words;
-	wire_store(bytes, (uint64_t)f->length | (uint64_t)f->op << 16 | (uint64_t)f->credits << 24 | (uint64_t)f->slot << 32);
+	wire_store(bytes, (uint64_t)f->length | (uint64_t)f->op << 24 | (uint64_t)f->slot << 32 | (uint64_t)f->credits << 56);
 	for (unsigned i = 1; i < words; i++) wire_store(bytes + i * 8, f->word[i]);
 	return words * 8u;
 }

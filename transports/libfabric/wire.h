@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * wire.h: the messages of a link. Everything is little endian. A message is one frame, or several, back to back; a frame is a header of
  * 2 … 8 words of 8 bytes, then its payload:
- *   word 0   bytes of the payload (16 bits), op (8), receive buffers given back (8), slot of a window or status (24)
+ *   word 0   bytes of the payload (24 bits), op (8), slot of a window or status (24), receive buffers given back (8)
  *   word 1   the tag that the receiver has told the sender
  *   window   word 2: offset (48), generation (16)   word 3: secret of the key
  *   PUT          window                                    payload
@@ -34,17 +34,19 @@
 #include <string.h>
 
 enum {
-	WIRE_VERSION = 2,
+	WIRE_VERSION = 3,
 	WIRE_WORDS = 8,		    /* of the longest header */
-	WIRE_MESSAGE = 16 << 10,    /* bytes of the largest message */
-	WIRE_PAYLOAD = WIRE_MESSAGE - WIRE_WORDS * 8,
+	WIRE_MESSAGE = (64 << 10) + 256, /* bytes of the largest message over connections: a header and 64 KiB with words around them, */
+	WIRE_DATAGRAM = 16 << 10,   /* and over reliable datagrams, of which longer ones go in pieces */
+	WIRE_HEADER = WIRE_WORDS * 8,
+	WIRE_PAYLOAD = WIRE_MESSAGE - WIRE_HEADER,
 	WIRE_SEND = 8192,	    /* bytes of a message of send */
 	WIRE_PUT_MAX = 1 << 30,	    /* bytes of a put or get */
 	WIRE_TEXT = 240,	    /* bytes of a sentence */
 	WIRE_ADDRESS = 256,	    /* bytes of an endpoint's address */
 	WIRE_SLOTS = 1 << 24
 };
-#define WIRE_CREDITS_AT 3 /* byte of a header */
+#define WIRE_CREDITS_AT 7 /* byte of a header */
 #define WIRE_MAX_OFFSET ((UINT64_C(1) << 48) - 1)
 
 enum wire_op {

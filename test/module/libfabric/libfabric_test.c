@@ -99,6 +99,8 @@ static void prepare(struct node *n, int number)
 				 .node = number, .incarnation = 1000 + (uint64_t)number };
 }
 
+#define LARGE 100000 /* bytes, more than a message */
+#define WORD_AT 120000 /* an offset beyond them */
 #define LONG 100000000 /* µs, of what is to succeed */
 
 #define CHECK_TP(call)                                                                                 \
@@ -303,10 +305,37 @@ TEST(moves_everything, "", 0)
 					mock.order = FI_ORDER_SAS | (ordered ? FI_ORDER_SAW : 0);
 					mock.mr_mode = modes[m];
 					if (m == 1) mock.inject = 0;
-					if (m == 2) mock.message = 30000, mock.nic = true;
+					if (m == 2) mock.message = 70000, mock.nic = true;
 					if (m == 3) mock.iov_limit = 1, mock.tx_size = 16;
 					move(atomic ? ALL : PLAIN);
 				}
+}
+
+/* A device writes pieces from 16 KiB on by itself. Without one, over connections, what fits into a message goes in one. */
+TEST(writes_or_messages, "", 0)
+{
+	for (int type = 1; type <= 2; type++)
+		for (int nic = 0; nic < 2; nic++) {
+			bool writes = nic || type == 2;
+			mock_reset();
+			mock.types = type;
+			mock.nic = nic;
+			start(PLAIN);
+			CHECK_TP(put(&a, LARGE, 0, NULL)); /* asks for the grant */
+			CHECK_TP(flush(&a));
+			turns(5);
+			for (int i = 0; i < 3; i++) {
+				size_t size = i < 2 ? (size_t)(i ? 65536 : 16384) : LARGE;
+				int before = mock.calls[MOCK_WRITE], sent = mock.calls[MOCK_SEND];
+				fill(i);
+				CHECK_TP(put(&a, size, 8, NULL));
+				CHECK_INT(mock.calls[MOCK_WRITE] - before, ==, writes || i == 2);
+				CHECK_INT(mock.calls[MOCK_SEND] - sent, ==, !(writes || i == 2));
+				CHECK_TP(flush(&a));
+				CHECK(!memcmp(b.memory + 8, data, size));
+			}
+			close_both();
+		}
 }
 
 /* What is posted together goes in one message; the answer to a flush goes along with what is posted next, or by itself a round later. */
@@ -574,7 +603,7 @@ TEST(strangers, "", 0)
 	start(PLAIN);
 	for (size_t size = 0; size < sizeof noise; size += 13) {
 		for (size_t i = 0; i < size; i++) noise[i] = (uint8_t)(i * size);
-		noise[2] = (uint8_t)(size / 13 % WIRE_OPS); /* of kinds that there are */
+		noise[3] = (uint8_t)(size / 13 % WIRE_OPS); /* of kinds that there are */
 		mock_spill(noise, size);
 		turns(3);
 	}
@@ -594,14 +623,14 @@ TEST(completions_fail, "", 0)
 	for (int type = 1; type <= 2; type++)
 		for (size_t k = 0; k < 4; k++)
 			for (size_t i = 0; i < sizeof codes / sizeof *codes; i++) {
-				static uint8_t back[50000];
+				static uint8_t back[LARGE];
 				struct op op[4];
-				struct iovec v = { data, 50000 }, w = { back, 50000 };
+				struct iovec v = { data, LARGE }, w = { back, LARGE };
 				memset(op, 0, sizeof op);
 				mock_reset();
 				mock.types = type;
 				start(PLAIN);
-				CHECK_TP(put(&a, 50000, 0, NULL)); /* asks for the grant */
+				CHECK_TP(put(&a, LARGE, 0, NULL)); /* asks for the grant */
 				CHECK_TP(flush(&a));
 				mock.complete[calls[k]] = codes[i];
 				int first = table()->put(a.remote, &v, 1, 0, NULL, 0, &op[0]);
@@ -633,15 +662,15 @@ TEST(posts_fail, "", 0)
 	for (int type = 1; type <= 2; type++)
 		for (size_t k = 0; k < 5; k++)
 			for (int code = 0; code < 2; code++) {
-				static uint8_t back[50000];
+				static uint8_t back[LARGE];
 				mock_reset();
 				mock.types = type;
 				start(PLAIN);
-				CHECK_TP(put(&a, 50000, 0, NULL));
+				CHECK_TP(put(&a, LARGE, 0, NULL));
 				CHECK_TP(flush(&a));
 				turns(5);
 				mock.fail[calls[k]] = code ? FI_EPERM : FI_ECONNRESET;
-				int e1 = put(&a, 50000, 0, NULL), e2 = get(&a, back, 50000, 0), e3 = put(&a, 100, 0, NULL), e4 = flush(&a);
+				int e1 = put(&a, LARGE, 0, NULL), e2 = get(&a, back, LARGE, 0), e3 = put(&a, 100, 0, NULL), e4 = flush(&a);
 				turns(10);
 				CHECK(e1 == DPI_ERR_PEER || !e1);
 				CHECK(e2 == DPI_ERR_PEER || !e2);
@@ -660,23 +689,23 @@ TEST(queue_full, "", 0)
 	static const enum mock_call calls[] = { MOCK_SEND, MOCK_INJECT, MOCK_WRITE, MOCK_READ };
 	for (int type = 1; type <= 2; type++)
 		for (size_t k = 0; k < 4; k++) {
-			static uint8_t back[50000];
+			static uint8_t back[LARGE];
 			mock_reset();
 			mock.types = type;
 			start(PLAIN);
-			CHECK_TP(put(&a, 50000, 0, NULL));
+			CHECK_TP(put(&a, LARGE, 0, NULL));
 			CHECK_TP(flush(&a));
 			for (int i = 0; i < 20; i++) {
 				fill(i);
 				mock.fail[calls[k]] = FI_EAGAIN;
 				mock.times[calls[k]] = 5;
-				DPI_Tp_Notify n = { .offset = 60000, .value = (uint64_t)i + 1, .bell = DPI_TP_NO_BELL };
-				CHECK_TP(put(&a, 50000, 0, &n));
-				CHECK_TP(put(&a, 8, 50000, NULL));
+				DPI_Tp_Notify n = { .offset = WORD_AT, .value = (uint64_t)i + 1, .bell = DPI_TP_NO_BELL };
+				CHECK_TP(put(&a, LARGE, 0, &n));
+				CHECK_TP(put(&a, 8, LARGE, NULL));
 				CHECK_TP(flush(&a));
-				CHECK(!memcmp(b.memory, data, 50000) && b.memory[60000] == i + 1);
-				CHECK_TP(get(&a, back, 50000, 0));
-				CHECK(!memcmp(back, data, 50000));
+				CHECK(!memcmp(b.memory, data, LARGE) && b.memory[WORD_AT] == i + 1);
+				CHECK_TP(get(&a, back, LARGE, 0));
+				CHECK(!memcmp(back, data, LARGE));
 			}
 			CHECK_INT(a.lost + b.lost, ==, 0);
 			close_both();
@@ -726,7 +755,7 @@ TEST(registration_refused, "", 0)
 		mock_reset();
 		start(PLAIN);
 		if (local) {
-			CHECK_TP(put(&a, 50000, 0, NULL)); /* the grant is given; then the pieces are refused */
+			CHECK_TP(put(&a, LARGE, 0, NULL)); /* the grant is given; then the pieces are refused */
 			CHECK_TP(flush(&a));
 		}
 		mock.fail[MOCK_REGISTER] = FI_ENOMEM;

@@ -99,6 +99,7 @@ static void draw_definition(struct plan *p, struct fate *f, uint64_t *d)
 	uint64_t ring = 4096, window = p->with & SUMS ? 64 * (uint64_t)a->segment + 65536 : 0;
 	while (ring < (f->what == DETACHED ? 5 : 16) * (uint64_t)a->segment + 1024 + window) ring *= 2;
 	a->memory = p->declared ? ring * p->sources << (f->what == DETACHED ? 0 : draw(d, 4)) : 0;
+	if (p->with & SUMS) a->memory *= 4; /* a source that comes late may have most of its rows before a mark that ends a window */
 }
 
 static struct plan make_retained(int number, struct fate *f)

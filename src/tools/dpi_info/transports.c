@@ -132,8 +132,8 @@ static void look(struct info *info, const char name[NAME], struct seen *s)
 	}
 	try_it(s, table, lower);
 	if (open) {
+		if (!s->usable) s->attr = open->attr;
 		s->chosen = s->usable = true;
-		s->attr = open->attr;
 		snprintf(s->reason, sizeof s->reason, "a context with these settings has it; peers are tried in this order");
 		return;
 	}

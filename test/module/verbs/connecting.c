@@ -229,6 +229,38 @@ TEST(verbs_chooses_a_device_that_reaches, "", 0)
 	sides_end();
 }
 
+/* A peer of several addresses: those in the own network come first, wherever they stand; those that cannot be reached are named. */
+TEST(verbs_connects_to_what_can_be_reached, "", 0)
+{
+	static const struct verbs_host routed = { .family = 4, .port = 5, .bytes = { 172, 16, 0, 9 } }, silent = { .family = 4, .port = 5, .bytes = { 10, 9, 0, 77 } },
+				       other = { .family = 6, .port = 5, .bytes = { 0xfd } };
+	sides_init();
+	sides_open();
+	struct verbs_address *self = &b.tp->self;
+	const struct verbs_host own = self->host[0];
+	self->host[0] = routed;
+	self->host[1] = own;
+	self->hosts = 2;
+	if (side_connect(&a, &b, LONG)) FAIL("%s", a.sentence);
+	CHECK_INT(mock.calls[MOCK_resolve_addr], ==, 1);
+	verbs()->disconnect(a.to);
+	sides_progress();
+	self->host[0] = silent; /* in the own network, but nobody listens: the next is tried */
+	if (side_connect(&a, &b, LONG)) FAIL("%s", a.sentence);
+	CHECK_INT(mock.calls[MOCK_resolve_addr], ==, 3);
+	verbs()->disconnect(a.to);
+	sides_progress();
+	self->host[0] = routed;
+	self->host[1] = silent;
+	CHECK_FAILS(&a, side_connect(&a, &b, LONG), DPI_ERR_PEER, "node 1 cannot be reached over verbs from device mock0");
+	CHECK_HAS(a.sentence, "tried 10.9.0.77 (nobody listens");
+	CHECK_HAS(a.sentence, ", 172.16.0.9 (nobody listens");
+	self->host[0] = other; /* of another family than each of the own */
+	self->hosts = 1;
+	CHECK_FAILS(&a, side_connect(&a, &b, LONG), DPI_ERR_PEER, "tried none, as device mock0 has no address of the same family");
+	sides_end();
+}
+
 static void works(void)
 {
 	window_share(&b, &a, &w, DPI_TP_WRITE);

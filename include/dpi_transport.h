@@ -75,6 +75,9 @@ typedef struct DPI_Tp_Core {
 	int node;	      /* this node's number; < 0 from open until it has joined, before the first expose and connect */
 	uint64_t incarnation; /* of this node; keys and addresses of another one must fail */
 	int secure;	      /* 1: a cluster key is in use and other hosts may connect; 0: bind to loopback only */
+	/* Where a network device is, seen from the processor that this process runs on: 1: near, 0: far, -1: not known, or as near to
+	 * all. NULL, or past size: the core does not know any. */
+	int (*near)(void *self, const char *device);
 } DPI_Tp_Core;
 
 /* Limits and costs of an open transport. 0: no limit, or not known. */

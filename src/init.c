@@ -63,6 +63,7 @@ static void context_free(struct dpi_context *ctx)
 	dpi_bells_close(&ctx->bells);
 	dpi_settings_free(&ctx->settings);
 	dpi_context_set(NULL);
+	free(ctx->topology);
 	free(ctx);
 }
 

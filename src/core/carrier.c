@@ -78,6 +78,12 @@ static void core_log(void *self, int level, const char *format, ...)
 	dpi_log(level, "transport %s: %s", c->name, text);
 }
 
+static int core_near(void *self, const char *device)
+{
+	struct dpi_carrier *c = self;
+	return c->ctx ? dpi_topology_near_here(&c->ctx->topology, device) : -1;
+}
+
 void dpi_carrier_core(struct dpi_carrier *c, struct dpi_context *ctx)
 {
 	c->ctx = ctx;
@@ -93,7 +99,8 @@ void dpi_carrier_core(struct dpi_carrier *c, struct dpi_context *ctx)
 				 .log = core_log,
 				 .node = ctx ? ctx->node : 0,
 				 .incarnation = ctx ? ctx->incarnation : 0,
-				 .secure = ctx && ctx->secure };
+				 .secure = ctx && ctx->secure,
+				 .near = core_near };
 }
 
 /* ------------------------------------------------------------------------------------------------------- opening */

@@ -57,6 +57,7 @@ struct dpi_context {
 	int64_t spin_ns;
 	struct dpi_bells bells; /* this node's own */
 	struct dpi_loop *loop;
+	struct dpi_topology *topology;	/* while transports are opened, once one has asked; else NULL */
 	struct dpi_placement placement; /* of the progress thread and of windows */
 	struct dpi_descriptors *descriptors;
 	struct dpi_control *control;

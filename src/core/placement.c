@@ -21,6 +21,13 @@ static const struct dpi_device *find(const struct dpi_topology *t, const char *n
 	return NULL;
 }
 
+int dpi_topology_near(const struct dpi_topology *t, const char *device, int processor)
+{
+	const struct dpi_device *d = find(t, device);
+	if (!d || processor < 0 || processor >= CPU_SETSIZE || !CPU_COUNT(&d->near)) return -1;
+	return CPU_ISSET((size_t)processor, &d->near) ? 1 : 0;
+}
+
 void dpi_placement_near(const struct dpi_topology *t, const char *device, const cpu_set_t *allowed, struct dpi_placement *p)
 {
 	char list[96], bound[64];
@@ -54,6 +61,12 @@ static bool several_nodes(void)
 	return getenv("HWLOC_XMLFILE") || getenv("HWLOC_SYNTHETIC") || !access("/sys/devices/system/node/node1", F_OK);
 }
 
+int dpi_topology_near_here(struct dpi_topology **t, const char *device)
+{
+	if (!*t && several_nodes()) *t = dpi_topology_read();
+	return *t && (*t)->this_machine ? dpi_topology_near(*t, device, sched_getcpu()) : -1;
+}
+
 static const char *device_of(const struct dpi_context *ctx)
 {
 	for (int i = 0; i < ctx->carriers; i++)
@@ -77,7 +90,8 @@ int dpi_placement_choose(struct dpi_context *ctx)
 	} else if (!several_nodes()) {
 		STAYS(p, "the machine has one NUMA node");
 	} else {
-		struct dpi_topology *t = dpi_topology_read();
+		struct dpi_topology *t = ctx->topology ? ctx->topology : dpi_topology_read();
+		ctx->topology = t;
 		snprintf(name, sizeof name, "%s", device);
 		if (!t || sched_getaffinity(0, sizeof allowed, &allowed)) STAYS(p, "the topology cannot be read");
 		else dpi_placement_near(t, name, t->this_machine ? &allowed : &t->all, p);
@@ -86,7 +100,8 @@ int dpi_placement_choose(struct dpi_context *ctx)
 			p->numa = DPI_NUMA_ANY;
 			STAYS(p, "hwloc replays another machine than this");
 		}
-		free(t);
 	}
+	free(ctx->topology);
+	ctx->topology = NULL;
 	return DPI_SUCCESS;
 }

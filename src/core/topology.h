@@ -42,6 +42,11 @@ struct dpi_topology {
 struct dpi_topology *dpi_topology_read(void);
 bool dpi_topology_by_hwloc(struct dpi_topology *t); /* topology_hwloc.c; false: no hwloc */
 
+/* A device seen from a processor: 1: near, 0: far, -1: not known, or as near to all. */
+int dpi_topology_near(const struct dpi_topology *t, const char *device, int processor);
+/* Seen from where this thread runs. The topology is read into *t, where that is NULL and the machine has several NUMA nodes. */
+int dpi_topology_near_here(struct dpi_topology **t, const char *device);
+
 /* Where things go, and why. */
 struct dpi_placement {
 	cpu_set_t processors; /* of the progress thread; empty: where it is started */
@@ -52,7 +57,7 @@ struct dpi_placement {
 /* Near a device, for a process that may run on allowed. A pure function. */
 void dpi_placement_near(const struct dpi_topology *t, const char *device, const cpu_set_t *allowed, struct dpi_placement *p);
 /* Of a context whose transports are open, into ctx->placement: DPI_BIND, else near the device of the first transport that has one.
- * The topology is read only where there is something to choose. DPI_ERR_CONFIG: DPI_BIND is no list. */
+ * The topology is read only where there is something to choose, and freed then. DPI_ERR_CONFIG: DPI_BIND is no list. */
 int dpi_placement_choose(struct dpi_context *ctx);
 
 #endif

@@ -255,11 +255,19 @@ TEST(finalize_while_others_wait, "E-7 R-4", 0)
 	CHECK_DPI(DPI_Finalize(ctx));
 }
 
-static void *no_work(void *arg) { return arg; }
+static void *no_work(void *tid)
+{
+	*(int *)tid = gettid();
+	return NULL;
+}
 
 TEST(nothing_is_left, "E-8", 2)
 {
-	end_thread(start_thread(no_work, NULL)); /* a sanitizer makes a thread of its own with the first */
+	char ended[64];
+	int tid = 0;
+	end_thread(start_thread(no_work, &tid)); /* a sanitizer makes a thread of its own with the first */
+	snprintf(ended, sizeof ended, "/proc/self/task/%d", tid);
+	UNTIL(SECOND, access(ended, F_OK), (void)0); /* it is joined before the kernel has forgotten it */
 	/* the listening socket that rank 0 inherits is the launcher's */
 	int fds = entries("/proc/self/fd") - (rank == 0 && getenv("DPI_LISTEN_FD")), threads = entries("/proc/self/task");
 	static char memory[100];

@@ -86,7 +86,7 @@ static void core_log(void *self, int level, const char *format, ...)
 
 static const DPI_Tp_Core core = { DPI_TP_ABI, sizeof core, NULL,	 core_complete, core_ring, core_deliver,
 				  core_lost,  core_fail,   core_setting, core_log,	0,	   INCARNATION,
-				  0 };
+				  0,	      NULL };
 
 static DPI_Tp_Window *expose(uint32_t access)
 {

@@ -4,11 +4,13 @@
 . "$(dirname "$0")/common"
 
 # file or folder (the first that fits counts), then what may be included: folders of the project, '.' for its own.
-# The conformance tests hold for any implementation; only those of transports' tables see this one's list of them.
+# The conformance tests hold for any implementation; only those of transports' tables see this one's list of them. A module's tests play its
+# core; of a real one they take the topology.
 cat >"$tmp/rules" <<'EOT'
 test/conformance/transport_kit.c  include test src/core
 test/conformance/transport_open.c include test src/core
 test/conformance/transport_hook.c include test src/core
+test/module/verbs/choosing.c include test src/core transports/verbs .
 transports/shm      include .
 transports/tcp      include .
 transports/hook     include .

@@ -229,6 +229,23 @@ if grep -q '^  known from  *hwloc' out; then
 			grep -qE "^      because +near ${device##* }\$" place || fail "$device: a wrong place"
 	done
 	out_has '^  progress thread +on the processors the process may use$'
+	grep -q '^    from this process' out && fail "this process runs on another machine"
+	# machines said to be this one: what is near the processor that the process runs on
+	while read -r machine processor near far; do
+		taskset -c "$processor" true 2>/dev/null || continue
+		env HWLOC_THISSYSTEM=1 HWLOC_XMLFILE="$top/test/topology/$machine.xml" taskset -c "$processor" "$bin/dpi-info" --topology >out
+		for d in $near; do grep -A 1 " device $d " out | grep -qE '^    from this process +near$' || fail "$machine: $d is not near $processor"; done
+		for d in $far; do grep -A 1 " device $d " out | grep -qE '^    from this process +far$' || fail "$machine: $d is not far from $processor"; done
+		env HWLOC_THISSYSTEM=1 HWLOC_XMLFILE="$top/test/topology/$machine.xml" taskset -c "$processor" "$bin/dpi-info" --topology --json >out
+		LC_ALL=C awk -f json.awk out >members 2>json-error || fail "no JSON: $(cat json-error)"
+		has '^.topology.devices\[[0-9]*\].near true$'
+		has '^.topology.devices\[[0-9]*\].near false$'
+	done <<-MACHINES
+		two_processors 0 nic0 nic1
+		two_processors 1 nic1 nic0
+		two_sockets_four_nics 1 mlx5_0 mlx5_2
+		two_sockets_four_nics 4 mlx5_2 mlx5_1
+	MACHINES
 	replay HWLOC_SYNTHETIC='package:4 [numa(memory=4294967296)] core:2 pu:2'
 	out_has '^  packages +4$'
 	out_has '^  processors +16 '
@@ -237,6 +254,7 @@ if grep -q '^  known from  *hwloc' out; then
 	LC_ALL=C awk -f json.awk out >members 2>json-error || fail "no JSON: $(cat json-error)"
 	has '^.topology.devices\[[0-9]*\].name mlx5_2$'
 	has '^.topology.devices\[[0-9]*\].windows_numa 1$'
+	has '^.topology.devices\[[0-9]*\].near null$'
 	has '^.topology.place.reason no transport'
 else
 	out_has '^  known from +/sys$'

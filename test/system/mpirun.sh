@@ -208,6 +208,14 @@ if timeout $((60 * slow)) mpirun -n 2 --bind-to core true >bound 2>&1; then
 	[ "$(grep -c '^inside' out)" -ge 4 ] || fail "not all threads are seen"
 	sort -u out | sed -n 's/^before //p' >before
 	sort -u out | sed -n 's/^inside //p' | cmp -s - before || fail "not all where they were"
+	# a process a core, and so the library's threads: two sets of processors, of which neither holds the other
+	if timeout $((60 * slow)) mpirun -n 2 --map-by core --bind-to core true >bound 2>&1; then
+		run -n 2 --map-by core --bind-to core ./member
+		status_is 0
+		[ "$(sort -u before | wc -l)" = 2 ] || fail "not two places"
+		[ "$(sed -n 's/^inside //p' out | sort -u | wc -l)" = 2 ] || fail "threads are not in two places"
+		[ "$(sed -n 's/^inside //p' out | sort | uniq -c | awk '{ print $1 }' | sort -u | wc -l)" = 1 ] || fail "not as many threads at each"
+	fi
 fi
 end
 

@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 # The RDMA machine (test/rdma-vm/run): what it runs, how it ends, what it leaves.
 cd "$(dirname "$0")/../.." || exit 2
-slow=${TEST_SLOW:-1} run=$PWD/test/rdma-vm/run
+slow=${TEST_SLOW:-1} run=$PWD/test/rdma-vm/run BUILD=${BUILD:-build}
+case $BUILD in /*) ;; *) BUILD=$PWD/$BUILD ;; esac
+export DPI_MODULES="${DPI_MODULES:-$BUILD/dpi}"
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/rdma-test-XXXXXX") || exit 2
 trap 'rm -rf "$tmp"' EXIT
 trap 'exit 1' HUP INT PIPE TERM
@@ -73,6 +75,54 @@ vm "$run" sh -c 'echo the command ran as "$(ps -o comm= -p 1)"; ls /sys/class/in
 is status "$status" 9
 is output "$(tr '\n' ' ' <"$tmp/out")" "the command ran as init rxe0 rxe1 "
 is "standard error" "$(cat "$tmp/err")" "rdma-vm: this machine has RDMA devices, no virtual machine is needed: rxe0 rxe1"
+end
+
+# Each device with what speaks for it or against it, as people ask for it. usage: choices WHAT: lines WHAT TEXT on standard output
+cat >"$tmp/choices" <<'END_OF_SCRIPT'
+choices() {
+	what=$1
+	shift
+	env "$@" "$info" --transports --json >/tmp/json
+	tr '\n' ' ' </tmp/json | sed 's/.*"name": *"verbs"//; s/"name": *"libfabric".*//' >/tmp/verbs
+	grep -o '"device [^"]*"' /tmp/verbs | sed "s/^/$what /"
+	grep -oE '"(device|reason)": *"[^"]*"' /tmp/verbs | sed "s/^/$what /"
+}
+info=$1
+choices two
+choices named DPI_LISTEN=10.99.0.1
+ip link add veth2 type veth peer name veth3
+rdma link add rxe2 type rxe netdev veth2
+ip link set veth2 up
+ip link set veth3 up
+choices nowhere
+ip address add 10.98.0.1/24 dev veth2
+choices cluster DPI_CLUSTER=10.98.0.7:4000
+ip link set veth3 down
+while grep -q ACTIVE /sys/class/infiniband/rxe2/ports/1/state; do sleep 0.1; done
+choices down DPI_CLUSTER=10.98.0.7:4000
+DPI_LISTEN=10.98.0.1 "$info" --transports >/tmp/text
+sed -n '/^  verbs /,/^  libfabric /p' /tmp/text | tr -s ' \n' '  '
+END_OF_SCRIPT
+begin "dpi-info tells each device, and why it is used or not"
+said() { grep -qF "$*" "$tmp/out" || fail "no line '$*' in: $(cat "$tmp/out")"; }
+if [ -e "$DPI_MODULES/libdpi-verbs.so" ]; then
+	vm sh "$tmp/choices" "$BUILD/bin/dpi-info"
+	is status "$status" 0
+	said 'two "device rxe1 port 1, 10.99.0.2 (veth1), 10 Gb/s: chosen"'
+	said 'two "device rxe0 port 1, 10.99.0.1 (veth0), 10 Gb/s: left out: another of its kind comes first"'
+	said 'two "device": "rxe1"'
+	said 'named "device rxe0 port 1, 10.99.0.1 (veth0), 10 Gb/s: chosen: DPI_LISTEN names it"'
+	said 'named "device rxe1 port 1, 10.99.0.2 (veth1), 10 Gb/s: left out: DPI_LISTEN names another"'
+	said 'named "device": "rxe0"'
+	said 'nowhere "device rxe2: left out: no interface of it is up and has an IP address"'
+	said "down \"device rxe2 port 1, 10.98.0.1 (veth2), 10 Gb/s, in the cluster's network: left out: its port is down\""
+	said "cluster \"device rxe2 port 1, 10.98.0.1 (veth2), 10 Gb/s, in the cluster's network: chosen\""
+	said "cluster \"device rxe1 port 1, 10.99.0.2 (veth1), 10 Gb/s: left out: another is in the cluster's network\""
+	said 'cluster "device": "rxe2"'
+	said 'down "device": "rxe1"'
+	grep -qE '^ verbs not usable port 1 of RDMA device rxe2 \(veth2\) is down; check the cable.* choices device ' "$tmp/out" ||
+		fail "not for people: $(tail -n 1 "$tmp/out")"
+fi
 end
 
 begin "a command that takes too long: 124"

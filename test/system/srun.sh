@@ -59,7 +59,7 @@ SlurmdPidFile=$top/slurmd.pid
 SlurmctldLogFile=$top/slurmctld.log
 SlurmdLogFile=$top/slurmd.log
 ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
+TaskPlugin=task/affinity
 SwitchType=switch/none
 SelectType=select/cons_tres
 JobAcctGatherType=jobacct_gather/none
@@ -67,7 +67,7 @@ SlurmdParameters=config_overrides
 NodeName=localhost NodeAddr=127.0.0.1 NodeHostname=localhost CPUs=4
 PartitionName=all Nodes=localhost Default=YES State=UP
 end
-export SLURM_CONF="$top/slurm.conf"
+export SLURM_CONF="$top/slurm.conf" SLURM_CPU_BIND=none # the machine may have fewer processors than were said
 
 say_why() { # why nothing works here
 	for f in munged.out slurmctld.log slurmd.log out; do [ -s $f ] && tail -n 5 $f | sed "s/^/  | $f: /"; done
@@ -130,6 +130,22 @@ for transport in shm tcp; do
 	count_is 1 '^answer checked: ok$'
 	count_is 1 "MB by $transport"
 done
+end
+
+# The library's threads run where srun has put the process, and nowhere else.
+begin "processes stay where the launcher has bound them"
+run -n 2 --mpi=pmix --cpu-bind=none ./member
+status_is 0
+[ "$(grep -E '^(before|inside)' out | cut -d ' ' -f 2 | sort -u | wc -l)" = 1 ] || fail "not all where they were"
+if taskset -c 0 taskset -c 1 true 2>/dev/null; then
+	run -n 2 --mpi=pmix --cpu-bind=map_cpu:1,0 ./member
+	status_is 0
+	for processor in 0 1; do
+		count_is 1 "^before[[:space:]]+$processor$"
+		[ "$(grep -cE "^inside[[:space:]]+$processor$" out)" -ge 2 ] || fail "not all threads of the process on processor $processor are there"
+	done
+	count_is 0 '^(before|inside)[[:space:]]+[0-9]+[-,]'
+fi
 end
 
 begin "without PMIx: an error that says how, and not so many clusters of one"

@@ -88,6 +88,14 @@ TEST(placement_two_sockets_four_nics, "", 0)
 		CHECK_HAS(p.reason, devices[i].device);
 	}
 
+	/* which devices are near a processor */
+	for (int cpu = 0; cpu < 16; cpu++)
+		for (size_t i = 0; i < sizeof devices / sizeof *devices; i++)
+			CHECK_INT(dpi_topology_near(t, devices[i].device, cpu), ==, cpu / 4 % 2 == devices[i].numa);
+	CHECK_INT(dpi_topology_near(t, "mlx5_0", -1), ==, -1);
+	CHECK_INT(dpi_topology_near(t, "mlx5_0", CPU_SETSIZE), ==, -1);
+	CHECK_INT(dpi_topology_near(t, "rxe0", 0), ==, -1);
+
 	/* who is bound stays, and is told how far the device is */
 	allowed = set_of("4-7");
 	dpi_placement_near(t, "mlx5_0", &allowed, &p);
@@ -257,6 +265,36 @@ TEST(placement_is_done, "", 0)
 		dpi_bells_close(&ctx.bells);
 		dpi_settings_free(&ctx.settings);
 	}
+}
+
+/* What transports are told, on this machine, said to have two NUMA nodes: the processor that the thread runs on decides. */
+TEST(placement_seen_from_here, "", 0)
+{
+	struct dpi_topology *t = NULL;
+	if (access("/sys/devices/system/node/node1", F_OK)) { /* one node: nothing is read */
+		CHECK_INT(dpi_topology_near_here(&t, "nic0"), ==, -1);
+		CHECK(!t);
+	}
+	replay("HWLOC_XMLFILE", "test/topology/two_processors.xml", "1");
+	free(read_it());
+	for (int cpu = 0; cpu < 2; cpu++) {
+		cpu_set_t one = set_of(cpu ? "1" : "0");
+		struct dpi_topology *before = t;
+		if (sched_setaffinity(0, sizeof one, &one)) SKIP("processors 0 and 1 are not this process's");
+		dpi_carrier_core(&carrier, &ctx);
+		CHECK_INT(dpi_topology_near_here(&t, "nic0"), ==, !cpu);
+		CHECK_INT(dpi_topology_near_here(&t, "nic1"), ==, cpu);
+		CHECK_INT(carrier.core.near(carrier.core.self, "nic1"), ==, cpu);
+		CHECK(ctx.topology && t && (!before || t == before)); /* read once */
+		CHECK_INT(dpi_topology_near_here(&t, "nic2"), ==, -1);
+	}
+	free(t);
+	choose("nic1", "0");
+	CHECK(!ctx.topology);
+	t = NULL;
+	replay("HWLOC_XMLFILE", "test/topology/two_sockets_four_nics.xml", "0"); /* this process is nowhere on another machine */
+	CHECK_INT(dpi_topology_near_here(&t, "mlx5_0"), ==, -1);
+	free(t);
 }
 
 /* A processor that is not there: the thread stays, and the context opens all the same. */

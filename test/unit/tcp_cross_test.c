@@ -116,7 +116,7 @@ static void open_side(int node)
 	struct DPI_Tp other = { .core = &side.core };
 	memset(&side, 0, sizeof side);
 	side.core = (DPI_Tp_Core){ DPI_TP_ABI,	 sizeof side.core, NULL,     core_complete, core_ring, core_deliver, core_lost,
-				   core_fail,	 core_setting,	   core_log, MIDDLE,	    INCARNATION, 0 };
+				   core_fail,	 core_setting,	   core_log, MIDDLE,	    INCARNATION, 0, NULL };
 	side.played = node;
 	side.timeout_us = LONG_US;
 	CHECK_INT(dpi_tcp.open(&side.core, NULL, &side.tp), ==, 0);

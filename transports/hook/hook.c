@@ -32,6 +32,12 @@ static void lower_deliver(void *self, int node, const void *bytes, size_t size)
 	upper->deliver(upper->self, node, bytes, size);
 }
 
+static int lower_near(void *self, const char *device)
+{
+	const DPI_Tp_Core *upper = ((DPI_Tp *)self)->upper;
+	return upper->size >= sizeof *upper && upper->near ? upper->near(upper->self, device) : -1;
+}
+
 static int lower_fail_text(void *self, int error, const char *format, ...)
 {
 	const DPI_Tp_Core *upper = ((DPI_Tp *)self)->upper;
@@ -173,7 +179,8 @@ static int hook_open(const DPI_Tp_Core *core, const DPI_Transport *lower, DPI_Tp
 				  .log = lower_log,
 				  .node = core->node,
 				  .incarnation = core->incarnation,
-				  .secure = core->secure };
+				  .secure = core->secure,
+				  .near = lower_near };
 	DPI_Tp_Attr attr = { .size = sizeof attr };
 	error = lower->open(&tp->core, NULL, &tp->lower);
 	if (!error) error = lower->query(tp->lower, &attr);

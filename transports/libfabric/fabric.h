@@ -55,6 +55,7 @@ struct fabric_choice {
 	bool message;	 /* FI_EP_MSG */
 	bool order_saw;	 /* a message sent after a write arrives after it */
 	bool local;	 /* the provider reaches this host only */
+	int near;	 /* its device, to this process: 1, 0, or -1: not known */
 	char name[64];	 /* of the provider */
 	char where[64];	 /* domain and address */
 	char reason[256];

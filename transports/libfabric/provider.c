@@ -130,10 +130,17 @@ static const char *unfit(const struct fi_info *i)
 	return NULL;
 }
 
-/* More is better: a device; connections, whose end is noticed; no wait between a write and its notification. */
-static int score(const struct fi_info *i)
+/* Is its device near this process? 1, 0, or -1: not known. */
+static int near_of(const DPI_Tp_Core *core, const struct fi_info *i)
 {
-	return (i->nic ? 8 : 0) + (i->ep_attr->type == FI_EP_MSG ? 2 : 0) + (i->tx_attr->msg_order & FI_ORDER_SAW ? 4 : 0);
+	const char *device = i->nic && i->nic->device_attr ? i->nic->device_attr->name : NULL;
+	return device && core->size >= sizeof *core && core->near ? core->near(core->self, device) : -1;
+}
+
+/* More is better: a device; no wait between a write and its notification; connections, whose end is noticed; nearness. */
+static int score(const struct fi_info *i, int near)
+{
+	return (i->nic ? 16 : 0) + (i->tx_attr->msg_order & FI_ORDER_SAW ? 8 : 0) + (i->ep_attr->type == FI_EP_MSG ? 4 : 0) + (near ? 2 : 0);
 }
 
 static struct fi_info *hints_of(enum fi_ep_type type, uint64_t order, const char *name)
@@ -173,11 +180,12 @@ static void consider(struct search *s, const struct fi_info *i)
 	if (!why) why = REFUSED(never, name);
 	if (!why && !named) why = REFUSED(only_named, name);
 	if (!why) why = misplaced(core, i, &s->place, where, sizeof where);
-	int points = why ? -1 : score(i);
+	int near = why ? -1 : near_of(core, i), points = why ? -1 : score(i, near);
 	bool better = points > s->best;
 	if (s->loud)
-		core->log(core->self, 3, "provider %s, %s%s%s%s: %s", name, message ? "connections" : "datagrams, reliable", *where ? " (" : "", where,
-			  *where ? ")" : "", why ? why : better ? "possible, the best so far" : "possible, no better");
+		core->log(core->self, 3, "provider %s, %s%s%s%s%s: %s", name, message ? "connections" : "datagrams, reliable", *where ? " (" : "", where,
+			  *where ? ")" : "", near > 0 ? ", near this process" : near ? "" : ", far from this process",
+			  why ? why : better ? "possible, the best so far" : "possible, no better");
 	if (why && named && !strstr(s->why, why)) {
 		size_t n = strlen(s->why);
 		snprintf(s->why + n, sizeof s->why - n, "%s%s", n ? "; " : "", why);
@@ -193,6 +201,7 @@ static void consider(struct search *s, const struct fi_info *i)
 	s->best = points;
 	c->info = copy;
 	c->message = message;
+	c->near = near;
 	c->order_saw = i->tx_attr->msg_order & FI_ORDER_SAW;
 	c->local = i->addr_format == FI_ADDR_STR;
 	snprintf(c->name, sizeof c->name, "%s", name);
@@ -236,6 +245,6 @@ int dpi_fabric_choose(const DPI_Tp_Core *core, struct fabric_choice *c, bool lou
 				       "libfabric has no provider that can be used%s; 'fi_info' lists what there is, DPI_LOG=debug says why not",
 				       core->secure ? "" : " on loopback, and without a cluster key (DPI_KEY_FILE) nothing else may be");
 	snprintf(c->reason, sizeof c->reason, "%s, %s, over %s: %s", c->name, c->message ? "connections" : "reliable datagrams", c->where,
-		 *s.wanted ? "named by DPI_FABRIC" : c->info->nic ? "a device" : "the best there is");
+		 *s.wanted ? "named by DPI_FABRIC" : c->near > 0 ? "a device near this process" : c->info->nic ? "a device" : "the best there is");
 	return DPI_SUCCESS;
 }

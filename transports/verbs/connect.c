@@ -61,21 +61,13 @@ static DPI_Tp_Endpoint *take_over(struct attempt *a, int64_t end)
 	return c;
 }
 
-static unsigned common_bits(const struct verbs_host *a, const struct verbs_host *b)
-{
-	unsigned bits = 0;
-	if (a->family != b->family) return 0;
-	while (bits < (a->family == 4 ? 32u : 128u) && !((a->bytes[bits / 8] ^ b->bytes[bits / 8]) & 0x80 >> bits % 8)) bits++;
-	return bits + 1;
-}
-
 /* The own address to go out from: the device's own, so that no other one's route is taken; the nearest to the peer's. */
 static int nearest(const DPI_Tp *tp, const struct verbs_host *to, unsigned *bits)
 {
 	int best = -1;
 	*bits = 0;
 	for (unsigned i = 0; i < tp->self.hosts; i++) {
-		unsigned n = common_bits(&tp->self.host[i], to);
+		unsigned n = dpi_verbs_common_bits(&tp->self.host[i], to);
 		if (n > *bits) *bits = n, best = (int)i;
 	}
 	return best;

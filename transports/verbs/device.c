@@ -1,17 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
- * device.c: which device and port to use, what they can do, and the address that peers get.
- *
- * Where a connection goes is said by IP addresses, which the connection manager maps to devices. So each address of an
- * interface is tried; those that a device stands behind are candidates. DPI_LISTEN names one of them. Else the best port
- * is taken: active, near (the same NUMA node as this process), fast; all its addresses are listened on.
+ * device.c: what the device that was chosen can do, and the address that peers get.
  *
  * The address blob: version, number of hosts, 6 zero bytes, incarnation, token, then for each host its family (4 or 6),
  * port (2 bytes), and 4 or 16 bytes. The token is handed out with the blob, over authenticated channels only. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <ifaddrs.h>
-#include <net/if.h>
-#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,17 +13,7 @@
 
 #include "multicast.h"
 
-enum { BLOB_VERSION = 1, BLOB_HEAD = 32, CANDIDATES = 32, BACKLOG = 256 };
-
-struct candidate {
-	struct rdma_cm_id *id; /* bound */
-	struct verbs_host host;
-	uint8_t prefix;
-	bool named, active;
-	int numa;
-	uint64_t rate;
-	char interface[IF_NAMESIZE], name[64];
-};
+enum { BLOB_VERSION = 1, BLOB_HEAD = 32 };
 
 void dpi_verbs_socket(const struct verbs_host *h, uint16_t port, struct sockaddr_storage *to)
 {
@@ -56,7 +40,7 @@ void dpi_verbs_name(const struct sockaddr *a, char *name, size_t size)
 }
 
 /* An address that peers can use; link-local IPv6 means nothing on another machine. */
-static bool host_of(const struct sockaddr *a, struct verbs_host *h)
+bool dpi_verbs_host(const struct sockaddr *a, struct verbs_host *h)
 {
 	memset(h, 0, sizeof *h);
 	if (a && a->sa_family == AF_INET) {
@@ -76,116 +60,24 @@ static bool host_of(const struct sockaddr *a, struct verbs_host *h)
 	return false;
 }
 
+unsigned dpi_verbs_common_bits(const struct verbs_host *a, const struct verbs_host *b)
+{
+	unsigned bits = 0;
+	if (a->family != b->family) return 0;
+	while (bits < (a->family == 4 ? 32u : 128u) && !((a->bytes[bits / 8] ^ b->bytes[bits / 8]) & 0x80 >> bits % 8)) bits++;
+	return bits + 1;
+}
+
 bool dpi_verbs_local(const struct sockaddr *a)
 {
 	struct verbs_host h, mine;
 	struct ifaddrs *list;
 	bool found = false;
-	if (!host_of(a, &h) || getifaddrs(&list)) return false;
+	if (!dpi_verbs_host(a, &h) || getifaddrs(&list)) return false;
 	for (struct ifaddrs *i = list; i && !found; i = i->ifa_next)
-		found = host_of(i->ifa_addr, &mine) && mine.family == h.family && !memcmp(mine.bytes, h.bytes, sizeof h.bytes);
+		found = dpi_verbs_host(i->ifa_addr, &mine) && mine.family == h.family && !memcmp(mine.bytes, h.bytes, sizeof h.bytes);
 	freeifaddrs(list);
 	return found;
-}
-
-static uint8_t prefix_of(const struct sockaddr *mask)
-{
-	struct verbs_host h;
-	int bits = 0;
-	host_of(mask, &h);
-	for (size_t i = 0; i < sizeof h.bytes; i++) bits += __builtin_popcount(h.bytes[i]);
-	return (uint8_t)bits;
-}
-
-static int numa_of(const char *device)
-{
-	char path[128];
-	int node = -1;
-	snprintf(path, sizeof path, "/sys/class/infiniband/%s/device/numa_node", device);
-	FILE *f = fopen(path, "re");
-	if (f && fscanf(f, "%d", &node) != 1) node = -1;
-	if (f) fclose(f);
-	return node;
-}
-
-/* Gb/s × 10 of a lane */
-static uint64_t speed_of(uint8_t speed)
-{
-	static const struct {
-		uint8_t speed;
-		uint16_t rate;
-	} rates[] = { { 1, 25 }, { 2, 50 }, { 4, 100 }, { 8, 100 }, { 16, 140 }, { 32, 250 }, { 64, 500 }, { 128, 1000 } };
-	for (size_t i = 0; i < sizeof rates / sizeof *rates; i++)
-		if (rates[i].speed == speed) return rates[i].rate;
-	return 1;
-}
-
-static uint64_t width_of(uint8_t width)
-{
-	return width == 2 ? 4 : width == 4 ? 8 : width == 8 ? 12 : width == 16 ? 2 : 1;
-}
-
-static bool candidate_of(DPI_Tp *tp, const struct ifaddrs *i, struct candidate *c)
-{
-	struct sockaddr_storage at;
-	struct ibv_port_attr port;
-	memset(c, 0, sizeof *c);
-	if (!(i->ifa_flags & IFF_UP) || i->ifa_flags & IFF_LOOPBACK || !host_of(i->ifa_addr, &c->host)) return false;
-	if (rdma_create_id(tp->channel, &c->id, NULL, RDMA_PS_TCP)) return false;
-	dpi_verbs_socket(&c->host, 0, &at);
-	if (rdma_bind_addr(c->id, (struct sockaddr *)&at) || !c->id->verbs || ibv_query_port(c->id->verbs, c->id->port_num, &port)) {
-		rdma_destroy_id(c->id);
-		return false;
-	}
-	c->active = port.state == IBV_PORT_ACTIVE;
-	c->rate = speed_of(port.active_speed) * width_of(port.active_width);
-	c->prefix = prefix_of(i->ifa_netmask);
-	c->numa = numa_of(c->id->verbs->device->name);
-	snprintf(c->interface, sizeof c->interface, "%s", i->ifa_name);
-	dpi_verbs_name(i->ifa_addr, c->name, sizeof c->name);
-	return true;
-}
-
-/* Setting LISTEN: an address, an interface, or a loopback address, which stands for this host alone. */
-static bool names(const char *setting, const struct candidate *c)
-{
-	uint8_t bytes[16];
-	if (inet_pton(AF_INET, setting, bytes) == 1) return c->host.family == 4 && !memcmp(bytes, c->host.bytes, 4);
-	if (inet_pton(AF_INET6, setting, bytes) == 1) return c->host.family == 6 && !memcmp(bytes, c->host.bytes, 16);
-	return !strcmp(setting, c->interface);
-}
-
-static bool names_all(const char *setting)
-{
-	struct in_addr in;
-	struct in6_addr in6;
-	if (!setting || !*setting || !strcmp(setting, "lo")) return true;
-	if (inet_pton(AF_INET, setting, &in) == 1) return !in.s_addr || ntohl(in.s_addr) >> 24 == 127;
-	if (inet_pton(AF_INET6, setting, &in6) == 1) return IN6_IS_ADDR_UNSPECIFIED(&in6) || IN6_IS_ADDR_LOOPBACK(&in6);
-	return false;
-}
-
-static bool better(const struct candidate *a, const struct candidate *b, int numa)
-{
-	if (a->named != b->named) return a->named;
-	if (a->active != b->active) return a->active;
-	bool near_a = a->numa < 0 || a->numa == numa, near_b = b->numa < 0 || b->numa == numa;
-	if (near_a != near_b) return near_a;
-	return a->rate > b->rate;
-}
-
-static void say(const DPI_Tp *tp, const struct candidate *c, const struct candidate *best, int numa)
-{
-	const DPI_Tp_Core *core = tp->core;
-	bool same = c->id->verbs == best->id->verbs && c->id->port_num == best->id->port_num;
-	const char *why = c == best		     ? c->named ? "chosen: DPI_LISTEN names it" : "chosen"
-			  : best->named		     ? "left out: DPI_LISTEN names another"
-			  : same		     ? "listened on too"
-			  : c->active != best->active ? "left out: its port is down"
-			  : c->numa >= 0 && c->numa != numa && best->numa == numa ? "left out: another is nearer to this process's processors"
-			  : c->rate < best->rate     ? "left out: another is faster"
-						     : "left out: another of its kind comes first";
-	core->log(core->self, 2, "device %s port %u, %s (%s): %s", c->id->verbs->device->name, c->id->port_num, c->name, c->interface, why);
 }
 
 static uint32_t least(uint64_t a, uint64_t b)
@@ -199,7 +91,7 @@ bool dpi_verbs_port_down(const DPI_Tp *tp)
 	return !ibv_query_port(tp->verbs, tp->port, &port) && port.state != IBV_PORT_ACTIVE;
 }
 
-static int limits_find(DPI_Tp *tp)
+int dpi_verbs_limits_find(DPI_Tp *tp)
 {
 	struct verbs_limits *l = &tp->limits;
 	struct ibv_device_attr d;
@@ -282,65 +174,6 @@ int dpi_verbs_refused(DPI_Tp *tp, int error, uint64_t bytes, const char *what)
 			      (unsigned long long)bytes);
 	return refuse(tp, DPI_ERR_TRANSPORT, "device %s refused %s of %llu bytes: %s; see the kernel log", tp->device, what, (unsigned long long)bytes,
 		      strerror(error));
-}
-
-static int listen_on(DPI_Tp *tp, struct candidate *c)
-{
-	if (rdma_listen(c->id, BACKLOG))
-		return verbs_fail(tp, DPI_ERR_TRANSPORT, "verbs cannot listen on %s (%s): %s", c->name, c->interface, strerror(errno));
-	struct verbs_host *h = &tp->self.host[tp->self.hosts];
-	*h = c->host;
-	h->port = ntohs(rdma_get_src_port(c->id));
-	tp->prefix[tp->self.hosts++] = c->prefix;
-	tp->listener[tp->listeners++] = c->id;
-	c->id = NULL;
-	return DPI_SUCCESS;
-}
-
-int dpi_verbs_device_find(DPI_Tp *tp)
-{
-	const char *setting = tp->core->setting(tp->core->self, "LISTEN");
-	struct candidate all[CANDIDATES], *best = NULL;
-	struct ifaddrs *list = NULL;
-	int count = 0, error = DPI_SUCCESS;
-	unsigned cpu, numa = 0;
-	bool any = names_all(setting);
-	if (getcpu(&cpu, &numa)) numa = 0;
-	if (getifaddrs(&list)) list = NULL;
-	for (struct ifaddrs *i = list; i && count < CANDIDATES; i = i->ifa_next) {
-		if (!candidate_of(tp, i, &all[count])) continue;
-		all[count].named = !any && names(setting, &all[count]);
-		count++;
-	}
-	if (list) freeifaddrs(list);
-	for (int i = 0; i < count; i++)
-		if (!best || better(&all[i], best, (int)numa)) best = &all[i];
-	if (!best)
-		error = verbs_fail(tp, DPI_ERR_UNSUPPORTED,
-				   "no RDMA device has a port with an IP address; 'rdma link' and 'ip address' show them; over Ethernet: rdma link add "
-				   "rxe0 type rxe netdev IFACE");
-	else if (!any && !best->named)
-		error = verbs_fail(tp, DPI_ERR_CONFIG, "DPI_LISTEN is '%s', which is no address or interface of an RDMA device; 'rdma link' lists devices", setting);
-	else if (!best->active)
-		error = verbs_fail(tp, DPI_ERR_UNSUPPORTED, "port %u of RDMA device %s (%s) is down; check the cable, 'ip link' and 'rdma link'",
-				   best->id->port_num, best->id->verbs->device->name, best->interface);
-	for (int i = 0; i < count; i++)
-		if (best) say(tp, &all[i], best, (int)numa);
-	if (!error) {
-		tp->verbs = best->id->verbs;
-		tp->port = best->id->port_num;
-		snprintf(tp->device, sizeof tp->device, "%s", tp->verbs->device->name);
-		error = limits_find(tp);
-	}
-	bool only = best && best->named;
-	if (!error) error = listen_on(tp, best);
-	for (int i = 0; i < count; i++) {
-		struct candidate *c = &all[i];
-		if (!c->id) continue;
-		if (!error && !only && tp->self.hosts < HOSTS && c->id->verbs == tp->verbs && c->id->port_num == tp->port) error = listen_on(tp, c);
-		if (c->id) rdma_destroy_id(c->id);
-	}
-	return error;
 }
 
 int dpi_verbs_address(DPI_Tp *tp, void *bytes, uint32_t *size)

@@ -311,8 +311,14 @@ uint64_t dpi_verbs_table_add(struct verbs_table *t, void *item); /* 0: no memory
 void *dpi_verbs_table_find(const struct verbs_table *t, uint64_t id);
 void dpi_verbs_table_remove(struct verbs_table *t, uint64_t id);
 
+/* choose.c */
+int dpi_verbs_device_find(DPI_Tp *tp); /* and listen there */
+
 /* device.c */
-int dpi_verbs_device_find(DPI_Tp *tp);
+int dpi_verbs_limits_find(DPI_Tp *tp);
+bool dpi_verbs_host(const struct sockaddr *a, struct verbs_host *h); /* false: no address that peers can use */
+/* that two addresses begin with, and one more; 0: of different families */
+unsigned dpi_verbs_common_bits(const struct verbs_host *a, const struct verbs_host *b);
 bool dpi_verbs_port_down(const DPI_Tp *tp);
 bool dpi_verbs_local(const struct sockaddr *a); /* an address of this host? */
 void dpi_verbs_name(const struct sockaddr *a, char *name, size_t size);

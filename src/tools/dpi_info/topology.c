@@ -46,6 +46,14 @@ static void show_place(const struct dpi_placement *p, const char *thread, const 
 	print_fact("reason", "    because", "%s", p->reason);
 }
 
+/* Seen from where this process runs. */
+static void show_near(const struct dpi_topology *t, const char *device)
+{
+	int near = t->this_machine ? dpi_topology_near(t, device, sched_getcpu()) : -1;
+	if (near >= 0) print_flag("near", "  from this process", near, "near", "far");
+	else if (print_json) print_none("near", "", "");
+}
+
 static void show_devices(const struct dpi_topology *t, const cpu_set_t *allowed)
 {
 	char cpus[256];
@@ -64,6 +72,7 @@ static void show_devices(const struct dpi_topology *t, const cpu_set_t *allowed)
 			if (d->numa >= 0) print_count("numa", "", (uint64_t)d->numa, NULL);
 			else print_none("numa", "", "");
 			print_fact("processors", "", "%s", cpus);
+			show_near(t, d->name);
 			show_place(&p, "", "");
 			print_close();
 			continue;
@@ -73,6 +82,7 @@ static void show_devices(const struct dpi_topology *t, const cpu_set_t *allowed)
 		if (d->numa >= 0) snprintf(numa, sizeof numa, "NUMA node %d, ", d->numa);
 		if (*cpus) print_fact("", label, "%s%snear %sprocessors %s", d->bus, *d->bus ? ", " : "", numa, cpus);
 		else print_fact("", label, "%s%sas near to every processor", d->bus, *d->bus ? ", " : "");
+		show_near(t, d->name);
 		show_place(&p, "  its progress thread", "  its windows");
 	}
 	print_close();

@@ -2,6 +2,7 @@
  * transports.c: which transports there are, whether they work here and why not, what is true of them. */
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "print.h"
@@ -69,6 +70,14 @@ static void __attribute__((format(printf, 3, 4))) note(void *self, int level, co
 	s->choices += same == s->choices;
 }
 
+static struct dpi_topology *topology; /* read when a transport asks */
+
+static int near(void *self, const char *device)
+{
+	(void)self;
+	return dpi_topology_near_here(&topology, device);
+}
+
 /* Is the name in DPI_TRANSPORT, or is nothing there? */
 static bool named(const char *name)
 {
@@ -91,6 +100,7 @@ static void try_it(struct seen *s, const DPI_Transport *table, const DPI_Transpo
 	dpi_carrier_core(&c, NULL);
 	c.core.setting = setting;
 	c.core.log = note;
+	c.core.near = near;
 	looked_at = s;
 	s->attr.size = sizeof s->attr;
 	int error = c.filled.probe(&c.core, reason, sizeof reason);
@@ -122,8 +132,8 @@ static void look(struct info *info, const char name[NAME], struct seen *s)
 	}
 	try_it(s, table, lower);
 	if (open) {
+		if (!s->usable) s->attr = open->attr;
 		s->chosen = s->usable = true;
-		s->attr = open->attr;
 		snprintf(s->reason, sizeof s->reason, "a context with these settings has it; peers are tried in this order");
 		return;
 	}
@@ -245,4 +255,6 @@ void show_transports(struct info *info)
 		else show(&s);
 	}
 	print_close();
+	free(topology);
+	topology = NULL;
 }

@@ -502,6 +502,37 @@ TEST(provider_is_chosen, "", 0)
 	CHECK_TP_ERROR(table()->open(&a.core, table(), &a.tp), DPI_ERR_ARGUMENT, "over another");
 }
 
+static int near(void *self, const char *device)
+{
+	(void)self;
+	return !strcmp(device, "mlx5_2") ? 1 : !strcmp(device, "mlx5_0") ? 0 : -1;
+}
+
+/* Of two devices the near one, wherever it stands in libfabric's list; the choice says so. */
+TEST(provider_is_near, "", 0)
+{
+	static const char *const devices[][2] = { { "mlx5_0", "mlx5_2" }, { "mlx5_2", "mlx5_0" }, { "mlx5_0", "unknown" }, { "unknown", "mlx5_0" },
+						  { "mlx5_0", NULL } };
+	for (size_t i = 0; i < sizeof devices / sizeof *devices; i++) {
+		mock_reset();
+		mock.provider = "one";
+		mock.second = "two";
+		mock.nic = true;
+		memcpy(mock.device, devices[i], sizeof mock.device);
+		prepare(&a, 0);
+		a.core.near = near;
+		CHECK_TP(table()->open(&a.core, NULL, &a.tp));
+		CHECK_STR(a.tp->choice.name, i % 2 ? "one" : "two");
+		CHECK(!!strstr(a.tp->choice.reason, ": a device near this process") == (i < 2));
+		table()->close(a.tp);
+		a.core.size = offsetof(DPI_Tp_Core, near); /* a core of an earlier library */
+		CHECK_TP(table()->open(&a.core, NULL, &a.tp));
+		CHECK_STR(a.tp->choice.name, "one");
+		table()->close(a.tp);
+	}
+	CHECK_INT(mock.objects, ==, 0);
+}
+
 /* Every call that open makes, once refused: an error, a sentence, and nothing left behind. */
 TEST(open_fails, "", 0)
 {

@@ -713,9 +713,12 @@ void fi_freeinfo(struct fi_info *i)
 	}
 }
 
-static struct fi_info *candidate(const struct fi_info *hints, const char *name)
+static struct fi_info *candidate(const struct fi_info *hints, const char *name, int number)
 {
-	static struct fid_nic nic;
+	static struct fi_device_attr attr[2];
+	static struct fid_nic nic[2];
+	attr[number].name = (char *)(uintptr_t)mock.device[number];
+	nic[number].device_attr = &attr[number];
 	struct fi_info *i = fi_dupinfo(NULL);
 	struct sockaddr_in in = address_of(0);
 	i->ep_attr->type = hints->ep_attr->type;
@@ -730,7 +733,7 @@ static struct fi_info *candidate(const struct fi_info *hints, const char *name)
 	i->domain_attr->mr_key_size = mock.key_size;
 	i->domain_attr->name = strdup("lo");
 	i->fabric_attr->prov_name = strdup(name);
-	if (mock.nic) i->nic = &nic;
+	if (mock.nic) i->nic = &nic[number];
 	return i;
 }
 
@@ -740,8 +743,8 @@ int fi_getinfo(uint32_t version, const char *node, const char *service, uint64_t
 	(void)version, (void)node, (void)service, (void)flags;
 	if (error) return error;
 	if (!(mock.types & type)) return -FI_ENODATA;
-	*info = candidate(hints, mock.provider);
-	if (mock.second) (*info)->next = candidate(hints, mock.second);
+	*info = candidate(hints, mock.provider, 0);
+	if (mock.second) (*info)->next = candidate(hints, mock.second, 1);
 	return 0;
 }
 

@@ -28,6 +28,7 @@ struct mock {
 	uint64_t mode;
 	size_t key_size, inject, message, tx_size, iov_limit;
 	bool nic, no_fd;
+	const char *device[2]; /* with nic: of the provider and of the second one; NULL: not said */
 	/* faults */
 	int fail[MOCK_COUNT];  /* FI_… that the call returns */
 	int after[MOCK_COUNT]; /* so many calls are good first */

@@ -72,66 +72,35 @@ TEST(verbs_open_fails, "", 0)
 	sides_end();
 }
 
-/* Which device, and why. */
-TEST(verbs_chooses_a_device, "", 0)
+/* A peer of several addresses: those in the own network come first, wherever they stand; those that cannot be reached are named. */
+TEST(verbs_connects_to_what_can_be_reached, "", 0)
 {
+	static const struct verbs_host routed = { .family = 4, .port = 5, .bytes = { 172, 16, 0, 9 } }, silent = { .family = 4, .port = 5, .bytes = { 10, 9, 0, 77 } },
+				       other = { .family = 6, .port = 5, .bytes = { 0xfd } };
 	sides_init();
-	mock.devices = 2;
-	CHECK_INT(side_open(&a), ==, DPI_SUCCESS);
-	CHECK_STR(a.tp->device, "mock0");
-	CHECK_HAS(a.log, "device mock0 port 1, 10.9.0.1 (mock0): chosen");
-	CHECK_HAS(a.log, "device mock1 port 1, 10.9.0.2 (mock1): left out: another of its kind comes first");
-	side_close(&a);
-	static const char *const by[] = { "10.9.0.2", "mock1" };
-	for (int i = 0; i < 2; i++) {
-		a.listen = by[i];
-		a.log[0] = 0;
-		CHECK_INT(side_open(&a), ==, DPI_SUCCESS);
-		CHECK_STR(a.tp->device, "mock1");
-		CHECK_HAS(a.log, "10.9.0.2 (mock1): chosen: DPI_LISTEN names it");
-		CHECK_HAS(a.log, "10.9.0.1 (mock0): left out: DPI_LISTEN names another");
-		side_close(&a);
-	}
-	static const char *const any[] = { "127.0.0.1", "::1", "lo", "0.0.0.0", "::" };
-	for (int i = 0; i < 5; i++) {
-		a.listen = any[i];
-		CHECK_INT(side_open(&a), ==, DPI_SUCCESS);
-		side_close(&a);
-	}
-	static const char *const wrong[] = { "192.0.2.1", "eth9", "fe80::1", "no such thing" };
-	for (int i = 0; i < 4; i++) {
-		a.listen = wrong[i];
-		CHECK_INT(side_open(&a), ==, DPI_ERR_CONFIG);
-		CHECK_HAS(a.sentence, wrong[i]);
-	}
-	sides_end();
-}
-
-/* By reachability first, then by speed; a setting is above both. Each device's line says which it was. */
-TEST(verbs_chooses_by_the_port, "", 0)
-{
-	sides_init();
-	mock.devices = 2;
-	mock.only[1].speed = 32;
-	CHECK_INT(side_open(&a), ==, DPI_SUCCESS);
-	CHECK_STR(a.tp->device, "mock1");
-	CHECK_HAS(a.log, "device mock0 port 1, 10.9.0.1 (mock0): left out: another is faster");
-	CHECK_HAS(a.log, "device mock1 port 1, 10.9.0.2 (mock1): chosen");
-	side_close(&a);
-	mock.only[1].down = true;
-	CHECK_INT(side_open(&a), ==, DPI_SUCCESS);
-	CHECK_STR(a.tp->device, "mock0");
-	CHECK_HAS(a.log, "device mock1 port 1, 10.9.0.2 (mock1): left out: its port is down");
-	side_close(&a);
-	a.listen = "10.9.0.2"; /* it cannot be used, and nothing else is in its place */
-	CHECK_INT(side_open(&a), ==, DPI_ERR_UNSUPPORTED);
-	CHECK_HAS(a.sentence, "port 1 of RDMA device mock1 (mock1) is down; check the cable");
-	a.listen = "10.9.0.1";
-	mock.only[1].down = false;
-	CHECK_INT(side_open(&a), ==, DPI_SUCCESS);
-	CHECK_STR(a.tp->device, "mock0");
-	CHECK_HAS(a.log, "10.9.0.2 (mock1): left out: DPI_LISTEN names another");
-	side_close(&a);
+	sides_open();
+	struct verbs_address *self = &b.tp->self;
+	const struct verbs_host own = self->host[0];
+	self->host[0] = routed;
+	self->host[1] = own;
+	self->hosts = 2;
+	if (side_connect(&a, &b, LONG)) FAIL("%s", a.sentence);
+	CHECK_INT(mock.calls[MOCK_resolve_addr], ==, 1);
+	verbs()->disconnect(a.to);
+	sides_progress();
+	self->host[0] = silent; /* in the own network, but nobody listens: the next is tried */
+	if (side_connect(&a, &b, LONG)) FAIL("%s", a.sentence);
+	CHECK_INT(mock.calls[MOCK_resolve_addr], ==, 3);
+	verbs()->disconnect(a.to);
+	sides_progress();
+	self->host[0] = routed;
+	self->host[1] = silent;
+	CHECK_FAILS(&a, side_connect(&a, &b, LONG), DPI_ERR_PEER, "node 1 cannot be reached over verbs from device mock0");
+	CHECK_HAS(a.sentence, "tried 10.9.0.77 (nobody listens");
+	CHECK_HAS(a.sentence, ", 172.16.0.9 (nobody listens");
+	self->host[0] = other; /* of another family than each of the own */
+	self->hosts = 1;
+	CHECK_FAILS(&a, side_connect(&a, &b, LONG), DPI_ERR_PEER, "tried none, as device mock0 has no address of the same family");
 	sides_end();
 }
 

@@ -21,16 +21,20 @@ enum mock_call {
 	MOCK_CALL_COUNT
 };
 
+enum { MOCK_DEVICES = 4 };
+
 struct mock {
 	/* what the device says */
 	struct ibv_device_attr device;
 	struct ibv_port_attr port;
 	enum ibv_transport_type transport;
-	int devices;		/* 0 … 2; each has an address: 10.9.0.1, 10.9.0.2 */
+	int devices;		/* 0 … MOCK_DEVICES; each has an interface, mock0 …, and an address, 10.9.0.1 … */
 	struct {
+		const char *name;    /* NULL: mock0 … */
+		const char *address; /* NULL: 10.9.0.1 …; empty: none */
 		bool down;
 		uint8_t speed; /* 0: the port's */
-	} only[2]; /* how a device's port differs */
+	} only[MOCK_DEVICES]; /* how a device differs */
 	uint32_t inline_most;
 	/* what goes wrong: the call after so many good ones fails with errno; only once, or from then on */
 	struct {
@@ -83,6 +87,7 @@ void mock_datagram(uint32_t group, const uint8_t *bytes, uint32_t size);
 void mock_attach(struct ibv_qp *qp, uint32_t group);
 void mock_detach(struct ibv_qp *qp, uint32_t group);
 struct ibv_context *mock_context(int device);
+const char *mock_address(int device);
 void mock_qp_pair(struct ibv_qp *a, struct ibv_qp *b);
 void mock_qp_unpair(struct ibv_qp *qp);
 

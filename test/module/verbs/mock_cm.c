@@ -136,10 +136,11 @@ int rdma_destroy_id(struct rdma_cm_id *id)
 
 int rdma_bind_addr(struct rdma_cm_id *id, struct sockaddr *a)
 {
-	uint32_t ip = ntohl(in(a)->sin_addr.s_addr);
+	char ip[INET_ADDRSTRLEN];
+	inet_ntop(AF_INET, &in(a)->sin_addr, ip, sizeof ip);
 	if (mock_fails(MOCK_bind_addr)) return -1;
 	for (int i = 0; i < mock.devices; i++)
-		if (ip == 0x0a090001u + (uint32_t)i) id->verbs = mock_context(i), id->port_num = 1;
+		if (!strcmp(ip, mock_address(i))) id->verbs = mock_context(i), id->port_num = 1;
 	memcpy(&id->route.addr.src_storage, a, sizeof(struct sockaddr_in));
 	if (!in(&id->route.addr.src_addr)->sin_port) in(&id->route.addr.src_addr)->sin_port = htons(next_port++);
 	return id->verbs ? 0 : (errno = ENODEV, -1);

@@ -65,8 +65,8 @@ static struct qp *qps;
 static uint32_t next_key = 100, next_qp = 17;
 static struct ibv_async_event async_events[EVENTS];
 static int async_head, async_tail;
-static struct ibv_device device[2];
-static struct ibv_context context[2];
+static struct ibv_device device[MOCK_DEVICES];
+static struct ibv_context context[MOCK_DEVICES];
 
 /* -------------------------------------------------------------------------------------------------- what goes wrong */
 
@@ -370,8 +370,9 @@ void mock_reset(void)
 struct ibv_context *mock_context(int i)
 {
 	struct ibv_context *c = &context[i];
+	if (mock.only[i].name) snprintf(device[i].name, sizeof device[i].name, "%s", mock.only[i].name);
+	else snprintf(device[i].name, sizeof device[i].name, "mock%d", i);
 	if (c->device) return c;
-	snprintf(device[i].name, sizeof device[i].name, "mock%d", i);
 	c->device = &device[i];
 	c->async_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK | EFD_SEMAPHORE);
 	c->ops.poll_cq = poll_cq;
@@ -385,7 +386,7 @@ struct ibv_context *mock_context(int i)
 #undef ibv_get_device_list
 struct ibv_device **ibv_get_device_list(int *count)
 {
-	struct ibv_device **list = calloc(3, sizeof *list);
+	struct ibv_device **list = calloc(MOCK_DEVICES + 1, sizeof *list);
 	*count = mock_fails(MOCK_get_device_list) ? 0 : mock.devices;
 	for (int i = 0; i < *count; i++) {
 		list[i] = mock_context(i)->device;
@@ -394,7 +395,7 @@ struct ibv_device **ibv_get_device_list(int *count)
 	return list;
 }
 void ibv_free_device_list(struct ibv_device **list) { free(list); }
-struct ibv_context *ibv_open_device(struct ibv_device *d) { return mock_fails(MOCK_open_device) ? NULL : mock_context(d == &device[1]); }
+struct ibv_context *ibv_open_device(struct ibv_device *d) { return mock_fails(MOCK_open_device) ? NULL : mock_context((int)(d - device)); }
 int ibv_close_device(struct ibv_context *c) { return (void)c, 0; }
 
 int ibv_query_device(struct ibv_context *c, struct ibv_device_attr *a)
@@ -408,7 +409,7 @@ int ibv_query_device(struct ibv_context *c, struct ibv_device_attr *a)
 #undef ibv_query_port
 int ibv_query_port(struct ibv_context *c, uint8_t port, struct _compat_ibv_port_attr *a)
 {
-	int index = c->device->name[strlen("mock")] - '0';
+	int index = (int)(c - context);
 	struct ibv_port_attr its = mock.port;
 	(void)port;
 	if (mock_fails(MOCK_query_port)) return errno;
@@ -572,31 +573,37 @@ const char *ibv_wc_status_str(enum ibv_wc_status status) { return status == IBV_
 
 /* ------------------------------------------------------------------------------------------- interfaces of the host */
 
+const char *mock_address(int i)
+{
+	static const char *const usual[MOCK_DEVICES] = { "10.9.0.1", "10.9.0.2", "10.9.0.3", "10.9.0.4" };
+	return mock.only[i].address ? mock.only[i].address : usual[i];
+}
+
+static void add(struct ifaddrs **list, const char *name, const char *address, const char *mask, unsigned flags)
+{
+	struct ifaddrs *one = calloc(1, sizeof *one);
+	struct sockaddr_in *in = calloc(2, sizeof *in);
+	in[0].sin_family = in[1].sin_family = AF_INET;
+	inet_pton(AF_INET, address, &in[0].sin_addr);
+	inet_pton(AF_INET, mask, &in[1].sin_addr);
+	one->ifa_name = (char *)(uintptr_t)name;
+	one->ifa_flags = flags;
+	one->ifa_addr = (struct sockaddr *)&in[0];
+	one->ifa_netmask = (struct sockaddr *)&in[1];
+	one->ifa_next = *list;
+	*list = one;
+}
+
 int getifaddrs(struct ifaddrs **list)
 {
-	static const struct {
-		const char *name, *address, *mask;
-		unsigned flags;
-	} at[] = { { "lo", "127.0.0.1", "255.0.0.0", IFF_UP | IFF_LOOPBACK },
-		   { "eth9", "192.0.2.1", "255.255.255.0", IFF_UP },
-		   { "mock0", "10.9.0.1", "255.255.255.0", IFF_UP },
-		   { "mock1", "10.9.0.2", "255.255.255.0", IFF_UP },
-		   { "mock2", "10.9.0.3", "255.255.255.0", 0 } };
+	static const char *const names[MOCK_DEVICES] = { "mock0", "mock1", "mock2", "mock3" };
 	if (mock_fails(MOCK_ifaddrs)) return -1;
 	*list = NULL;
-	for (size_t i = sizeof at / sizeof *at; i--;) {
-		struct ifaddrs *one = calloc(1, sizeof *one);
-		struct sockaddr_in *in = calloc(2, sizeof *in);
-		in[0].sin_family = in[1].sin_family = AF_INET;
-		inet_pton(AF_INET, at[i].address, &in[0].sin_addr);
-		inet_pton(AF_INET, at[i].mask, &in[1].sin_addr);
-		one->ifa_name = (char *)(uintptr_t)at[i].name;
-		one->ifa_flags = at[i].flags;
-		one->ifa_addr = (struct sockaddr *)&in[0];
-		one->ifa_netmask = (struct sockaddr *)&in[1];
-		one->ifa_next = *list;
-		*list = one;
-	}
+	add(list, "down0", "10.9.0.9", "255.255.255.0", 0);
+	for (int i = MOCK_DEVICES; i--;)
+		if (*mock_address(i)) add(list, names[i], mock_address(i), "255.255.255.0", IFF_UP);
+	add(list, "eth9", "192.0.2.1", "255.255.255.0", IFF_UP);
+	add(list, "lo", "127.0.0.1", "255.0.0.0", IFF_UP | IFF_LOOPBACK);
 	return 0;
 }
 

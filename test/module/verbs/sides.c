@@ -71,7 +71,14 @@ static const char *on_setting(void *self, const char *name)
 {
 	const struct side *s = self;
 	if (!strcmp(name, "MULTICAST") && s->multicast) return s->multicast;
+	if (!strcmp(name, "CLUSTER") && s->cluster) return s->cluster;
 	return !strcmp(name, "LISTEN") && s->listen ? s->listen : "";
+}
+
+static int on_near(void *self, const char *device)
+{
+	const struct side *s = self;
+	return s->near ? s->near(device) : -1;
 }
 
 static void on_log(void *self, int level, const char *format, ...)
@@ -90,7 +97,7 @@ static void on_log(void *self, int level, const char *format, ...)
 static void init(struct side *s, int node)
 {
 	*s = (struct side){ .core = { DPI_TP_ABI, sizeof s->core, s, on_complete, on_ring, on_deliver, on_lost, on_fail, on_setting, on_log, node,
-				      1000 + (uint64_t)node, 0 } };
+				      1000 + (uint64_t)node, 0, on_near } };
 }
 
 void sides_init(void)

@@ -19,7 +19,8 @@ struct side {
 	DPI_Tp_Core core;
 	DPI_Tp *tp;
 	DPI_Tp_Endpoint *to;
-	const char *listen, *multicast; /* settings */
+	const char *listen, *multicast, *cluster; /* settings */
+	int (*near)(const char *device);	  /* of its core; NULL: not known */
 	int lost, lost_node, messages, rung, opened;
 	uint32_t bell;
 	char lost_sentence[600], sentence[1200], log[20000];

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * choosing.c: which device and port, and why; nearness by the core's own topology, of a machine that hwloc replays. */
+#include "sides.h"
+
+#include <stdlib.h>
+
+#include "src/core/topology.h"
+
+/* Which device, and why. */
+TEST(verbs_chooses_a_device, "", 0)
+{
+	sides_init();
+	mock.devices = 2;
+	CHECK_INT(side_open(&a), ==, DPI_SUCCESS);
+	CHECK_STR(a.tp->device, "mock0");
+	CHECK_HAS(a.log, "device mock0 port 1, 10.9.0.1 (mock0), 10 Gb/s: chosen");
+	CHECK_HAS(a.log, "device mock1 port 1, 10.9.0.2 (mock1), 10 Gb/s: left out: another of its kind comes first");
+	side_close(&a);
+	static const char *const by[] = { "10.9.0.2", "mock1" };
+	for (int i = 0; i < 2; i++) {
+		a.listen = by[i];
+		a.log[0] = 0;
+		CHECK_INT(side_open(&a), ==, DPI_SUCCESS);
+		CHECK_STR(a.tp->device, "mock1");
+		CHECK_HAS(a.log, "10.9.0.2 (mock1), 10 Gb/s: chosen: DPI_LISTEN names it");
+		CHECK_HAS(a.log, "10.9.0.1 (mock0), 10 Gb/s: left out: DPI_LISTEN names another");
+		side_close(&a);
+	}
+	static const char *const any[] = { "127.0.0.1", "::1", "lo", "0.0.0.0", "::" };
+	for (int i = 0; i < 5; i++) {
+		a.listen = any[i];
+		CHECK_INT(side_open(&a), ==, DPI_SUCCESS);
+		side_close(&a);
+	}
+	static const char *const wrong[] = { "192.0.2.1", "eth9", "fe80::1", "no such thing" };
+	for (int i = 0; i < 4; i++) {
+		a.listen = wrong[i];
+		CHECK_INT(side_open(&a), ==, DPI_ERR_CONFIG);
+		CHECK_HAS(a.sentence, wrong[i]);
+	}
+	sides_end();
+}
+
+/* A port that is up first, then speed; a setting is above both. Each device's line says which it was. */
+TEST(verbs_chooses_by_the_port, "", 0)
+{
+	sides_init();
+	mock.devices = 2;
+	mock.only[1].speed = 32;
+	CHECK_INT(side_open(&a), ==, DPI_SUCCESS);
+	CHECK_STR(a.tp->device, "mock1");
+	CHECK_HAS(a.log, "device mock0 port 1, 10.9.0.1 (mock0), 10 Gb/s: left out: another is faster");
+	CHECK_HAS(a.log, "device mock1 port 1, 10.9.0.2 (mock1), 25 Gb/s: chosen");
+	side_close(&a);
+	mock.only[1].down = true;
+	CHECK_INT(side_open(&a), ==, DPI_SUCCESS);
+	CHECK_STR(a.tp->device, "mock0");
+	CHECK_HAS(a.log, "device mock1 port 1, 10.9.0.2 (mock1), 25 Gb/s: left out: its port is down");
+	side_close(&a);
+	a.listen = "10.9.0.2"; /* it cannot be used, and nothing else is in its place */
+	CHECK_INT(side_open(&a), ==, DPI_ERR_UNSUPPORTED);
+	CHECK_HAS(a.sentence, "port 1 of RDMA device mock1 (mock1) is down; check the cable");
+	a.listen = "10.9.0.1";
+	mock.only[1].down = false;
+	CHECK_INT(side_open(&a), ==, DPI_SUCCESS);
+	CHECK_STR(a.tp->device, "mock0");
+	CHECK_HAS(a.log, "10.9.0.2 (mock1), 25 Gb/s: left out: DPI_LISTEN names another");
+	side_close(&a);
+	sides_end();
+}
+
+static struct dpi_topology *machine;
+static int processor;
+
+static int near_on_that_machine(const char *device)
+{
+	return dpi_topology_near(machine, device, processor);
+}
+
+static void expect(const char *device)
+{
+	a.log[0] = 0;
+	if (side_open(&a)) FAIL("%s", a.sentence);
+	CHECK_STR(a.tp->device, device);
+	side_close(&a);
+}
+
+/* By locality, on a machine of two sockets and four NICs that hwloc replays: below a port that is up, above speed. */
+TEST(verbs_chooses_a_near_device, "", 0)
+{
+	setenv("HWLOC_XMLFILE", "test/topology/two_sockets_four_nics.xml", 1);
+	setenv("HWLOC_THISSYSTEM", "0", 1);
+	machine = dpi_topology_read();
+	CHECK(machine);
+	if (strcmp(machine->source, "hwloc")) SKIP("no hwloc (package libhwloc-dev)");
+	sides_init();
+	mock.devices = 4;
+	for (int i = 0; i < 3; i++) mock.only[i].name = (const char *[]){ "mlx5_0", "mlx5_1", "mlx5_2" }[i];
+	mock.only[3].name = "rxe0"; /* where it is, nobody knows */
+	mock.only[3].down = true;
+	a.near = near_on_that_machine;
+	for (processor = 0; processor < 16; processor++) {
+		bool second = processor / 4 % 2;
+		expect(second ? "mlx5_2" : "mlx5_0");
+		CHECK_HAS(a.log, second ? "device mlx5_2 port 1, 10.9.0.3 (mock2), 10 Gb/s, near this process: chosen"
+					: "device mlx5_0 port 1, 10.9.0.1 (mock0), 10 Gb/s, near this process: chosen");
+		CHECK_HAS(a.log, second ? "device mlx5_0 port 1, 10.9.0.1 (mock0), 10 Gb/s, far from this process: left out: another is nearer"
+					: "device mlx5_2 port 1, 10.9.0.3 (mock2), 10 Gb/s, far from this process: left out: another is nearer");
+		CHECK_HAS(a.log, second ? "mlx5_1 port 1, 10.9.0.2 (mock1), 10 Gb/s, far from this process: left out: another is nearer"
+					: "mlx5_1 port 1, 10.9.0.2 (mock1), 10 Gb/s, near this process: left out: another of its kind comes first");
+		CHECK_HAS(a.log, "device rxe0 port 1, 10.9.0.4 (mock3), 10 Gb/s: left out: its port is down");
+	}
+	processor = 4;
+	mock.only[0].speed = 32; /* the faster one is far */
+	expect("mlx5_2");
+	processor = 0;
+	mock.only[0].speed = 0;
+	mock.only[1].speed = 32; /* of two near ones */
+	expect("mlx5_1");
+	CHECK_HAS(a.log, "10.9.0.1 (mock0), 10 Gb/s, near this process: left out: another is faster");
+	processor = 4;
+	mock.only[2].down = true; /* the near one is down */
+	expect("mlx5_1");
+	CHECK_HAS(a.log, "10.9.0.2 (mock1), 25 Gb/s, far from this process: chosen");
+	a.listen = "mock0"; /* a setting is above all */
+	expect("mlx5_0");
+	a.listen = NULL;
+	a.core.size = offsetof(DPI_Tp_Core, near); /* a core of an earlier library */
+	expect("mlx5_1");
+	CHECK_HAS(a.log, "10.9.0.2 (mock1), 25 Gb/s: chosen");
+	free(machine);
+	sides_end();
+}
+
+/* By reachability: in the network of the cluster's address, where one is; what no address leads to is named, too. */
+TEST(verbs_chooses_a_device_that_reaches, "", 0)
+{
+	static const char *const clusters[] = { "10.8.0.77:4000", "10.8.0.1:1" };
+	static const char *const others[] = { "", "unix:name", "127.0.0.1:4000", "10.7.0.1:4000", "[10.8.0.77]:4000", "host:4000", "10.8.0.77", "/a/file:1",
+					      "[fd00::1]:4000", "[]:1", ":4000", "a-name-that-is-longer-than-any-numeric-address-is:4000" };
+	sides_init();
+	mock.devices = 3;
+	mock.only[1].address = "10.8.0.1";
+	mock.only[2].address = "";
+	for (size_t i = 0; i < sizeof clusters / sizeof *clusters; i++) {
+		a.cluster = clusters[i];
+		expect("mock1");
+		CHECK_HAS(a.log, "device mock1 port 1, 10.8.0.1 (mock1), 10 Gb/s, in the cluster's network: chosen");
+		CHECK_HAS(a.log, "device mock0 port 1, 10.9.0.1 (mock0), 10 Gb/s: left out: another is in the cluster's network");
+		CHECK_HAS(a.log, "device mock2: left out: no interface of it is up and has an IP address");
+	}
+	mock.only[1].down = true;
+	expect("mock0");
+	CHECK_HAS(a.log, "in the cluster's network: left out: its port is down");
+	mock.only[1].down = false;
+	for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+		a.cluster = others[i];
+		expect("mock0");
+		CHECK(!strstr(a.log, "cluster's network"));
+	}
+	sides_end();
+}

@@ -144,6 +144,7 @@ struct endpoint {
 	uint8_t *row;
 	struct ledger ledger;
 	uint64_t d;
+	char sentence[512]; /* of an error that another thread had for this end; "": none */
 };
 
 #define LOST(e, ...)                                                                                   \
@@ -186,8 +187,8 @@ static bool expected(struct endpoint *e, int error)
 /* A call has returned an error. */
 static _Noreturn void stop(struct endpoint *e, int line, const char *call, int error)
 {
-	const char *sentence = "";
-	DPI_Get_Error_Detail(&sentence);
+	const char *sentence = e->sentence;
+	if (!*sentence) DPI_Get_Error_Detail(&sentence);
 	if (!expected(e, error)) LOST(e, "line %d: %s %u: %s: error %d: %s", line, e->source ? "source" : "target", e->index, call, error, sentence);
 	check_sentence(e, line, sentence);
 	longjmp(e->out, 1);

@@ -161,6 +161,37 @@ static void flush(struct endpoint *e)
 	GOOD(e, error);
 }
 
+struct closing {
+	struct endpoint *e;
+	int error;
+	_Atomic bool over;
+};
+
+static void *close_in_thread(void *arg)
+{
+	struct closing *c = arg;
+	const char *sentence = "";
+	c->error = DPI_Close_Source(c->e->source);
+	if (c->error) {
+		DPI_Get_Error_Detail(&sentence);
+		snprintf(c->e->sentence, sizeof c->e->sentence, "%s", sentence);
+	}
+	c->over = true;
+	return NULL;
+}
+
+/* It waits for room, which in an event loop the targets of this very thread may have to make. */
+static int close_source(struct endpoint *e)
+{
+	struct closing c = { .e = e };
+	pthread_t thread;
+	if (!e->turn.loop) return DPI_Close_Source(e->source);
+	if (pthread_create(&thread, NULL, close_in_thread, &c)) FAIL("pthread_create");
+	WAIT_IN(e, c.over);
+	if (pthread_join(thread, NULL)) FAIL("pthread_join");
+	return c.error;
+}
+
 /* False: the flow is sealed. */
 static bool open_source(struct endpoint *e, uint32_t *called)
 {
@@ -222,10 +253,10 @@ __attribute__((noinline)) static void push_all(struct endpoint *e)
 		if (p->source_slow[s] && one_in(&e->d, 50)) pause_us(draw(&e->d, 2000));
 	}
 	if (p->with & ACKS && !one_in(&e->d, 4)) take_acks(e, true);
-	if (e->loops) flush(e); /* then it closes without a wait for room */
+	if (e->loops) flush(e);
 	check_counts(e);
 	now->source[s] = CLOSING;
-	int error = DPI_Close_Source(e->source);
+	int error = close_source(e);
 	e->source = NULL;
 	GOOD(e, error);
 	now->flushed[s] = n;

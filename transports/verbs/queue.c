@@ -80,7 +80,8 @@ void dpi_verbs_ring(DPI_Tp_Endpoint *c)
 		s->wr.send_flags |= IBV_SEND_SIGNALED;
 		c->signalled = i;
 	}
-	int error = ibv_post_send(c->qp, &c->slot[c->posted % c->depth].wr, &bad);
+	struct ibv_send_wr *first = &c->slot[c->posted % c->depth].wr;
+	int error = c->tp->limits.iwarp ? dpi_verbs_post_over_tcp(c->qp, first, &bad) : ibv_post_send(c->qp, first, &bad);
 	if (!error) {
 		c->posted = c->next_slot;
 		return;

@@ -359,6 +359,9 @@ void dpi_verbs_group_leave(struct verbs_group *g);
 void dpi_verbs_groups_free(DPI_Tp *tp);
 void dpi_verbs_received(DPI_Tp *tp, const struct ibv_wc *wc);
 
+/* pipe.c: ibv_post_send, and no SIGPIPE comes of it. */
+int dpi_verbs_post_over_tcp(struct ibv_qp *qp, struct ibv_send_wr *requests, struct ibv_send_wr **bad);
+
 /* queue.c */
 static inline uint32_t verbs_room(const DPI_Tp_Endpoint *c)
 {

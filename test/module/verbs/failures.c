@@ -3,6 +3,8 @@
 #include "sides.h"
 
 #include <errno.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 
@@ -489,5 +491,38 @@ TEST(verbs_keys, "", 0)
 	CHECK_FAILS(&a, verbs()->expose(a.tp, &odd, &v.window, &k), DPI_ERR_ARGUMENT, "align");
 	odd.access = 64;
 	CHECK_FAILS(&a, verbs()->expose(a.tp, &odd, &v.window, &k), DPI_ERR_ARGUMENT, "no more than");
+	sides_end();
+}
+
+static bool pipe_pending(void)
+{
+	sigset_t set;
+	CHECK(!sigpending(&set));
+	return sigismember(&set, SIGPIPE);
+}
+
+/* A device over TCP writes to its socket within the call that posts: SIGPIPE ends nobody, and what the program has of its own stays. */
+TEST(verbs_posts_without_sigpipe, "", 0)
+{
+	sigset_t pipe, mask;
+	sides_init();
+	mock.transport = IBV_TRANSPORT_IWARP;
+	mock.device.atomic_cap = IBV_ATOMIC_NONE;
+	sides_open();
+	sides_connect();
+	mock.pipe = true;
+	CHECK(signal(SIGPIPE, SIG_DFL) != SIG_ERR);
+	CHECK_INT(verbs()->send(a.to, "x", 1, 0), ==, DPI_SUCCESS);
+	CHECK(!pipe_pending());
+	CHECK(!pthread_sigmask(SIG_BLOCK, NULL, &mask) && !sigismember(&mask, SIGPIPE));
+	CHECK(!sigemptyset(&pipe) && !sigaddset(&pipe, SIGPIPE) && !pthread_sigmask(SIG_BLOCK, &pipe, NULL));
+	CHECK_INT(verbs()->send(a.to, "y", 1, 0), ==, DPI_SUCCESS);
+	CHECK(!pipe_pending());
+	CHECK(!raise(SIGPIPE));
+	CHECK_INT(verbs()->send(a.to, "z", 1, 0), ==, DPI_SUCCESS);
+	CHECK(pipe_pending()); /* the program's own */
+	CHECK_INT(sigtimedwait(&pipe, NULL, &(struct timespec){ 0 }), ==, SIGPIPE);
+	CHECK(!pthread_sigmask(SIG_UNBLOCK, &pipe, NULL));
+	mock.pipe = false;
 	sides_end();
 }

@@ -48,6 +48,7 @@ struct mock {
 	int atomics;   /* that the device carried out */
 	int requests, inlined, signalled; /* posted; that carry their bytes; that ask for a completion */
 	int overtakes; /* requests that complete before a read that was posted first, as they do over iWARP */
+	bool pipe;  /* posting raises SIGPIPE, as a socket does that the peer has closed */
 	bool hold;  /* requests are not carried out until mock_run */
 	bool mute;  /* the connection manager says nothing */
 	bool gone;  /* nobody waits for a refusal any more */

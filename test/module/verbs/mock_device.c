@@ -6,6 +6,7 @@
 #include <ifaddrs.h>
 #include <arpa/inet.h>
 #include <net/if.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -279,6 +280,7 @@ static void complete(struct qp *q, const struct ibv_send_wr *wr)
 static int post_send(struct ibv_qp *of, struct ibv_send_wr *wr, struct ibv_send_wr **bad)
 {
 	struct qp *q = (struct qp *)(void *)of;
+	if (mock.pipe) raise(SIGPIPE);
 	for (; wr; wr = wr->next) {
 		*bad = wr;
 		if (mock_fails(MOCK_post_send)) return errno;

@@ -231,7 +231,7 @@ $(BUILD)/dpi.pc: dpi.pc.in FORCE
 	@sed -e 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR:$(PREFIX)/%=$${prefix}/%)|; s|@INCLUDEDIR@|$(INCLUDEDIR:$(PREFIX)/%=$${prefix}/%)|' \
 		-e 's|@VERSION@|$(VERSION)|' $< >$@
 
-headers := dpi.h dpi_inline.h dpi_transport.h
+headers := dpi.h dpi_inline.h dpi_transport.h dpi_words.h
 programs := $(filter %/dpirun %/dpi-info %/dpi-top,$(tools))
 pages := $(wildcard man/man1/*.1 man/man3/*.3 man/man7/*.7)
 libs := libdpi.so.$(VERSION) $(SONAME) libdpi.so libdpi.a

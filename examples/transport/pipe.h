@@ -9,6 +9,7 @@
 #define PIPE_H
 
 #include <dpi_transport.h>
+#include <dpi_words.h>
 #include <errno.h>
 #include <stdbool.h>
 #include <stdlib.h>

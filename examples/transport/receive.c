@@ -5,29 +5,6 @@
 
 #include "pipe.h"
 
-/* Aligned words of a window are never seen half changed. */
-static void copy_in(uint8_t *window, const uint8_t *from, uint64_t size)
-{
-	uint64_t v;
-	for (; size && (uintptr_t)window & 7; size--) *window++ = *from++;
-	for (; size >= 8; size -= 8, window += 8, from += 8) {
-		memcpy(&v, from, 8);
-		atomic_store_explicit((_Atomic uint64_t *)(void *)window, v, memory_order_relaxed);
-	}
-	while (size--) *window++ = *from++;
-}
-
-static void copy_out(uint8_t *to, const uint8_t *window, uint64_t size)
-{
-	uint64_t v;
-	for (; size && (uintptr_t)window & 7; size--) *to++ = *window++;
-	for (; size >= 8; size -= 8, to += 8, window += 8) {
-		v = atomic_load_explicit((const _Atomic uint64_t *)(const void *)window, memory_order_relaxed);
-		memcpy(to, &v, 8);
-	}
-	while (size--) *to++ = *window++;
-}
-
 /* The window that a peer's message means; NULL: it is withdrawn, or the message is wrong. */
 static DPI_Tp_Window *meant(const DPI_Tp *tp, const struct message *m)
 {
@@ -83,7 +60,7 @@ static void put_in(DPI_Tp *tp, const struct message *m, const uint8_t *payload)
 {
 	DPI_Tp_Window *w = meant(tp, m);
 	if (!w || (m->size && !payload)) return; /* withdrawn, perhaps while the payload came */
-	copy_in(w->memory + m->offset, payload, m->size);
+	dpi_words_store(w->memory + m->offset, payload, m->size);
 	if (m->word != DPI_TP_NO_OFFSET && !((m->word | (uintptr_t)w->memory) & 7) && within(w->length, m->word, 8))
 		atomic_store_explicit((_Atomic uint64_t *)(void *)(w->memory + m->word), m->value, memory_order_release);
 	if (m->bell != DPI_TP_NO_BELL) tp->core->ring(tp->core->self, -1, m->bell);
@@ -108,7 +85,7 @@ static bool serve(DPI_Tp_Endpoint *c)
 		atomic_compare_exchange_strong(word, &answer.value, m->value);
 	}
 	uint8_t *at = append(c, &answer, answer.size);
-	if (at && answer.size) copy_out(at, w->memory + m->offset, answer.size);
+	if (at && answer.size) dpi_words_load(at, w->memory + m->offset, answer.size);
 	if (at) transmit(c);
 	return at;
 }

@@ -4,7 +4,7 @@
 
 #include "buffer.h"
 #include "request.h"
-#include "words.h"
+#include "dpi_words.h"
 
 static int range(const struct dpi_buffer *b, uint64_t offset, uint64_t size, const char *call)
 {
@@ -57,7 +57,8 @@ static int advance_direct(struct dpi_request *r)
 	int error = dpi_buffer_check(r->b);
 	if (error) return error;
 	uint8_t *at = r->b->region.direct + r->offset;
-	dpi_words_copy(at, r->data, r->size, r->stage);
+	if (r->stage) dpi_words_store(at, r->data, r->size);
+	else dpi_words_load(r->data, at, r->size);
 	dpi_region_account(r->b, r->stage, r->size);
 	return DPI_SUCCESS;
 }
@@ -76,7 +77,7 @@ int dpi_region_range(const struct dpi_buffer *b, uint64_t offset, uint64_t size,
 
 /* Whoever reads on where it stopped finds the first lines there: the processor's own prefetch ends with a page, and begins anew with each. */
 #define AHEAD_LEAST 1024u /* bytes of a read from which it is worth it */
-#define AHEAD_BYTES 512u
+#define AHEAD_BYTES 256u
 static void look_ahead(struct dpi_buffer *b, uint64_t offset, uint64_t size)
 {
 	uint64_t next = offset + size;
@@ -94,8 +95,11 @@ static int copy(bool write, void *data, size_t size, uint64_t offset, DPI_Buffer
 	error = range(b, offset, size, call);
 	if (!error && b->region.direct && !b->first && !request) { /* no request is needed for a copy in memory */
 		error = dpi_buffer_check(b);
-		if (!error && !write) look_ahead(b, offset, size);
-		if (!error) dpi_words_copy(b->region.direct + offset, data, size, write);
+		if (!error && write) dpi_words_store(b->region.direct + offset, data, size);
+		if (!error && !write) {
+			dpi_words_load(data, b->region.direct + offset, size);
+			look_ahead(b, offset, size);
+		}
 		if (!error) dpi_region_account(b, write, size);
 	} else if (!error) {
 		struct dpi_request r;

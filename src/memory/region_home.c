@@ -5,8 +5,8 @@
 
 #include "error.h"
 #include "home.h"
+#include "dpi_words.h"
 #include "layer.h"
-#include "words.h"
 
 void dpi_reference_pack(struct dpi_pack *p, const DPI_Reference *r)
 {
@@ -78,7 +78,7 @@ static void on_read(struct dpi_context *ctx, struct dpi_request_in *in)
 	if (!at) return;
 	struct dpi_pack p = { 0 };
 	void *room = dpi_pack_room(&p, size);
-	if (room) dpi_words_copy(at, room, size, false);
+	if (room) dpi_words_load(room, at, size);
 	answer(ctx, in, DPI_SUCCESS, &p);
 }
 
@@ -89,7 +89,7 @@ static void on_write(struct dpi_context *ctx, struct dpi_request_in *in)
 	const void *bytes = dpi_unpack_bytes(&in->body, &size);
 	uint8_t *at = place(ctx, in, &w, size);
 	if (!at) return;
-	dpi_words_copy(at, (uint8_t *)(uintptr_t)bytes, size, true);
+	dpi_words_store(at, bytes, size);
 	answer(ctx, in, DPI_SUCCESS, NULL);
 }
 

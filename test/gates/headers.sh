@@ -20,9 +20,9 @@ for header in include/*.h; do
 	done
 done
 
-# DPI_STAT_FIELD, DPI_ERROR_ENUM and DPI_TYPE_ENUM end within the header.
+# DPI_STAT_FIELD, DPI_ERROR_ENUM, DPI_TYPE_ENUM and those of dpi_words.h end within the header.
 sed -n 's/^#[[:blank:]]*define[[:blank:]]*\(DPI_[A-Za-z0-9_]*\).*/\1/p' include/*.h | sort -u |
-	grep -vxE 'DPI_H|DPI_INLINE_H|DPI_TRANSPORT_H|DPI_API|DPI_STAT_FIELD|DPI_ERROR_ENUM|DPI_TYPE_ENUM' |
+	grep -vxE 'DPI_H|DPI_INLINE_H|DPI_TRANSPORT_H|DPI_WORDS_H|DPI_API|DPI_STAT_FIELD|DPI_ERROR_ENUM|DPI_TYPE_ENUM|DPI_WORDS_(SINGLY|LOOP|WIDE)' |
 	while read -r macro; do
 		grep -rqw --include='*.c' --include='*.h' "$macro" test examples || echo "$macro: no test or example uses it"
 	done >"$tmp/out"

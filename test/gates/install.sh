@@ -6,7 +6,7 @@
 quiet_make() { $MAKE --no-print-directory BUILD="$BUILD" SAN="$SAN" CC="$CC" DESTDIR="$tmp/root" PREFIX=/usr/local "$@"; }
 try "make install" quiet_make install
 at=$tmp/root/usr/local
-for f in include/dpi.h include/dpi_inline.h include/dpi_transport.h lib/libdpi.so lib/libdpi.a lib/pkgconfig/dpi.pc bin/dpirun bin/dpi-info bin/dpi-top \
+for f in include/dpi.h include/dpi_inline.h include/dpi_transport.h include/dpi_words.h lib/libdpi.so lib/libdpi.a lib/pkgconfig/dpi.pc bin/dpirun bin/dpi-info bin/dpi-top \
 	share/man/man7/dpi.7 share/man/man3/DPI_Init.3 share/man/man1/dpirun.1 share/man/man1/dpi-top.1; do
 	[ -e "$at/$f" ] || echo "$f is not installed"
 done >"$tmp/out"

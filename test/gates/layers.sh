@@ -70,7 +70,7 @@ function find(dir, name, k, p) {
 	for (k = 1; k <= count; k++) if (index(file "/", order[k] "/") == 1) { layer = order[k]; break }
 	if (match(text, /<[^>]*>/)) {
 		name = substr(text, RSTART + 1, RLENGTH - 2)
-		if (name == "dpi.h" || name == "dpi_inline.h" || name == "dpi_transport.h") target = "include/" name
+		if (name == "dpi.h" || name == "dpi_inline.h" || name == "dpi_transport.h" || name == "dpi_words.h") target = "include/" name
 		else {
 			# libdpi links libc alone: other libraries are loaded when first needed, by src/core
 			library = name ~ /^(hwloc|openssl|infiniband|rdma|ucp|uct)(\.h|\/)|^(mpi|zmq|pmix)\.h$/

@@ -23,6 +23,7 @@
 #include <stdint.h>
 
 #include "dpi_transport.h"
+#include "dpi_words.h"
 #include "wire.h"
 
 enum {
@@ -347,8 +348,6 @@ int dpi_fabric_withdraw(DPI_Tp_Window *window);
 int dpi_fabric_attach(DPI_Tp_Endpoint *c, const DPI_Tp_Key *key, uint64_t length, DPI_Tp_Remote **remote, void **direct);
 int dpi_fabric_detach(DPI_Tp_Remote *remote);
 void dpi_fabric_windows_close(DPI_Tp *tp);
-void dpi_fabric_copy_in(const DPI_Tp_Window *w, uint8_t *to, const uint8_t *from, size_t size);
-void dpi_fabric_copy_out(uint8_t *to, const uint8_t *from, size_t size);
 DPI_Tp_Window *dpi_fabric_window(const DPI_Tp_Endpoint *c, const struct wire_frame *f, uint64_t length, uint32_t access);
 /* Why there is none: true: it has been withdrawn; false: the peer is wrong and has been refused. */
 bool dpi_fabric_window_stale(DPI_Tp_Endpoint *c, const struct wire_frame *f, uint64_t length, uint32_t access);

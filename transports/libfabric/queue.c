@@ -27,7 +27,7 @@ static size_t write_frame(const DPI_Tp_Endpoint *c, uint8_t *to, struct wire_fra
 	if (f->op != WIRE_HELLO) f->word[1] = c->tag_theirs;
 	size_t at = dpi_fabric_write(to, f);
 	for (int i = 0; i < count; i++) {
-		if (f->op == WIRE_GOT) dpi_fabric_copy_out(to + at, iov[i].iov_base, iov[i].iov_len);
+		if (f->op == WIRE_GOT) dpi_words_load(to + at, iov[i].iov_base, iov[i].iov_len);
 		else if (iov[i].iov_len) memcpy(to + at, iov[i].iov_base, iov[i].iov_len);
 		at += iov[i].iov_len;
 	}

@@ -27,7 +27,7 @@ static void take_put(DPI_Tp_Endpoint *c, const struct wire_frame *f, const uint8
 				  f->slot, (unsigned long long)w->length);
 		return;
 	}
-	dpi_fabric_copy_in(w, w->address + wire_offset(f), payload, f->length);
+	dpi_words_store(w->address + wire_offset(f), payload, f->length);
 	atomic_thread_fence(memory_order_release);
 	if (!notify) return;
 	if (f->word[4] != DPI_TP_NO_OFFSET) atomic_store_explicit(word_at(w, f->word[4]), htole64(f->word[5]), memory_order_release);

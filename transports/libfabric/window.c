@@ -162,33 +162,6 @@ void dpi_fabric_windows_close(DPI_Tp *tp)
 	free(tp->slot);
 }
 
-/* Words of a window for atomics are copied whole. */
-void dpi_fabric_copy_in(const DPI_Tp_Window *w, uint8_t *to, const uint8_t *from, size_t size)
-{
-	uint64_t v;
-	if (size > COPY_MAX && !(w->access & DPI_TP_ATOMIC)) {
-		memcpy(to, from, size);
-		return;
-	}
-	for (; size && (uintptr_t)to & 7; size--) *to++ = *from++;
-	for (; size >= 8; size -= 8, to += 8, from += 8) {
-		memcpy(&v, from, 8);
-		atomic_store_explicit((_Atomic uint64_t *)(void *)to, v, memory_order_relaxed);
-	}
-	while (size--) *to++ = *from++;
-}
-
-void dpi_fabric_copy_out(uint8_t *to, const uint8_t *from, size_t size)
-{
-	uint64_t v;
-	for (; size && (uintptr_t)from & 7; size--) *to++ = *from++;
-	for (; size >= 8; size -= 8, to += 8, from += 8) {
-		v = atomic_load_explicit((const _Atomic uint64_t *)(const void *)from, memory_order_relaxed);
-		memcpy(to, &v, 8);
-	}
-	while (size--) *to++ = *from++;
-}
-
 DPI_Tp_Window *dpi_fabric_window(const DPI_Tp_Endpoint *c, const struct wire_frame *f, uint64_t length, uint32_t access)
 {
 	const DPI_Tp *tp = c->tp;

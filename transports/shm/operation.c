@@ -5,6 +5,8 @@
 #include <stdatomic.h>
 #include <string.h>
 
+#include "dpi_words.h"
+
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "notification words are little endian"
 #endif
@@ -33,7 +35,9 @@ static void store_words(uint8_t *to, const struct iovec *iov, int count)
 			to += 8;
 			have = 0;
 		}
-		for (; size >= 8; size -= 8, to += 8, from += 8) store_word(to, from);
+		size_t whole = size & ~(size_t)7;
+		dpi_words_store(to, from, whole);
+		to += whole, from += whole, size -= whole;
 		while (size--) part[have++] = *from++;
 	}
 	for (size_t i = 0; i < have; i++) to[i] = part[i];
@@ -53,7 +57,9 @@ static void load_words(uint8_t *from, const struct iovec *iov, int count)
 		size_t size = iov[i].iov_len;
 		for (; size && !left && (uintptr_t)from % 8; size--) *to++ = *from++;
 		for (; size && left; size--) *to++ = part[8 - left--];
-		for (; size >= 8; size -= 8, to += 8, from += 8) memcpy(to, &(uint64_t){ load_word(from) }, 8);
+		size_t whole = size & ~(size_t)7;
+		dpi_words_load(to, from, whole);
+		to += whole, from += whole, size -= whole;
 		if (!size) continue;
 		memcpy(part, &(uint64_t){ load_word(from) }, 8);
 		from += 8;

@@ -83,7 +83,7 @@ static bool body_take(DPI_Tp_Endpoint *c)
 			size_t over = (uintptr_t)(to + here) & 7;
 			here = here > over ? here - over : 0;
 		}
-		dpi_tcp_copy_in(b->window, to, c->rx + c->head, here);
+		dpi_words_store(to, c->rx + c->head, here);
 		body_advance(b, here);
 	} else {
 		for (size_t from = c->head, left = here; left;) {
@@ -146,7 +146,7 @@ static bool take_put(DPI_Tp_Endpoint *c, const struct wire_frame *f, size_t head
 	}
 	uint8_t *to = w->address + wire_offset(f);
 	if (have >= f->length) {
-		dpi_tcp_copy_in(w, to, c->rx + c->head, f->length);
+		dpi_words_store(to, c->rx + c->head, f->length);
 		c->head += f->length;
 		put_done(c, w, notify, f->word[3], f->word[4], (uint32_t)f->word[5]);
 		return true;
@@ -198,7 +198,7 @@ static void take_get(DPI_Tp_Endpoint *c, const struct wire_frame *f)
 	const uint8_t *from = w->address + wire_offset(f);
 	if (copy) {
 		uint8_t bytes[COPY_MAX];
-		dpi_tcp_copy_out(bytes, from, f->length);
+		dpi_words_load(bytes, from, f->length);
 		tcp_append(c, bytes, f->length);
 		return;
 	}

@@ -35,7 +35,7 @@ bool dpi_tcp_keep(DPI_Tp_Endpoint *c, struct tcp_piece *p)
 	if (p->kind == PIECE_KEPT) return true;
 	void *copy = p->left <= KEPT_MAX - tp->kept ? malloc(p->left ? p->left : 1) : NULL;
 	if (!copy) return false;
-	memcpy(copy, p->memory, p->left);
+	dpi_words_load(copy, p->memory, p->left);
 	if (p->kind == PIECE_ANSWER) p->window->answers--;
 	p->kind = PIECE_KEPT;
 	p->memory = p->kept = copy;
@@ -66,7 +66,7 @@ static void stage(DPI_Tp_Endpoint *c, struct tcp_piece *p)
 {
 	size_t n = p->left < STAGE ? p->left : STAGE;
 	if (n < p->left) n -= (uintptr_t)(p->memory + n) & 7;
-	dpi_tcp_copy_out(c->stage, p->memory, n);
+	dpi_words_load(c->stage, p->memory, n);
 	p->memory += n;
 	p->left -= n;
 	c->staged_at = 0;

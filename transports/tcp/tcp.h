@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "dpi_transport.h"
+#include "dpi_words.h"
 #include "wire.h"
 
 enum {
@@ -308,9 +309,6 @@ int dpi_tcp_withdraw(DPI_Tp_Window *window);
 int dpi_tcp_attach(DPI_Tp_Endpoint *c, const DPI_Tp_Key *key, uint64_t length, DPI_Tp_Remote **remote, void **direct);
 int dpi_tcp_detach(DPI_Tp_Remote *remote);
 void dpi_tcp_windows_close(DPI_Tp *tp);
-/* Into and out of a window. Words are copied whole: always up to COPY_MAX bytes, and in windows exposed for atomics. */
-void dpi_tcp_copy_in(const DPI_Tp_Window *w, uint8_t *to, const uint8_t *from, size_t size);
-void dpi_tcp_copy_out(uint8_t *to, const uint8_t *from, size_t size);
 /* Why tcp_window found nothing: true: the window has been withdrawn; false: the peer is wrong and has been refused. */
 bool dpi_tcp_window_stale(DPI_Tp_Endpoint *c, const struct wire_frame *f, uint64_t length, uint32_t access);
 

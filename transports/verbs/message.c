@@ -223,14 +223,14 @@ void dpi_verbs_take_put(DPI_Tp_Endpoint *c, const struct wire_message *m)
 		}
 		_Atomic uint64_t *word = word_of(c, w, at);
 		if (!word) return;
-		dpi_verbs_copy_in(w->address + offset, m->payload, m->size);
+		dpi_words_store(w->address + offset, m->payload, m->size);
 		atomic_store_explicit(word, htole64(m->word[3]), memory_order_release);
 		a->notified = true;
 		a->word = at;
 		a->value = m->word[3];
 		a->bell = (uint32_t)m->word[4];
 	} else {
-		dpi_verbs_copy_in(w->address + offset, m->payload, m->size);
+		dpi_words_store(w->address + offset, m->payload, m->size);
 	}
 	if ((uint32_t)m->word[4] != DPI_TP_NO_BELL) core->ring(core->self, -1, (uint32_t)m->word[4]);
 }

@@ -25,6 +25,7 @@
 #include <stdint.h>
 
 #include "dpi_transport.h"
+#include "dpi_words.h"
 #include "wire.h"
 
 enum {
@@ -418,7 +419,6 @@ int dpi_verbs_withdraw(DPI_Tp_Window *window);
 void dpi_verbs_windows_close(DPI_Tp *tp);
 void dpi_verbs_attach_asked(DPI_Tp_Endpoint *c, const struct wire_message *m);
 void dpi_verbs_attachment_end(DPI_Tp *tp, struct verbs_attachment *a);
-void dpi_verbs_copy_in(uint8_t *to, const uint8_t *from, size_t size); /* whole words */
 
 /* remote.c */
 int dpi_verbs_attach(DPI_Tp_Endpoint *c, const DPI_Tp_Key *key, uint64_t length, DPI_Tp_Remote **remote, void **direct);

@@ -222,14 +222,3 @@ void dpi_verbs_windows_close(DPI_Tp *tp)
 	free(tp->exposed);
 	free(tp->slot);
 }
-
-void dpi_verbs_copy_in(uint8_t *to, const uint8_t *from, size_t size)
-{
-	uint64_t v;
-	for (; size && (uintptr_t)to & 7; size--) *to++ = *from++;
-	for (; size >= 8; size -= 8, to += 8, from += 8) {
-		memcpy(&v, from, 8);
-		atomic_store_explicit((_Atomic uint64_t *)(void *)to, v, memory_order_relaxed);
-	}
-	while (size--) *to++ = *from++;
-}

@@ -154,7 +154,8 @@ typedef struct DPI_Transport {
 	void (*close)(DPI_Tp *tp);
 	/* Fill attr (attr->size says how much the caller knows). */
 	int (*query)(DPI_Tp *tp, DPI_Tp_Attr *attr);
-	/* The address peers connect to. size: in: room, DPI_TP_ADDRESS_MAX; out: used. */
+	/* The address peers connect to. size: in: room, DPI_TP_ADDRESS_MAX; out: used. It is asked for before the node has its
+	 * number as well as after it, and does not hold it: the incarnation says whose it is. */
 	int (*address)(DPI_Tp *tp, void *bytes, uint32_t *size);
 
 	/* Connect a lane to a peer, or find the connection the peer has already made to this lane. May block, at most until

@@ -75,9 +75,7 @@ static int shm_query(DPI_Tp *tp, DPI_Tp_Attr *attr)
 
 static int shm_address(DPI_Tp *tp, void *bytes, uint32_t *size)
 {
-	struct shm_address a = { .magic = SHM_MAGIC,
-				 .node = (uint32_t)tp->core->node,
-				 .incarnation = tp->core->incarnation };
+	struct shm_address a = { .magic = SHM_MAGIC, .incarnation = tp->core->incarnation };
 	if (*size < sizeof a)
 		return shm_fail(tp, DPI_ERR_ARGUMENT, "an address of shm takes %zu bytes, there are %u", sizeof a, *size);
 	memcpy(a.boot, tp->boot, sizeof a.boot);
@@ -103,10 +101,10 @@ static int shm_connect(DPI_Tp *tp, uint32_t lane, const DPI_Tp_Peer *peer, int64
 				peer->node);
 	if (memcmp(a.boot, tp->boot, sizeof a.boot))
 		return shm_fail(tp, DPI_ERR_PEER, "node %d runs under another kernel; use another transport", peer->node);
-	if (a.incarnation != peer->incarnation || a.node != (uint32_t)peer->node)
+	if (a.incarnation != peer->incarnation)
 		return shm_fail(tp, DPI_ERR_PEER,
-				"the address given for node %d belongs to another process (node %u, incarnation %llx, not "
-				"%llx): the node was restarted; connect to what it is now", peer->node, a.node,
+				"the address given for node %d belongs to another process (incarnation %llx, not %llx): the "
+				"node was restarted; connect to what it is now", peer->node,
 				(unsigned long long)a.incarnation, (unsigned long long)peer->incarnation);
 	DPI_Tp_Endpoint *e = calloc(1, sizeof *e);
 	if (!e) return shm_fail(tp, DPI_ERR_MEMORY, "no memory for a connection to node %d", peer->node);

@@ -12,8 +12,9 @@
 #define SHM_MAGIC 0x6d687331u
 
 /* What peers get: the address of a node, and the key of a window, whose memory comes as a descriptor beside it. */
+/* Without the node's number: the address is asked for before there is one. */
 struct shm_address {
-	uint32_t magic, node;
+	uint32_t magic, zero;
 	uint64_t incarnation;
 	uint8_t boot[16]; /* of the kernel that runs it */
 };

@@ -197,9 +197,18 @@ void dpi_ring_in_tell(struct dpi_ring_in *r)
 	if (d->head - d->head_told >= (d->read == d->tail ? r->tell_least : r->tell_at)) tell_by_credit(r);
 }
 
+/* Where something is lent the rest may be less than a record needs: then each byte that is back counts. */
 void dpi_ring_in_caught_up(struct dpi_ring_in *r)
 {
-	if (!r->direct && !r->ended && r->reader.head - r->reader.head_told >= r->tell_least) tell_by_credit(r);
+	struct dpi_ring_reader *d = &r->reader;
+	uint64_t back = d->head - d->head_told;
+	if (!back || r->ended) return;
+	if (r->direct) {
+		dpi_ring_tell(d);
+		dpi_peer_ring(r->from, r->bell);
+	} else if (r->lent || back >= r->tell_least) {
+		tell_by_credit(r);
+	}
 }
 
 void dpi_ring_in_give_back(struct dpi_ring_in *r, uint64_t end, uint64_t boundary)

@@ -188,6 +188,8 @@ static void slide(int rank, int kept)
 
 TEST(window_slides, "M-20 M-19 A-59 A-61 P-10", 2) { slide(rank, 10); }
 TEST(large_window_slides, "M-20 M-19 A-39 P-10", 2) { slide(rank, 30); }
+/* The rest holds less than what is else given back untold. */
+TEST(largest_window_slides, "M-20 M-19 A-39 P-10", 2) { slide(rank, 33); }
 
 static void *append_for_ever(void *arg)
 {

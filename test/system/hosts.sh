@@ -153,6 +153,23 @@ else
 fi
 end
 
+begin "a link that is cut for a second: the work goes on"
+if on b tc qdisc add dev wan root tbf rate 8mbit burst 16k latency 400ms 2>refused; then # 4.5 MB leave b: four seconds at least
+	start a 0 2 "$BUILD/examples/hash_join" --scale 0.05
+	start b 1 2 "$BUILD/examples/hash_join" --scale 0.05
+	sleep 0.5
+	on switch ip link set wan down
+	sleep 1
+	on switch ip link set wan up
+	kill -0 "$job_0" && kill -0 "$job_1" || fail "it was over before the cut was"
+	well 0 1
+	has out.0 '^answer checked: ok$'
+	on b tc qdisc del dev wan root
+else
+	echo "skip hosts: a link that is cut for a second: $(head -n 1 refused)"
+fi
+end
+
 died='died: nothing was heard of it for [0-9]+ ms \(DPI_PEER_TIMEOUT\)'
 begin "a link that is cut: an error at each handle, which says so; restored for new processes"
 start a 0 2 DPI_PEER_TIMEOUT=$((5 * slow))s ./peer over

@@ -15,6 +15,9 @@ __attribute__((visibility("default"))) const DPI_Transport *dpi_transport_1(void
 /* A device with a port that is up. Whether it has an address, only open can tell. */
 static int verbs_probe(const DPI_Tp_Core *core, char *reason, size_t size)
 {
+	static const char *const states[] = { "of an unknown state", "down", "initializing", "armed" };
+	char down[96] = "";
+	size_t at = 0;
 	int count = 0, ports = 0, active = 0;
 	struct ibv_device **list = ibv_get_device_list(&count);
 	(void)core;
@@ -29,6 +32,10 @@ static int verbs_probe(const DPI_Tp_Core *core, char *reason, size_t size)
 			if (ibv_query_port(v, p, &a)) continue;
 			ports++;
 			active += a.state == IBV_PORT_ACTIVE;
+			if (at >= sizeof down) continue;
+			int n = snprintf(down + at, sizeof down - at, "%s%s port %u is %s", at ? ", " : "", list[i]->name, p,
+					 states[(unsigned)a.state < 4 ? a.state : 0]);
+			at += n > 0 ? (size_t)n : 0;
 		}
 		ibv_close_device(v);
 	}
@@ -36,7 +43,7 @@ static int verbs_probe(const DPI_Tp_Core *core, char *reason, size_t size)
 	if (active) return DPI_SUCCESS;
 	if (!count) snprintf(reason, size, "there is no RDMA device ('rdma link' shows none)");
 	else if (!ports) snprintf(reason, size, "no RDMA device can be opened; check the modes of /dev/infiniband/uverbs*");
-	else snprintf(reason, size, "no port of an RDMA device is up ('rdma link' shows their state)");
+	else snprintf(reason, size, "no port of an RDMA device is up: %s", down);
 	return DPI_ERR_UNSUPPORTED;
 }
 

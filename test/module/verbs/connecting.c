@@ -24,7 +24,7 @@ TEST(verbs_probe, "", 0)
 	sides_init();
 	mock.port.state = IBV_PORT_DOWN;
 	CHECK_INT(verbs()->probe(&a.core, reason, sizeof reason), ==, DPI_ERR_UNSUPPORTED);
-	CHECK_HAS(reason, "no port");
+	CHECK_HAS(reason, "no port of an RDMA device is up: mock0 port 1 is down");
 	mock_fail_always(MOCK_query_port, EIO);
 	CHECK_INT(verbs()->probe(&a.core, reason, sizeof reason), ==, DPI_ERR_UNSUPPORTED);
 	mock_fail_always(MOCK_query_device, EIO);

@@ -214,21 +214,54 @@ static const char *cannot(const struct dpi_carrier *c, const struct dpi_peer *pe
 	return NULL;
 }
 
+static bool failed(const struct dpi_carrier *c, const struct dpi_peer *peer)
+{
+	/* acquire: whoever sees the flag sees the sentence */
+	return atomic_load_explicit(&peer->failed[c->index], memory_order_acquire);
+}
+
+void dpi_peer_order(const struct dpi_context *ctx, const struct dpi_peer *peer, int order[DPI_TRANSPORTS_MAX])
+{
+	bool last[DPI_TRANSPORTS_MAX];
+	int n = 0;
+	for (int i = 0; i < ctx->carriers; i++) {
+		last[i] = failed(ctx->carrier[i], peer);
+		if (!last[i]) order[n++] = i;
+	}
+	for (int i = 0; i < ctx->carriers; i++)
+		if (last[i]) order[n++] = i;
+}
+
 void dpi_peer_choose(struct dpi_context *ctx, const struct dpi_peer *peer, struct dpi_way *way)
 {
 	size_t at = 0;
+	int order[DPI_TRANSPORTS_MAX];
 	*way = (struct dpi_way){ 0 };
+	dpi_peer_order(ctx, peer, order);
+	for (int i = 0; i < ctx->carriers && !way->carrier; i++)
+		if (!cannot(ctx->carrier[order[i]], peer)) way->carrier = ctx->carrier[order[i]];
 	for (int i = 0; i < ctx->carriers && at < sizeof way->reason; i++) {
 		struct dpi_carrier *c = ctx->carrier[i];
 		const char *why = cannot(c, peer);
-		bool chosen = !why && !way->carrier;
-		if (chosen) way->carrier = c;
-		int n = snprintf(way->reason + at, sizeof way->reason - at, "%s%s: %s", at ? "; " : "", c->name,
-				 why ? why : chosen ? "chosen" : "possible, less preferred");
+		if (!why) why = c == way->carrier ? "chosen" : failed(c, peer) ? peer->failed_sentence[i] : "possible, less preferred";
+		int n = snprintf(way->reason + at, sizeof way->reason - at, "%s%s: %s", at ? "; " : "", c->name, why);
 		at += n > 0 ? (size_t)n : 0;
 	}
 }
 
+/* A connection did not come about, or did. Caller holds the carrier's lock. */
+static void note(const struct dpi_carrier *c, struct dpi_peer *peer, bool fails)
+{
+	if (fails && !*peer->failed_sentence[c->index]) {
+		snprintf(peer->failed_sentence[c->index], sizeof peer->failed_sentence[0], "%s", dpi_detail());
+		dpi_log(DPI_LOG_INFORMATION, "transport %s does not connect to node %d: %s", c->name, peer->node, dpi_detail());
+	}
+	/* release: pairs with failed */
+	if (fails != failed(c, peer)) atomic_store_explicit(&peer->failed[c->index], fails, memory_order_release);
+}
+
+/* Where another transport may carry, too, one has half of the time to connect. One that was given little time is not to blame. */
+#define FAIR_NS 500000000
 int dpi_peer_endpoint(struct dpi_context *ctx, struct dpi_peer *peer, int carrier, int64_t deadline, DPI_Tp_Endpoint **endpoint)
 {
 	struct dpi_carrier *c = ctx->carrier[carrier];
@@ -238,11 +271,15 @@ int dpi_peer_endpoint(struct dpi_context *ctx, struct dpi_peer *peer, int carrie
 	const struct dpi_peer_address *a = address_of(peer, c->name);
 	DPI_Tp_Peer p = { .node = peer->node, .incarnation = peer->incarnation, .same_host = peer->same_host,
 			  .address = a->bytes, .address_size = a->size };
-	int64_t left = deadline == DPI_NEVER ? INT64_MAX / 1000 : (deadline - dpi_now()) / 1000;
+	bool others = false;
+	for (int i = 0; i < ctx->carriers; i++)
+		others |= i != carrier && !cannot(ctx->carrier[i], peer) && !failed(ctx->carrier[i], peer);
+	int64_t left = (deadline == DPI_NEVER ? INT64_MAX : deadline - dpi_now()) / (others ? 2 : 1);
 	int error = DPI_SUCCESS;
 	pthread_mutex_lock(&c->lock);
 	if (!peer->endpoint[carrier]) {
-		error = c->table->connect(c->tp, 0, &p, left > 0 ? left : 1, &peer->endpoint[carrier]);
+		error = c->table->connect(c->tp, 0, &p, left >= 1000 ? left / 1000 : 1, &peer->endpoint[carrier]);
+		if (error != DPI_ERR_TIMEOUT || left >= FAIR_NS) note(c, peer, error);
 		dpi_carrier_served(c);
 	}
 	*endpoint = peer->endpoint[carrier];

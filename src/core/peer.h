@@ -29,6 +29,8 @@ struct dpi_peer {
 	DPI_Tp_Endpoint *endpoint[DPI_TRANSPORTS_MAX];
 	_Atomic bool endpoint_lost[DPI_TRANSPORTS_MAX];
 	char lost_sentence[DPI_TRANSPORTS_MAX][160]; /* set before endpoint_lost */
+	_Atomic bool failed[DPI_TRANSPORTS_MAX]; /* its last try to connect: others are preferred */
+	char failed_sentence[DPI_TRANSPORTS_MAX][160]; /* of the first one; set before failed */
 	/* statistics; relaxed */
 #define DPI_PEER_COUNTER(name, unit, text) _Atomic uint64_t name;
 	struct { DPI_PEER_STATS(DPI_PEER_COUNTER) } stats;
@@ -52,6 +54,8 @@ struct dpi_way {
 	char reason[256];	     /* candidates, chosen or rejected and why */
 };
 void dpi_peer_choose(struct dpi_context *ctx, const struct dpi_peer *peer, struct dpi_way *way);
+/* carrier.c: all carriers, first those that have not failed to connect to it. Any thread. */
+void dpi_peer_order(const struct dpi_context *ctx, const struct dpi_peer *peer, int order[DPI_TRANSPORTS_MAX]);
 /* carrier.c: disconnect every endpoint; after the loop has stopped, or on the loop when the peer is dead. */
 void dpi_peer_disconnect(struct dpi_context *ctx, struct dpi_peer *peer);
 /* carrier.c: wake waiters at a peer's bell by its page; false if the page is not mapped here. */

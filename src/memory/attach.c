@@ -115,7 +115,8 @@ static int ask(struct dpi_buffer *b, bool by_credit)
 	dpi_pack_u8(&p, b->tries);
 	dpi_pack_u8(&p, a->queued);
 	dpi_pack_u32(&p, b->who);
-	if (credit) dpi_window_pack(b->ctx, &a->credit, b->home_peer->same_host || b->home, &p);
+	/* by the connection that there is: the home, who may not wait, looks for no other */
+	if (credit) dpi_window_pack(b->ctx, &a->credit, a->carrier, b->home_peer->same_host || b->home, &p);
 	return dpi_call_start(b->ctx, b->home_peer, DPI_MEMORY_APPEND, &p, b->bell, &a->joining);
 }
 
@@ -151,11 +152,18 @@ int dpi_append_connect(struct dpi_buffer *b, int64_t deadline, bool *direct)
 {
 	struct dpi_way way = { 0 };
 	DPI_Tp_Endpoint *endpoint;
-	if (!b->home) dpi_peer_choose(b->ctx, b->home_peer, &way);
-	*direct = b->home || (way.carrier && way.carrier->attr.capabilities & DPI_TP_DIRECT);
-	if (*direct) return DPI_SUCCESS;
-	return way.carrier ? dpi_peer_endpoint(b->ctx, b->home_peer, way.carrier->index, deadline, &endpoint)
-			   : dpi_fail(DPI_ERR_TRANSPORT, "no transport reaches node %d: %s", b->home_peer->node, way.reason);
+	int error = DPI_SUCCESS;
+	b->appender.carrier = NULL;
+	*direct = b->home;
+	for (int i = 0; i < b->ctx->carriers && !*direct; i++) { /* where one gets no connection, by the next */
+		dpi_peer_choose(b->ctx, b->home_peer, &way);
+		if (!way.carrier) return error ? error : dpi_fail(DPI_ERR_TRANSPORT, "no transport reaches node %d: %s", b->home_peer->node, way.reason);
+		*direct = way.carrier->attr.capabilities & DPI_TP_DIRECT;
+		b->appender.carrier = *direct ? NULL : way.carrier;
+		error = *direct ? DPI_SUCCESS : dpi_peer_endpoint(b->ctx, b->home_peer, way.carrier->index, deadline, &endpoint);
+		if (!error) break;
+	}
+	return error;
 }
 
 int dpi_append_ask(struct dpi_buffer *b)

@@ -38,6 +38,7 @@ struct dpi_appender {
 	struct dpi_calling opening; /* the home is asked what buffer it is: dpi_buffer_open_start */
 	struct dpi_calling joining; /* the home is asked for the ring */
 	bool by_credit;		    /* was it asked for one to put into */
+	struct dpi_carrier *carrier; /* that has connected to the home; NULL: none had to */
 	bool queued;		    /* it had no memory for one, and answers when it has: handles that write runs wait for that */
 	int join_error;
 	bool open_room;		 /* handed out by DPI_Reserve_Append */

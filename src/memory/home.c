@@ -217,7 +217,7 @@ static void on_open(struct dpi_context *ctx, struct dpi_request_in *in)
 	dpi_pack_u64(&p, h->log.segment_size);
 	const struct dpi_window *w = h->shape.use == DPI_USE_LOG ? &h->log.bounds : h->shape.use == DPI_USE_REGION ? &h->region : NULL;
 	dpi_pack_u8(&p, w != NULL);
-	if (w) dpi_window_pack(ctx, w, dpi_home_same_host(ctx, in->from), &p);
+	if (w) dpi_window_pack(ctx, w, NULL, dpi_home_same_host(ctx, in->from), &p);
 	dpi_answer(ctx, in->from, in->id, DPI_SUCCESS, &p);
 	dpi_pack_free(&p);
 }
@@ -342,7 +342,7 @@ static void on_segment(struct dpi_context *ctx, struct dpi_request_in *in)
 	struct dpi_pack p = { 0 };
 	dpi_pack_u64(&p, number);
 	dpi_pack_u64(&p, s->base);
-	dpi_window_pack(ctx, &s->window, dpi_home_same_host(ctx, in->from), &p);
+	dpi_window_pack(ctx, &s->window, NULL, dpi_home_same_host(ctx, in->from), &p);
 	dpi_answer(ctx, in->from, in->id, DPI_SUCCESS, &p);
 	dpi_pack_free(&p);
 }

@@ -89,7 +89,7 @@ static uint64_t memory_for(struct dpi_home *h, const struct dpi_ring_wanted *w, 
 /* The ring's window, behind what p holds. */
 static void answer_ring(struct dpi_context *ctx, struct dpi_peer *to, uint64_t call, struct dpi_ring_in *r, struct dpi_pack *p)
 {
-	dpi_window_pack(ctx, &r->window, dpi_home_same_host(ctx, to), p);
+	dpi_window_pack(ctx, &r->window, NULL, dpi_home_same_host(ctx, to), p);
 	dpi_answer(ctx, to, call, DPI_SUCCESS, p);
 	dpi_pack_free(p);
 	dpi_window_given(&r->window);

@@ -183,15 +183,15 @@ void dpi_window_free(struct dpi_context *ctx, struct dpi_window *w)
 	w->fd = -1;
 }
 
-void dpi_window_pack(struct dpi_context *ctx, const struct dpi_window *w, bool same_host, struct dpi_pack *p)
+void dpi_window_pack(struct dpi_context *ctx, const struct dpi_window *w, const struct dpi_carrier *only, bool same_host, struct dpi_pack *p)
 {
 	uint8_t keys = 0;
-	for (int i = 0; i < ctx->carriers; i++) keys += w->exposed[i] != NULL;
+	for (int i = 0; i < ctx->carriers; i++) keys += w->exposed[i] && (!only || ctx->carrier[i] == only);
 	dpi_pack_u64(p, w->length);
 	dpi_pack_fd(p, same_host ? w->fd : -1);
 	dpi_pack_u8(p, keys);
 	for (int i = 0; i < ctx->carriers; i++) {
-		if (!w->exposed[i]) continue;
+		if (!w->exposed[i] || (only && ctx->carrier[i] != only)) continue;
 		dpi_pack_text(p, ctx->carrier[i]->name);
 		dpi_pack_bytes(p, w->key[i].bytes, w->key[i].size);
 	}
@@ -258,14 +258,16 @@ int dpi_remote_attach(struct dpi_context *ctx, struct dpi_peer *peer, struct dpi
 		dpi_window_offer_free(o);
 		return error;
 	}
+	int order[DPI_TRANSPORTS_MAX];
+	dpi_peer_order(ctx, peer, order);
 	for (int i = 0; i < ctx->carriers; i++) {
-		struct dpi_carrier *c = ctx->carrier[i];
+		struct dpi_carrier *c = ctx->carrier[order[i]];
 		int k = key_of(c, o), error;
 		DPI_Tp_Endpoint *endpoint;
 		void *direct = NULL;
 		if (k == o->keys) {
 			error = dpi_fail(DPI_ERR_TRANSPORT, "node %d does not offer this memory through it", peer->node);
-		} else if (!(error = dpi_peer_endpoint(ctx, peer, i, deadline, &endpoint))) {
+		} else if (!(error = dpi_peer_endpoint(ctx, peer, c->index, deadline, &endpoint))) {
 			pthread_mutex_lock(&c->lock);
 			error = c->table->attach(endpoint, &o->key[k].key, o->length, &r->tp, &direct);
 			dpi_carrier_served(c);

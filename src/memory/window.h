@@ -38,8 +38,8 @@ void dpi_window_free(struct dpi_context *ctx, struct dpi_window *w);
 bool dpi_leaving_add(struct dpi_context *ctx, const struct dpi_window *w);
 bool dpi_window_leave(struct dpi_context *ctx, struct dpi_window *w);
 void dpi_window_abandon(struct dpi_context *ctx, struct dpi_window *w);
-/* Describe it for a peer; same_host: descriptors can travel. */
-void dpi_window_pack(struct dpi_context *ctx, const struct dpi_window *w, bool same_host, struct dpi_pack *p);
+/* Describe it for a peer; only: a carrier's way in, or NULL: each one's; same_host: descriptors can travel. */
+void dpi_window_pack(struct dpi_context *ctx, const struct dpi_window *w, const struct dpi_carrier *only, bool same_host, struct dpi_pack *p);
 /* The only peer that it is for has been told: the memory stays, its descriptor is one too many where there are thousands of windows. */
 void dpi_window_given(struct dpi_window *w);
 

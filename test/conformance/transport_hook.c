@@ -19,7 +19,7 @@ HOOK_TEST(tp_hook_settings, "T-56", "")
 	static const char *const good[] = {
 		"", "seed=0", "again=0.", "again=1.000",
 		"seed=18446744073709551615,delay=0,again=0,short=1,error=0.000000001",
-		"delay=10000000,reorder,noorder,nodirect,trace,count,kill=0",
+		"delay=10000000,reorder,noorder,refuse,nodirect,trace,count,kill=0",
 	};
 	static const struct {
 		const char *text, *item;
@@ -45,7 +45,7 @@ HOOK_TEST(tp_hook_settings, "T-56", "")
 		the_setting = bad[i].text;
 		CHECK_KIT_ERROR(kit_open_table(&tp), DPI_ERR_CONFIG);
 		CHECK_HAS(kit_sentence(), bad[i].item);
-		CHECK_HAS(kit_sentence(), "seed=N, delay=US, reorder, noorder, again=P, error=P, short=P, kill=N, death=P, nodirect, "
+		CHECK_HAS(kit_sentence(), "seed=N, delay=US, reorder, noorder, again=P, error=P, short=P, kill=N, death=P, refuse, nodirect, "
 					  "trace, count");
 	}
 	the_setting = "";

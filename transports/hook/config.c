@@ -26,6 +26,7 @@ static const struct item {
 	ITEM("short", "short=P", PROBABILITY, cut, 0),		    /* a put or get is done in several pieces */
 	ITEM("kill", "kill=N", NUMBER, kill, UINT64_MAX),	    /* a connection dies after N operations */
 	ITEM("death", "death=P", PROBABILITY, death, 0),	    /* a connection dies at a post */
+	ITEM("refuse", "refuse", FLAG, refuse, 0),		    /* no connection comes about */
 	ITEM("nodirect", "nodirect", FLAG, nodirect, 0),	    /* no direct pointers, no CPU atomics */
 	ITEM("trace", "trace", FLAG, trace, 0),			    /* a line in the log for each operation */
 	ITEM("count", "count", FLAG, count, 0),			    /* totals in the log at the end */

@@ -217,6 +217,7 @@ static int hook_connect(DPI_Tp *tp, uint32_t lane, const DPI_Tp_Peer *peer, int6
 {
 	DPI_Tp_Endpoint *lower, *e;
 	if (lane) return hook_fail(tp, DPI_ERR_ARGUMENT, "hook has one lane, there is no lane %u", lane);
+	if (tp->config.refuse) return hook_fail(tp, DPI_ERR_PEER, "hook refuses to connect to node %d", peer->node);
 	hook_number(tp);
 	int error = tp->table->connect(tp->lower, 0, peer, timeout_us, &lower);
 	if (error) return error;

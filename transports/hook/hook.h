@@ -19,7 +19,7 @@
 struct hook_config {
 	uint64_t seed, delay_us, kill;
 	uint64_t again, error, cut, death;
-	bool reorder, noorder, nodirect, trace, count;
+	bool reorder, noorder, refuse, nodirect, trace, count;
 };
 int hook_parse(const DPI_Tp_Core *core, const char *text, struct hook_config *config);
 

@@ -286,14 +286,3 @@ int dpi_peer_endpoint(struct dpi_context *ctx, struct dpi_peer *peer, int carrie
 	pthread_mutex_unlock(&c->lock);
 	return error;
 }
-
-void dpi_peer_disconnect(struct dpi_context *ctx, struct dpi_peer *peer)
-{
-	for (int i = 0; i < ctx->carriers; i++) {
-		struct dpi_carrier *c = ctx->carrier[i];
-		pthread_mutex_lock(&c->lock);
-		if (peer->endpoint[i]) c->table->disconnect(peer->endpoint[i]);
-		peer->endpoint[i] = NULL;
-		pthread_mutex_unlock(&c->lock);
-	}
-}

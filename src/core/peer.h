@@ -56,8 +56,6 @@ struct dpi_way {
 void dpi_peer_choose(struct dpi_context *ctx, const struct dpi_peer *peer, struct dpi_way *way);
 /* carrier.c: all carriers, first those that have not failed to connect to it. Any thread. */
 void dpi_peer_order(const struct dpi_context *ctx, const struct dpi_peer *peer, int order[DPI_TRANSPORTS_MAX]);
-/* carrier.c: disconnect every endpoint; after the loop has stopped, or on the loop when the peer is dead. */
-void dpi_peer_disconnect(struct dpi_context *ctx, struct dpi_peer *peer);
 /* carrier.c: wake waiters at a peer's bell by its page; false if the page is not mapped here. */
 static inline bool dpi_peer_ring(struct dpi_peer *peer, uint32_t bell)
 {

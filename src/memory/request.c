@@ -25,6 +25,12 @@ void dpi_request_prepare(struct dpi_request *r)
 	atomic_store_explicit(&r->op_state, DPI_OP_POSTED, memory_order_relaxed);
 }
 
+/* A region's window goes when the region does; the transport may know it first, but not the region's name. */
+static int ended(struct dpi_request *r, int error)
+{
+	return r->b->shape.use == DPI_USE_REGION ? dpi_buffer_answered(r->b, error) : error;
+}
+
 int dpi_request_post(struct dpi_request *r, struct dpi_remote *remote, int result)
 {
 	r->remote = remote;
@@ -35,6 +41,7 @@ int dpi_request_post(struct dpi_request *r, struct dpi_remote *remote, int resul
 		atomic_store_explicit(&r->op_state, DPI_OP_DONE, memory_order_relaxed);
 	} else {
 		atomic_store_explicit(&r->op_state, DPI_OP_NONE, memory_order_relaxed);
+		result = ended(r, result);
 	}
 	return result;
 }
@@ -55,8 +62,8 @@ int dpi_request_posted(struct dpi_request *r)
 	if (r->op_error) {
 		int gone = dpi_remote_check(r->remote);
 		if (gone) return gone;
-		return dpi_fail(r->op_error, "node %d or transport %s ended the operation: %s", r->remote->peer->node, r->remote->carrier->name,
-				dpi_error_name(r->op_error));
+		return ended(r, dpi_fail(r->op_error, "node %d or transport %s ended the operation: %s", r->remote->peer->node, r->remote->carrier->name,
+					 dpi_error_name(r->op_error)));
 	}
 	return DPI_SUCCESS;
 }

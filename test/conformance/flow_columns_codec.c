@@ -291,7 +291,7 @@ TEST(columns_codec_travel_meanwhile, "FL-417 FL-474 FL-484", 3)
 		uint8_t row[256];
 		for (int t = 0; t < 2; t++) {
 			/* until there is no room for a time in which the linger service would have sent what it could */
-			for (int64_t number = t, full = 0; full < 50; number += full ? 0 : 2) {
+			for (int64_t number = t, full = 0; full < 50 * harness_slow(); number += full ? 0 : 2) {
 				size_t size = columns_row(schema, false, 0, number, row, sizeof row);
 				int error = (DPI_Try_Push)(row, size, s);
 				CHECK(!error || error == DPI_ERR_AGAIN);

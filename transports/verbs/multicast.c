@@ -131,8 +131,10 @@ struct verbs_multicast *dpi_verbs_multicast(DPI_Tp *tp)
 	struct verbs_multicast *m = tp->multicast;
 	if (!m) {
 		if (tp->failed || !dpi_verbs_multicast_can(tp) || !(m = calloc(1, sizeof *m))) return NULL;
-		tp->multicast = m;
 		int error = make(tp, m);
+		dpi_verbs_lock();
+		tp->multicast = m;
+		dpi_verbs_unlock();
 		if (error) dpi_verbs_multicast_failed(tp, strerror(error));
 	}
 	return m->failed ? NULL : m;

@@ -138,6 +138,7 @@ static void poll_events(DPI_Tp *tp)
 		else if (e[i].data.fd == tp->channel->fd) dpi_verbs_cm_events(tp);
 		else dpi_verbs_async_events(tp);
 	}
+	dpi_verbs_async_act(tp);
 }
 
 int dpi_verbs_progress(DPI_Tp *tp, uint32_t lane, int *events)

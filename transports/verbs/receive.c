@@ -57,7 +57,9 @@ struct verbs_group *dpi_verbs_group_join(DPI_Tp *tp)
 		return NULL;
 	}
 	g->next = tp->groups;
+	dpi_verbs_lock();
 	tp->groups = g;
+	dpi_verbs_unlock();
 	return g;
 }
 
@@ -111,7 +113,7 @@ void dpi_verbs_groups_free(DPI_Tp *tp)
 	}
 }
 
-static DPI_Tp_Endpoint *by_qp(const DPI_Tp *tp, uint32_t qp_num)
+DPI_Tp_Endpoint *dpi_verbs_by_qp(const DPI_Tp *tp, uint32_t qp_num)
 {
 	DPI_Tp_Endpoint *c = tp->by_qp[qp_num % 256];
 	while (c && c->qp_num != qp_num) c = c->next_qp;
@@ -121,7 +123,7 @@ static DPI_Tp_Endpoint *by_qp(const DPI_Tp *tp, uint32_t qp_num)
 void dpi_verbs_received(DPI_Tp *tp, const struct ibv_wc *wc)
 {
 	struct verbs_receive *r = (struct verbs_receive *)(uintptr_t)(wc->wr_id & ~(UINT64_C(1) << 63));
-	DPI_Tp_Endpoint *c = by_qp(tp, wc->qp_num);
+	DPI_Tp_Endpoint *c = dpi_verbs_by_qp(tp, wc->qp_num);
 	bool alive = c && !c->closing && (c->state == STATE_OPEN || c->state == STATE_ACCEPTED);
 	if (wc->status != IBV_WC_SUCCESS) {
 		if (alive && wc->status != IBV_WC_WR_FLUSH_ERR)

@@ -112,6 +112,19 @@ static enum fate { GOES_ON, CONNECTION_ENDS, ALL_END } fate_of(enum ibv_event_ty
 	return GOES_ON;
 }
 
+/* Of what of a side's it is. */
+static void *element_of(enum ibv_event_type type, const struct side *s)
+{
+	if (type == IBV_EVENT_CQ_ERR) return s->tp->groups->cq;
+	return type == IBV_EVENT_SRQ_ERR || type == IBV_EVENT_SRQ_LIMIT_REACHED ? (void *)s->tp->groups->srq : s->to->qp;
+}
+
+/* Enough for it to look for events. */
+static void progress_of(const struct side *s)
+{
+	for (int i = 0; i < 3 * POLL_EVERY; i++) verbs()->progress(s->tp, 0, NULL);
+}
+
 /* Each asynchronous event, and one that nobody knows: what ends has a class, says of which peer, and in which sentence; what is pending
  * completes so. */
 TEST(verbs_every_event, "", 0)
@@ -129,8 +142,8 @@ TEST(verbs_every_event, "", 0)
 		mock.hold = true;
 		o.completions = 0;
 		CHECK_INT(o.posted = verbs()->put(w.remote, &large, 1, 0, NULL, 0, &o), ==, DPI_TP_PENDING);
-		mock_async((enum ibv_event_type)type, a.to->qp);
-		for (int i = 0; i < 3 * POLL_EVERY; i++) verbs()->progress(a.tp, 0, NULL); /* of the two it is the one to find it */
+		mock_async((enum ibv_event_type)type, element_of((enum ibv_event_type)type, &a));
+		progress_of(&a); /* of the two it is the one to find it */
 		CHECK_HAS(a.log, e->sentence);
 		CHECK_HAS(a.log, e->name);
 		CHECK_INT(o.completions, ==, fate != GOES_ON);
@@ -152,21 +165,67 @@ TEST(verbs_every_event, "", 0)
 	}
 }
 
-/* Found by the other transport of the process: it marks the endpoint, whose own transport ends it. */
+/* Found by the other transport of the process: whose it is, that one ends its connections, all of them if need be, and nobody else. */
 TEST(verbs_event_of_the_other, "", 0)
+{
+	static const enum ibv_event_type types[] = { IBV_EVENT_QP_FATAL, IBV_EVENT_QP_ACCESS_ERR, IBV_EVENT_CQ_ERR, IBV_EVENT_SRQ_ERR };
+	for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+		sides_start();
+		window_share(&b, &a, &w, DPI_TP_READ | DPI_TP_WRITE);
+		mock_async(types[i], element_of(types[i], &a));
+		progress_of(&b);
+		CHECK_HAS(b.log, dpi_verbs_event(types[i])->name);
+		CHECK_INT(a.lost, ==, 0);
+		progress_of(&a);
+		all_is_lost(&a, 1);
+		CHECK_HAS(a.lost_sentence, dpi_verbs_event(types[i])->sentence);
+		CHECK_INT(a.tp->failed, ==, fate_of(types[i]) == ALL_END);
+		CHECK(!b.tp->failed);
+		sides_end();
+	}
+}
+
+/* Both have the same device: one of them reads that it has failed, both end their connections. */
+TEST(verbs_failure_of_the_device_reaches_every_transport_on_it, "", 0)
 {
 	sides_start();
 	window_share(&b, &a, &w, DPI_TP_READ | DPI_TP_WRITE);
-	mock_async(IBV_EVENT_QP_FATAL, a.to->qp);
-	for (int i = 0; i < 3 * POLL_EVERY; i++) verbs()->progress(b.tp, 0, NULL);
+	mock_async(IBV_EVENT_DEVICE_FATAL, NULL);
+	mock.mute = true; /* nor does one learn it from the other's end */
+	progress_of(&b);
+	CHECK_INT(b.lost, ==, 1);
 	CHECK_INT(a.lost, ==, 0);
-	CHECK(atomic_load(&a.to->event));
-	struct op o;
-	POST(&o, verbs()->flush(a.to, &o));
-	POST(&o, verbs()->send(a.to, data, 8, DPI_TP_MORE));
-	sides_progress();
-	CHECK_INT(a.lost, ==, 1);
+	progress_of(&a);
+	all_is_lost(&a, 1);
+	CHECK_HAS(a.lost_sentence, "device mock0");
+	CHECK(a.tp->failed && b.tp->failed);
+	mock.mute = false;
 	sides_end();
+}
+
+/* The device's descriptor is the process's: another library's queues have events, too, and in their contexts what it likes. */
+TEST(verbs_events_of_anothers_queues_change_nothing, "", 0)
+{
+	static uint8_t others[1 << 16];
+	static const enum ibv_event_type types[] = { IBV_EVENT_QP_FATAL, IBV_EVENT_QP_REQ_ERR, IBV_EVENT_QP_ACCESS_ERR, IBV_EVENT_CQ_ERR, IBV_EVENT_SRQ_ERR,
+						     IBV_EVENT_WQ_FATAL };
+	for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+		sides_start();
+		window_share(&b, &a, &w, DPI_TP_READ | DPI_TP_WRITE);
+		struct ibv_qp pair = { .qp_context = others, .qp_num = a.to->qp_num }; /* as numbers of different devices may be */
+		struct ibv_cq queue = { .cq_context = others };
+		struct ibv_srq receives = { .srq_context = others };
+		mock_async(types[i], types[i] == IBV_EVENT_CQ_ERR ? (void *)&queue : types[i] == IBV_EVENT_SRQ_ERR ? (void *)&receives : &pair);
+		progress_of(&a);
+		progress_of(&b);
+		CHECK_HAS(a.log, dpi_verbs_event(types[i])->name);
+		for (size_t k = 0; k < sizeof others; k++) CHECK(!others[k]);
+		CHECK_INT(a.lost + b.lost, ==, 0);
+		CHECK(!a.tp->failed && !b.tp->failed);
+		CHECK_INT(put(&a, w.remote, data, 8, 0, NULL), ==, DPI_SUCCESS);
+		CHECK_INT(flush(&a), ==, DPI_SUCCESS);
+		sides_end();
+	}
 }
 
 TEST(verbs_device_removed, "", 0)

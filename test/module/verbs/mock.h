@@ -73,7 +73,7 @@ void mock_fail(enum mock_call call, int after, int error); /* once */
 void mock_fail_always(enum mock_call call, int error);
 bool mock_fails(enum mock_call call);			    /* sets errno */
 void mock_run(void);					    /* carry out what was held */
-void mock_async(enum ibv_event_type type, struct ibv_qp *qp);
+void mock_async(enum ibv_event_type type, void *of); /* of a queue pair or a queue; NULL: of none */
 void mock_cm_event(DPI_Tp_Endpoint *c, enum rdma_cm_event_type type, int status); /* one more event for it */
 void mock_remove(DPI_Tp *tp); /* the device is taken out */
 /* A stranger's request to a transport's address, with these private bytes; the refusal's status, or -1 while there is no answer. */

@@ -557,10 +557,10 @@ void mock_qp_unpair(struct ibv_qp *qp)
 	q->peer = NULL;
 }
 
-void mock_async(enum ibv_event_type type, struct ibv_qp *qp)
+void mock_async(enum ibv_event_type type, void *of)
 {
 	uint64_t one = 1;
-	async_events[async_tail++ % EVENTS] = (struct ibv_async_event){ .event_type = type, .element.qp = qp };
+	async_events[async_tail++ % EVENTS] = (struct ibv_async_event){ .event_type = type, .element.qp = of };
 	if (write(mock_context(0)->async_fd, &one, sizeof one) != sizeof one) abort();
 }
 int ibv_get_async_event(struct ibv_context *c, struct ibv_async_event *e)

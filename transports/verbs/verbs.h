@@ -193,6 +193,7 @@ struct verbs_queue {
 /* receive.c */
 struct verbs_receive {
 	struct verbs_group *group;
+	struct verbs_receive *next_idle;
 	uint8_t *bytes;
 	uint32_t lkey;
 };
@@ -209,6 +210,7 @@ struct verbs_group {
 	struct ibv_srq *srq; /* NULL: the device has none; then each endpoint is a group of its own */
 	struct ibv_qp *qp;   /* without srq */
 	struct verbs_block *blocks;
+	struct verbs_receive *idle; /* the device does not have them */
 	uint32_t endpoints, credits; /* what its blocks are good for */
 	bool notified;		     /* an event is due at the next completion */
 };

@@ -319,16 +319,65 @@ TEST(verbs_queue_full, "", 0)
 	sides_end();
 }
 
+/* As many messages as one has credit for, but a few, before the other one looks for any. */
+static void finds_buffers(struct side *from, struct side *to)
+{
+	int before = to->messages;
+	for (int i = 0; i < CREDITS - 4; i++) CHECK_INT(verbs()->send(from->to, data, 8, 0), ==, DPI_SUCCESS);
+	sides_progress();
+	CHECK_INT(to->messages - before, ==, CREDITS - 4);
+	CHECK_INT(from->lost + to->lost, ==, 0);
+}
+
+static void begin_with(bool shared_receive_queue)
+{
+	sides_init();
+	if (!shared_receive_queue) mock.device.max_srq = 0;
+	sides_open();
+}
+
+static void connect_anew(void)
+{
+	verbs()->disconnect(a.to);
+	verbs()->disconnect(b.to);
+	sides_progress();
+	a.lost = b.lost = 0;
+	sides_connect();
+}
+
+/* The connection that it is of ends; the next ones have all of their buffers. */
 TEST(verbs_receive_buffer_refused, "", 0)
 {
-	sides_start();
-	mock_fail(MOCK_post_recv, 0, EINVAL);
-	CHECK_INT(verbs()->send(a.to, data, 8, 0), ==, DPI_SUCCESS);
-	sides_progress();
-	CHECK_INT(b.messages, ==, 1);
-	CHECK_INT(b.lost, ==, 1);
-	CHECK_HAS(b.lost_sentence, "receive buffer");
-	sides_end();
+	for (int shared = 0; shared < 2; shared++) {
+		begin_with(shared);
+		sides_connect();
+		for (int i = 1; i <= 10; i++) {
+			mock_fail(MOCK_post_recv, 0, EINVAL);
+			CHECK_INT(verbs()->send(a.to, data, 8, 0), ==, DPI_SUCCESS);
+			sides_progress();
+			CHECK_INT(b.messages, ==, i);
+			CHECK_INT(b.lost, ==, 1);
+			CHECK_HAS(b.lost_sentence, "receive buffer");
+			connect_anew();
+		}
+		finds_buffers(&a, &b);
+		sides_end();
+	}
+}
+
+TEST(verbs_receive_buffers_refused_to_one_are_there_for_the_next, "", 0)
+{
+	for (int shared = 0; shared < 2; shared++)
+		for (int after = 0; after < CREDITS; after += 21) {
+			begin_with(shared);
+			mock_fail(MOCK_post_recv, after, EINVAL);
+			CHECK_FAILS(&a, side_connect(&a, &b, LONG), DPI_ERR_LIMIT, "a receive buffer");
+			sides_progress();
+			sides_connect();
+			finds_buffers(&b, &a);
+			finds_buffers(&a, &b);
+			sides_end();
+		}
 }
 
 /* Given up with all kinds of operations under way, also from inside a completion. */

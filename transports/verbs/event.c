@@ -114,7 +114,7 @@ static void asked(DPI_Tp *tp, const struct event *e)
 		reject(tp, e->id, WIRE_OTHER_VERSION);
 		return;
 	}
-	enum wire_status status = e->id->verbs != tp->verbs ? WIRE_NO_ROOM : judge(tp, e->id, &h);
+	enum wire_status status = e->id->verbs != tp->verbs || tp->failed ? WIRE_NO_ROOM : judge(tp, e->id, &h);
 	if (status != WIRE_WELCOME) log_refusal(tp, "refused %s (it says it is node %u): it %s", name, h.node, reasons[status]);
 	else status = others(tp, &h);
 	if (status != WIRE_WELCOME) {

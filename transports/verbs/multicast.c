@@ -278,6 +278,7 @@ bool dpi_verbs_datagrams(DPI_Tp *tp)
 	bool some = false;
 	for (int round = 0; round < POLL_ROUNDS && m->cq; round++) {
 		int n = ibv_poll_cq(m->cq, POLL_BATCH, wc);
+		if (n < 0) dpi_verbs_multicast_failed(tp, "its completion queue could not be polled");
 		for (int i = 0; i < n; i++) {
 			some = true;
 			if (wc[i].status != IBV_WC_SUCCESS) {

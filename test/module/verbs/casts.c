@@ -398,16 +398,18 @@ TEST(verbs_multicast_breaks, "", 0)
 	end();
 }
 
-/* An event of its queues, at the sender or at a target: there is no multicast any more, and the connections stay. */
-TEST(verbs_event_of_the_datagrams_queues_ends_multicast_only, "", 0)
+/* An event of its queues, or one that cannot be polled, at the sender or at a target: there is no multicast any more, and the connections stay. */
+TEST(verbs_failure_of_the_datagrams_queues_ends_multicast_only, "", 0)
 {
-	for (int i = 0; i < 4; i++) {
+	for (int i = 0; i < 6; i++) {
 		struct side *s = i % 2 ? &b : &a;
 		start();
 		struct verbs_multicast *m = s->tp->multicast;
 		if (i < 2) mock_async(IBV_EVENT_QP_FATAL, m->id->qp);
-		else mock_async(IBV_EVENT_CQ_ERR, m->cq);
-		settle();
+		else if (i < 4) mock_async(IBV_EVENT_CQ_ERR, m->cq);
+		else mock_fail(MOCK_poll_cq, 1, EIO); /* the connections' queue is polled before */
+		if (i < 4) settle();
+		else dpi_verbs_progress(s->tp, 0, NULL);
 		CHECK(m->failed);
 		CHECK_HAS(s->log, "no multicast: ");
 		CHECK(!s->tp->failed);

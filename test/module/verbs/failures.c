@@ -3,6 +3,7 @@
 #include "sides.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -226,6 +227,73 @@ TEST(verbs_events_of_anothers_queues_change_nothing, "", 0)
 		CHECK_INT(flush(&a), ==, DPI_SUCCESS);
 		sides_end();
 	}
+}
+
+/* Completions cannot be had any more: what waits for them ends, with a sentence, and nobody connects in vain. */
+TEST(verbs_queue_that_cannot_be_polled_ends_what_waits_for_it, "", 0)
+{
+	static struct op o;
+	struct iovec one = { data, 3000 };
+	for (int armed = 0; armed < 2; armed++) {
+		sides_start();
+		window_share(&b, &a, &w, DPI_TP_READ | DPI_TP_WRITE);
+		o.completions = 0;
+		CHECK_INT(o.posted = verbs()->get(w.remote, &one, 1, 0, &o), ==, DPI_TP_PENDING);
+		mock_fail_always(MOCK_poll_cq, EIO);
+		if (armed) CHECK_INT(verbs()->arm(a.tp, 0), ==, DPI_ERR_AGAIN); /* it calls nobody back, and does not sleep over it */
+		CHECK_INT(a.lost + o.completions, ==, 0);
+		verbs()->progress(a.tp, 0, NULL);
+		CHECK_INT(o.completions, ==, 1);
+		CHECK_INT(o.error, ==, DPI_ERR_PEER);
+		CHECK_HAS(a.log, "device mock0: a completion queue could not be polled");
+		CHECK_HAS(a.lost_sentence, "a completion queue could not be polled; see the kernel log");
+		all_is_lost(&a, 1);
+		a.log[0] = 0;
+		progress_of(&a);
+		CHECK_STR(a.log, ""); /* said once */
+		CHECK_INT(verbs()->arm(a.tp, 0), ==, DPI_SUCCESS);
+		mock.fail[MOCK_poll_cq].on = false;
+		sides_progress();
+		CHECK_FAILS(&b, side_connect(&b, &a, LONG), DPI_ERR_PEER, "it has no room");
+		DPI_Tp_Endpoint *old = a.to;
+		CHECK_FAILS(&a, side_connect(&a, &b, LONG), DPI_ERR_PEER, "device mock0 has failed");
+		verbs()->disconnect(old);
+		sides_end();
+	}
+}
+
+/* Nor while it attaches, which calls nobody back: progress says it. */
+TEST(verbs_queue_that_cannot_be_polled_while_attaching, "", 0)
+{
+	DPI_Tp_Remote *r;
+	void *direct;
+	sides_start();
+	CHECK_INT(window_expose(&b, &w, DPI_TP_READ), ==, DPI_SUCCESS);
+	mock_fail_always(MOCK_poll_cq, EIO);
+	CHECK_INT(verbs()->attach(a.to, &w.key, 8, &r, &direct), ==, DPI_SUCCESS);
+	CHECK_INT(a.lost, ==, 0);
+	verbs()->progress(a.tp, 0, NULL);
+	CHECK_INT(a.lost, ==, 1);
+	mock.fail[MOCK_poll_cq].on = false;
+	sides_end();
+}
+
+/* Whoever gets no event at the next completion does not sleep. */
+TEST(verbs_sleeps_only_where_something_wakes_it, "", 0)
+{
+	int fd;
+	sides_start();
+	mock_fail(MOCK_req_notify, 0, EIO);
+	CHECK_INT(verbs()->arm(b.tp, 0), ==, DPI_ERR_AGAIN);
+	verbs()->progress(b.tp, 0, NULL);
+	CHECK_INT(verbs()->arm(b.tp, 0), ==, DPI_SUCCESS);
+	CHECK_INT(verbs()->get_fd(b.tp, 0, &fd), ==, DPI_SUCCESS);
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	CHECK_INT(verbs()->send(a.to, data, 8, 0), ==, DPI_SUCCESS);
+	CHECK_INT(poll(&p, 1, 0), ==, 1);
+	verbs()->progress(b.tp, 0, NULL);
+	CHECK_INT(b.messages, ==, 1);
+	sides_end();
 }
 
 TEST(verbs_device_removed, "", 0)

@@ -45,6 +45,8 @@ struct mock {
 	/* the status of the work request after so many; -1: none */
 	int status_after;
 	enum ibv_wc_status status;
+	int receive_status_after; /* likewise, of a message that arrives */
+	enum ibv_wc_status receive_status;
 	int atomics;   /* that the device carried out */
 	int requests, inlined, signalled; /* posted; that carry their bytes; that ask for a completion */
 	int overtakes; /* requests that complete before a read that was posted first, as they do over iWARP */

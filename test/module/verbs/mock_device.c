@@ -148,6 +148,13 @@ static enum ibv_wc_status receive(struct qp *q, const struct ibv_send_wr *wr)
 	struct ibv_sge *sge = &r->sge[r->head++ % RECEIVES];
 	uint32_t size = total(wr);
 	struct ibv_wc wc = { .wr_id = into->wr_id, .opcode = IBV_WC_RECV, .byte_len = size, .qp_num = peer->qp.qp_num };
+	if (mock.receive_status_after >= 0 && !mock.receive_status_after--) {
+		wc.status = mock.receive_status;
+		wc.wc_flags = IBV_WC_WITH_IMM; /* nothing else of it means anything */
+		peer->broken = true;
+		push(peer->cq, &wc);
+		return IBV_WC_REM_OP_ERR;
+	}
 	if (size > sge->length) return IBV_WC_REM_INV_REQ_ERR;
 	enum ibv_wc_status status = move(q, wr, true, sge->addr);
 	if (status == IBV_WC_SUCCESS) push(peer->cq, &wc);
@@ -361,7 +368,7 @@ void mock_reset(void)
 	mock.devices = 1;
 	mock.transport = IBV_TRANSPORT_IB;
 	mock.inline_most = 512;
-	mock.status_after = -1;
+	mock.status_after = mock.receive_status_after = -1;
 	mock.instead = (enum rdma_cm_event_type)-1;
 	mock.instead_of = -1;
 	mock.device = (struct ibv_device_attr){ .max_qp_wr = 1000, .max_sge = 16, .max_sge_rd = 16, .max_cqe = 100000, .max_srq = 100, .max_srq_wr = 4096,

@@ -55,6 +55,7 @@ struct mock {
 	bool mute;  /* the connection manager says nothing */
 	bool gone;  /* nobody waits for a refusal any more */
 	bool brief; /* who accepts is killed then */
+	void (*says)(enum rdma_cm_event_type type, uint8_t *bytes); /* changes what is said with a request or an answer; NULL: nothing */
 	enum rdma_cm_event_type instead; /* this event in place of the next answer to a step of connecting; -1: none */
 	int instead_of;			 /* of that type; -1: of any */
 	bool instead_always;

@@ -395,8 +395,9 @@ struct ibv_context *mock_context(int i)
 #undef ibv_get_device_list
 struct ibv_device **ibv_get_device_list(int *count)
 {
-	struct ibv_device **list = calloc(MOCK_DEVICES + 1, sizeof *list);
-	*count = mock_fails(MOCK_get_device_list) ? 0 : mock.devices;
+	struct ibv_device **list = mock_fails(MOCK_get_device_list) ? NULL : calloc(MOCK_DEVICES + 1, sizeof *list);
+	*count = list ? mock.devices : 0;
+	if (!list) return NULL;
 	for (int i = 0; i < *count; i++) {
 		list[i] = mock_context(i)->device;
 		list[i]->transport_type = mock.transport;

@@ -235,6 +235,24 @@ TEST(verbs_failure_of_the_device_reaches_every_transport_on_it, "", 0)
 	sides_end();
 }
 
+TEST(verbs_failure_of_a_device_ends_nothing_on_another, "", 0)
+{
+	sides_init();
+	mock.devices = 2;
+	a.listen = "mock0";
+	b.listen = third.listen = "mock1";
+	sides_open();
+	if (side_open(&third)) FAIL("%s", third.sentence);
+	if (side_connect(&b, &third, LONG)) FAIL("%s", b.sentence);
+	CHECK(a.tp->verbs != b.tp->verbs);
+	mock_async(IBV_EVENT_DEVICE_FATAL, NULL); /* the first one's */
+	progress_of(&a);
+	progress_of(&b);
+	CHECK(a.tp->failed && !b.tp->failed);
+	CHECK_INT(b.lost, ==, 0);
+	sides_end();
+}
+
 /* The device's descriptor is the process's: another library's queues have events, too, and in their contexts what it likes. */
 TEST(verbs_events_of_anothers_queues_change_nothing, "", 0)
 {

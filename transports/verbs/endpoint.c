@@ -66,7 +66,9 @@ int dpi_verbs_endpoint_queue(DPI_Tp_Endpoint *c)
 	if (error) return dpi_verbs_refused(tp, error, (uint64_t)c->depth * 256, "a queue pair");
 	c->qp_num = c->qp->qp_num;
 	c->next_qp = tp->by_qp[c->qp_num % 256];
+	dpi_verbs_lock();
 	tp->by_qp[c->qp_num % 256] = c;
+	dpi_verbs_unlock();
 	return dpi_verbs_group_fill(c->group, c->qp);
 }
 
@@ -92,7 +94,9 @@ static void stop(DPI_Tp_Endpoint *c)
 	DPI_Tp_Endpoint **p = &c->tp->by_qp[c->qp_num % 256];
 	if (c->qp) {
 		while (*p && *p != c) p = &(*p)->next_qp;
+		dpi_verbs_lock();
 		if (*p) *p = c->next_qp;
+		dpi_verbs_unlock();
 		rdma_destroy_qp(c->id);
 	}
 	c->qp = NULL;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * event.c: events of the connection manager and of the device; the accepting side. */
+ * event.c: events of the connection manager; the accepting side. */
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -114,7 +114,7 @@ static void asked(DPI_Tp *tp, const struct event *e)
 		reject(tp, e->id, WIRE_OTHER_VERSION);
 		return;
 	}
-	enum wire_status status = e->id->verbs != tp->verbs ? WIRE_NO_ROOM : judge(tp, e->id, &h);
+	enum wire_status status = e->id->verbs != tp->verbs || tp->failed ? WIRE_NO_ROOM : judge(tp, e->id, &h);
 	if (status != WIRE_WELCOME) log_refusal(tp, "refused %s (it says it is node %u): it %s", name, h.node, reasons[status]);
 	else status = others(tp, &h);
 	if (status != WIRE_WELCOME) {
@@ -206,7 +206,7 @@ static void established(DPI_Tp_Endpoint *c, const struct event *e)
 
 /* -------------------------------------------------------------------------------------------------------------- both */
 
-static void lose_all(DPI_Tp *tp, const char *why)
+void dpi_verbs_lose_all(DPI_Tp *tp, const char *why)
 {
 	tp->failed = true;
 	for (DPI_Tp_Endpoint *c = tp->connections; c; c = c->next) {
@@ -224,7 +224,7 @@ static void handle(DPI_Tp *tp, const struct event *e)
 		return;
 	}
 	if (e->type == RDMA_CM_EVENT_DEVICE_REMOVAL) {
-		lose_all(tp, "it was removed");
+		dpi_verbs_lose_all(tp, "it was removed");
 		return;
 	}
 	if (!c) return;
@@ -279,26 +279,5 @@ void dpi_verbs_cm_events(DPI_Tp *tp)
 		if (e.size) memcpy(e.data, from->param.conn.private_data, e.size);
 		rdma_ack_cm_event(from);
 		handle(tp, &e);
-	}
-}
-
-/* Another transport of the process may share the device's descriptor, so an event may concern an endpoint of that one: it
- * is marked, and finds out by itself. */
-void dpi_verbs_async_events(DPI_Tp *tp)
-{
-	const DPI_Tp_Core *core = tp->core;
-	struct ibv_async_event e;
-	while (!ibv_get_async_event(tp->verbs, &e)) {
-		const struct verbs_event *what = dpi_verbs_event(e.event_type);
-		if (what->whom == 1 && e.event_type != IBV_EVENT_WQ_FATAL) {
-			DPI_Tp_Endpoint *c = e.element.qp->qp_context;
-			atomic_store(&c->event, (int)e.event_type + 1);
-			if (c->tp == tp) dpi_verbs_mark(c);
-		}
-		ibv_ack_async_event(&e);
-		tp->events++;
-		core->log(core->self, what->error ? 1 : e.event_type == IBV_EVENT_PORT_ERR ? 1 : 3, "device %s: event %s: %s", tp->device, what->name,
-			  what->sentence);
-		if (what->whom == 2) lose_all(tp, what->sentence);
 	}
 }

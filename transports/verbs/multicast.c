@@ -131,8 +131,10 @@ struct verbs_multicast *dpi_verbs_multicast(DPI_Tp *tp)
 	struct verbs_multicast *m = tp->multicast;
 	if (!m) {
 		if (tp->failed || !dpi_verbs_multicast_can(tp) || !(m = calloc(1, sizeof *m))) return NULL;
-		tp->multicast = m;
 		int error = make(tp, m);
+		dpi_verbs_lock();
+		tp->multicast = m;
+		dpi_verbs_unlock();
 		if (error) dpi_verbs_multicast_failed(tp, strerror(error));
 	}
 	return m->failed ? NULL : m;
@@ -276,6 +278,7 @@ bool dpi_verbs_datagrams(DPI_Tp *tp)
 	bool some = false;
 	for (int round = 0; round < POLL_ROUNDS && m->cq; round++) {
 		int n = ibv_poll_cq(m->cq, POLL_BATCH, wc);
+		if (n < 0) dpi_verbs_multicast_failed(tp, "its completion queue could not be polled");
 		for (int i = 0; i < n; i++) {
 			some = true;
 			if (wc[i].status != IBV_WC_SUCCESS) {

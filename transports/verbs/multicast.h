@@ -44,6 +44,7 @@ struct verbs_multicast {
 	struct rdma_cm_id *id; /* with the queue pair of datagrams */
 	struct ibv_cq *cq;
 	bool failed;
+	_Atomic int event;	      /* of its queues, + 1 (async.c) */
 	uint32_t depth, posted, sent; /* datagrams out, counted */
 	uint32_t stalled;	      /* endpoints */
 	/* in */

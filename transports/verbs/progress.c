@@ -33,6 +33,15 @@ static void take_later(DPI_Tp *tp)
 	if (tp->has_early) dpi_verbs_in_turn(tp);
 }
 
+/* What is under way would wait for completions that nobody sees. */
+static COLD void unpolled(DPI_Tp *tp)
+{
+	const DPI_Tp_Core *core = tp->core;
+	if (tp->failed) return;
+	core->log(core->self, 1, "device %s: a completion queue could not be polled; see the kernel log", tp->device);
+	dpi_verbs_lose_all(tp, "a completion queue could not be polled; see the kernel log");
+}
+
 void dpi_verbs_poll(DPI_Tp *tp)
 {
 	struct ibv_wc wc[POLL_BATCH];
@@ -40,6 +49,7 @@ void dpi_verbs_poll(DPI_Tp *tp)
 		for (int round = 0; round < POLL_ROUNDS; round++) {
 			take_later(tp);
 			int n = ibv_poll_cq(g->cq, POLL_BATCH, wc);
+			if (n < 0) unpolled(tp);
 			for (int i = 0; i < n; i++) completed(tp, &wc[i]);
 			if (n < POLL_BATCH) break;
 		}
@@ -56,8 +66,9 @@ static bool room_for_later(DPI_Tp *tp)
 	return true;
 }
 
-/* How many have been put off; all of them, but messages for which now is true. */
-static uint32_t put_off(DPI_Tp *tp, struct verbs_group *g, bool (*now)(DPI_Tp *tp, const struct ibv_wc *wc))
+/* How many have come; negative: the queue could not be polled, which progress will see as well. All are put off, but messages for which now
+ * is true. */
+static int put_off(DPI_Tp *tp, struct verbs_group *g, bool (*now)(DPI_Tp *tp, const struct ibv_wc *wc))
 {
 	uint32_t kept = 0;
 	if (!room_for_later(tp)) return 0;
@@ -69,7 +80,7 @@ static uint32_t put_off(DPI_Tp *tp, struct verbs_group *g, bool (*now)(DPI_Tp *t
 		else wc[kept++] = one;
 	}
 	tp->laters += kept;
-	return n > 0 ? (uint32_t)n : 0;
+	return n;
 }
 
 /* ATTACH and ATTACHED may overtake all other messages: whoever attaches has nothing else under way with that window. */
@@ -84,12 +95,12 @@ static bool about_keys(DPI_Tp *tp, const struct ibv_wc *wc)
 
 bool dpi_verbs_peek(DPI_Tp *tp)
 {
-	uint32_t n = 0;
+	bool some = false;
 	tp->early = true;
-	for (struct verbs_group *g = tp->groups; g; g = g->next) n += put_off(tp, g, about_keys);
+	for (struct verbs_group *g = tp->groups; g; g = g->next) some |= put_off(tp, g, about_keys) > 0;
 	tp->early = false;
-	for (DPI_Tp_Endpoint *c = tp->dirty; c && n; c = c->next_dirty) dpi_verbs_serve_queues(c);
-	return n;
+	for (DPI_Tp_Endpoint *c = tp->dirty; c && some; c = c->next_dirty) dpi_verbs_serve_queues(c);
+	return some;
 }
 
 /* Endpoints with something to hand over, to answer, or to say. What was handled in this round is told in the next, if no message has said
@@ -138,6 +149,7 @@ static void poll_events(DPI_Tp *tp)
 		else if (e[i].data.fd == tp->channel->fd) dpi_verbs_cm_events(tp);
 		else dpi_verbs_async_events(tp);
 	}
+	dpi_verbs_async_act(tp);
 }
 
 int dpi_verbs_progress(DPI_Tp *tp, uint32_t lane, int *events)
@@ -162,14 +174,16 @@ int dpi_verbs_progress(DPI_Tp *tp, uint32_t lane, int *events)
 	return DPI_SUCCESS;
 }
 
-/* Ask for an event at the next completion, then look whether one has come before. */
+/* Ask for an event at the next completion, then look whether one has come before. Who cannot ask must not sleep. Of a device that has failed
+ * there is nothing to come. */
 int dpi_verbs_arm(DPI_Tp *tp, uint32_t lane)
 {
 	(void)lane;
 	if (tp->dirty || tp->laters) return DPI_ERR_AGAIN;
 	tp->armed = true;
-	for (struct verbs_group *g = tp->groups; g; g = g->next) {
-		if (!g->notified && !ibv_req_notify_cq(g->cq, 0)) g->notified = true;
+	for (struct verbs_group *g = tp->groups; g && !tp->failed; g = g->next) {
+		if (!g->notified && ibv_req_notify_cq(g->cq, 0)) return DPI_ERR_AGAIN;
+		g->notified = true;
 		if (put_off(tp, g, NULL)) return DPI_ERR_AGAIN;
 	}
 	if (tp->multicast && dpi_verbs_cast_arm(tp)) return DPI_ERR_AGAIN;

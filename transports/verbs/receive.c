@@ -3,18 +3,33 @@
  *
  * Each endpoint brings CREDITS buffers, and its peer sends no more messages than it has credits; a credit goes back, along
  * with any message, when the buffer is posted again. So a message always finds a buffer. In a group the buffers are in a
- * shared receive queue; a device without such has groups of one endpoint. */
+ * shared receive queue; a device without such has groups of one endpoint.
+ *
+ * A buffer that the device does not have, because it refused it or the queue pair went, is idle. Whoever finds one refused loses the
+ * connection, and with it the peer's credit for that buffer; the next endpoint posts what is idle before it promises anything. */
 #include <errno.h>
 #include <stdlib.h>
 
 #include "verbs.h"
 
+static void idle(struct verbs_group *g, struct verbs_receive *r)
+{
+	r->next_idle = g->idle;
+	g->idle = r;
+}
+
+static void all_idle(struct verbs_group *g, struct verbs_block *b)
+{
+	for (int i = CREDITS; i--;) idle(g, &b->receive[i]);
+}
+
 static int post(struct verbs_group *g, struct verbs_receive *r)
 {
 	struct ibv_sge sge = { (uintptr_t)r->bytes, WIRE_MESSAGE, r->lkey };
 	struct ibv_recv_wr wr = { .wr_id = (uintptr_t)r | UINT64_C(1) << 63, .sg_list = &sge, .num_sge = 1 }, *bad;
-	if (g->srq) return ibv_post_srq_recv(g->srq, &wr, &bad);
-	return g->qp ? ibv_post_recv(g->qp, &wr, &bad) : EINVAL;
+	int error = g->srq ? ibv_post_srq_recv(g->srq, &wr, &bad) : ibv_post_recv(g->qp, &wr, &bad);
+	if (error) idle(g, r);
+	return error;
 }
 
 static void group_free(struct verbs_group *g)
@@ -57,7 +72,9 @@ struct verbs_group *dpi_verbs_group_join(DPI_Tp *tp)
 		return NULL;
 	}
 	g->next = tp->groups;
+	dpi_verbs_lock();
 	tp->groups = g;
+	dpi_verbs_unlock();
 	return g;
 }
 
@@ -66,9 +83,8 @@ int dpi_verbs_group_fill(struct verbs_group *g, struct ibv_qp *qp)
 	DPI_Tp *tp = g->tp;
 	const size_t size = (size_t)CREDITS * WIRE_MESSAGE;
 	if (!g->srq) g->qp = qp;
-	struct verbs_block *b = g->blocks;
-	if (g->credits < g->endpoints * CREDITS) {
-		b = calloc(1, sizeof *b);
+	if (g->credits < g->endpoints * CREDITS) { /* else there are those of an endpoint that has left */
+		struct verbs_block *b = calloc(1, sizeof *b);
 		if (b) b->memory = aligned_alloc(4096, size);
 		if (!b || !b->memory) {
 			free(b);
@@ -85,12 +101,13 @@ int dpi_verbs_group_fill(struct verbs_group *g, struct ibv_qp *qp)
 		g->blocks = b;
 		g->credits += CREDITS;
 		for (int i = 0; i < CREDITS; i++)
-			b->receive[i] = (struct verbs_receive){ g, b->memory + (size_t)i * WIRE_MESSAGE, b->mr->lkey };
-	} else if (g->srq) {
-		return DPI_SUCCESS; /* those of an endpoint that has left */
+			b->receive[i] = (struct verbs_receive){ .group = g, .bytes = b->memory + (size_t)i * WIRE_MESSAGE, .lkey = b->mr->lkey };
+		all_idle(g, b);
 	}
-	for (int i = 0; i < CREDITS; i++) {
-		int error = post(g, &b->receive[i]);
+	while (g->idle) {
+		struct verbs_receive *r = g->idle;
+		g->idle = r->next_idle;
+		int error = post(g, r);
 		if (error) return dpi_verbs_refused(tp, error, WIRE_MESSAGE, "a receive buffer");
 	}
 	return DPI_SUCCESS;
@@ -99,7 +116,10 @@ int dpi_verbs_group_fill(struct verbs_group *g, struct ibv_qp *qp)
 void dpi_verbs_group_leave(struct verbs_group *g)
 {
 	g->endpoints--;
-	if (!g->srq) g->qp = NULL;
+	if (g->srq) return;
+	g->qp = NULL;
+	g->idle = NULL;
+	if (g->blocks) all_idle(g, g->blocks);
 }
 
 void dpi_verbs_groups_free(DPI_Tp *tp)
@@ -111,7 +131,7 @@ void dpi_verbs_groups_free(DPI_Tp *tp)
 	}
 }
 
-static DPI_Tp_Endpoint *by_qp(const DPI_Tp *tp, uint32_t qp_num)
+DPI_Tp_Endpoint *dpi_verbs_by_qp(const DPI_Tp *tp, uint32_t qp_num)
 {
 	DPI_Tp_Endpoint *c = tp->by_qp[qp_num % 256];
 	while (c && c->qp_num != qp_num) c = c->next_qp;
@@ -121,12 +141,13 @@ static DPI_Tp_Endpoint *by_qp(const DPI_Tp *tp, uint32_t qp_num)
 void dpi_verbs_received(DPI_Tp *tp, const struct ibv_wc *wc)
 {
 	struct verbs_receive *r = (struct verbs_receive *)(uintptr_t)(wc->wr_id & ~(UINT64_C(1) << 63));
-	DPI_Tp_Endpoint *c = by_qp(tp, wc->qp_num);
+	struct verbs_group *g = r->group;
+	DPI_Tp_Endpoint *c = dpi_verbs_by_qp(tp, wc->qp_num);
 	bool alive = c && !c->closing && (c->state == STATE_OPEN || c->state == STATE_ACCEPTED);
 	if (wc->status != IBV_WC_SUCCESS) {
 		if (alive && wc->status != IBV_WC_WR_FLUSH_ERR)
 			dpi_verbs_lose(c, "a message of node %d (%s) could not be received: %s", c->node, c->name, dpi_verbs_status(wc->status)->sentence);
-		if (r->group->srq) post(r->group, r);
+		if (g->srq) post(g, r);
 		return;
 	}
 	if (alive) {
@@ -134,8 +155,8 @@ void dpi_verbs_received(DPI_Tp *tp, const struct ibv_wc *wc)
 		if (wc->wc_flags & IBV_WC_WITH_IMM) dpi_verbs_immediate(c, be32toh(wc->imm_data), wc->byte_len);
 		else dpi_verbs_handle(c, r->bytes, wc->byte_len < WIRE_MESSAGE ? wc->byte_len : WIRE_MESSAGE);
 	}
-	if (!alive && !r->group->srq) return; /* posted anew with the next queue pair */
-	int error = post(r->group, r);
-	if (error && alive && c->state == STATE_OPEN)
+	if (!g->srq && (!c || c->group != g)) return; /* its queue pair has gone: it is idle */
+	int error = post(g, r);
+	if (error && alive)
 		dpi_verbs_lose(c, "a receive buffer for node %d could not be posted: %s; see the kernel log", c->node, strerror(error));
 }

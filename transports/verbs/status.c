@@ -33,28 +33,28 @@
 	X(TM_ERR, ERR_TRANSPORT, "the device reports tag matching, which is not in use; check the driver")        \
 	X(TM_RNDV_INCOMPLETE, ERR_TRANSPORT, "the device reports tag matching, which is not in use; check the driver")
 
-/* event, class (SUCCESS: nothing is lost), whom it concerns: 0 nobody, 1 one queue pair, 2 everybody, sentence. */
+/* event, class (SUCCESS: nothing is lost), whom it concerns, sentence. */
 #define EVENTS(X)                                                                                                \
-	X(CQ_ERR, ERR_TRANSPORT, 2, "a completion queue overran or failed; a defect of the library, or the device has failed") \
-	X(QP_FATAL, ERR_TRANSPORT, 1, "the device gave up the queue pair; see the kernel log")                   \
-	X(QP_REQ_ERR, ERR_TRANSPORT, 1, "the peer's request was invalid; the nodes run different libraries")      \
-	X(QP_ACCESS_ERR, ERR_PEER, 1, "the peer reached for memory that it may not, and was cut off")             \
-	X(COMM_EST, SUCCESS, 0, "the first message came before the connection manager's last")                   \
-	X(SQ_DRAINED, SUCCESS, 0, "a send queue is empty")                                                       \
-	X(PATH_MIG, SUCCESS, 0, "a connection has moved to its other path")                                      \
-	X(PATH_MIG_ERR, SUCCESS, 0, "a connection could not move to its other path")                             \
-	X(DEVICE_FATAL, ERR_TRANSPORT, 2, "the device has failed or was removed; see the kernel log")             \
-	X(PORT_ACTIVE, SUCCESS, 0, "the port is up")                                                             \
-	X(PORT_ERR, SUCCESS, 0, "the port is down; connections last until their retries are used up: check the cable and the switch") \
-	X(LID_CHANGE, SUCCESS, 0, "the port's LID has changed")                                                  \
-	X(PKEY_CHANGE, SUCCESS, 0, "the port's partition table has changed")                                     \
-	X(SM_CHANGE, SUCCESS, 0, "the fabric's subnet manager has changed")                                      \
-	X(SRQ_ERR, ERR_TRANSPORT, 2, "a shared receive queue failed; see the kernel log")                        \
-	X(SRQ_LIMIT_REACHED, SUCCESS, 0, "a shared receive queue runs low")                                      \
-	X(QP_LAST_WQE_REACHED, SUCCESS, 0, "a queue pair has taken its last receive buffer")                     \
-	X(CLIENT_REREGISTER, SUCCESS, 0, "the subnet manager asks for registration anew")                        \
-	X(GID_CHANGE, SUCCESS, 0, "an address of the port has changed; peers connect to the old one")             \
-	X(WQ_FATAL, ERR_TRANSPORT, 1, "the device gave up a work queue; see the kernel log")
+	X(CQ_ERR, ERR_TRANSPORT, COMPLETIONS, "a completion queue overran or failed; a defect of the library, or the device has failed") \
+	X(QP_FATAL, ERR_TRANSPORT, PAIR, "the device gave up the queue pair; see the kernel log")                   \
+	X(QP_REQ_ERR, ERR_TRANSPORT, PAIR, "the peer's request was invalid; the nodes run different libraries")      \
+	X(QP_ACCESS_ERR, ERR_PEER, PAIR, "the peer reached for memory that it may not, and was cut off")             \
+	X(COMM_EST, SUCCESS, NOBODY, "the first message came before the connection manager's last")                   \
+	X(SQ_DRAINED, SUCCESS, NOBODY, "a send queue is empty")                                                       \
+	X(PATH_MIG, SUCCESS, NOBODY, "a connection has moved to its other path")                                      \
+	X(PATH_MIG_ERR, SUCCESS, NOBODY, "a connection could not move to its other path")                             \
+	X(DEVICE_FATAL, ERR_TRANSPORT, ALL, "the device has failed or was removed; see the kernel log")             \
+	X(PORT_ACTIVE, SUCCESS, NOBODY, "the port is up")                                                             \
+	X(PORT_ERR, SUCCESS, NOBODY, "the port is down; connections last until their retries are used up: check the cable and the switch") \
+	X(LID_CHANGE, SUCCESS, NOBODY, "the port's LID has changed")                                                  \
+	X(PKEY_CHANGE, SUCCESS, NOBODY, "the port's partition table has changed")                                     \
+	X(SM_CHANGE, SUCCESS, NOBODY, "the fabric's subnet manager has changed")                                      \
+	X(SRQ_ERR, ERR_TRANSPORT, RECEIVES, "a shared receive queue failed; see the kernel log")                        \
+	X(SRQ_LIMIT_REACHED, SUCCESS, NOBODY, "a shared receive queue runs low")                                      \
+	X(QP_LAST_WQE_REACHED, SUCCESS, NOBODY, "a queue pair has taken its last receive buffer")                     \
+	X(CLIENT_REREGISTER, SUCCESS, NOBODY, "the subnet manager asks for registration anew")                        \
+	X(GID_CHANGE, SUCCESS, NOBODY, "an address of the port has changed; peers connect to the old one")             \
+	X(WQ_FATAL, ERR_TRANSPORT, NOBODY, "the device gave up a work queue; see the kernel log")
 
 const struct verbs_status *dpi_verbs_status(enum ibv_wc_status status)
 {
@@ -69,9 +69,9 @@ const struct verbs_status *dpi_verbs_status(enum ibv_wc_status status)
 const struct verbs_event *dpi_verbs_event(enum ibv_event_type type)
 {
 	static const struct verbs_event table[] = {
-#define EVENT(name, class, whom, text) [IBV_EVENT_##name] = { DPI_##class, whom, #name, text },
+#define EVENT(name, class, whom, text) [IBV_EVENT_##name] = { DPI_##class, WHOM_##whom, #name, text },
 		EVENTS(EVENT)
 #undef EVENT
-	}, unknown = { DPI_SUCCESS, 0, "unknown", "the device reports an event that this library does not know" };
+	}, unknown = { DPI_SUCCESS, WHOM_NOBODY, "unknown", "the device reports an event that this library does not know" };
 	return (unsigned)type < sizeof table / sizeof *table && table[type].sentence ? &table[type] : &unknown;
 }

@@ -49,6 +49,7 @@ static int verbs_probe(const DPI_Tp_Core *core, char *reason, size_t size)
 
 static void verbs_close(DPI_Tp *tp)
 {
+	dpi_verbs_async_end(tp);
 	dpi_verbs_close(tp);
 	dpi_verbs_multicast_close(tp);
 	dpi_verbs_windows_close(tp);
@@ -90,6 +91,7 @@ static int set_up(DPI_Tp *tp)
 	if (!tp->completions) return dpi_verbs_refused(tp, errno, 0, "a completion channel");
 	if (tp->epoll_fd < 0 || !watch(tp, tp->completions->fd) || !watch(tp, tp->channel->fd) || !watch(tp, tp->verbs->async_fd))
 		return verbs_fail(tp, DPI_ERR_LIMIT, "verbs cannot watch its descriptors: %s; check the limit of open files ('ulimit -n')", strerror(errno));
+	dpi_verbs_async_begin(tp);
 	return dpi_verbs_slab(tp);
 }
 

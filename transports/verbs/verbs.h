@@ -193,6 +193,7 @@ struct verbs_queue {
 /* receive.c */
 struct verbs_receive {
 	struct verbs_group *group;
+	struct verbs_receive *next_idle;
 	uint8_t *bytes;
 	uint32_t lkey;
 };
@@ -209,6 +210,7 @@ struct verbs_group {
 	struct ibv_srq *srq; /* NULL: the device has none; then each endpoint is a group of its own */
 	struct ibv_qp *qp;   /* without srq */
 	struct verbs_block *blocks;
+	struct verbs_receive *idle; /* the device does not have them */
 	uint32_t endpoints, credits; /* what its blocks are good for */
 	bool notified;		     /* an event is due at the next completion */
 };
@@ -241,7 +243,7 @@ struct DPI_Tp_Endpoint {
 	bool claimed, dirty, closing, gone; /* gone: the peer has said goodbye */
 	bool awaited;			    /* connect.c looks at it, and lets it go */
 	int broken;			    /* errno of a post; progress says it */
-	_Atomic int event;		    /* of its queue pair, + 1: perhaps found by another transport of the process */
+	_Atomic int event;		    /* of its queue pair, + 1 (async.c) */
 	int error;			    /* STATE_FAILED */
 	int status;			    /* wire_status of a refusal */
 	char name[64];
@@ -296,6 +298,9 @@ struct DPI_Tp {
 	unsigned ticks;
 	uint32_t serial; /* attempts to connect */
 	int events;
+	DPI_Tp *next_open;
+	_Atomic int event;   /* of what all connections share, + 1 (async.c) */
+	_Atomic bool noted;  /* this event, or that of an endpoint or of multicast */
 	int64_t log_at;
 	unsigned unlogged;
 	char refusal[WHY_MAX]; /* the device's last */
@@ -334,7 +339,16 @@ int dpi_verbs_connect(DPI_Tp *tp, uint32_t lane, const DPI_Tp_Peer *peer, int64_
 
 /* event.c */
 void dpi_verbs_cm_events(DPI_Tp *tp);
-void dpi_verbs_async_events(DPI_Tp *tp);
+void dpi_verbs_lose_all(DPI_Tp *tp, const char *why); /* the device is of no use any more. From progress only */
+
+/* async.c */
+void dpi_verbs_async_begin(DPI_Tp *tp); /* events may concern it */
+void dpi_verbs_async_end(const DPI_Tp *tp);
+void dpi_verbs_async_events(DPI_Tp *tp); /* read them, for all transports */
+void dpi_verbs_async_act(DPI_Tp *tp);	 /* on what has been read for this one */
+/* Around changes of by_qp, groups and multicast, by which others look for whose a queue is. Their own transport reads them without. */
+void dpi_verbs_lock(void);
+void dpi_verbs_unlock(void);
 
 /* endpoint.c */
 DPI_Tp_Endpoint *dpi_verbs_endpoint(DPI_Tp *tp, struct rdma_cm_id *id, int node, uint64_t incarnation);
@@ -358,6 +372,7 @@ struct verbs_group *dpi_verbs_group_join(DPI_Tp *tp); /* NULL with a sentence */
 int dpi_verbs_group_fill(struct verbs_group *g, struct ibv_qp *qp); /* room for one endpoint's messages */
 void dpi_verbs_group_leave(struct verbs_group *g);
 void dpi_verbs_groups_free(DPI_Tp *tp);
+DPI_Tp_Endpoint *dpi_verbs_by_qp(const DPI_Tp *tp, uint32_t qp_num);
 void dpi_verbs_received(DPI_Tp *tp, const struct ibv_wc *wc);
 
 /* pipe.c: ibv_post_send, and no SIGPIPE comes of it. */
@@ -459,9 +474,10 @@ struct verbs_status {
 	const char *sentence; /* cause and remedy */
 };
 const struct verbs_status *dpi_verbs_status(enum ibv_wc_status status);
+enum verbs_whom { WHOM_NOBODY, WHOM_PAIR, WHOM_COMPLETIONS, WHOM_RECEIVES, WHOM_ALL }; /* a queue pair, a queue, or the device */
 struct verbs_event {
-	int error;   /* 0: nothing is lost by it */
-	int whom;    /* 0 nobody, 1 a queue pair, 2 everybody */
+	int error; /* 0: nothing is lost by it */
+	enum verbs_whom whom;
 	const char *name, *sentence;
 };
 const struct verbs_event *dpi_verbs_event(enum ibv_event_type type);

@@ -397,3 +397,28 @@ TEST(verbs_multicast_breaks, "", 0)
 	CHECK_FAILS(&a, cast(3, 9000, 64, NULL), DPI_ERR_UNSUPPORTED, "no multicast");
 	end();
 }
+
+/* An event of its queues, or one that cannot be polled, at the sender or at a target: there is no multicast any more, and the connections stay. */
+TEST(verbs_failure_of_the_datagrams_queues_ends_multicast_only, "", 0)
+{
+	for (int i = 0; i < 6; i++) {
+		struct side *s = i % 2 ? &b : &a;
+		start();
+		struct verbs_multicast *m = s->tp->multicast;
+		if (i < 2) mock_async(IBV_EVENT_QP_FATAL, m->id->qp);
+		else if (i < 4) mock_async(IBV_EVENT_CQ_ERR, m->cq);
+		else mock_fail(MOCK_poll_cq, 1, EIO); /* the connections' queue is polled before */
+		if (i < 4) settle();
+		else dpi_verbs_progress(s->tp, 0, NULL);
+		CHECK(m->failed);
+		CHECK_HAS(s->log, "no multicast: ");
+		CHECK(!s->tp->failed);
+		fill(9000, (unsigned)i);
+		CHECK_INT(cast(3, 9000, 64, NULL), ==, s == &a ? DPI_ERR_UNSUPPORTED : DPI_SUCCESS);
+		for (int k = 0; k < 3 && s == &a; k++) CHECK_INT(put(&a, w[2 - k].remote, data, 9000, 64 + 8 * (uint64_t)k, NULL), ==, DPI_SUCCESS);
+		settle();
+		CHECK_INT(flush(&a), ==, DPI_SUCCESS);
+		check_arrived(9000, 64);
+		end();
+	}
+}

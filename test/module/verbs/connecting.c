@@ -18,6 +18,9 @@ TEST(verbs_probe, "", 0)
 	CHECK_INT(verbs()->probe(&a.core, reason, sizeof reason), ==, DPI_ERR_UNSUPPORTED);
 	CHECK_HAS(reason, "no RDMA device");
 	mock.devices = 2;
+	mock_fail(MOCK_get_device_list, 0, ENOSYS);
+	CHECK_INT(verbs()->probe(&a.core, reason, sizeof reason), ==, DPI_ERR_UNSUPPORTED);
+	CHECK_HAS(reason, "no RDMA device");
 	mock_fail_always(MOCK_open_device, EACCES);
 	CHECK_INT(verbs()->probe(&a.core, reason, sizeof reason), ==, DPI_ERR_UNSUPPORTED);
 	CHECK_HAS(reason, "modes");
@@ -214,6 +217,84 @@ TEST(verbs_connect_events, "", 0)
 		}
 		sides_end();
 	}
+}
+
+/* ------------------------------------------------------------------------------------------------------ odd answers */
+
+static void another_version(enum rdma_cm_event_type type, uint8_t *bytes)
+{
+	if (type == RDMA_CM_EVENT_CONNECT_REQUEST || type == RDMA_CM_EVENT_REJECTED) bytes[4]++;
+}
+
+/* It says which version it speaks; its other addresses are not tried. */
+TEST(verbs_connects_to_no_other_version, "", 0)
+{
+	char why[100];
+	snprintf(why, sizeof why, "it speaks version %d of the verbs protocol, this library version %d", WIRE_VERSION + 1, WIRE_VERSION);
+	sides_init();
+	sides_open();
+	b.tp->self.host[1] = b.tp->self.host[0];
+	b.tp->self.hosts = 2;
+	mock.says = another_version;
+	CHECK_FAILS(&a, side_connect(&a, &b, LONG), DPI_ERR_VERSION, why);
+	CHECK_INT(mock.calls[MOCK_resolve_addr], ==, 1);
+	CHECK_HAS(b.log, "speaks another version of the protocol");
+	mock.says = NULL;
+	sides_connect();
+	works();
+	sides_end();
+}
+
+/* Without a cluster key only this host's are taken; here the list of its addresses cannot be had. */
+TEST(verbs_connects_to_no_other_host_without_a_key, "", 0)
+{
+	sides_init();
+	sides_open();
+	mock_fail(MOCK_ifaddrs, 0, ENOMEM);
+	CHECK_FAILS(&a, side_connect(&a, &b, LONG), DPI_ERR_PEER, "it takes connections of its own host only, as there is no cluster key");
+	sides_connect();
+	works();
+	sides_end();
+}
+
+static int odd; /* what of an acceptance is not as it should be */
+enum { ODD_MAGIC, ODD_VERSION, ODD_STATUS, ODD_NODE, ODD_CREDITS, ODD_INCARNATION, ODD_COUNT };
+
+static void oddly(enum rdma_cm_event_type type, uint8_t *bytes)
+{
+	static const uint8_t at[ODD_COUNT] = { 0, 4, 6, 8, 12, 16 };
+	if (type != RDMA_CM_EVENT_ESTABLISHED) return;
+	if (odd == ODD_CREDITS) bytes[at[odd]] = 3;
+	else bytes[at[odd]]++;
+}
+
+/* Who accepts must be who was asked. */
+TEST(verbs_connects_to_nobody_else_than_it_asked, "", 0)
+{
+	for (odd = 0; odd < ODD_COUNT; odd++) {
+		sides_init();
+		sides_open();
+		mock.says = oddly;
+		CHECK_FAILS(&a, side_connect(&a, &b, LONG), DPI_ERR_PEER, "another process answered");
+		mock.says = NULL;
+		sides_progress();
+		CHECK_INT(mock.queue_pairs, ==, 0);
+		CHECK(!a.lost && !b.lost);
+		sides_connect();
+		works();
+		sides_end();
+	}
+}
+
+/* Who has been accepted refuses after all. */
+TEST(verbs_accepted_and_given_up, "", 0)
+{
+	sides_start();
+	mock_cm_event(b.to, RDMA_CM_EVENT_REJECTED, 28);
+	sides_progress();
+	CHECK_INT(b.lost, ==, 1);
+	CHECK_HAS(b.lost_sentence, "node 0 (10.9.0.1) gave up connecting");
+	sides_end();
 }
 
 TEST(verbs_connect_in_time, "", 0)

@@ -45,6 +45,8 @@ struct mock {
 	/* the status of the work request after so many; -1: none */
 	int status_after;
 	enum ibv_wc_status status;
+	int receive_status_after; /* likewise, of a message that arrives */
+	enum ibv_wc_status receive_status;
 	int atomics;   /* that the device carried out */
 	int requests, inlined, signalled; /* posted; that carry their bytes; that ask for a completion */
 	int overtakes; /* requests that complete before a read that was posted first, as they do over iWARP */
@@ -53,6 +55,7 @@ struct mock {
 	bool mute;  /* the connection manager says nothing */
 	bool gone;  /* nobody waits for a refusal any more */
 	bool brief; /* who accepts is killed then */
+	void (*says)(enum rdma_cm_event_type type, uint8_t *bytes); /* changes what is said with a request or an answer; NULL: nothing */
 	enum rdma_cm_event_type instead; /* this event in place of the next answer to a step of connecting; -1: none */
 	int instead_of;			 /* of that type; -1: of any */
 	bool instead_always;
@@ -73,7 +76,7 @@ void mock_fail(enum mock_call call, int after, int error); /* once */
 void mock_fail_always(enum mock_call call, int error);
 bool mock_fails(enum mock_call call);			    /* sets errno */
 void mock_run(void);					    /* carry out what was held */
-void mock_async(enum ibv_event_type type, struct ibv_qp *qp);
+void mock_async(enum ibv_event_type type, void *of); /* of a queue pair or a queue; NULL: of none */
 void mock_cm_event(DPI_Tp_Endpoint *c, enum rdma_cm_event_type type, int status); /* one more event for it */
 void mock_remove(DPI_Tp *tp); /* the device is taken out */
 /* A stranger's request to a transport's address, with these private bytes; the refusal's status, or -1 while there is no answer. */

@@ -53,6 +53,7 @@ static void tell(struct id *i, enum rdma_cm_event_type type, int status, struct 
 	if (size) {
 		uint8_t *copy = calloc(1, 196); /* as much as a reply carries, zeroed */
 		memcpy(copy, data, size);
+		if (mock.says) mock.says(type, copy);
 		e->param.conn.private_data = copy;
 		e->param.conn.private_data_len = type == RDMA_CM_EVENT_CONNECT_REQUEST ? 56 : 196;
 	}

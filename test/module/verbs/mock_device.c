@@ -148,6 +148,13 @@ static enum ibv_wc_status receive(struct qp *q, const struct ibv_send_wr *wr)
 	struct ibv_sge *sge = &r->sge[r->head++ % RECEIVES];
 	uint32_t size = total(wr);
 	struct ibv_wc wc = { .wr_id = into->wr_id, .opcode = IBV_WC_RECV, .byte_len = size, .qp_num = peer->qp.qp_num };
+	if (mock.receive_status_after >= 0 && !mock.receive_status_after--) {
+		wc.status = mock.receive_status;
+		wc.wc_flags = IBV_WC_WITH_IMM; /* nothing else of it means anything */
+		peer->broken = true;
+		push(peer->cq, &wc);
+		return IBV_WC_REM_OP_ERR;
+	}
 	if (size > sge->length) return IBV_WC_REM_INV_REQ_ERR;
 	enum ibv_wc_status status = move(q, wr, true, sge->addr);
 	if (status == IBV_WC_SUCCESS) push(peer->cq, &wc);
@@ -361,7 +368,7 @@ void mock_reset(void)
 	mock.devices = 1;
 	mock.transport = IBV_TRANSPORT_IB;
 	mock.inline_most = 512;
-	mock.status_after = -1;
+	mock.status_after = mock.receive_status_after = -1;
 	mock.instead = (enum rdma_cm_event_type)-1;
 	mock.instead_of = -1;
 	mock.device = (struct ibv_device_attr){ .max_qp_wr = 1000, .max_sge = 16, .max_sge_rd = 16, .max_cqe = 100000, .max_srq = 100, .max_srq_wr = 4096,
@@ -388,8 +395,9 @@ struct ibv_context *mock_context(int i)
 #undef ibv_get_device_list
 struct ibv_device **ibv_get_device_list(int *count)
 {
-	struct ibv_device **list = calloc(MOCK_DEVICES + 1, sizeof *list);
-	*count = mock_fails(MOCK_get_device_list) ? 0 : mock.devices;
+	struct ibv_device **list = mock_fails(MOCK_get_device_list) ? NULL : calloc(MOCK_DEVICES + 1, sizeof *list);
+	*count = list ? mock.devices : 0;
+	if (!list) return NULL;
 	for (int i = 0; i < *count; i++) {
 		list[i] = mock_context(i)->device;
 		list[i]->transport_type = mock.transport;
@@ -557,10 +565,10 @@ void mock_qp_unpair(struct ibv_qp *qp)
 	q->peer = NULL;
 }
 
-void mock_async(enum ibv_event_type type, struct ibv_qp *qp)
+void mock_async(enum ibv_event_type type, void *of)
 {
 	uint64_t one = 1;
-	async_events[async_tail++ % EVENTS] = (struct ibv_async_event){ .event_type = type, .element.qp = qp };
+	async_events[async_tail++ % EVENTS] = (struct ibv_async_event){ .event_type = type, .element.qp = of };
 	if (write(mock_context(0)->async_fd, &one, sizeof one) != sizeof one) abort();
 }
 int ibv_get_async_event(struct ibv_context *c, struct ibv_async_event *e)

@@ -106,10 +106,12 @@ struct verbs_address {
 	struct verbs_host host[HOSTS];
 };
 struct verbs_limits { /* what the device and the port say */
-	uint32_t depth, sges, read_sges, inline_bytes, group, reads, chunk;
+	uint32_t depth, sges, read_sges, inline_bytes, group, chunk;
+	uint32_t reads, reads_served; /* under way at once on a connection: its own, and the peer's */
 	uint32_t mtu, datagrams; /* for multicast; 0: there is none */
 	uint32_t pairs, regions; /* of the whole device */
 	bool shared_receive, words, iwarp;
+	bool siw; /* soft-iWARP of Linux: it writes to sockets within calls, and has a defect that is gone round */
 	bool atomics;	     /* it asks others' devices for them */
 	bool global_atomics; /* its own are atomic with processors' */
 };

@@ -166,6 +166,34 @@ TEST(verbs_connect_without_room, "", 0)
 	}
 }
 
+/* Reads at once: what a device starts and what it serves are two limits, and those of two devices differ. Beyond either the connection
+ * manager refuses, and beyond the asker's own it cannot finish. */
+TEST(verbs_connect_within_reads, "", 0)
+{
+	static const struct {
+		int own, served;
+	} limits[] = { { 16, 16 }, { 4, 16 }, { 16, 4 }, { 1, 1 }, { 3, 200 } };
+	enum { KINDS = sizeof limits / sizeof *limits };
+	for (int i = 0; i < KINDS * KINDS; i++) {
+		sides_init();
+		for (int side = 0; side < 2; side++) {
+			mock.device.max_qp_init_rd_atom = limits[side ? i / KINDS : i % KINDS].own;
+			mock.device.max_qp_rd_atom = limits[side ? i / KINDS : i % KINDS].served;
+			if (side_open(side ? &b : &a)) FAIL("%s", side ? b.sentence : a.sentence);
+		}
+		if (i / KINDS != i % KINDS) mock.device.max_qp_rd_atom = mock.device.max_qp_init_rd_atom = 200; /* each judged by what it asks for */
+		sides_connect();
+		works();
+		sides_end();
+	}
+	for (int side = 0; side < 2; side++) { /* none at all: no gets */
+		sides_init();
+		*(side ? &mock.device.max_qp_rd_atom : &mock.device.max_qp_init_rd_atom) = 0;
+		CHECK_FAILS(&a, side_open(&a), DPI_ERR_UNSUPPORTED, side ? "16 reads at once and 0 of a peer's" : "0 reads at once and 16 of a peer's");
+		sides_end();
+	}
+}
+
 /* Who asked was killed meanwhile: that is why the device refuses, and no refusal to warn of. */
 TEST(verbs_asker_has_gone, "", 0)
 {

@@ -501,12 +501,14 @@ static bool pipe_pending(void)
 	return sigismember(&set, SIGPIPE);
 }
 
-/* A device over TCP writes to its socket within the call that posts: SIGPIPE ends nobody, and what the program has of its own stays. */
+/* soft-iWARP writes to its socket within the call that posts: SIGPIPE ends nobody, and what the program has of its own stays. An adapter
+ * writes to none, and nothing is done about signals there. */
 TEST(verbs_posts_without_sigpipe, "", 0)
 {
 	sigset_t pipe, mask;
 	sides_init();
 	mock.transport = IBV_TRANSPORT_IWARP;
+	mock.device.vendor_id = MOCK_SIW;
 	mock.device.atomic_cap = IBV_ATOMIC_NONE;
 	sides_open();
 	sides_connect();
@@ -522,7 +524,19 @@ TEST(verbs_posts_without_sigpipe, "", 0)
 	CHECK_INT(verbs()->send(a.to, "z", 1, 0), ==, DPI_SUCCESS);
 	CHECK(pipe_pending()); /* the program's own */
 	CHECK_INT(sigtimedwait(&pipe, NULL, &(struct timespec){ 0 }), ==, SIGPIPE);
-	CHECK(!pthread_sigmask(SIG_UNBLOCK, &pipe, NULL));
 	mock.pipe = false;
+	sides_end();
+	sides_init();
+	mock.transport = IBV_TRANSPORT_IWARP;
+	mock.device.vendor_id = MOCK_ADAPTER;
+	mock.device.atomic_cap = IBV_ATOMIC_NONE;
+	sides_open();
+	sides_connect();
+	mock.pipe = true;
+	CHECK_INT(verbs()->send(a.to, "x", 1, 0), ==, DPI_SUCCESS);
+	CHECK(pipe_pending()); /* nobody has taken it away */
+	CHECK_INT(sigtimedwait(&pipe, NULL, &(struct timespec){ 0 }), ==, SIGPIPE);
+	mock.pipe = false;
+	CHECK(!pthread_sigmask(SIG_UNBLOCK, &pipe, NULL));
 	sides_end();
 }

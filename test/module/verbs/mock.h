@@ -21,7 +21,7 @@ enum mock_call {
 	MOCK_CALL_COUNT
 };
 
-enum { MOCK_DEVICES = 4 };
+enum { MOCK_DEVICES = 4, MOCK_SIW = 0x626d74, MOCK_ADAPTER = 0x1425 }; /* vendors of iWARP devices */
 
 struct mock {
 	/* what the device says */
@@ -36,6 +36,7 @@ struct mock {
 		uint8_t speed; /* 0: the port's */
 	} only[MOCK_DEVICES]; /* how a device differs */
 	uint32_t inline_most;
+	bool inline_cut; /* who asks for more inline bytes gets fewer, instead of a refusal */
 	/* what goes wrong: the call after so many good ones fails with errno; only once, or from then on */
 	struct {
 		bool on, always;

@@ -20,6 +20,7 @@ struct id {
 	struct id *next, *peer;
 	bool listens, connected, refused;
 	int refusal;
+	uint8_t reads, reads_served; /* that it asked for, or was asked for */
 };
 
 static struct id *ids;
@@ -49,7 +50,8 @@ static void tell(struct id *i, enum rdma_cm_event_type type, int status, struct 
 	e->listen_id = listener ? &listener->id : NULL;
 	e->event = type;
 	e->status = status;
-	e->param.conn.responder_resources = e->param.conn.initiator_depth = 4;
+	e->param.conn.responder_resources = i->reads_served;
+	e->param.conn.initiator_depth = i->reads;
 	if (size) {
 		uint8_t *copy = calloc(1, 196); /* as much as a reply carries, zeroed */
 		memcpy(copy, data, size);
@@ -184,11 +186,19 @@ static struct id *listener(struct rdma_cm_id *id)
 	return NULL;
 }
 
+/* As librdmacm judges. */
+static bool beyond_device(const struct rdma_conn_param *p)
+{
+	if (p->responder_resources <= mock.device.max_qp_rd_atom && p->initiator_depth <= mock.device.max_qp_init_rd_atom) return false;
+	errno = EINVAL;
+	return true;
+}
+
 int rdma_connect(struct rdma_cm_id *id, struct rdma_conn_param *p)
 {
 	struct id *me = (struct id *)(void *)id, *to = listener(id);
 	struct rdma_cm_id *passive;
-	if (mock_fails(MOCK_connect)) return -1;
+	if (mock_fails(MOCK_connect) || (id->channel && beyond_device(p))) return -1;
 	if (!to) {
 		tell(me, RDMA_CM_EVENT_REJECTED, 8, NULL, NULL, 0);
 		return 0;
@@ -201,6 +211,8 @@ int rdma_connect(struct rdma_cm_id *id, struct rdma_conn_param *p)
 	memcpy(&passive->route.addr.src_storage, &id->route.addr.dst_storage, sizeof(struct sockaddr_in));
 	me->peer = other;
 	other->peer = me;
+	me->reads = other->reads_served = p->initiator_depth;
+	me->reads_served = other->reads = p->responder_resources;
 	tell(other, RDMA_CM_EVENT_CONNECT_REQUEST, 0, to, p->private_data, p->private_data_len);
 	return 0;
 }
@@ -222,7 +234,11 @@ int rdma_reject(struct rdma_cm_id *id, const void *data, uint8_t size)
 int rdma_accept(struct rdma_cm_id *id, struct rdma_conn_param *p)
 {
 	struct id *i = (struct id *)(void *)id;
-	if (mock_fails(MOCK_accept) || !i->peer) return -1;
+	if (mock_fails(MOCK_accept) || !i->peer || beyond_device(p)) return -1;
+	if (p->responder_resources > i->peer->reads || p->initiator_depth > i->peer->reads_served) { /* the other device cannot be set to it */
+		tell(i->peer, RDMA_CM_EVENT_CONNECT_ERROR, -EINVAL, NULL, NULL, 0);
+		return 0;
+	}
 	mock_qp_pair(id->qp, i->peer->id.qp);
 	i->connected = i->peer->connected = true;
 	tell(i->peer, RDMA_CM_EVENT_ESTABLISHED, 0, NULL, p->private_data, p->private_data_len);

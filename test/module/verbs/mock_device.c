@@ -365,7 +365,7 @@ void mock_reset(void)
 	mock.instead = (enum rdma_cm_event_type)-1;
 	mock.instead_of = -1;
 	mock.device = (struct ibv_device_attr){ .max_qp_wr = 1000, .max_sge = 16, .max_sge_rd = 16, .max_cqe = 100000, .max_srq = 100, .max_srq_wr = 4096,
-						.max_srq_sge = 1, .max_qp_rd_atom = 16, .atomic_cap = IBV_ATOMIC_HCA, .phys_port_cnt = 1 };
+						.max_srq_sge = 1, .max_qp_rd_atom = 16, .max_qp_init_rd_atom = 16, .atomic_cap = IBV_ATOMIC_HCA, .phys_port_cnt = 1 };
 	mock.port = (struct ibv_port_attr){ .state = IBV_PORT_ACTIVE, .max_msg_sz = 1 << 23, .active_speed = 8, .active_width = 1 };
 }
 
@@ -513,7 +513,8 @@ int ibv_destroy_srq(struct ibv_srq *srq) { return free(srq), 0; }
 int rdma_create_qp(struct rdma_cm_id *id, struct ibv_pd *pd, struct ibv_qp_init_attr *a)
 {
 	if (mock_fails(MOCK_create_qp)) return -1;
-	if (a->cap.max_inline_data > mock.inline_most) return errno = EINVAL, -1;
+	if (a->cap.max_inline_data > mock.inline_most && !mock.inline_cut) return errno = EINVAL, -1;
+	if (a->cap.max_inline_data > mock.inline_most) a->cap.max_inline_data = mock.inline_most;
 	struct qp *q = calloc(1, sizeof *q);
 	q->qp.context = pd->context;
 	q->qp.qp_context = a->qp_context;

@@ -89,6 +89,19 @@ TEST(verbs_moves_without_inline, "", 0)
 	sides_end();
 }
 
+/* A device that grants fewer bytes inline than it is asked for. */
+TEST(verbs_moves_with_inline_cut, "", 0)
+{
+	sides_init();
+	mock.inline_most = 60;
+	mock.inline_cut = true;
+	sides_open();
+	sides_connect();
+	move_all();
+	CHECK_INT(mock.inlined, >, 0);
+	sides_end();
+}
+
 TEST(verbs_moves_with_few_pieces, "", 0)
 {
 	sides_init();
@@ -112,6 +125,29 @@ TEST(verbs_moves_over_iwarp, "", 0)
 	move_all();
 	CHECK_INT(mock.overtakes, ==, 0);
 	sides_end();
+}
+
+/* soft-iWARP's defect: a short read that lies in two pages is asked for in two requests, there only. */
+TEST(verbs_reads_across_pages, "", 0)
+{
+	for (int siw = 0; siw < 2; siw++) {
+		sides_init();
+		mock.transport = IBV_TRANSPORT_IWARP;
+		mock.device.vendor_id = siw ? MOCK_SIW : MOCK_ADAPTER;
+		sides_open();
+		sides_connect();
+		window_share(&b, &a, &w, DPI_TP_READ);
+		fill(w.memory, sizeof w.memory, 5);
+		uint64_t page = 4096 - ((uintptr_t)w.memory & 4095);
+		for (size_t size = 1; size < 100; size++) {
+			int requests = mock.requests;
+			CHECK_INT(get(&a, w.remote, back, size, page - (size + 1) / 2), ==, DPI_SUCCESS);
+			CHECK(!memcmp(back, w.memory + page - (size + 1) / 2, size));
+			CHECK_INT(mock.requests - requests, ==, siw && size > 1 && size < 64 ? 2 : 1);
+		}
+		CHECK_INT(get(&a, w.remote, back, 60, page), ==, DPI_SUCCESS);
+		sides_end();
+	}
 }
 
 TEST(verbs_moves_with_global_atomics, "", 0)

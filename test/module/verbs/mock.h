@@ -48,6 +48,9 @@ struct mock {
 	enum ibv_wc_status status;
 	int atomics;   /* that the device carried out */
 	int requests, inlined, signalled; /* posted; that carry their bytes; that ask for a completion */
+	int doorbells;	 /* calls that post */
+	int overruns;	 /* completions that a queue had no room for */
+	int lost, unready; /* the next tries to reach a peer that get lost; that find no receive buffer ready */
 	int overtakes; /* requests that complete before a read that was posted first, as they do over iWARP */
 	bool pipe;  /* posting raises SIGPIPE, as a socket does that the peer has closed */
 	bool hold;  /* requests are not carried out until mock_run */
@@ -91,6 +94,7 @@ void mock_detach(struct ibv_qp *qp, uint32_t group);
 struct ibv_context *mock_context(int device);
 const char *mock_address(int device);
 void mock_qp_pair(struct ibv_qp *a, struct ibv_qp *b);
+void mock_qp_retries(struct ibv_qp *qp, int retries, int waits);
 void mock_qp_unpair(struct ibv_qp *qp);
 
 #endif

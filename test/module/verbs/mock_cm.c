@@ -21,6 +21,7 @@ struct id {
 	bool listens, connected, refused;
 	int refusal;
 	uint8_t reads, reads_served; /* that it asked for, or was asked for */
+	uint8_t retries, waits;	     /* likewise */
 };
 
 static struct id *ids;
@@ -213,6 +214,8 @@ int rdma_connect(struct rdma_cm_id *id, struct rdma_conn_param *p)
 	other->peer = me;
 	me->reads = other->reads_served = p->initiator_depth;
 	me->reads_served = other->reads = p->responder_resources;
+	other->retries = p->retry_count;
+	other->waits = p->rnr_retry_count;
 	tell(other, RDMA_CM_EVENT_CONNECT_REQUEST, 0, to, p->private_data, p->private_data_len);
 	return 0;
 }
@@ -240,6 +243,8 @@ int rdma_accept(struct rdma_cm_id *id, struct rdma_conn_param *p)
 		return 0;
 	}
 	mock_qp_pair(id->qp, i->peer->id.qp);
+	mock_qp_retries(id->qp, i->retries, i->waits); /* as the asker said */
+	if (i->peer->id.qp) mock_qp_retries(i->peer->id.qp, i->retries, p->rnr_retry_count); /* as each said */
 	i->connected = i->peer->connected = true;
 	tell(i->peer, RDMA_CM_EVENT_ESTABLISHED, 0, NULL, p->private_data, p->private_data_len);
 	if (mock.brief) tell(i->peer, RDMA_CM_EVENT_DISCONNECTED, 0, NULL, NULL, 0);

@@ -3,8 +3,9 @@
 #include "mock.h"
 
 #include <errno.h>
-#include <ifaddrs.h>
 #include <arpa/inet.h>
+#include <ifaddrs.h>
+#include <limits.h>
 #include <net/if.h>
 #include <signal.h>
 #include <stdio.h>
@@ -29,13 +30,13 @@ struct channel {
 struct cq {
 	struct ibv_cq cq;
 	struct ibv_wc *wc;
-	unsigned head, tail;
+	unsigned head, tail, room;
 	bool armed;
 };
 struct receives {
 	struct ibv_recv_wr wr[RECEIVES];
 	struct ibv_sge sge[RECEIVES];
-	unsigned head, tail;
+	unsigned head, tail, room;
 };
 struct srq {
 	struct ibv_srq srq;
@@ -48,6 +49,7 @@ struct qp {
 	struct receives *own; /* without srq */
 	struct cq *cq;
 	uint32_t depth, sges, inline_most, under_way;
+	int retries, waits; /* tries again when the wire is silent, and when the receiver is not ready: 7 is without end */
 	struct ibv_send_wr held[HELD];
 	struct ibv_sge held_sge[HELD][SGES];
 	uint8_t held_bytes[HELD][INLINE_MAX];
@@ -109,6 +111,7 @@ static const struct region *find(uint32_t key, bool remote, uint64_t at, uint64_
 
 static void push(struct cq *q, const struct ibv_wc *wc)
 {
+	mock.overruns += q->tail - q->head >= q->room;
 	q->wc[q->tail++ % WCS] = *wc;
 	if (!q->armed) return;
 	struct channel *c = (struct channel *)(void *)q->cq.channel;
@@ -139,11 +142,19 @@ static uint32_t total(const struct ibv_send_wr *wr)
 	return n;
 }
 
+/* So many tries are in vain; it makes some. */
+static bool gives_up(int *in_vain, int tries)
+{
+	bool gave_up = *in_vain > tries;
+	*in_vain = 0;
+	return gave_up;
+}
+
 static enum ibv_wc_status receive(struct qp *q, const struct ibv_send_wr *wr)
 {
 	struct qp *peer = q->peer;
 	struct receives *r = peer->qp.srq ? &((struct srq *)(void *)peer->qp.srq)->receives : peer->own;
-	if (r->head == r->tail) return IBV_WC_RNR_RETRY_EXC_ERR;
+	if (r->head == r->tail || gives_up(&mock.unready, q->waits == 7 ? INT_MAX : q->waits)) return IBV_WC_RNR_RETRY_EXC_ERR;
 	struct ibv_recv_wr *into = &r->wr[r->head % RECEIVES];
 	struct ibv_sge *sge = &r->sge[r->head++ % RECEIVES];
 	uint32_t size = total(wr);
@@ -158,7 +169,7 @@ static enum ibv_wc_status arrive_with_immediate(struct qp *q, const struct ibv_s
 {
 	struct qp *peer = q->peer;
 	struct receives *r = peer->qp.srq ? &((struct srq *)(void *)peer->qp.srq)->receives : peer->own;
-	if (r->head == r->tail) return IBV_WC_RNR_RETRY_EXC_ERR;
+	if (r->head == r->tail || gives_up(&mock.unready, q->waits == 7 ? INT_MAX : q->waits)) return IBV_WC_RNR_RETRY_EXC_ERR;
 	struct ibv_wc wc = { .wr_id = r->wr[r->head++ % RECEIVES].wr_id, .opcode = IBV_WC_RECV_RDMA_WITH_IMM, .byte_len = total(wr),
 			     .qp_num = peer->qp.qp_num, .wc_flags = IBV_WC_WITH_IMM, .imm_data = wr->imm_data };
 	push(peer->cq, &wc);
@@ -192,7 +203,7 @@ static enum ibv_wc_status cast(const struct ibv_send_wr *wr)
 {
 	uint8_t bytes[MTU_MOST];
 	uint32_t size = wr->sg_list->length;
-	if (size > sizeof bytes || wr->num_sge != 1 || wr->wr.ud.remote_qpn != 0xffffff) return IBV_WC_LOC_LEN_ERR;
+	if (size > 128u << mock.port.active_mtu || size > sizeof bytes || wr->num_sge != 1 || wr->wr.ud.remote_qpn != 0xffffff) return IBV_WC_LOC_LEN_ERR;
 	memcpy(bytes, (void *)(uintptr_t)wr->sg_list->addr, size);
 	int times = mock.datagram ? mock.datagram(mock.datagrams, bytes, &size) : 1;
 	mock.datagrams++;
@@ -241,7 +252,8 @@ static enum ibv_wc_status carry_out(struct qp *q, const struct ibv_send_wr *wr)
 	if (q->broken) return IBV_WC_WR_FLUSH_ERR;
 	if (mock.status_after >= 0 && !mock.status_after--) return mock.status;
 	if (q->datagrams) return cast(wr);
-	if (!q->peer || q->peer->broken) return IBV_WC_RETRY_EXC_ERR;
+	if (!q->peer || q->peer->broken || gives_up(&mock.lost, q->retries)) return IBV_WC_RETRY_EXC_ERR;
+	if (size > mock.port.max_msg_sz) return IBV_WC_LOC_LEN_ERR;
 	switch (wr->opcode) {
 	case IBV_WR_SEND: return receive(q, wr);
 	case IBV_WR_RDMA_WRITE:
@@ -281,10 +293,12 @@ static int post_send(struct ibv_qp *of, struct ibv_send_wr *wr, struct ibv_send_
 {
 	struct qp *q = (struct qp *)(void *)of;
 	if (mock.pipe) raise(SIGPIPE);
+	mock.doorbells++;
 	for (; wr; wr = wr->next) {
 		*bad = wr;
 		if (mock_fails(MOCK_post_send)) return errno;
 		if (wr->num_sge > (int)q->sges || (wr->send_flags & IBV_SEND_INLINE && total(wr) > q->inline_most)) return EINVAL;
+		if (wr->opcode == IBV_WR_RDMA_READ && wr->num_sge > mock.device.max_sge_rd) return EINVAL;
 		mock.requests++;
 		mock.inlined += !!(wr->send_flags & IBV_SEND_INLINE);
 		mock.signalled += !!(wr->send_flags & IBV_SEND_SIGNALED);
@@ -337,7 +351,7 @@ static int post_to(struct receives *r, struct ibv_recv_wr *wr, struct ibv_recv_w
 {
 	*bad = wr;
 	if (mock_fails(MOCK_post_recv)) return errno;
-	if (r->tail - r->head == RECEIVES) return ENOMEM;
+	if (r->tail - r->head == r->room || wr->num_sge > 1) return r->tail - r->head == r->room ? ENOMEM : EINVAL;
 	r->sge[r->tail % RECEIVES] = *wr->sg_list;
 	r->wr[r->tail++ % RECEIVES] = *wr;
 	return 0;
@@ -472,11 +486,20 @@ int ibv_destroy_comp_channel(struct ibv_comp_channel *c)
 	return 0;
 }
 
+/* As providers judge: what is larger than the device said is refused. */
+static bool beyond(int64_t asked, int most)
+{
+	if (asked <= most) return false;
+	errno = EINVAL;
+	return true;
+}
+
 struct ibv_cq *ibv_create_cq(struct ibv_context *context_, int cqe, void *user, struct ibv_comp_channel *channel, int vector)
 {
-	struct cq *q = mock_fails(MOCK_create_cq) ? NULL : calloc(1, sizeof *q);
-	(void)vector, (void)cqe;
+	struct cq *q = mock_fails(MOCK_create_cq) || beyond(cqe, mock.device.max_cqe) ? NULL : calloc(1, sizeof *q);
+	(void)vector;
 	if (!q) return NULL;
+	q->room = (unsigned)cqe;
 	q->cq.context = context_;
 	q->cq.channel = channel;
 	q->cq.cq_context = user;
@@ -502,9 +525,11 @@ void ibv_ack_cq_events(struct ibv_cq *cq, unsigned n) { (void)cq, (void)n; }
 
 struct ibv_srq *ibv_create_srq(struct ibv_pd *pd, struct ibv_srq_init_attr *a)
 {
-	struct srq *s = mock_fails(MOCK_create_srq) ? NULL : calloc(1, sizeof *s);
-	(void)a;
+	bool refused = mock_fails(MOCK_create_srq) || beyond(a->attr.max_wr, mock.device.max_srq_wr) || beyond(a->attr.max_sge, mock.device.max_srq_sge) ||
+		       beyond(1, mock.device.max_srq);
+	struct srq *s = refused ? NULL : calloc(1, sizeof *s);
 	if (!s) return NULL;
+	s->receives.room = a->attr.max_wr;
 	s->srq.context = pd->context;
 	return &s->srq;
 }
@@ -512,7 +537,10 @@ int ibv_destroy_srq(struct ibv_srq *srq) { return free(srq), 0; }
 
 int rdma_create_qp(struct rdma_cm_id *id, struct ibv_pd *pd, struct ibv_qp_init_attr *a)
 {
-	if (mock_fails(MOCK_create_qp)) return -1;
+	const struct ibv_device_attr *d = &mock.device;
+	if (mock_fails(MOCK_create_qp) || beyond(a->cap.max_send_wr, d->max_qp_wr) || beyond(a->cap.max_recv_wr, d->max_qp_wr) ||
+	    beyond(a->cap.max_send_sge, d->max_sge) || beyond(a->cap.max_recv_sge, d->max_sge))
+		return -1;
 	if (a->cap.max_inline_data > mock.inline_most && !mock.inline_cut) return errno = EINVAL, -1;
 	if (a->cap.max_inline_data > mock.inline_most) a->cap.max_inline_data = mock.inline_most;
 	struct qp *q = calloc(1, sizeof *q);
@@ -525,6 +553,7 @@ int rdma_create_qp(struct rdma_cm_id *id, struct ibv_pd *pd, struct ibv_qp_init_
 	q->sges = a->cap.max_send_sge;
 	q->inline_most = a->cap.max_inline_data;
 	if (!a->srq) q->own = calloc(1, sizeof *q->own);
+	if (q->own) q->own->room = a->cap.max_recv_wr;
 	q->datagrams = a->qp_type == IBV_QPT_UD;
 	q->next = qps;
 	qps = q;
@@ -549,6 +578,13 @@ void mock_qp_pair(struct ibv_qp *a, struct ibv_qp *b)
 {
 	struct qp *x = (struct qp *)(void *)a, *y = (struct qp *)(void *)b;
 	if (x && y) x->peer = y, y->peer = x;
+}
+
+void mock_qp_retries(struct ibv_qp *qp, int retries, int waits)
+{
+	struct qp *q = (struct qp *)(void *)qp;
+	q->retries = retries;
+	q->waits = waits;
 }
 
 void mock_qp_unpair(struct ibv_qp *qp)

@@ -144,6 +144,7 @@ void sides_end(void)
 	CHECK_INT(mock.regions, ==, 0);
 	CHECK_INT(mock.queue_pairs, ==, 0);
 	CHECK_INT(mock.ids, ==, 0);
+	CHECK_INT(mock.overruns, ==, 0);
 }
 
 /* Where a side waits inside a call, the other one, whose turn it would be, is played here. */

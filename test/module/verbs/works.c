@@ -115,6 +115,48 @@ TEST(verbs_moves_with_few_pieces, "", 0)
 	sides_end();
 }
 
+/* Each limit at its least, and at one that leaves room for few connections in a group; what is asked for beyond it, is refused. */
+TEST(verbs_moves_within_limits, "", 0)
+{
+	for (int i = 0; i < 11; i++) {
+		sides_init();
+		struct ibv_device_attr *d = &mock.device;
+		if (i == 0) d->max_qp_wr = DEPTH_MIN;
+		if (i == 1) d->max_sge = d->max_sge_rd = 1;
+		if (i == 2) d->max_sge_rd = 1;
+		if (i == 3) d->max_sge_rd = 3;
+		if (i == 4) d->max_cqe = DEPTH + CREDITS;
+		if (i == 5) d->max_cqe = 2 * (DEPTH + CREDITS) + 1;
+		if (i == 6) d->max_srq_wr = CREDITS;
+		if (i == 7) d->max_srq_wr = 2 * CREDITS + 1;
+		if (i == 8) d->max_srq_wr = CREDITS - 1, d->max_qp_wr = CREDITS;
+		if (i == 9) d->max_srq_sge = 0;
+		if (i == 10) mock.port.max_msg_sz = BUFFER * BUFFERS;
+		sides_open();
+		if (side_open(&third) || side_connect(&third, &b, LONG)) FAIL("%s", third.sentence);
+		sides_connect();
+		move_all();
+		sides_end();
+	}
+}
+
+/* The wire loses a few, and a receiver is not ready for long: both are tried again. */
+TEST(verbs_tries_again, "", 0)
+{
+	sides_start();
+	for (int i = 0; i < 2; i++) {
+		struct side *from = i ? &b : &a, *to = i ? &a : &b;
+		mock.lost = 5;
+		CHECK_INT(verbs()->send(from->to, data, 8, 0), ==, DPI_SUCCESS);
+		mock.unready = 1000;
+		CHECK_INT(verbs()->send(from->to, data, 8, 0), ==, DPI_SUCCESS);
+		sides_progress();
+		CHECK_INT(to->messages, ==, 2);
+	}
+	CHECK_INT(a.lost + b.lost, ==, 0);
+	sides_end();
+}
+
 TEST(verbs_moves_over_iwarp, "", 0)
 {
 	sides_init();
@@ -234,13 +276,14 @@ TEST(verbs_late, "T-63", 0)
 	window_share(&b, &a, &w, DPI_TP_WRITE);
 	CHECK_INT(window_expose(&a, &v, DPI_TP_WRITE), ==, DPI_SUCCESS);
 	fill(v.memory, sizeof v.memory, 3);
-	int signalled = mock.signalled;
+	int signalled = mock.signalled, doorbells = mock.doorbells;
 	mock.hold = true;
 	for (uint64_t i = 0; i < PUTS; i++) {
 		struct iovec from = { v.memory + 5000 * i, 5000 };
-		CHECK_INT(o[i].posted = verbs()->put(w.remote, &from, 1, 5000 * i, NULL, DPI_TP_LATE, &o[i]), ==, DPI_TP_PENDING);
+		CHECK_INT(o[i].posted = verbs()->put(w.remote, &from, 1, 5000 * i, NULL, DPI_TP_LATE | (i % 2 ? DPI_TP_MORE : 0), &o[i]), ==, DPI_TP_PENDING);
 	}
 	CHECK_INT(mock.signalled - signalled, ==, PUTS / (DEPTH / LATE_SHARE));
+	CHECK_INT(mock.doorbells - doorbells, ==, (PUTS + 1) / 2); /* every second is held back */
 	CHECK_INT(verbs()->detach(w.remote), ==, DPI_SUCCESS);
 	mock.hold = false;
 	mock_run();
@@ -293,7 +336,7 @@ TEST(verbs_holds_back, "", 0)
 {
 	sides_start();
 	window_share(&b, &a, &w, DPI_TP_WRITE);
-	int calls = mock.calls[MOCK_post_send];
+	int calls = mock.calls[MOCK_post_send], doorbells = mock.doorbells;
 	for (uint64_t i = 0; i < 10; i++) CHECK_INT(put(&a, w.remote, &i, 8, 8 * i, NULL), ==, DPI_SUCCESS);
 	CHECK_INT(mock.calls[MOCK_post_send], ==, calls + 10);
 	struct op o;
@@ -305,6 +348,7 @@ TEST(verbs_holds_back, "", 0)
 	CHECK_INT(verbs()->arm(a.tp, 0), ==, DPI_ERR_AGAIN);
 	CHECK_INT(put(&a, w.remote, &value, 8, 80, NULL), ==, DPI_SUCCESS);
 	CHECK_INT(mock.calls[MOCK_post_send], ==, calls + 21);
+	CHECK_INT(mock.doorbells, ==, doorbells + 11);
 	for (int i = 0; i < 10; i++) CHECK_INT(w.memory[8 * i], ==, 42);
 	sides_end();
 }

@@ -122,10 +122,11 @@ int dpi_verbs_limits_find(DPI_Tp *tp)
 	l->datagrams = least(least((uint32_t)d.max_qp_wr, CAST_RECEIVES), (uint32_t)d.max_cqe / 2);
 	if (!l->iwarp && d.max_mcast_grp > 0 && p.active_mtu >= IBV_MTU_256 && p.active_mtu <= IBV_MTU_4096 && l->datagrams >= DEPTH_MIN)
 		l->mtu = 128u << p.active_mtu;
-	if (l->depth < DEPTH_MIN || l->sges < 1 || l->chunk < BUFFER * BUFFERS || !l->group || !l->reads || !l->reads_served)
+	int least_depth = l->shared_receive ? DEPTH_MIN : CREDITS; /* else each connection has its own receives */
+	if (d.max_qp_wr < least_depth || l->sges < 1 || l->chunk < BUFFER * BUFFERS || !l->group || !l->reads || !l->reads_served)
 		return verbs_fail(tp, DPI_ERR_UNSUPPORTED,
 				  "device %s is too small: %d work requests (%d are needed), %d pieces, %d completions, %d reads at once and %d of a peer's, messages of "
-				  "%u bytes; use another device or transport", tp->device, d.max_qp_wr, DEPTH_MIN, d.max_sge, d.max_cqe, d.max_qp_init_rd_atom,
+				  "%u bytes; use another device or transport", tp->device, d.max_qp_wr, least_depth, d.max_sge, d.max_cqe, d.max_qp_init_rd_atom,
 				  d.max_qp_rd_atom, p.max_msg_sz);
 	return DPI_SUCCESS;
 }

@@ -67,7 +67,10 @@ TEST(verbs_open_fails, "", 0)
 	sides_init();
 	mock.device.max_qp_wr = 8;
 	CHECK_INT(side_open(&a), ==, DPI_ERR_UNSUPPORTED);
-	CHECK_HAS(a.sentence, "too small");
+	CHECK_HAS(a.sentence, "too small: 8 work requests (32 are needed)");
+	mock.device.max_qp_wr = CREDITS - 1;
+	mock.device.max_srq = 0;
+	CHECK_FAILS(&a, side_open(&a), DPI_ERR_UNSUPPORTED, "too small: 63 work requests (64 are needed)");
 	CHECK_INT(verbs()->open(&a.core, verbs(), &a.tp), ==, DPI_ERR_ARGUMENT);
 	sides_end();
 }

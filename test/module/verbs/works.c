@@ -140,6 +140,27 @@ TEST(verbs_moves_within_limits, "", 0)
 	}
 }
 
+/* Nobody looks for as long as anything can complete. */
+TEST(verbs_completions_have_room, "", 0)
+{
+	static struct op o[OUTSTANDING];
+	struct iovec to = { back, 8 };
+	int gets = 0, sends = 0;
+	sides_init();
+	mock.device.max_cqe = DEPTH + CREDITS;
+	sides_open();
+	sides_connect();
+	window_share(&b, &a, &w, DPI_TP_READ);
+	sides_progress();
+	while (gets < OUTSTANDING && verbs()->get(w.remote, &to, 1, 0, &o[gets]) == DPI_TP_PENDING) gets++;
+	while (verbs()->send(b.to, data, 8, 0) == DPI_SUCCESS) sends++;
+	CHECK_INT(gets + sends, >, DEPTH + CREDITS / 4);
+	sides_progress();
+	for (int i = 0; i < gets; i++) CHECK(o[i].completions == 1 && !o[i].error);
+	CHECK_INT(a.messages, ==, sends);
+	sides_end();
+}
+
 /* The wire loses a few, and a receiver is not ready for long: both are tried again. */
 TEST(verbs_tries_again, "", 0)
 {

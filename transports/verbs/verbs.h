@@ -316,6 +316,7 @@ void dpi_verbs_table_remove(struct verbs_table *t, uint64_t id);
 
 /* choose.c */
 int dpi_verbs_device_find(DPI_Tp *tp); /* and listen there */
+bool dpi_verbs_connects(const struct ibv_device *d); /* has it reliable connections? */
 
 /* device.c */
 int dpi_verbs_limits_find(DPI_Tp *tp);

@@ -2,6 +2,7 @@
  * choosing.c: which device and port, and why; nearness by the core's own topology, of a machine that hwloc replays. */
 #include "sides.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 #include "src/core/topology.h"
@@ -147,7 +148,7 @@ TEST(verbs_chooses_a_device_that_reaches, "", 0)
 		expect("mock1");
 		CHECK_HAS(a.log, "device mock1 port 1, 10.8.0.1 (mock1), 10 Gb/s, in the cluster's network: chosen");
 		CHECK_HAS(a.log, "device mock0 port 1, 10.9.0.1 (mock0), 10 Gb/s: left out: another is in the cluster's network");
-		CHECK_HAS(a.log, "device mock2: left out: no interface of it is up and has an IP address");
+		CHECK_HAS(a.log, "device mock2: left out: no address leads to it; an interface of it must be up and have one");
 	}
 	mock.only[1].down = true;
 	expect("mock0");
@@ -158,5 +159,47 @@ TEST(verbs_chooses_a_device_that_reaches, "", 0)
 		expect("mock0");
 		CHECK(!strstr(a.log, "cluster's network"));
 	}
+	sides_end();
+}
+
+/* Why an address of a device cannot be used is said, not guessed. */
+TEST(verbs_says_why_an_address_is_left_out, "", 0)
+{
+	static const enum mock_call calls[] = { MOCK_bind_addr, MOCK_query_port };
+	static const char *const logged[] = { "10.9.0.1 (mock0): left out: the connection manager does not bind to it: Permission denied",
+					      "10.9.0.1 (mock0): left out: its port does not say its state: Permission denied" };
+	for (int i = 0; i < 2; i++) {
+		sides_init();
+		mock.devices = 2;
+		mock_fail(calls[i], !i, EACCES); /* after eth9 */
+		expect("mock1");
+		CHECK_HAS(a.log, logged[i]);
+		mock_fail(calls[i], !i, EACCES);
+		a.listen = "mock0";
+		CHECK_FAILS(&a, side_open(&a), DPI_ERR_UNSUPPORTED, "verbs cannot use 10.9.0.1 (mock0): Permission denied; check 'rdma link', the modes");
+		a.listen = NULL;
+		mock_fail_always(calls[i], EACCES);
+		CHECK_FAILS(&a, side_open(&a), DPI_ERR_UNSUPPORTED, i ? "verbs cannot use 10.9.0.1 (mock0): Permission denied" : "192.0.2.1 (eth9): Permission");
+		sides_end();
+	}
+}
+
+/* A device of datagrams alone, its port up: left to libfabric. */
+TEST(verbs_needs_reliable_connections, "", 0)
+{
+	char reason[200];
+	sides_init();
+	mock.only[0].unconnected = true;
+	mock.only[0].name = "efa_0";
+	CHECK_INT(verbs()->probe(&a.core, reason, sizeof reason), ==, DPI_ERR_UNSUPPORTED);
+	CHECK_HAS(reason, "device efa_0 has no reliable connections, which verbs needs; libfabric may carry over it");
+	CHECK_FAILS(&a, side_open(&a), DPI_ERR_UNSUPPORTED, "device efa_0: it has no reliable connections, which verbs needs; libfabric");
+	mock.devices = 2;
+	CHECK_INT(verbs()->probe(&a.core, reason, sizeof reason), ==, DPI_SUCCESS);
+	expect("mock1");
+	CHECK_HAS(a.log, "device efa_0: left out: it has no reliable connections, which verbs needs; libfabric may carry over it");
+	mock.only[1].down = true;
+	CHECK_INT(verbs()->probe(&a.core, reason, sizeof reason), ==, DPI_ERR_UNSUPPORTED);
+	CHECK_HAS(reason, "no port of an RDMA device is up: mock1 port 1 is down");
 	sides_end();
 }

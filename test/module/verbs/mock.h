@@ -34,6 +34,7 @@ struct mock {
 		const char *address; /* NULL: 10.9.0.1 …; empty: none */
 		bool down;
 		uint8_t speed; /* 0: the port's */
+		bool unconnected; /* it has datagrams only, and no connection manager */
 	} only[MOCK_DEVICES]; /* how a device differs */
 	uint32_t inline_most;
 	bool inline_cut; /* who asks for more inline bytes gets fewer, instead of a refusal */

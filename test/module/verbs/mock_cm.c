@@ -143,7 +143,7 @@ int rdma_bind_addr(struct rdma_cm_id *id, struct sockaddr *a)
 	inet_ntop(AF_INET, &in(a)->sin_addr, ip, sizeof ip);
 	if (mock_fails(MOCK_bind_addr)) return -1;
 	for (int i = 0; i < mock.devices; i++)
-		if (!strcmp(ip, mock_address(i))) id->verbs = mock_context(i), id->port_num = 1;
+		if (!mock.only[i].unconnected && !strcmp(ip, mock_address(i))) id->verbs = mock_context(i), id->port_num = 1;
 	memcpy(&id->route.addr.src_storage, a, sizeof(struct sockaddr_in));
 	if (!in(&id->route.addr.src_addr)->sin_port) in(&id->route.addr.src_addr)->sin_port = htons(next_port++);
 	return id->verbs ? 0 : (errno = ENODEV, -1);

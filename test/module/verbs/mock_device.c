@@ -388,6 +388,7 @@ struct ibv_context *mock_context(int i)
 	struct ibv_context *c = &context[i];
 	if (mock.only[i].name) snprintf(device[i].name, sizeof device[i].name, "%s", mock.only[i].name);
 	else snprintf(device[i].name, sizeof device[i].name, "mock%d", i);
+	device[i].transport_type = mock.only[i].unconnected ? IBV_TRANSPORT_UNSPECIFIED : mock.transport;
 	if (c->device) return c;
 	c->device = &device[i];
 	c->async_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK | EFD_SEMAPHORE);
@@ -404,10 +405,7 @@ struct ibv_device **ibv_get_device_list(int *count)
 {
 	struct ibv_device **list = calloc(MOCK_DEVICES + 1, sizeof *list);
 	*count = mock_fails(MOCK_get_device_list) ? 0 : mock.devices;
-	for (int i = 0; i < *count; i++) {
-		list[i] = mock_context(i)->device;
-		list[i]->transport_type = mock.transport;
-	}
+	for (int i = 0; i < *count; i++) list[i] = mock_context(i)->device;
 	return list;
 }
 void ibv_free_device_list(struct ibv_device **list) { free(list); }
@@ -417,8 +415,8 @@ int ibv_close_device(struct ibv_context *c) { return (void)c, 0; }
 int ibv_query_device(struct ibv_context *c, struct ibv_device_attr *a)
 {
 	if (mock_fails(MOCK_query_device)) return errno;
+	(void)c;
 	*a = mock.device;
-	c->device->transport_type = mock.transport;
 	return 0;
 }
 

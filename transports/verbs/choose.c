@@ -60,6 +60,20 @@ static uint64_t width_of(uint8_t width)
 	return width == 2 ? 4 : width == 4 ? 8 : width == 8 ? 12 : width == 16 ? 2 : 1;
 }
 
+/* Gb/s × 10 of a port; where its speed is of a later generation than those above, the system knows. 0: not known */
+static uint64_t rate_of(const struct rdma_cm_id *id, const struct ibv_port_attr *port)
+{
+	uint64_t rate = speed_of(port->active_speed) * width_of(port->active_width);
+	char path[128];
+	double gigabits = 0;
+	if (rate) return rate;
+	snprintf(path, sizeof path, "/sys/class/infiniband/%.63s/ports/%u/rate", id->verbs->device->name, id->port_num);
+	FILE *f = fopen(path, "re"); /* such as: 800 Gb/sec (4X XDR) */
+	if (f && fscanf(f, "%lf", &gigabits) != 1) gigabits = 0;
+	if (f) fclose(f);
+	return gigabits > 0 && gigabits < 1e6 ? (uint64_t)(gigabits * 10) : 0;
+}
+
 /* EFA and usNIC have none, and no connection manager. */
 bool dpi_verbs_connects(const struct ibv_device *d)
 {
@@ -86,7 +100,7 @@ static bool candidate_of(DPI_Tp *tp, const struct ifaddrs *i, const struct verbs
 	}
 	if (c->error) return true;
 	c->active = port.state == IBV_PORT_ACTIVE;
-	c->rate = speed_of(port.active_speed) * width_of(port.active_width);
+	c->rate = rate_of(c->id, &port);
 	c->prefix = prefix_of(i->ifa_netmask);
 	c->near = near_of(tp, c->id->verbs->device->name);
 	c->reaches = cluster && dpi_verbs_common_bits(&c->host, cluster) > c->prefix;

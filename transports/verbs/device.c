@@ -161,9 +161,9 @@ int dpi_verbs_refused(DPI_Tp *tp, int error, uint64_t bytes, const char *what)
 	if ((error == ENOMEM || error == EAGAIN || error == EPERM) && !getrlimit(RLIMIT_MEMLOCK, &limit) && limit.rlim_cur != RLIM_INFINITY &&
 	    have + need > limit.rlim_cur / 1024)
 		return refuse(tp, DPI_ERR_LIMIT,
-			      "device %s refused %s: %s; it needs %llu KiB of locked memory, and the limit of all together is %llu KiB: raise it "
+			      "device %s refused %s: %s; it needs %llu KiB of locked memory, %llu KiB are locked already, and the limit of all together is %llu KiB: raise it "
 			      "('ulimit -l unlimited', memlock in /etc/security/limits.conf, LimitMEMLOCK of the service)",
-			      tp->device, what, strerror(error), need, (unsigned long long)limit.rlim_cur / 1024);
+			      tp->device, what, strerror(error), need, have, (unsigned long long)limit.rlim_cur / 1024);
 	if (error == ENOMEM || error == ENOSPC || error == EAGAIN) {
 		unsigned pairs = 0, regions = tp->windows + tp->slab_count;
 		for (const DPI_Tp_Endpoint *c = tp->connections; c; c = c->next) pairs += c->qp != NULL;

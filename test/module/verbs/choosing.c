@@ -70,6 +70,30 @@ TEST(verbs_chooses_by_the_port, "", 0)
 	sides_end();
 }
 
+/* A speed of a later generation than libibverbs knows: the system says it. */
+TEST(verbs_chooses_by_a_new_speed, "", 0)
+{
+	sides_init();
+	mock.devices = 2;
+	mock.only[0].speed = 128;
+	mock.only[1].new_speed = true;
+	mock.rate_file = "800 Gb/sec (4X XDR)\n";
+	CHECK_INT(side_open(&a), ==, DPI_SUCCESS);
+	CHECK_STR(a.tp->device, "mock1");
+	CHECK_HAS(a.log, "10.9.0.2 (mock1), 800 Gb/s: chosen");
+	side_close(&a);
+	static const char *const unknown[] = { NULL, "none\n", "-1", "1e30 Gb/sec" };
+	for (int i = 0; i < 4; i++) {
+		mock.rate_file = unknown[i];
+		a.log[0] = 0;
+		CHECK_INT(side_open(&a), ==, DPI_SUCCESS);
+		CHECK_STR(a.tp->device, "mock0");
+		CHECK_HAS(a.log, "10.9.0.2 (mock1): left out: another is faster");
+		side_close(&a);
+	}
+	sides_end();
+}
+
 static struct dpi_topology *machine;
 static int processor;
 

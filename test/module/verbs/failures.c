@@ -202,9 +202,12 @@ TEST(verbs_registration_refused, "", 0)
 	CHECK_FAILS(&a, verbs()->put(w.remote, &large, 1, 0, NULL, 0, &o), DPI_ERR_ARGUMENT, "not mapped");
 	CHECK_INT(setrlimit(RLIMIT_MEMLOCK, &small), ==, 0);
 	mock_fail(MOCK_reg_mr, 0, ENOMEM);
-	CHECK_FAILS(&a, window_expose(&a, &v, DPI_TP_READ), DPI_ERR_LIMIT, "293 KiB of locked memory, and the limit of all together is 64 KiB: raise it ('ulimit -l");
+	CHECK_FAILS(&a, window_expose(&a, &v, DPI_TP_READ), DPI_ERR_LIMIT,
+		    "293 KiB of locked memory, 0 KiB are locked already, and the limit of all together is 64 KiB: raise it ('ulimit -l");
 	mock_fail(MOCK_reg_mr, 0, ENOMEM);
-	CHECK_FAILS(&a, verbs()->get(w.remote, &large, 1, 0, &o), DPI_ERR_LIMIT, "98 KiB of locked memory");
+	mock.status_file = "Name:\ttest\nVmLck:\t       3 kB\nVmPin:\t      57 kB\n";
+	CHECK_FAILS(&a, verbs()->get(w.remote, &large, 1, 0, &o), DPI_ERR_LIMIT, "98 KiB of locked memory, 57 KiB are locked already, and the limit of all together is 64");
+	mock.status_file = NULL;
 	CHECK_INT(mock.regions, ==, before);
 	CHECK_INT(put(&a, w.remote, data, 100000, 0, NULL), ==, DPI_SUCCESS); /* nothing has come of it */
 	/* buffers run out and no more can be had: later, not never */

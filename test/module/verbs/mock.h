@@ -34,6 +34,7 @@ struct mock {
 		const char *address; /* NULL: 10.9.0.1 …; empty: none */
 		bool down;
 		uint8_t speed; /* 0: the port's */
+		bool new_speed; /* of a generation that libibverbs has no bit for */
 		bool unconnected; /* it has datagrams only, and no connection manager */
 	} only[MOCK_DEVICES]; /* how a device differs */
 	uint32_t inline_most;
@@ -63,6 +64,7 @@ struct mock {
 	bool instead_always;
 	int silent;			 /* it swallows so many events first */
 	int resolve_ms;			 /* the longest try of resolving that was asked for */
+	const char *status_file, *rate_file; /* what the system says in /proc/self/status, and of a device's rate; NULL: as it is */
 	int64_t frozen_us; /* the clock shows this; 0: it goes */
 	/* What becomes of a datagram on its way: how often it comes. bytes and size may be changed; count: those before it. NULL: once. */
 	int (*datagram)(int count, uint8_t *bytes, uint32_t *size);

@@ -429,6 +429,7 @@ int ibv_query_port(struct ibv_context *c, uint8_t port, struct _compat_ibv_port_
 	if (mock_fails(MOCK_query_port)) return errno;
 	if (mock.only[index].down) its.state = IBV_PORT_DOWN;
 	if (mock.only[index].speed) its.active_speed = mock.only[index].speed;
+	if (mock.only[index].new_speed) its.active_speed = 0;
 	memcpy(a, &its, sizeof its);
 	return 0;
 }

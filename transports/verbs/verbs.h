@@ -124,6 +124,7 @@ struct DPI_Tp_Window {
 	struct ibv_mr *mr; /* NULL: of no bytes */
 	struct verbs_region local; /* operations of this process that are at it */
 	struct verbs_attachment *attachments;
+	bool filled;  /* gets of this process may go there as it is registered */
 	bool closing;
 	int64_t revoked_at;
 };

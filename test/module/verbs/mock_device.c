@@ -126,7 +126,8 @@ static enum ibv_wc_status move(struct qp *q, const struct ibv_send_wr *wr, bool 
 	for (int i = 0; i < wr->num_sge; i++) {
 		const struct ibv_sge *s = &wr->sg_list[i];
 		void *here = (void *)(uintptr_t)s->addr, *there = (void *)(uintptr_t)remote;
-		if (!(wr->send_flags & IBV_SEND_INLINE) && !find(s->lkey, false, s->addr, s->length, to_remote ? 0 : IBV_ACCESS_LOCAL_WRITE))
+		int access = to_remote ? 0 : IBV_ACCESS_LOCAL_WRITE | (mock.transport == IBV_TRANSPORT_IWARP ? IBV_ACCESS_REMOTE_WRITE : 0);
+		if (!(wr->send_flags & IBV_SEND_INLINE) && !find(s->lkey, false, s->addr, s->length, access))
 			return IBV_WC_LOC_PROT_ERR;
 		if (s->length) memcpy(to_remote ? there : here, to_remote ? here : there, s->length);
 		remote += s->length;

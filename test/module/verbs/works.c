@@ -2,6 +2,7 @@
  * works.c: over a healthy device everything arrives. */
 #include "sides.h"
 
+#include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
 
@@ -264,6 +265,32 @@ TEST(verbs_registers_no_longer_than_needed, "", 0)
 	CHECK_INT(mock.regions, ==, before);
 	CHECK_INT(verbs()->detach(w.remote), ==, DPI_SUCCESS);
 	sides_end();
+}
+
+/* Memory that is registered for this process's own operations alone, or for peers' reads, serves its puts and its gets; over iWARP what
+ * peers read is no place for gets, as they could then write there. Memory that cannot be written is registered as well. */
+TEST(verbs_fills_what_is_registered, "", 0)
+{
+	static const uint32_t access[] = { 0, DPI_TP_READ, DPI_TP_WRITE, DPI_TP_READ | DPI_TP_WRITE, DPI_TP_ATOMIC };
+	for (int i = 0; i < 20; i++) {
+		bool iwarp = i / 5 % 2, constant = i / 10 && access[i % 5] < DPI_TP_WRITE;
+		sides_init();
+		if (iwarp) mock.transport = IBV_TRANSPORT_IWARP;
+		sides_open();
+		sides_connect();
+		window_share(&b, &a, &w, DPI_TP_READ | DPI_TP_WRITE);
+		if (constant) mock_fail(MOCK_reg_mr, 0, EFAULT);
+		CHECK_INT(window_expose(&a, &v, access[i % 5]), ==, DPI_SUCCESS);
+		int calls = mock.calls[MOCK_reg_mr];
+		fill(v.memory, sizeof v.memory, (unsigned)i);
+		CHECK_INT(put(&a, w.remote, v.memory, 200000, 0, NULL), ==, DPI_SUCCESS);
+		CHECK_INT(mock.calls[MOCK_reg_mr], ==, calls);
+		memset(v.memory, 0, sizeof v.memory);
+		CHECK_INT(get(&a, w.remote, v.memory, 200000, 0), ==, DPI_SUCCESS);
+		CHECK(!memcmp(v.memory, w.memory, 200000));
+		CHECK_INT(mock.calls[MOCK_reg_mr] - calls, ==, constant || (iwarp && access[i % 5] == DPI_TP_READ));
+		sides_end();
+	}
 }
 
 /* What is small travels in its work request, and few requests ask for a completion. */

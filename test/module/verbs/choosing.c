@@ -227,3 +227,66 @@ TEST(verbs_needs_reliable_connections, "", 0)
 	CHECK_HAS(reason, "no port of an RDMA device is up: mock1 port 1 is down");
 	sides_end();
 }
+
+/* Of two ports of a device the better one, with its own limits, and its own state when something fails. */
+TEST(verbs_chooses_the_second_port, "", 0)
+{
+	DPI_Tp_Attr attr = { .size = sizeof attr };
+	char reason[200];
+	sides_init();
+	mock.devices = 2;
+	mock.only[1].behind = 2;
+	mock.only[1].speed = 32;
+	mock.only[1].message = 1 << 17;
+	sides_open();
+	CHECK_STR(a.tp->device, "mock0");
+	CHECK_HAS(a.log, "device mock0 port 1, 10.9.0.1 (mock0), 10 Gb/s: left out: another is faster");
+	CHECK_HAS(a.log, "device mock0 port 2, 10.9.0.2 (mock1), 25 Gb/s: chosen");
+	CHECK_INT(a.tp->self.hosts, ==, 1); /* no address of the other port */
+	CHECK_INT(verbs()->query(a.tp, &attr), ==, DPI_SUCCESS);
+	CHECK_INT(attr.max_put, ==, 8 << 17);
+	sides_connect();
+	mock.only[1].down = true;
+	mock.status_after = 0;
+	mock.status = IBV_WC_RETRY_EXC_ERR;
+	CHECK_INT(verbs()->send(a.to, "x", 1, 0), ==, DPI_SUCCESS);
+	sides_progress();
+	CHECK_INT(a.lost, ==, 1);
+	CHECK_HAS(a.lost_sentence, "port 2 of device mock0 is down");
+	side_close(&a);
+	expect("mock0");
+	CHECK_HAS(a.log, "device mock0 port 1, 10.9.0.1 (mock0), 10 Gb/s: chosen");
+	CHECK_INT(verbs()->probe(&a.core, reason, sizeof reason), ==, DPI_SUCCESS);
+	mock.only[0].down = true;
+	CHECK_INT(verbs()->probe(&a.core, reason, sizeof reason), ==, DPI_ERR_UNSUPPORTED);
+	CHECK_HAS(reason, "mock0 port 1 is down, mock0 port 2 is down");
+	sides_end();
+}
+
+/* IPv6, alone or beside IPv4 at the same port; an address of the link alone says nothing elsewhere. */
+TEST(verbs_chooses_by_ipv6, "", 0)
+{
+	sides_init();
+	mock.only[0].address = "fe80::1";
+	CHECK_FAILS(&a, side_open(&a), DPI_ERR_UNSUPPORTED, "no RDMA device has a port with an IP address");
+	mock.only[0].address = "fd00:1::1";
+	expect("mock0");
+	CHECK_HAS(a.log, "device mock0 port 1, fd00:1::1 (mock0), 10 Gb/s: chosen");
+	mock.devices = 3;
+	mock.only[1].behind = 1;
+	mock.only[2].address = "fd00:2::1";
+	a.cluster = "[fd00:2::77]:4000";
+	expect("mock2");
+	CHECK_HAS(a.log, "fd00:2::1 (mock2), 10 Gb/s, in the cluster's network: chosen");
+	CHECK(!strstr(a.log, "fd00:1::1 (mock0), 10 Gb/s, in the"));
+	a.cluster = NULL;
+	a.listen = "fd00:2::1";
+	expect("mock2");
+	a.listen = NULL;
+	CHECK_INT(side_open(&a), ==, DPI_SUCCESS);
+	CHECK_INT(a.tp->self.hosts, ==, 2);
+	CHECK_HAS(a.log, "10.9.0.2 (mock1), 10 Gb/s: listened on too");
+	CHECK_INT(a.tp->prefix[0], ==, 64);
+	CHECK_INT(a.tp->prefix[1], ==, 24);
+	sides_end();
+}

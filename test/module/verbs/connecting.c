@@ -115,6 +115,47 @@ static void works(void)
 	CHECK_STR((char *)w.memory, "works");
 }
 
+/* By IPv6: each family goes where the other one does not lead. */
+TEST(verbs_connects_by_ipv6, "", 0)
+{
+	static const struct verbs_host silent = { .family = 6, .port = 5, .bytes = { 0xfd, 0, [15] = 0x77 } };
+	sides_init();
+	mock.only[0].address = "fd00::1";
+	sides_open();
+	sides_connect();
+	works();
+	CHECK_STR(a.to->name, "fd00::1");
+	sides_end();
+	sides_init();
+	mock.devices = 2;
+	mock.only[0].address = "fd00::1";
+	mock.only[1].behind = 1;
+	sides_open();
+	struct verbs_address *self = &b.tp->self;
+	CHECK_INT(self->hosts, ==, 2);
+	for (unsigned i = 0; i < 2; i++) { /* one of them alone */
+		struct verbs_host both[2] = { self->host[0], self->host[1] };
+		self->hosts = 1;
+		self->host[0] = both[i];
+		sides_connect();
+		CHECK_STR(a.to->name, both[i].family == 6 ? "fd00::1" : "10.9.0.2");
+		verbs()->disconnect(a.to);
+		sides_progress();
+		verbs()->disconnect(b.to);
+		self->host[0] = both[0];
+		self->hosts = 2;
+	}
+	self->host[self->host[1].family == 6] = silent;
+	sides_connect();
+	CHECK_STR(a.to->name, "10.9.0.2");
+	verbs()->disconnect(a.to);
+	sides_progress();
+	self->hosts = 1;
+	self->host[0] = silent;
+	CHECK_FAILS(&a, side_connect(&a, &b, LONG), DPI_ERR_PEER, "tried fd00::77 (nobody listens");
+	sides_end();
+}
+
 /* Each step of connecting fails, at either end; what was begun goes, and the next attempt works. */
 TEST(verbs_connect_fails, "", 0)
 {

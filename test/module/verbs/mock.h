@@ -31,7 +31,9 @@ struct mock {
 	int devices;		/* 0 … MOCK_DEVICES; each has an interface, mock0 …, and an address, 10.9.0.1 … */
 	struct {
 		const char *name;    /* NULL: mock0 … */
-		const char *address; /* NULL: 10.9.0.1 …; empty: none */
+		const char *address; /* IPv4 or IPv6; NULL: 10.9.0.1 …; empty: none */
+		uint8_t behind;	     /* it is an interface of this port of the device before; 0: of port 1 of a device of its own */
+		uint32_t message;    /* longest; 0: the port's */
 		bool down;
 		uint8_t speed; /* 0: the port's */
 		bool new_speed; /* of a generation that libibverbs has no bit for */
@@ -96,6 +98,7 @@ void mock_attach(struct ibv_qp *qp, uint32_t group);
 void mock_detach(struct ibv_qp *qp, uint32_t group);
 struct ibv_context *mock_context(int device);
 const char *mock_address(int device);
+int mock_device_of(int interface);
 void mock_qp_pair(struct ibv_qp *a, struct ibv_qp *b);
 void mock_qp_retries(struct ibv_qp *qp, int retries, int waits);
 void mock_qp_unpair(struct ibv_qp *qp);

@@ -32,6 +32,12 @@ static struct sockaddr_in *in(struct sockaddr *a)
 	return (struct sockaddr_in *)(void *)a;
 }
 
+static void text_of(const struct sockaddr *a, char ip[INET6_ADDRSTRLEN])
+{
+	bool six = a->sa_family == AF_INET6;
+	inet_ntop(a->sa_family, (const char *)a + (six ? offsetof(struct sockaddr_in6, sin6_addr) : offsetof(struct sockaddr_in, sin_addr)), ip, INET6_ADDRSTRLEN);
+}
+
 static void tell(struct id *i, enum rdma_cm_event_type type, int status, struct id *listener, const void *data, uint8_t size)
 {
 	struct channel *c = (struct channel *)(void *)i->id.channel;
@@ -139,12 +145,12 @@ int rdma_destroy_id(struct rdma_cm_id *id)
 
 int rdma_bind_addr(struct rdma_cm_id *id, struct sockaddr *a)
 {
-	char ip[INET_ADDRSTRLEN];
-	inet_ntop(AF_INET, &in(a)->sin_addr, ip, sizeof ip);
+	char ip[INET6_ADDRSTRLEN];
+	text_of(a, ip);
 	if (mock_fails(MOCK_bind_addr)) return -1;
 	for (int i = 0; i < mock.devices; i++)
-		if (!mock.only[i].unconnected && !strcmp(ip, mock_address(i))) id->verbs = mock_context(i), id->port_num = 1;
-	memcpy(&id->route.addr.src_storage, a, sizeof(struct sockaddr_in));
+		if (!mock.only[i].unconnected && !strcmp(ip, mock_address(i))) id->verbs = mock_context(mock_device_of(i)), id->port_num = mock.only[i].behind ? mock.only[i].behind : 1;
+	memcpy(&id->route.addr.src_storage, a, sizeof(struct sockaddr_in6));
 	if (!in(&id->route.addr.src_addr)->sin_port) in(&id->route.addr.src_addr)->sin_port = htons(next_port++);
 	return id->verbs ? 0 : (errno = ENODEV, -1);
 }
@@ -165,7 +171,7 @@ int rdma_resolve_addr(struct rdma_cm_id *id, struct sockaddr *from, struct socka
 {
 	if (ms > mock.resolve_ms) mock.resolve_ms = ms;
 	if (mock_fails(MOCK_resolve_addr) || rdma_bind_addr(id, from)) return -1;
-	memcpy(&id->route.addr.dst_storage, to, sizeof(struct sockaddr_in));
+	memcpy(&id->route.addr.dst_storage, to, sizeof(struct sockaddr_in6));
 	tell((struct id *)(void *)id, RDMA_CM_EVENT_ADDR_RESOLVED, 0, NULL, NULL, 0);
 	return 0;
 }
@@ -181,8 +187,11 @@ static struct id *listener(struct rdma_cm_id *id)
 {
 	const struct sockaddr_in *to = in(&id->route.addr.dst_addr);
 	for (struct id *i = ids; i; i = i->next) {
-		const struct sockaddr_in *at = in(&i->id.route.addr.src_addr);
-		if (i->listens && at->sin_port == to->sin_port && at->sin_addr.s_addr == to->sin_addr.s_addr) return i;
+		char here[INET6_ADDRSTRLEN], there[INET6_ADDRSTRLEN];
+		if (!i->listens || in(&i->id.route.addr.src_addr)->sin_port != to->sin_port) continue;
+		text_of(&i->id.route.addr.src_addr, here);
+		text_of(&id->route.addr.dst_addr, there);
+		if (!strcmp(here, there)) return i;
 	}
 	return NULL;
 }
@@ -208,8 +217,8 @@ int rdma_connect(struct rdma_cm_id *id, struct rdma_conn_param *p)
 	struct id *other = (struct id *)(void *)passive;
 	passive->verbs = to->id.verbs;
 	passive->port_num = to->id.port_num;
-	memcpy(&passive->route.addr.dst_storage, &id->route.addr.src_storage, sizeof(struct sockaddr_in));
-	memcpy(&passive->route.addr.src_storage, &id->route.addr.dst_storage, sizeof(struct sockaddr_in));
+	memcpy(&passive->route.addr.dst_storage, &id->route.addr.src_storage, sizeof(struct sockaddr_in6));
+	memcpy(&passive->route.addr.src_storage, &id->route.addr.dst_storage, sizeof(struct sockaddr_in6));
 	me->peer = other;
 	other->peer = me;
 	me->reads = other->reads_served = p->initiator_depth;
@@ -299,7 +308,7 @@ struct rdma_cm_id *mock_stranger(const DPI_Tp *tp, const void *bytes, uint8_t si
 	struct sockaddr_storage to;
 	if (rdma_create_id(NULL, &id, NULL, RDMA_PS_TCP)) return NULL;
 	dpi_verbs_socket(&tp->self.host[0], tp->self.host[0].port, &to);
-	memcpy(&id->route.addr.dst_storage, &to, sizeof(struct sockaddr_in));
+	memcpy(&id->route.addr.dst_storage, &to, sizeof(struct sockaddr_in6));
 	in(&id->route.addr.src_addr)->sin_family = AF_INET;
 	in(&id->route.addr.src_addr)->sin_addr.s_addr = htonl(0x0a090001u);
 	return rdma_connect(id, &p) ? NULL : id;

@@ -406,28 +406,47 @@ struct ibv_device **ibv_get_device_list(int *count)
 {
 	struct ibv_device **list = calloc(MOCK_DEVICES + 1, sizeof *list);
 	*count = mock_fails(MOCK_get_device_list) ? 0 : mock.devices;
-	for (int i = 0; i < *count; i++) list[i] = mock_context(i)->device;
+	int all = *count;
+	*count = 0;
+	for (int i = 0; i < all; i++)
+		if (!mock.only[i].behind) list[(*count)++] = mock_context(i)->device;
 	return list;
 }
 void ibv_free_device_list(struct ibv_device **list) { free(list); }
 struct ibv_context *ibv_open_device(struct ibv_device *d) { return mock_fails(MOCK_open_device) ? NULL : mock_context((int)(d - device)); }
 int ibv_close_device(struct ibv_context *c) { return (void)c, 0; }
 
+int mock_device_of(int i)
+{
+	while (mock.only[i].behind) i--;
+	return i;
+}
+
+/* -1: there is no such port */
+static int interface_of(int device_, uint8_t port)
+{
+	if (port == 1) return device_;
+	for (int i = device_ + 1; i < mock.devices && mock.only[i].behind; i++)
+		if (mock.only[i].behind == port) return i;
+	return -1;
+}
+
 int ibv_query_device(struct ibv_context *c, struct ibv_device_attr *a)
 {
 	if (mock_fails(MOCK_query_device)) return errno;
-	(void)c;
 	*a = mock.device;
+	while (interface_of((int)(c - context), (uint8_t)(a->phys_port_cnt + 1)) >= 0) a->phys_port_cnt++;
 	return 0;
 }
 
 #undef ibv_query_port
 int ibv_query_port(struct ibv_context *c, uint8_t port, struct _compat_ibv_port_attr *a)
 {
-	int index = (int)(c - context);
+	int index = interface_of((int)(c - context), port);
 	struct ibv_port_attr its = mock.port;
-	(void)port;
 	if (mock_fails(MOCK_query_port)) return errno;
+	if (index < 0) return EINVAL;
+	if (mock.only[index].message) its.max_msg_sz = mock.only[index].message;
 	if (mock.only[index].down) its.state = IBV_PORT_DOWN;
 	if (mock.only[index].speed) its.active_speed = mock.only[index].speed;
 	if (mock.only[index].new_speed) its.active_speed = 0;
@@ -622,13 +641,17 @@ static void add(struct ifaddrs **list, const char *name, const char *address, co
 {
 	struct ifaddrs *one = calloc(1, sizeof *one);
 	struct sockaddr_in *in = calloc(2, sizeof *in);
+	struct sockaddr_in6 *six = calloc(2, sizeof *six);
 	in[0].sin_family = in[1].sin_family = AF_INET;
-	inet_pton(AF_INET, address, &in[0].sin_addr);
+	six[0].sin6_family = six[1].sin6_family = AF_INET6;
+	bool is_six = !inet_pton(AF_INET, address, &in[0].sin_addr) && inet_pton(AF_INET6, address, &six[0].sin6_addr);
 	inet_pton(AF_INET, mask, &in[1].sin_addr);
+	inet_pton(AF_INET6, "ffff:ffff:ffff:ffff::", &six[1].sin6_addr);
 	one->ifa_name = (char *)(uintptr_t)name;
 	one->ifa_flags = flags;
-	one->ifa_addr = (struct sockaddr *)&in[0];
-	one->ifa_netmask = (struct sockaddr *)&in[1];
+	one->ifa_addr = is_six ? (struct sockaddr *)&six[0] : (struct sockaddr *)&in[0];
+	one->ifa_netmask = is_six ? (struct sockaddr *)&six[1] : (struct sockaddr *)&in[1];
+	free(is_six ? (void *)in : (void *)six);
 	one->ifa_next = *list;
 	*list = one;
 }

@@ -106,7 +106,7 @@ struct verbs_region *dpi_verbs_window_find(const DPI_Tp *tp, const struct iovec 
 	if (!low) return NULL;
 	DPI_Tp_Window *w = tp->exposed[low - 1];
 	uint64_t offset = (uint64_t)(at - w->address);
-	if (!w->mr || w->closing || offset > w->length || v->iov_len > w->length - offset || (write && !(w->access & DPI_TP_WRITE))) return NULL;
+	if (!w->mr || w->closing || offset > w->length || v->iov_len > w->length - offset || (write && !w->filled)) return NULL;
 	return &w->local;
 }
 

@@ -14,6 +14,7 @@
 #include "verbs.h"
 
 enum { CANDIDATES = 32, BACKLOG = 256 };
+#define UNCONNECTED "it has no reliable connections, which verbs needs; libfabric may carry over it"
 
 struct candidate {
 	struct rdma_cm_id *id; /* bound */
@@ -23,6 +24,7 @@ struct candidate {
 	bool reaches; /* the cluster's address lies in its network */
 	int near;     /* to the processor of this process: 1, 0, or -1: not known */
 	uint64_t rate; /* Gb/s × 10; 0: not known */
+	int error; /* it cannot be used: errno of binding to it, or of its port */
 	char interface[IF_NAMESIZE], name[64];
 };
 
@@ -58,6 +60,27 @@ static uint64_t width_of(uint8_t width)
 	return width == 2 ? 4 : width == 4 ? 8 : width == 8 ? 12 : width == 16 ? 2 : 1;
 }
 
+/* Gb/s × 10 of a port; where its speed is of a later generation than those above, the system knows. 0: not known */
+static uint64_t rate_of(const struct rdma_cm_id *id, const struct ibv_port_attr *port)
+{
+	uint64_t rate = speed_of(port->active_speed) * width_of(port->active_width);
+	char path[128];
+	double gigabits = 0;
+	if (rate) return rate;
+	snprintf(path, sizeof path, "/sys/class/infiniband/%.63s/ports/%u/rate", id->verbs->device->name, id->port_num);
+	FILE *f = fopen(path, "re"); /* such as: 800 Gb/sec (4X XDR) */
+	if (f && fscanf(f, "%lf", &gigabits) != 1) gigabits = 0;
+	if (f) fclose(f);
+	return gigabits > 0 && gigabits < 1e6 ? (uint64_t)(gigabits * 10) : 0;
+}
+
+/* EFA and usNIC have none, and no connection manager. */
+bool dpi_verbs_connects(const struct ibv_device *d)
+{
+	return d->transport_type == IBV_TRANSPORT_IB || d->transport_type == IBV_TRANSPORT_IWARP;
+}
+
+/* false: no device stands behind the address. */
 static bool candidate_of(DPI_Tp *tp, const struct ifaddrs *i, const struct verbs_host *cluster, struct candidate *c)
 {
 	struct sockaddr_storage at;
@@ -66,17 +89,21 @@ static bool candidate_of(DPI_Tp *tp, const struct ifaddrs *i, const struct verbs
 	if (!(i->ifa_flags & IFF_UP) || i->ifa_flags & IFF_LOOPBACK || !dpi_verbs_host(i->ifa_addr, &c->host)) return false;
 	if (rdma_create_id(tp->channel, &c->id, NULL, RDMA_PS_TCP)) return false;
 	dpi_verbs_socket(&c->host, 0, &at);
-	if (rdma_bind_addr(c->id, (struct sockaddr *)&at) || !c->id->verbs || ibv_query_port(c->id->verbs, c->id->port_num, &port)) {
+	snprintf(c->interface, sizeof c->interface, "%s", i->ifa_name);
+	dpi_verbs_name(i->ifa_addr, c->name, sizeof c->name);
+	if (rdma_bind_addr(c->id, (struct sockaddr *)&at)) c->error = errno;
+	else if (!c->id->verbs || !dpi_verbs_connects(c->id->verbs->device)) c->error = ENODEV;
+	else c->error = ibv_query_port(c->id->verbs, c->id->port_num, &port);
+	if (c->error == ENODEV) {
 		rdma_destroy_id(c->id);
 		return false;
 	}
+	if (c->error) return true;
 	c->active = port.state == IBV_PORT_ACTIVE;
-	c->rate = speed_of(port.active_speed) * width_of(port.active_width);
+	c->rate = rate_of(c->id, &port);
 	c->prefix = prefix_of(i->ifa_netmask);
 	c->near = near_of(tp, c->id->verbs->device->name);
 	c->reaches = cluster && dpi_verbs_common_bits(&c->host, cluster) > c->prefix;
-	snprintf(c->interface, sizeof c->interface, "%s", i->ifa_name);
-	dpi_verbs_name(i->ifa_addr, c->name, sizeof c->name);
 	return true;
 }
 
@@ -126,6 +153,11 @@ static void say(const DPI_Tp *tp, const struct candidate *c, const struct candid
 {
 	const DPI_Tp_Core *core = tp->core;
 	char rate[32] = "";
+	if (c->error) {
+		core->log(core->self, 2, "%s (%s): left out: %s: %s", c->name, c->interface,
+			  c->id->verbs ? "its port does not say its state" : "the connection manager does not bind to it", strerror(c->error));
+		return;
+	}
 	bool same = c->id->verbs == best->id->verbs && c->id->port_num == best->id->port_num;
 	const char *why = c == best			? c->named ? "chosen: DPI_LISTEN names it" : "chosen"
 			  : best->named			? "left out: DPI_LISTEN names another"
@@ -148,10 +180,37 @@ static void say_of_others(const DPI_Tp *tp, const struct candidate *all, int cou
 	struct ibv_device **list = ibv_get_device_list(&devices);
 	for (int i = 0; list && i < devices; i++) {
 		int k = 0;
-		while (k < count && strcmp(all[k].id->verbs->device->name, list[i]->name)) k++;
-		if (k == count) core->log(core->self, 2, "device %s: left out: no interface of it is up and has an IP address", list[i]->name);
+		while (k < count && (!all[k].id->verbs || strcmp(all[k].id->verbs->device->name, list[i]->name))) k++;
+		if (k == count)
+			core->log(core->self, 2, "device %s: left out: %s", list[i]->name,
+				  dpi_verbs_connects(list[i]) ? "no address leads to it; an interface of it must be up and have one" : UNCONNECTED);
 	}
 	if (list) ibv_free_device_list(list);
+}
+
+/* No candidate will do: why. */
+static int nothing(DPI_Tp *tp, const struct candidate *all, int count, bool any, const char *setting)
+{
+	int devices = 0, good = 0;
+	char unfit[64] = "";
+	for (int i = 0; i < count; i++) {
+		good += !all[i].error;
+		if (all[i].error && (any || all[i].named))
+			return verbs_fail(tp, DPI_ERR_UNSUPPORTED, "verbs cannot use %s (%s): %s; check 'rdma link', the modes of /dev/infiniband and the kernel log",
+					  all[i].name, all[i].interface, strerror(all[i].error));
+	}
+	if (good) return verbs_fail(tp, DPI_ERR_CONFIG, "DPI_LISTEN is '%s', which is no address or interface of an RDMA device; 'rdma link' lists devices", setting);
+	struct ibv_device **list = ibv_get_device_list(&devices);
+	int connect = 0;
+	for (int i = 0; list && i < devices; i++) {
+		connect += dpi_verbs_connects(list[i]);
+		snprintf(unfit, sizeof unfit, "%s", list[i]->name);
+	}
+	if (list) ibv_free_device_list(list);
+	if (*unfit && !connect) return verbs_fail(tp, DPI_ERR_UNSUPPORTED, "device %s: " UNCONNECTED, unfit);
+	return verbs_fail(tp, DPI_ERR_UNSUPPORTED,
+			  "no RDMA device has a port with an IP address; 'rdma link' and 'ip address' show them; over Ethernet: rdma link add rxe0 type rxe netdev "
+			  "IFACE");
 }
 
 static int listen_on(DPI_Tp *tp, struct candidate *c)
@@ -183,13 +242,9 @@ int dpi_verbs_device_find(DPI_Tp *tp)
 	}
 	if (list) freeifaddrs(list);
 	for (int i = 0; i < count; i++)
-		if (!best || better(&all[i], best)) best = &all[i];
-	if (!best)
-		error = verbs_fail(tp, DPI_ERR_UNSUPPORTED,
-				   "no RDMA device has a port with an IP address; 'rdma link' and 'ip address' show them; over Ethernet: rdma link add "
-				   "rxe0 type rxe netdev IFACE");
-	else if (!any && !best->named)
-		error = verbs_fail(tp, DPI_ERR_CONFIG, "DPI_LISTEN is '%s', which is no address or interface of an RDMA device; 'rdma link' lists devices", setting);
+		if (!all[i].error && (!best || better(&all[i], best))) best = &all[i];
+	if (!best || (!any && !best->named))
+		error = nothing(tp, all, count, any, setting);
 	else if (!best->active)
 		error = verbs_fail(tp, DPI_ERR_UNSUPPORTED, "port %u of RDMA device %s (%s) is down; check the cable, 'ip link' and 'rdma link'",
 				   best->id->port_num, best->id->verbs->device->name, best->interface);
@@ -206,7 +261,7 @@ int dpi_verbs_device_find(DPI_Tp *tp)
 	for (int i = 0; i < count; i++) {
 		struct candidate *c = &all[i];
 		if (!c->id) continue;
-		if (!error && !only && tp->self.hosts < HOSTS && c->id->verbs == tp->verbs && c->id->port_num == tp->port) error = listen_on(tp, c);
+		if (!error && !only && !c->error && tp->self.hosts < HOSTS && c->id->verbs == tp->verbs && c->id->port_num == tp->port) error = listen_on(tp, c);
 		if (c->id) rdma_destroy_id(c->id);
 	}
 	return error;

@@ -13,7 +13,7 @@
 
 #include "multicast.h"
 
-enum { BLOB_VERSION = 1, BLOB_HEAD = 32 };
+enum { BLOB_VERSION = 1, BLOB_HEAD = 32, READS = 16, SIW_VENDOR = 0x626d74 };
 
 void dpi_verbs_socket(const struct verbs_host *h, uint16_t port, struct sockaddr_storage *to)
 {
@@ -102,10 +102,12 @@ int dpi_verbs_limits_find(DPI_Tp *tp)
 	if (error)
 		return verbs_fail(tp, DPI_ERR_TRANSPORT, "device %s does not say what it can do: %s; see the kernel log", tp->device, strerror(error));
 	l->iwarp = tp->verbs->device->transport_type == IBV_TRANSPORT_IWARP;
+	l->siw = l->iwarp && d.vendor_id == SIW_VENDOR;
 	l->depth = least((uint32_t)d.max_qp_wr, DEPTH);
 	l->sges = least((uint32_t)d.max_sge, SGES);
 	l->read_sges = least(d.max_sge_rd > 0 ? (uint32_t)d.max_sge_rd : 1, l->sges);
-	l->reads = least(d.max_qp_rd_atom > 0 ? (uint32_t)d.max_qp_rd_atom : 1, 16);
+	l->reads = least(d.max_qp_init_rd_atom > 0 ? (uint32_t)d.max_qp_init_rd_atom : 0, READS);
+	l->reads_served = least(d.max_qp_rd_atom > 0 ? (uint32_t)d.max_qp_rd_atom : 0, READS);
 	l->pairs = d.max_qp > 0 ? (uint32_t)d.max_qp : 0;
 	l->regions = d.max_mr > 0 ? (uint32_t)d.max_mr : 0;
 	l->chunk = least(p.max_msg_sz ? p.max_msg_sz : CHUNK, CHUNK) & ~7u;
@@ -120,10 +122,12 @@ int dpi_verbs_limits_find(DPI_Tp *tp)
 	l->datagrams = least(least((uint32_t)d.max_qp_wr, CAST_RECEIVES), (uint32_t)d.max_cqe / 2);
 	if (!l->iwarp && d.max_mcast_grp > 0 && p.active_mtu >= IBV_MTU_256 && p.active_mtu <= IBV_MTU_4096 && l->datagrams >= DEPTH_MIN)
 		l->mtu = 128u << p.active_mtu;
-	if (l->depth < DEPTH_MIN || l->sges < 1 || l->chunk < BUFFER * BUFFERS || !l->group)
+	int least_depth = l->shared_receive ? DEPTH_MIN : CREDITS; /* else each connection has its own receives */
+	if (d.max_qp_wr < least_depth || l->sges < 1 || l->chunk < BUFFER * BUFFERS || !l->group || !l->reads || !l->reads_served)
 		return verbs_fail(tp, DPI_ERR_UNSUPPORTED,
-				  "device %s is too small: %d work requests (%d are needed), %d pieces, %d completions, messages of %u bytes; use another device or "
-				  "transport", tp->device, d.max_qp_wr, DEPTH_MIN, d.max_sge, d.max_cqe, p.max_msg_sz);
+				  "device %s is too small: %d work requests (%d are needed), %d pieces, %d completions, %d reads at once and %d of a peer's, messages of "
+				  "%u bytes; use another device or transport", tp->device, d.max_qp_wr, least_depth, d.max_sge, d.max_cqe, d.max_qp_init_rd_atom,
+				  d.max_qp_rd_atom, p.max_msg_sz);
 	return DPI_SUCCESS;
 }
 
@@ -157,9 +161,9 @@ int dpi_verbs_refused(DPI_Tp *tp, int error, uint64_t bytes, const char *what)
 	if ((error == ENOMEM || error == EAGAIN || error == EPERM) && !getrlimit(RLIMIT_MEMLOCK, &limit) && limit.rlim_cur != RLIM_INFINITY &&
 	    have + need > limit.rlim_cur / 1024)
 		return refuse(tp, DPI_ERR_LIMIT,
-			      "device %s refused %s: %s; it needs %llu KiB of locked memory, and the limit of all together is %llu KiB: raise it "
+			      "device %s refused %s: %s; it needs %llu KiB of locked memory, %llu KiB are locked already, and the limit of all together is %llu KiB: raise it "
 			      "('ulimit -l unlimited', memlock in /etc/security/limits.conf, LimitMEMLOCK of the service)",
-			      tp->device, what, strerror(error), need, (unsigned long long)limit.rlim_cur / 1024);
+			      tp->device, what, strerror(error), need, have, (unsigned long long)limit.rlim_cur / 1024);
 	if (error == ENOMEM || error == ENOSPC || error == EAGAIN) {
 		unsigned pairs = 0, regions = tp->windows + tp->slab_count;
 		for (const DPI_Tp_Endpoint *c = tp->connections; c; c = c->next) pairs += c->qp != NULL;

@@ -45,6 +45,7 @@ static int make_qp(DPI_Tp_Endpoint *c)
 					      .qp_type = IBV_QPT_RC };
 		if (!rdma_create_qp(c->id, c->tp->pd, &a)) {
 			c->qp = c->id->qp;
+			if (a.cap.max_inline_data < l->inline_bytes) l->inline_bytes = a.cap.max_inline_data; /* granted */
 			return 0;
 		}
 		if (errno != EINVAL || !l->inline_bytes) return errno ? errno : EINVAL;

@@ -41,7 +41,7 @@ static struct rdma_conn_param parameters(const DPI_Tp *tp, const void *data, uin
 {
 	return (struct rdma_conn_param){ .private_data = data,
 					 .private_data_len = size,
-					 .responder_resources = (uint8_t)tp->limits.reads,
+					 .responder_resources = (uint8_t)tp->limits.reads_served,
 					 .initiator_depth = (uint8_t)tp->limits.reads,
 					 .retry_count = RETRIES,
 					 .rnr_retry_count = 7 };
@@ -132,8 +132,9 @@ static void asked(DPI_Tp *tp, const struct event *e)
 	rdma_set_option(e->id, RDMA_OPTION_ID, RDMA_OPTION_ID_ACK_TIMEOUT, &timeout, sizeof timeout);
 	dpi_verbs_ack(bytes, &(struct wire_ack){ WIRE_VERSION, WIRE_WELCOME, (uint32_t)tp->core->node, CREDITS, tp->serial, tp->core->incarnation });
 	struct rdma_conn_param p = parameters(tp, bytes, WIRE_ACK);
-	if (e->responder_resources < p.initiator_depth) p.initiator_depth = e->responder_resources;
-	if (e->initiator_depth < p.responder_resources) p.responder_resources = e->initiator_depth;
+	/* the event has the asker's two the other way round: reads that it would have served, and would serve */
+	if (e->responder_resources < p.responder_resources) p.responder_resources = e->responder_resources;
+	if (e->initiator_depth < p.initiator_depth) p.initiator_depth = e->initiator_depth;
 	c->state = STATE_ACCEPTED;
 	tp->refusal[0] = 0;
 	if (!dpi_verbs_endpoint_queue(c) && !rdma_accept(e->id, &p)) return;

@@ -4,7 +4,7 @@
  * A device in software that runs over TCP, as siw does, writes to its socket within the call that posts, on behalf of the thread that
  * calls. If the peer has closed that socket, the kernel raises SIGPIPE in that thread, as for any writer, and a program that has not
  * ignored it would end, although the peer's death is to be an error class. So the signal is held back meanwhile, and one that has come
- * is taken away, unless one was pending before. Devices that do not run over TCP pay nothing. */
+ * is taken away, unless one was pending before. Adapters, iWARP ones too, write to no socket here, and pay nothing. */
 #include <pthread.h>
 #include <signal.h>
 #include <time.h>

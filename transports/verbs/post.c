@@ -174,7 +174,7 @@ static struct verbs_slot *emit(DPI_Tp_Remote *r, enum ibv_wr_opcode opcode, stru
 		uint64_t limit = total < l->chunk ? total : l->chunk, have = 0;
 		if (words && to & 7 && limit > 8 - (to & 7)) limit = 8 - (to & 7);
 		/* soft-iWARP of Linux 6.1 takes the wrong bytes for a short answer that lies in two pages */
-		if (l->iwarp && opcode == IBV_WR_RDMA_READ && limit < 64 && limit > 4096 - (to & 4095)) limit = 4096 - (to & 4095);
+		if (l->siw && opcode == IBV_WR_RDMA_READ && limit < 64 && limit > 4096 - (to & 4095)) limit = 4096 - (to & 4095);
 		s = dpi_verbs_slot(c);
 		s->wr.opcode = opcode;
 		s->wr.wr.rdma.remote_addr = to;

@@ -81,7 +81,7 @@ void dpi_verbs_ring(DPI_Tp_Endpoint *c)
 		c->signalled = i;
 	}
 	struct ibv_send_wr *first = &c->slot[c->posted % c->depth].wr;
-	int error = c->tp->limits.iwarp ? dpi_verbs_post_over_tcp(c->qp, first, &bad) : ibv_post_send(c->qp, first, &bad);
+	int error = c->tp->limits.siw ? dpi_verbs_post_over_tcp(c->qp, first, &bad) : ibv_post_send(c->qp, first, &bad);
 	if (!error) {
 		c->posted = c->next_slot;
 		return;

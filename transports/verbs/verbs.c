@@ -16,12 +16,17 @@ __attribute__((visibility("default"))) const DPI_Transport *dpi_transport_1(void
 static int verbs_probe(const DPI_Tp_Core *core, char *reason, size_t size)
 {
 	static const char *const states[] = { "of an unknown state", "down", "initializing", "armed" };
-	char down[96] = "";
+	char down[96] = "", other[64] = "";
 	size_t at = 0;
-	int count = 0, ports = 0, active = 0;
+	int count = 0, ports = 0, active = 0, unfit = 0;
 	struct ibv_device **list = ibv_get_device_list(&count);
 	(void)core;
 	for (int i = 0; list && i < count; i++) {
+		if (!dpi_verbs_connects(list[i])) {
+			snprintf(other, sizeof other, "%s", list[i]->name);
+			unfit++;
+			continue;
+		}
 		struct ibv_context *v = ibv_open_device(list[i]);
 		struct ibv_device_attr d;
 		if (!v) continue;
@@ -42,6 +47,7 @@ static int verbs_probe(const DPI_Tp_Core *core, char *reason, size_t size)
 	if (list) ibv_free_device_list(list);
 	if (active) return DPI_SUCCESS;
 	if (!count) snprintf(reason, size, "there is no RDMA device ('rdma link' shows none)");
+	else if (unfit == count) snprintf(reason, size, "device %s has no reliable connections, which verbs needs; libfabric may carry over it", other);
 	else if (!ports) snprintf(reason, size, "no RDMA device can be opened; check the modes of /dev/infiniband/uverbs*");
 	else snprintf(reason, size, "no port of an RDMA device is up: %s", down);
 	return DPI_ERR_UNSUPPORTED;

@@ -106,10 +106,12 @@ struct verbs_address {
 	struct verbs_host host[HOSTS];
 };
 struct verbs_limits { /* what the device and the port say */
-	uint32_t depth, sges, read_sges, inline_bytes, group, reads, chunk;
+	uint32_t depth, sges, read_sges, inline_bytes, group, chunk;
+	uint32_t reads, reads_served; /* under way at once on a connection: its own, and the peer's */
 	uint32_t mtu, datagrams; /* for multicast; 0: there is none */
 	uint32_t pairs, regions; /* of the whole device */
 	bool shared_receive, words, iwarp;
+	bool siw; /* soft-iWARP of Linux: it writes to sockets within calls, and has a defect that is gone round */
 	bool atomics;	     /* it asks others' devices for them */
 	bool global_atomics; /* its own are atomic with processors' */
 };
@@ -122,6 +124,7 @@ struct DPI_Tp_Window {
 	struct ibv_mr *mr; /* NULL: of no bytes */
 	struct verbs_region local; /* operations of this process that are at it */
 	struct verbs_attachment *attachments;
+	bool filled;  /* gets of this process may go there as it is registered */
 	bool closing;
 	int64_t revoked_at;
 };
@@ -319,6 +322,7 @@ void dpi_verbs_table_remove(struct verbs_table *t, uint64_t id);
 
 /* choose.c */
 int dpi_verbs_device_find(DPI_Tp *tp); /* and listen there */
+bool dpi_verbs_connects(const struct ibv_device *d); /* has it reliable connections? */
 
 /* device.c */
 int dpi_verbs_limits_find(DPI_Tp *tp);

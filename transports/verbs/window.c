@@ -105,10 +105,17 @@ int dpi_verbs_expose(DPI_Tp *tp, const DPI_Tp_Memory *m, DPI_Tp_Window **window,
 		free(w);
 		return verbs_fail(tp, DPI_ERR_MEMORY, "no memory for verbs' table of windows (%u are open); close buffers", tp->windows);
 	}
-	int access = (m->access & DPI_TP_READ ? IBV_ACCESS_REMOTE_READ : 0) |
-		     (m->access & (DPI_TP_WRITE | DPI_TP_ATOMIC) ? IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE : 0) |
+	bool written = m->access & (DPI_TP_WRITE | DPI_TP_ATOMIC);
+	int access = (m->access & DPI_TP_READ ? IBV_ACCESS_REMOTE_READ : 0) | (written ? IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE : 0) |
 		     (by_device ? IBV_ACCESS_REMOTE_ATOMIC : 0);
-	if (m->length && !(w->mr = ibv_reg_mr(tp->pd, m->address, m->length, access))) {
+	/* for gets; over iWARP these need what would let the window's peers write */
+	int fill = !tp->limits.iwarp ? IBV_ACCESS_LOCAL_WRITE : !m->access || written ? IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE : 0;
+	w->filled = fill;
+	if (m->length && !(w->mr = ibv_reg_mr(tp->pd, m->address, m->length, access | fill)) && errno == EFAULT && !written) {
+		w->mr = ibv_reg_mr(tp->pd, m->address, m->length, access); /* it is not writable */
+		w->filled = false;
+	}
+	if (m->length && !w->mr) {
 		int error = errno;
 		slot_give(tp, w->slot);
 		free(w);

@@ -127,6 +127,30 @@ TEST(verbs_casts, "", 0)
 	end();
 }
 
+/* As many datagrams as the port's MTU makes of the bytes, and no more than the device has requests for. */
+TEST(verbs_casts_of_the_mtu, "", 0)
+{
+	for (int mtu = IBV_MTU_256; mtu <= IBV_MTU_4096; mtu++)
+		for (int few = 0; few < 3; few++) {
+			int room = (128 << mtu) - DATAGRAM_HEAD;
+			size_t size = few && 32 * room < 20000 ? 32 * (size_t)room : 20000;
+			begin();
+			mock.port.active_mtu = (enum ibv_mtu)mtu;
+			if (few == 1) mock.device.max_qp_wr = DEPTH_MIN;
+			if (few == 2) mock.device.max_cqe = DEPTH + CREDITS;
+			open_all();
+			reach();
+			int before = mock.datagrams;
+			fill(size, (unsigned)mtu);
+			CHECK_INT(cast(3, size, 1000, NULL), ==, DPI_SUCCESS);
+			settle();
+			CHECK_INT(flush(&a), ==, DPI_SUCCESS);
+			check_arrived(size, 1000);
+			CHECK_INT(mock.datagrams - before, ==, ((int)size + room - 1) / room);
+			end();
+		}
+}
+
 static int all_lost(int count, uint8_t *bytes, uint32_t *size) { return (void)count, (void)bytes, (void)size, 0; }
 static int third_lost(int count, uint8_t *bytes, uint32_t *size) { return (void)bytes, (void)size, count % 3 != 0; }
 static int many_lost(int count, uint8_t *bytes, uint32_t *size) { return (void)bytes, (void)size, count % 7 == 5; }

@@ -2,6 +2,7 @@
  * choosing.c: which device and port, and why; nearness by the core's own topology, of a machine that hwloc replays. */
 #include "sides.h"
 
+#include <errno.h>
 #include <stdlib.h>
 
 #include "src/core/topology.h"
@@ -66,6 +67,30 @@ TEST(verbs_chooses_by_the_port, "", 0)
 	CHECK_STR(a.tp->device, "mock0");
 	CHECK_HAS(a.log, "10.9.0.2 (mock1), 25 Gb/s: left out: DPI_LISTEN names another");
 	side_close(&a);
+	sides_end();
+}
+
+/* A speed of a later generation than libibverbs knows: the system says it. */
+TEST(verbs_chooses_by_a_new_speed, "", 0)
+{
+	sides_init();
+	mock.devices = 2;
+	mock.only[0].speed = 128;
+	mock.only[1].new_speed = true;
+	mock.rate_file = "800 Gb/sec (4X XDR)\n";
+	CHECK_INT(side_open(&a), ==, DPI_SUCCESS);
+	CHECK_STR(a.tp->device, "mock1");
+	CHECK_HAS(a.log, "10.9.0.2 (mock1), 800 Gb/s: chosen");
+	side_close(&a);
+	static const char *const unknown[] = { NULL, "none\n", "-1", "1e30 Gb/sec" };
+	for (int i = 0; i < 4; i++) {
+		mock.rate_file = unknown[i];
+		a.log[0] = 0;
+		CHECK_INT(side_open(&a), ==, DPI_SUCCESS);
+		CHECK_STR(a.tp->device, "mock0");
+		CHECK_HAS(a.log, "10.9.0.2 (mock1): left out: another is faster");
+		side_close(&a);
+	}
 	sides_end();
 }
 
@@ -147,7 +172,7 @@ TEST(verbs_chooses_a_device_that_reaches, "", 0)
 		expect("mock1");
 		CHECK_HAS(a.log, "device mock1 port 1, 10.8.0.1 (mock1), 10 Gb/s, in the cluster's network: chosen");
 		CHECK_HAS(a.log, "device mock0 port 1, 10.9.0.1 (mock0), 10 Gb/s: left out: another is in the cluster's network");
-		CHECK_HAS(a.log, "device mock2: left out: no interface of it is up and has an IP address");
+		CHECK_HAS(a.log, "device mock2: left out: no address leads to it; an interface of it must be up and have one");
 	}
 	mock.only[1].down = true;
 	expect("mock0");
@@ -158,5 +183,110 @@ TEST(verbs_chooses_a_device_that_reaches, "", 0)
 		expect("mock0");
 		CHECK(!strstr(a.log, "cluster's network"));
 	}
+	sides_end();
+}
+
+/* Why an address of a device cannot be used is said, not guessed. */
+TEST(verbs_says_why_an_address_is_left_out, "", 0)
+{
+	static const enum mock_call calls[] = { MOCK_bind_addr, MOCK_query_port };
+	static const char *const logged[] = { "10.9.0.1 (mock0): left out: the connection manager does not bind to it: Permission denied",
+					      "10.9.0.1 (mock0): left out: its port does not say its state: Permission denied" };
+	for (int i = 0; i < 2; i++) {
+		sides_init();
+		mock.devices = 2;
+		mock_fail(calls[i], !i, EACCES); /* after eth9 */
+		expect("mock1");
+		CHECK_HAS(a.log, logged[i]);
+		mock_fail(calls[i], !i, EACCES);
+		a.listen = "mock0";
+		CHECK_FAILS(&a, side_open(&a), DPI_ERR_UNSUPPORTED, "verbs cannot use 10.9.0.1 (mock0): Permission denied; check 'rdma link', the modes");
+		a.listen = NULL;
+		mock_fail_always(calls[i], EACCES);
+		CHECK_FAILS(&a, side_open(&a), DPI_ERR_UNSUPPORTED, i ? "verbs cannot use 10.9.0.1 (mock0): Permission denied" : "192.0.2.1 (eth9): Permission");
+		sides_end();
+	}
+}
+
+/* A device of datagrams alone, its port up: left to libfabric. */
+TEST(verbs_needs_reliable_connections, "", 0)
+{
+	char reason[200];
+	sides_init();
+	mock.only[0].unconnected = true;
+	mock.only[0].name = "efa_0";
+	CHECK_INT(verbs()->probe(&a.core, reason, sizeof reason), ==, DPI_ERR_UNSUPPORTED);
+	CHECK_HAS(reason, "device efa_0 has no reliable connections, which verbs needs; libfabric may carry over it");
+	CHECK_FAILS(&a, side_open(&a), DPI_ERR_UNSUPPORTED, "device efa_0: it has no reliable connections, which verbs needs; libfabric");
+	mock.devices = 2;
+	CHECK_INT(verbs()->probe(&a.core, reason, sizeof reason), ==, DPI_SUCCESS);
+	expect("mock1");
+	CHECK_HAS(a.log, "device efa_0: left out: it has no reliable connections, which verbs needs; libfabric may carry over it");
+	mock.only[1].down = true;
+	CHECK_INT(verbs()->probe(&a.core, reason, sizeof reason), ==, DPI_ERR_UNSUPPORTED);
+	CHECK_HAS(reason, "no port of an RDMA device is up: mock1 port 1 is down");
+	sides_end();
+}
+
+/* Of two ports of a device the better one, with its own limits, and its own state when something fails. */
+TEST(verbs_chooses_the_second_port, "", 0)
+{
+	DPI_Tp_Attr attr = { .size = sizeof attr };
+	char reason[200];
+	sides_init();
+	mock.devices = 2;
+	mock.only[1].behind = 2;
+	mock.only[1].speed = 32;
+	mock.only[1].message = 1 << 17;
+	sides_open();
+	CHECK_STR(a.tp->device, "mock0");
+	CHECK_HAS(a.log, "device mock0 port 1, 10.9.0.1 (mock0), 10 Gb/s: left out: another is faster");
+	CHECK_HAS(a.log, "device mock0 port 2, 10.9.0.2 (mock1), 25 Gb/s: chosen");
+	CHECK_INT(a.tp->self.hosts, ==, 1); /* no address of the other port */
+	CHECK_INT(verbs()->query(a.tp, &attr), ==, DPI_SUCCESS);
+	CHECK_INT(attr.max_put, ==, 8 << 17);
+	sides_connect();
+	mock.only[1].down = true;
+	mock.status_after = 0;
+	mock.status = IBV_WC_RETRY_EXC_ERR;
+	CHECK_INT(verbs()->send(a.to, "x", 1, 0), ==, DPI_SUCCESS);
+	sides_progress();
+	CHECK_INT(a.lost, ==, 1);
+	CHECK_HAS(a.lost_sentence, "port 2 of device mock0 is down");
+	side_close(&a);
+	expect("mock0");
+	CHECK_HAS(a.log, "device mock0 port 1, 10.9.0.1 (mock0), 10 Gb/s: chosen");
+	CHECK_INT(verbs()->probe(&a.core, reason, sizeof reason), ==, DPI_SUCCESS);
+	mock.only[0].down = true;
+	CHECK_INT(verbs()->probe(&a.core, reason, sizeof reason), ==, DPI_ERR_UNSUPPORTED);
+	CHECK_HAS(reason, "mock0 port 1 is down, mock0 port 2 is down");
+	sides_end();
+}
+
+/* IPv6, alone or beside IPv4 at the same port; an address of the link alone says nothing elsewhere. */
+TEST(verbs_chooses_by_ipv6, "", 0)
+{
+	sides_init();
+	mock.only[0].address = "fe80::1";
+	CHECK_FAILS(&a, side_open(&a), DPI_ERR_UNSUPPORTED, "no RDMA device has a port with an IP address");
+	mock.only[0].address = "fd00:1::1";
+	expect("mock0");
+	CHECK_HAS(a.log, "device mock0 port 1, fd00:1::1 (mock0), 10 Gb/s: chosen");
+	mock.devices = 3;
+	mock.only[1].behind = 1;
+	mock.only[2].address = "fd00:2::1";
+	a.cluster = "[fd00:2::77]:4000";
+	expect("mock2");
+	CHECK_HAS(a.log, "fd00:2::1 (mock2), 10 Gb/s, in the cluster's network: chosen");
+	CHECK(!strstr(a.log, "fd00:1::1 (mock0), 10 Gb/s, in the"));
+	a.cluster = NULL;
+	a.listen = "fd00:2::1";
+	expect("mock2");
+	a.listen = NULL;
+	CHECK_INT(side_open(&a), ==, DPI_SUCCESS);
+	CHECK_INT(a.tp->self.hosts, ==, 2);
+	CHECK_HAS(a.log, "10.9.0.2 (mock1), 10 Gb/s: listened on too");
+	CHECK_INT(a.tp->prefix[0], ==, 64);
+	CHECK_INT(a.tp->prefix[1], ==, 24);
 	sides_end();
 }

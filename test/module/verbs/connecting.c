@@ -70,7 +70,10 @@ TEST(verbs_open_fails, "", 0)
 	sides_init();
 	mock.device.max_qp_wr = 8;
 	CHECK_INT(side_open(&a), ==, DPI_ERR_UNSUPPORTED);
-	CHECK_HAS(a.sentence, "too small");
+	CHECK_HAS(a.sentence, "too small: 8 work requests (32 are needed)");
+	mock.device.max_qp_wr = CREDITS - 1;
+	mock.device.max_srq = 0;
+	CHECK_FAILS(&a, side_open(&a), DPI_ERR_UNSUPPORTED, "too small: 63 work requests (64 are needed)");
 	CHECK_INT(verbs()->open(&a.core, verbs(), &a.tp), ==, DPI_ERR_ARGUMENT);
 	sides_end();
 }
@@ -113,6 +116,47 @@ static void works(void)
 	CHECK_INT(put(&a, w.remote, "works", 6, 0, NULL), ==, DPI_SUCCESS);
 	CHECK_INT(flush(&a), ==, DPI_SUCCESS);
 	CHECK_STR((char *)w.memory, "works");
+}
+
+/* By IPv6: each family goes where the other one does not lead. */
+TEST(verbs_connects_by_ipv6, "", 0)
+{
+	static const struct verbs_host silent = { .family = 6, .port = 5, .bytes = { 0xfd, 0, [15] = 0x77 } };
+	sides_init();
+	mock.only[0].address = "fd00::1";
+	sides_open();
+	sides_connect();
+	works();
+	CHECK_STR(a.to->name, "fd00::1");
+	sides_end();
+	sides_init();
+	mock.devices = 2;
+	mock.only[0].address = "fd00::1";
+	mock.only[1].behind = 1;
+	sides_open();
+	struct verbs_address *self = &b.tp->self;
+	CHECK_INT(self->hosts, ==, 2);
+	for (unsigned i = 0; i < 2; i++) { /* one of them alone */
+		struct verbs_host both[2] = { self->host[0], self->host[1] };
+		self->hosts = 1;
+		self->host[0] = both[i];
+		sides_connect();
+		CHECK_STR(a.to->name, both[i].family == 6 ? "fd00::1" : "10.9.0.2");
+		verbs()->disconnect(a.to);
+		sides_progress();
+		verbs()->disconnect(b.to);
+		self->host[0] = both[0];
+		self->hosts = 2;
+	}
+	self->host[self->host[1].family == 6] = silent;
+	sides_connect();
+	CHECK_STR(a.to->name, "10.9.0.2");
+	verbs()->disconnect(a.to);
+	sides_progress();
+	self->hosts = 1;
+	self->host[0] = silent;
+	CHECK_FAILS(&a, side_connect(&a, &b, LONG), DPI_ERR_PEER, "tried fd00::77 (nobody listens");
+	sides_end();
 }
 
 /* Each step of connecting fails, at either end; what was begun goes, and the next attempt works. */
@@ -165,6 +209,34 @@ TEST(verbs_connect_without_room, "", 0)
 		CHECK_HAS(after ? b.log : a.sentence, "of the device's 1234 queue pairs and 4321 registrations this process has 0 and 1");
 		sides_connect();
 		works();
+		sides_end();
+	}
+}
+
+/* Reads at once: what a device starts and what it serves are two limits, and those of two devices differ. Beyond either the connection
+ * manager refuses, and beyond the asker's own it cannot finish. */
+TEST(verbs_connect_within_reads, "", 0)
+{
+	static const struct {
+		int own, served;
+	} limits[] = { { 16, 16 }, { 4, 16 }, { 16, 4 }, { 1, 1 }, { 3, 200 } };
+	enum { KINDS = sizeof limits / sizeof *limits };
+	for (int i = 0; i < KINDS * KINDS; i++) {
+		sides_init();
+		for (int side = 0; side < 2; side++) {
+			mock.device.max_qp_init_rd_atom = limits[side ? i / KINDS : i % KINDS].own;
+			mock.device.max_qp_rd_atom = limits[side ? i / KINDS : i % KINDS].served;
+			if (side_open(side ? &b : &a)) FAIL("%s", side ? b.sentence : a.sentence);
+		}
+		if (i / KINDS != i % KINDS) mock.device.max_qp_rd_atom = mock.device.max_qp_init_rd_atom = 200; /* each judged by what it asks for */
+		sides_connect();
+		works();
+		sides_end();
+	}
+	for (int side = 0; side < 2; side++) { /* none at all: no gets */
+		sides_init();
+		*(side ? &mock.device.max_qp_rd_atom : &mock.device.max_qp_init_rd_atom) = 0;
+		CHECK_FAILS(&a, side_open(&a), DPI_ERR_UNSUPPORTED, side ? "16 reads at once and 0 of a peer's" : "0 reads at once and 16 of a peer's");
 		sides_end();
 	}
 }

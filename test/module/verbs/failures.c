@@ -378,9 +378,12 @@ TEST(verbs_registration_refused, "", 0)
 	CHECK_FAILS(&a, verbs()->put(w.remote, &large, 1, 0, NULL, 0, &o), DPI_ERR_ARGUMENT, "not mapped");
 	CHECK_INT(setrlimit(RLIMIT_MEMLOCK, &small), ==, 0);
 	mock_fail(MOCK_reg_mr, 0, ENOMEM);
-	CHECK_FAILS(&a, window_expose(&a, &v, DPI_TP_READ), DPI_ERR_LIMIT, "293 KiB of locked memory, and the limit of all together is 64 KiB: raise it ('ulimit -l");
+	CHECK_FAILS(&a, window_expose(&a, &v, DPI_TP_READ), DPI_ERR_LIMIT,
+		    "293 KiB of locked memory, 0 KiB are locked already, and the limit of all together is 64 KiB: raise it ('ulimit -l");
 	mock_fail(MOCK_reg_mr, 0, ENOMEM);
-	CHECK_FAILS(&a, verbs()->get(w.remote, &large, 1, 0, &o), DPI_ERR_LIMIT, "98 KiB of locked memory");
+	mock.status_file = "Name:\ttest\nVmLck:\t       3 kB\nVmPin:\t      57 kB\n";
+	CHECK_FAILS(&a, verbs()->get(w.remote, &large, 1, 0, &o), DPI_ERR_LIMIT, "98 KiB of locked memory, 57 KiB are locked already, and the limit of all together is 64");
+	mock.status_file = NULL;
 	CHECK_INT(mock.regions, ==, before);
 	CHECK_INT(put(&a, w.remote, data, 100000, 0, NULL), ==, DPI_SUCCESS); /* nothing has come of it */
 	/* buffers run out and no more can be had: later, not never */
@@ -753,12 +756,14 @@ static bool pipe_pending(void)
 	return sigismember(&set, SIGPIPE);
 }
 
-/* A device over TCP writes to its socket within the call that posts: SIGPIPE ends nobody, and what the program has of its own stays. */
+/* soft-iWARP writes to its socket within the call that posts: SIGPIPE ends nobody, and what the program has of its own stays. An adapter
+ * writes to none, and nothing is done about signals there. */
 TEST(verbs_posts_without_sigpipe, "", 0)
 {
 	sigset_t pipe, mask;
 	sides_init();
 	mock.transport = IBV_TRANSPORT_IWARP;
+	mock.device.vendor_id = MOCK_SIW;
 	mock.device.atomic_cap = IBV_ATOMIC_NONE;
 	sides_open();
 	sides_connect();
@@ -774,7 +779,19 @@ TEST(verbs_posts_without_sigpipe, "", 0)
 	CHECK_INT(verbs()->send(a.to, "z", 1, 0), ==, DPI_SUCCESS);
 	CHECK(pipe_pending()); /* the program's own */
 	CHECK_INT(sigtimedwait(&pipe, NULL, &(struct timespec){ 0 }), ==, SIGPIPE);
-	CHECK(!pthread_sigmask(SIG_UNBLOCK, &pipe, NULL));
 	mock.pipe = false;
+	sides_end();
+	sides_init();
+	mock.transport = IBV_TRANSPORT_IWARP;
+	mock.device.vendor_id = MOCK_ADAPTER;
+	mock.device.atomic_cap = IBV_ATOMIC_NONE;
+	sides_open();
+	sides_connect();
+	mock.pipe = true;
+	CHECK_INT(verbs()->send(a.to, "x", 1, 0), ==, DPI_SUCCESS);
+	CHECK(pipe_pending()); /* nobody has taken it away */
+	CHECK_INT(sigtimedwait(&pipe, NULL, &(struct timespec){ 0 }), ==, SIGPIPE);
+	mock.pipe = false;
+	CHECK(!pthread_sigmask(SIG_UNBLOCK, &pipe, NULL));
 	sides_end();
 }

@@ -21,7 +21,7 @@ enum mock_call {
 	MOCK_CALL_COUNT
 };
 
-enum { MOCK_DEVICES = 4 };
+enum { MOCK_DEVICES = 4, MOCK_SIW = 0x626d74, MOCK_ADAPTER = 0x1425 }; /* vendors of iWARP devices */
 
 struct mock {
 	/* what the device says */
@@ -31,11 +31,16 @@ struct mock {
 	int devices;		/* 0 … MOCK_DEVICES; each has an interface, mock0 …, and an address, 10.9.0.1 … */
 	struct {
 		const char *name;    /* NULL: mock0 … */
-		const char *address; /* NULL: 10.9.0.1 …; empty: none */
+		const char *address; /* IPv4 or IPv6; NULL: 10.9.0.1 …; empty: none */
+		uint8_t behind;	     /* it is an interface of this port of the device before; 0: of port 1 of a device of its own */
+		uint32_t message;    /* longest; 0: the port's */
 		bool down;
 		uint8_t speed; /* 0: the port's */
+		bool new_speed; /* of a generation that libibverbs has no bit for */
+		bool unconnected; /* it has datagrams only, and no connection manager */
 	} only[MOCK_DEVICES]; /* how a device differs */
 	uint32_t inline_most;
+	bool inline_cut; /* who asks for more inline bytes gets fewer, instead of a refusal */
 	/* what goes wrong: the call after so many good ones fails with errno; only once, or from then on */
 	struct {
 		bool on, always;
@@ -49,6 +54,9 @@ struct mock {
 	enum ibv_wc_status receive_status;
 	int atomics;   /* that the device carried out */
 	int requests, inlined, signalled; /* posted; that carry their bytes; that ask for a completion */
+	int doorbells;	 /* calls that post */
+	int overruns;	 /* completions that a queue had no room for */
+	int lost, unready; /* the next tries to reach a peer that get lost; that find no receive buffer ready */
 	int overtakes; /* requests that complete before a read that was posted first, as they do over iWARP */
 	bool pipe;  /* posting raises SIGPIPE, as a socket does that the peer has closed */
 	bool hold;  /* requests are not carried out until mock_run */
@@ -61,6 +69,7 @@ struct mock {
 	bool instead_always;
 	int silent;			 /* it swallows so many events first */
 	int resolve_ms;			 /* the longest try of resolving that was asked for */
+	const char *status_file, *rate_file; /* what the system says in /proc/self/status, and of a device's rate; NULL: as it is */
 	int64_t frozen_us; /* the clock shows this; 0: it goes */
 	/* What becomes of a datagram on its way: how often it comes. bytes and size may be changed; count: those before it. NULL: once. */
 	int (*datagram)(int count, uint8_t *bytes, uint32_t *size);
@@ -92,7 +101,9 @@ void mock_attach(struct ibv_qp *qp, uint32_t group);
 void mock_detach(struct ibv_qp *qp, uint32_t group);
 struct ibv_context *mock_context(int device);
 const char *mock_address(int device);
+int mock_device_of(int interface);
 void mock_qp_pair(struct ibv_qp *a, struct ibv_qp *b);
+void mock_qp_retries(struct ibv_qp *qp, int retries, int waits);
 void mock_qp_unpair(struct ibv_qp *qp);
 
 #endif

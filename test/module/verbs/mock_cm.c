@@ -20,6 +20,8 @@ struct id {
 	struct id *next, *peer;
 	bool listens, connected, refused;
 	int refusal;
+	uint8_t reads, reads_served; /* that it asked for, or was asked for */
+	uint8_t retries, waits;	     /* likewise */
 };
 
 static struct id *ids;
@@ -28,6 +30,12 @@ static uint16_t next_port = 20000;
 static struct sockaddr_in *in(struct sockaddr *a)
 {
 	return (struct sockaddr_in *)(void *)a;
+}
+
+static void text_of(const struct sockaddr *a, char ip[INET6_ADDRSTRLEN])
+{
+	bool six = a->sa_family == AF_INET6;
+	inet_ntop(a->sa_family, (const char *)a + (six ? offsetof(struct sockaddr_in6, sin6_addr) : offsetof(struct sockaddr_in, sin_addr)), ip, INET6_ADDRSTRLEN);
 }
 
 static void tell(struct id *i, enum rdma_cm_event_type type, int status, struct id *listener, const void *data, uint8_t size)
@@ -49,7 +57,8 @@ static void tell(struct id *i, enum rdma_cm_event_type type, int status, struct 
 	e->listen_id = listener ? &listener->id : NULL;
 	e->event = type;
 	e->status = status;
-	e->param.conn.responder_resources = e->param.conn.initiator_depth = 4;
+	e->param.conn.responder_resources = i->reads_served;
+	e->param.conn.initiator_depth = i->reads;
 	if (size) {
 		uint8_t *copy = calloc(1, 196); /* as much as a reply carries, zeroed */
 		memcpy(copy, data, size);
@@ -137,12 +146,12 @@ int rdma_destroy_id(struct rdma_cm_id *id)
 
 int rdma_bind_addr(struct rdma_cm_id *id, struct sockaddr *a)
 {
-	char ip[INET_ADDRSTRLEN];
-	inet_ntop(AF_INET, &in(a)->sin_addr, ip, sizeof ip);
+	char ip[INET6_ADDRSTRLEN];
+	text_of(a, ip);
 	if (mock_fails(MOCK_bind_addr)) return -1;
 	for (int i = 0; i < mock.devices; i++)
-		if (!strcmp(ip, mock_address(i))) id->verbs = mock_context(i), id->port_num = 1;
-	memcpy(&id->route.addr.src_storage, a, sizeof(struct sockaddr_in));
+		if (!mock.only[i].unconnected && !strcmp(ip, mock_address(i))) id->verbs = mock_context(mock_device_of(i)), id->port_num = mock.only[i].behind ? mock.only[i].behind : 1;
+	memcpy(&id->route.addr.src_storage, a, sizeof(struct sockaddr_in6));
 	if (!in(&id->route.addr.src_addr)->sin_port) in(&id->route.addr.src_addr)->sin_port = htons(next_port++);
 	return id->verbs ? 0 : (errno = ENODEV, -1);
 }
@@ -163,7 +172,7 @@ int rdma_resolve_addr(struct rdma_cm_id *id, struct sockaddr *from, struct socka
 {
 	if (ms > mock.resolve_ms) mock.resolve_ms = ms;
 	if (mock_fails(MOCK_resolve_addr) || rdma_bind_addr(id, from)) return -1;
-	memcpy(&id->route.addr.dst_storage, to, sizeof(struct sockaddr_in));
+	memcpy(&id->route.addr.dst_storage, to, sizeof(struct sockaddr_in6));
 	tell((struct id *)(void *)id, RDMA_CM_EVENT_ADDR_RESOLVED, 0, NULL, NULL, 0);
 	return 0;
 }
@@ -179,17 +188,28 @@ static struct id *listener(struct rdma_cm_id *id)
 {
 	const struct sockaddr_in *to = in(&id->route.addr.dst_addr);
 	for (struct id *i = ids; i; i = i->next) {
-		const struct sockaddr_in *at = in(&i->id.route.addr.src_addr);
-		if (i->listens && at->sin_port == to->sin_port && at->sin_addr.s_addr == to->sin_addr.s_addr) return i;
+		char here[INET6_ADDRSTRLEN], there[INET6_ADDRSTRLEN];
+		if (!i->listens || in(&i->id.route.addr.src_addr)->sin_port != to->sin_port) continue;
+		text_of(&i->id.route.addr.src_addr, here);
+		text_of(&id->route.addr.dst_addr, there);
+		if (!strcmp(here, there)) return i;
 	}
 	return NULL;
+}
+
+/* As librdmacm judges. */
+static bool beyond_device(const struct rdma_conn_param *p)
+{
+	if (p->responder_resources <= mock.device.max_qp_rd_atom && p->initiator_depth <= mock.device.max_qp_init_rd_atom) return false;
+	errno = EINVAL;
+	return true;
 }
 
 int rdma_connect(struct rdma_cm_id *id, struct rdma_conn_param *p)
 {
 	struct id *me = (struct id *)(void *)id, *to = listener(id);
 	struct rdma_cm_id *passive;
-	if (mock_fails(MOCK_connect)) return -1;
+	if (mock_fails(MOCK_connect) || (id->channel && beyond_device(p))) return -1;
 	if (!to) {
 		tell(me, RDMA_CM_EVENT_REJECTED, 8, NULL, NULL, 0);
 		return 0;
@@ -198,10 +218,14 @@ int rdma_connect(struct rdma_cm_id *id, struct rdma_conn_param *p)
 	struct id *other = (struct id *)(void *)passive;
 	passive->verbs = to->id.verbs;
 	passive->port_num = to->id.port_num;
-	memcpy(&passive->route.addr.dst_storage, &id->route.addr.src_storage, sizeof(struct sockaddr_in));
-	memcpy(&passive->route.addr.src_storage, &id->route.addr.dst_storage, sizeof(struct sockaddr_in));
+	memcpy(&passive->route.addr.dst_storage, &id->route.addr.src_storage, sizeof(struct sockaddr_in6));
+	memcpy(&passive->route.addr.src_storage, &id->route.addr.dst_storage, sizeof(struct sockaddr_in6));
 	me->peer = other;
 	other->peer = me;
+	me->reads = other->reads_served = p->initiator_depth;
+	me->reads_served = other->reads = p->responder_resources;
+	other->retries = p->retry_count;
+	other->waits = p->rnr_retry_count;
 	tell(other, RDMA_CM_EVENT_CONNECT_REQUEST, 0, to, p->private_data, p->private_data_len);
 	return 0;
 }
@@ -223,8 +247,14 @@ int rdma_reject(struct rdma_cm_id *id, const void *data, uint8_t size)
 int rdma_accept(struct rdma_cm_id *id, struct rdma_conn_param *p)
 {
 	struct id *i = (struct id *)(void *)id;
-	if (mock_fails(MOCK_accept) || !i->peer) return -1;
+	if (mock_fails(MOCK_accept) || !i->peer || beyond_device(p)) return -1;
+	if (p->responder_resources > i->peer->reads || p->initiator_depth > i->peer->reads_served) { /* the other device cannot be set to it */
+		tell(i->peer, RDMA_CM_EVENT_CONNECT_ERROR, -EINVAL, NULL, NULL, 0);
+		return 0;
+	}
 	mock_qp_pair(id->qp, i->peer->id.qp);
+	mock_qp_retries(id->qp, i->retries, i->waits); /* as the asker said */
+	if (i->peer->id.qp) mock_qp_retries(i->peer->id.qp, i->retries, p->rnr_retry_count); /* as each said */
 	i->connected = i->peer->connected = true;
 	tell(i->peer, RDMA_CM_EVENT_ESTABLISHED, 0, NULL, p->private_data, p->private_data_len);
 	if (mock.brief) tell(i->peer, RDMA_CM_EVENT_DISCONNECTED, 0, NULL, NULL, 0);
@@ -279,7 +309,7 @@ struct rdma_cm_id *mock_stranger(const DPI_Tp *tp, const void *bytes, uint8_t si
 	struct sockaddr_storage to;
 	if (rdma_create_id(NULL, &id, NULL, RDMA_PS_TCP)) return NULL;
 	dpi_verbs_socket(&tp->self.host[0], tp->self.host[0].port, &to);
-	memcpy(&id->route.addr.dst_storage, &to, sizeof(struct sockaddr_in));
+	memcpy(&id->route.addr.dst_storage, &to, sizeof(struct sockaddr_in6));
 	in(&id->route.addr.src_addr)->sin_family = AF_INET;
 	in(&id->route.addr.src_addr)->sin_addr.s_addr = htonl(0x0a090001u);
 	return rdma_connect(id, &p) ? NULL : id;

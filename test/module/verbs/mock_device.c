@@ -3,8 +3,9 @@
 #include "mock.h"
 
 #include <errno.h>
-#include <ifaddrs.h>
 #include <arpa/inet.h>
+#include <ifaddrs.h>
+#include <limits.h>
 #include <net/if.h>
 #include <signal.h>
 #include <stdio.h>
@@ -29,13 +30,13 @@ struct channel {
 struct cq {
 	struct ibv_cq cq;
 	struct ibv_wc *wc;
-	unsigned head, tail;
+	unsigned head, tail, room;
 	bool armed;
 };
 struct receives {
 	struct ibv_recv_wr wr[RECEIVES];
 	struct ibv_sge sge[RECEIVES];
-	unsigned head, tail;
+	unsigned head, tail, room;
 };
 struct srq {
 	struct ibv_srq srq;
@@ -48,6 +49,7 @@ struct qp {
 	struct receives *own; /* without srq */
 	struct cq *cq;
 	uint32_t depth, sges, inline_most, under_way;
+	int retries, waits; /* tries again when the wire is silent, and when the receiver is not ready: 7 is without end */
 	struct ibv_send_wr held[HELD];
 	struct ibv_sge held_sge[HELD][SGES];
 	uint8_t held_bytes[HELD][INLINE_MAX];
@@ -109,6 +111,7 @@ static const struct region *find(uint32_t key, bool remote, uint64_t at, uint64_
 
 static void push(struct cq *q, const struct ibv_wc *wc)
 {
+	mock.overruns += q->tail - q->head >= q->room;
 	q->wc[q->tail++ % WCS] = *wc;
 	if (!q->armed) return;
 	struct channel *c = (struct channel *)(void *)q->cq.channel;
@@ -123,7 +126,8 @@ static enum ibv_wc_status move(struct qp *q, const struct ibv_send_wr *wr, bool 
 	for (int i = 0; i < wr->num_sge; i++) {
 		const struct ibv_sge *s = &wr->sg_list[i];
 		void *here = (void *)(uintptr_t)s->addr, *there = (void *)(uintptr_t)remote;
-		if (!(wr->send_flags & IBV_SEND_INLINE) && !find(s->lkey, false, s->addr, s->length, to_remote ? 0 : IBV_ACCESS_LOCAL_WRITE))
+		int access = to_remote ? 0 : IBV_ACCESS_LOCAL_WRITE | (mock.transport == IBV_TRANSPORT_IWARP ? IBV_ACCESS_REMOTE_WRITE : 0);
+		if (!(wr->send_flags & IBV_SEND_INLINE) && !find(s->lkey, false, s->addr, s->length, access))
 			return IBV_WC_LOC_PROT_ERR;
 		if (s->length) memcpy(to_remote ? there : here, to_remote ? here : there, s->length);
 		remote += s->length;
@@ -139,11 +143,19 @@ static uint32_t total(const struct ibv_send_wr *wr)
 	return n;
 }
 
+/* So many tries are in vain; it makes some. */
+static bool gives_up(int *in_vain, int tries)
+{
+	bool gave_up = *in_vain > tries;
+	*in_vain = 0;
+	return gave_up;
+}
+
 static enum ibv_wc_status receive(struct qp *q, const struct ibv_send_wr *wr)
 {
 	struct qp *peer = q->peer;
 	struct receives *r = peer->qp.srq ? &((struct srq *)(void *)peer->qp.srq)->receives : peer->own;
-	if (r->head == r->tail) return IBV_WC_RNR_RETRY_EXC_ERR;
+	if (r->head == r->tail || gives_up(&mock.unready, q->waits == 7 ? INT_MAX : q->waits)) return IBV_WC_RNR_RETRY_EXC_ERR;
 	struct ibv_recv_wr *into = &r->wr[r->head % RECEIVES];
 	struct ibv_sge *sge = &r->sge[r->head++ % RECEIVES];
 	uint32_t size = total(wr);
@@ -165,7 +177,7 @@ static enum ibv_wc_status arrive_with_immediate(struct qp *q, const struct ibv_s
 {
 	struct qp *peer = q->peer;
 	struct receives *r = peer->qp.srq ? &((struct srq *)(void *)peer->qp.srq)->receives : peer->own;
-	if (r->head == r->tail) return IBV_WC_RNR_RETRY_EXC_ERR;
+	if (r->head == r->tail || gives_up(&mock.unready, q->waits == 7 ? INT_MAX : q->waits)) return IBV_WC_RNR_RETRY_EXC_ERR;
 	struct ibv_wc wc = { .wr_id = r->wr[r->head++ % RECEIVES].wr_id, .opcode = IBV_WC_RECV_RDMA_WITH_IMM, .byte_len = total(wr),
 			     .qp_num = peer->qp.qp_num, .wc_flags = IBV_WC_WITH_IMM, .imm_data = wr->imm_data };
 	push(peer->cq, &wc);
@@ -199,7 +211,7 @@ static enum ibv_wc_status cast(const struct ibv_send_wr *wr)
 {
 	uint8_t bytes[MTU_MOST];
 	uint32_t size = wr->sg_list->length;
-	if (size > sizeof bytes || wr->num_sge != 1 || wr->wr.ud.remote_qpn != 0xffffff) return IBV_WC_LOC_LEN_ERR;
+	if (size > 128u << mock.port.active_mtu || size > sizeof bytes || wr->num_sge != 1 || wr->wr.ud.remote_qpn != 0xffffff) return IBV_WC_LOC_LEN_ERR;
 	memcpy(bytes, (void *)(uintptr_t)wr->sg_list->addr, size);
 	int times = mock.datagram ? mock.datagram(mock.datagrams, bytes, &size) : 1;
 	mock.datagrams++;
@@ -248,7 +260,8 @@ static enum ibv_wc_status carry_out(struct qp *q, const struct ibv_send_wr *wr)
 	if (q->broken) return IBV_WC_WR_FLUSH_ERR;
 	if (mock.status_after >= 0 && !mock.status_after--) return mock.status;
 	if (q->datagrams) return cast(wr);
-	if (!q->peer || q->peer->broken) return IBV_WC_RETRY_EXC_ERR;
+	if (!q->peer || q->peer->broken || gives_up(&mock.lost, q->retries)) return IBV_WC_RETRY_EXC_ERR;
+	if (size > mock.port.max_msg_sz) return IBV_WC_LOC_LEN_ERR;
 	switch (wr->opcode) {
 	case IBV_WR_SEND: return receive(q, wr);
 	case IBV_WR_RDMA_WRITE:
@@ -288,10 +301,12 @@ static int post_send(struct ibv_qp *of, struct ibv_send_wr *wr, struct ibv_send_
 {
 	struct qp *q = (struct qp *)(void *)of;
 	if (mock.pipe) raise(SIGPIPE);
+	mock.doorbells++;
 	for (; wr; wr = wr->next) {
 		*bad = wr;
 		if (mock_fails(MOCK_post_send)) return errno;
 		if (wr->num_sge > (int)q->sges || (wr->send_flags & IBV_SEND_INLINE && total(wr) > q->inline_most)) return EINVAL;
+		if (wr->opcode == IBV_WR_RDMA_READ && wr->num_sge > mock.device.max_sge_rd) return EINVAL;
 		mock.requests++;
 		mock.inlined += !!(wr->send_flags & IBV_SEND_INLINE);
 		mock.signalled += !!(wr->send_flags & IBV_SEND_SIGNALED);
@@ -344,7 +359,7 @@ static int post_to(struct receives *r, struct ibv_recv_wr *wr, struct ibv_recv_w
 {
 	*bad = wr;
 	if (mock_fails(MOCK_post_recv)) return errno;
-	if (r->tail - r->head == RECEIVES) return ENOMEM;
+	if (r->tail - r->head == r->room || wr->num_sge > 1) return r->tail - r->head == r->room ? ENOMEM : EINVAL;
 	r->sge[r->tail % RECEIVES] = *wr->sg_list;
 	r->wr[r->tail++ % RECEIVES] = *wr;
 	return 0;
@@ -372,7 +387,7 @@ void mock_reset(void)
 	mock.instead = (enum rdma_cm_event_type)-1;
 	mock.instead_of = -1;
 	mock.device = (struct ibv_device_attr){ .max_qp_wr = 1000, .max_sge = 16, .max_sge_rd = 16, .max_cqe = 100000, .max_srq = 100, .max_srq_wr = 4096,
-						.max_srq_sge = 1, .max_qp_rd_atom = 16, .atomic_cap = IBV_ATOMIC_HCA, .phys_port_cnt = 1 };
+						.max_srq_sge = 1, .max_qp_rd_atom = 16, .max_qp_init_rd_atom = 16, .atomic_cap = IBV_ATOMIC_HCA, .phys_port_cnt = 1 };
 	mock.port = (struct ibv_port_attr){ .state = IBV_PORT_ACTIVE, .max_msg_sz = 1 << 23, .active_speed = 8, .active_width = 1 };
 }
 
@@ -381,6 +396,7 @@ struct ibv_context *mock_context(int i)
 	struct ibv_context *c = &context[i];
 	if (mock.only[i].name) snprintf(device[i].name, sizeof device[i].name, "%s", mock.only[i].name);
 	else snprintf(device[i].name, sizeof device[i].name, "mock%d", i);
+	device[i].transport_type = mock.only[i].unconnected ? IBV_TRANSPORT_UNSPECIFIED : mock.transport;
 	if (c->device) return c;
 	c->device = &device[i];
 	c->async_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK | EFD_SEMAPHORE);
@@ -396,35 +412,49 @@ struct ibv_context *mock_context(int i)
 struct ibv_device **ibv_get_device_list(int *count)
 {
 	struct ibv_device **list = mock_fails(MOCK_get_device_list) ? NULL : calloc(MOCK_DEVICES + 1, sizeof *list);
-	*count = list ? mock.devices : 0;
-	if (!list) return NULL;
-	for (int i = 0; i < *count; i++) {
-		list[i] = mock_context(i)->device;
-		list[i]->transport_type = mock.transport;
-	}
+	*count = 0;
+	for (int i = 0; list && i < mock.devices; i++)
+		if (!mock.only[i].behind) list[(*count)++] = mock_context(i)->device;
 	return list;
 }
 void ibv_free_device_list(struct ibv_device **list) { free(list); }
 struct ibv_context *ibv_open_device(struct ibv_device *d) { return mock_fails(MOCK_open_device) ? NULL : mock_context((int)(d - device)); }
 int ibv_close_device(struct ibv_context *c) { return (void)c, 0; }
 
+int mock_device_of(int i)
+{
+	while (mock.only[i].behind) i--;
+	return i;
+}
+
+/* -1: there is no such port */
+static int interface_of(int device_, uint8_t port)
+{
+	if (port == 1) return device_;
+	for (int i = device_ + 1; i < mock.devices && mock.only[i].behind; i++)
+		if (mock.only[i].behind == port) return i;
+	return -1;
+}
+
 int ibv_query_device(struct ibv_context *c, struct ibv_device_attr *a)
 {
 	if (mock_fails(MOCK_query_device)) return errno;
 	*a = mock.device;
-	c->device->transport_type = mock.transport;
+	while (interface_of((int)(c - context), (uint8_t)(a->phys_port_cnt + 1)) >= 0) a->phys_port_cnt++;
 	return 0;
 }
 
 #undef ibv_query_port
 int ibv_query_port(struct ibv_context *c, uint8_t port, struct _compat_ibv_port_attr *a)
 {
-	int index = (int)(c - context);
+	int index = interface_of((int)(c - context), port);
 	struct ibv_port_attr its = mock.port;
-	(void)port;
 	if (mock_fails(MOCK_query_port)) return errno;
+	if (index < 0) return EINVAL;
+	if (mock.only[index].message) its.max_msg_sz = mock.only[index].message;
 	if (mock.only[index].down) its.state = IBV_PORT_DOWN;
 	if (mock.only[index].speed) its.active_speed = mock.only[index].speed;
+	if (mock.only[index].new_speed) its.active_speed = 0;
 	memcpy(a, &its, sizeof its);
 	return 0;
 }
@@ -480,11 +510,20 @@ int ibv_destroy_comp_channel(struct ibv_comp_channel *c)
 	return 0;
 }
 
+/* As providers judge: what is larger than the device said is refused. */
+static bool beyond(int64_t asked, int most)
+{
+	if (asked <= most) return false;
+	errno = EINVAL;
+	return true;
+}
+
 struct ibv_cq *ibv_create_cq(struct ibv_context *context_, int cqe, void *user, struct ibv_comp_channel *channel, int vector)
 {
-	struct cq *q = mock_fails(MOCK_create_cq) ? NULL : calloc(1, sizeof *q);
-	(void)vector, (void)cqe;
+	struct cq *q = mock_fails(MOCK_create_cq) || beyond(cqe, mock.device.max_cqe) ? NULL : calloc(1, sizeof *q);
+	(void)vector;
 	if (!q) return NULL;
+	q->room = (unsigned)cqe;
 	q->cq.context = context_;
 	q->cq.channel = channel;
 	q->cq.cq_context = user;
@@ -510,9 +549,11 @@ void ibv_ack_cq_events(struct ibv_cq *cq, unsigned n) { (void)cq, (void)n; }
 
 struct ibv_srq *ibv_create_srq(struct ibv_pd *pd, struct ibv_srq_init_attr *a)
 {
-	struct srq *s = mock_fails(MOCK_create_srq) ? NULL : calloc(1, sizeof *s);
-	(void)a;
+	bool refused = mock_fails(MOCK_create_srq) || beyond(a->attr.max_wr, mock.device.max_srq_wr) || beyond(a->attr.max_sge, mock.device.max_srq_sge) ||
+		       beyond(1, mock.device.max_srq);
+	struct srq *s = refused ? NULL : calloc(1, sizeof *s);
 	if (!s) return NULL;
+	s->receives.room = a->attr.max_wr;
 	s->srq.context = pd->context;
 	return &s->srq;
 }
@@ -520,8 +561,12 @@ int ibv_destroy_srq(struct ibv_srq *srq) { return free(srq), 0; }
 
 int rdma_create_qp(struct rdma_cm_id *id, struct ibv_pd *pd, struct ibv_qp_init_attr *a)
 {
-	if (mock_fails(MOCK_create_qp)) return -1;
-	if (a->cap.max_inline_data > mock.inline_most) return errno = EINVAL, -1;
+	const struct ibv_device_attr *d = &mock.device;
+	if (mock_fails(MOCK_create_qp) || beyond(a->cap.max_send_wr, d->max_qp_wr) || beyond(a->cap.max_recv_wr, d->max_qp_wr) ||
+	    beyond(a->cap.max_send_sge, d->max_sge) || beyond(a->cap.max_recv_sge, d->max_sge))
+		return -1;
+	if (a->cap.max_inline_data > mock.inline_most && !mock.inline_cut) return errno = EINVAL, -1;
+	if (a->cap.max_inline_data > mock.inline_most) a->cap.max_inline_data = mock.inline_most;
 	struct qp *q = calloc(1, sizeof *q);
 	q->qp.context = pd->context;
 	q->qp.qp_context = a->qp_context;
@@ -532,6 +577,7 @@ int rdma_create_qp(struct rdma_cm_id *id, struct ibv_pd *pd, struct ibv_qp_init_
 	q->sges = a->cap.max_send_sge;
 	q->inline_most = a->cap.max_inline_data;
 	if (!a->srq) q->own = calloc(1, sizeof *q->own);
+	if (q->own) q->own->room = a->cap.max_recv_wr;
 	q->datagrams = a->qp_type == IBV_QPT_UD;
 	q->next = qps;
 	qps = q;
@@ -556,6 +602,13 @@ void mock_qp_pair(struct ibv_qp *a, struct ibv_qp *b)
 {
 	struct qp *x = (struct qp *)(void *)a, *y = (struct qp *)(void *)b;
 	if (x && y) x->peer = y, y->peer = x;
+}
+
+void mock_qp_retries(struct ibv_qp *qp, int retries, int waits)
+{
+	struct qp *q = (struct qp *)(void *)qp;
+	q->retries = retries;
+	q->waits = waits;
 }
 
 void mock_qp_unpair(struct ibv_qp *qp)
@@ -593,13 +646,17 @@ static void add(struct ifaddrs **list, const char *name, const char *address, co
 {
 	struct ifaddrs *one = calloc(1, sizeof *one);
 	struct sockaddr_in *in = calloc(2, sizeof *in);
+	struct sockaddr_in6 *six = calloc(2, sizeof *six);
 	in[0].sin_family = in[1].sin_family = AF_INET;
-	inet_pton(AF_INET, address, &in[0].sin_addr);
+	six[0].sin6_family = six[1].sin6_family = AF_INET6;
+	bool is_six = !inet_pton(AF_INET, address, &in[0].sin_addr) && inet_pton(AF_INET6, address, &six[0].sin6_addr);
 	inet_pton(AF_INET, mask, &in[1].sin_addr);
+	inet_pton(AF_INET6, "ffff:ffff:ffff:ffff::", &six[1].sin6_addr);
 	one->ifa_name = (char *)(uintptr_t)name;
 	one->ifa_flags = flags;
-	one->ifa_addr = (struct sockaddr *)&in[0];
-	one->ifa_netmask = (struct sockaddr *)&in[1];
+	one->ifa_addr = is_six ? (struct sockaddr *)&six[0] : (struct sockaddr *)&in[0];
+	one->ifa_netmask = is_six ? (struct sockaddr *)&six[1] : (struct sockaddr *)&in[1];
+	free(is_six ? (void *)in : (void *)six);
 	one->ifa_next = *list;
 	*list = one;
 }

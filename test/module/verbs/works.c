@@ -2,6 +2,7 @@
  * works.c: over a healthy device everything arrives. */
 #include "sides.h"
 
+#include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
 
@@ -89,6 +90,19 @@ TEST(verbs_moves_without_inline, "", 0)
 	sides_end();
 }
 
+/* A device that grants fewer bytes inline than it is asked for. */
+TEST(verbs_moves_with_inline_cut, "", 0)
+{
+	sides_init();
+	mock.inline_most = 60;
+	mock.inline_cut = true;
+	sides_open();
+	sides_connect();
+	move_all();
+	CHECK_INT(mock.inlined, >, 0);
+	sides_end();
+}
+
 TEST(verbs_moves_with_few_pieces, "", 0)
 {
 	sides_init();
@@ -102,6 +116,69 @@ TEST(verbs_moves_with_few_pieces, "", 0)
 	sides_end();
 }
 
+/* Each limit at its least, and at one that leaves room for few connections in a group; what is asked for beyond it, is refused. */
+TEST(verbs_moves_within_limits, "", 0)
+{
+	for (int i = 0; i < 11; i++) {
+		sides_init();
+		struct ibv_device_attr *d = &mock.device;
+		if (i == 0) d->max_qp_wr = DEPTH_MIN;
+		if (i == 1) d->max_sge = d->max_sge_rd = 1;
+		if (i == 2) d->max_sge_rd = 1;
+		if (i == 3) d->max_sge_rd = 3;
+		if (i == 4) d->max_cqe = DEPTH + CREDITS;
+		if (i == 5) d->max_cqe = 2 * (DEPTH + CREDITS) + 1;
+		if (i == 6) d->max_srq_wr = CREDITS;
+		if (i == 7) d->max_srq_wr = 2 * CREDITS + 1;
+		if (i == 8) d->max_srq_wr = CREDITS - 1, d->max_qp_wr = CREDITS;
+		if (i == 9) d->max_srq_sge = 0;
+		if (i == 10) mock.port.max_msg_sz = BUFFER * BUFFERS;
+		sides_open();
+		if (side_open(&third) || side_connect(&third, &b, LONG)) FAIL("%s", third.sentence);
+		sides_connect();
+		move_all();
+		sides_end();
+	}
+}
+
+/* Nobody looks for as long as anything can complete. */
+TEST(verbs_completions_have_room, "", 0)
+{
+	static struct op o[OUTSTANDING];
+	struct iovec to = { back, 8 };
+	int gets = 0, sends = 0;
+	sides_init();
+	mock.device.max_cqe = DEPTH + CREDITS;
+	sides_open();
+	sides_connect();
+	window_share(&b, &a, &w, DPI_TP_READ);
+	sides_progress();
+	while (gets < OUTSTANDING && verbs()->get(w.remote, &to, 1, 0, &o[gets]) == DPI_TP_PENDING) gets++;
+	while (verbs()->send(b.to, data, 8, 0) == DPI_SUCCESS) sends++;
+	CHECK_INT(gets + sends, >, DEPTH + CREDITS / 4);
+	sides_progress();
+	for (int i = 0; i < gets; i++) CHECK(o[i].completions == 1 && !o[i].error);
+	CHECK_INT(a.messages, ==, sends);
+	sides_end();
+}
+
+/* The wire loses a few, and a receiver is not ready for long: both are tried again. */
+TEST(verbs_tries_again, "", 0)
+{
+	sides_start();
+	for (int i = 0; i < 2; i++) {
+		struct side *from = i ? &b : &a, *to = i ? &a : &b;
+		mock.lost = 5;
+		CHECK_INT(verbs()->send(from->to, data, 8, 0), ==, DPI_SUCCESS);
+		mock.unready = 1000;
+		CHECK_INT(verbs()->send(from->to, data, 8, 0), ==, DPI_SUCCESS);
+		sides_progress();
+		CHECK_INT(to->messages, ==, 2);
+	}
+	CHECK_INT(a.lost + b.lost, ==, 0);
+	sides_end();
+}
+
 TEST(verbs_moves_over_iwarp, "", 0)
 {
 	sides_init();
@@ -112,6 +189,29 @@ TEST(verbs_moves_over_iwarp, "", 0)
 	move_all();
 	CHECK_INT(mock.overtakes, ==, 0);
 	sides_end();
+}
+
+/* soft-iWARP's defect: a short read that lies in two pages is asked for in two requests, there only. */
+TEST(verbs_reads_across_pages, "", 0)
+{
+	for (int siw = 0; siw < 2; siw++) {
+		sides_init();
+		mock.transport = IBV_TRANSPORT_IWARP;
+		mock.device.vendor_id = siw ? MOCK_SIW : MOCK_ADAPTER;
+		sides_open();
+		sides_connect();
+		window_share(&b, &a, &w, DPI_TP_READ);
+		fill(w.memory, sizeof w.memory, 5);
+		uint64_t page = 4096 - ((uintptr_t)w.memory & 4095);
+		for (size_t size = 1; size < 100; size++) {
+			int requests = mock.requests;
+			CHECK_INT(get(&a, w.remote, back, size, page - (size + 1) / 2), ==, DPI_SUCCESS);
+			CHECK(!memcmp(back, w.memory + page - (size + 1) / 2, size));
+			CHECK_INT(mock.requests - requests, ==, siw && size > 1 && size < 64 ? 2 : 1);
+		}
+		CHECK_INT(get(&a, w.remote, back, 60, page), ==, DPI_SUCCESS);
+		sides_end();
+	}
 }
 
 TEST(verbs_moves_with_global_atomics, "", 0)
@@ -167,6 +267,32 @@ TEST(verbs_registers_no_longer_than_needed, "", 0)
 	sides_end();
 }
 
+/* Memory that is registered for this process's own operations alone, or for peers' reads, serves its puts and its gets; over iWARP what
+ * peers read is no place for gets, as they could then write there. Memory that cannot be written is registered as well. */
+TEST(verbs_fills_what_is_registered, "", 0)
+{
+	static const uint32_t access[] = { 0, DPI_TP_READ, DPI_TP_WRITE, DPI_TP_READ | DPI_TP_WRITE, DPI_TP_ATOMIC };
+	for (int i = 0; i < 20; i++) {
+		bool iwarp = i / 5 % 2, constant = i / 10 && access[i % 5] < DPI_TP_WRITE;
+		sides_init();
+		if (iwarp) mock.transport = IBV_TRANSPORT_IWARP;
+		sides_open();
+		sides_connect();
+		window_share(&b, &a, &w, DPI_TP_READ | DPI_TP_WRITE);
+		if (constant) mock_fail(MOCK_reg_mr, 0, EFAULT);
+		CHECK_INT(window_expose(&a, &v, access[i % 5]), ==, DPI_SUCCESS);
+		int calls = mock.calls[MOCK_reg_mr];
+		fill(v.memory, sizeof v.memory, (unsigned)i);
+		CHECK_INT(put(&a, w.remote, v.memory, 200000, 0, NULL), ==, DPI_SUCCESS);
+		CHECK_INT(mock.calls[MOCK_reg_mr], ==, calls);
+		memset(v.memory, 0, sizeof v.memory);
+		CHECK_INT(get(&a, w.remote, v.memory, 200000, 0), ==, DPI_SUCCESS);
+		CHECK(!memcmp(v.memory, w.memory, 200000));
+		CHECK_INT(mock.calls[MOCK_reg_mr] - calls, ==, constant || (iwarp && access[i % 5] == DPI_TP_READ));
+		sides_end();
+	}
+}
+
 /* What is small travels in its work request, and few requests ask for a completion. */
 TEST(verbs_small_is_inline, "", 0)
 {
@@ -198,13 +324,14 @@ TEST(verbs_late, "T-63", 0)
 	window_share(&b, &a, &w, DPI_TP_WRITE);
 	CHECK_INT(window_expose(&a, &v, DPI_TP_WRITE), ==, DPI_SUCCESS);
 	fill(v.memory, sizeof v.memory, 3);
-	int signalled = mock.signalled;
+	int signalled = mock.signalled, doorbells = mock.doorbells;
 	mock.hold = true;
 	for (uint64_t i = 0; i < PUTS; i++) {
 		struct iovec from = { v.memory + 5000 * i, 5000 };
-		CHECK_INT(o[i].posted = verbs()->put(w.remote, &from, 1, 5000 * i, NULL, DPI_TP_LATE, &o[i]), ==, DPI_TP_PENDING);
+		CHECK_INT(o[i].posted = verbs()->put(w.remote, &from, 1, 5000 * i, NULL, DPI_TP_LATE | (i % 2 ? DPI_TP_MORE : 0), &o[i]), ==, DPI_TP_PENDING);
 	}
 	CHECK_INT(mock.signalled - signalled, ==, PUTS / (DEPTH / LATE_SHARE));
+	CHECK_INT(mock.doorbells - doorbells, ==, (PUTS + 1) / 2); /* every second is held back */
 	CHECK_INT(verbs()->detach(w.remote), ==, DPI_SUCCESS);
 	mock.hold = false;
 	mock_run();
@@ -257,7 +384,7 @@ TEST(verbs_holds_back, "", 0)
 {
 	sides_start();
 	window_share(&b, &a, &w, DPI_TP_WRITE);
-	int calls = mock.calls[MOCK_post_send];
+	int calls = mock.calls[MOCK_post_send], doorbells = mock.doorbells;
 	for (uint64_t i = 0; i < 10; i++) CHECK_INT(put(&a, w.remote, &i, 8, 8 * i, NULL), ==, DPI_SUCCESS);
 	CHECK_INT(mock.calls[MOCK_post_send], ==, calls + 10);
 	struct op o;
@@ -269,6 +396,7 @@ TEST(verbs_holds_back, "", 0)
 	CHECK_INT(verbs()->arm(a.tp, 0), ==, DPI_ERR_AGAIN);
 	CHECK_INT(put(&a, w.remote, &value, 8, 80, NULL), ==, DPI_SUCCESS);
 	CHECK_INT(mock.calls[MOCK_post_send], ==, calls + 21);
+	CHECK_INT(mock.doorbells, ==, doorbells + 11);
 	for (int i = 0; i < 10; i++) CHECK_INT(w.memory[8 * i], ==, 42);
 	sides_end();
 }

@@ -35,7 +35,8 @@ static struct sockaddr_in *in(struct sockaddr *a)
 static void text_of(const struct sockaddr *a, char ip[INET6_ADDRSTRLEN])
 {
 	bool six = a->sa_family == AF_INET6;
-	inet_ntop(a->sa_family, (const char *)a + (six ? offsetof(struct sockaddr_in6, sin6_addr) : offsetof(struct sockaddr_in, sin_addr)), ip, INET6_ADDRSTRLEN);
+	size_t at = six ? offsetof(struct sockaddr_in6, sin6_addr) : offsetof(struct sockaddr_in, sin_addr);
+	inet_ntop(a->sa_family, (const char *)a + at, ip, INET6_ADDRSTRLEN);
 }
 
 static void tell(struct id *i, enum rdma_cm_event_type type, int status, struct id *listener, const void *data, uint8_t size)
@@ -150,7 +151,10 @@ int rdma_bind_addr(struct rdma_cm_id *id, struct sockaddr *a)
 	text_of(a, ip);
 	if (mock_fails(MOCK_bind_addr)) return -1;
 	for (int i = 0; i < mock.devices; i++)
-		if (!mock.only[i].unconnected && !strcmp(ip, mock_address(i))) id->verbs = mock_context(mock_device_of(i)), id->port_num = mock.only[i].behind ? mock.only[i].behind : 1;
+		if (!mock.only[i].unconnected && !strcmp(ip, mock_address(i))) {
+			id->verbs = mock_context(mock_device_of(i));
+			id->port_num = mock.only[i].behind ? mock.only[i].behind : 1;
+		}
 	memcpy(&id->route.addr.src_storage, a, sizeof(struct sockaddr_in6));
 	if (!in(&id->route.addr.src_addr)->sin_port) in(&id->route.addr.src_addr)->sin_port = htons(next_port++);
 	return id->verbs ? 0 : (errno = ENODEV, -1);

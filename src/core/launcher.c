@@ -77,14 +77,25 @@ bool dpi_launcher_meant(struct dpi_context *ctx)
 	return name && *name && rank && *rank && !strcmp(ctx->settings.origin[DPI_SETTING_CLUSTER], "default");
 }
 
-/* srun says of each process's step how many there are, but who they are only by PMIx. */
+/* Launchers that say how many processes they have started, and who the others are only by other means than PMIx. */
+static const struct {
+	const char *name, *job, *rank, *size, *remedy;
+} alone[] = {
+	{ "srun", "SLURM_STEP_ID", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "start them with srun --mpi=pmix" },
+	{ "a launcher that speaks PMI, not PMIx,", "PMI_FD", "PMI_RANK", "PMI_SIZE", "start them with dpirun, Open MPI's mpirun or srun --mpi=pmix" },
+	{ "a launcher that speaks PMI, not PMIx,", "PMI_PORT", "PMI_RANK", "PMI_SIZE", "start them with dpirun, Open MPI's mpirun or srun --mpi=pmix" },
+};
+
 int dpi_launcher_alone(struct dpi_context *ctx)
 {
-	const char *step = getenv("SLURM_STEP_ID"), *rank = getenv("SLURM_PROCID"), *size = getenv("SLURM_STEP_NUM_TASKS");
-	if (!step || !rank || !size || atoi(size) < 2 || strcmp(ctx->settings.origin[DPI_SETTING_CLUSTER], "default")) return DPI_SUCCESS;
-	return dpi_fail(DPI_ERR_CONFIG, "srun started %d processes and tells none of the others: start them with srun --mpi=pmix; or set "
-					"DPI_CLUSTER to nothing, if each is to be a cluster of its own",
-			atoi(size));
+	if (strcmp(ctx->settings.origin[DPI_SETTING_CLUSTER], "default")) return DPI_SUCCESS;
+	for (size_t i = 0; i < sizeof alone / sizeof *alone; i++) {
+		const char *size = getenv(alone[i].size);
+		if (!getenv(alone[i].job) || !getenv(alone[i].rank) || !size || atoi(size) < 2) continue;
+		return dpi_fail(DPI_ERR_CONFIG, "%s started %d processes and tells none of the others: %s; or set DPI_CLUSTER to nothing, if each is "
+						"to be a cluster of its own", alone[i].name, atoi(size), alone[i].remedy);
+	}
+	return DPI_SUCCESS;
 }
 
 static int set(struct dpi_context *ctx, enum dpi_setting which, const char *value)
@@ -118,6 +129,14 @@ static int begin(struct dpi_context *ctx, struct dpi_launcher *l)
 	return w->secure ? dpi_auth_random(w->key, sizeof w->key) : DPI_SUCCESS;
 }
 
+/* Where the cluster is: of several hosts by an address that all of them may reach, from which transports tell its network. */
+static int set_cluster(struct dpi_context *ctx, const struct dpi_launcher *l, char (*address)[DPI_ADDRESS_TEXT], int addresses)
+{
+	int i = 0;
+	while (!l->job.one_host && i < addresses - 1 && !strncmp(address[i], "unix:", 5)) i++;
+	return set(ctx, DPI_SETTING_CLUSTER, address[i]);
+}
+
 /* The others: what node 0 says. */
 static int hear(struct dpi_context *ctx, struct dpi_launcher *l, int64_t deadline)
 {
@@ -130,7 +149,7 @@ static int hear(struct dpi_context *ctx, struct dpi_launcher *l, int64_t deadlin
 	if (error) return error;
 	c->registries = w->addresses;
 	memcpy(c->registry, w->address, sizeof c->registry);
-	return set(ctx, DPI_SETTING_CLUSTER, w->address[0]);
+	return set_cluster(ctx, l, w->address, w->addresses);
 }
 
 int dpi_launcher_open(struct dpi_context *ctx)
@@ -170,7 +189,7 @@ int dpi_launcher_publish(struct dpi_context *ctx)
 	dpi_launcher_print(&l->word, text);
 	int error = dpi_pmix_tell(&l->job, text, dpi_deadline(0, ctx->timeout_us));
 	explicit_bzero(text, sizeof text);
-	return error ? error : set(ctx, DPI_SETTING_CLUSTER, k->address[0]);
+	return error ? error : set_cluster(ctx, l, k->address, k->addresses);
 }
 
 void dpi_launcher_close(struct dpi_launcher *l)

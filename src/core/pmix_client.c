@@ -49,7 +49,8 @@ static int load(void)
 	if (!module)
 		return dpi_fail(DPI_ERR_UNSUPPORTED,
 				"the launcher of this job speaks PMIx (PMIX_NAMESPACE is set), but " LIBRARY " cannot be loaded (%s): "
-				"install the package libpmix2, or start the program with dpirun", dlerror());
+				"install the package libpmix2, say in LD_LIBRARY_PATH where the launcher has its own, or start the program with "
+				"dpirun", dlerror());
 	*(void **)&px.init = dlsym(module, "PMIx_Init");
 	*(void **)&px.finalize = dlsym(module, "PMIx_Finalize");
 	*(void **)&px.put = dlsym(module, "PMIx_Put");

@@ -94,6 +94,20 @@ status_is 0
 out_has '^node 0 of 1 '
 end
 
+begin "several processes of a launcher without PMIx, such as MPICH's: an error, and not so many clusters of one"
+for way in PMI_FD=9 PMI_PORT=host:1; do
+	alone $way PMI_RANK=1 PMI_SIZE=4 ./member
+	status_is 3
+	out_has 'DPI_Init: DPI_ERR_CONFIG: a launcher that speaks PMI, not PMIx, started 4 processes .*dpirun'
+done
+alone PMI_FD=9 PMI_RANK=1 PMI_SIZE=4 DPI_CLUSTER= ./member
+status_is 0
+out_has '^node 0 of 1 '
+alone PMI_FD=9 PMI_RANK=0 PMI_SIZE=1 ./member
+status_is 0
+out_has '^node 0 of 1 '
+end
+
 begin "an empty DPI_CLUSTER: a cluster of one, whatever the launcher says"
 alone PMIX_NAMESPACE=job PMIX_RANK=0 DPI_CLUSTER= ./member
 status_is 0

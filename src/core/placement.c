@@ -58,7 +58,11 @@ void dpi_placement_near(const struct dpi_topology *t, const char *device, const 
 /* Is there more than one NUMA node? One look, so that most machines need no topology. hwloc's variables replay others. */
 static bool several_nodes(void)
 {
-	return getenv("HWLOC_XMLFILE") || getenv("HWLOC_SYNTHETIC") || !access("/sys/devices/system/node/node1", F_OK);
+	char online[256] = "";
+	FILE *f = fopen("/sys/devices/system/node/online", "re"); /* such as 0-1, or 0,8 */
+	if (f && !fgets(online, sizeof online, f)) *online = 0;
+	if (f) fclose(f);
+	return getenv("HWLOC_XMLFILE") || getenv("HWLOC_SYNTHETIC") || strpbrk(online, ",-");
 }
 
 int dpi_topology_near_here(struct dpi_topology **t, const char *device)

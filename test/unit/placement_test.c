@@ -3,6 +3,8 @@
 #include "unit.h"
 
 #include <dirent.h>
+#include <linux/mempolicy.h>
+#include <sys/syscall.h>
 
 #include "affinity.h"
 #include "context.h"
@@ -264,6 +266,26 @@ TEST(placement_is_done, "", 0)
 		dpi_loop_close(&ctx);
 		dpi_bells_close(&ctx.bells);
 		dpi_settings_free(&ctx.settings);
+	}
+}
+
+/* Windows lie where the context wants them, if there is room. */
+TEST(placement_of_windows, "", 0)
+{
+	int mode = -1;
+	unsigned long nodes[16] = { 0 };
+	struct dpi_window w;
+	memset(&ctx, 0, sizeof ctx);
+	for (int wanted = 0; wanted < 2; wanted++) {
+		ctx.placement.numa = wanted ? DPI_NUMA_NODE(0) : DPI_NUMA_ANY;
+		CHECK(dpi_context_set(&ctx));
+		CHECK_INT(dpi_window_allocate(100000, DPI_HUGE_NEVER, DPI_NUMA_ANY, &w), ==, DPI_SUCCESS);
+		memset(w.address, 1, 100000);
+		if (syscall(SYS_get_mempolicy, &mode, nodes, 8 * sizeof nodes, w.address, MPOL_F_ADDR)) SKIP("the kernel tells no memory policy: %s", strerror(errno));
+		CHECK_INT(mode, ==, wanted ? MPOL_PREFERRED : MPOL_DEFAULT);
+		CHECK_INT(nodes[0], ==, (unsigned long)wanted);
+		dpi_window_free(&ctx, &w);
+		dpi_context_set(NULL);
 	}
 }
 

@@ -175,6 +175,7 @@ const char *harness_transport(void);	 /* the enrolled transport of this run; "" 
 uint64_t harness_seed(void);		 /* for random choices; printed when the case fails */
 size_t harness_stderr(char *text, size_t room); /* what this rank has written to standard error so far */
 const char *harness_build(void);		/* the build directory, such as /…/build */
+bool harness_carries(const char *transport);	/* does one that needs a device work here? If not, it is said why, once */
 int harness_slow(void);				/* TEST_SLOW, at least 1: for a test's own time bounds */
 
 #endif

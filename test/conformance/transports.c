@@ -41,12 +41,12 @@ static bool devices(bool iwarp)
 
 static bool rdma(void)
 {
-	return devices(false);
+	return devices(false) && harness_carries("verbs");
 }
 
 static bool iwarp(void)
 {
-	return devices(true) && !devices(false);
+	return devices(true) && !devices(false) && harness_carries("verbs");
 }
 
 /* Where this program finds the module NAME, as it is not beside the library's modules. */

@@ -54,13 +54,13 @@ static inline int times(int all, int few)
 	return all / 20 > few ? all / 20 : few;
 }
 
-/* Has the machine an RDMA device? */
+/* Has the machine an RDMA device that can be used? */
 static inline bool rdma(void)
 {
 	glob_t found;
 	bool some = !glob("/sys/class/infiniband/*", GLOB_NOSORT, NULL, &found);
 	if (some) globfree(&found);
-	return some;
+	return some && harness_carries("verbs");
 }
 static inline void modules(int rank, int ranks)
 {

@@ -9,7 +9,7 @@ trap 'rm -rf "$tmp"' EXIT
 trap 'exit 1' HUP INT PIPE TERM
 bad=0
 unset RDMA_VM RDMA_DEVICES
-export RDMA_SYS="$tmp/sys" RDMA_DEV="$tmp/dev" RDMA_SECONDS=$((20 * slow)) RDMA_FETCH=0
+export RDMA_SYS="$tmp/sys" RDMA_DEV="$tmp/dev" RDMA_INFO="$tmp/info" RDMA_SECONDS=$((20 * slow)) RDMA_FETCH=0
 if [ "$(uname -m)" != x86_64 ]; then
 	echo "skip rdma_choice: the virtual machine is one for x86-64"
 	exit 0
@@ -63,6 +63,16 @@ rm "$RDMA_DEV/rdma_cm"
 choose "a container that has not been given the device: a virtual machine" 125 \
 	"rdma-vm: passed over, as there is no $RDMA_DEV/rdma_cm (modprobe rdma_ucm; a container is to be given it): mlx5_0
 $virtual" sh -c :
+machine "ibp0=4: ACTIVE"
+printf '#!/bin/sh\n[ "$*" = "--json --transports" ] || exit 1\ncat <<E\n"name": "tcp",\n"usable": true,\n"reason": "works",\n"name": "verbs",\n"usable": %s,\n"reason": "%s",\n"name": "other",\n"usable": false,\n"reason": "none",\nE\n' \
+	false "no RDMA device has a port with an IP address" >"$RDMA_INFO"
+ln -s "$(command -v cat)" "$tmp/bin/cat"
+chmod +x "$RDMA_INFO"
+choose "a device that programs cannot use: a virtual machine" 125 "rdma-vm: passed over: ibp0: no RDMA device has a port with an IP address
+$virtual" sh -c :
+sed -i 's/"usable": false,/"usable": true,/' "$RDMA_INFO"
+choose "a device that they can use" 0 "$own ibp0" sh -c :
+rm "$RDMA_INFO"
 machine
 choose "no device: a virtual machine" 125 "$virtual" sh -c :
 

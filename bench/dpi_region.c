@@ -2,6 +2,8 @@
 /* Writes to, or reads from, a region of another process, walked over offset by offset. */
 #include "dpi_job.h"
 
+#define FILL 65536u /* bytes at a time */
+
 static struct options o;
 
 /* The home does nothing: it waits until the other is done. */
@@ -17,6 +19,7 @@ static void home(unsigned index, void *arg)
 	attr.use = DPI_USE_REGION;
 	attr.capacity = o.footprint;
 	need(DPI_Create_Buffer("region", DPI_NODE_SELF, &attr, ctx, &region));
+	need(DPI_Barrier("filled", 2, 600 * 1000000, ctx));
 	timer_start(o.seconds); /* dies by itself 10 s later */
 	need(DPI_Barrier("end", 2, 60 * 1000000, ctx));
 	need(DPI_Finalize(ctx));
@@ -25,7 +28,7 @@ static void home(unsigned index, void *arg)
 int main(int argc, char **argv)
 {
 	uint64_t records = 0, start, end;
-	unsigned char *record;
+	unsigned char *record, *fill;
 	DPI_Context ctx;
 	DPI_Buffer region;
 	bool write;
@@ -43,9 +46,11 @@ int main(int argc, char **argv)
 	pin_consumer();
 	ctx = job_join(1);
 	region = buffer_open(ctx, "region");
-	for (uint64_t at = 0; at + o.size <= o.footprint; at += o.size) /* page faults are not what is measured */
-		need(DPI_Write(record, o.size, at, region));
+	fill = record_new(FILL);
+	for (uint64_t at = 0; at < o.footprint; at += FILL) /* page faults are not what is measured */
+		need(DPI_Write(fill, at + FILL < o.footprint ? FILL : o.footprint - at, at, region));
 	need(DPI_Flush_Buffer(region));
+	need(DPI_Barrier("filled", 2, 600 * 1000000, ctx));
 	timer_start(o.seconds);
 	start = now_ns();
 	while (!time_is_up) {

@@ -7,7 +7,8 @@ struct rdma_device {
 	char name[64], gid[8]; /* index of the one of an IPv4 address; "": there is none, as on InfiniBand */
 };
 
-/* --path wire: the first and the last by name; loop: the first, twice. Where there is none the program is skipped. */
+/* Of those whose first port is up. --path wire: the first and the last by name, where RDMA_HOSTS and RDMA_KEY_FILE put ours on two, too; else,
+ * or loop: the first, twice. Where there is none the program is skipped. */
 void rdma_devices_choose(struct rdma_device devices[2], const char *path);
 
 #endif

@@ -57,6 +57,7 @@ struct mock {
 	int doorbells;	 /* calls that post */
 	int overruns;	 /* completions that a queue had no room for */
 	int lost, unready; /* the next tries to reach a peer that get lost; that find no receive buffer ready */
+	int stalls;    /* requests that would stop siw's sender, and with it its answers to what the peer reads */
 	int overtakes; /* requests that complete before a read that was posted first, as they do over iWARP */
 	bool pipe;  /* posting raises SIGPIPE, as a socket does that the peer has closed */
 	bool hold;  /* requests are not carried out until mock_run */

@@ -297,6 +297,23 @@ static void complete(struct qp *q, const struct ibv_send_wr *wr)
 	if (wc.status != IBV_WC_SUCCESS || wr->send_flags & IBV_SEND_SIGNALED) push(q->cq, &wc);
 }
 
+static int held_reads(const struct qp *q)
+{
+	int reads = 0;
+	for (unsigned i = q->held_head; i != q->held_tail; i++) reads += q->held[i % HELD].opcode == IBV_WR_RDMA_READ;
+	return reads;
+}
+
+/* Over iWARP a request completes before a read that goes before it, or waits for it; siw then sends nothing at all, nor with too many reads. */
+static void follow_reads(struct qp *q, const struct ibv_send_wr *wr)
+{
+	bool read = wr->opcode == IBV_WR_RDMA_READ, fenced = wr->send_flags & IBV_SEND_FENCE, siw = mock.device.vendor_id == MOCK_SIW;
+	int held = held_reads(q);
+	if (siw ? held : q->reading) mock.overtakes += !read && !fenced && mock.transport == IBV_TRANSPORT_IWARP;
+	mock.stalls += siw && (fenced || (read && held >= mock.device.max_qp_init_rd_atom));
+	q->reading = read;
+}
+
 static int post_send(struct ibv_qp *of, struct ibv_send_wr *wr, struct ibv_send_wr **bad)
 {
 	struct qp *q = (struct qp *)(void *)of;
@@ -312,8 +329,7 @@ static int post_send(struct ibv_qp *of, struct ibv_send_wr *wr, struct ibv_send_
 		mock.signalled += !!(wr->send_flags & IBV_SEND_SIGNALED);
 		if (q->under_way + q->held_tail - q->held_head >= q->depth) return ENOMEM;
 		if (wr->opcode == IBV_WR_RDMA_READ && wr->send_flags & IBV_SEND_FENCE) return EINVAL;
-		if (q->reading && wr->opcode != IBV_WR_RDMA_READ && !(wr->send_flags & IBV_SEND_FENCE)) mock.overtakes += mock.transport == IBV_TRANSPORT_IWARP;
-		q->reading = wr->opcode == IBV_WR_RDMA_READ;
+		follow_reads(q, wr);
 		if (!mock.hold && q->held_head == q->held_tail) {
 			complete(q, wr);
 			continue;

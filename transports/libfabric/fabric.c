@@ -103,14 +103,16 @@ static int watch(DPI_Tp *tp, struct fid *fid)
 	return epoll_ctl(tp->epoll_fd, EPOLL_CTL_ADD, fd, &e) ? -errno : 0;
 }
 
-/* The completion queue, and that of connection events, with descriptors if the provider has them, else looked at every so often. */
+/* The completion queue, and that of connection events, with descriptors if the provider has them, else looked at every so often. So it is
+ * with reliable datagrams, whatever the provider has: it makes its descriptors wait for each endpoint, endpoints are closed here while the
+ * queue lives on, and ofi_rxm and shm do not take those of a closed one out: fi_trywait would read freed memory. */
 static int open_queues(DPI_Tp *tp)
 {
 	const struct fi_info *info = tp->choice.info;
 	struct fi_cq_attr cq = { .size = 4096, .format = FI_CQ_FORMAT_MSG, .wait_obj = FI_WAIT_FD };
 	struct fi_eq_attr eq = { .size = 256, .wait_obj = FI_WAIT_FD };
 	struct fi_av_attr av = { .type = info->domain_attr->av_type == FI_AV_UNSPEC ? FI_AV_TABLE : info->domain_attr->av_type };
-	int error = fi_cq_open(tp->domain, &cq, &tp->cq, NULL);
+	int error = tp->choice.message ? fi_cq_open(tp->domain, &cq, &tp->cq, NULL) : -FI_ENOSYS;
 	if (!error && watch(tp, &tp->cq->fid)) {
 		fi_close(&tp->cq->fid);
 		tp->cq = NULL;

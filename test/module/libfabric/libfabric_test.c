@@ -418,6 +418,23 @@ TEST(sleeps, "", 0)
 	close_both();
 }
 
+/* Endpoints come and go while a process sleeps: no provider is asked to wait for one that is closed. */
+TEST(sleeps_after_a_close, "", 0)
+{
+	for (int type = 1; type <= 2; type++) {
+		mock_reset();
+		mock.types = type;
+		start(PLAIN);
+		table()->disconnect(a.to);
+		turns(10);
+		for (int n = 0; table()->arm(a.tp, 0) == DPI_ERR_AGAIN && n < 100; n++) turn();
+		CHECK_TP(table()->arm(a.tp, 0));
+		CHECK_INT(mock.stale, ==, 0);
+		table()->disconnect(b.to);
+		close_both();
+	}
+}
+
 /* ------------------------------------------------------------------------------------------------------ the provider */
 
 static void refused(int class, const char *part)

@@ -23,6 +23,7 @@ struct queue {
 	struct fid_cq cq;
 	struct done *head;
 	int fd;
+	bool stale; /* it waits for an endpoint that is closed */
 };
 struct event {
 	struct event *next;
@@ -52,7 +53,7 @@ struct end { /* an endpoint, active or passive */
 		struct fid_pep pep;
 	};
 	struct end *next;
-	bool passive, connected;
+	bool passive, datagrams;
 	uint16_t port;
 	struct queue *queue;
 	struct events *events;
@@ -440,6 +441,7 @@ static int ep_close(struct fid *fid)
 	while (*at != e) at = &(*at)->next;
 	*at = e->next;
 	if (e->peer) e->peer->peer = NULL;
+	if (e->datagrams && e->queue && e->queue->fd >= 0) e->queue->stale = true; /* as ofi_rxm has it */
 	for (struct end *o = ends; o; o = o->next) /* who knocked is gone before the door was opened */
 		for (struct event *v = o->events ? o->events->head : NULL; v; v = v->next)
 			if (v->info && v->info->handle == fid) v->info->handle = NULL;
@@ -571,6 +573,7 @@ static struct end *end_new(struct fi_info *info, bool passive, void *context)
 		e->ep.rma = &rma_ops;
 	}
 	e->passive = passive;
+	e->datagrams = info->ep_attr->type == FI_EP_RDM;
 	e->port = next_port++;
 	if (info->handle) {
 		e->peer = (struct end *)info->handle;
@@ -651,6 +654,8 @@ static int domain_open(struct fid_fabric *fabric, struct fi_info *info, struct f
 static int trywait(struct fid_fabric *fabric, struct fid **fids, int count)
 {
 	(void)fabric;
+	for (int i = 0; i < count; i++)
+		if (fids[i]->fclass == FI_CLASS_CQ && ((struct queue *)fids[i])->stale) mock.stale++;
 	for (int i = 0; i < count; i++)
 		if (fids[i]->fclass == FI_CLASS_CQ ? !!((struct queue *)fids[i])->head : !!((struct events *)fids[i])->head) return -FI_EAGAIN;
 	return 0;

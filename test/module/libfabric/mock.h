@@ -41,6 +41,7 @@ struct mock {
 	int calls[MOCK_COUNT];
 	int objects; /* open */
 	int registered;
+	int stale; /* fi_trywait on a queue that waits for a closed endpoint */
 };
 extern struct mock mock;
 

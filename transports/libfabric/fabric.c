@@ -291,11 +291,10 @@ int dpi_fabric_drain(DPI_Tp *tp)
 /* A link without connection events whose peer is silent is sent something: what is the matter comes as an error, or nothing is taken. */
 static void look_after(DPI_Tp_Endpoint *c, int64_t now)
 {
-	struct wire_frame f = { .op = WIRE_CREDIT };
 	if (c->state == STATE_OPEN && c->claimed && now - c->heard > QUIET_US && c->probes < PROBES) {
 		c->heard = now;
 		c->probes++;
-		dpi_fabric_message(c, &f, NULL, 0, false);
+		dpi_fabric_give_back(c);
 	}
 	if (!c->stuck) return;
 	if (c->state == STATE_OPEN && now - c->stuck > STUCK_US)

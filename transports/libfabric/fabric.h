@@ -322,6 +322,7 @@ struct fabric_item *dpi_fabric_item(DPI_Tp_Endpoint *c, enum fabric_work work, b
 void dpi_fabric_enqueue(DPI_Tp_Endpoint *c, struct fabric_item *i);
 void dpi_fabric_item_free(DPI_Tp_Endpoint *c, struct fabric_item *i);
 int dpi_fabric_run(DPI_Tp_Endpoint *c, struct fabric_item *i); /* as far as it goes: 0: done; DPI_ERR_AGAIN; DPI_ERR_PEER */
+void dpi_fabric_give_back(DPI_Tp_Endpoint *c); /* a message that only gives credits back, ahead of the queue, but for a welcome there */
 void dpi_fabric_serve(DPI_Tp_Endpoint *c);		       /* from progress: the queue, and credits owed */
 void dpi_fabric_direct_done(struct fabric_op *op, int code);   /* from progress */
 void dpi_fabric_drop(DPI_Tp_Endpoint *c);		       /* complete everything with DPI_ERR_PEER */

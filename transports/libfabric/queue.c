@@ -342,6 +342,13 @@ static void finish(DPI_Tp_Endpoint *c, struct fabric_item *i, int error)
 	core->complete(core->self, cookie, error, 0);
 }
 
+void dpi_fabric_give_back(DPI_Tp_Endpoint *c)
+{
+	struct wire_frame f = { .op = WIRE_CREDIT };
+	bool welcomed = !c->head || c->head->frame.op != WIRE_WELCOME;
+	if (welcomed) dpi_fabric_message(c, &f, NULL, 0, false);
+}
+
 void dpi_fabric_serve(DPI_Tp_Endpoint *c)
 {
 	int error = DPI_SUCCESS;
@@ -360,10 +367,7 @@ void dpi_fabric_serve(DPI_Tp_Endpoint *c)
 		}
 	}
 	if (c->held && !c->late) dpi_fabric_ship(c);
-	if (c->state == STATE_OPEN && !c->broken && !c->held && (c->owed >= CREDITS / 2 || c->stuck)) {
-		struct wire_frame f = { .op = WIRE_CREDIT };
-		dpi_fabric_message(c, &f, NULL, 0, false);
-	}
+	if (c->state == STATE_OPEN && !c->broken && !c->held && (c->owed >= CREDITS / 2 || c->stuck)) dpi_fabric_give_back(c);
 	if (c->broken) dpi_fabric_broke(c, c->broken);
 }
 

@@ -75,10 +75,12 @@ static const char *core_setting(void *self, const char *name)
 	if (!strcmp(name, "FABRIC")) return fabric_setting;
 	return !strcmp(name, "LISTEN") ? listen_setting : NULL;
 }
+static int warnings;
 static void core_log(void *self, int level, const char *format, ...)
 {
 	va_list args;
 	(void)self;
+	warnings += level <= 1;
 	printf("log %d: ", level);
 	va_start(args, format);
 	vprintf(format, args);
@@ -631,6 +633,22 @@ TEST(connect_refused, "", 0)
 		int error = table()->connect(a.tp, 0, &peer, 20000, &a.to);
 		CHECK(error == DPI_ERR_PEER || error == DPI_ERR_TIMEOUT);
 		CHECK_HAS(sentence, "node 1");
+		close_both();
+	}
+}
+
+/* A welcome that the provider does not take at once is overtaken by nothing. */
+TEST(welcome_goes_first, "", 0)
+{
+	for (int times = 1; times < 6; times++) {
+		mock_reset();
+		mock.types = 2;
+		open_both();
+		mock.fail[MOCK_INJECT] = FI_EAGAIN;
+		mock.times[MOCK_INJECT] = times;
+		warnings = 0;
+		CHECK_TP(connect_node(&a, &b, LONG));
+		CHECK_INT(warnings, ==, 0);
 		close_both();
 	}
 }

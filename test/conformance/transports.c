@@ -141,6 +141,9 @@ ENROL_IF(wire, "DPI_TRANSPORT=verbs DPI_LISTEN=", between_devices, two_devices);
 ENROL_ALSO(libfabric, "DPI_TRANSPORT=libfabric DPI_LISTEN= DPI_FABRIC=tcp", modules, .present = libfabric, .before = libfabric_first);
 ENROL_ALSO(libfabric_rxm, "DPI_TRANSPORT=libfabric DPI_LISTEN= DPI_FABRIC=tcp;ofi_rxm", modules, .present = libfabric, .before = libfabric_first,
 	   .kit_only = true);
+/* Larger messages than that do not come in the order in which they were sent. */
+ENROL_ALSO(libfabric_rxm_4k, "DPI_TRANSPORT=libfabric DPI_LISTEN= DPI_FABRIC=tcp;ofi_rxm FI_OFI_RXM_BUFFER_SIZE=4096", modules, .present = libfabric,
+	   .before = libfabric_first, .kit_only = true);
 ENROL_ALSO(libfabric_verbs_rxm, "DPI_TRANSPORT=libfabric DPI_LISTEN= DPI_FABRIC=verbs;ofi_rxm", between_devices, .present = two_devices_of_libfabric,
 	   .before = libfabric_first, .kit_only = true);
 ENROL_ALSO(libfabric_shm, "DPI_TRANSPORT=libfabric DPI_LISTEN= DPI_FABRIC=shm", modules, .present = libfabric, .before = libfabric_first, .kit_only = true);

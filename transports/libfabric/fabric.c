@@ -237,20 +237,13 @@ static void completed(DPI_Tp *tp, struct fabric_op *op, size_t size, int code)
 		dpi_fabric_direct_done(op, code);
 		break;
 	case OP_RECEIVE:
-		if (!code) dpi_fabric_take(c, op->bytes, size);
-		else if (tp->choice.message && !c->broken) c->broken = code;
-		if (op->endpoint && c->ep && !c->broken) {
-			*op->link = op->next; /* fresh completions behind old ones */
-			if (op->next) op->next->link = op->link;
-			op->next = c->ops;
-			op->link = &c->ops;
-			if (op->next) op->next->link = &op->next;
-			c->ops = op;
-			int error = dpi_fabric_receive(c, op);
-			if (error && !c->broken) c->broken = -error;
-		} else {
-			dpi_fabric_op_done(tp, op);
+		if (!code) {
+			dpi_fabric_take(c, op, size);
+			break;
 		}
+		c->missed = code;
+		if (tp->choice.message && !c->broken) c->broken = code;
+		dpi_fabric_receive_again(c, op);
 		break;
 	}
 }
@@ -296,6 +289,7 @@ static void look_after(DPI_Tp_Endpoint *c, int64_t now)
 		c->probes++;
 		dpi_fabric_give_back(c);
 	}
+	if (c->waiting && c->missed && now - c->gap > QUIET_US) dpi_fabric_broke(c, c->missed); /* what is due will not come any more */
 	if (!c->stuck) return;
 	if (c->state == STATE_OPEN && now - c->stuck > STUCK_US)
 		dpi_fabric_lose(c, "node %d has taken nothing for %d s over %s, and should not be busy: its process has probably died", c->node,

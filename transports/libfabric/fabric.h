@@ -37,6 +37,7 @@ enum {
 	COPY_MAX = 4096,	 /* puts up to this many bytes are copied, and so are done on return */
 	DIRECT_MIN = 16 << 10,	 /* gets from here on go by the provider's reads, puts by the writes of a device */
 	FLYING = 64,		 /* of these at once, for each link */
+	EARLY = 64,		 /* messages that may come before the one that is due; more than RECEIVES, a power of two, half of their numbers at most */
 	SLAB = 16,		 /* buffers allocated together */
 	STRANGERS = 64,		 /* links that have not said hello */
 	HELLO_US = 5000000,	 /* and how long they may take */
@@ -48,6 +49,7 @@ enum {
 	EQ_EVERY = 32,		 /* connection events are looked for every so often */
 	WHY_MAX = 400
 };
+_Static_assert(RECEIVES < EARLY && EARLY <= 128 && !(EARLY & (EARLY - 1)), "what is early has a place of its own");
 _Static_assert((COPY_MAX & 7) == 0 && COPY_MAX + 8 <= WIRE_DATAGRAM - WIRE_HEADER, "a small put is one message");
 
 /* provider.c: what was chosen. */
@@ -109,6 +111,7 @@ struct fabric_op {
 	struct fabric_op *next, **link;
 	struct fabric_item *item; /* OP_DIRECT */
 	uint8_t *bytes;		  /* of a buffer */
+	size_t size;		  /* OP_RECEIVE: of a message that came early */
 	void *desc;
 };
 
@@ -168,6 +171,7 @@ struct DPI_Tp_Endpoint {
 	int node;
 	uint64_t incarnation;
 	uint64_t tag, tag_theirs; /* of messages to here; to the peer */
+	uint8_t number, due;	  /* of the next message to the peer; to here */
 	uint64_t token[2];	  /* of the peer's address, for the hello */
 	bool claimed;		  /* the core holds it */
 	bool connected;		  /* FI_CONNECTED */
@@ -189,6 +193,10 @@ struct DPI_Tp_Endpoint {
 	bool blocked;			 /* the provider did not take it */
 	unsigned probes;		 /* since something was heard */
 	unsigned credits, owed;		 /* messages the peer takes; buffers to be given back */
+	struct fabric_op *early[EARLY];	 /* messages that came before the one that is due, by number */
+	unsigned waiting;		 /* of these */
+	int64_t gap;			 /* µs, since when they wait for it */
+	int missed;			 /* code of a receive that failed: a stranger's message, or the one that is due */
 	struct fabric_item *head, **tail; /* the queue */
 	struct fabric_item *flying;	  /* posted to the provider, all of them */
 	unsigned own, answers;		  /* in the queue or flying */
@@ -307,6 +315,7 @@ void dpi_fabric_op_done(DPI_Tp *tp, struct fabric_op *op);
 void dpi_fabric_orphan(DPI_Tp_Endpoint *c);	   /* its endpoint is closed */
 void dpi_fabric_limbo_end(DPI_Tp *tp);		   /* the completion queue was empty */
 int dpi_fabric_receive(DPI_Tp_Endpoint *c, struct fabric_op *op); /* post a buffer; 0 or a provider's error */
+void dpi_fabric_receive_again(DPI_Tp_Endpoint *c, struct fabric_op *op); /* its message has been taken */
 void dpi_fabric_buffers_close(DPI_Tp *tp);
 
 /* queue.c */
@@ -329,7 +338,7 @@ void dpi_fabric_drop(DPI_Tp_Endpoint *c);		       /* complete everything with DP
 bool dpi_fabric_runnable(const DPI_Tp_Endpoint *c);	       /* nothing but trying again moves it on */
 
 /* receive.c */
-void dpi_fabric_take(DPI_Tp_Endpoint *c, const uint8_t *bytes, size_t size);
+void dpi_fabric_take(DPI_Tp_Endpoint *c, struct fabric_op *op, size_t size); /* the message in op, and those behind it that came before it */
 
 /* post.c */
 int dpi_fabric_put(DPI_Tp_Remote *remote, const struct iovec *iov, int count, uint64_t offset, const DPI_Tp_Notify *notify,

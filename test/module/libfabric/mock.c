@@ -122,13 +122,25 @@ static void unpoke(int fd)
 
 /* --------------------------------------------------------------------------------------------- the completion queue */
 
-static void complete(struct queue *q, const void *owner, void *context, size_t size, int code)
+static void enter(struct queue *q, struct done **at, struct done *d)
 {
-	struct done **at = &q->head, *d = calloc(1, sizeof *d);
-	while (*at) at = &(*at)->next;
-	*d = (struct done){ .context = context, .size = size, .code = code, .owner = owner };
+	d->next = *at;
 	*at = d;
 	poke(q->fd);
+}
+
+static struct done *done_of(const void *owner, void *context, size_t size, int code)
+{
+	struct done *d = calloc(1, sizeof *d);
+	*d = (struct done){ .context = context, .size = size, .code = code, .owner = owner };
+	return d;
+}
+
+static void complete(struct queue *q, const void *owner, void *context, size_t size, int code)
+{
+	struct done **at = &q->head;
+	while (*at) at = &(*at)->next;
+	enter(q, at, done_of(owner, context, size, code));
 }
 
 static ssize_t cq_read(struct fid_cq *cq, void *to, size_t count)
@@ -299,7 +311,8 @@ static void deliver(struct end *e)
 		e->buffers = b->next;
 		if (m->size > b->size) code = FI_ETRUNC;
 		else memcpy(b->bytes, m->bytes, m->size);
-		complete(e->queue, e, b->context, m->size, code);
+		if (mock.overtake) enter(e->queue, &e->queue->head, done_of(e, b->context, m->size, code));
+		else complete(e->queue, e, b->context, m->size, code);
 		free(m->bytes);
 		free(m);
 		free(b);

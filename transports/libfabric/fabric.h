@@ -56,7 +56,7 @@ _Static_assert((COPY_MAX & 7) == 0 && COPY_MAX + 8 <= WIRE_DATAGRAM - WIRE_HEADE
 struct fabric_choice {
 	struct fi_info *info;
 	bool message;	 /* FI_EP_MSG */
-	bool order_saw;	 /* a message sent after a write arrives after it */
+	bool order_saw;	 /* connections alone: a message sent after a write arrives after what that writes */
 	bool local;	 /* the provider reaches this host only */
 	int near;	 /* its device, to this process: 1, 0, or -1: not known */
 	char name[64];	 /* of the provider */

@@ -26,10 +26,12 @@ struct node {
 	DPI_Tp_Remote *remote; /* the other's window */
 	int lost, delivered;
 	uint64_t rung;
+	size_t at, size; /* when its bell rings, so much of data is to be there */
 	char why[512];
 	uint8_t memory[1 << 18] __attribute__((aligned(8)));
 };
 static struct node a, b;
+static uint8_t data[1 << 18];
 static char sentence[1024];
 static const char *fabric_setting, *listen_setting;
 
@@ -45,6 +47,7 @@ static void core_ring(void *self, int node, uint32_t bell)
 {
 	struct node *n = self;
 	CHECK_INT(node, ==, -1);
+	CHECK(!memcmp(n->memory + n->at, data, n->size)); /* a notification comes after the bytes that were put before it */
 	if (bell < 64) n->rung |= UINT64_C(1) << bell; /* a peer may say anything; the core has fewer */
 }
 static void core_deliver(void *self, int node, const void *bytes, size_t size)
@@ -201,7 +204,6 @@ static void start(uint32_t access)
 #define ALL (DPI_TP_READ | DPI_TP_WRITE | DPI_TP_ATOMIC)
 #define PLAIN (DPI_TP_READ | DPI_TP_WRITE)
 
-static uint8_t data[1 << 18];
 static void fill(int seed)
 {
 	for (size_t i = 0; i < sizeof data; i++) data[i] = (uint8_t)(i * 7 + i / 251 + (size_t)seed);
@@ -257,6 +259,8 @@ static void move(uint32_t access)
 			fill((int)i + round);
 			memset(b.memory, 0, sizeof b.memory);
 			b.rung = 0;
+			b.at = 8 + (i & 1);
+			b.size = size;
 			CHECK_TP(put(&a, size, 8 + (i & 1), &n));
 			CHECK_TP(flush(&a));
 			CHECK(!memcmp(b.memory + 8 + (i & 1), data, size));
@@ -350,6 +354,47 @@ TEST(receives_in_any_order, "", 0)
 			CHECK_INT(b.delivered, ==, 1000);
 			close_both();
 		}
+}
+
+/* A write on its way, then a notification or a flush: neither says that it is there before it is. */
+TEST(writes_land_late, "", 0)
+{
+	static const size_t sizes[] = { 0, 100, 5000, 70000 };
+	for (int type = 1; type <= 2; type++)
+		for (int order = 0; order < 2; order++)
+			for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+				struct op first = { 0 }, second = { 0 }, flushed = { 0 };
+				struct iovec v = { data, LARGE }, w = { data + LARGE, sizes[i] };
+				DPI_Tp_Notify n = { .offset = DPI_TP_NO_OFFSET, .bell = 1 };
+				int error;
+				mock_reset();
+				mock.types = type;
+				mock.nic = true;
+				mock.order = FI_ORDER_SAS | (order ? FI_ORDER_SAW : 0);
+				start(PLAIN);
+				CHECK_TP(put(&a, LARGE, 0, NULL)); /* asks for the grant */
+				CHECK_TP(flush(&a));
+				fill(9);
+				memset(b.memory, 0, sizeof b.memory);
+				b.size = LARGE + sizes[i];
+				int before = mock.calls[MOCK_WRITE];
+				CHECK_INT(table()->put(a.remote, &v, 1, 0, NULL, 0, &first), ==, DPI_TP_PENDING);
+				CHECK_INT(mock.calls[MOCK_WRITE], ==, before + 1);
+				if (sizes[i]) { /* else the flush follows at once */
+					while ((error = table()->put(a.remote, &w, 1, LARGE, &n, 0, &second)) == DPI_ERR_AGAIN) turn();
+					CHECK(!error || error == DPI_TP_PENDING);
+				}
+				for (int k = 0; k < 5; k++) CHECK_TP(table()->progress(b.tp, 0, NULL)); /* it takes what there is before the completion is read */
+				mock.overtake = true;
+				while ((error = table()->flush(a.to, &flushed)) == DPI_ERR_AGAIN) turn();
+				CHECK_INT(error, ==, DPI_TP_PENDING);
+				for (int k = 0; k < 5; k++) CHECK_TP(table()->progress(b.tp, 0, NULL));
+				for (int k = 0; !flushed.completions && k < 1000; k++) turn();
+				CHECK_INT(flushed.completions, ==, 1);
+				CHECK(!flushed.error && !memcmp(b.memory, data, b.size));
+				CHECK_INT(b.rung, ==, sizes[i] ? 2 : 0);
+				close_both();
+			}
 }
 
 /* A device writes pieces from 16 KiB on by itself. Without one, over connections, what fits into a message goes in one. */

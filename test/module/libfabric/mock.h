@@ -34,7 +34,7 @@ struct mock {
 	int after[MOCK_COUNT]; /* so many calls are good first */
 	int times[MOCK_COUNT]; /* and so many fail; 0: all from then on */
 	int complete[MOCK_COUNT]; /* SEND, RECV, WRITE, READ: the next one completes with this FI_… */
-	bool overtake;		  /* of the receives whose completions have not been read the last one is read first */
+	bool overtake;		  /* completions are read one by one, those of receives first, the last one first */
 	bool hold;		  /* nothing is delivered; what was sent waits */
 	void (*tamper)(uint8_t *bytes, size_t size); /* with each message on its way */
 	void (*idle)(void);	  /* a completion queue was read and is empty: others may have their turn */

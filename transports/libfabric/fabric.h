@@ -46,6 +46,7 @@ enum {
 	NOBODY_US = 10000000,	 /* the same while connecting */
 	ROUNDS = 8,		 /* of reading the completion queue in one progress */
 	EVENTS = 32,		 /* completions read at once */
+	NAP_SHARE = 16,		 /* who waits looks again after that share of the time that it has waited */
 	EQ_EVERY = 32,		 /* connection events are looked for every so often */
 	WHY_MAX = 400
 };

@@ -737,6 +737,19 @@ TEST(welcome_goes_first, "", 0)
 	}
 }
 
+/* Where nobody takes the hello it is tried again less and less often. */
+TEST(connect_is_patient, "", 0)
+{
+	mock_reset();
+	mock.types = 2;
+	open_both();
+	mock.fail[MOCK_SEND] = FI_EAGAIN;
+	CHECK_TP_ERROR(connect_node(&a, &b, 1000000), DPI_ERR_TIMEOUT, "in time");
+	CHECK_INT(mock.calls[MOCK_SEND], <, 1500); /* every 200 µs would be 5000 */
+	mock.fail[MOCK_SEND] = 0;
+	close_both();
+}
+
 TEST(strangers, "", 0)
 {
 	uint8_t noise[300];

@@ -108,12 +108,13 @@ static bool two_devices_of_libfabric(void)
 	return two_devices() && libfabric();
 }
 
-/* libfabric looks for its providers for half a second, once in a process; what is found here the cases' processes inherit. */
+/* libfabric looks for its providers for half a second, once in a process; what is found here the cases' processes inherit. Not where there
+ * are RDMA devices: it opens them, and a process that has inherited one may not use it (error 13 of each send). */
 static void libfabric_first(void)
 {
 	static bool done;
 	char file[4300], *end;
-	if (done) return;
+	if (done || devices(false) || devices(true)) return;
 	done = true;
 	module("libfabric", file, sizeof file - 64);
 	end = file + strlen(file);
@@ -141,6 +142,11 @@ ENROL_IF(wire, "DPI_TRANSPORT=verbs DPI_LISTEN=", between_devices, two_devices);
 ENROL_ALSO(libfabric, "DPI_TRANSPORT=libfabric DPI_LISTEN= DPI_FABRIC=tcp", modules, .present = libfabric, .before = libfabric_first);
 ENROL_ALSO(libfabric_rxm, "DPI_TRANSPORT=libfabric DPI_LISTEN= DPI_FABRIC=tcp;ofi_rxm", modules, .present = libfabric, .before = libfabric_first,
 	   .kit_only = true);
-ENROL_ALSO(libfabric_verbs_rxm, "DPI_TRANSPORT=libfabric DPI_LISTEN= DPI_FABRIC=verbs;ofi_rxm", between_devices, .present = two_devices_of_libfabric,
+/* Larger messages than that do not come in the order in which they were sent. */
+ENROL_ALSO(libfabric_rxm_4k, "DPI_TRANSPORT=libfabric DPI_LISTEN= DPI_FABRIC=tcp;ofi_rxm FI_OFI_RXM_BUFFER_SIZE=4096", modules, .present = libfabric,
 	   .before = libfabric_first, .kit_only = true);
+ENROL_ALSO(libfabric_verbs, "DPI_TRANSPORT=libfabric DPI_LISTEN= DPI_FABRIC=verbs", between_devices, .present = two_devices_of_libfabric,
+	   .kit_only = true);
+ENROL_ALSO(libfabric_verbs_rxm, "DPI_TRANSPORT=libfabric DPI_LISTEN= DPI_FABRIC=verbs;ofi_rxm", between_devices, .present = two_devices_of_libfabric,
+	   .kit_only = true);
 ENROL_ALSO(libfabric_shm, "DPI_TRANSPORT=libfabric DPI_LISTEN= DPI_FABRIC=shm", modules, .present = libfabric, .before = libfabric_first, .kit_only = true);

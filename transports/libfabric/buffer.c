@@ -89,6 +89,8 @@ void dpi_fabric_orphan(DPI_Tp_Endpoint *c)
 	}
 	if (c->held) tp->holding--;
 	c->held = NULL;
+	memset(c->early, 0, sizeof c->early);
+	c->waiting = 0;
 	c->sends = c->directs = c->writes = 0;
 }
 
@@ -102,6 +104,22 @@ int dpi_fabric_receive(DPI_Tp_Endpoint *c, struct fabric_op *op)
 	ssize_t n = fi_recv(c->ep, op->bytes, c->tp->message, op->desc, FI_ADDR_UNSPEC, &op->context);
 	if (n) dpi_fabric_op_done(c->tp, op);
 	return (int)n;
+}
+
+void dpi_fabric_receive_again(DPI_Tp_Endpoint *c, struct fabric_op *op)
+{
+	if (!op->endpoint || !c->ep || c->broken) {
+		dpi_fabric_op_done(c->tp, op);
+		return;
+	}
+	*op->link = op->next; /* fresh completions behind old ones */
+	if (op->next) op->next->link = op->link;
+	op->next = c->ops;
+	op->link = &c->ops;
+	if (op->next) op->next->link = &op->next;
+	c->ops = op;
+	int error = dpi_fabric_receive(c, op);
+	if (error && !c->broken) c->broken = -error;
 }
 
 void dpi_fabric_buffers_close(DPI_Tp *tp)

@@ -333,12 +333,13 @@ static void await(DPI_Tp *tp, const DPI_Tp_Endpoint *c, int64_t end)
 	for (;;) {
 		tp->armed = true; /* look at connection events too */
 		dpi_fabric_progress(tp, 0, NULL);
-		int64_t left = end - dpi_fabric_now();
+		int64_t now = dpi_fabric_now(), left = end - now;
 		if (c->state != STATE_OPENING || c->crossed || left <= 0) return;
 		if (left > 2000) left = 2000; /* not every provider tells by its descriptor how a connection fares */
+		int64_t again = (now - c->stuck) / NAP_SHARE > 200 ? (now - c->stuck) / NAP_SHARE : 200;
+		if (c->stuck && left > again) left = again;
 		struct pollfd p = { .fd = tp->timer_fd < 0 ? tp->epoll_fd : -1, .events = POLLIN };
 		struct timespec t = { 0, left * 1000 };
-		if (c->stuck && left > 200) t.tv_nsec = 200000;
 		ppoll(&p, 1, &t, NULL);
 	}
 }

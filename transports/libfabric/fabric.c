@@ -103,14 +103,16 @@ static int watch(DPI_Tp *tp, struct fid *fid)
 	return epoll_ctl(tp->epoll_fd, EPOLL_CTL_ADD, fd, &e) ? -errno : 0;
 }
 
-/* The completion queue, and that of connection events, with descriptors if the provider has them, else looked at every so often. */
+/* The completion queue, and that of connection events, with descriptors if the provider has them, else looked at every so often. So it is
+ * with reliable datagrams, whatever the provider has: it makes its descriptors wait for each endpoint, endpoints are closed here while the
+ * queue lives on, and ofi_rxm and shm do not take those of a closed one out: fi_trywait would read freed memory. */
 static int open_queues(DPI_Tp *tp)
 {
 	const struct fi_info *info = tp->choice.info;
 	struct fi_cq_attr cq = { .size = 4096, .format = FI_CQ_FORMAT_MSG, .wait_obj = FI_WAIT_FD };
 	struct fi_eq_attr eq = { .size = 256, .wait_obj = FI_WAIT_FD };
 	struct fi_av_attr av = { .type = info->domain_attr->av_type == FI_AV_UNSPEC ? FI_AV_TABLE : info->domain_attr->av_type };
-	int error = fi_cq_open(tp->domain, &cq, &tp->cq, NULL);
+	int error = tp->choice.message ? fi_cq_open(tp->domain, &cq, &tp->cq, NULL) : -FI_ENOSYS;
 	if (!error && watch(tp, &tp->cq->fid)) {
 		fi_close(&tp->cq->fid);
 		tp->cq = NULL;
@@ -235,20 +237,13 @@ static void completed(DPI_Tp *tp, struct fabric_op *op, size_t size, int code)
 		dpi_fabric_direct_done(op, code);
 		break;
 	case OP_RECEIVE:
-		if (!code) dpi_fabric_take(c, op->bytes, size);
-		else if (tp->choice.message && !c->broken) c->broken = code;
-		if (op->endpoint && c->ep && !c->broken) {
-			*op->link = op->next; /* fresh completions behind old ones */
-			if (op->next) op->next->link = op->link;
-			op->next = c->ops;
-			op->link = &c->ops;
-			if (op->next) op->next->link = &op->next;
-			c->ops = op;
-			int error = dpi_fabric_receive(c, op);
-			if (error && !c->broken) c->broken = -error;
-		} else {
-			dpi_fabric_op_done(tp, op);
+		if (!code) {
+			dpi_fabric_take(c, op, size);
+			break;
 		}
+		c->missed = code;
+		if (tp->choice.message && !c->broken) c->broken = code;
+		dpi_fabric_receive_again(c, op);
 		break;
 	}
 }
@@ -289,12 +284,12 @@ int dpi_fabric_drain(DPI_Tp *tp)
 /* A link without connection events whose peer is silent is sent something: what is the matter comes as an error, or nothing is taken. */
 static void look_after(DPI_Tp_Endpoint *c, int64_t now)
 {
-	struct wire_frame f = { .op = WIRE_CREDIT };
 	if (c->state == STATE_OPEN && c->claimed && now - c->heard > QUIET_US && c->probes < PROBES) {
 		c->heard = now;
 		c->probes++;
-		dpi_fabric_message(c, &f, NULL, 0, false);
+		dpi_fabric_give_back(c);
 	}
+	if (c->waiting && c->missed && now - c->gap > QUIET_US) dpi_fabric_broke(c, c->missed); /* what is due will not come any more */
 	if (!c->stuck) return;
 	if (c->state == STATE_OPEN && now - c->stuck > STUCK_US)
 		dpi_fabric_lose(c, "node %d has taken nothing for %d s over %s, and should not be busy: its process has probably died", c->node,

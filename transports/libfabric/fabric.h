@@ -37,6 +37,7 @@ enum {
 	COPY_MAX = 4096,	 /* puts up to this many bytes are copied, and so are done on return */
 	DIRECT_MIN = 16 << 10,	 /* gets from here on go by the provider's reads, puts by the writes of a device */
 	FLYING = 64,		 /* of these at once, for each link */
+	EARLY = 64,		 /* messages that may come before the one that is due; more than RECEIVES, a power of two, half of their numbers at most */
 	SLAB = 16,		 /* buffers allocated together */
 	STRANGERS = 64,		 /* links that have not said hello */
 	HELLO_US = 5000000,	 /* and how long they may take */
@@ -45,16 +46,18 @@ enum {
 	NOBODY_US = 10000000,	 /* the same while connecting */
 	ROUNDS = 8,		 /* of reading the completion queue in one progress */
 	EVENTS = 32,		 /* completions read at once */
+	NAP_SHARE = 16,		 /* who waits looks again after that share of the time that it has waited */
 	EQ_EVERY = 32,		 /* connection events are looked for every so often */
 	WHY_MAX = 400
 };
+_Static_assert(RECEIVES < EARLY && EARLY <= 128 && !(EARLY & (EARLY - 1)), "what is early has a place of its own");
 _Static_assert((COPY_MAX & 7) == 0 && COPY_MAX + 8 <= WIRE_DATAGRAM - WIRE_HEADER, "a small put is one message");
 
 /* provider.c: what was chosen. */
 struct fabric_choice {
 	struct fi_info *info;
 	bool message;	 /* FI_EP_MSG */
-	bool order_saw;	 /* a message sent after a write arrives after it */
+	bool order_saw;	 /* connections alone: a message sent after a write arrives after what that writes */
 	bool local;	 /* the provider reaches this host only */
 	int near;	 /* its device, to this process: 1, 0, or -1: not known */
 	char name[64];	 /* of the provider */
@@ -109,6 +112,7 @@ struct fabric_op {
 	struct fabric_op *next, **link;
 	struct fabric_item *item; /* OP_DIRECT */
 	uint8_t *bytes;		  /* of a buffer */
+	size_t size;		  /* OP_RECEIVE: of a message that came early */
 	void *desc;
 };
 
@@ -168,6 +172,7 @@ struct DPI_Tp_Endpoint {
 	int node;
 	uint64_t incarnation;
 	uint64_t tag, tag_theirs; /* of messages to here; to the peer */
+	uint8_t number, due;	  /* of the next message to the peer; to here */
 	uint64_t token[2];	  /* of the peer's address, for the hello */
 	bool claimed;		  /* the core holds it */
 	bool connected;		  /* FI_CONNECTED */
@@ -189,6 +194,10 @@ struct DPI_Tp_Endpoint {
 	bool blocked;			 /* the provider did not take it */
 	unsigned probes;		 /* since something was heard */
 	unsigned credits, owed;		 /* messages the peer takes; buffers to be given back */
+	struct fabric_op *early[EARLY];	 /* messages that came before the one that is due, by number */
+	unsigned waiting;		 /* of these */
+	int64_t gap;			 /* µs, since when they wait for it */
+	int missed;			 /* code of a receive that failed: a stranger's message, or the one that is due */
 	struct fabric_item *head, **tail; /* the queue */
 	struct fabric_item *flying;	  /* posted to the provider, all of them */
 	unsigned own, answers;		  /* in the queue or flying */
@@ -307,6 +316,7 @@ void dpi_fabric_op_done(DPI_Tp *tp, struct fabric_op *op);
 void dpi_fabric_orphan(DPI_Tp_Endpoint *c);	   /* its endpoint is closed */
 void dpi_fabric_limbo_end(DPI_Tp *tp);		   /* the completion queue was empty */
 int dpi_fabric_receive(DPI_Tp_Endpoint *c, struct fabric_op *op); /* post a buffer; 0 or a provider's error */
+void dpi_fabric_receive_again(DPI_Tp_Endpoint *c, struct fabric_op *op); /* its message has been taken */
 void dpi_fabric_buffers_close(DPI_Tp *tp);
 
 /* queue.c */
@@ -322,13 +332,14 @@ struct fabric_item *dpi_fabric_item(DPI_Tp_Endpoint *c, enum fabric_work work, b
 void dpi_fabric_enqueue(DPI_Tp_Endpoint *c, struct fabric_item *i);
 void dpi_fabric_item_free(DPI_Tp_Endpoint *c, struct fabric_item *i);
 int dpi_fabric_run(DPI_Tp_Endpoint *c, struct fabric_item *i); /* as far as it goes: 0: done; DPI_ERR_AGAIN; DPI_ERR_PEER */
+void dpi_fabric_give_back(DPI_Tp_Endpoint *c); /* a message that only gives credits back, ahead of the queue, but for a welcome there */
 void dpi_fabric_serve(DPI_Tp_Endpoint *c);		       /* from progress: the queue, and credits owed */
 void dpi_fabric_direct_done(struct fabric_op *op, int code);   /* from progress */
 void dpi_fabric_drop(DPI_Tp_Endpoint *c);		       /* complete everything with DPI_ERR_PEER */
 bool dpi_fabric_runnable(const DPI_Tp_Endpoint *c);	       /* nothing but trying again moves it on */
 
 /* receive.c */
-void dpi_fabric_take(DPI_Tp_Endpoint *c, const uint8_t *bytes, size_t size);
+void dpi_fabric_take(DPI_Tp_Endpoint *c, struct fabric_op *op, size_t size); /* the message in op, and those behind it that came before it */
 
 /* post.c */
 int dpi_fabric_put(DPI_Tp_Remote *remote, const struct iovec *iov, int count, uint64_t offset, const DPI_Tp_Notify *notify,

@@ -54,7 +54,7 @@ DPI_Tp_Endpoint *dpi_fabric_link(DPI_Tp *tp, struct fi_info *info, enum fabric_s
 	c->to = FI_ADDR_UNSPEC;
 	c->credits = CREDITS;
 	c->tail = &c->head;
-	c->tag = dpi_fabric_random(tp);
+	c->tag = dpi_fabric_random(tp) & WIRE_TAG;
 	c->heard = dpi_fabric_now();
 	int error = open_endpoint(c, info);
 	if (error) {

@@ -9,7 +9,6 @@
 #include "fabric.h"
 
 enum {
-	NAP_SHARE = 16,
 	NAP_LEAST_US = 20,
 	NAP_MOST_US = 100000 /* a look costs a sleeping process some 60 µs: so an idle one needs less than 0.1 % of a processor */
 };

@@ -202,7 +202,7 @@ static void consider(struct search *s, const struct fi_info *i)
 	c->info = copy;
 	c->message = message;
 	c->near = near;
-	c->order_saw = i->tx_attr->msg_order & FI_ORDER_SAW;
+	c->order_saw = message && i->tx_attr->msg_order & FI_ORDER_SAW;
 	c->local = i->addr_format == FI_ADDR_STR;
 	snprintf(c->name, sizeof c->name, "%s", name);
 	snprintf(c->where, sizeof c->where, "%s", where);

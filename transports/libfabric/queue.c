@@ -43,12 +43,14 @@ int dpi_fabric_ship(DPI_Tp_Endpoint *c)
 	if (!op) return DPI_SUCCESS;
 	if (c->broken || !c->ep) return DPI_ERR_PEER;
 	op->bytes[WIRE_CREDITS_AT] = (uint8_t)credits;
+	op->bytes[WIRE_NUMBER_AT] = c->number;
 	int error = taken(c, inject ? fi_inject(c->ep, op->bytes, c->held_size, c->to)
 				    : fi_send(c->ep, op->bytes, c->held_size, op->desc, c->to, &op->context));
 	c->blocked = error;
 	if (error) return error;
 	if (inject) dpi_fabric_op_done(tp, op);
 	else c->sends++;
+	c->number++;
 	c->owed -= credits;
 	c->held = NULL;
 	c->late = false;
@@ -126,12 +128,15 @@ int dpi_fabric_message(DPI_Tp_Endpoint *c, struct wire_frame *f, const struct io
 		}
 		to = op->bytes;
 	}
+	bool numbered = f->op != WIRE_HELLO && c->state != STATE_DOOR;
 	f->credits = c->owed < 255 ? c->owed : 255;
 	write_frame(c, to, f, iov, count);
+	if (numbered) to[WIRE_NUMBER_AT] = c->number;
 	int error = taken(c, inject ? fi_inject(c->ep, small, size, c->to) : fi_send(c->ep, to, size, op->desc, c->to, &op->context));
 	if (error && op) dpi_fabric_op_done(tp, op);
 	if (error) return error;
 	if (op) c->sends++;
+	c->number += numbered;
 	c->owed -= f->credits;
 	if (credit) c->credits--;
 	return DPI_SUCCESS;
@@ -342,6 +347,13 @@ static void finish(DPI_Tp_Endpoint *c, struct fabric_item *i, int error)
 	core->complete(core->self, cookie, error, 0);
 }
 
+void dpi_fabric_give_back(DPI_Tp_Endpoint *c)
+{
+	struct wire_frame f = { .op = WIRE_CREDIT };
+	bool welcomed = !c->head || c->head->frame.op != WIRE_WELCOME;
+	if (welcomed) dpi_fabric_message(c, &f, NULL, 0, false);
+}
+
 void dpi_fabric_serve(DPI_Tp_Endpoint *c)
 {
 	int error = DPI_SUCCESS;
@@ -360,10 +372,7 @@ void dpi_fabric_serve(DPI_Tp_Endpoint *c)
 		}
 	}
 	if (c->held && !c->late) dpi_fabric_ship(c);
-	if (c->state == STATE_OPEN && !c->broken && !c->held && (c->owed >= CREDITS / 2 || c->stuck)) {
-		struct wire_frame f = { .op = WIRE_CREDIT };
-		dpi_fabric_message(c, &f, NULL, 0, false);
-	}
+	if (c->state == STATE_OPEN && !c->broken && !c->held && (c->owed >= CREDITS / 2 || c->stuck)) dpi_fabric_give_back(c);
 	if (c->broken) dpi_fabric_broke(c, c->broken);
 }
 

@@ -172,7 +172,7 @@ static bool take_open(DPI_Tp_Endpoint *c, const struct wire_frame *f, const uint
 {
 	DPI_Tp *tp = c->tp;
 	const DPI_Tp_Core *core = tp->core;
-	if (f->word[1] != c->tag) {
+	if ((f->word[1] ^ c->tag) & WIRE_TAG) {
 		dpi_fabric_log(tp, "dropped a message that came on the link of node %d and is not from there", c->node);
 		return false;
 	}
@@ -225,11 +225,10 @@ static void take_frames(DPI_Tp_Endpoint *c, const uint8_t *bytes, size_t size)
 	} while (at < size);
 }
 
-void dpi_fabric_take(DPI_Tp_Endpoint *c, const uint8_t *bytes, size_t size)
+static void take_message(DPI_Tp_Endpoint *c, const uint8_t *bytes, size_t size)
 {
 	DPI_Tp *tp = c->tp;
 	struct wire_frame f;
-	tp->events++;
 	if (c->state == STATE_OPEN) {
 		take_frames(c, bytes, size);
 		return;
@@ -243,4 +242,40 @@ void dpi_fabric_take(DPI_Tp_Endpoint *c, const uint8_t *bytes, size_t size)
 	if (f.op == WIRE_HELLO && (c->state == STATE_DOOR || c->state == STATE_HELLO)) dpi_fabric_hello(c, &f, payload);
 	else if (f.op == WIRE_WELCOME && c->state == STATE_OPENING) dpi_fabric_welcome(c, &f, payload);
 	else dpi_fabric_log(tp, "dropped a message of kind %u that no node sends before a greeting", f.op);
+}
+
+/* It waits for those before it, in its buffer. false: there is no place for such a number. */
+static bool wait_turn(DPI_Tp_Endpoint *c, struct fabric_op *op, size_t size, uint8_t number)
+{
+	struct fabric_op **place = &c->early[number % EARLY];
+	if ((uint8_t)(number - c->due) >= EARLY || *place) return false;
+	*place = op;
+	op->size = size;
+	if (!c->waiting++) c->gap = dpi_fabric_now();
+	return true;
+}
+
+void dpi_fabric_take(DPI_Tp_Endpoint *c, struct fabric_op *op, size_t size)
+{
+	DPI_Tp *tp = c->tp;
+	bool greeting = c->state == STATE_DOOR || c->state == STATE_HELLO;
+	tp->events++;
+	if (greeting || size < 16) {
+		take_message(c, op->bytes, size);
+	} else if ((wire_load(op->bytes + 8) ^ c->tag) & WIRE_TAG) {
+		dpi_fabric_log(tp, "dropped a message that came on the link of node %d and is not from there", c->node);
+	} else if (op->bytes[WIRE_NUMBER_AT] != c->due) {
+		if (wait_turn(c, op, size, op->bytes[WIRE_NUMBER_AT])) return;
+		dpi_fabric_refuse(c, "message %u came where %u was due", op->bytes[WIRE_NUMBER_AT], c->due);
+	} else {
+		c->due++;
+		take_message(c, op->bytes, size);
+	}
+	dpi_fabric_receive_again(c, op);
+	while ((op = c->early[c->due % EARLY])) { /* orphaned with its link it is not there any more */
+		c->early[c->due++ % EARLY] = NULL;
+		if (--c->waiting) c->gap = dpi_fabric_now();
+		take_message(c, op->bytes, op->size);
+		dpi_fabric_receive_again(c, op);
+	}
 }

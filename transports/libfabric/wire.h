@@ -2,7 +2,7 @@
  * wire.h: the messages of a link. Everything is little endian. A message is one frame, or several, back to back; a frame is a header of
  * 2 … 8 words of 8 bytes, then its payload:
  *   word 0   bytes of the payload (24 bits), op (8), slot of a window or status (24), receive buffers given back (8)
- *   word 1   the tag that the receiver has told the sender
+ *   word 1   the tag that the receiver has told the sender (56), in a message's first frame its number (8)
  *   window   word 2: offset (48), generation (16)   word 3: secret of the key
  *   PUT          window                                    payload
  *   PUT_NOTIFY   window, notify offset, value, bell        payload
@@ -24,6 +24,8 @@
  *   HELLO        token (2 words), node, incarnation, the receiver's incarnation, tag to send to    the sender's address
  *   WELCOME      tag to send to, node, incarnation         the sender's address; answers HELLO
  * HELLO and WELCOME are alone in their messages. HELLO has a version where others have the tag. The token is handed out with the address, over authenticated channels only.
+ * Messages are numbered from 0 on each side of a link, modulo 256, HELLO not counted: no provider of reliable datagrams completes receives
+ * in the order in which it was sent to, so who receives puts them in order.
  * Requests (GET, ADD, SWAP, FLUSH) are numbered from 0 on each side and answered in order. */
 #ifndef DPI_FABRIC_WIRE_H
 #define DPI_FABRIC_WIRE_H
@@ -34,7 +36,7 @@
 #include <string.h>
 
 enum {
-	WIRE_VERSION = 3,
+	WIRE_VERSION = 4,
 	WIRE_WORDS = 8,		    /* of the longest header */
 	WIRE_MESSAGE = (64 << 10) + 256, /* bytes of the largest message over connections: a header and 64 KiB with words around them, */
 	WIRE_DATAGRAM = 16 << 10,   /* and over reliable datagrams, of which longer ones go in pieces */
@@ -46,7 +48,9 @@ enum {
 	WIRE_ADDRESS = 256,	    /* bytes of an endpoint's address */
 	WIRE_SLOTS = 1 << 24
 };
-#define WIRE_CREDITS_AT 7 /* byte of a header */
+#define WIRE_CREDITS_AT 7 /* bytes of a header */
+#define WIRE_NUMBER_AT 15
+#define WIRE_TAG ((UINT64_C(1) << 56) - 1) /* of word 1 */
 #define WIRE_MAX_OFFSET ((UINT64_C(1) << 48) - 1)
 
 enum wire_op {

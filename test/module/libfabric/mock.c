@@ -12,8 +12,14 @@ struct mock mock;
 
 /* -------------------------------------------------------------------------------------------------------- objects */
 
+struct landing { /* a write on its way */
+	struct landing *next;
+	struct fi_rma_iov to;
+	uint8_t *bytes;
+};
 struct done { /* a completion */
 	struct done *next;
+	struct landing *write; /* lands when this is read, at the latest */
 	void *context;
 	size_t size;
 	int code;
@@ -23,6 +29,7 @@ struct queue {
 	struct fid_cq cq;
 	struct done *head;
 	int fd;
+	bool stale; /* it waits for an endpoint that is closed */
 };
 struct event {
 	struct event *next;
@@ -52,13 +59,14 @@ struct end { /* an endpoint, active or passive */
 		struct fid_pep pep;
 	};
 	struct end *next;
-	bool passive, connected;
+	bool passive, datagrams;
 	uint16_t port;
 	struct queue *queue;
 	struct events *events;
 	struct end *peer; /* MSG */
 	struct posted *buffers;
 	struct message *waiting;
+	struct landing *writes; /* nothing says yet when they land */
 };
 struct region {
 	struct fid_mr mr;
@@ -119,15 +127,61 @@ static void unpoke(int fd)
 	if (fd >= 0 && read(fd, &all, sizeof all) < 0) return;
 }
 
+/* --------------------------------------------------------------------------------------------------- writes on their way */
+
+/* Where in a region; NULL: nowhere. */
+static uint8_t *place(const struct fi_rma_iov *v, uint64_t need)
+{
+	struct region *r = regions;
+	while (r && fi_mr_key(&r->mr) != v->key) r = r->next;
+	if (!r || !(r->access & need)) return NULL;
+	uint64_t at = v->addr - (mock.mr_mode & FI_MR_VIRT_ADDR ? (uintptr_t)r->at : 0);
+	return at > r->size || v->len > r->size - at ? NULL : r->at + at;
+}
+
+static void end_of(struct landing *w, bool land)
+{
+	uint8_t *to = w && land ? place(&w->to, FI_REMOTE_WRITE) : NULL;
+	if (to) memcpy(to, w->bytes, w->to.len);
+	if (w) free(w->bytes);
+	free(w);
+}
+
+static void end_of_all(struct end *e, bool land)
+{
+	while (e->writes) {
+		struct landing *w = e->writes;
+		e->writes = w->next;
+		end_of(w, land);
+	}
+}
+
 /* --------------------------------------------------------------------------------------------- the completion queue */
+
+static void enter(struct queue *q, struct done **at, struct done *d)
+{
+	d->next = *at;
+	*at = d;
+	poke(q->fd);
+}
+
+static void enter_last(struct queue *q, struct done *d)
+{
+	struct done **at = &q->head;
+	while (*at) at = &(*at)->next;
+	enter(q, at, d);
+}
+
+static struct done *done_of(const void *owner, void *context, size_t size, int code)
+{
+	struct done *d = calloc(1, sizeof *d);
+	*d = (struct done){ .context = context, .size = size, .code = code, .owner = owner };
+	return d;
+}
 
 static void complete(struct queue *q, const void *owner, void *context, size_t size, int code)
 {
-	struct done **at = &q->head, *d = calloc(1, sizeof *d);
-	while (*at) at = &(*at)->next;
-	*d = (struct done){ .context = context, .size = size, .code = code, .owner = owner };
-	*at = d;
-	poke(q->fd);
+	enter_last(q, done_of(owner, context, size, code));
 }
 
 static ssize_t cq_read(struct fid_cq *cq, void *to, size_t count)
@@ -135,9 +189,11 @@ static ssize_t cq_read(struct fid_cq *cq, void *to, size_t count)
 	struct queue *q = (struct queue *)cq;
 	struct fi_cq_msg_entry *e = to;
 	size_t n = 0;
+	if (mock.overtake) count = 1;
 	for (; n < count && q->head && !q->head->code; n++) {
 		struct done *d = q->head;
 		e[n] = (struct fi_cq_msg_entry){ .op_context = d->context, .len = d->size };
+		end_of(d->write, true);
 		q->head = d->next;
 		free(d);
 	}
@@ -165,6 +221,7 @@ static int cq_close(struct fid *fid)
 	struct queue *q = (struct queue *)fid;
 	while (q->head) {
 		struct done *d = q->head;
+		end_of(d->write, false);
 		q->head = d->next;
 		free(d);
 	}
@@ -298,7 +355,8 @@ static void deliver(struct end *e)
 		e->buffers = b->next;
 		if (m->size > b->size) code = FI_ETRUNC;
 		else memcpy(b->bytes, m->bytes, m->size);
-		complete(e->queue, e, b->context, m->size, code);
+		if (mock.overtake) enter(e->queue, &e->queue->head, done_of(e, b->context, m->size, code));
+		else complete(e->queue, e, b->context, m->size, code);
 		free(m->bytes);
 		free(m);
 		free(b);
@@ -328,6 +386,7 @@ static ssize_t post_send(struct end *e, const void *bytes, size_t size, fi_addr_
 	struct end *t = target(e, to);
 	if (error) return error;
 	if (!t) return -FI_EAGAIN;
+	if (!e->datagrams && mock.order & FI_ORDER_SAW) end_of_all(e, true);
 	arrive(t, bytes, size);
 	return 0;
 }
@@ -366,36 +425,41 @@ static struct fi_ops_msg msg_ops = { .size = sizeof msg_ops, .recv = ep_recv, .s
 
 /* --------------------------------------------------------------------------------------------- reads and writes */
 
-static ssize_t direct(struct fid_ep *ep, const struct fi_msg_rma *m, bool read)
+/* A write lands as late as it may: if it is to be complete by its delivery, when its completion is read; else before a later message of a
+ * connection with that order, and if there is no such promise, not before the endpoint is closed. */
+static ssize_t ep_writemsg(struct fid_ep *ep, const struct fi_msg_rma *m, uint64_t flags)
 {
 	struct end *e = (struct end *)ep;
-	enum mock_call call = read ? MOCK_READ : MOCK_WRITE;
-	int error = fault(call), code = mock.complete[call];
-	struct region *r = regions;
+	int error = fault(MOCK_WRITE), code = mock.complete[MOCK_WRITE];
+	size_t at = 0;
 	if (error) return error;
-	mock.complete[call] = 0;
-	while (r && fi_mr_key(&r->mr) != m->rma_iov->key) r = r->next;
-	uint64_t at = m->rma_iov->addr - (mock.mr_mode & FI_MR_VIRT_ADDR ? (uintptr_t)(r ? r->at : NULL) : 0);
-	uint64_t need = read ? FI_REMOTE_READ : FI_REMOTE_WRITE;
-	if (!r || at > r->size || m->rma_iov->len > r->size - at || !(r->access & need)) code = FI_EACCES;
-	for (size_t i = 0; !code && i < m->iov_count; i++) {
-		if (read) memcpy(m->msg_iov[i].iov_base, r->at + at, m->msg_iov[i].iov_len);
-		else memcpy(r->at + at, m->msg_iov[i].iov_base, m->msg_iov[i].iov_len);
-		at += m->msg_iov[i].iov_len;
+	mock.complete[MOCK_WRITE] = 0;
+	if (!place(m->rma_iov, FI_REMOTE_WRITE)) code = FI_EACCES;
+	struct done *d = done_of(e, m->context, 0, code);
+	if (!code) {
+		struct landing *w = calloc(1, sizeof *w), **last = flags & FI_DELIVERY_COMPLETE ? &d->write : &e->writes;
+		w->to = *m->rma_iov;
+		w->bytes = malloc(w->to.len);
+		for (size_t i = 0; i < m->iov_count; at += m->msg_iov[i++].iov_len) memcpy(w->bytes + at, m->msg_iov[i].iov_base, m->msg_iov[i].iov_len);
+		while (*last) last = &(*last)->next;
+		*last = w;
 	}
-	complete(e->queue, e, m->context, 0, code);
+	enter_last(e->queue, d);
 	return 0;
 }
 
-static ssize_t ep_writemsg(struct fid_ep *ep, const struct fi_msg_rma *m, uint64_t flags)
-{
-	(void)flags;
-	return direct(ep, m, false);
-}
 static ssize_t ep_readmsg(struct fid_ep *ep, const struct fi_msg_rma *m, uint64_t flags)
 {
+	struct end *e = (struct end *)ep;
+	int error = fault(MOCK_READ), code = mock.complete[MOCK_READ];
+	uint8_t *from = place(m->rma_iov, FI_REMOTE_READ);
 	(void)flags;
-	return direct(ep, m, true);
+	if (error) return error;
+	mock.complete[MOCK_READ] = 0;
+	if (!from) code = FI_EACCES;
+	for (size_t i = 0; !code && i < m->iov_count; from += m->msg_iov[i++].iov_len) memcpy(m->msg_iov[i].iov_base, from, m->msg_iov[i].iov_len);
+	complete(e->queue, e, m->context, 0, code);
+	return 0;
 }
 static struct fi_ops_rma rma_ops = { .size = sizeof rma_ops, .readmsg = ep_readmsg, .writemsg = ep_writemsg };
 
@@ -440,6 +504,7 @@ static int ep_close(struct fid *fid)
 	while (*at != e) at = &(*at)->next;
 	*at = e->next;
 	if (e->peer) e->peer->peer = NULL;
+	if (e->datagrams && e->queue && e->queue->fd >= 0) e->queue->stale = true; /* as ofi_rxm has it */
 	for (struct end *o = ends; o; o = o->next) /* who knocked is gone before the door was opened */
 		for (struct event *v = o->events ? o->events->head : NULL; v; v = v->next)
 			if (v->info && v->info->handle == fid) v->info->handle = NULL;
@@ -448,6 +513,12 @@ static int ep_close(struct fid *fid)
 		e->buffers = b->next;
 		if (e->queue) complete(e->queue, NULL, b->context, 0, FI_ECANCELED);
 		free(b);
+	}
+	end_of_all(e, false);
+	for (struct done *d = e->queue ? e->queue->head : NULL; d; d = d->next) {
+		if (d->owner != e) continue;
+		end_of(d->write, false);
+		d->write = NULL;
 	}
 	while (e->waiting) {
 		struct message *m = e->waiting;
@@ -571,6 +642,7 @@ static struct end *end_new(struct fi_info *info, bool passive, void *context)
 		e->ep.rma = &rma_ops;
 	}
 	e->passive = passive;
+	e->datagrams = info->ep_attr->type == FI_EP_RDM;
 	e->port = next_port++;
 	if (info->handle) {
 		e->peer = (struct end *)info->handle;
@@ -651,6 +723,8 @@ static int domain_open(struct fid_fabric *fabric, struct fi_info *info, struct f
 static int trywait(struct fid_fabric *fabric, struct fid **fids, int count)
 {
 	(void)fabric;
+	for (int i = 0; i < count; i++)
+		if (fids[i]->fclass == FI_CLASS_CQ && ((struct queue *)fids[i])->stale) mock.stale++;
 	for (int i = 0; i < count; i++)
 		if (fids[i]->fclass == FI_CLASS_CQ ? !!((struct queue *)fids[i])->head : !!((struct events *)fids[i])->head) return -FI_EAGAIN;
 	return 0;

@@ -34,6 +34,7 @@ struct mock {
 	int after[MOCK_COUNT]; /* so many calls are good first */
 	int times[MOCK_COUNT]; /* and so many fail; 0: all from then on */
 	int complete[MOCK_COUNT]; /* SEND, RECV, WRITE, READ: the next one completes with this FI_… */
+	bool overtake;		  /* completions are read one by one, those of receives first, the last one first */
 	bool hold;		  /* nothing is delivered; what was sent waits */
 	void (*tamper)(uint8_t *bytes, size_t size); /* with each message on its way */
 	void (*idle)(void);	  /* a completion queue was read and is empty: others may have their turn */
@@ -41,6 +42,7 @@ struct mock {
 	int calls[MOCK_COUNT];
 	int objects; /* open */
 	int registered;
+	int stale; /* fi_trywait on a queue that waits for a closed endpoint */
 };
 extern struct mock mock;
 

@@ -84,6 +84,12 @@ static int core_near(void *self, const char *device)
 	return c->ctx ? dpi_topology_near_here(&c->ctx->topology, device) : -1;
 }
 
+/* A process alone proves its key to nobody, and yet its transports are to be those that it has in its cluster. */
+bool dpi_transports_secure(const struct dpi_context *ctx)
+{
+	return ctx->secure || *ctx->settings.value[DPI_SETTING_KEY_FILE];
+}
+
 void dpi_carrier_core(struct dpi_carrier *c, struct dpi_context *ctx)
 {
 	c->ctx = ctx;
@@ -99,7 +105,7 @@ void dpi_carrier_core(struct dpi_carrier *c, struct dpi_context *ctx)
 				 .log = core_log,
 				 .node = ctx ? ctx->node : 0,
 				 .incarnation = ctx ? ctx->incarnation : 0,
-				 .secure = ctx && ctx->secure,
+				 .secure = ctx && dpi_transports_secure(ctx),
 				 .near = core_near };
 }
 

@@ -120,7 +120,8 @@ static void carrier_free(struct dpi_carrier *c)
 	free(c);
 }
 
-static int carrier_open(struct dpi_context *ctx, const char *name)
+/* automatic: nobody named it, so a module has to have a device: without one the transports that are built in are faster. */
+static int carrier_open(struct dpi_context *ctx, const char *name, bool automatic)
 {
 	struct dpi_carrier *c = calloc(1, sizeof *c);
 	const DPI_Transport *table, *lower = NULL;
@@ -153,6 +154,8 @@ static int carrier_open(struct dpi_context *ctx, const char *name)
 	if (error) goto fail;
 	c->attr.size = sizeof c->attr;
 	error = c->table->query(c->tp, &c->attr);
+	if (!error && automatic && !*c->attr.device && !dpi_transport_builtin(name))
+		error = dpi_fail(DPI_ERR_UNSUPPORTED, "it would work without a device, more slowly than tcp; DPI_TRANSPORT may name it");
 	if (error) goto fail;
 	if (!(c->attr.capabilities & DPI_TP_FD) || c->table->get_fd(c->tp, 0, &c->fd)) c->fd = -1;
 	if (c->fd < 0 && table->progress && !(c->attr.capabilities & DPI_TP_PASSIVE)) {
@@ -182,7 +185,7 @@ int dpi_carriers_open(struct dpi_context *ctx)
 		if (dpi_carrier_find(ctx, name) || (!given && dpi_transport_needless(name))) continue;
 		if (ctx->carriers == DPI_TRANSPORTS_MAX)
 			return dpi_fail(DPI_ERR_CONFIG, "DPI_TRANSPORT names more than %d transports", DPI_TRANSPORTS_MAX);
-		int error = carrier_open(ctx, name);
+		int error = carrier_open(ctx, name, !given);
 		if (error && given) return error;
 		if (error) dpi_log(DPI_LOG_INFORMATION, "transport %s left out: %s", name, dpi_detail());
 	}

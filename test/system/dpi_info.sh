@@ -224,6 +224,27 @@ else
 fi
 end
 
+begin "--transports: libfabric without a device does not go before tcp, of itself"
+cat >devices.sh <<'END'
+mount -t tmpfs none /sys/class && mkdir -p /sys/class/infiniband/none0 && ip link set lo up || exit 42
+exec "$@"
+END
+if [ ! -e "$DPI_MODULES/libdpi-libfabric.so" ]; then
+	:
+elif unshare --net --mount sh ./devices.sh true 2>/dev/null; then
+	timeout $((30 * slow)) unshare --net --mount sh ./devices.sh env DPI_LOG=information "$bin/dpi-info" --transports >out 2>err
+	status=$?
+	status_is 0
+	out_has '^  tcp +open '
+	out_has '^  libfabric +usable +works; used where DPI_TRANSPORT names it'
+	err_has 'transport libfabric left out: it would work without a device'
+	timeout $((30 * slow)) unshare --net --mount sh ./devices.sh env DPI_TRANSPORT=libfabric "$bin/dpi-info" --transports >out 2>err
+	out_has '^  libfabric +open '
+else
+	echo "skip dpi_info: libfabric without a device: namespaces are not permitted here"
+fi
+end
+
 begin "--limits: as the shell says"
 (ulimit -Sn 321 && ulimit -l 64 2>/dev/null; info --limits && cp out limits)
 grep -qE '^  open descriptors +321 ' limits || fail "open descriptors are not 321"

@@ -31,6 +31,12 @@ uint64_t dpi_fabric_random(DPI_Tp *tp)
 	return z;
 }
 
+/* Unlike the 65535 before, and as hard to guess as the length of the provider's keys allows. */
+uint64_t dpi_fabric_key(DPI_Tp *tp)
+{
+	return (dpi_fabric_random(tp) << 16 | tp->keys++) & tp->key_mask;
+}
+
 void dpi_fabric_log(DPI_Tp *tp, const char *format, ...)
 {
 	const DPI_Tp_Core *core = tp->core;
@@ -149,6 +155,8 @@ static int open_fabric(DPI_Tp *tp)
 	tp->mr_local = mode & FI_MR_LOCAL;
 	tp->mr_virtual = mode & FI_MR_VIRT_ADDR;
 	tp->mr_provider_key = mode & FI_MR_PROV_KEY;
+	size_t key_size = info->domain_attr->mr_key_size;
+	tp->key_mask = key_size && key_size < 8 ? (UINT64_C(1) << 8 * key_size) - 1 : UINT64_MAX;
 	tp->inject = info->tx_attr->inject_size;
 	tp->iov_limit = info->tx_attr->iov_limit;
 	tp->rma_limit = tp->iov_limit < MAX_IOV ? tp->iov_limit : MAX_IOV;
@@ -206,8 +214,8 @@ static int fabric_query(DPI_Tp *tp, DPI_Tp_Attr *attr)
 		.bandwidth_bytes_us = tp->choice.info->nic ? 10000 : 3000,
 		.overhead_us = tp->choice.info->nic ? 0.5 : 2,
 	};
-	const struct fid_nic *nic = tp->choice.info->nic;
-	if (nic && nic->device_attr && nic->device_attr->name) snprintf(a.device, sizeof a.device, "%.31s", nic->device_attr->name);
+	const char *device = dpi_fabric_device(tp->choice.info);
+	if (device) snprintf(a.device, sizeof a.device, "%.31s", device);
 	uint32_t size = attr->size;
 	memcpy(attr, &a, size < sizeof a ? size : sizeof a);
 	attr->size = size;

@@ -304,7 +304,7 @@ TEST(moves_everything, "", 0)
 					mock.types = type;
 					mock.order = FI_ORDER_SAS | (ordered ? FI_ORDER_SAW : 0);
 					mock.mr_mode = modes[m];
-					if (m == 1) mock.inject = 0;
+					if (m == 1) mock.inject = 0, mock.key_size = 4;
 					if (m == 2) mock.message = 70000, mock.nic = true;
 					if (m == 3) mock.iov_limit = 1, mock.tx_size = 16;
 					move(atomic ? ALL : PLAIN);
@@ -500,6 +500,61 @@ TEST(provider_is_chosen, "", 0)
 	CHECK_TP(table()->probe(&a.core, reason, sizeof reason));
 	fabric_setting = NULL;
 	CHECK_TP_ERROR(table()->open(&a.core, table(), &a.tp), DPI_ERR_ARGUMENT, "over another");
+}
+
+/* Probed with a key and DPI_LISTEN: 0, or the class of why not. */
+static int probe_keyed(const char *listen)
+{
+	char reason[256];
+	listen_setting = listen;
+	prepare(&a, 0);
+	a.core.secure = 1;
+	int error = table()->probe(&a.core, reason, sizeof reason);
+	listen_setting = NULL;
+	return error;
+}
+
+/* Where other hosts are to reach it, and what DPI_LISTEN says of addresses that have no IP. */
+TEST(provider_has_a_place, "", 0)
+{
+	mock_reset();
+	CHECK_INT(probe_keyed(NULL), ==, DPI_ERR_UNSUPPORTED); /* loopback reaches this host only */
+	CHECK_TP(probe_keyed("127.0.0.1")); /* which may be asked for */
+	mock.ip6 = "::1";
+	CHECK_INT(probe_keyed(NULL), ==, DPI_ERR_UNSUPPORTED);
+	CHECK_TP(probe_keyed("::1"));
+	mock.ip6 = "fe80::5";
+	CHECK_INT(probe_keyed(NULL), ==, DPI_ERR_UNSUPPORTED);
+	CHECK_INT(probe_keyed("fe80::5"), ==, DPI_ERR_UNSUPPORTED);
+	mock.ip6 = "fd00::5";
+	CHECK_TP(probe_keyed(NULL));
+	CHECK_TP(probe_keyed("fd00::5"));
+	CHECK_INT(probe_keyed("fd00::6"), ==, DPI_ERR_UNSUPPORTED);
+	mock.ip6 = NULL;
+	mock.ip = 0x0a000001;
+	CHECK_TP(probe_keyed("10.0.0.1"));
+	CHECK_INT(probe_keyed("10.0.0.2"), ==, DPI_ERR_UNSUPPORTED);
+	mock.no_ip = mock.nic = true;
+	CHECK_TP(probe_keyed(NULL));
+	CHECK_TP(probe_keyed("10.0.0.2"));
+	refused(DPI_ERR_UNSUPPORTED, "without a cluster key");
+	mock.link_down = true;
+	CHECK_INT(probe_keyed(NULL), ==, DPI_ERR_UNSUPPORTED);
+}
+
+/* Whether there is a device, and how it is called: by its own name, or else its domain's. */
+TEST(device_is_told, "", 0)
+{
+	for (int i = 0; i < 3; i++) {
+		DPI_Tp_Attr attr = { .size = sizeof attr };
+		mock_reset();
+		mock.nic = i > 0;
+		if (i > 1) mock.device[0] = "mlx5_2";
+		CHECK_TP(open_node(&a, 0));
+		CHECK_TP(table()->query(a.tp, &attr));
+		CHECK_STR(attr.device, i > 1 ? "mlx5_2" : i ? "lo" : "");
+		close_both();
+	}
 }
 
 static int near(void *self, const char *device)

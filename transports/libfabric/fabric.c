@@ -270,6 +270,13 @@ static void failed(DPI_Tp *tp)
 	else dpi_fabric_log(tp, "a message could not be sent: %s: %s", fi_strerror(e.err), dpi_fabric_error(e.err)->meaning);
 }
 
+/* The queue itself: nothing will ever complete. */
+static void queue_failed(DPI_Tp *tp, int code)
+{
+	for (DPI_Tp_Endpoint *c = tp->links; c; c = c->next)
+		if (c->ep && !c->broken) c->broken = code;
+}
+
 int dpi_fabric_drain(DPI_Tp *tp)
 {
 	struct fi_cq_msg_entry e[EVENTS];
@@ -285,6 +292,7 @@ int dpi_fabric_drain(DPI_Tp *tp)
 			dpi_fabric_limbo_end(tp);
 			break;
 		}
+		if (n < 0) queue_failed(tp, (int)-n);
 		if (n <= 0) break;
 		for (ssize_t i = 0; i < n; i++)
 			if (e[i].op_context) completed(tp, e[i].op_context, e[i].len, 0);

@@ -135,6 +135,8 @@ static ssize_t cq_read(struct fid_cq *cq, void *to, size_t count)
 	struct queue *q = (struct queue *)cq;
 	struct fi_cq_msg_entry *e = to;
 	size_t n = 0;
+	int error = fault(MOCK_CQ_READ);
+	if (error) return error;
 	for (; n < count && q->head && !q->head->code; n++) {
 		struct done *d = q->head;
 		e[n] = (struct fi_cq_msg_entry){ .op_context = d->context, .len = d->size };
@@ -534,6 +536,7 @@ static int pep_reject(struct fid_pep *pep, fid_t handle, const void *param, size
 {
 	struct end *e = (struct end *)handle;
 	(void)pep, (void)param, (void)size;
+	fault(MOCK_REJECT);
 	if (e) happen(e->events, 0, &e->ep.fid, NULL, FI_ECONNREFUSED);
 	return 0;
 }
@@ -780,6 +783,12 @@ void mock_cut(void)
 		happen(e->events, FI_SHUTDOWN, &e->ep.fid, NULL, 0);
 		e->peer = NULL;
 	}
+}
+
+void mock_event(int code)
+{
+	for (struct end *e = ends; e; e = e->next)
+		if (e->peer) happen(e->events, 0, &e->ep.fid, NULL, code);
 }
 
 void mock_flood(int n)

@@ -9,7 +9,8 @@
 /* The calls that can fail. */
 #define MOCK_CALLS(X)                                                                                                       \
 	X(GETINFO) X(FABRIC) X(DOMAIN) X(CQ_OPEN) X(EQ_OPEN) X(AV_OPEN) X(AV_INSERT) X(ENDPOINT) X(BIND) X(ENABLE) X(GETNAME) \
-	X(PASSIVE) X(LISTEN) X(CONNECT) X(ACCEPT) X(REGISTER) X(RECV) X(SEND) X(INJECT) X(WRITE) X(READ) X(GETWAIT)
+	X(PASSIVE) X(LISTEN) X(CONNECT) X(ACCEPT) X(REGISTER) X(RECV) X(SEND) X(INJECT) X(WRITE) X(READ) X(GETWAIT) \
+	X(CQ_READ) X(REJECT)
 enum mock_call {
 #define MOCK_ENUM(name) MOCK_##name,
 	MOCK_CALLS(MOCK_ENUM)
@@ -49,6 +50,7 @@ extern struct mock mock;
 void mock_reset(void);
 void mock_release(void); /* after hold */
 void mock_cut(void);	  /* MSG: every connection shuts down, without a word */
+void mock_event(int code); /* MSG: an event of this FI_… for every connection */
 void mock_flood(int n);	  /* MSG: n connections by somebody who says nothing */
 void mock_spill(const void *bytes, size_t size); /* a message from nowhere to every endpoint with a buffer */
 

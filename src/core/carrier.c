@@ -84,6 +84,12 @@ static int core_near(void *self, const char *device)
 	return c->ctx ? dpi_topology_near_here(&c->ctx->topology, device) : -1;
 }
 
+/* A process alone proves its key to nobody, and yet its transports are to be those that it has in its cluster. */
+bool dpi_transports_secure(const struct dpi_context *ctx)
+{
+	return ctx->secure || *ctx->settings.value[DPI_SETTING_KEY_FILE];
+}
+
 void dpi_carrier_core(struct dpi_carrier *c, struct dpi_context *ctx)
 {
 	c->ctx = ctx;
@@ -99,7 +105,7 @@ void dpi_carrier_core(struct dpi_carrier *c, struct dpi_context *ctx)
 				 .log = core_log,
 				 .node = ctx ? ctx->node : 0,
 				 .incarnation = ctx ? ctx->incarnation : 0,
-				 .secure = ctx && ctx->secure,
+				 .secure = ctx && dpi_transports_secure(ctx),
 				 .near = core_near };
 }
 
@@ -114,7 +120,8 @@ static void carrier_free(struct dpi_carrier *c)
 	free(c);
 }
 
-static int carrier_open(struct dpi_context *ctx, const char *name)
+/* automatic: nobody named it, so a module has to have a device: without one the transports that are built in are faster. */
+static int carrier_open(struct dpi_context *ctx, const char *name, bool automatic)
 {
 	struct dpi_carrier *c = calloc(1, sizeof *c);
 	const DPI_Transport *table, *lower = NULL;
@@ -147,6 +154,8 @@ static int carrier_open(struct dpi_context *ctx, const char *name)
 	if (error) goto fail;
 	c->attr.size = sizeof c->attr;
 	error = c->table->query(c->tp, &c->attr);
+	if (!error && automatic && !*c->attr.device && !dpi_transport_builtin(name))
+		error = dpi_fail(DPI_ERR_UNSUPPORTED, "it would work without a device, more slowly than tcp; DPI_TRANSPORT may name it");
 	if (error) goto fail;
 	if (!(c->attr.capabilities & DPI_TP_FD) || c->table->get_fd(c->tp, 0, &c->fd)) c->fd = -1;
 	if (c->fd < 0 && table->progress && !(c->attr.capabilities & DPI_TP_PASSIVE)) {
@@ -176,7 +185,7 @@ int dpi_carriers_open(struct dpi_context *ctx)
 		if (dpi_carrier_find(ctx, name) || (!given && dpi_transport_needless(name))) continue;
 		if (ctx->carriers == DPI_TRANSPORTS_MAX)
 			return dpi_fail(DPI_ERR_CONFIG, "DPI_TRANSPORT names more than %d transports", DPI_TRANSPORTS_MAX);
-		int error = carrier_open(ctx, name);
+		int error = carrier_open(ctx, name, !given);
 		if (error && given) return error;
 		if (error) dpi_log(DPI_LOG_INFORMATION, "transport %s left out: %s", name, dpi_detail());
 	}

@@ -111,6 +111,7 @@ bool dpi_transport_needless(const char *name);
 void dpi_transport_fill(DPI_Transport *filled, const DPI_Transport *table);
 /* The callbacks, for a carrier that opens outside a context too (dpi-info). */
 void dpi_carrier_core(struct dpi_carrier *c, struct dpi_context *ctx);
+bool dpi_transports_secure(const struct dpi_context *ctx); /* they may be reached from other hosts */
 
 /* An operation posted to a transport: the cookie. done runs once, under the carrier's lock, when complete says so. */
 struct dpi_operation {

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "address.h"
+#include "cluster.h"
 #include "dpi_info/print.h"
 #include "dpi_info/sections.h"
 #include "handle.h"
@@ -26,10 +28,21 @@ static const char help[] = "usage: dpi-info [--json] [section ...]\n"
 			   "  --json        as JSON\n"
 			   "Without a section all but --errors and --cluster; as JSON with --errors.\n";
 
+/* The key that the cluster file of the environment names, unless the environment names one itself; "": none. */
+static void find_file_key(struct info *info)
+{
+	const char *where = getenv("DPI_CLUSTER"), *key = getenv("DPI_KEY_FILE");
+	struct dpi_cluster_file f;
+	if (!where || !*where || (key && *key) || dpi_address_likely(where) || dpi_cluster_file_read(where, &f)) return;
+	snprintf(info->file_key, sizeof info->file_key, "%s", f.key);
+	dpi_cluster_file_free(&f);
+}
+
 /* The settings as they are, whether or not a context can be opened with them. */
 static void read_settings(struct info *info)
 {
 	info->settings_good = !dpi_settings_read(&info->settings, NULL, 0);
+	if (info->settings_good && *info->file_key) dpi_settings_set(&info->settings, DPI_SETTING_KEY_FILE, info->file_key, "file");
 	if (info->settings_good) return;
 	snprintf(info->settings_error, sizeof info->settings_error, "%s", dpi_detail());
 	memset(&info->settings, 0, sizeof info->settings);
@@ -46,11 +59,13 @@ static void read_settings(struct info *info)
 /* Where the cluster is not asked for, this process is one alone, and nobody is disturbed. */
 static void open_context(struct info *info, bool join)
 {
-	static const char *const alone[] = { "cluster=", "node=", "nodes=0", "job=", "key_file=", "listen_fd=-1" };
+	char key[sizeof info->file_key + 16];
+	const char *const alone[] = { "cluster=", "node=", "nodes=0", "job=", "listen_fd=-1", key };
 	DPI_Init_Attr attr = DPI_INIT_ATTR_INIT;
 	int error;
+	snprintf(key, sizeof key, "key_file=%s", info->file_key);
 	attr.settings = alone;
-	attr.settings_count = join ? 0 : sizeof alone / sizeof *alone;
+	attr.settings_count = join ? 0 : sizeof alone / sizeof *alone - !*info->file_key;
 	if (DPI_Init_With(&attr, &info->handle)) snprintf(info->error, sizeof info->error, "%s", dpi_detail());
 	else info->ctx = dpi_context_get(info->handle, &error);
 	dpi_log_set(DPI_LOG_ERROR, -1); /* it has complained of unknown variables, nobody else need to */
@@ -101,6 +116,7 @@ int main(int argc, char **argv)
 	print_json = what & JSON;
 	if (what == JSON) what |= EVERYTHING | ERRORS;
 	if (!what) what = EVERYTHING;
+	if (what & (TRANSPORTS | TOPOLOGY | SETTINGS)) find_file_key(&info);
 	if (what & (TRANSPORTS | TOPOLOGY | CLUSTER)) open_context(&info, what & CLUSTER);
 	if (what & (TRANSPORTS | SETTINGS | CLUSTER)) read_settings(&info);
 	if (info.ctx) take_settings(&info);

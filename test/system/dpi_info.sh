@@ -191,6 +191,60 @@ DPI_LISTEN=nowhere info --transports
 out_has "^  tcp +not usable +DPI_LISTEN is 'nowhere'"
 end
 
+begin "--transports of a cluster with a key: what its programs have, which listen to other hosts"
+echo 0123456789abcdef0123456789abcdef >key
+chmod 600 key
+printf 'nodes 2\nkey %s\n0 192.0.2.2:4000\n1 192.0.2.3:4000\n' "$tmp/key" >keyed
+cat >host.sh <<'END'
+ip link set lo up && ip link add far0 type bridge && ip addr add 192.0.2.2/24 dev far0 && ip link set far0 up || exit 42
+exec "$@"
+END
+# usage: at_host SETTING…: on a host of the address 192.0.2.2
+at_host() {
+	timeout $((30 * slow)) unshare --net sh ./host.sh env "$@" "$bin/dpi-info" --json --transports --settings >out 2>err
+	status=$?
+	LC_ALL=C awk -f json.awk out >members 2>json-error || fail "no JSON: $(cat json-error)"
+}
+if unshare --net sh ./host.sh true 2>/dev/null; then
+	for key in DPI_KEY_FILE="$tmp/key" DPI_CLUSTER="$tmp/keyed"; do
+		for listen in '' 192.0.2.2 far0; do
+			at_host "$key" DPI_LISTEN=$listen DPI_TRANSPORT=tcp
+			status_is 0
+			has '^\.transports\[0\]\.open true$'
+			at_host "$key" DPI_LISTEN=$listen
+			grep -q 'set DPI_KEY_FILE' members && fail "a key is asked for that is there: $key, DPI_LISTEN=$listen"
+			[ -e "$DPI_MODULES/libdpi-libfabric.so" ] && has '^\.transports\[[0-9]*\]\.choices\[[0-9]*\] provider: .* over far0, 192\.0\.2\.2'
+		done
+		has "^\.settings\[[0-9]*\]\.value $tmp/key\$"
+	done
+	at_host DPI_LISTEN=far0
+	has '^\.transports\[[0-9]*\]\.reason .*set DPI_KEY_FILE'
+else
+	echo "skip dpi_info: a cluster with a key: network namespaces are not permitted here"
+fi
+end
+
+begin "--transports: libfabric without a device does not go before tcp, of itself"
+cat >devices.sh <<'END'
+mount -t tmpfs none /sys/class && mkdir -p /sys/class/infiniband/none0 && ip link set lo up || exit 42
+exec "$@"
+END
+if [ ! -e "$DPI_MODULES/libdpi-libfabric.so" ]; then
+	:
+elif unshare --net --mount sh ./devices.sh true 2>/dev/null; then
+	timeout $((30 * slow)) unshare --net --mount sh ./devices.sh env DPI_LOG=information "$bin/dpi-info" --transports >out 2>err
+	status=$?
+	status_is 0
+	out_has '^  tcp +open '
+	out_has '^  libfabric +usable +works; used where DPI_TRANSPORT names it'
+	err_has 'transport libfabric left out: it would work without a device'
+	timeout $((30 * slow)) unshare --net --mount sh ./devices.sh env DPI_TRANSPORT=libfabric "$bin/dpi-info" --transports >out 2>err
+	out_has '^  libfabric +open '
+else
+	echo "skip dpi_info: libfabric without a device: namespaces are not permitted here"
+fi
+end
+
 begin "--limits: as the shell says"
 (ulimit -Sn 321 && ulimit -l 64 2>/dev/null; info --limits && cp out limits)
 grep -qE '^  open descriptors +321 ' limits || fail "open descriptors are not 321"

@@ -25,7 +25,7 @@ static struct fabric_slab *slab(DPI_Tp *tp, bool buffers)
 		if (s->bytes == MAP_FAILED) s->bytes = NULL;
 		int error = s->bytes ? 0 : -FI_ENOMEM;
 		if (!error && tp->mr_local)
-			error = fi_mr_reg(tp->domain, s->bytes, size, FI_SEND | FI_RECV, 0, dpi_fabric_random(tp), 0, &s->mr, NULL);
+			error = fi_mr_reg(tp->domain, s->bytes, size, FI_SEND | FI_RECV, 0, dpi_fabric_key(tp), 0, &s->mr, NULL);
 		if (error) {
 			dpi_fabric_log(tp, "no buffers: %s: %s", fi_strerror(-error), dpi_fabric_error(error)->meaning);
 			if (s->bytes) munmap(s->bytes, size);

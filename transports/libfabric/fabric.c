@@ -31,6 +31,12 @@ uint64_t dpi_fabric_random(DPI_Tp *tp)
 	return z;
 }
 
+/* Unlike the 65535 before, and as hard to guess as the length of the provider's keys allows. */
+uint64_t dpi_fabric_key(DPI_Tp *tp)
+{
+	return (dpi_fabric_random(tp) << 16 | tp->keys++) & tp->key_mask;
+}
+
 void dpi_fabric_log(DPI_Tp *tp, const char *format, ...)
 {
 	const DPI_Tp_Core *core = tp->core;
@@ -151,6 +157,8 @@ static int open_fabric(DPI_Tp *tp)
 	tp->mr_local = mode & FI_MR_LOCAL;
 	tp->mr_virtual = mode & FI_MR_VIRT_ADDR;
 	tp->mr_provider_key = mode & FI_MR_PROV_KEY;
+	size_t key_size = info->domain_attr->mr_key_size;
+	tp->key_mask = key_size && key_size < 8 ? (UINT64_C(1) << 8 * key_size) - 1 : UINT64_MAX;
 	tp->inject = info->tx_attr->inject_size;
 	tp->iov_limit = info->tx_attr->iov_limit;
 	tp->rma_limit = tp->iov_limit < MAX_IOV ? tp->iov_limit : MAX_IOV;
@@ -208,8 +216,8 @@ static int fabric_query(DPI_Tp *tp, DPI_Tp_Attr *attr)
 		.bandwidth_bytes_us = tp->choice.info->nic ? 10000 : 3000,
 		.overhead_us = tp->choice.info->nic ? 0.5 : 2,
 	};
-	const struct fid_nic *nic = tp->choice.info->nic;
-	if (nic && nic->device_attr && nic->device_attr->name) snprintf(a.device, sizeof a.device, "%.31s", nic->device_attr->name);
+	const char *device = dpi_fabric_device(tp->choice.info);
+	if (device) snprintf(a.device, sizeof a.device, "%.31s", device);
 	uint32_t size = attr->size;
 	memcpy(attr, &a, size < sizeof a ? size : sizeof a);
 	attr->size = size;
@@ -257,6 +265,13 @@ static void failed(DPI_Tp *tp)
 	else dpi_fabric_log(tp, "a message could not be sent: %s: %s", fi_strerror(e.err), dpi_fabric_error(e.err)->meaning);
 }
 
+/* The queue itself: nothing will ever complete. */
+static void queue_failed(DPI_Tp *tp, int code)
+{
+	for (DPI_Tp_Endpoint *c = tp->links; c; c = c->next)
+		if (c->ep && !c->broken) c->broken = code;
+}
+
 int dpi_fabric_drain(DPI_Tp *tp)
 {
 	struct fi_cq_msg_entry e[EVENTS];
@@ -272,6 +287,7 @@ int dpi_fabric_drain(DPI_Tp *tp)
 			dpi_fabric_limbo_end(tp);
 			break;
 		}
+		if (n < 0) queue_failed(tp, (int)-n);
 		if (n <= 0) break;
 		for (ssize_t i = 0; i < n; i++)
 			if (e[i].op_context) completed(tp, e[i].op_context, e[i].len, 0);

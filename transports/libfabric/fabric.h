@@ -232,7 +232,9 @@ struct DPI_Tp {
 	uint8_t address[WIRE_ADDRESS];
 	uint32_t address_size;
 	uint64_t token[2], window_key[2];
-	uint64_t random; /* state of the keys that the provider lets us choose */
+	uint64_t random; /* state of keys and tags */
+	uint64_t key_mask; /* of the keys that the provider lets us choose */
+	uint16_t keys;	   /* chosen so far */
 
 	struct fabric_slot *slot;
 	uint32_t slots, slots_room, free_slot;
@@ -255,6 +257,7 @@ struct DPI_Tp {
 int dpi_fabric_progress(DPI_Tp *tp, uint32_t lane, int *events);
 int64_t dpi_fabric_now(void); /* µs */
 uint64_t dpi_fabric_random(DPI_Tp *tp);
+uint64_t dpi_fabric_key(DPI_Tp *tp); /* to register memory with */
 void dpi_fabric_log(DPI_Tp *tp, const char *format, ...) __attribute__((format(printf, 2, 3))); /* one line a second */
 int dpi_fabric_drain(DPI_Tp *tp); /* read completions; how many */
 
@@ -274,6 +277,7 @@ int dpi_fabric_fail(DPI_Tp *tp, int code, const char *format, ...) __attribute__
 
 /* provider.c */
 int dpi_fabric_choose(const DPI_Tp_Core *core, struct fabric_choice *c, bool loud); /* loud: log each candidate */
+const char *dpi_fabric_device(const struct fi_info *i); /* a network device it works over; NULL: none */
 void dpi_fabric_quiet(bool on); /* libfabric's own lines on standard error; counted */
 
 /* address.c */

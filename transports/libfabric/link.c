@@ -14,6 +14,8 @@ static void stop(DPI_Tp_Endpoint *c)
 	fi_close(&c->ep->fid);
 	c->ep = NULL;
 	dpi_fabric_orphan(c);
+	c->broken = 0; /* there is nothing left to be done for it */
+	c->stuck = 0;
 	if (c->to != FI_ADDR_UNSPEC) fi_av_remove(c->tp->av, &c->to, 1, 0);
 	c->to = FI_ADDR_UNSPEC;
 	dpi_fabric_ungrant_all(c);

@@ -110,7 +110,7 @@ static const char *misplaced(const DPI_Tp_Core *core, const struct fi_info *i, c
 	snprintf(where, size, "%s%s%s", i->domain_attr && i->domain_attr->name ? i->domain_attr->name : "?", *text ? ", " : "", text);
 	if (!family && i->addr_format == FI_ADDR_STR) return NULL; /* names within a host */
 	if (!core->secure && !loopback) return "reaches other hosts, for which there has to be a cluster key (DPI_KEY_FILE)";
-	if (!p->any && (family != p->family || memcmp(bytes, p->bytes, 16))) return "not the address that DPI_LISTEN says";
+	if (family && !p->any && (family != p->family || memcmp(bytes, p->bytes, 16))) return "not the address that DPI_LISTEN says";
 	if (link_local) return "an address that means nothing on another host";
 	if (core->secure && p->any && loopback) return "reaches this host only";
 	return NULL;
@@ -126,14 +126,23 @@ static const char *unfit(const struct fi_info *i)
 	if (i->domain_attr->mr_mode & ~NAMED_MR) return "it wants memory registered in a way that this library does not know";
 	if (i->domain_attr->mr_key_size > 8) return "its keys are longer than 8 bytes";
 	if (i->mode & ~(FI_CONTEXT | FI_CONTEXT2 | FI_BUFFERED_RECV)) return "it asks for a mode that this library does not know";
+	if (i->nic && i->nic->link_attr && i->nic->link_attr->state == FI_LINK_DOWN) return "its port is down";
 	if (!i->tx_attr->iov_limit || !i->tx_attr->rma_iov_limit) return "it does not take one piece of memory";
 	return NULL;
+}
+
+/* Not every provider with a device says what the system calls it. */
+const char *dpi_fabric_device(const struct fi_info *i)
+{
+	if (!i->nic) return NULL;
+	const char *name = i->nic->device_attr ? i->nic->device_attr->name : NULL;
+	return name ? name : i->domain_attr->name;
 }
 
 /* Is its device near this process? 1, 0, or -1: not known. */
 static int near_of(const DPI_Tp_Core *core, const struct fi_info *i)
 {
-	const char *device = i->nic && i->nic->device_attr ? i->nic->device_attr->name : NULL;
+	const char *device = dpi_fabric_device(i);
 	return device && core->size >= sizeof *core && core->near ? core->near(core->self, device) : -1;
 }
 

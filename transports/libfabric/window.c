@@ -283,7 +283,7 @@ static bool enroll(DPI_Tp_Window *w)
 	uint64_t access = (w->access & DPI_TP_READ ? FI_REMOTE_READ : 0) | (w->access & DPI_TP_WRITE ? FI_REMOTE_WRITE : 0);
 	if (w->mr) return true;
 	if (w->refused || !w->length || w->access & DPI_TP_ATOMIC) return false;
-	int error = fi_mr_reg(tp->domain, w->address, w->length, access, 0, dpi_fabric_random(tp), 0, &w->mr, NULL);
+	int error = fi_mr_reg(tp->domain, w->address, w->length, access, 0, dpi_fabric_key(tp), 0, &w->mr, NULL);
 	if (error) {
 		w->mr = NULL;
 		w->refused = true;

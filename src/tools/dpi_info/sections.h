@@ -10,6 +10,7 @@ struct info {
 	struct dpi_settings settings; /* as the environment gives them, or of the cluster joined */
 	bool settings_good;	      /* false: they are the defaults, and settings_error says why */
 	char settings_error[DPI_DETAIL_MAX];
+	char file_key[256];	      /* see find_file_key */
 	DPI_Context handle;
 	struct dpi_context *ctx; /* NULL: none is open, and error says why */
 	char error[DPI_DETAIL_MAX];

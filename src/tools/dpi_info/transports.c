@@ -44,6 +44,7 @@ struct seen {
 };
 
 static const struct dpi_settings *settings; /* for the callback, which may have no context */
+static bool secure;			    /* a cluster with these settings has a key */
 
 static const char *setting(void *self, const char *name)
 {
@@ -101,6 +102,7 @@ static void try_it(struct seen *s, const DPI_Transport *table, const DPI_Transpo
 	c.core.setting = setting;
 	c.core.log = note;
 	c.core.near = near;
+	c.core.secure = secure;
 	looked_at = s;
 	s->attr.size = sizeof s->attr;
 	int error = c.filled.probe(&c.core, reason, sizeof reason);
@@ -230,6 +232,7 @@ void show_transports(struct info *info)
 	char names[16][NAME];
 	int count = 0;
 	settings = &info->settings;
+	secure = info->ctx ? dpi_transports_secure(info->ctx) : *settings->value[DPI_SETTING_KEY_FILE] != 0;
 	/* those that settings open, in their order; then the rest of the built-in ones; a wrapper over the first */
 	for (const char *at = settings->value[DPI_SETTING_TRANSPORT]; *at && count < 8;
 	     at += strcspn(at, ", "), at += strspn(at, ", "))

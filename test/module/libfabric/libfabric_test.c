@@ -315,7 +315,7 @@ TEST(moves_everything, "", 0)
 					mock.types = type;
 					mock.order = FI_ORDER_SAS | (ordered ? FI_ORDER_SAW : 0);
 					mock.mr_mode = modes[m];
-					if (m == 1) mock.inject = 0;
+					if (m == 1) mock.inject = 0, mock.key_size = 4;
 					if (m == 2) mock.message = 70000, mock.nic = true;
 					if (m == 3) mock.iov_limit = 1, mock.tx_size = 16;
 					move(atomic ? ALL : PLAIN);
@@ -605,6 +605,61 @@ TEST(provider_is_chosen, "", 0)
 	CHECK_TP_ERROR(table()->open(&a.core, table(), &a.tp), DPI_ERR_ARGUMENT, "over another");
 }
 
+/* Probed with a key and DPI_LISTEN: 0, or the class of why not. */
+static int probe_keyed(const char *listen)
+{
+	char reason[256];
+	listen_setting = listen;
+	prepare(&a, 0);
+	a.core.secure = 1;
+	int error = table()->probe(&a.core, reason, sizeof reason);
+	listen_setting = NULL;
+	return error;
+}
+
+/* Where other hosts are to reach it, and what DPI_LISTEN says of addresses that have no IP. */
+TEST(provider_has_a_place, "", 0)
+{
+	mock_reset();
+	CHECK_INT(probe_keyed(NULL), ==, DPI_ERR_UNSUPPORTED); /* loopback reaches this host only */
+	CHECK_TP(probe_keyed("127.0.0.1")); /* which may be asked for */
+	mock.ip6 = "::1";
+	CHECK_INT(probe_keyed(NULL), ==, DPI_ERR_UNSUPPORTED);
+	CHECK_TP(probe_keyed("::1"));
+	mock.ip6 = "fe80::5";
+	CHECK_INT(probe_keyed(NULL), ==, DPI_ERR_UNSUPPORTED);
+	CHECK_INT(probe_keyed("fe80::5"), ==, DPI_ERR_UNSUPPORTED);
+	mock.ip6 = "fd00::5";
+	CHECK_TP(probe_keyed(NULL));
+	CHECK_TP(probe_keyed("fd00::5"));
+	CHECK_INT(probe_keyed("fd00::6"), ==, DPI_ERR_UNSUPPORTED);
+	mock.ip6 = NULL;
+	mock.ip = 0x0a000001;
+	CHECK_TP(probe_keyed("10.0.0.1"));
+	CHECK_INT(probe_keyed("10.0.0.2"), ==, DPI_ERR_UNSUPPORTED);
+	mock.no_ip = mock.nic = true;
+	CHECK_TP(probe_keyed(NULL));
+	CHECK_TP(probe_keyed("10.0.0.2"));
+	refused(DPI_ERR_UNSUPPORTED, "without a cluster key");
+	mock.link_down = true;
+	CHECK_INT(probe_keyed(NULL), ==, DPI_ERR_UNSUPPORTED);
+}
+
+/* Whether there is a device, and how it is called: by its own name, or else its domain's. */
+TEST(device_is_told, "", 0)
+{
+	for (int i = 0; i < 3; i++) {
+		DPI_Tp_Attr attr = { .size = sizeof attr };
+		mock_reset();
+		mock.nic = i > 0;
+		if (i > 1) mock.device[0] = "mlx5_2";
+		CHECK_TP(open_node(&a, 0));
+		CHECK_TP(table()->query(a.tp, &attr));
+		CHECK_STR(attr.device, i > 1 ? "mlx5_2" : i ? "lo" : "");
+		close_both();
+	}
+}
+
 static int near(void *self, const char *device)
 {
 	(void)self;
@@ -758,6 +813,7 @@ TEST(strangers, "", 0)
 	start(PLAIN);
 	mock_flood(100);
 	for (int i = 0; i < 20; i++) turns(40);
+	CHECK_INT(mock.calls[MOCK_REJECT], ==, 2 * (100 - STRANGERS));
 	CHECK_TP(put(&a, 100, 0, NULL));
 	CHECK_TP(flush(&a));
 	close_both();
@@ -778,14 +834,71 @@ TEST(strangers, "", 0)
 
 /* ------------------------------------------------------------------------------------------------------------- faults */
 
+static const struct {
+	int code, class;
+	const char *part; /* of what it means */
+} codes[] = {
+	{ FI_ENOMEM, DPI_ERR_MEMORY, "ulimit -l" },
+	{ FI_ENOSPC, DPI_ERR_LIMIT, "no room" },
+	{ FI_EMFILE, DPI_ERR_LIMIT, "ulimit -n" },
+	{ FI_EPERM, DPI_ERR_TRANSPORT, "permissions" },
+	{ FI_EACCES, DPI_ERR_TRANSPORT, "access to this memory" },
+	{ FI_ENODATA, DPI_ERR_UNSUPPORTED, "no provider" },
+	{ FI_ENODEV, DPI_ERR_TRANSPORT, "device is gone" },
+	{ FI_ENOSYS, DPI_ERR_UNSUPPORTED, "cannot do it" },
+	{ FI_EOPNOTSUPP, DPI_ERR_UNSUPPORTED, "cannot do it" },
+	{ FI_EINVAL, DPI_ERR_TRANSPORT, "argument" },
+	{ FI_EADDRINUSE, DPI_ERR_TRANSPORT, "in use" },
+	{ FI_EADDRNOTAVAIL, DPI_ERR_TRANSPORT, "does not have the address" },
+	{ FI_ENETDOWN, DPI_ERR_TRANSPORT, "network is down" },
+	{ FI_ENETUNREACH, DPI_ERR_PEER, "no route" },
+	{ FI_EHOSTUNREACH, DPI_ERR_PEER, "no route" },
+	{ FI_EHOSTDOWN, DPI_ERR_PEER, "host is down" },
+	{ FI_ECONNREFUSED, DPI_ERR_PEER, "nobody listens" },
+	{ FI_ECONNRESET, DPI_ERR_PEER, "died" },
+	{ FI_ECONNABORTED, DPI_ERR_PEER, "died" },
+	{ FI_ENOTCONN, DPI_ERR_PEER, "died" },
+	{ FI_ESHUTDOWN, DPI_ERR_PEER, "died" },
+	{ EPIPE, DPI_ERR_PEER, "died" },
+	{ FI_EIO, DPI_ERR_PEER, "link is down" },
+	{ FI_ETIMEDOUT, DPI_ERR_PEER, "did not answer" },
+	{ FI_ETRUNC, DPI_ERR_PEER, "more than a message holds" },
+	{ FI_EMSGSIZE, DPI_ERR_PEER, "larger than the provider takes" },
+	{ FI_ENOKEY, DPI_ERR_PEER, "not registered any more" },
+	{ FI_EKEYREJECTED, DPI_ERR_PEER, "not registered any more" },
+	{ FI_ENORX, DPI_ERR_PEER, "no receive buffers" },
+	{ FI_EOVERRUN, DPI_ERR_PEER, "more came" },
+	{ FI_ECANCELED, DPI_ERR_PEER, "gave it up" },
+	{ FI_EOTHER, DPI_ERR_PEER, "does not say more" },
+	{ 77, DPI_ERR_TRANSPORT, "FI_LOG_LEVEL" }, /* one that is not in the table */
+};
+#define CODES (sizeof codes / sizeof *codes)
+
+TEST(codes_mean_something, "", 0)
+{
+	for (size_t i = 0; i < CODES; i++)
+		for (int sign = -1; sign <= 1; sign += 2) {
+			const struct fabric_error *e = dpi_fabric_error(sign * codes[i].code);
+			CHECK_INT(e->class, ==, codes[i].class);
+			CHECK_HAS(e->meaning, codes[i].part);
+		}
+}
+
+/* A link that is lost leaves nothing behind that keeps its node awake. */
+static void check_rest(void)
+{
+	int n = 0;
+	while (table()->arm(a.tp, 0) == DPI_ERR_AGAIN && n++ < 100) turn();
+	CHECK_TP(table()->arm(a.tp, 0));
+}
+
 /* Each completion with each error: what is under way completes, the loss is said once. */
 TEST(completions_fail, "", 0)
 {
-	static const int codes[] = { FI_EIO, FI_ECONNRESET, FI_ETIMEDOUT, FI_EACCES, FI_ENOMEM, FI_ETRUNC, FI_ENOTCONN, FI_EOTHER, FI_ENORX, 77 };
 	static const enum mock_call calls[] = { MOCK_SEND, MOCK_WRITE, MOCK_READ, MOCK_RECV };
 	for (int type = 1; type <= 2; type++)
 		for (size_t k = 0; k < 4; k++)
-			for (size_t i = 0; i < sizeof codes / sizeof *codes; i++) {
+			for (size_t i = 0; i < CODES; i++) {
 				static uint8_t back[LARGE];
 				struct op op[4];
 				struct iovec v = { data, LARGE }, w = { back, LARGE };
@@ -795,7 +908,7 @@ TEST(completions_fail, "", 0)
 				start(PLAIN);
 				CHECK_TP(put(&a, LARGE, 0, NULL)); /* asks for the grant */
 				CHECK_TP(flush(&a));
-				mock.complete[calls[k]] = codes[i];
+				mock.complete[calls[k]] = codes[i].code;
 				int first = table()->put(a.remote, &v, 1, 0, NULL, 0, &op[0]);
 				int second = table()->get(a.remote, &w, 1, 0, &op[1]);
 				v.iov_len = 3000;
@@ -813,11 +926,64 @@ TEST(completions_fail, "", 0)
 				CHECK_INT(a.lost + b.lost, >=, 1 + missed);
 				CHECK(a.lost <= 1 && b.lost <= 1);
 				CHECK_HAS(a.lost ? a.why : b.why, "node");
+				if (type != 2 || calls[k] != MOCK_RECV) CHECK(strstr(a.why, codes[i].part) || strstr(b.why, codes[i].part));
 				turns(20);
+				check_rest();
 				table()->disconnect(a.to);
 				table()->disconnect(b.to);
 				close_both();
 			}
+}
+
+/* The completion queue itself fails, as when the device is removed: all that is under way completes, and nobody connects any more. */
+TEST(device_removed, "", 0)
+{
+	static uint8_t back[LARGE];
+	for (int type = 1; type <= 2; type++) {
+		struct op op[2] = { 0 };
+		struct iovec w = { back, LARGE };
+		mock_reset();
+		mock.types = type;
+		start(PLAIN);
+		mock.hold = true;
+		CHECK_TP(put(&a, 8, 0, NULL));
+		CHECK_INT(table()->get(a.remote, &w, 1, 0, &op[0]), ==, DPI_TP_PENDING);
+		CHECK_INT(table()->flush(a.to, &op[1]), ==, DPI_TP_PENDING);
+		mock.fail[MOCK_CQ_READ] = FI_ENODEV;
+		turns(5);
+		for (int i = 0; i < 2; i++) {
+			CHECK_INT(op[i].completions, ==, 1);
+			CHECK_INT(op[i].error, ==, DPI_ERR_PEER);
+		}
+		CHECK(a.lost == 1 && b.lost == 1);
+		CHECK_HAS(a.why, "device is gone");
+		CHECK_TP_ERROR(put(&a, 8, 0, NULL), DPI_ERR_PEER, "device is gone");
+		table()->disconnect(a.to);
+		sentence[0] = 0;
+		CHECK_INT(connect_node(&a, &b, LONG), ==, DPI_ERR_PEER);
+		CHECK_HAS(sentence, "device is gone");
+		mock.fail[MOCK_CQ_READ] = 0;
+		table()->disconnect(b.to);
+		turns(5);
+		mock_release();
+		close_both();
+	}
+}
+
+/* An event of a connection that is open tells an error. */
+TEST(events_fail, "", 0)
+{
+	for (size_t i = 0; i < CODES; i++) {
+		mock_reset();
+		mock.types = 1;
+		start(PLAIN);
+		mock_event(codes[i].code);
+		turns(2 * EQ_EVERY);
+		CHECK(a.lost == 1 && b.lost == 1);
+		CHECK(strstr(a.why, codes[i].part) || strstr(b.why, codes[i].part));
+		check_rest();
+		close_both();
+	}
 }
 
 TEST(posts_fail, "", 0)
@@ -917,6 +1083,7 @@ TEST(registration_refused, "", 0)
 {
 	for (int local = 0; local < 2; local++) {
 		mock_reset();
+		mock.mr_mode = local ? FI_MR_LOCAL : 0;
 		start(PLAIN);
 		if (local) {
 			CHECK_TP(put(&a, LARGE, 0, NULL)); /* the grant is given; then the pieces are refused */

@@ -189,6 +189,8 @@ static ssize_t cq_read(struct fid_cq *cq, void *to, size_t count)
 	struct queue *q = (struct queue *)cq;
 	struct fi_cq_msg_entry *e = to;
 	size_t n = 0;
+	int error = fault(MOCK_CQ_READ);
+	if (error) return error;
 	if (mock.overtake) count = 1;
 	for (; n < count && q->head && !q->head->code; n++) {
 		struct done *d = q->head;
@@ -480,6 +482,7 @@ static int mr_reg(struct fid *fid, const void *at, size_t size, uint64_t access,
 	int error = fault(MOCK_REGISTER);
 	(void)fid, (void)offset, (void)flags, (void)context;
 	if (error) return error;
+	if (!(mock.mr_mode & FI_MR_PROV_KEY) && mock.key_size < 8 && key >> 8 * mock.key_size) return -FI_EKEYREJECTED;
 	struct region *r = object(sizeof *r);
 	static uint64_t next_key = 100;
 	r->mr.fid = (struct fid){ .fclass = FI_CLASS_MR, .ops = &mr_fid_ops };
@@ -604,6 +607,7 @@ static int pep_reject(struct fid_pep *pep, fid_t handle, const void *param, size
 {
 	struct end *e = (struct end *)handle;
 	(void)pep, (void)param, (void)size;
+	fault(MOCK_REJECT);
 	if (e) happen(e->events, 0, &e->ep.fid, NULL, FI_ECONNREFUSED);
 	return 0;
 }
@@ -791,15 +795,20 @@ static struct fi_info *candidate(const struct fi_info *hints, const char *name, 
 {
 	static struct fi_device_attr attr[2];
 	static struct fid_nic nic[2];
+	static struct fi_link_attr link;
 	attr[number].name = (char *)(uintptr_t)mock.device[number];
+	link.state = mock.link_down ? FI_LINK_DOWN : FI_LINK_UNKNOWN;
 	nic[number].device_attr = &attr[number];
+	nic[number].link_attr = &link;
 	struct fi_info *i = fi_dupinfo(NULL);
 	struct sockaddr_in in = address_of(0);
 	i->ep_attr->type = hints->ep_attr->type;
 	i->ep_attr->max_msg_size = mock.message;
-	i->addr_format = FI_SOCKADDR_IN;
-	i->src_addr = copy_of(&in, sizeof in);
-	i->src_addrlen = sizeof in;
+	struct sockaddr_in6 in6 = { .sin6_family = AF_INET6 };
+	if (mock.ip6) inet_pton(AF_INET6, mock.ip6, &in6.sin6_addr);
+	i->addr_format = mock.no_ip ? FI_ADDR_EFA : mock.ip6 ? FI_SOCKADDR_IN6 : FI_SOCKADDR_IN;
+	i->src_addrlen = mock.ip6 ? sizeof in6 : sizeof in;
+	i->src_addr = copy_of(mock.ip6 ? (void *)&in6 : &in, i->src_addrlen);
 	i->mode = mock.mode;
 	*i->tx_attr = (struct fi_tx_attr){ .msg_order = mock.order & hints->tx_attr->msg_order, .inject_size = mock.inject, .size = mock.tx_size,
 					   .iov_limit = mock.iov_limit, .rma_iov_limit = mock.iov_limit };
@@ -848,6 +857,12 @@ void mock_cut(void)
 		happen(e->events, FI_SHUTDOWN, &e->ep.fid, NULL, 0);
 		e->peer = NULL;
 	}
+}
+
+void mock_event(int code)
+{
+	for (struct end *e = ends; e; e = e->next)
+		if (e->peer) happen(e->events, 0, &e->ep.fid, NULL, code);
 }
 
 void mock_flood(int n)

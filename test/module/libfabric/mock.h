@@ -9,7 +9,8 @@
 /* The calls that can fail. */
 #define MOCK_CALLS(X)                                                                                                       \
 	X(GETINFO) X(FABRIC) X(DOMAIN) X(CQ_OPEN) X(EQ_OPEN) X(AV_OPEN) X(AV_INSERT) X(ENDPOINT) X(BIND) X(ENABLE) X(GETNAME) \
-	X(PASSIVE) X(LISTEN) X(CONNECT) X(ACCEPT) X(REGISTER) X(RECV) X(SEND) X(INJECT) X(WRITE) X(READ) X(GETWAIT)
+	X(PASSIVE) X(LISTEN) X(CONNECT) X(ACCEPT) X(REGISTER) X(RECV) X(SEND) X(INJECT) X(WRITE) X(READ) X(GETWAIT) \
+	X(CQ_READ) X(REJECT)
 enum mock_call {
 #define MOCK_ENUM(name) MOCK_##name,
 	MOCK_CALLS(MOCK_ENUM)
@@ -22,12 +23,14 @@ struct mock {
 	const char *provider; /* "mock" */
 	const char *second;   /* another one in the list; NULL */
 	uint32_t ip;	      /* 127.0.0.1 */
+	const char *ip6;      /* instead; NULL */
+	bool no_ip;	      /* its addresses are of a kind of its own */
 	int types;	      /* 1: FI_EP_MSG, 2: FI_EP_RDM, 3: both */
 	uint64_t order;	      /* FI_ORDER_SAS | FI_ORDER_SAW */
 	int mr_mode;
 	uint64_t mode;
 	size_t key_size, inject, message, tx_size, iov_limit;
-	bool nic, no_fd;
+	bool nic, no_fd, link_down;
 	const char *device[2]; /* with nic: of the provider and of the second one; NULL: not said */
 	/* faults */
 	int fail[MOCK_COUNT];  /* FI_… that the call returns */
@@ -49,6 +52,7 @@ extern struct mock mock;
 void mock_reset(void);
 void mock_release(void); /* after hold */
 void mock_cut(void);	  /* MSG: every connection shuts down, without a word */
+void mock_event(int code); /* MSG: an event of this FI_… for every connection */
 void mock_flood(int n);	  /* MSG: n connections by somebody who says nothing */
 void mock_spill(const void *bytes, size_t size); /* a message from nowhere to every endpoint with a buffer */
 

@@ -26,17 +26,26 @@ struct verbs_slot *dpi_verbs_slot(DPI_Tp_Endpoint *c)
 	return s;
 }
 
-/* Over iWARP a request that follows a read completes before it, unless it waits for it. */
-static void fence(DPI_Tp_Endpoint *c, struct verbs_slot *s)
+/* The end of what may be posted. Over iWARP a request that follows a read completes before it, unless it waits for it. The sender of siw then
+ * stands still, and for reads beyond those agreed on, until answers come, and sends none to the peer's reads either: two that read from each
+ * other would wait for ever. So what has to wait for reads waits here. */
+static uint32_t end_of(const DPI_Tp_Endpoint *c)
 {
-	bool read = s->wr.opcode == IBV_WR_RDMA_READ;
-	if (c->reading && !read) s->wr.send_flags |= IBV_SEND_FENCE;
-	c->reading = read;
+	uint32_t reads = 0, end = c->posted;
+	if (!c->tp->limits.iwarp) return c->next_slot;
+	for (uint32_t i = c->tail; i != c->posted; i++) reads += c->slot[i % c->depth].wr.opcode == IBV_WR_RDMA_READ;
+	for (; end != c->next_slot; end++) {
+		bool read = c->slot[end % c->depth].wr.opcode == IBV_WR_RDMA_READ;
+		if (reads && (!read || reads >= c->tp->limits.reads)) break;
+		reads += read;
+	}
+	return end;
 }
 
 /* Requests with buffers that never ask could keep all buffers, when nothing follows them: only some may. */
 static bool asks(DPI_Tp_Endpoint *c, const struct verbs_slot *s, uint32_t since)
 {
+	if (c->tp->limits.iwarp && s->wr.opcode == IBV_WR_RDMA_READ) return true; /* others may wait for it */
 	if (since >= c->depth / 4 || (s->op && !s->op->late)) return true;
 	return (s->op || s->buffers) && (since >= c->depth / LATE_SHARE || (s->buffers && c->tp->quiet >= QUIET));
 }
@@ -68,10 +77,11 @@ void dpi_verbs_ring(DPI_Tp_Endpoint *c)
 {
 	struct ibv_send_wr *bad = NULL;
 	if (c->posted == c->next_slot || c->broken || !c->qp) return;
-	for (uint32_t i = c->posted; i != c->next_slot; i++) {
+	uint32_t end = end_of(c);
+	if (end == c->posted) return; /* a completion brings it back here */
+	for (uint32_t i = c->posted; i != end; i++) {
 		struct verbs_slot *s = &c->slot[i % c->depth];
-		s->wr.next = i + 1 == c->next_slot ? NULL : &c->slot[(i + 1) % c->depth].wr;
-		if (c->tp->limits.iwarp) fence(c, s);
+		s->wr.next = i + 1 == end ? NULL : &c->slot[(i + 1) % c->depth].wr;
 		if (!asks(c, s, i - c->signalled)) {
 			c->tp->quiet += s->buffers && !s->quiet;
 			s->quiet = s->buffers;
@@ -83,10 +93,10 @@ void dpi_verbs_ring(DPI_Tp_Endpoint *c)
 	struct ibv_send_wr *first = &c->slot[c->posted % c->depth].wr;
 	int error = c->tp->limits.iwarp ? dpi_verbs_post_over_tcp(c->qp, first, &bad) : ibv_post_send(c->qp, first, &bad);
 	if (!error) {
-		c->posted = c->next_slot;
+		c->posted = end;
 		return;
 	}
-	while (c->posted != c->next_slot && &c->slot[c->posted % c->depth].wr != bad) c->posted++;
+	while (c->posted != end && &c->slot[c->posted % c->depth].wr != bad) c->posted++;
 	if (error != ENOMEM && error != EAGAIN) c->broken = error;
 	dpi_verbs_mark(c);
 }

@@ -249,7 +249,6 @@ struct DPI_Tp_Endpoint {
 
 	struct verbs_slot *slot;
 	uint32_t depth, tail, posted, next_slot, signalled; /* counters: tail ≤ posted ≤ next_slot */
-	bool reading;					     /* the request before is a read */
 	struct verbs_op *op;
 	uint32_t free_op, ops;
 	uint64_t puts, flushed, covered;      /* covered: puts before the latest message's end */

@@ -47,6 +47,7 @@ struct mock {
 	enum ibv_wc_status status;
 	int atomics;   /* that the device carried out */
 	int requests, inlined, signalled; /* posted; that carry their bytes; that ask for a completion */
+	int stalls;    /* requests that would stop siw's sender, and with it its answers to what the peer reads */
 	int overtakes; /* requests that complete before a read that was posted first, as they do over iWARP */
 	bool pipe;  /* posting raises SIGPIPE, as a socket does that the peer has closed */
 	bool hold;  /* requests are not carried out until mock_run */

@@ -44,7 +44,7 @@ struct srq {
 struct qp {
 	struct ibv_qp qp;
 	struct qp *peer, *next;
-	bool broken, reading; /* reading: its last request was a read */
+	bool broken;
 	struct receives *own; /* without srq */
 	struct cq *cq;
 	uint32_t depth, sges, inline_most, under_way;
@@ -277,6 +277,17 @@ static void complete(struct qp *q, const struct ibv_send_wr *wr)
 	if (wc.status != IBV_WC_SUCCESS || wr->send_flags & IBV_SEND_SIGNALED) push(q->cq, &wc);
 }
 
+/* Over iWARP a request completes before a read that goes before it, or waits for it; siw then sends nothing at all, nor with too many reads. */
+static void follow_reads(const struct qp *q, const struct ibv_send_wr *wr)
+{
+	bool read = wr->opcode == IBV_WR_RDMA_READ, fenced = wr->send_flags & IBV_SEND_FENCE;
+	int held = 0;
+	if (mock.transport != IBV_TRANSPORT_IWARP) return;
+	for (unsigned i = q->held_head; i != q->held_tail; i++) held += q->held[i % HELD].opcode == IBV_WR_RDMA_READ;
+	mock.overtakes += held && !read && !fenced;
+	mock.stalls += fenced || (read && held >= mock.device.max_qp_rd_atom);
+}
+
 static int post_send(struct ibv_qp *of, struct ibv_send_wr *wr, struct ibv_send_wr **bad)
 {
 	struct qp *q = (struct qp *)(void *)of;
@@ -290,8 +301,7 @@ static int post_send(struct ibv_qp *of, struct ibv_send_wr *wr, struct ibv_send_
 		mock.signalled += !!(wr->send_flags & IBV_SEND_SIGNALED);
 		if (q->under_way + q->held_tail - q->held_head >= q->depth) return ENOMEM;
 		if (wr->opcode == IBV_WR_RDMA_READ && wr->send_flags & IBV_SEND_FENCE) return EINVAL;
-		if (q->reading && wr->opcode != IBV_WR_RDMA_READ && !(wr->send_flags & IBV_SEND_FENCE)) mock.overtakes += mock.transport == IBV_TRANSPORT_IWARP;
-		q->reading = wr->opcode == IBV_WR_RDMA_READ;
+		follow_reads(q, wr);
 		if (!mock.hold && q->held_head == q->held_tail) {
 			complete(q, wr);
 			continue;

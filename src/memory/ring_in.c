@@ -197,7 +197,8 @@ void dpi_ring_in_tell(struct dpi_ring_in *r)
 	if (d->head - d->head_told >= (d->read == d->tail ? r->tell_least : r->tell_at)) tell_by_credit(r);
 }
 
-/* Where something is lent the rest may be less than a record needs: then each byte that is back counts. */
+/* Where something is lent the rest may be less than a record needs: then each byte that is back counts. In shared memory it costs a store
+ * to tell it in any case. */
 void dpi_ring_in_caught_up(struct dpi_ring_in *r)
 {
 	struct dpi_ring_reader *d = &r->reader;

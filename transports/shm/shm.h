@@ -11,8 +11,8 @@
 #define SHM_IOV 1024   /* pieces of one put or get */
 #define SHM_MAGIC 0x6d687331u
 
-/* What peers get: the address of a node, and the key of a window, whose memory comes as a descriptor beside it. */
-/* Without the node's number: the address is asked for before there is one. */
+/* What peers get: the address of a node, without its number, as it is asked for before there is one; and the key of a window, whose memory
+ * comes as a descriptor beside it. */
 struct shm_address {
 	uint32_t magic, zero;
 	uint64_t incarnation;

@@ -45,7 +45,8 @@ struct srq {
 struct qp {
 	struct ibv_qp qp;
 	struct qp *peer, *next;
-	bool broken, reading; /* reading: its last request was a read */
+	bool broken, reading; /* a read was the last that was posted */
+	int reads; /* whose completion has not been polled */
 	struct receives *own; /* without srq */
 	struct cq *cq;
 	uint32_t depth, sges, inline_most, under_way;
@@ -290,6 +291,7 @@ static enum ibv_wc_status carry_out(struct qp *q, const struct ibv_send_wr *wr)
 static void complete(struct qp *q, const struct ibv_send_wr *wr)
 {
 	struct ibv_wc wc = { .wr_id = wr->wr_id, .qp_num = q->qp.qp_num, .vendor_err = 7 };
+	wc.opcode = wr->opcode == IBV_WR_RDMA_READ ? IBV_WC_RDMA_READ : IBV_WC_SEND;
 	wc.status = carry_out(q, wr);
 	if (wc.status != IBV_WC_SUCCESS) q->broken = true;
 	q->under_way++;
@@ -297,21 +299,15 @@ static void complete(struct qp *q, const struct ibv_send_wr *wr)
 	if (wc.status != IBV_WC_SUCCESS || wr->send_flags & IBV_SEND_SIGNALED) push(q->cq, &wc);
 }
 
-static int held_reads(const struct qp *q)
-{
-	int reads = 0;
-	for (unsigned i = q->held_head; i != q->held_tail; i++) reads += q->held[i % HELD].opcode == IBV_WR_RDMA_READ;
-	return reads;
-}
-
-/* Over iWARP a request completes before a read that goes before it, or waits for it; siw then sends nothing at all, nor with too many reads. */
+/* Over iWARP a request completes before a read that goes before it, unless it waits for it; siw then sends nothing at all, nor with too many reads. */
 static void follow_reads(struct qp *q, const struct ibv_send_wr *wr)
 {
 	bool read = wr->opcode == IBV_WR_RDMA_READ, fenced = wr->send_flags & IBV_SEND_FENCE, siw = mock.device.vendor_id == MOCK_SIW;
-	int held = held_reads(q);
-	if (siw ? held : q->reading) mock.overtakes += !read && !fenced && mock.transport == IBV_TRANSPORT_IWARP;
-	mock.stalls += siw && (fenced || (read && held >= mock.device.max_qp_init_rd_atom));
+	if (mock.transport != IBV_TRANSPORT_IWARP) return;
+	mock.overtakes += (siw ? q->reads : q->reading) && !read && !fenced;
+	mock.stalls += siw && (fenced || (read && q->reads >= mock.device.max_qp_init_rd_atom));
 	q->reading = read;
+	q->reads += read;
 }
 
 static int post_send(struct ibv_qp *of, struct ibv_send_wr *wr, struct ibv_send_wr **bad)
@@ -359,7 +355,12 @@ static int poll_cq(struct ibv_cq *of, int most, struct ibv_wc *wc)
 	struct cq *q = (struct cq *)(void *)of;
 	int n = 0;
 	if (mock_fails(MOCK_poll_cq)) return -1;
-	while (n < most && q->head != q->tail) wc[n++] = q->wc[q->head++ % WCS];
+	while (n < most && q->head != q->tail) {
+		wc[n] = q->wc[q->head++ % WCS];
+		for (struct qp *of_it = qps; of_it && wc[n].opcode == IBV_WC_RDMA_READ; of_it = of_it->next)
+			if (of_it->qp.qp_num == wc[n].qp_num && of_it->reads) of_it->reads--;
+		n++;
+	}
 	return n;
 }
 

@@ -187,7 +187,18 @@ TEST(verbs_moves_over_iwarp, "", 0)
 	sides_open();
 	sides_connect();
 	move_all();
+	for (uint64_t i = 0; i < 10; i++) { /* a write right behind a read that nobody has seen done */
+		static struct op o, copied;
+		struct iovec to = { back, 1000 }, from = { &i, 8 };
+		POST(&o, verbs()->get(w.remote, &to, 1, 0, &o));
+		POST(&copied, verbs()->put(w.remote, &from, 1, 8, NULL, 0, &copied));
+		CHECK_INT(finish(&o), ==, DPI_SUCCESS);
+		CHECK_INT(finish(&copied), ==, DPI_SUCCESS);
+		sides_progress();
+		CHECK(!memcmp(w.memory + 8, &i, 8));
+	}
 	CHECK_INT(mock.overtakes, ==, 0);
+	CHECK_INT(mock.stalls, ==, 0);
 	sides_end();
 }
 

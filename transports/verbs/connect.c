@@ -2,8 +2,8 @@
  * connect.c: the connecting side. The steps are taken as the connection manager's events come (event.c); here is who is tried,
  * from which address, and until when.
  *
- * Two nodes that connect at once end with one connection: that of the lower one (by node number, then incarnation). It refuses the
- * other's request, which then waits for it. */
+ * Two nodes that ask at once end with one connection: that of the lower one (by node number, then incarnation). It refuses the
+ * other's request, which then waits for it. Who has been asked does not ask: the peer would take it that its own was given up. */
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
@@ -85,11 +85,11 @@ static unsigned order(const DPI_Tp *tp, const struct verbs_address *a, const str
 	return count;
 }
 
-static DPI_Tp_Endpoint *failed(struct attempt *a, int error, const char *what)
+static DPI_Tp_Endpoint *failed(struct attempt *a, int error, const char *what, int reason)
 {
 	a->error = error;
 	a->unresolved = false;
-	snprintf(a->why, sizeof a->why, "%s: %s", what, strerror(errno));
+	snprintf(a->why, sizeof a->why, "%s: %s", what, strerror(reason));
 	return NULL;
 }
 
@@ -106,14 +106,16 @@ static DPI_Tp_Endpoint *attempt(struct attempt *a, const struct verbs_host *host
 	struct rdma_cm_id *id;
 	unsigned bits;
 	uint8_t timeout = ACK_TIMEOUT;
+	DPI_Tp_Endpoint *c = take_over(a, end);
+	if (c) return c;
+	if (existing(tp, a->peer)) return failed(a, DPI_ERR_TIMEOUT, "it asked for a connection and did not finish it", ETIMEDOUT);
 	dpi_verbs_socket(&tp->self.host[nearest(tp, host, &bits)], 0, &from);
 	dpi_verbs_socket(host, host->port, &to);
-	if (rdma_create_id(tp->channel, &id, NULL, RDMA_PS_TCP)) return failed(a, DPI_ERR_LIMIT, "no identifier of the connection manager");
-	DPI_Tp_Endpoint *c = dpi_verbs_endpoint(tp, id, a->peer->node, a->peer->incarnation);
+	if (rdma_create_id(tp->channel, &id, NULL, RDMA_PS_TCP)) return failed(a, DPI_ERR_LIMIT, "no identifier of the connection manager", errno);
+	c = dpi_verbs_endpoint(tp, id, a->peer->node, a->peer->incarnation);
 	if (!c) {
 		rdma_destroy_id(id);
-		errno = ENOMEM;
-		return failed(a, DPI_ERR_MEMORY, "no endpoint");
+		return failed(a, DPI_ERR_MEMORY, "no endpoint", ENOMEM);
 	}
 	dpi_verbs_name((struct sockaddr *)&to, c->name, sizeof c->name);
 	memcpy(c->token, a->address->token, WIRE_TOKEN);

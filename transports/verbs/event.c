@@ -81,8 +81,8 @@ static bool connecting(const DPI_Tp_Endpoint *c)
 	return c->state == STATE_ADDRESS || c->state == STATE_ROUTE || c->state == STATE_REQUEST;
 }
 
-/* Is there another connection of the two nodes? One being made: the lower node's stays. One that is made: this request
- * is of before, overtaken by what was agreed on since; or else the peer has given that up. */
+/* Is there another connection of the two nodes? One being made: the lower node's stays, if it has asked. One that is made: this
+ * request is of before, overtaken by what was agreed on since; or else the peer has given that up. */
 static enum wire_status others(DPI_Tp *tp, const struct wire_hello *h)
 {
 	const DPI_Tp_Core *core = tp->core;
@@ -90,7 +90,7 @@ static enum wire_status others(DPI_Tp *tp, const struct wire_hello *h)
 	for (DPI_Tp_Endpoint *c = tp->connections; c; c = c->next) {
 		if (c->node != (int)h->node || c->incarnation != h->incarnation) continue;
 		if (connecting(c)) {
-			if (lower) return WIRE_CROSSED;
+			if (lower && c->state == STATE_REQUEST) return WIRE_CROSSED;
 			c->status = WIRE_CROSSED;
 			dpi_verbs_give_up(c, DPI_ERR_PEER, "it asked at the same time");
 		} else if (h->serial <= c->superseded && (c->state == STATE_OPEN || c->state == STATE_ACCEPTED)) {

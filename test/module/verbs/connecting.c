@@ -422,6 +422,22 @@ TEST(verbs_connect_resolves_again, "", 0)
 	}
 }
 
+/* y begins to connect to x, as connect begins. */
+static DPI_Tp_Endpoint *begin(struct side *y, struct side *x)
+{
+	struct rdma_cm_id *id;
+	struct sockaddr_storage from, to;
+	CHECK_INT(rdma_create_id(y->tp->channel, &id, NULL, RDMA_PS_TCP), ==, 0);
+	DPI_Tp_Endpoint *c = dpi_verbs_endpoint(y->tp, id, x->core.node, x->core.incarnation);
+	memcpy(c->token, x->tp->self.token, WIRE_TOKEN);
+	dpi_verbs_socket(&y->tp->self.host[0], 0, &from);
+	dpi_verbs_socket(&x->tp->self.host[0], x->tp->self.host[0].port, &to);
+	y->tp->serial++;
+	c->state = STATE_ADDRESS;
+	CHECK_INT(rdma_resolve_addr(id, (struct sockaddr *)&from, (struct sockaddr *)&to, 100), ==, 0);
+	return c;
+}
+
 /* Both at once: one connection, the lower node's. */
 TEST(verbs_connect_crossing, "", 0)
 {
@@ -429,16 +445,8 @@ TEST(verbs_connect_crossing, "", 0)
 		struct side *x = first ? &b : &a, *y = first ? &a : &b;
 		sides_init();
 		sides_open();
-		/* y has begun, as connect begins */
-		struct rdma_cm_id *id;
-		CHECK_INT(rdma_create_id(y->tp->channel, &id, NULL, RDMA_PS_TCP), ==, 0);
-		DPI_Tp_Endpoint *c = dpi_verbs_endpoint(y->tp, id, x->core.node, x->core.incarnation);
-		memcpy(c->token, x->tp->self.token, WIRE_TOKEN);
-		struct sockaddr_storage from, to;
-		dpi_verbs_socket(&y->tp->self.host[0], 0, &from);
-		dpi_verbs_socket(&x->tp->self.host[0], x->tp->self.host[0].port, &to);
-		c->state = STATE_ADDRESS;
-		CHECK_INT(rdma_resolve_addr(id, (struct sockaddr *)&from, (struct sockaddr *)&to, 100), ==, 0);
+		mock.crossing = 2;
+		DPI_Tp_Endpoint *c = begin(y, x);
 		/* x waits from now on, and both make progress */
 		CHECK_INT(side_connect(x, y, LONG), ==, DPI_SUCCESS);
 		sides_progress();
@@ -450,6 +458,61 @@ TEST(verbs_connect_crossing, "", 0)
 			c->state = STATE_GONE;
 			dpi_verbs_bury(y->tp);
 		}
+		CHECK_INT(side_connect(y, x, LONG), ==, DPI_SUCCESS);
+		CHECK_INT(mock.queue_pairs, ==, 2);
+		works();
+		sides_end();
+	}
+}
+
+static struct {
+	struct side *who, *whom;
+	DPI_Tp_Endpoint *c;
+} meanwhile;
+
+static void ask_meanwhile(void)
+{
+	mock.destroyed = NULL;
+	meanwhile.c = begin(meanwhile.who, meanwhile.whom);
+	for (int i = 0; i < 2 * POLL_EVERY && meanwhile.c->state != STATE_REQUEST; i++) verbs()->progress(meanwhile.who->tp, 0, NULL);
+	CHECK_INT(meanwhile.c->state, ==, STATE_REQUEST);
+}
+
+/* The peer asks between one try to find its address and the next: the next is not made, as asking anew would end what the peer has by then. */
+TEST(verbs_connect_asked_between_tries, "", 0)
+{
+	for (int first = 0; first < 2; first++) {
+		struct side *x = first ? &b : &a, *y = first ? &a : &b;
+		sides_init();
+		sides_open();
+		mock.silent = 1; /* x's first try is in vain */
+		mock.destroyed = ask_meanwhile;
+		meanwhile.who = y;
+		meanwhile.whom = x;
+		CHECK_INT(side_connect(x, y, LONG), ==, DPI_SUCCESS);
+		CHECK_INT(mock.calls[MOCK_resolve_addr], ==, 2);
+		sides_progress();
+		CHECK_INT(meanwhile.c->state, ==, STATE_OPEN);
+		CHECK_INT(side_connect(y, x, LONG), ==, DPI_SUCCESS);
+		CHECK_INT(mock.queue_pairs, ==, 2);
+		works();
+		sides_end();
+	}
+}
+
+/* A node whose own request is not out yet takes the peer's, and need not find the peer's address any more. */
+TEST(verbs_connect_asked_before_asking, "", 0)
+{
+	for (int first = 0; first < 2; first++) {
+		struct side *x = first ? &b : &a, *y = first ? &a : &b;
+		sides_init();
+		sides_open();
+		DPI_Tp_Endpoint *c = begin(y, x);
+		mock.silent = 1; /* x is not told of the address */
+		CHECK_INT(side_connect(x, y, LONG), ==, DPI_SUCCESS);
+		sides_progress();
+		CHECK_INT(c->state, ==, STATE_OPEN);
+		CHECK_INT(mock.calls[MOCK_resolve_addr], ==, 2);
 		CHECK_INT(side_connect(y, x, LONG), ==, DPI_SUCCESS);
 		CHECK_INT(mock.queue_pairs, ==, 2);
 		works();

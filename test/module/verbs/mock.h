@@ -65,9 +65,11 @@ struct mock {
 	bool gone;  /* nobody waits for a refusal any more */
 	bool brief; /* who accepts is killed then */
 	void (*says)(enum rdma_cm_event_type type, uint8_t *bytes); /* changes what is said with a request or an answer; NULL: nothing */
+	void (*destroyed)(void); /* told of an identifier's end; NULL: nobody */
 	enum rdma_cm_event_type instead; /* this event in place of the next answer to a step of connecting; -1: none */
 	int instead_of;			 /* of that type; -1: of any */
 	bool instead_always;
+	int crossing;			 /* requests arrive when so many have been made */
 	int silent;			 /* it swallows so many events first */
 	int resolve_ms;			 /* the longest try of resolving that was asked for */
 	const char *status_file, *rate_file; /* what the system says in /proc/self/status, and of a device's rate; NULL: as it is */

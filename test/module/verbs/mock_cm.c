@@ -39,11 +39,18 @@ static void text_of(const struct sockaddr *a, char ip[INET6_ADDRSTRLEN])
 	inet_ntop(a->sa_family, (const char *)a + at, ip, INET6_ADDRSTRLEN);
 }
 
+static void arrive(struct rdma_cm_event *e)
+{
+	struct channel *c = (struct channel *)(void *)e->id->channel;
+	uint64_t one = 1;
+	c->event[c->tail++ % EVENTS] = e;
+	if (write(c->channel.fd, &one, sizeof one) != sizeof one) abort();
+}
+
 static void tell(struct id *i, enum rdma_cm_event_type type, int status, struct id *listener, const void *data, uint8_t size)
 {
-	struct channel *c = (struct channel *)(void *)i->id.channel;
-	uint64_t one = 1;
-	if (mock.mute || !c) return;
+	static struct rdma_cm_event *crossing[2];
+	if (mock.mute || !i->id.channel) return;
 	if (mock.silent) {
 		mock.silent--;
 		return;
@@ -67,8 +74,12 @@ static void tell(struct id *i, enum rdma_cm_event_type type, int status, struct 
 		e->param.conn.private_data = copy;
 		e->param.conn.private_data_len = type == RDMA_CM_EVENT_CONNECT_REQUEST ? 56 : 196;
 	}
-	c->event[c->tail++ % EVENTS] = e;
-	if (write(c->channel.fd, &one, sizeof one) != sizeof one) abort();
+	if (type != RDMA_CM_EVENT_CONNECT_REQUEST || !mock.crossing) {
+		arrive(e);
+		return;
+	}
+	crossing[--mock.crossing] = e;
+	for (int n = 0; n < 2 && !mock.crossing; n++) arrive(crossing[n]);
 }
 
 struct rdma_event_channel *rdma_create_event_channel(void)
@@ -142,6 +153,7 @@ int rdma_destroy_id(struct rdma_cm_id *id)
 	*p = i->next;
 	free(i);
 	mock.ids--;
+	if (mock.destroyed) mock.destroyed();
 	return 0;
 }
 
@@ -270,9 +282,7 @@ int rdma_accept(struct rdma_cm_id *id, struct rdma_conn_param *p)
 
 int rdma_join_multicast_ex(struct rdma_cm_id *id, struct rdma_cm_join_mc_attr_ex *a, void *user)
 {
-	struct channel *c = (struct channel *)(void *)id->channel;
 	uint32_t group = ntohl(in(a->addr)->sin_addr.s_addr);
-	uint64_t one = 1;
 	bool member = a->join_flags == RDMA_MC_JOIN_FLAG_FULLMEMBER;
 	if (mock_fails(MOCK_join_multicast)) return -1;
 	struct rdma_cm_event *e = calloc(1, sizeof *e);
@@ -283,8 +293,7 @@ int rdma_join_multicast_ex(struct rdma_cm_id *id, struct rdma_cm_join_mc_attr_ex
 	e->param.ud.qp_num = 0xffffff;
 	memcpy(e->param.ud.ah_attr.grh.dgid.raw + 12, &group, 4);
 	if (!e->status && member) mock_attach(id->qp, group);
-	c->event[c->tail++ % EVENTS] = e;
-	if (write(c->channel.fd, &one, sizeof one) != sizeof one) abort();
+	arrive(e);
 	return 0;
 }
 

@@ -140,8 +140,10 @@ static void start(const struct harness_case *c, const struct harness_transport *
 static bool wanted(const struct harness_case *c, const char *name)
 {
 	if (!*filters) return !c->only_named;
-	for (char *const *f = filters; *f; f++)
-		if (strstr(name, *f)) return true;
+	for (char *const *f = filters; *f; f++) {
+		const char *at = strstr(name, *f), *transport = strchr(*f, '@');
+		if (at && (!transport || !transport[1] || !at[strlen(*f)])) return true;
+	}
 	return false;
 }
 

@@ -21,10 +21,10 @@
  *
  * Command line: PROGRAM [--list] [--cites] [--jobs N] [--repeat N] [--transport NAME] [--verbose] [FILTER…]
  * Cases that the file TEST_EXCLUDE names, a line 'NAME[@TRANSPORT] REASON' each, and transports, '@TRANSPORT REASON', are skipped aloud.
- * FILTER: part of a case's name ("append", "@shm"). Environment: TEST_SLOW=10 makes every deadline ten times longer
- * (sanitizers, valgrind); TEST_SEED=N fixes harness_seed(), as CI does: what it tries is the same each time, and whoever
- * looks for more lets the seed be drawn; TEST_STAGGER=MS holds all ranks but one back by so much at the start and after
- * each barrier, a different one each time: what a case left to the order in which its ranks run shows then. */
+ * FILTER: part of a case's name ("append"), its end if it says a transport ("@shm"). Environment: TEST_SLOW=10 makes every
+ * deadline ten times longer (sanitizers, valgrind); TEST_SEED=N fixes harness_seed(), as CI does: what it tries is the same
+ * each time, and whoever looks for more lets the seed be drawn; TEST_STAGGER=MS holds all ranks but one back by so much at the
+ * start and after each barrier, a different one each time: what a case left to the order in which its ranks run shows then. */
 #ifndef HARNESS_H
 #define HARNESS_H
 

@@ -81,8 +81,8 @@ struct place {
 	bool any;
 };
 
-/* Why an address may not be listened on; NULL: it may. where: its text. */
-static const char *misplaced(const DPI_Tp_Core *core, const struct fi_info *i, const struct place *p, char *where, size_t size)
+/* Why an address may not be listened on; NULL: it may. where: its text. ip: it is one of IP. */
+static const char *misplaced(const DPI_Tp_Core *core, const struct fi_info *i, const struct place *p, char *where, size_t size, bool *ip)
 {
 	static const uint8_t zero[16];
 	uint8_t bytes[16] = { 0 }, family = 0;
@@ -106,6 +106,7 @@ static const char *misplaced(const DPI_Tp_Core *core, const struct fi_info *i, c
 			inet_ntop(AF_INET6, bytes, text, sizeof text);
 		}
 	}
+	*ip = family;
 	bool loopback = family == 4 ? bytes[0] == 127 : family == 6 && !memcmp(bytes, zero, 15) && bytes[15] == 1;
 	snprintf(where, size, "%s%s%s", i->domain_attr && i->domain_attr->name ? i->domain_attr->name : "?", *text ? ", " : "", text);
 	if (!family && i->addr_format == FI_ADDR_STR) return NULL; /* names within a host */
@@ -146,10 +147,12 @@ static int near_of(const DPI_Tp_Core *core, const struct fi_info *i)
 	return device && core->size >= sizeof *core && core->near ? core->near(core->self, device) : -1;
 }
 
-/* More is better: a device; no wait between a write and its notification; connections, whose end is noticed; nearness. */
-static int score(const struct fi_info *i, int near)
+/* More is better: a device; the address that DPI_LISTEN says; no wait between a write and its notification; connections, whose end is
+ * noticed; nearness; an address of IP, as where a device has those its others may lead nowhere. */
+static int score(const struct fi_info *i, int near, bool ip, bool asked_for)
 {
-	return (i->nic ? 16 : 0) + (i->tx_attr->msg_order & FI_ORDER_SAW ? 8 : 0) + (i->ep_attr->type == FI_EP_MSG ? 4 : 0) + (near ? 2 : 0);
+	return (i->nic ? 32 : 0) + (asked_for ? 16 : 0) + (i->tx_attr->msg_order & FI_ORDER_SAW ? 8 : 0) + (i->ep_attr->type == FI_EP_MSG ? 4 : 0) +
+	       (near ? 2 : 0) + ip;
 }
 
 static struct fi_info *hints_of(enum fi_ep_type type, uint64_t order, const char *name)
@@ -184,12 +187,12 @@ static void consider(struct search *s, const struct fi_info *i)
 	const DPI_Tp_Core *core = s->core;
 	char where[64] = "";
 	const char *why = unfit(i), *name = i->fabric_attr && i->fabric_attr->prov_name ? i->fabric_attr->prov_name : "?";
-	bool named = *s->wanted, message = i->ep_attr && i->ep_attr->type == FI_EP_MSG;
+	bool ip = false, named = *s->wanted, message = i->ep_attr && i->ep_attr->type == FI_EP_MSG;
 	if (named && strcmp(name, s->wanted)) return;
 	if (!why) why = REFUSED(never, name);
 	if (!why && !named) why = REFUSED(only_named, name);
-	if (!why) why = misplaced(core, i, &s->place, where, sizeof where);
-	int near = why ? -1 : near_of(core, i), points = why ? -1 : score(i, near);
+	if (!why) why = misplaced(core, i, &s->place, where, sizeof where, &ip);
+	int near = why ? -1 : near_of(core, i), points = why ? -1 : score(i, near, ip, ip && !s->place.any);
 	bool better = points > s->best;
 	if (s->loud)
 		core->log(core->self, 3, "provider %s, %s%s%s%s%s: %s", name, message ? "connections" : "datagrams, reliable", *where ? " (" : "", where,

@@ -637,12 +637,47 @@ TEST(provider_has_a_place, "", 0)
 	mock.ip = 0x0a000001;
 	CHECK_TP(probe_keyed("10.0.0.1"));
 	CHECK_INT(probe_keyed("10.0.0.2"), ==, DPI_ERR_UNSUPPORTED);
-	mock.no_ip = mock.nic = true;
+	mock.no_ip = 1;
+	mock.nic = true;
 	CHECK_TP(probe_keyed(NULL));
 	CHECK_TP(probe_keyed("10.0.0.2"));
 	refused(DPI_ERR_UNSUPPORTED, "without a cluster key");
 	mock.link_down = true;
 	CHECK_INT(probe_keyed(NULL), ==, DPI_ERR_UNSUPPORTED);
+}
+
+static int near(void *self, const char *device)
+{
+	(void)self;
+	return !strcmp(device, "mlx5_2") ? 1 : !strcmp(device, "mlx5_0") ? 0 : -1;
+}
+
+/* The address that DPI_LISTEN says goes before what has none, nearer or not; and that before an address without a device. */
+TEST(provider_is_where_it_is_to_listen, "", 0)
+{
+	for (int near_first = 0; near_first < 2; near_first++)
+		for (int nic = 0; nic < 2; nic++) {
+			mock_reset();
+			mock.provider = "one";
+			mock.second = "two";
+			mock.ip = 0x0a000001;
+			mock.no_ip = 1;
+			mock.nic = true;
+			mock.second_without_nic = !nic;
+			mock.device[0] = near_first ? "mlx5_2" : "mlx5_0";
+			mock.device[1] = near_first ? "mlx5_0" : "mlx5_2";
+			for (int listen = 0; listen < 2; listen++) {
+				listen_setting = listen ? "10.0.0.1" : NULL;
+				prepare(&a, 0);
+				a.core.near = near;
+				a.core.secure = 1;
+				CHECK_TP(table()->open(&a.core, NULL, &a.tp));
+				CHECK_STR(a.tp->choice.name, nic && (listen || !near_first) ? "two" : "one");
+				table()->close(a.tp);
+				listen_setting = NULL;
+			}
+		}
+	CHECK_INT(mock.objects, ==, 0);
 }
 
 /* Whether there is a device, and how it is called: by its own name, or else its domain's. */
@@ -658,12 +693,6 @@ TEST(device_is_told, "", 0)
 		CHECK_STR(attr.device, i > 1 ? "mlx5_2" : i ? "lo" : "");
 		close_both();
 	}
-}
-
-static int near(void *self, const char *device)
-{
-	(void)self;
-	return !strcmp(device, "mlx5_2") ? 1 : !strcmp(device, "mlx5_0") ? 0 : -1;
 }
 
 /* Of two devices the near one, wherever it stands in libfabric's list; the choice says so. */

@@ -806,7 +806,7 @@ static struct fi_info *candidate(const struct fi_info *hints, const char *name, 
 	i->ep_attr->max_msg_size = mock.message;
 	struct sockaddr_in6 in6 = { .sin6_family = AF_INET6 };
 	if (mock.ip6) inet_pton(AF_INET6, mock.ip6, &in6.sin6_addr);
-	i->addr_format = mock.no_ip ? FI_ADDR_EFA : mock.ip6 ? FI_SOCKADDR_IN6 : FI_SOCKADDR_IN;
+	i->addr_format = number < mock.no_ip ? FI_ADDR_EFA : mock.ip6 ? FI_SOCKADDR_IN6 : FI_SOCKADDR_IN;
 	i->src_addrlen = mock.ip6 ? sizeof in6 : sizeof in;
 	i->src_addr = copy_of(mock.ip6 ? (void *)&in6 : &in, i->src_addrlen);
 	i->mode = mock.mode;
@@ -816,7 +816,7 @@ static struct fi_info *candidate(const struct fi_info *hints, const char *name, 
 	i->domain_attr->mr_key_size = mock.key_size;
 	i->domain_attr->name = strdup("lo");
 	i->fabric_attr->prov_name = strdup(name);
-	if (mock.nic) i->nic = &nic[number];
+	if (mock.nic && !(number && mock.second_without_nic)) i->nic = &nic[number];
 	return i;
 }
 

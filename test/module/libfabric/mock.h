@@ -24,13 +24,13 @@ struct mock {
 	const char *second;   /* another one in the list; NULL */
 	uint32_t ip;	      /* 127.0.0.1 */
 	const char *ip6;      /* instead; NULL */
-	bool no_ip;	      /* its addresses are of a kind of its own */
+	int no_ip;	      /* the addresses of so many, from the first on, are of a kind of their own */
 	int types;	      /* 1: FI_EP_MSG, 2: FI_EP_RDM, 3: both */
 	uint64_t order;	      /* FI_ORDER_SAS | FI_ORDER_SAW */
 	int mr_mode;
 	uint64_t mode;
 	size_t key_size, inject, message, tx_size, iov_limit;
-	bool nic, no_fd, link_down;
+	bool nic, second_without_nic, no_fd, link_down;
 	const char *device[2]; /* with nic: of the provider and of the second one; NULL: not said */
 	/* faults */
 	int fail[MOCK_COUNT];  /* FI_… that the call returns */

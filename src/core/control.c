@@ -413,6 +413,20 @@ static void lost(struct dpi_context *ctx, struct dpi_channel *c, const char *why
 	dpi_control_peer_down(ctx, c->peer, false, sentence);
 }
 
+/* Who has heard this node's goodbye closes the channel, and says none of its own. */
+static bool parted(struct dpi_context *ctx, struct dpi_channel *c)
+{
+	char who[128], sentence[256];
+	pthread_mutex_lock(&ctx->control->lock);
+	bool said = ctx->control->said_goodbye;
+	pthread_mutex_unlock(&ctx->control->lock);
+	if (!said) return false;
+	describe(ctx, c->peer, who, sizeof who);
+	snprintf(sentence, sizeof sentence, "%s has closed the control connection to this node, which leaves the cluster", who);
+	dpi_control_peer_down(ctx, c->peer, true, sentence);
+	return true;
+}
+
 static void dispatch(struct dpi_context *ctx, struct dpi_channel *c, struct dpi_frame *f, struct dpi_unpack *u)
 {
 	char who[128], sentence[256];
@@ -473,6 +487,7 @@ static void channel_ready(struct dpi_context *ctx, struct dpi_watch *w, uint32_t
 			serve(ctx, c);
 			continue;
 		}
+		if (r == DPI_RECEIVED_END && parted(ctx, c)) continue;
 		/* without a word before: the kernel has closed it; on another host a reset says nothing about who did */
 		pthread_mutex_lock(&k->lock);
 		c->peer->gone = r == DPI_RECEIVED_END && (c->local ? !c->broken || c->lost : !c->broken && !c->reset);

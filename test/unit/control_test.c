@@ -313,6 +313,19 @@ TEST(a_goodbye_is_no_death, "", 3)
 	close_context(ctx, true);
 }
 
+/* It closes the channel, and that is no death either. */
+TEST(who_hears_a_goodbye_says_none, "", 2)
+{
+	struct dpi_context *ctx = must_open();
+	struct dpi_peer *peer;
+	CHECK_DPI(dpi_peer_get(ctx, 1 - rank, in_time(), &peer));
+	CHECK_DPI(dpi_barrier(ctx, "in", 2, in_time()));
+	if (rank == 1) dpi_control_stop(ctx);
+	while (!atomic_load(&peer->dead)) harness_pause();
+	CHECK_ERROR(dpi_peer_dead(peer), DPI_ERR_PEER, rank ? "which leaves the cluster" : "has left the cluster");
+	close_context(ctx, !rank);
+}
+
 TEST(a_number_can_be_taken_again_after_death, "", 2)
 {
 	struct shared *s = harness_shared();

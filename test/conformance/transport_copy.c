@@ -122,7 +122,7 @@ KIT_TEST(tp_pieces, "T-33 T-35 T-36", 120)
 	kit_free(&w);
 }
 
-KIT_TEST(tp_largest, "T-33", 180)
+KIT_TEST(tp_largest, "T-33", 60)
 {
 	struct kit_window w;
 	struct kit_remote r;

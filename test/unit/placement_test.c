@@ -293,6 +293,7 @@ TEST(placement_of_windows, "", 0)
 TEST(placement_seen_from_here, "", 0)
 {
 	struct dpi_topology *t = NULL;
+	CHECK_INT(dpi_settings_read(&ctx.settings, NULL, 0), ==, DPI_SUCCESS);
 	if (access("/sys/devices/system/node/node1", F_OK)) { /* one node: nothing is read */
 		CHECK_INT(dpi_topology_near_here(&t, "nic0"), ==, -1);
 		CHECK(!t);
@@ -311,6 +312,7 @@ TEST(placement_seen_from_here, "", 0)
 		CHECK_INT(dpi_topology_near_here(&t, "nic2"), ==, -1);
 	}
 	free(t);
+	dpi_settings_free(&ctx.settings);
 	choose("nic1", "0");
 	CHECK(!ctx.topology);
 	t = NULL;

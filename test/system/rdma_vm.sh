@@ -114,7 +114,7 @@ if [ -e "$DPI_MODULES/libdpi-verbs.so" ]; then
 	said 'named "device rxe0 port 1, 10.99.0.1 (veth0), 10 Gb/s: chosen: DPI_LISTEN names it"'
 	said 'named "device rxe1 port 1, 10.99.0.2 (veth1), 10 Gb/s: left out: DPI_LISTEN names another"'
 	said 'named "device": "rxe0"'
-	said 'nowhere "device rxe2: left out: no interface of it is up and has an IP address"'
+	said 'nowhere "device rxe2: left out: no address leads to it; an interface of it must be up and have one"'
 	said "down \"device rxe2 port 1, 10.98.0.1 (veth2), 10 Gb/s, in the cluster's network: left out: its port is down\""
 	said "cluster \"device rxe2 port 1, 10.98.0.1 (veth2), 10 Gb/s, in the cluster's network: chosen\""
 	said "cluster \"device rxe1 port 1, 10.99.0.2 (veth1), 10 Gb/s: left out: another is in the cluster's network\""

@@ -2,11 +2,23 @@
 # SPDX-License-Identifier: Apache-2.0
 # Clusters of several hosts, which are network namespaces of this machine: addresses that do not lead to the peer, a slow link, a
 # link that is cut and restored, a host that is gone, a registry that is stopped and whose place is taken, a job of mpirun.
+# usage: hosts.sh [TRANSPORT]    between the hosts: tcp or libfabric; none named: both
 # cites: E-16 E-57 E-58 E-59 E-61 E-62
 cd "$(dirname "$0")/../.." || exit 2
 BUILD=${BUILD:-build} slow=${TEST_SLOW:-1} SAN=${SAN:-} CC=${CC:-gcc} top=$PWD
 case $BUILD in /*) ;; *) BUILD=$PWD/$BUILD ;; esac
 [ -x "$BUILD/bin/dpi-info" ] || { echo "not ok hosts: there is no $BUILD/bin/dpi-info: run make"; exit 1; }
+if [ $# = 0 ]; then
+	bad=0
+	sh test/system/hosts.sh tcp || bad=1
+	if [ -z "$SAN" ] && [ -e "${DPI_MODULES:-$BUILD/dpi}/libdpi-libfabric.so" ]; then
+		sh test/system/hosts.sh libfabric || bad=1
+	else
+		echo "skip hosts: over libfabric: it was not built, or there is a sanitizer, which does not know what it does with memory"
+	fi
+	exit $bad
+fi
+transport=$1
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/hosts-test-XXXXXX") || exit 2
 hosts_close() { :; }
 trap 'hosts_close; rm -rf "$tmp"' EXIT
@@ -29,12 +41,12 @@ begin() {
 }
 end() {
 	if [ -s why ]; then
-		echo "not ok hosts: $name"
+		echo "not ok hosts: $name@$transport"
 		sed 's/^/  | /' why
 		for f in out.*; do [ -s "$f" ] && head -n 20 "$f" | sed "s/^/  | $f: /"; done
 		bad=1
 	else
-		echo "ok hosts: $name"
+		echo "ok hosts: $name@$transport"
 	fi
 }
 # A process of the cluster whose node 0 is on the first host. usage: start HOST NODE NODES [VARIABLE=VALUE…] PROGRAM ARGUMENTS…
@@ -72,7 +84,7 @@ if ! hosts_open a b c; then
 	exit 0
 fi
 registry=10.77.1.1:4000
-export DPI_TRANSPORT=shm,tcp
+export DPI_TRANSPORT=shm,$transport
 (umask 077 && head -c 32 /dev/urandom >key)
 
 begin "a join over three hosts"
@@ -83,7 +95,7 @@ for host in a b c; do
 done
 well 0 1 2
 has out.0 '^answer checked: ok$'
-has out.0 'MB by tcp'
+has out.0 "MB by $transport"
 end
 
 begin "without a key no host reaches another, and it is said"
@@ -133,7 +145,7 @@ start d 1 2 DPI_LISTEN=wan ./peer over stay
 await out.1 '^stays'
 on e env DPI_CLUSTER=$registry DPI_NODE=2 DPI_KEY_FILE="$tmp/key" timeout $((60 * slow)) "$BUILD/bin/dpi-info" --json --cluster >out.2 2>&1
 [ $? = 0 ] || fail "dpi-info ends in an error"
-has out.2 'tcp: chosen'
+has out.2 "$transport: chosen"
 [ "$(on d ss -Htln 2>/dev/null | awk '{ sub(/:[0-9]+$/, "", $4); print $4 }' | sort -u)" = 10.77.1.4 ] || fail "it listens elsewhere"
 : >over
 well 0 1
@@ -175,7 +187,7 @@ begin "a link that is cut: an error at each handle, which says so; restored for 
 start a 0 2 DPI_PEER_TIMEOUT=$((5 * slow))s ./peer over
 start b 1 2 DPI_PEER_TIMEOUT=$((5 * slow))s ./peer
 if await out.1 '^running'; then
-	has out.1 '^node 0 alive 1 host a by tcp: .*tcp: chosen'
+	has out.1 "^node 0 alive 1 host a by $transport: .*$transport: chosen"
 	on switch ip link set wan down
 	finish 1
 	for call in append read push; do has out.1 "^$call DPI_ERR_PEER .*node 0 \(process [0-9]+ on a\) $died"; done
@@ -186,7 +198,7 @@ if await out.1 '^running'; then
 	# the bridge needs a moment; a process that joins tries until its deadline
 	on b env DPI_CLUSTER=$registry DPI_KEY_FILE="$tmp/key" timeout $((100 * slow)) "$BUILD/bin/dpi-info" --json --cluster >out.2 2>&1
 	[ $? = 0 ] || fail "no new process can join"
-	has out.2 'tcp: chosen'
+	has out.2 "$transport: chosen"
 fi
 : >over
 well 0
@@ -267,11 +279,11 @@ if command -v mpirun >/dev/null && [ -z "$SAN" ] && "$BUILD/bin/dpi-info" --vers
 	begin "a job of mpirun on two hosts: a key is made for it"
 	printf '#!/bin/sh\nshift\nexec nsenter -t %s -n -u -- sh -c "$*"\n' "$(host_holder b)" >agent && chmod +x agent # stands for ssh
 	on a env OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 timeout $((120 * slow)) mpirun --mca plm_rsh_agent "$tmp/agent" \
-		--mca oob_tcp_if_include wan --host 10.77.1.1:2,10.77.1.2:2 -n 4 env DPI_TRANSPORT=shm,tcp \
+		--mca oob_tcp_if_include wan --host 10.77.1.1:2,10.77.1.2:2 -n 4 env DPI_TRANSPORT=shm,$transport \
 		"$BUILD/examples/hash_join" --scale 0.05 >out.0 2>&1
 	[ $? = 0 ] || fail "mpirun ends in an error"
 	has out.0 '^answer checked: ok$'
-	has out.0 'MB by tcp'
+	has out.0 "MB by $transport"
 	end
 fi
 

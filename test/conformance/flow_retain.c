@@ -523,7 +523,8 @@ TEST(a_target_closed_early_gives_no_row_back, "FL-901 FL-904", 3) { closed_too_e
 TEST(a_position_inside_columns, "FL-476 FL-515 FL-906 FL-908", 1)
 {
 	DPI_Context ctx = join();
-	DPI_Flow f = FLOW("f", ctx, .targets = 1, .sources = 1, .retain = DPI_ACK_CONFIRMED, .layout = DPI_LAYOUT_COLUMNS);
+	/* a segment is sent when it is full or flushed, however slow this is */
+	DPI_Flow f = FLOW("f", ctx, .targets = 1, .sources = 1, .retain = DPI_ACK_CONFIRMED, .layout = DPI_LAYOUT_COLUMNS, .linger_us = 60 * SECOND);
 	DPI_Target t = target_of(0, f);
 	DPI_Source s = source_of(f);
 	DPI_Target_Stats x = { .size = sizeof x };

@@ -54,7 +54,9 @@ int DPI_Create_Flow(const char *name, const DPI_Flow_Attr *attr, DPI_Context han
 	if (error) return error;
 	NEED(attr);
 	error = copy_attr(&a, attr);
-	if (!error) error = dpi_flow_create(ctx, name, &a, dpi_deadline(0, ctx->timeout_us), &f);
+	if (error) return error;
+	int before = dpi_aside();
+	error = dpi_aside_over(before, dpi_flow_create(ctx, name, &a, dpi_deadline(0, ctx->timeout_us), &f));
 	return error ? error : handle_open(f, flow);
 }
 
@@ -74,7 +76,8 @@ int DPI_Open_Flow(const char *name, DPI_Schema schema, int64_t wait_us, DPI_Cont
 	if (schema && !(mine = dpi_schema_get(schema))) return dpi_schema_error(schema);
 	int64_t appear = wait_us < 0 ? dpi_now() : dpi_deadline(wait_us, ctx->timeout_us);
 	int64_t answer = dpi_deadline(0, ctx->timeout_us);
-	error = dpi_flow_open(ctx, name, appear, appear > answer ? appear : answer, &f);
+	int before = dpi_aside();
+	error = dpi_aside_over(before, dpi_flow_open(ctx, name, appear, appear > answer ? appear : answer, &f));
 	if (error) return error;
 	if (!mine || dpi_schema_equal(f->definition->schema, "the flow's schema", mine, "this process's", difference,
 				      sizeof difference))
@@ -186,7 +189,9 @@ int DPI_Destroy_Flow(const char *name, DPI_Context handle)
 	struct dpi_context *ctx = dpi_context_get(handle, &error);
 	if (!ctx) return error;
 	error = dpi_check_name(__func__, name);
-	return error ? error : dpi_flow_destroy(ctx, name, dpi_deadline(0, ctx->timeout_us));
+	if (error) return error;
+	int before = dpi_aside();
+	return dpi_aside_over(before, dpi_flow_destroy(ctx, name, dpi_deadline(0, ctx->timeout_us)));
 }
 
 static void close_handle(uint64_t handle, void *object)

@@ -275,8 +275,8 @@ int DPI_Close_Source(DPI_Source handle)
 		return dpi_fail(DPI_ERR_THREAD, "DPI_Close_Source: another thread is inside a call on this source of flow '%s'", s->flow->name);
 	/* a close that was too short cannot be tried again: not even DPI_NO_WAIT loses rows */
 	int64_t deadline = s->timeout_us < 0 ? dpi_deadline(0, s->ctx->timeout_us) : deadline_of(s), least = dpi_now() + 1000000;
-	int error = dpi_flow_check(s->flow);
-	return close_source(s, error ? error : dpi_source_fenced(s), deadline > least ? deadline : least);
+	int before = dpi_aside(), error = dpi_flow_check(s->flow);
+	return dpi_aside_over(before, close_source(s, error ? error : dpi_source_fenced(s), deadline > least ? deadline : least));
 }
 
 void dpi_source_finish(uint64_t handle, void *object)

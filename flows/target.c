@@ -200,7 +200,8 @@ int DPI_Close_Target(DPI_Target handle)
 	if (!t) return dpi_handle_error(DPI_HANDLE_TARGET, (uint64_t)(uintptr_t)handle);
 	if (atomic_exchange_explicit(&t->busy, 1, memory_order_relaxed))
 		return dpi_fail(DPI_ERR_THREAD, "DPI_Close_Target: another thread is inside a call on this target of flow '%s'", t->flow->name);
-	return close_target(t, dpi_deadline(0, t->ctx->timeout_us));
+	int before = dpi_aside();
+	return dpi_aside_over(before, close_target(t, dpi_deadline(0, t->ctx->timeout_us)));
 }
 
 void dpi_target_finish(uint64_t handle, void *object)

@@ -67,6 +67,28 @@ static void context_free(struct dpi_context *ctx)
 	free(ctx);
 }
 
+static int context_open(struct dpi_context *ctx, const DPI_Init_Attr *attr)
+{
+	ctx->node = -1;
+	if (getrandom(&ctx->incarnation, sizeof ctx->incarnation, 0) != sizeof ctx->incarnation) ctx->incarnation = (uint64_t)dpi_now();
+	int error = read_settings(ctx, attr);
+	if (!error) error = dpi_bells_create(&ctx->bells, ctx->incarnation);
+	if (!error) error = dpi_loop_open(ctx);
+	if (!error) error = dpi_control_open(ctx);
+	if (!error) error = dpi_carriers_open(ctx);
+	if (!error) error = dpi_memory_open(ctx);
+	if (!error) error = dpi_flows_open(ctx);
+	if (!error) error = dpi_descriptors_open(ctx); /* its service after those that ring */
+	if (!error) error = dpi_loop_start(ctx);
+	if (!error) error = dpi_control_start(ctx);
+	if (!error) {
+		dpi_log_set(level_of(ctx), ctx->node);
+		ctx->handle = (DPI_Context)(uintptr_t)dpi_handle_open(DPI_HANDLE_CONTEXT, ctx);
+		if (!ctx->handle) error = dpi_fail(DPI_ERR_LIMIT, "%u handles are open", DPI_HANDLE_MAX);
+	}
+	return error;
+}
+
 int DPI_Init_Abi(uint32_t version, const DPI_Init_Attr *attr, DPI_Context *out)
 {
 	if (!out) return dpi_fail(DPI_ERR_ARGUMENT, "DPI_Init: ctx is NULL: pass where the context may go");
@@ -85,25 +107,12 @@ int DPI_Init_Abi(uint32_t version, const DPI_Init_Attr *attr, DPI_Context *out)
 		free(ctx);
 		return dpi_fail(DPI_ERR_STATE, "this process has a context already: DPI_Finalize it first");
 	}
-	ctx->node = -1;
-	if (getrandom(&ctx->incarnation, sizeof ctx->incarnation, 0) != sizeof ctx->incarnation) ctx->incarnation = (uint64_t)dpi_now();
-	error = read_settings(ctx, attr);
-	if (!error) error = dpi_bells_create(&ctx->bells, ctx->incarnation);
-	if (!error) error = dpi_loop_open(ctx);
-	if (!error) error = dpi_control_open(ctx);
-	if (!error) error = dpi_carriers_open(ctx);
-	if (!error) error = dpi_memory_open(ctx);
-	if (!error) error = dpi_flows_open(ctx);
-	if (!error) error = dpi_descriptors_open(ctx); /* its service after those that ring */
-	if (!error) error = dpi_loop_start(ctx);
-	if (!error) error = dpi_control_start(ctx);
-	if (!error) {
-		dpi_log_set(level_of(ctx), ctx->node);
-		ctx->handle = (DPI_Context)(uintptr_t)dpi_handle_open(DPI_HANDLE_CONTEXT, ctx);
-		if (!ctx->handle) error = dpi_fail(DPI_ERR_LIMIT, "%u handles are open", DPI_HANDLE_MAX);
-	}
+	int before = dpi_aside();
+	error = dpi_aside_over(before, context_open(ctx, attr));
 	if (error) {
+		before = dpi_aside();
 		context_free(ctx);
+		dpi_aside_over(before, DPI_SUCCESS);
 		return error;
 	}
 	*out = ctx->handle;
@@ -130,11 +139,12 @@ int DPI_Finalize(DPI_Context handle)
 	if (!ctx) return error;
 	if (atomic_load(&ctx->inside))
 		return dpi_fail(DPI_ERR_THREAD, "DPI_Finalize: %d calls of other threads are waiting in the library: end them first", atomic_load(&ctx->inside));
+	int before = dpi_aside();
 	await_all(ctx);
 	dpi_flows_finish(ctx);
 	dpi_memory_finish(ctx); /* publish, close handles: peers are still there */
 	dpi_handle_close((uint64_t)(uintptr_t)handle);
 	dpi_control_stop(ctx);
 	context_free(ctx);
-	return DPI_SUCCESS;
+	return dpi_aside_over(before, DPI_SUCCESS);
 }

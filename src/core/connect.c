@@ -338,7 +338,7 @@ int dpi_connect(struct dpi_context *ctx, char (*address)[DPI_ADDRESS_TEXT], int 
 		int64_t deadline, bool *may_come)
 {
 	struct attempt a = { .ctx = ctx, .node = node, .incarnation = incarnation, .deadline = deadline };
-	int error = try_each(&a, address, count);
+	int before = dpi_aside(), error = dpi_aside_over(before, try_each(&a, address, count));
 	*may_come = a.may_come;
 	return error;
 }

@@ -6,14 +6,22 @@
 #include <stdio.h>
 #include <string.h>
 
-static _Thread_local char detail[DPI_DETAIL_MAX];
+#define ASIDES 3 /* deeper ones share the last place */
+
+static _Thread_local char details[1 + ASIDES][DPI_DETAIL_MAX];
+static _Thread_local int depth;
+
+static char *detail(void)
+{
+	return details[depth < ASIDES ? depth : ASIDES];
+}
 
 int dpi_fail_v(int error, const char *format, va_list args)
 {
 	/* built aside: an argument may be the old sentence itself */
 	char text[DPI_DETAIL_MAX];
 	vsnprintf(text, sizeof text, format, args);
-	memcpy(detail, text, strlen(text) + 1);
+	memcpy(detail(), text, strlen(text) + 1);
 	return error;
 }
 
@@ -39,7 +47,19 @@ int dpi_fail_errno(int error, const char *format, ...)
 
 const char *dpi_detail(void)
 {
-	return detail;
+	return detail();
+}
+
+int dpi_aside(void)
+{
+	return depth++;
+}
+
+int dpi_aside_over(int before, int error)
+{
+	const char *sentence = detail();
+	depth = before;
+	return error ? dpi_fail(error, "%s", sentence) : DPI_SUCCESS;
 }
 
 static const struct {
@@ -86,6 +106,6 @@ int DPI_Get_Error_Text(int error, const char **text)
 int DPI_Get_Error_Detail(const char **text)
 {
 	if (!text) return DPI_ERR_ARGUMENT; /* the sentence that is asked for stays */
-	*text = detail;
+	*text = detail();
 	return DPI_SUCCESS;
 }

@@ -25,6 +25,11 @@ int dpi_fail_v(int error, const char *format, va_list args);
 int dpi_fail_errno(int error, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* This thread's sentence; "" when none. */
 const char *dpi_detail(void);
+/* What fails between these two is not yet what the call fails of: there may be another way, or it is not about the call. The caller's
+ * sentence stays as it is meanwhile (R-7); dpi_detail gives that of what failed last. dpi_aside_over takes what dpi_aside returned, and
+ * returns error: one that is the call's after all keeps its sentence. They nest. */
+int dpi_aside(void);
+int dpi_aside_over(int before, int error);
 /* Name of a class; "?" for an unknown number. */
 const char *dpi_error_name(int error);
 

@@ -39,12 +39,20 @@ uint32_t dpi_bell_pick(struct dpi_context *ctx)
 	return 1 + atomic_fetch_add_explicit(&ctx->next_bell, 1, memory_order_relaxed) % (DPI_BELLS - 1);
 }
 
+/* What fails in it is others' too. */
+static void serve(struct dpi_carrier *c)
+{
+	int before = dpi_aside();
+	c->table->progress(c->tp, 0, NULL);
+	dpi_aside_over(before, DPI_SUCCESS);
+}
+
 static void progress(struct dpi_context *ctx)
 {
 	for (int i = 0; i < ctx->carriers; i++) {
 		struct dpi_carrier *c = ctx->carrier[i];
 		if (!c->needs_progress || pthread_mutex_trylock(&c->lock)) continue;
-		c->table->progress(c->tp, 0, NULL);
+		serve(c);
 		pthread_mutex_unlock(&c->lock);
 	}
 }
@@ -77,16 +85,15 @@ static bool finish_rounds(struct dpi_carrier *c)
 {
 	for (int i = 0; c->table->arm(c->tp, 0) == DPI_ERR_AGAIN; i++) {
 		if (i == ROUNDS) return false;
-		c->table->progress(c->tp, 0, NULL);
+		serve(c);
 	}
 	return true;
 }
 
-/* Leave nothing for the transports' next round. The sentence of what the caller found before stays. */
+/* Leave nothing for the transports' next round. */
 static void settle(struct dpi_context *ctx)
 {
 	bool missed = false;
-	char sentence[DPI_DETAIL_MAX];
 	for (int i = 0; i < ctx->carriers; i++) {
 		struct dpi_carrier *c = ctx->carrier[i];
 		if (!c->needs_progress) continue;
@@ -95,10 +102,8 @@ static void settle(struct dpi_context *ctx)
 			continue;
 		}
 		if (c->table->arm(c->tp, 0) == DPI_ERR_AGAIN) {
-			strcpy(sentence, dpi_detail());
-			c->table->progress(c->tp, 0, NULL);
+			serve(c);
 			missed |= !finish_rounds(c);
-			dpi_fail(DPI_SUCCESS, "%s", sentence);
 		}
 		pthread_mutex_unlock(&c->lock);
 	}
@@ -107,7 +112,7 @@ static void settle(struct dpi_context *ctx)
 
 void dpi_carrier_progress(struct dpi_carrier *c)
 {
-	c->table->progress(c->tp, 0, NULL);
+	serve(c);
 	if (!finish_rounds(c)) wake_sleeper(c->ctx);
 }
 
@@ -280,7 +285,7 @@ static int sleep_as_leader(struct dpi_context *ctx, const struct dpi_wait *w, st
 				continue;
 			}
 			if (c->table->arm(c->tp, 0) == DPI_ERR_AGAIN) {
-				c->table->progress(c->tp, 0, NULL);
+				serve(c);
 				again = true;
 			}
 			pthread_mutex_unlock(&c->lock);
@@ -344,19 +349,19 @@ int dpi_wait(struct dpi_context *ctx, const struct dpi_wait *w)
 	}
 	struct dpi_standing *s = dpi_loop_standing(ctx);
 	int error = DPI_SUCCESS, none = 0;
-	bool serve = false;
+	bool served = false;
 	atomic_fetch_add(&ctx->inside, 1);
-	for (int i = 0; i < ctx->carriers; i++) serve |= ctx->carrier[i]->needs_progress && ctx->carrier[i]->fd >= 0;
-	if (serve) enter(s);
-	if (spin(ctx, w, serve) || give_way(ctx, w)) {
-		if (serve) leave(ctx, s);
-	} else if (serve && atomic_compare_exchange_strong(&s->leader, &none, 1)) {
+	for (int i = 0; i < ctx->carriers; i++) served |= ctx->carrier[i]->needs_progress && ctx->carrier[i]->fd >= 0;
+	if (served) enter(s);
+	if (spin(ctx, w, served) || give_way(ctx, w)) {
+		if (served) leave(ctx, s);
+	} else if (served && atomic_compare_exchange_strong(&s->leader, &none, 1)) {
 		error = sleep_as_leader(ctx, w, s);
 		DPI_DELAY(leader_leaves);
 		atomic_store(&s->leader, 0);
 		leave(ctx, s);
 	} else {
-		if (serve) leave(ctx, s); /* a sleeper on the futex serves nobody */
+		if (served) leave(ctx, s); /* a sleeper on the futex serves nobody */
 		error = sleep_on_futex(ctx, w);
 	}
 	atomic_fetch_sub(&ctx->inside, 1);

@@ -286,7 +286,7 @@ static int open_existing(struct dpi_context *ctx, const DPI_Buffer_Attr *a, cons
 	return error;
 }
 
-int DPI_Create_Buffer(const char *name, int node, const DPI_Buffer_Attr *attr, DPI_Context handle, DPI_Buffer *out)
+static int create_buffer(const char *name, int node, const DPI_Buffer_Attr *attr, DPI_Context handle, DPI_Buffer *out)
 {
 	int error;
 	DPI_Buffer_Attr a = DPI_BUFFER_ATTR_INIT;
@@ -341,7 +341,13 @@ int DPI_Create_Buffer(const char *name, int node, const DPI_Buffer_Attr *attr, D
 	return error ? error : dpi_buffer_open_at(ctx, &wanted, node, id, deadline, out);
 }
 
-int DPI_Open_Buffer(const char *name, const DPI_Open_Attr *attr, DPI_Context handle, DPI_Buffer *out)
+int DPI_Create_Buffer(const char *name, int node, const DPI_Buffer_Attr *attr, DPI_Context handle, DPI_Buffer *out)
+{
+	int before = dpi_aside();
+	return dpi_aside_over(before, create_buffer(name, node, attr, handle, out));
+}
+
+static int open_buffer(const char *name, const DPI_Open_Attr *attr, DPI_Context handle, DPI_Buffer *out)
 {
 	int error;
 	DPI_Open_Attr a = DPI_OPEN_ATTR_INIT;
@@ -360,6 +366,12 @@ int DPI_Open_Buffer(const char *name, const DPI_Open_Attr *attr, DPI_Context han
 	error = dpi_name_find(ctx, name, DPI_NAME_BUFFER, appear, &entry);
 	if (error) return error;
 	return dpi_buffer_open_at(ctx, &wanted, entry.node, entry.id, dpi_deadline(0, ctx->timeout_us), out);
+}
+
+int DPI_Open_Buffer(const char *name, const DPI_Open_Attr *attr, DPI_Context handle, DPI_Buffer *out)
+{
+	int before = dpi_aside();
+	return dpi_aside_over(before, open_buffer(name, attr, handle, out));
 }
 
 /* ----------------------------------------------------------------------------------------------------------- closing */
@@ -400,10 +412,12 @@ int DPI_Close_Buffer(DPI_Buffer handle)
 {
 	int error;
 	struct dpi_buffer *b = dpi_buffer_begin(handle, "DPI_Close_Buffer", DPI_ANY_USE, &error);
-	return b ? close_buffer(b, DPI_NEVER) : error;
+	if (!b) return error;
+	int before = dpi_aside();
+	return dpi_aside_over(before, close_buffer(b, DPI_NEVER));
 }
 
-int DPI_Destroy_Buffer(const char *name, DPI_Context handle)
+static int destroy_buffer(const char *name, DPI_Context handle)
 {
 	int error;
 	struct dpi_name entry;
@@ -418,6 +432,12 @@ int DPI_Destroy_Buffer(const char *name, DPI_Context handle)
 	int removed = dpi_name_remove(ctx, name, entry.id, deadline);
 	if (error == DPI_ERR_DESTROYED) return dpi_fail(DPI_ERR_NAME, "buffer '%s' is being destroyed by another caller", name);
 	return error ? error : removed;
+}
+
+int DPI_Destroy_Buffer(const char *name, DPI_Context handle)
+{
+	int before = dpi_aside();
+	return dpi_aside_over(before, destroy_buffer(name, handle));
 }
 
 void dpi_memory_gone(struct dpi_context *ctx, int home, uint64_t id)

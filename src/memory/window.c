@@ -245,7 +245,7 @@ bool dpi_window_out_of_reach(struct dpi_context *ctx, struct dpi_peer *peer, con
 	return way.carrier;
 }
 
-int dpi_remote_attach(struct dpi_context *ctx, struct dpi_peer *peer, struct dpi_window_offer *o, int64_t deadline, struct dpi_remote *r)
+static int attach(struct dpi_context *ctx, struct dpi_peer *peer, struct dpi_window_offer *o, int64_t deadline, struct dpi_remote *r)
 {
 	char tried[400] = "";
 	int class = DPI_ERR_TRANSPORT;
@@ -289,6 +289,12 @@ int dpi_remote_attach(struct dpi_context *ctx, struct dpi_peer *peer, struct dpi
 	dpi_window_offer_free(o);
 	if (atomic_load_explicit(&peer->dead, memory_order_acquire)) return dpi_peer_dead(peer);
 	return dpi_fail(class, "no transport reaches memory of node %d: %s", peer->node, tried);
+}
+
+int dpi_remote_attach(struct dpi_context *ctx, struct dpi_peer *peer, struct dpi_window_offer *o, int64_t deadline, struct dpi_remote *r)
+{
+	int before = dpi_aside();
+	return dpi_aside_over(before, attach(ctx, peer, o, deadline, r));
 }
 
 void dpi_remote_self(struct dpi_context *ctx, struct dpi_peer *self, const struct dpi_window *w, struct dpi_remote *r)

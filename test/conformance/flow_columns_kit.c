@@ -31,7 +31,7 @@ DPI_Flow columns_flow(const char *name, bool varies, DPI_Flow_Attr *a, DPI_Conte
 	a->create = DPI_CREATE_OR_OPEN;
 	a->schema = columns_schema(varies);
 	if (a->dist != DPI_DIST_ROUND_ROBIN && a->dist != DPI_DIST_BROADCAST && !a->group && !a->key) a->key = key, a->key_count = 1;
-	CHECK_DPI(DPI_Create_Flow(name, a, ctx, &flow));
+	CHECK_QUIET(DPI_Create_Flow(name, a, ctx, &flow));
 	CHECK_DPI(DPI_Free_Schema(a->schema));
 	return flow;
 }

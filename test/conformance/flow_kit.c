@@ -17,7 +17,7 @@ DPI_Flow kit_flow(const char *name, DPI_Flow_Attr *a, DPI_Context ctx)
 		a->schema = own;
 		if (a->dist != DPI_DIST_ROUND_ROBIN && a->dist != DPI_DIST_BROADCAST && !a->group) a->key = key, a->key_count = 1;
 	}
-	CHECK_DPI(DPI_Create_Flow(name, a, ctx, &flow));
+	CHECK_QUIET(DPI_Create_Flow(name, a, ctx, &flow));
 	if (own) CHECK_DPI(DPI_Free_Schema(own));
 	return flow;
 }
@@ -37,9 +37,9 @@ void kit_codecs(enum kit_codecs how, DPI_Flow_Attr *a, DPI_Context ctx)
 	int error = DPI_Open_Source(f, NULL, &s);
 	if (error == DPI_ERR_UNSUPPORTED) SKIP("%s", detail());
 	CHECK_DPI(error);
-	CHECK_DPI(DPI_Close_Source(s));
-	CHECK_DPI(DPI_Destroy_Flow(name, ctx));
-	CHECK_DPI(DPI_Close_Flow(f));
+	CHECK_QUIET(DPI_Close_Source(s));
+	CHECK_QUIET(DPI_Destroy_Flow(name, ctx));
+	CHECK_QUIET(DPI_Close_Flow(f));
 }
 
 DPI_Source source_with(DPI_Flow flow, int64_t timeout_us)
@@ -47,7 +47,7 @@ DPI_Source source_with(DPI_Flow flow, int64_t timeout_us)
 	DPI_Source source;
 	DPI_Source_Attr a = DPI_SOURCE_ATTR_INIT;
 	a.timeout_us = timeout_us;
-	CHECK_DPI(DPI_Open_Source(flow, &a, &source));
+	CHECK_QUIET(DPI_Open_Source(flow, &a, &source));
 	return source;
 }
 
@@ -61,7 +61,7 @@ DPI_Target target_with(uint32_t index, DPI_Flow flow, int64_t timeout_us)
 	DPI_Target target;
 	DPI_Target_Attr a = DPI_TARGET_ATTR_INIT;
 	a.timeout_us = timeout_us;
-	CHECK_DPI(DPI_Open_Target(index, &a, flow, &target));
+	CHECK_QUIET(DPI_Open_Target(index, &a, flow, &target));
 	return target;
 }
 

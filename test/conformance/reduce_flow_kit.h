@@ -20,7 +20,7 @@ static inline DPI_Flow reduce_flow(const char *name, const DPI_Aggregate *aggreg
 	a->create = DPI_CREATE_OR_OPEN;
 	a->key = sale_key, a->key_count = 1;
 	a->aggregates = aggregates, a->aggregate_count = count;
-	CHECK_DPI(DPI_Create_Flow(name, a, ctx, &f));
+	CHECK_QUIET(DPI_Create_Flow(name, a, ctx, &f));
 	CHECK_DPI(DPI_Free_Schema(a->schema));
 	return f;
 }

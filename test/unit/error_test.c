@@ -51,6 +51,32 @@ TEST(error_sentence_is_cut_where_it_is_too_long, "", 0)
 	}
 }
 
+TEST(error_aside_leaves_the_sentence, "", 0)
+{
+	dpi_fail(DPI_ERR_NAME, "before");
+	int before = dpi_aside();
+	dpi_fail(DPI_ERR_SIZE, "aside");
+	CHECK_STR(dpi_detail(), "aside");
+	int inner = dpi_aside();
+	dpi_fail(DPI_ERR_SIZE, "deeper");
+	CHECK_STR(dpi_detail(), "deeper");
+	CHECK_INT(dpi_aside_over(inner, DPI_SUCCESS), ==, DPI_SUCCESS);
+	CHECK_STR(dpi_detail(), "aside");
+	CHECK_INT(dpi_aside_over(before, DPI_SUCCESS), ==, DPI_SUCCESS);
+	CHECK_STR(dpi_detail(), "before");
+}
+
+TEST(error_aside_that_is_the_calls_own, "", 0)
+{
+	int before[10];
+	dpi_fail(DPI_ERR_NAME, "before");
+	for (int i = 0; i < 10; i++) before[i] = dpi_aside(); /* deeper than there are places */
+	dpi_fail(DPI_ERR_SIZE, "from the depth");
+	for (int i = 9; i >= 0; i--) CHECK_ERROR(dpi_aside_over(before[i], DPI_ERR_SIZE), DPI_ERR_SIZE, "from the depth");
+	CHECK_STR(dpi_detail(), "from the depth");
+	CHECK_ERROR(dpi_fail(DPI_ERR_PEER, "the next"), DPI_ERR_PEER, "the next");
+}
+
 static void *fail_often(void *arg)
 {
 	char expected[32];

@@ -28,8 +28,13 @@ TEST(provider_is_chosen, "", 0)
 	mock.provider = "net;ofi_rxm";
 	refused(DPI_ERR_UNSUPPORTED, "no provider");
 	mock_reset();
-	mock.mr_mode = FI_MR_ENDPOINT;
+	mock.mr_mode = FI_MR_RAW;
 	refused(DPI_ERR_UNSUPPORTED, "no provider");
+	mock.mr_mode = FI_MR_ENDPOINT | FI_MR_LOCAL;
+	refused(DPI_ERR_UNSUPPORTED, "no provider");
+	fabric_setting = "mock";
+	refused(DPI_ERR_CONFIG, "memory that messages lie in registered for each endpoint");
+	fabric_setting = NULL;
 	mock_reset();
 	mock.order = 0;
 	refused(DPI_ERR_UNSUPPORTED, "no provider");

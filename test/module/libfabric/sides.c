@@ -6,11 +6,12 @@
 
 const DPI_Transport *dpi_transport_1(void);
 
-struct node a, b;
+struct node a, b, third;
 uint8_t data[1 << 18];
 char sentence[1024];
 const char *fabric_setting, *listen_setting;
 int warnings;
+char warning[1024];
 
 static void core_complete(void *self, void *cookie, int error, uint64_t result)
 {
@@ -62,14 +63,16 @@ static const char *core_setting(void *self, const char *name)
 }
 static void core_log(void *self, int level, const char *format, ...)
 {
+	char text[sizeof warning];
 	va_list args;
 	(void)self;
-	warnings += level <= 1;
-	printf("log %d: ", level);
 	va_start(args, format);
-	vprintf(format, args);
+	vsnprintf(text, sizeof text, format, args);
 	va_end(args);
-	printf("\n");
+	printf("log %d: %s\n", level, text);
+	if (level > 1) return;
+	warnings++;
+	memcpy(warning, text, sizeof warning);
 }
 
 const DPI_Transport *table(void)
@@ -89,6 +92,7 @@ void turn(void)
 {
 	if (a.tp) CHECK_TP(table()->progress(a.tp, 0, NULL));
 	if (b.tp) CHECK_TP(table()->progress(b.tp, 0, NULL));
+	if (third.tp) CHECK_TP(table()->progress(third.tp, 0, NULL));
 }
 void turns(int n)
 {
@@ -111,7 +115,8 @@ void close_both(void)
 {
 	if (a.tp) table()->close(a.tp);
 	if (b.tp) table()->close(b.tp);
-	a.tp = b.tp = NULL;
+	if (third.tp) table()->close(third.tp);
+	a.tp = b.tp = third.tp = NULL;
 	CHECK_INT(mock.objects, ==, 0);
 }
 
@@ -136,13 +141,13 @@ int connect_node(struct node *from, struct node *to, int64_t timeout_us)
 	return error;
 }
 
-static void expose(struct node *n, uint32_t access)
+void expose(struct node *n, uint32_t access)
 {
 	DPI_Tp_Memory m = { .address = n->memory, .length = sizeof n->memory, .fd = -1, .access = access };
 	CHECK_TP(table()->expose(n->tp, &m, &n->window, &n->key));
 }
 
-static void attach(struct node *n, const struct node *to)
+void attach(struct node *n, const struct node *to)
 {
 	void *direct;
 	CHECK_TP(table()->attach(n->to, &to->key, sizeof n->memory, &n->remote, &direct));

@@ -26,11 +26,12 @@ struct node {
 	char why[512];
 	uint8_t memory[1 << 18] __attribute__((aligned(8)));
 };
-extern struct node a, b;
+extern struct node a, b, third; /* third: opened by those who want a third */
 extern uint8_t data[1 << 18];
 extern char sentence[1024]; /* of the last error */
 extern const char *fabric_setting, *listen_setting;
 extern int warnings; /* logged */
+extern char warning[1024]; /* the last one */
 
 #define LARGE 100000 /* bytes, more than a message */
 #define WORD_AT 120000 /* an offset beyond them */
@@ -42,11 +43,13 @@ const DPI_Transport *table(void);
 void prepare(struct node *n, int number); /* its core */
 int open_node(struct node *n, int number);
 void open_both(void);
-void close_both(void); /* the mock has nothing left */
-void turn(void);       /* progress of both */
+void close_both(void); /* and the third; the mock has nothing left */
+void turn(void);       /* progress of both, and of the third */
 void turns(int n);
 void others(void); /* while one node waits in connect, the other has its turn */
 int connect_node(struct node *from, struct node *to, int64_t timeout_us);
+void expose(struct node *n, uint32_t access);
+void attach(struct node *n, const struct node *to);
 void start(uint32_t access); /* both open, connected, with a window each */
 void fill(int seed);	     /* data */
 int put(struct node *n, size_t size, uint64_t offset, const DPI_Tp_Notify *notify);

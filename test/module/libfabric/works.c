@@ -65,16 +65,18 @@ static void move(uint32_t access)
 /* Each kind of endpoint, order and way to register. */
 TEST(moves_everything, "", 0)
 {
-	static const int modes[] = { 0, FI_MR_LOCAL, FI_MR_VIRT_ADDR | FI_MR_PROV_KEY, FI_MR_LOCAL | FI_MR_VIRT_ADDR | FI_MR_ALLOCATED | FI_MR_PROV_KEY };
+	static const int modes[] = { 0, FI_MR_LOCAL, FI_MR_VIRT_ADDR | FI_MR_PROV_KEY, FI_MR_LOCAL | FI_MR_VIRT_ADDR | FI_MR_ALLOCATED | FI_MR_PROV_KEY,
+				    FI_MR_ENDPOINT | FI_MR_ALLOCATED, FI_MR_ENDPOINT | FI_MR_ALLOCATED | FI_MR_PROV_KEY };
 	for (int type = 1; type <= 2; type++)
 		for (int ordered = 0; ordered < 2; ordered++)
-			for (size_t m = 0; m < 4; m++)
+			for (size_t m = 0; m < sizeof modes / sizeof *modes; m++)
 				for (int atomic = 0; atomic < 2; atomic++) {
 					mock_reset();
 					mock.types = type;
 					mock.order = FI_ORDER_SAS | (ordered ? FI_ORDER_SAW : 0);
 					mock.mr_mode = modes[m];
 					if (m == 1) mock.inject = 0, mock.key_size = 4;
+					if (m == 4) mock.key_size = 4, mock.nic = true;
 					if (m == 2) mock.message = 70000, mock.nic = true;
 					if (m == 3) mock.iov_limit = 1, mock.tx_size = 16;
 					move(atomic ? ALL : PLAIN);

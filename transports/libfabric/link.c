@@ -64,6 +64,9 @@ DPI_Tp_Endpoint *dpi_fabric_link(DPI_Tp *tp, struct fi_info *info, enum fabric_s
 		free(c->request);
 		free(c);
 		dpi_fabric_fail(tp, error, "an endpoint cannot be opened");
+		if (state == STATE_HELLO || state == STATE_OPEN) /* no call of this node's says it */
+			dpi_fabric_log(tp, "an endpoint for a peer that connects cannot be opened: %s: %s", fi_strerror(-error),
+				       dpi_fabric_error(error)->meaning);
 		return NULL;
 	}
 	if (state == STATE_DOOR) return c;

@@ -87,6 +87,25 @@ TEST(connect_refused, "", 0)
 	}
 }
 
+/* Who is connected to can have no more endpoints: both sides are told so, the log there of the provider's reason. */
+TEST(endpoints_run_out, "", 0)
+{
+	for (int type = 1; type <= 2; type++) {
+		mock_reset();
+		mock.types = type;
+		open_both();
+		mock.fail[MOCK_ENDPOINT] = FI_ENOSPC;
+		mock.after[MOCK_ENDPOINT] = 1; /* of the connecting side */
+		warning[0] = 0;
+		CHECK_TP_ERROR(connect_node(&a, &b, LONG), DPI_ERR_PEER, type == 1 ? "nobody listens" : "it can open no endpoint");
+		CHECK_HAS(warning, "an endpoint for a peer that connects cannot be opened");
+		CHECK_HAS(warning, "no room");
+		mock.fail[MOCK_ENDPOINT] = 0;
+		CHECK_TP(connect_node(&a, &b, LONG));
+		close_both();
+	}
+}
+
 /* A welcome that the provider does not take at once is overtaken by nothing. */
 TEST(welcome_goes_first, "", 0)
 {

@@ -24,8 +24,7 @@ static struct fabric_slab *slab(DPI_Tp *tp, bool buffers)
 		s->bytes = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 		if (s->bytes == MAP_FAILED) s->bytes = NULL;
 		int error = s->bytes ? 0 : -FI_ENOMEM;
-		if (!error && tp->mr_local)
-			error = fi_mr_reg(tp->domain, s->bytes, size, FI_SEND | FI_RECV, 0, dpi_fabric_key(tp), 0, &s->mr, NULL);
+		if (!error && tp->mr_local) error = dpi_fabric_register(tp, NULL, s->bytes, size, FI_SEND | FI_RECV, &s->mr);
 		if (error) {
 			dpi_fabric_log(tp, "no buffers: %s: %s", fi_strerror(-error), dpi_fabric_error(error)->meaning);
 			if (s->bytes) munmap(s->bytes, size);

@@ -40,7 +40,7 @@ int dpi_fabric_door(DPI_Tp *tp)
 /* ------------------------------------------------------------------------------------------------ the accepting side */
 
 static const char *const refusals[] = { "", "it speaks another version of the protocol", "it looks for an earlier process at this address",
-					"there is no memory here for it" };
+					"no endpoint can be opened for it" };
 
 /* Answer a hello. over: the link, or the door. */
 static bool welcome(DPI_Tp_Endpoint *over, DPI_Tp_Endpoint *link, enum wire_status status)
@@ -119,7 +119,7 @@ void dpi_fabric_hello(DPI_Tp_Endpoint *c, const struct wire_frame *f, const uint
 	DPI_Tp_Endpoint *own = opening(tp, (int)f->word[4], f->word[5]);
 	DPI_Tp_Endpoint *link = door ? dpi_fabric_link(tp, tp->choice.info, STATE_OPEN) : c;
 	if (!link) {
-		turn_away(c, f, to, WIRE_NO_MEMORY);
+		turn_away(c, f, to, WIRE_NO_ENDPOINT);
 		return;
 	}
 	if (door) link->to = to;
@@ -267,7 +267,7 @@ void dpi_fabric_welcome(DPI_Tp_Endpoint *c, const struct wire_frame *f, const ui
 	if (f->slot == WIRE_OTHER_VERSION) c->refused = DPI_ERR_VERSION;
 	if (f->slot != WIRE_ACCEPTED) {
 		dpi_fabric_lose(c, "%s", f->slot == WIRE_OTHER_VERSION	? "it speaks another version of the protocol"
-					 : f->slot == WIRE_NO_MEMORY	? "it has no memory for another link"
+					 : f->slot == WIRE_NO_ENDPOINT	? "it can open no endpoint for another link; its log says why"
 									: "another process is there");
 		return;
 	}

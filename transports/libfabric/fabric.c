@@ -31,12 +31,6 @@ uint64_t dpi_fabric_random(DPI_Tp *tp)
 	return z;
 }
 
-/* Unlike the 65535 before, and as hard to guess as the length of the provider's keys allows. */
-uint64_t dpi_fabric_key(DPI_Tp *tp)
-{
-	return (dpi_fabric_random(tp) << 16 | tp->keys++) & tp->key_mask;
-}
-
 void dpi_fabric_log(DPI_Tp *tp, const char *format, ...)
 {
 	const DPI_Tp_Core *core = tp->core;
@@ -156,7 +150,7 @@ static int open_fabric(DPI_Tp *tp)
 	uint64_t mode = (uint64_t)info->domain_attr->mr_mode;
 	tp->mr_local = mode & FI_MR_LOCAL;
 	tp->mr_virtual = mode & FI_MR_VIRT_ADDR;
-	tp->mr_provider_key = mode & FI_MR_PROV_KEY;
+	tp->mr_endpoint = mode & FI_MR_ENDPOINT;
 	size_t key_size = info->domain_attr->mr_key_size;
 	tp->key_mask = key_size && key_size < 8 ? (UINT64_C(1) << 8 * key_size) - 1 : UINT64_MAX;
 	tp->inject = info->tx_attr->inject_size;

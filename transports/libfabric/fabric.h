@@ -68,6 +68,7 @@ struct fabric_choice {
 struct fabric_grantee {
 	struct fabric_grantee *next;
 	DPI_Tp_Endpoint *endpoint;
+	struct fid_mr *mr; /* mr_endpoint: bound to the link's, and closed before that; else NULL: the window's serves all */
 	bool revoking;
 };
 
@@ -80,8 +81,7 @@ struct DPI_Tp_Window {
 	bool closing;	    /* withdraw has begun */
 	struct fabric_grantee *grantees; /* links that may write and read it by the provider */
 	bool refused;	    /* the provider would not register it */
-	struct fid_mr *mr;  /* once a link asked for it */
-	uint64_t key, base; /* what peers say to the provider */
+	struct fid_mr *mr;  /* once a link asked for it; NULL with mr_endpoint */
 };
 
 struct fabric_slot {
@@ -221,7 +221,7 @@ struct DPI_Tp {
 	int timer_fd; /* -1: it has some */
 	int64_t quiet_since; /* µs; of the timer */
 	bool nap_anew;	     /* something has been sent or has come since */
-	bool mr_local, mr_virtual, mr_provider_key;
+	bool mr_local, mr_virtual, mr_endpoint;
 	size_t inject, iov_limit, rma_limit;
 	unsigned room; /* less under way than this cannot be why the provider takes nothing */
 	int64_t clock;	/* µs, of this round of progress */
@@ -257,7 +257,6 @@ struct DPI_Tp {
 int dpi_fabric_progress(DPI_Tp *tp, uint32_t lane, int *events);
 int64_t dpi_fabric_now(void); /* µs */
 uint64_t dpi_fabric_random(DPI_Tp *tp);
-uint64_t dpi_fabric_key(DPI_Tp *tp); /* to register memory with */
 void dpi_fabric_log(DPI_Tp *tp, const char *format, ...) __attribute__((format(printf, 2, 3))); /* one line a second */
 int dpi_fabric_drain(DPI_Tp *tp); /* read completions; how many */
 
@@ -313,6 +312,9 @@ void dpi_fabric_lose(DPI_Tp_Endpoint *c, const char *format, ...) __attribute__(
 void dpi_fabric_refuse(DPI_Tp_Endpoint *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void dpi_fabric_broke(DPI_Tp_Endpoint *c, int code); /* lose it with the meaning of code */
 int dpi_fabric_dead(const DPI_Tp_Endpoint *c);	     /* DPI_ERR_PEER with the sentence */
+
+/* region.c: let the provider know memory; ep: whose operations it is for. 0, or the provider's error with *mr NULL and nothing left. */
+int dpi_fabric_register(DPI_Tp *tp, struct fid_ep *ep, const void *at, size_t size, uint64_t access, struct fid_mr **mr);
 
 /* buffer.c: operations and buffers. NULL: no memory. */
 struct fabric_op *dpi_fabric_op(DPI_Tp_Endpoint *c, enum fabric_kind kind);

@@ -11,6 +11,7 @@ static void stop(DPI_Tp_Endpoint *c)
 {
 	if (!c->ep) return;
 	if (c->tp->choice.message) fi_shutdown(c->ep, 0);
+	dpi_fabric_ungrant_all(c); /* first: regions may be bound to the endpoint */
 	fi_close(&c->ep->fid);
 	c->ep = NULL;
 	dpi_fabric_orphan(c);
@@ -18,7 +19,6 @@ static void stop(DPI_Tp_Endpoint *c)
 	c->stuck = 0;
 	if (c->to != FI_ADDR_UNSPEC) fi_av_remove(c->tp->av, &c->to, 1, 0);
 	c->to = FI_ADDR_UNSPEC;
-	dpi_fabric_ungrant_all(c);
 }
 
 static int open_endpoint(DPI_Tp_Endpoint *c, struct fi_info *info)
@@ -64,6 +64,9 @@ DPI_Tp_Endpoint *dpi_fabric_link(DPI_Tp *tp, struct fi_info *info, enum fabric_s
 		free(c->request);
 		free(c);
 		dpi_fabric_fail(tp, error, "an endpoint cannot be opened");
+		if (state == STATE_HELLO || state == STATE_OPEN) /* no call of this node's says it */
+			dpi_fabric_log(tp, "an endpoint for a peer that connects cannot be opened: %s: %s", fi_strerror(-error),
+				       dpi_fabric_error(error)->meaning);
 		return NULL;
 	}
 	if (state == STATE_DOOR) return c;

@@ -99,8 +99,7 @@ static struct fabric_item *item(DPI_Tp_Remote *r, const struct iovec *iov, int c
 		if (iov[k].iov_len) i->iov[i->count++] = iov[k];
 	for (int k = 0; by_provider && tp->mr_local && k < i->count; k++) {
 		uint64_t access = read ? FI_READ : FI_WRITE;
-		if (!fi_mr_reg(tp->domain, i->iov[k].iov_base, i->iov[k].iov_len, access, 0, dpi_fabric_key(tp), 0, &i->mr[k], NULL)) continue;
-		i->mr[k] = NULL;
+		if (!dpi_fabric_register(tp, c->ep, i->iov[k].iov_base, i->iov[k].iov_len, access, &i->mr[k])) continue;
 		dpi_fabric_item_free(c, i);
 		return NULL;
 	}

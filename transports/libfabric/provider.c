@@ -10,7 +10,7 @@
 #include "fabric.h"
 
 #define FABRIC_VERSION FI_VERSION(1, 14)
-#define NAMED_MR (FI_MR_LOCAL | FI_MR_VIRT_ADDR | FI_MR_ALLOCATED | FI_MR_PROV_KEY)
+#define NAMED_MR (FI_MR_LOCAL | FI_MR_VIRT_ADDR | FI_MR_ALLOCATED | FI_MR_PROV_KEY | FI_MR_ENDPOINT)
 
 /* -------------------------------------------------------------------------- libfabric's own lines on standard error */
 
@@ -125,6 +125,8 @@ static const char *unfit(const struct fi_info *i)
 	if (!(i->tx_attr->msg_order & FI_ORDER_SAS)) return "messages may overtake each other";
 	if (i->ep_attr->max_msg_size < (i->ep_attr->type == FI_EP_MSG ? WIRE_MESSAGE : WIRE_DATAGRAM)) return "messages are too small";
 	if (i->domain_attr->mr_mode & ~NAMED_MR) return "it wants memory registered in a way that this library does not know";
+	if (i->domain_attr->mr_mode & FI_MR_LOCAL && i->domain_attr->mr_mode & FI_MR_ENDPOINT) /* buffers serve all of them */
+		return "it wants the memory that messages lie in registered for each endpoint";
 	if (i->domain_attr->mr_key_size > 8) return "its keys are longer than 8 bytes";
 	if (i->mode & ~(FI_CONTEXT | FI_CONTEXT2 | FI_BUFFERED_RECV)) return "it asks for a mode that this library does not know";
 	if (i->nic && i->nic->link_attr && i->nic->link_attr->state == FI_LINK_DOWN) return "its port is down";

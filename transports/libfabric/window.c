@@ -117,13 +117,17 @@ static void window_frame(struct wire_frame *f, enum wire_op op, uint32_t slot, u
 	f->word[3] = secret;
 }
 
+static void grantee_free(struct fabric_grantee **at)
+{
+	struct fabric_grantee *g = *at;
+	*at = g->next;
+	if (g->mr) fi_close(&g->mr->fid);
+	free(g);
+}
+
 static void window_free(DPI_Tp_Window *w)
 {
-	while (w->grantees) {
-		struct fabric_grantee *g = w->grantees;
-		w->grantees = g->next;
-		free(g);
-	}
+	while (w->grantees) grantee_free(&w->grantees);
 	if (w->mr) fi_close(&w->mr->fid);
 	free(w);
 }
@@ -262,9 +266,7 @@ static void ungrant(DPI_Tp_Window *w, const DPI_Tp_Endpoint *c)
 {
 	for (struct fabric_grantee **g = &w->grantees; *g; g = &(*g)->next)
 		if ((*g)->endpoint == c) {
-			struct fabric_grantee *gone = *g;
-			*g = gone->next;
-			free(gone);
+			grantee_free(g);
 			return;
 		}
 }
@@ -276,24 +278,35 @@ void dpi_fabric_ungrant_all(DPI_Tp_Endpoint *c)
 		if (tp->slot[i].window) ungrant(tp->slot[i].window, c);
 }
 
-/* Let the provider know the window. */
-static bool enroll(DPI_Tp_Window *w)
+/* Let the provider know the window, once, or for each link. */
+static bool enroll(DPI_Tp_Window *w, struct fabric_grantee *g)
 {
 	DPI_Tp *tp = w->tp;
+	struct fid_mr **mr = tp->mr_endpoint ? &g->mr : &w->mr;
 	uint64_t access = (w->access & DPI_TP_READ ? FI_REMOTE_READ : 0) | (w->access & DPI_TP_WRITE ? FI_REMOTE_WRITE : 0);
-	if (w->mr) return true;
+	if (*mr) return true;
 	if (w->refused || !w->length || w->access & DPI_TP_ATOMIC) return false;
-	int error = fi_mr_reg(tp->domain, w->address, w->length, access, 0, dpi_fabric_key(tp), 0, &w->mr, NULL);
+	int error = dpi_fabric_register(tp, g->endpoint->ep, w->address, w->length, access, mr);
 	if (error) {
-		w->mr = NULL;
 		w->refused = true;
 		dpi_fabric_log(tp, "a window of %llu bytes could not be registered, so its peers use messages: %s: %s",
 			       (unsigned long long)w->length, fi_strerror(-error), dpi_fabric_error(error)->meaning);
-		return false;
 	}
-	w->key = fi_mr_key(w->mr);
-	w->base = tp->mr_virtual ? (uintptr_t)w->address : 0;
-	return true;
+	return !error;
+}
+
+/* The link's grant; NULL: none. */
+static struct fabric_grantee *grant(DPI_Tp_Window *w, DPI_Tp_Endpoint *c)
+{
+	struct fabric_grantee *g = grantee(w, c);
+	if (g) return g;
+	g = calloc(1, sizeof *g);
+	if (!g) return NULL;
+	*g = (struct fabric_grantee){ .next = w->grantees, .endpoint = c };
+	w->grantees = g;
+	if (enroll(w, g)) return g;
+	grantee_free(&w->grantees);
+	return NULL;
 }
 
 static void take_use(DPI_Tp_Endpoint *c, const struct wire_frame *f)
@@ -302,16 +315,10 @@ static void take_use(DPI_Tp_Endpoint *c, const struct wire_frame *f)
 	DPI_Tp_Window *w = dpi_fabric_window(c, f, 0, 0);
 	if (!w && !dpi_fabric_window_stale(c, f, 0, 0)) return;
 	window_frame(&a, WIRE_GRANT, f->slot, wire_generation(f), f->word[3]);
-	if (w && !grantee(w, c) && enroll(w)) {
-		struct fabric_grantee *g = calloc(1, sizeof *g);
-		if (g) {
-			*g = (struct fabric_grantee){ .next = w->grantees, .endpoint = c };
-			w->grantees = g;
-		}
-	}
-	if (w && grantee(w, c)) {
-		a.word[4] = w->key;
-		a.word[5] = w->base;
+	struct fabric_grantee *g = w ? grant(w, c) : NULL;
+	if (g) {
+		a.word[4] = fi_mr_key(g->mr ? g->mr : w->mr);
+		a.word[5] = c->tp->mr_virtual ? (uintptr_t)w->address : 0;
 		a.word[6] = 1;
 	}
 	if (!dpi_fabric_frame(c, &a, false)) dpi_fabric_lose(c, "no memory for an answer to node %d", c->node);

@@ -76,7 +76,7 @@ enum wire_op {
 	WIRE_OPS
 };
 
-enum wire_status { WIRE_ACCEPTED, WIRE_OTHER_VERSION, WIRE_OTHER_INCARNATION, WIRE_NO_MEMORY };
+enum wire_status { WIRE_ACCEPTED, WIRE_OTHER_VERSION, WIRE_OTHER_INCARNATION, WIRE_NO_ENDPOINT };
 
 struct wire_frame {
 	uint32_t op, length, credits;

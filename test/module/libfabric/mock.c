@@ -14,6 +14,7 @@ struct mock mock;
 
 struct landing { /* a write on its way */
 	struct landing *next;
+	const struct end *target;
 	struct fi_rma_iov to;
 	uint8_t *bytes;
 };
@@ -59,7 +60,7 @@ struct end { /* an endpoint, active or passive */
 		struct fid_pep pep;
 	};
 	struct end *next;
-	bool passive, datagrams;
+	bool passive, datagrams, enabled;
 	uint16_t port;
 	struct queue *queue;
 	struct events *events;
@@ -74,6 +75,9 @@ struct region {
 	uint8_t *at;
 	size_t size;
 	uint64_t access;
+	struct end *end; /* it is bound to */
+	uint64_t key;	 /* that mr has when it is enabled */
+	bool enabled;
 };
 struct table {
 	struct fid_av av;
@@ -129,19 +133,24 @@ static void unpoke(int fd)
 
 /* --------------------------------------------------------------------------------------------------- writes on their way */
 
+static bool of_endpoints(void)
+{
+	return mock.mr_mode & FI_MR_ENDPOINT;
+}
+
 /* Where in a region; NULL: nowhere. */
-static uint8_t *place(const struct fi_rma_iov *v, uint64_t need)
+static uint8_t *place(const struct end *target, const struct fi_rma_iov *v, uint64_t need)
 {
 	struct region *r = regions;
 	while (r && fi_mr_key(&r->mr) != v->key) r = r->next;
-	if (!r || !(r->access & need)) return NULL;
+	if (!r || !(r->access & need) || !r->enabled || (of_endpoints() && r->end != target)) return NULL;
 	uint64_t at = v->addr - (mock.mr_mode & FI_MR_VIRT_ADDR ? (uintptr_t)r->at : 0);
 	return at > r->size || v->len > r->size - at ? NULL : r->at + at;
 }
 
 static void end_of(struct landing *w, bool land)
 {
-	uint8_t *to = w && land ? place(&w->to, FI_REMOTE_WRITE) : NULL;
+	uint8_t *to = w && land ? place(w->target, &w->to, FI_REMOTE_WRITE) : NULL;
 	if (to) memcpy(to, w->bytes, w->to.len);
 	if (w) free(w->bytes);
 	free(w);
@@ -436,11 +445,12 @@ static ssize_t ep_writemsg(struct fid_ep *ep, const struct fi_msg_rma *m, uint64
 	size_t at = 0;
 	if (error) return error;
 	mock.complete[MOCK_WRITE] = 0;
-	if (!place(m->rma_iov, FI_REMOTE_WRITE)) code = FI_EACCES;
+	if (!place(target(e, m->addr), m->rma_iov, FI_REMOTE_WRITE)) code = FI_EACCES;
 	struct done *d = done_of(e, m->context, 0, code);
 	if (!code) {
 		struct landing *w = calloc(1, sizeof *w), **last = flags & FI_DELIVERY_COMPLETE ? &d->write : &e->writes;
 		w->to = *m->rma_iov;
+		w->target = target(e, m->addr);
 		w->bytes = malloc(w->to.len);
 		for (size_t i = 0; i < m->iov_count; at += m->msg_iov[i++].iov_len) memcpy(w->bytes + at, m->msg_iov[i].iov_base, m->msg_iov[i].iov_len);
 		while (*last) last = &(*last)->next;
@@ -454,7 +464,7 @@ static ssize_t ep_readmsg(struct fid_ep *ep, const struct fi_msg_rma *m, uint64_
 {
 	struct end *e = (struct end *)ep;
 	int error = fault(MOCK_READ), code = mock.complete[MOCK_READ];
-	uint8_t *from = place(m->rma_iov, FI_REMOTE_READ);
+	uint8_t *from = place(target(e, m->addr), m->rma_iov, FI_REMOTE_READ);
 	(void)flags;
 	if (error) return error;
 	mock.complete[MOCK_READ] = 0;
@@ -474,7 +484,32 @@ static int mr_close(struct fid *fid)
 	gone(fid);
 	return 0;
 }
-static struct fi_ops mr_fid_ops = { .size = sizeof mr_fid_ops, .close = mr_close };
+
+/* To an endpoint that is enabled, once. */
+static int mr_bind(struct fid *fid, struct fid *to, uint64_t flags)
+{
+	struct region *r = (struct region *)fid;
+	struct end *e = (struct end *)to;
+	int error = fault(MOCK_MR_BIND);
+	if (error) return error;
+	if (!of_endpoints() || r->end || to->fclass != FI_CLASS_EP || !e->enabled || flags) return -FI_EINVAL;
+	r->end = e;
+	return 0;
+}
+
+static int mr_control(struct fid *fid, int command, void *arg)
+{
+	struct region *r = (struct region *)fid;
+	int error = fault(MOCK_MR_ENABLE);
+	(void)arg;
+	if (error) return error;
+	if (command != FI_ENABLE || !r->end || r->enabled) return -FI_EINVAL;
+	r->enabled = true;
+	r->mr.key = r->key;
+	return 0;
+}
+
+static struct fi_ops mr_fid_ops = { .size = sizeof mr_fid_ops, .close = mr_close, .bind = mr_bind, .control = mr_control };
 
 static int mr_reg(struct fid *fid, const void *at, size_t size, uint64_t access, uint64_t offset, uint64_t key, uint64_t flags,
 		  struct fid_mr **mr, void *context)
@@ -487,7 +522,9 @@ static int mr_reg(struct fid *fid, const void *at, size_t size, uint64_t access,
 	static uint64_t next_key = 100;
 	r->mr.fid = (struct fid){ .fclass = FI_CLASS_MR, .ops = &mr_fid_ops };
 	r->mr.mem_desc = r;
-	r->mr.key = mock.mr_mode & FI_MR_PROV_KEY ? next_key++ : key;
+	r->key = mock.mr_mode & FI_MR_PROV_KEY ? next_key++ : key;
+	r->enabled = !of_endpoints();
+	r->mr.key = r->enabled ? r->key : FI_KEY_NOTAVAIL;
 	r->at = (uint8_t *)(uintptr_t)at;
 	r->size = size;
 	r->access = access;
@@ -504,6 +541,8 @@ static struct fi_ops_mr mr_ops = { .size = sizeof mr_ops, .reg = mr_reg };
 static int ep_close(struct fid *fid)
 {
 	struct end *e = (struct end *)fid, **at = &ends;
+	for (struct region *r = regions; r; r = r->next)
+		if (r->end == e) return -FI_EBUSY;
 	while (*at != e) at = &(*at)->next;
 	*at = e->next;
 	if (e->peer) e->peer->peer = NULL;
@@ -556,8 +595,10 @@ static int ep_bind(struct fid *fid, struct fid *to, uint64_t flags)
 
 static int ep_control(struct fid *fid, int command, void *arg)
 {
-	(void)fid, (void)arg;
-	return command == FI_ENABLE ? fault(MOCK_ENABLE) : -FI_ENOSYS;
+	int error = command == FI_ENABLE ? fault(MOCK_ENABLE) : -FI_ENOSYS;
+	(void)arg;
+	if (!error) ((struct end *)fid)->enabled = true;
+	return error;
 }
 
 static int ep_getname(fid_t fid, void *to, size_t *size)

@@ -9,8 +9,8 @@
 /* The calls that can fail. */
 #define MOCK_CALLS(X)                                                                                                       \
 	X(GETINFO) X(FABRIC) X(DOMAIN) X(CQ_OPEN) X(EQ_OPEN) X(AV_OPEN) X(AV_INSERT) X(ENDPOINT) X(BIND) X(ENABLE) X(GETNAME) \
-	X(PASSIVE) X(LISTEN) X(CONNECT) X(ACCEPT) X(REGISTER) X(RECV) X(SEND) X(INJECT) X(WRITE) X(READ) X(GETWAIT) \
-	X(CQ_READ) X(REJECT)
+	X(PASSIVE) X(LISTEN) X(CONNECT) X(ACCEPT) X(REGISTER) X(MR_BIND) X(MR_ENABLE) X(RECV) X(SEND) X(INJECT) X(WRITE) X(READ) \
+	X(GETWAIT) X(CQ_READ) X(REJECT)
 enum mock_call {
 #define MOCK_ENUM(name) MOCK_##name,
 	MOCK_CALLS(MOCK_ENUM)
@@ -27,7 +27,7 @@ struct mock {
 	int no_ip;	      /* the addresses of so many, from the first on, are of a kind of their own */
 	int types;	      /* 1: FI_EP_MSG, 2: FI_EP_RDM, 3: both */
 	uint64_t order;	      /* FI_ORDER_SAS | FI_ORDER_SAW */
-	int mr_mode;
+	int mr_mode; /* with FI_MR_ENDPOINT a region is of use once it is enabled, to who writes or reads by its endpoint */
 	uint64_t mode;
 	size_t key_size, inject, message, tx_size, iov_limit;
 	bool nic, second_without_nic, no_fd, link_down;

@@ -90,7 +90,7 @@ bool mock_fails(enum mock_call call);			    /* sets errno */
 void mock_run(void);					    /* carry out what was held */
 void mock_async(enum ibv_event_type type, void *of); /* of a queue pair or a queue; NULL: of none */
 void mock_cm_event(DPI_Tp_Endpoint *c, enum rdma_cm_event_type type, int status); /* one more event for it */
-void mock_remove(DPI_Tp *tp); /* the device is taken out */
+void mock_own_event(DPI_Tp *tp, enum rdma_cm_event_type type); /* one for its listening address */
 /* A stranger's request to a transport's address, with these private bytes; the refusal's status, or -1 while there is no answer. */
 struct rdma_cm_id *mock_stranger(const DPI_Tp *tp, const void *bytes, uint8_t size);
 int mock_stranger_refused(struct rdma_cm_id *id);

@@ -310,9 +310,9 @@ void mock_cm_event(DPI_Tp_Endpoint *c, enum rdma_cm_event_type type, int status)
 	tell((struct id *)(void *)c->id, type, status, NULL, NULL, 0);
 }
 
-void mock_remove(DPI_Tp *tp)
+void mock_own_event(DPI_Tp *tp, enum rdma_cm_event_type type)
 {
-	tell((struct id *)(void *)tp->listener[0], RDMA_CM_EVENT_DEVICE_REMOVAL, 0, NULL, NULL, 0);
+	tell((struct id *)(void *)tp->listener[0], type, 0, NULL, NULL, 0);
 }
 
 struct rdma_cm_id *mock_stranger(const DPI_Tp *tp, const void *bytes, uint8_t size)

@@ -51,7 +51,7 @@ static _Atomic int *place(DPI_Tp *tp, const struct ibv_async_event *e, enum verb
 		DPI_Tp_Endpoint *c = dpi_verbs_by_qp(tp, e->element.qp->qp_num); /* the queue pair lasts until the event is acknowledged */
 		if (!c || c->qp != e->element.qp) return m && m->id && m->id->qp == e->element.qp ? &m->event : NULL;
 		*node = c->node;
-		return &c->event;
+		return e->event_type == IBV_EVENT_QP_LAST_WQE_REACHED ? &c->emptied : &c->event;
 	}
 	for (const struct verbs_group *g = tp->groups; g; g = g->next)
 		if (whom == WHOM_COMPLETIONS ? g->cq == e->element.cq : whom == WHOM_RECEIVES && g->srq == e->element.srq) return &tp->event;
@@ -66,7 +66,7 @@ static bool note(const struct ibv_context *device, const struct ibv_async_event 
 	for (DPI_Tp *tp = open_ones; tp && what->whom != WHOM_NOBODY; tp = tp->next_open) {
 		_Atomic int *at = tp->verbs == device ? place(tp, e, what->whom, node) : NULL;
 		ours |= at != NULL;
-		if (!at || !what->error) continue; /* nothing is to be done about it */
+		if (!at || (!what->error && e->event_type != IBV_EVENT_QP_LAST_WQE_REACHED)) continue; /* nothing is to be done about it */
 		atomic_store(at, (int)e->event_type + 1);
 		atomic_store(&tp->noted, true);
 	}

@@ -246,6 +246,16 @@ int rdma_connect(struct rdma_cm_id *id, struct rdma_conn_param *p)
 	return 0;
 }
 
+int rdma_disconnect(struct rdma_cm_id *id)
+{
+	struct id *i = (struct id *)(void *)id;
+	if (!i->connected) return errno = EINVAL, -1;
+	i->connected = false;
+	if (i->peer) tell(i->peer, RDMA_CM_EVENT_DISCONNECTED, 0, NULL, NULL, 0);
+	tell(i, RDMA_CM_EVENT_DISCONNECTED, 0, NULL, NULL, 0);
+	return 0;
+}
+
 int rdma_reject(struct rdma_cm_id *id, const void *data, uint8_t size)
 {
 	struct id *i = (struct id *)(void *)id;

@@ -127,6 +127,7 @@ static DPI_Tp_Endpoint *attempt(struct attempt *a, const struct verbs_host *host
 	wait_while(c, STATE_ADDRESS, a_try(end));
 	wait_while(c, STATE_ROUTE, a_try(end));
 	wait_while(c, STATE_REQUEST, end);
+	wait_while(c, STATE_ENDING, INT64_MAX); /* which has an end of its own */
 	c->awaited = false;
 	if (c->state == STATE_OPEN) {
 		c->claimed = true;

@@ -89,11 +89,13 @@ void dpi_verbs_mark(DPI_Tp_Endpoint *c)
 	c->tp->dirty = c;
 }
 
-/* The queue pair goes, and with it the device's hand on all memory. */
+/* The queue pair goes, and with it the device's hand on all memory. Its completions are taken out before: a provider may drop them with it,
+ * and then nobody learns which receive buffers of the shared queue they stood for. */
 static void stop(DPI_Tp_Endpoint *c)
 {
 	DPI_Tp_Endpoint **p = &c->tp->by_qp[c->qp_num % 256];
 	if (c->qp) {
+		while (dpi_verbs_put_off(c->tp, c->group)) continue;
 		while (*p && *p != c) p = &(*p)->next_qp;
 		dpi_verbs_lock();
 		if (*p) *p = c->next_qp;
@@ -107,12 +109,21 @@ static void stop(DPI_Tp_Endpoint *c)
 	c->group = NULL;
 }
 
-/* Complete what is pending. Each operation is taken off before its callback, which may come back here. */
-static void drop(DPI_Tp_Endpoint *c)
+/* May requests of it still be at memory? Those without an operation and buffers are at none but their own. */
+static bool flushing(const DPI_Tp_Endpoint *c)
 {
-	for (; c->slot && c->tail != c->next_slot; c->tail++)
-		dpi_verbs_retired(c->tp, &c->slot[c->tail % c->depth]);
-	c->posted = c->next_slot;
+	for (uint32_t i = c->tail; c->qp && i != c->posted; i++)
+		if (c->slot[i % c->depth].op || c->slot[i % c->depth].buffers) return true;
+	return false;
+}
+
+/* It has ended: what needs no device goes at once, and the queue pair is put into the error state, in which it lets go of its requests and
+ * of the shared receive queue's buffers. dpi_verbs_end waits for both, so long as the device may take; not every device says when it has let
+ * go of the latter. */
+static void begin_end(DPI_Tp_Endpoint *c)
+{
+	struct ibv_qp_attr error = { .qp_state = IBV_QPS_ERR };
+	bool open = c->state == STATE_OPEN && !c->tp->failed;
 	c->flush = NULL;
 	dpi_verbs_queue_free(&c->answers);
 	dpi_verbs_queue_free(&c->requests);
@@ -120,8 +131,57 @@ static void drop(DPI_Tp_Endpoint *c)
 	while (c->attached) dpi_verbs_attachment_end(c->tp, c->attached);
 	for (DPI_Tp_Remote *r = c->remotes; r; r = r->next)
 		if (r->state == REMOTE_REVOKED) r->state = REMOTE_REFUSED, r->refusal = DPI_ERR_DESTROYED;
+	if (open && !c->broken && flushing(c) && verbs_room(c)) dpi_verbs_post_last(c);
+	c->state = STATE_ENDING;
+	c->ends_at = dpi_verbs_now();
+	c->tp->ending = true;
+	if (!open || ibv_modify_qp(c->qp, &error, IBV_QP_STATE)) return; /* there is nothing to wait for */
+	c->ends_at += FLUSH_US;
+	if (!c->tp->limits.iwarp) rdma_disconnect(c->id); /* tells the peer; over iWARP the error state does */
+}
+
+/* Complete what is pending. Each operation is taken off before its callback, which may come back here. */
+static void drop(DPI_Tp_Endpoint *c)
+{
+	for (; c->slot && c->tail != c->next_slot; c->tail++)
+		dpi_verbs_retired(c->tp, &c->slot[c->tail % c->depth]);
+	c->posted = c->next_slot;
 	for (int i = 0; c->op && c->ops && i < OUTSTANDING; i++)
 		if (c->op[i].kind != OP_FREE) dpi_verbs_op_finish(c, &c->op[i], DPI_ERR_PEER, 0);
+	dpi_verbs_cast_end(c);
+	c->tp->graves = true;
+}
+
+/* The device is through with its requests, or has had its time. */
+static void complete_end(DPI_Tp_Endpoint *c)
+{
+	const DPI_Tp_Core *core = c->tp->core;
+	if (flushing(c)) stop(c);
+	c->state = STATE_LOST;
+	c->tp->events++;
+	drop(c);
+	if (c->state != STATE_LOST) return; /* disconnected by a callback */
+	if (c->claimed) {
+		core->lost(core->self, c->node, c->incarnation, c->why);
+		return;
+	}
+	core->log(core->self, 3, "%s", c->why);
+	if (!c->awaited) c->state = STATE_GONE;
+}
+
+/* The queue pair goes once it has no receive buffer any more, or has had its time. */
+void dpi_verbs_end(DPI_Tp *tp)
+{
+	int64_t now = dpi_verbs_now();
+	tp->ending = false;
+	for (DPI_Tp_Endpoint *c = tp->connections; c; c = c->next) {
+		if (c->state < STATE_ENDING) continue;
+		bool late = now >= c->ends_at;
+		if (c->state == STATE_ENDING && (late || !flushing(c))) complete_end(c);
+		if (c->qp && c->state != STATE_ENDING && (late || !c->group->srq || atomic_load(&c->emptied))) stop(c);
+		tp->ending |= c->qp || c->state == STATE_ENDING;
+		tp->graves |= c->state == STATE_GONE;
+	}
 }
 
 void dpi_verbs_give_up(DPI_Tp_Endpoint *c, int error, const char *format, ...)
@@ -137,25 +197,13 @@ void dpi_verbs_give_up(DPI_Tp_Endpoint *c, int error, const char *format, ...)
 
 void dpi_verbs_lose(DPI_Tp_Endpoint *c, const char *format, ...)
 {
-	const DPI_Tp_Core *core = c->tp->core;
 	va_list args;
 	if (c->state != STATE_OPEN && c->state != STATE_ACCEPTED) return;
 	va_start(args, format);
 	vsnprintf(c->why, sizeof c->why, format, args);
 	va_end(args);
-	c->state = STATE_LOST;
 	c->tp->events++;
-	stop(c);
-	drop(c);
-	if (c->state != STATE_LOST) return; /* disconnected by a callback */
-	if (c->claimed) {
-		core->lost(core->self, c->node, c->incarnation, c->why);
-		return;
-	}
-	core->log(core->self, 3, "%s", c->why);
-	if (c->awaited) return;
-	c->state = STATE_GONE;
-	c->tp->graves = true;
+	begin_end(c);
 }
 
 void dpi_verbs_refuse(DPI_Tp_Endpoint *c, const char *format, ...)
@@ -178,6 +226,17 @@ int dpi_verbs_dead(const DPI_Tp_Endpoint *c)
 	return verbs_fail(c->tp, DPI_ERR_PEER, "%s", c->why);
 }
 
+/* What only a connection that works needs: most of an endpoint. */
+static void strip(DPI_Tp_Endpoint *c)
+{
+	free(c->cast);
+	free(c->slot);
+	free(c->op);
+	c->cast = NULL;
+	c->slot = NULL;
+	c->op = NULL;
+}
+
 void dpi_verbs_free(DPI_Tp_Endpoint *c)
 {
 	DPI_Tp *tp = c->tp;
@@ -195,19 +254,19 @@ void dpi_verbs_free(DPI_Tp_Endpoint *c)
 	dpi_verbs_queue_free(&c->requests);
 	dpi_verbs_cast_end(c);
 	dpi_verbs_table_remove(&tp->endpoints, c->number);
-	free(c->cast);
-	free(c->slot);
-	free(c->op);
+	strip(c);
 	free(c);
 }
 
+/* No caller is inside an endpoint. */
 void dpi_verbs_bury(DPI_Tp *tp)
 {
 	DPI_Tp_Endpoint *c, *next;
 	tp->graves = false;
 	for (c = tp->connections; c; c = next) {
 		next = c->next;
-		if (c->state == STATE_GONE) dpi_verbs_free(c);
+		if (c->state == STATE_GONE && !(c->qp && c->ends_at)) dpi_verbs_free(c);
+		else if (c->state >= STATE_LOST) strip(c);
 	}
 }
 
@@ -235,21 +294,21 @@ static bool draining(const DPI_Tp_Endpoint *c)
 void dpi_verbs_disconnect(DPI_Tp_Endpoint *c)
 {
 	DPI_Tp *tp = c->tp;
-	bool inside = tp->inside;
+	bool inside = tp->inside; /* a callback: there is no waiting */
 	int64_t end = dpi_verbs_now() + DRAIN_US;
 	if (c->state == STATE_OPEN && !inside) {
 		while (dpi_verbs_casting(c) && dpi_verbs_now() < end) dpi_verbs_progress(tp, 0, NULL);
 		if (c->state == STATE_OPEN) goodbye(c);
 		while (draining(c) && dpi_verbs_now() < end) dpi_verbs_progress(tp, 0, NULL);
 	}
-	tp->inside = true; /* nothing is freed while callbacks run */
-	snprintf(c->why, sizeof c->why, "node %d has been disconnected", c->node);
+	c->claimed = false;
+	c->awaited = true;
+	dpi_verbs_lose(c, "node %d has been disconnected", c->node);
+	while (c->state == STATE_ENDING && !inside) dpi_verbs_progress(tp, 0, NULL);
 	c->state = STATE_GONE;
-	stop(c);
+	if (flushing(c)) stop(c);
 	drop(c);
 	while (c->remotes) dpi_verbs_remote_free(c->remotes);
-	tp->graves = true;
-	tp->inside = inside;
 	if (!inside) dpi_verbs_bury(tp);
 }
 

@@ -216,6 +216,17 @@ void dpi_verbs_lose_all(DPI_Tp *tp, const char *why)
 	}
 }
 
+/* A bond has gone over to another of its interfaces, say. Whether packets still get through is found by sending some. */
+static void moved(DPI_Tp *tp, const DPI_Tp_Endpoint *c)
+{
+	const DPI_Tp_Core *core = tp->core;
+	static const char what[] = "the network interface has another hardware address, as after a bond's fail-over";
+	if (c)
+		core->log(core->self, 1, "the verbs connection to node %d (%s): %s; if it does not work from there, it ends when its retries are used up",
+			  c->node, c->name, what);
+	else core->log(core->self, 1, "device %s: %s; if peers cannot connect any more, look at 'rdma link' and 'ip link'", tp->device, what);
+}
+
 static void handle(DPI_Tp *tp, const struct event *e)
 {
 	DPI_Tp_Endpoint *c = e->id->context;
@@ -226,6 +237,10 @@ static void handle(DPI_Tp *tp, const struct event *e)
 	}
 	if (e->type == RDMA_CM_EVENT_DEVICE_REMOVAL) {
 		dpi_verbs_lose_all(tp, "it was removed");
+		return;
+	}
+	if (e->type == RDMA_CM_EVENT_ADDR_CHANGE) {
+		moved(tp, c);
 		return;
 	}
 	if (!c) return;

@@ -246,9 +246,11 @@ void dpi_verbs_cast_end(DPI_Tp_Endpoint *c)
 	}
 	k->end = &k->first;
 	k->kept = 0;
-	dpi_verbs_buffers_free(c->tp, k->read_to);
+	if (!k->reading) { /* else the device may be at them */
+		dpi_verbs_buffers_free(c->tp, k->read_to);
+		k->read_to = NULL;
+	}
 	if (k->stalled_at) c->tp->multicast->stalled--;
-	k->read_to = NULL;
 	k->stalled_at = 0;
 	k->from = false;
 	k->reached = REACHED_NO;

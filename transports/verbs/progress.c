@@ -93,6 +93,11 @@ static bool about_keys(DPI_Tp *tp, const struct ibv_wc *wc)
 	       !dpi_verbs_message_parse(r->bytes, wc->byte_len, &m) && (m.op == WIRE_ATTACH || m.op == WIRE_ATTACHED);
 }
 
+bool dpi_verbs_put_off(DPI_Tp *tp, struct verbs_group *g)
+{
+	return put_off(tp, g, NULL) == POLL_BATCH;
+}
+
 bool dpi_verbs_peek(DPI_Tp *tp)
 {
 	bool some = false;
@@ -167,6 +172,7 @@ int dpi_verbs_progress(DPI_Tp *tp, uint32_t lane, int *events)
 	}
 	if (tp->multicast) dpi_verbs_cast_progress(tp);
 	if (tp->dirty) serve_dirty(tp, false);
+	if (tp->ending) dpi_verbs_end(tp);
 	if (tp->graves) dpi_verbs_bury(tp);
 	tp->armed = false;
 	if (events) *events = tp->events;
@@ -180,6 +186,8 @@ int dpi_verbs_arm(DPI_Tp *tp, uint32_t lane)
 {
 	(void)lane;
 	if (tp->dirty || tp->laters) return DPI_ERR_AGAIN;
+	for (const DPI_Tp_Endpoint *c = tp->connections; c && tp->ending; c = c->next)
+		if (c->state == STATE_ENDING) return DPI_ERR_AGAIN; /* its end is not told yet, which nothing may wake for */
 	tp->armed = true;
 	for (struct verbs_group *g = tp->groups; g && !tp->failed; g = g->next) {
 		if (!g->notified && ibv_req_notify_cq(g->cq, 0)) return DPI_ERR_AGAIN;

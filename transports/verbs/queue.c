@@ -67,6 +67,14 @@ void dpi_verbs_retired(DPI_Tp *tp, struct verbs_slot *s)
 	s->quiet = false;
 }
 
+void dpi_verbs_post_last(DPI_Tp_Endpoint *c)
+{
+	struct verbs_slot *s = dpi_verbs_slot(c);
+	s->wr.opcode = IBV_WR_RDMA_WRITE; /* of no bytes, which needs no key */
+	s->wr.send_flags = IBV_SEND_SIGNALED;
+	dpi_verbs_ring(c);
+}
+
 void dpi_verbs_hasten(DPI_Tp *tp)
 {
 	for (DPI_Tp_Endpoint *c = tp->connections; c; c = c->next) {
@@ -74,10 +82,7 @@ void dpi_verbs_hasten(DPI_Tp *tp)
 		dpi_verbs_ring(c);
 		if (c->tail == c->next_slot || c->posted != c->next_slot || !verbs_room(c)) continue;
 		if (c->slot[(c->posted - 1) % c->depth].wr.send_flags & IBV_SEND_SIGNALED) continue;
-		struct verbs_slot *s = dpi_verbs_slot(c);
-		s->wr.opcode = IBV_WR_RDMA_WRITE; /* of no bytes, which needs no key */
-		s->wr.send_flags = IBV_SEND_SIGNALED;
-		dpi_verbs_ring(c);
+		dpi_verbs_post_last(c);
 	}
 }
 
@@ -140,6 +145,10 @@ void dpi_verbs_sent(DPI_Tp *tp, const struct ibv_wc *wc)
 	uint32_t index = (uint32_t)(wc->wr_id >> 32) & 0xffff, count = (uint32_t)wc->wr_id;
 	DPI_Tp_Endpoint *c = index < tp->endpoints.count ? tp->endpoints.entry[index].item : NULL;
 	if (!c || request_id(c, count) != wc->wr_id || count - c->tail >= c->posted - c->tail) return; /* of one that is gone */
+	if (c->state == STATE_ENDING) { /* their operations complete with all others */
+		while (c->tail != count + 1) dpi_verbs_retired(tp, &c->slot[c->tail++ % c->depth]);
+		return;
+	}
 	if (!alive(c)) return;
 	tp->events++;
 	if (wc->status == IBV_WC_SUCCESS) {
@@ -155,7 +164,7 @@ void dpi_verbs_sent(DPI_Tp *tp, const struct ibv_wc *wc)
 	bool down = wc->status != IBV_WC_WR_FLUSH_ERR && dpi_verbs_port_down(tp);
 	slot->op = NULL;
 	if (op) dpi_verbs_op_finish(c, op, down ? DPI_ERR_PEER : s->error, 0);
-	if (!alive(c)) return;
+	if (!alive(c) || !retire(c, count + 1)) return;
 	if (down)
 		dpi_verbs_lose(c, "the verbs connection to node %d (%s) broke: port %u of device %s is down (%s); check the cable, 'ip link' and 'rdma link'",
 			       c->node, c->name, tp->port, tp->device, ibv_wc_status_str(wc->status));

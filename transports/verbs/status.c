@@ -39,10 +39,10 @@
 	X(QP_FATAL, ERR_TRANSPORT, PAIR, "the device gave up the queue pair; see the kernel log")                   \
 	X(QP_REQ_ERR, ERR_TRANSPORT, PAIR, "the peer's request was invalid; the nodes run different libraries")      \
 	X(QP_ACCESS_ERR, ERR_PEER, PAIR, "the peer reached for memory that it may not, and was cut off")             \
-	X(COMM_EST, SUCCESS, NOBODY, "the first message came before the connection manager's last")                   \
-	X(SQ_DRAINED, SUCCESS, NOBODY, "a send queue is empty")                                                       \
-	X(PATH_MIG, SUCCESS, NOBODY, "a connection has moved to its other path")                                      \
-	X(PATH_MIG_ERR, SUCCESS, NOBODY, "a connection could not move to its other path")                             \
+	X(COMM_EST, SUCCESS, PAIR, "the first message came before the connection manager's last")                   \
+	X(SQ_DRAINED, SUCCESS, PAIR, "a send queue is empty")                                                       \
+	X(PATH_MIG, SUCCESS, PAIR, "a connection has moved to its other path")                                      \
+	X(PATH_MIG_ERR, SUCCESS, PAIR, "a connection could not move to its other path")                             \
 	X(DEVICE_FATAL, ERR_TRANSPORT, ALL, "the device has failed or was removed; see the kernel log")             \
 	X(PORT_ACTIVE, SUCCESS, NOBODY, "the port is up")                                                             \
 	X(PORT_ERR, SUCCESS, NOBODY, "the port is down; connections last until their retries are used up: check the cable and the switch") \
@@ -51,7 +51,7 @@
 	X(SM_CHANGE, SUCCESS, NOBODY, "the fabric's subnet manager has changed")                                      \
 	X(SRQ_ERR, ERR_TRANSPORT, RECEIVES, "a shared receive queue failed; see the kernel log")                        \
 	X(SRQ_LIMIT_REACHED, SUCCESS, NOBODY, "a shared receive queue runs low")                                      \
-	X(QP_LAST_WQE_REACHED, SUCCESS, NOBODY, "a queue pair has taken its last receive buffer")                     \
+	X(QP_LAST_WQE_REACHED, SUCCESS, PAIR, "a queue pair has taken its last receive buffer")                       \
 	X(CLIENT_REREGISTER, SUCCESS, NOBODY, "the subnet manager asks for registration anew")                        \
 	X(GID_CHANGE, SUCCESS, NOBODY, "an address of the port has changed; peers connect to the old one")             \
 	X(WQ_FATAL, ERR_TRANSPORT, NOBODY, "the device gave up a work queue; see the kernel log")

@@ -55,6 +55,7 @@ enum {
 	ACK_TIMEOUT = 17,	  /* 4.096 µs × 2^17: the wire is silent for half a second, then it is sent again */
 	RETRIES = 6,		  /* 7 is without end for some devices */
 	DRAIN_US = 250000,	  /* how long disconnect waits until what was posted is out */
+	FLUSH_US = 100000,	  /* how long a queue pair in the error state may take to let go of requests and receive buffers */
 	ATTACH_US = 100000,	  /* how long attach waits for the peer's answer; posts wait for the rest */
 	REVOKE_US = 1800000,	  /* how long a peer may take to let go of a window */
 	WHY_MAX = 400
@@ -225,7 +226,8 @@ enum verbs_state {
 	STATE_ACCEPTED,
 	STATE_OPEN,
 	STATE_FAILED, /* connecting: it came to nothing */
-	STATE_LOST,   /* an endpoint without a queue pair, until disconnect */
+	STATE_ENDING, /* the device lets go of its requests; then what is pending completes */
+	STATE_LOST,   /* until disconnect: an endpoint without requests and operations */
 	STATE_GONE    /* to be freed when progress ends */
 };
 
@@ -247,6 +249,8 @@ struct DPI_Tp_Endpoint {
 	bool awaited;			    /* connect.c looks at it, and lets it go */
 	int broken;			    /* errno of a post; progress says it */
 	_Atomic int event;		    /* of its queue pair, + 1 (async.c) */
+	_Atomic int emptied;		    /* likewise: it has no receive buffer of the shared queue any more */
+	int64_t ends_at;		    /* when its queue pair goes, whatever the device still has to say */
 	int error;			    /* STATE_FAILED */
 	int status;			    /* wire_status of a refusal */
 	char name[64];
@@ -297,6 +301,7 @@ struct DPI_Tp {
 	struct verbs_group *groups;
 	DPI_Tp_Endpoint *connections, *dirty, *by_qp[256];
 	bool inside, armed, graves, failed; /* failed: the device is gone */
+	bool ending;			    /* endpoints that have ended have queue pairs still */
 	bool early, has_early;		    /* messages are handled out of turn; some have been */
 	unsigned ticks;
 	uint32_t serial; /* attempts to connect */
@@ -360,11 +365,13 @@ int dpi_verbs_endpoint_queue(DPI_Tp_Endpoint *c); /* its queue pair and buffers;
 void dpi_verbs_endpoint_open(DPI_Tp_Endpoint *c, uint32_t credits);
 void dpi_verbs_disconnect(DPI_Tp_Endpoint *c);
 void dpi_verbs_mark(DPI_Tp_Endpoint *c);
+void dpi_verbs_end(DPI_Tp *tp); /* what lost endpoints wait for may have come. From progress only */
 void dpi_verbs_bury(DPI_Tp *tp);
 void dpi_verbs_free(DPI_Tp_Endpoint *c);
 void dpi_verbs_close(DPI_Tp *tp);
 int dpi_verbs_dead(const DPI_Tp_Endpoint *c);
-/* The connection has ended; every pending operation completes, the core is told. From progress only. */
+/* The connection has ended; once the device is through with its requests every pending operation completes, and the core is told.
+ * From progress only. */
 void dpi_verbs_lose(DPI_Tp_Endpoint *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* The peer did what no correct peer does. */
 void dpi_verbs_refuse(DPI_Tp_Endpoint *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -392,6 +399,7 @@ void dpi_verbs_ring(DPI_Tp_Endpoint *c);	       /* hand everything to the device
 void dpi_verbs_held(DPI_Tp_Endpoint *c, uint32_t flags); /* or hold it back, with DPI_TP_MORE */
 /* Have what was posted complete, although nobody may wait for it. */
 void dpi_verbs_hasten(DPI_Tp *tp);
+void dpi_verbs_post_last(DPI_Tp_Endpoint *c); /* a request that does nothing: its completion stands for all before it. There is room */
 void dpi_verbs_retired(DPI_Tp *tp, struct verbs_slot *s); /* its buffers are free */
 void dpi_verbs_sent(DPI_Tp *tp, const struct ibv_wc *wc);
 struct verbs_op *dpi_verbs_op(DPI_Tp_Endpoint *c, enum verbs_op_kind kind, DPI_Tp_Remote *remote, void *cookie); /* NULL: none is free */
@@ -469,6 +477,8 @@ uint64_t dpi_verbs_max_put(const DPI_Tp *tp);
 int dpi_verbs_progress(DPI_Tp *tp, uint32_t lane, int *events);
 int dpi_verbs_arm(DPI_Tp *tp, uint32_t lane);
 void dpi_verbs_poll(DPI_Tp *tp); /* completions, until there are none */
+/* Take completions of a group's queue out, for later; false: there are no more. */
+bool dpi_verbs_put_off(DPI_Tp *tp, struct verbs_group *g);
 bool dpi_verbs_peek(DPI_Tp *tp);  /* look for completions, but call nobody back: keys are asked for and answered. true: something came */
 int64_t dpi_verbs_now(void);	  /* µs */
 

@@ -338,6 +338,32 @@ TEST(verbs_casters_go, "", 0)
 	sides_end();
 }
 
+/* A sender that goes while a target reads its casts: the device may be at the buffers until it has said otherwise, or has had its time. */
+TEST(verbs_casters_go_while_they_are_read, "", 0)
+{
+	start();
+	mock.datagram = all_lost;
+	CHECK_INT(cast(3, 30000, 0, NULL), ==, DPI_SUCCESS);
+	mock.hold = mock.late = true;
+	settle();
+	DPI_Tp_Endpoint *c = b.to;
+	CHECK(c->cast && c->cast->reading);
+	struct verbs_buffer *first = b.tp->buffers;
+	b.tp->inside = true;
+	dpi_verbs_lose(c, "the test ends it");
+	b.tp->inside = false;
+	sides_progress();
+	CHECK(b.tp->buffers == first);
+	mock.frozen_us += FLUSH_US;
+	sides_progress();
+	CHECK(b.tp->buffers != first);
+	CHECK(!c->cast);
+	mock.hold = mock.late = false;
+	mock.datagram = NULL;
+	mock.frozen_us = 0;
+	sides_end();
+}
+
 /* Where there is no multicast, puts do. */
 static void without(const char *why)
 {

@@ -178,6 +178,7 @@ TEST(verbs_every_event, "", 0)
 		progress_of(&a); /* of the two it is the one to find it */
 		CHECK_HAS(a.log, e->sentence);
 		CHECK_HAS(a.log, e->name);
+		if (e->whom == WHOM_PAIR) CHECK_HAS(a.log, "(of the connection with node 1)");
 		CHECK_INT(o.completions, ==, fate != GOES_ON);
 		if (fate != GOES_ON) {
 			CHECK_INT(o.error, ==, DPI_ERR_PEER);
@@ -345,6 +346,23 @@ TEST(verbs_sleeps_only_where_something_wakes_it, "", 0)
 	sides_end();
 }
 
+/* It is said of each connection, and of the own address; what works goes on. */
+TEST(verbs_hardware_address_changes, "", 0)
+{
+	sides_start();
+	window_share(&b, &a, &w, DPI_TP_READ | DPI_TP_WRITE);
+	mock_cm_event(a.to, RDMA_CM_EVENT_ADDR_CHANGE, 0);
+	mock_own_event(b.tp, RDMA_CM_EVENT_ADDR_CHANGE);
+	progress_of(&a);
+	progress_of(&b);
+	CHECK_HAS(a.log, "the verbs connection to node 1 (10.9.0.1): the network interface has another hardware address");
+	CHECK_HAS(b.log, "device mock0: the network interface has another hardware address");
+	CHECK_INT(a.lost + b.lost, ==, 0);
+	CHECK_INT(put(&a, w.remote, data, 8, 0, NULL), ==, DPI_SUCCESS);
+	CHECK_INT(flush(&a), ==, DPI_SUCCESS);
+	sides_end();
+}
+
 TEST(verbs_device_removed, "", 0)
 {
 	static struct op o;
@@ -353,7 +371,7 @@ TEST(verbs_device_removed, "", 0)
 	window_share(&b, &a, &w, DPI_TP_READ | DPI_TP_WRITE);
 	mock.hold = true;
 	CHECK_INT(o.posted = verbs()->put(w.remote, &large, 1, 0, NULL, 0, &o), ==, DPI_TP_PENDING);
-	mock_remove(a.tp);
+	mock_own_event(a.tp, RDMA_CM_EVENT_DEVICE_REMOVAL);
 	CHECK_INT(finish(&o), ==, DPI_ERR_PEER);
 	all_is_lost(&a, 1);
 	CHECK_HAS(a.lost_sentence, "removed");

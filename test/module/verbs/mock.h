@@ -12,7 +12,7 @@
 #define MOCK_CALLS(X)                                                                                  \
 	X(get_device_list) X(open_device) X(query_device) X(query_port) X(alloc_pd) X(create_comp_channel) X(create_cq)        \
 	X(create_srq) X(reg_mr) X(poll_cq) X(req_notify) X(post_send) X(post_recv) X(create_event_channel) X(create_id) X(bind_addr) \
-	X(listen) X(resolve_addr) X(resolve_route) X(create_qp) X(connect) X(accept) X(ifaddrs) X(join_multicast) X(create_ah)
+	X(listen) X(resolve_addr) X(resolve_route) X(create_qp) X(modify_qp) X(connect) X(accept) X(ifaddrs) X(join_multicast) X(create_ah)
 
 enum mock_call {
 #define MOCK_CALL(name) MOCK_##name,
@@ -62,6 +62,9 @@ struct mock {
 	bool pipe;  /* posting raises SIGPIPE, as a socket does that the peer has closed */
 	bool hold;  /* requests are not carried out until mock_run */
 	bool mute;  /* the connection manager says nothing */
+	bool taken; /* the next message takes a receive buffer, and does not arrive whole */
+	bool unsaid; /* the device does not say that a queue pair has its last receive buffer behind it */
+	bool late;  /* what a queue pair in the error state has to say comes after its end */
 	bool gone;  /* nobody waits for a refusal any more */
 	bool brief; /* who accepts is killed then */
 	void (*says)(enum rdma_cm_event_type type, uint8_t *bytes); /* changes what is said with a request or an answer; NULL: nothing */
@@ -80,6 +83,7 @@ struct mock {
 	int join_status; /* of joining a group */
 	bool no_send_only;
 	int regions, queue_pairs, ids, handles, members;	 /* alive */
+	int missing; /* receive buffers of shared queues that went with a queue pair */
 };
 extern struct mock mock;
 
@@ -88,9 +92,10 @@ void mock_fail(enum mock_call call, int after, int error); /* once */
 void mock_fail_always(enum mock_call call, int error);
 bool mock_fails(enum mock_call call);			    /* sets errno */
 void mock_run(void);					    /* carry out what was held */
+int mock_receives(const struct ibv_srq *srq);		    /* buffers posted there */
 void mock_async(enum ibv_event_type type, void *of); /* of a queue pair or a queue; NULL: of none */
 void mock_cm_event(DPI_Tp_Endpoint *c, enum rdma_cm_event_type type, int status); /* one more event for it */
-void mock_remove(DPI_Tp *tp); /* the device is taken out */
+void mock_own_event(DPI_Tp *tp, enum rdma_cm_event_type type); /* one for its listening address */
 /* A stranger's request to a transport's address, with these private bytes; the refusal's status, or -1 while there is no answer. */
 struct rdma_cm_id *mock_stranger(const DPI_Tp *tp, const void *bytes, uint8_t size);
 int mock_stranger_refused(struct rdma_cm_id *id);

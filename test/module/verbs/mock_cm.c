@@ -246,6 +246,16 @@ int rdma_connect(struct rdma_cm_id *id, struct rdma_conn_param *p)
 	return 0;
 }
 
+int rdma_disconnect(struct rdma_cm_id *id)
+{
+	struct id *i = (struct id *)(void *)id;
+	if (!i->connected) return errno = EINVAL, -1;
+	i->connected = false;
+	if (i->peer) tell(i->peer, RDMA_CM_EVENT_DISCONNECTED, 0, NULL, NULL, 0);
+	tell(i, RDMA_CM_EVENT_DISCONNECTED, 0, NULL, NULL, 0);
+	return 0;
+}
+
 int rdma_reject(struct rdma_cm_id *id, const void *data, uint8_t size)
 {
 	struct id *i = (struct id *)(void *)id;
@@ -310,9 +320,9 @@ void mock_cm_event(DPI_Tp_Endpoint *c, enum rdma_cm_event_type type, int status)
 	tell((struct id *)(void *)c->id, type, status, NULL, NULL, 0);
 }
 
-void mock_remove(DPI_Tp *tp)
+void mock_own_event(DPI_Tp *tp, enum rdma_cm_event_type type)
 {
-	tell((struct id *)(void *)tp->listener[0], RDMA_CM_EVENT_DEVICE_REMOVAL, 0, NULL, NULL, 0);
+	tell((struct id *)(void *)tp->listener[0], type, 0, NULL, NULL, 0);
 }
 
 struct rdma_cm_id *mock_stranger(const DPI_Tp *tp, const void *bytes, uint8_t size)

@@ -48,6 +48,7 @@ struct qp {
 	bool broken, reading; /* a read was the last that was posted */
 	int reads; /* whose completion has not been polled */
 	struct receives *own; /* without srq */
+	uint64_t taken; /* the receive buffer of a message that does not arrive whole; 0: none */
 	struct cq *cq;
 	uint32_t depth, sges, inline_most, under_way;
 	int retries, waits; /* tries again when the wire is silent, and when the receiver is not ready: 7 is without end */
@@ -67,6 +68,7 @@ struct handle {
 static struct region *regions;
 static struct qp *qps;
 static uint32_t next_key = 100, next_qp = 17;
+#define GONE ((enum ibv_event_type)-1) /* an event of a queue pair that has gone */
 static struct ibv_async_event async_events[EVENTS];
 static int async_head, async_tail;
 static struct ibv_device device[MOCK_DEVICES];
@@ -161,6 +163,11 @@ static enum ibv_wc_status receive(struct qp *q, const struct ibv_send_wr *wr)
 	struct ibv_sge *sge = &r->sge[r->head++ % RECEIVES];
 	uint32_t size = total(wr);
 	struct ibv_wc wc = { .wr_id = into->wr_id, .opcode = IBV_WC_RECV, .byte_len = size, .qp_num = peer->qp.qp_num };
+	if (mock.taken) {
+		mock.taken = false;
+		peer->taken = into->wr_id;
+		return IBV_WC_RETRY_EXC_ERR;
+	}
 	if (mock.receive_status_after >= 0 && !mock.receive_status_after--) {
 		wc.status = mock.receive_status;
 		wc.wc_flags = IBV_WC_WITH_IMM; /* nothing else of it means anything */
@@ -342,6 +349,35 @@ static int post_send(struct ibv_qp *of, struct ibv_send_wr *wr, struct ibv_send_
 		q->held[i].sg_list = q->held_sge[i];
 	}
 	return 0;
+}
+
+/* What is left of a queue pair in the error state: requests, receive buffers of its own, and the one that it has taken from a shared queue. */
+static void flush(struct qp *q)
+{
+	struct ibv_wc wc = { .status = IBV_WC_WR_FLUSH_ERR, .opcode = IBV_WC_RECV, .qp_num = q->qp.qp_num };
+	while (q->held_head != q->held_tail) complete(q, &q->held[q->held_head++ % HELD]);
+	for (; q->own && !q->datagrams && q->own->head != q->own->tail; push(q->cq, &wc)) wc.wr_id = q->own->wr[q->own->head++ % RECEIVES].wr_id;
+	wc.wr_id = q->taken;
+	if (q->taken) push(q->cq, &wc);
+	q->taken = 0;
+}
+
+int ibv_modify_qp(struct ibv_qp *of, struct ibv_qp_attr *a, int mask)
+{
+	struct qp *q = (struct qp *)(void *)of;
+	if (mock_fails(MOCK_modify_qp)) return errno;
+	if (mask != IBV_QP_STATE || a->qp_state != IBV_QPS_ERR) return EINVAL;
+	q->broken = true;
+	if (mock.late) return 0;
+	flush(q);
+	if (q->qp.srq && !mock.unsaid) mock_async(IBV_EVENT_QP_LAST_WQE_REACHED, of);
+	return 0;
+}
+
+int mock_receives(const struct ibv_srq *srq)
+{
+	const struct receives *r = &((const struct srq *)(const void *)srq)->receives;
+	return (int)(r->tail - r->head);
 }
 
 void mock_run(void)
@@ -603,9 +639,26 @@ int rdma_create_qp(struct rdma_cm_id *id, struct ibv_pd *pd, struct ibv_qp_init_
 	return 0;
 }
 
+/* Its completions and events go with it, as some providers have it, or else come after it. */
+static void forget(struct qp *q)
+{
+	unsigned kept = q->cq->head;
+	for (unsigned i = q->cq->head; !mock.late && i != q->cq->tail; i++) {
+		const struct ibv_wc *wc = &q->cq->wc[i % WCS];
+		if (wc->qp_num != q->qp.qp_num) q->cq->wc[kept++ % WCS] = *wc;
+		else if (q->qp.srq) mock.missing += wc->wr_id >> 63;
+	}
+	if (!mock.late) q->cq->tail = kept;
+	else q->broken = true, flush(q);
+	if (q->taken) mock.missing++;
+	for (int i = async_head; i != async_tail; i++)
+		if (async_events[i % EVENTS].element.qp == &q->qp) async_events[i % EVENTS].event_type = GONE;
+}
+
 void rdma_destroy_qp(struct rdma_cm_id *id)
 {
 	struct qp **p = &qps, *q = (struct qp *)(void *)id->qp;
+	forget(q);
 	mock_qp_unpair(id->qp);
 	while (*p != q) p = &(*p)->next;
 	*p = q->next;
@@ -644,8 +697,10 @@ void mock_async(enum ibv_event_type type, void *of)
 int ibv_get_async_event(struct ibv_context *c, struct ibv_async_event *e)
 {
 	uint64_t n;
-	if (read(c->async_fd, &n, sizeof n) != sizeof n) return -1;
-	*e = async_events[async_head++ % EVENTS];
+	do {
+		if (read(c->async_fd, &n, sizeof n) != sizeof n) return -1;
+		*e = async_events[async_head++ % EVENTS];
+	} while (e->event_type == GONE);
 	return 0;
 }
 void ibv_ack_async_event(struct ibv_async_event *e) { (void)e; }

@@ -42,11 +42,14 @@ void dpi_verbs_counted(DPI_Tp_Endpoint *c)
 	c->message_end = c->next_slot;
 }
 
+/* Not with one about keys: handled out of turn, it is counted later than it is answered. */
 bool dpi_verbs_ask_along(DPI_Tp_Endpoint *c)
 {
 	struct verbs_slot *s = &c->slot[(c->next_slot - 1) % c->depth];
+	uint8_t *bytes = s->wr.opcode == IBV_WR_SEND ? (uint8_t *)(uintptr_t)s->sge[0].addr : NULL;
 	if (c->posted == c->next_slot || c->message_end != c->next_slot) return false;
-	if (s->wr.opcode == IBV_WR_SEND) dpi_verbs_message_tell((uint8_t *)(uintptr_t)s->sge[0].addr);
+	if (bytes && (*bytes == WIRE_ATTACH || *bytes == WIRE_ATTACHED)) return false;
+	if (bytes) dpi_verbs_message_tell(bytes);
 	else s->wr.imm_data |= htobe32(WIRE_TELL_IMMEDIATE);
 	return true;
 }

@@ -419,7 +419,7 @@ void dpi_verbs_request(DPI_Tp_Endpoint *c, enum wire_op op, const uint64_t *word
 void dpi_verbs_serve_queues(DPI_Tp_Endpoint *c);
 void dpi_verbs_tell_handled(DPI_Tp_Endpoint *c); /* if that is due */
 void dpi_verbs_counted(DPI_Tp_Endpoint *c);	 /* the latest slot is a message */
-/* Have the peer say that the latest message is handled. false: it is on its way, or another request follows it. */
+/* Have the peer say that the latest message is handled. false: it is on its way, another request follows it, or it is about keys. */
 bool dpi_verbs_ask_along(DPI_Tp_Endpoint *c);
 void dpi_verbs_in_turn(DPI_Tp *tp); /* what was handled out of turn is not so any more */
 void dpi_verbs_queue_free(struct verbs_queue *q);

@@ -246,6 +246,34 @@ TEST(verbs_waits_for_reads_itself_over_soft_iwarp, "T-35", 0)
 	sides_end();
 }
 
+/* A peer that attaches a window itself meanwhile handles ATTACH out of turn, and counts it later: a flush does not ride on it. */
+TEST(verbs_flush_behind_an_attach_that_waits, "T-37", 0)
+{
+	static struct window asked, theirs;
+	static struct op read, flushed;
+	struct iovec to = { back, 1000 };
+	void *direct;
+	sides_init();
+	mock.transport = IBV_TRANSPORT_IWARP;
+	mock.device.vendor_id = MOCK_SIW;
+	sides_open();
+	sides_connect();
+	window_share(&b, &a, &w, DPI_TP_READ | DPI_TP_WRITE);
+	CHECK_INT(window_expose(&b, &asked, DPI_TP_READ), ==, DPI_SUCCESS);
+	CHECK_INT(window_expose(&a, &theirs, DPI_TP_READ), ==, DPI_SUCCESS);
+	CHECK_INT(put(&a, w.remote, data, 100000, 0, NULL), ==, DPI_SUCCESS);
+	mock.hold = true;
+	CHECK_INT(verbs()->get(w.remote, &to, 1, 0, &read), ==, DPI_TP_PENDING);
+	CHECK_INT(verbs()->attach(a.to, &asked.key, sizeof asked.memory, &asked.remote, &direct), ==, DPI_SUCCESS); /* waits for the read */
+	CHECK_INT(flushed.posted = verbs()->flush(a.to, &flushed), ==, DPI_TP_PENDING);
+	mock.hold = false;
+	mock_run();
+	CHECK_INT(verbs()->progress(a.tp, 0, NULL), ==, DPI_SUCCESS); /* ATTACH is on its way */
+	CHECK_INT(verbs()->attach(b.to, &theirs.key, sizeof theirs.memory, &theirs.remote, &direct), ==, DPI_SUCCESS);
+	CHECK_INT(finish(&flushed), ==, DPI_SUCCESS);
+	sides_end();
+}
+
 /* soft-iWARP's defect: a short read that lies in two pages is asked for in two requests, there only. */
 TEST(verbs_reads_across_pages, "", 0)
 {

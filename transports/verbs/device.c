@@ -13,7 +13,7 @@
 
 #include "multicast.h"
 
-enum { BLOB_VERSION = 1, BLOB_HEAD = 32, READS = 16, SIW_VENDOR = 0x626d74 };
+enum { BLOB_VERSION = 1, BLOB_HEAD = 32, READS = 16, SIW_VENDOR = 0x626d74, RXE_VENDOR = 0xffffff, RXE_PACKETS = 128 };
 
 void dpi_verbs_socket(const struct verbs_host *h, uint16_t port, struct sockaddr_storage *to)
 {
@@ -103,6 +103,7 @@ int dpi_verbs_limits_find(DPI_Tp *tp)
 		return verbs_fail(tp, DPI_ERR_TRANSPORT, "device %s does not say what it can do: %s; see the kernel log", tp->device, strerror(error));
 	l->iwarp = tp->verbs->device->transport_type == IBV_TRANSPORT_IWARP;
 	l->siw = l->iwarp && d.vendor_id == SIW_VENDOR;
+	if (!l->iwarp && d.vendor_id == RXE_VENDOR) l->ahead = RXE_PACKETS * 128u << p.active_mtu;
 	l->depth = least((uint32_t)d.max_qp_wr, DEPTH);
 	l->sges = least((uint32_t)d.max_sge, SGES);
 	l->read_sges = least(d.max_sge_rd > 0 ? (uint32_t)d.max_sge_rd : 1, l->sges);

@@ -35,17 +35,22 @@ static void fence(DPI_Tp_Endpoint *c, struct verbs_slot *s)
 }
 
 /* The end of what may be posted. The sender of siw stands still for a fence, and for reads beyond those agreed on, until answers come, and
- * then sends none to the peer's reads either: two that read from each other would wait for ever. So with siw what has to wait for reads
- * waits here. */
+ * then sends none to the peer's reads either: two that read from each other would wait for ever. That of soft-RoCE sleeps while more
+ * than 128 packets are not acknowledged, and in Linux 6.1 loses the wake-up if a long read ends in an interrupt between its look and its
+ * sleep; nothing repeats it. So with these what has to wait for reads waits here. */
 static uint32_t end_of(const DPI_Tp_Endpoint *c)
 {
-	uint32_t reads = 0, end = c->posted;
-	if (!c->tp->limits.siw) return c->next_slot;
-	for (uint32_t i = c->tail; i != c->posted; i++) reads += c->slot[i % c->depth].wr.opcode == IBV_WR_RDMA_READ;
+	const struct verbs_limits *l = &c->tp->limits;
+	uint32_t reads = 0, end = c->tail;
+	uint64_t bytes = 0;
+	if (!l->siw && !l->ahead) return c->next_slot;
 	for (; end != c->next_slot; end++) {
-		bool read = c->slot[end % c->depth].wr.opcode == IBV_WR_RDMA_READ;
-		if (reads && (!read || reads >= c->tp->limits.reads)) break;
+		const struct ibv_send_wr *wr = &c->slot[end % c->depth].wr;
+		bool read = wr->opcode == IBV_WR_RDMA_READ, under_way = (int32_t)(end - c->posted) < 0;
+		if (!under_way && l->siw && reads && (!read || reads >= l->reads)) break;
+		if (!under_way && l->ahead && bytes > l->ahead) break;
 		reads += read;
+		for (int i = 0; read && i < wr->num_sge; i++) bytes += wr->sg_list[i].length;
 	}
 	return end;
 }
@@ -53,7 +58,7 @@ static uint32_t end_of(const DPI_Tp_Endpoint *c)
 /* Requests with buffers that never ask could keep all buffers, when nothing follows them: only some may. */
 static bool asks(DPI_Tp_Endpoint *c, const struct verbs_slot *s, uint32_t since)
 {
-	if (c->tp->limits.siw && s->wr.opcode == IBV_WR_RDMA_READ) return true; /* others may wait for it */
+	if ((c->tp->limits.siw || c->tp->limits.ahead) && s->wr.opcode == IBV_WR_RDMA_READ) return true; /* others may wait for it */
 	if (since >= c->depth / 4 || (s->op && !s->op->late)) return true;
 	return (s->op || s->buffers) && (since >= c->depth / LATE_SHARE || (s->buffers && c->tp->quiet >= QUIET));
 }

@@ -113,6 +113,7 @@ struct verbs_limits { /* what the device and the port say */
 	uint32_t pairs, regions; /* of the whole device */
 	bool shared_receive, words, iwarp;
 	bool siw; /* soft-iWARP of Linux: it writes to sockets within calls, and has a defect that is gone round */
+	uint32_t ahead; /* bytes of reads under way that others may be posted behind; 0: any */
 	bool atomics;	     /* it asks others' devices for them */
 	bool global_atomics; /* its own are atomic with processors' */
 };

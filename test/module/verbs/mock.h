@@ -21,7 +21,8 @@ enum mock_call {
 	MOCK_CALL_COUNT
 };
 
-enum { MOCK_DEVICES = 4, MOCK_SIW = 0x626d74, MOCK_ADAPTER = 0x1425 }; /* vendors of iWARP devices */
+enum { MOCK_DEVICES = 4, MOCK_SIW = 0x626d74, MOCK_ADAPTER = 0x1425, /* vendors of iWARP devices */
+       MOCK_RXE = 0xffffff };
 
 struct mock {
 	/* what the device says */

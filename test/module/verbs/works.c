@@ -246,6 +246,40 @@ TEST(verbs_waits_for_reads_itself_over_soft_iwarp, "T-35", 0)
 	sides_end();
 }
 
+/* soft-RoCE's requester may sleep for ever behind a long read: nothing is posted there until it is over. */
+TEST(verbs_waits_for_long_reads_itself_over_soft_roce, "T-35", 0)
+{
+	enum { PACKETS = 128, MTU = 256, LONG_READ = PACKETS * MTU + 8, GETS = 3 };
+	static struct op gets[GETS], copied;
+	sides_init();
+	mock.device.vendor_id = MOCK_RXE;
+	mock.port.active_mtu = IBV_MTU_256;
+	sides_open();
+	sides_connect();
+	window_share(&b, &a, &w, DPI_TP_READ | DPI_TP_WRITE);
+	fill(w.memory, sizeof w.memory, 5);
+	mock.hold = true;
+	int requests = mock.requests;
+	for (int i = 0; i < GETS; i++) { /* short, long, short */
+		struct iovec to = { back + i * LONG_READ, i == 1 ? LONG_READ : 1000 };
+		CHECK_INT(verbs()->get(w.remote, &to, 1, (uint64_t)i * LONG_READ, &gets[i]), ==, gets[i].posted = DPI_TP_PENDING);
+	}
+	struct iovec from = { data, 100 };
+	CHECK_INT(verbs()->put(w.remote, &from, 1, 200000, NULL, 0, &copied), ==, DPI_SUCCESS);
+	CHECK_INT(mock.requests - requests, ==, 2);
+	sides_progress();
+	CHECK_INT(mock.requests - requests, ==, 2);
+	mock_run();
+	CHECK_INT(finish(&gets[1]), ==, DPI_SUCCESS);
+	CHECK_INT(mock.requests - requests, ==, 4);
+	mock.hold = false;
+	mock_run();
+	for (int i = 0; i < GETS; i++) CHECK_INT(finish(&gets[i]), ==, DPI_SUCCESS);
+	CHECK_INT(flush(&a), ==, DPI_SUCCESS);
+	CHECK(!memcmp(back + LONG_READ, w.memory + LONG_READ, LONG_READ) && !memcmp(data, w.memory + 200000, 100));
+	sides_end();
+}
+
 /* A peer that attaches a window itself meanwhile handles ATTACH out of turn, and counts it later: a flush does not ride on it. */
 TEST(verbs_flush_behind_an_attach_that_waits, "T-37", 0)
 {
